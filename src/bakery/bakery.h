@@ -1,0 +1,57 @@
+/* Building images from Dockerfiles.
+ *
+ * Parsing (dockerfile.h) is pure; building walks the stages, asks the cache, and runs RUN steps through the
+ * caller's `run` function, so that the bakery needs no engine. Errors name file, line and instruction:
+ * `Dockerfile:7: RUN make: exited with 2`. */
+#ifndef BAKERY_BAKERY_H
+#define BAKERY_BAKERY_H
+
+#include "base/err.h"
+#include "image/image.h"
+
+/* One RUN: a process in a container over the snapshot. Output goes to `output` as it comes. Returns 0 and the
+ * exit status, or a negative code when it could not run. */
+struct bakery_run {
+    const struct image_snapshot *snapshot;
+    const char *snapshot_dir;
+    const char *image_id; /* what the snapshot stands on, or NULL (scratch) */
+    char *const *argv;
+    char *const *env;
+    const char *user; /* as in the image config; "" is root */
+    const char *workdir;
+    const char *network; /* "default", "none", "host" */
+    const json_t
+        *host_config; /* limits asked with the build (Memory, ...), extra hosts, shm size; may be NULL */
+    void *output_context;
+    int (*output)(void *context, int stream, const void *bytes, size_t n);
+};
+typedef int (*bakery_run_fn)(void *context, const struct bakery_run *run, int *ret_status, struct err *err);
+
+struct bakery_options {
+    const char *context_dir;     /* the unpacked build context */
+    const char *dockerfile;      /* path in the context; NULL: "Dockerfile" */
+    const char *dockerfile_text; /* instead, when given (docker build -f -) */
+    char *const *tags;
+    char *const *build_args; /* "NAME=value" or "NAME" */
+    char *const *labels;     /* "name=value" */
+    const char *target;      /* stage name or number; NULL: the last */
+    const char *platform;    /* NULL: this machine's */
+    const char *network;     /* for RUN; NULL: "default" */
+    bool no_cache, pull;
+    const json_t *host_config;
+    const char *scratch_dir; /* for snapshots; on the same file system as the images */
+    /* Finds or pulls a base image; NULL: only local ones. */
+    int (*fetch)(void *context, const char *reference, bool always, char **ret_id, struct err *err);
+    void *fetch_context;
+    bakery_run_fn run;
+    void *run_context;
+    /* Progress text as the classic builder prints it ("Step 1/5 : FROM busybox\n", " ---> 1a2b3c\n", RUN's
+     * output). A non-zero return cancels the build. */
+    void *output_context;
+    int (*output)(void *context, int stream, const void *bytes, size_t n);
+};
+
+int bakery_build(struct images *im, const struct bakery_options *options, char **ret_image_id,
+                 struct err *err);
+
+#endif

@@ -1,0 +1,156 @@
+#include "base/process.h"
+
+#include "base/err.h"
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { OUTPUT_MAX = 1 << 20 };
+
+static _Noreturn void child_exec(const char *const *argv, int in, int out, int report)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
+        _exit(127);
+    execvp(argv[0], (char *const *)argv);
+    int sys = errno;
+    ssize_t ignored _unused_ = write(report, &sys, sizeof(sys));
+    _exit(127);
+}
+
+/* Feeds `input` and gathers output until both ends are closed. */
+static int converse(int *in, int out, const char *input, struct str *output, struct err *err)
+{
+    size_t left = input ? strlen(input) : 0;
+    if (!left)
+        *in = close_fd(*in);
+    for (;;) {
+        struct pollfd fds[2] = {{.fd = out, .events = POLLIN}, {.fd = *in, .events = POLLOUT}};
+        if (poll(fds, 2, -1) < 0) {
+            if (errno == EINTR)
+                continue;
+            return err_sys(err, errno, "poll");
+        }
+        if (*in >= 0 && fds[1].revents) {
+            ssize_t n = write(*in, input, left);
+            if (n > 0) {
+                input += n;
+                left -= (size_t)n;
+            }
+            if (!left || (n < 0 && errno != EAGAIN && errno != EINTR))
+                *in = close_fd(*in);
+        }
+        if (fds[0].revents) {
+            char buffer[4096];
+            ssize_t n = read(out, buffer, sizeof(buffer));
+            if (n < 0 && errno == EINTR)
+                continue;
+            if (n <= 0)
+                return 0;
+            if (output->len < OUTPUT_MAX)
+                str_addn(output, buffer, (size_t)n);
+        }
+    }
+}
+
+static const char *last_line(struct str *s)
+{
+    while (s->len && s->data[s->len - 1] == '\n')
+        str_truncate(s, s->len - 1);
+    const char *text = str_get(s), *line = strrchr(text, '\n');
+    return line ? line + 1 : text;
+}
+
+int process_run(const char *const *argv, const char *input, struct str *ret_output, struct err *err)
+{
+    int in[2], out[2], report[2];
+    if (pipe2(in, O_CLOEXEC) < 0)
+        return err_sys(err, errno, "pipe");
+    if (pipe2(out, O_CLOEXEC) < 0) {
+        close(in[0]), close(in[1]);
+        return err_sys(err, errno, "pipe");
+    }
+    if (pipe2(report, O_CLOEXEC) < 0) {
+        close(in[0]), close(in[1]), close(out[0]), close(out[1]);
+        return err_sys(err, errno, "pipe");
+    }
+    pid_t pid = fork();
+    if (pid == 0)
+        child_exec(argv, in[0], out[1], report[1]);
+    close(in[0]), close(out[1]), close(report[1]);
+    _cleanup_close_ int in_w = in[1], out_r = out[0], report_r = report[0];
+    if (pid < 0)
+        return err_sys(err, errno, "fork");
+    fcntl(in_w, F_SETFL, O_NONBLOCK);
+    _cleanup_str_ struct str output = STR_INIT;
+    int r = converse(&in_w, out_r, input, &output, err);
+    int status, sys;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (r < 0)
+        return r;
+    if (read(report_r, &sys, sizeof(sys)) == sizeof(sys))
+        return err_sys(err, sys, "run %s", argv[0]);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        return err_set(err, ERR_SYSTEM, "%s %s %d: %s", argv[0],
+                       WIFEXITED(status) ? "exited with" : "died of signal",
+                       WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), last_line(&output));
+    if (ret_output) {
+        str_free(ret_output);
+        *ret_output = output;
+        output = (struct str)STR_INIT;
+    }
+    return 0;
+}
+
+int process_spawn_daemon(const char *const *argv, const char *log_path, struct err *err)
+{
+    int report[2];
+    if (pipe2(report, O_CLOEXEC) < 0)
+        return err_sys(err, errno, "pipe");
+    pid_t pid = fork();
+    if (pid == 0) {
+        setsid();
+        pid_t grandchild = fork();
+        if (grandchild != 0)
+            _exit(grandchild < 0);
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        int log = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        /* Everything that was inherited without CLOEXEC is ours by accident: it goes, but the report pipe. */
+        int last = dup3(report[1], 3, O_CLOEXEC) < 0 ? report[1] : 3;
+        if (log < 4 && log >= 0)
+            log = fcntl(log, F_DUPFD_CLOEXEC, 10);
+        for (int fd = 4; fd < 1024; fd++)
+            if (fd != log && fd != null)
+                fcntl(fd, F_SETFD, FD_CLOEXEC);
+        child_exec(argv, null, log, last);
+    }
+    close(report[1]);
+    _cleanup_close_ int report_r = report[0];
+    if (pid < 0)
+        return err_sys(err, errno, "fork");
+    int status, sys;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (read(report_r, &sys, sizeof(sys)) == sizeof(sys))
+        return err_sys(err, sys, "start %s", argv[0]);
+    return 0;
+}
+
+int process_self_path(char **ret, struct err *err)
+{
+    char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+    if (n < 0)
+        return err_sys(err, errno, "read /proc/self/exe");
+    path[n] = '\0';
+    *ret = mem_strdup(path);
+    return 0;
+}

@@ -1,0 +1,24 @@
+/* Running another program of the host and collecting what it says. */
+#ifndef BASE_PROCESS_H
+#define BASE_PROCESS_H
+
+#include "base/str.h"
+
+#include <sys/types.h>
+
+struct err;
+
+/* Runs argv[0] (looked up in PATH) with `input` (may be NULL) on stdin; stdout and stderr, up to 1 MiB
+ * together, go to `ret_output` (may be NULL). 0 when it exited with 0; else an error with its exit status and
+ * last line of output. */
+int process_run(const char *const *argv, const char *input, struct str *ret_output, struct err *err);
+
+/* Starts argv[0] (an absolute path) as a daemon of its own session, whose parent is not us: stdin from
+ * /dev/null, stdout and stderr appended to `log_path`, every other descriptor closed. Its later death is
+ * nobody's here. */
+int process_spawn_daemon(const char *const *argv, const char *log_path, struct err *err);
+
+/* The path of the running binary, as a new process can execute it. */
+int process_self_path(char **ret, struct err *err);
+
+#endif

@@ -1,0 +1,8 @@
+/* Verbs that Drover starts for itself: the keeper and the DNS process. */
+#ifndef CLI_INTERNAL_H
+#define CLI_INTERNAL_H
+
+int cli_keeper(int argc, char **argv);
+int cli_dns(int argc, char **argv);
+
+#endif

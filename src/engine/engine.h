@@ -1,0 +1,148 @@
+/* The engine of one machine: containers with their networks, volumes, logs, health and restarts.
+ *
+ * Its documents are Docker's: a container is created from the body of `POST /containers/create` (Docker
+ * Engine API, version 1.43), kept as validated, and shown as `GET /containers/{id}/json` shows it; the same
+ * for networks and volumes. A field that is not supported and is set to other than its default is
+ * ERR_UNSUPPORTED naming it, never ignored.
+ *
+ * State is <root>/engine.db (src/store); what runs is the keeper's. engine_open() brings both together:
+ * containers the keeper still holds are running, those that ended meanwhile get their exit code, those that a
+ * reboot took are started again when their restart policy says so. Any thread may call anything; a
+ * container's changes are serialised by its own lock.
+ *
+ * JSON results are new references. `ref` is a name, a full id or a unique prefix. */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "base/err.h"
+#include "base/str.h"
+#include "image/image.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct engine;
+
+struct engine_config {
+    const char *root;
+    char *const *insecure_registries;
+};
+int engine_open(const struct engine_config *config, struct engine **ret, struct err *err);
+void engine_close(struct engine *e); /* containers live on */
+struct images *engine_images(struct engine *e);
+const char *engine_root(struct engine *e);
+
+/* --- containers --- */
+int engine_container_create(struct engine *e, const char *name_or_null, const json_t *body,
+                            const char *platform, char **ret_id, json_t **ret_warnings, struct err *err);
+int engine_container_start(struct engine *e, const char *ref,
+                           struct err *err); /* ERR_NOT_MODIFIED when running */
+/* timeout_s: <0 the container's own (default 10); signal NULL: its own. ERR_NOT_MODIFIED when not running. */
+int engine_container_stop(struct engine *e, const char *ref, int timeout_s, const char *signal,
+                          struct err *err);
+int engine_container_restart(struct engine *e, const char *ref, int timeout_s, const char *signal,
+                             struct err *err);
+int engine_container_kill(struct engine *e, const char *ref, const char *signal, struct err *err);
+int engine_container_pause(struct engine *e, const char *ref, bool paused, struct err *err);
+int engine_container_rename(struct engine *e, const char *ref, const char *name, struct err *err);
+int engine_container_update(struct engine *e, const char *ref, const json_t *body, json_t **ret,
+                            struct err *err);
+int engine_container_remove(struct engine *e, const char *ref, bool force, bool volumes, struct err *err);
+int engine_container_inspect(struct engine *e, const char *ref, bool size, json_t **ret, struct err *err);
+/* filters: Docker's {"label":{"x=y":true}} or {"label":["x=y"]}, already parsed, or NULL. */
+int engine_container_list(struct engine *e, bool all, int limit, bool size, const json_t *filters,
+                          json_t **ret, struct err *err);
+int engine_container_prune(struct engine *e, const json_t *filters, json_t **ret, struct err *err);
+int engine_container_top(struct engine *e, const char *ref, const char *ps_args, json_t **ret,
+                         struct err *err);
+int engine_container_changes(struct engine *e, const char *ref, json_t **ret, struct err *err);
+/* One sample in the form of GET /containers/{id}/stats; `previous` (may be NULL) fills precpu_stats. */
+int engine_container_stats(struct engine *e, const char *ref, const json_t *previous, json_t **ret,
+                           struct err *err);
+int engine_container_commit(struct engine *e, const char *ref, const char *reference, const char *comment,
+                            const char *author, const json_t *config_changes, bool pause, char **ret_image_id,
+                            struct err *err);
+
+/* condition: "not-running", "next-exit", "removed". Registers at once (so that a start after the call's begin
+ * is seen); `gone` (may be NULL) is asked every second or so whether the waiter has left. `ready` (may be
+ * NULL) is called once registered. */
+int engine_container_wait(struct engine *e, const char *ref, const char *condition, bool (*gone)(void *),
+                          void *gone_context, void (*ready)(void *), int *ret_status, struct err *err);
+
+/* A stream to the container's first process (may be attached before start): see keeper_attach for its form.
+ * The caller closes *ret_fd. tty tells whether frames' headers are to be taken off. */
+int engine_container_attach(struct engine *e, const char *ref, int keeper_attach_flags, int *ret_fd,
+                            bool *ret_tty, struct err *err);
+int engine_container_resize(struct engine *e, const char *ref, int rows, int columns, struct err *err);
+
+/* Logs: calls `line` for each kept piece of output (stream 1 or 2; time; bytes, usually with their newline).
+ * follow ends with the container, or when `line` returns non-zero or `gone` says so. */
+struct engine_logs {
+    bool follow, out, err_stream;
+    int64_t since_ns, until_ns; /* 0: unbounded */
+    int64_t tail;               /* <0: all */
+    void *context;
+    int (*line)(void *context, int stream, int64_t at_ns, const void *bytes, size_t n);
+    bool (*gone)(void *context);
+};
+int engine_container_logs(struct engine *e, const char *ref, const struct engine_logs *logs, bool *ret_tty,
+                          struct err *err);
+/* Only whether the container has a terminal, so that the answer's head can be sent before the first line. */
+int engine_container_tty(struct engine *e, const char *ref, bool *ret_tty, struct err *err);
+
+/* docker cp. stat: the JSON of X-Docker-Container-Path-Stat. */
+int engine_archive_stat(struct engine *e, const char *ref, const char *path, json_t **ret, struct err *err);
+typedef int (*engine_write_fn)(void *context, const void *bytes, size_t n, struct err *err);
+typedef ssize_t (*engine_read_fn)(void *context, void *buffer, size_t n, struct err *err);
+int engine_archive_get(struct engine *e, const char *ref, const char *path, engine_write_fn write,
+                       void *context, struct err *err);
+int engine_archive_put(struct engine *e, const char *ref, const char *path, bool no_overwrite,
+                       bool copy_owner, engine_read_fn read, void *context, struct err *err);
+int engine_container_export(struct engine *e, const char *ref, engine_write_fn write, void *context,
+                            struct err *err);
+
+/* --- exec --- */
+int engine_exec_create(struct engine *e, const char *ref, const json_t *body, char **ret_exec_id,
+                       struct err *err);
+/* detach: *ret_fd is -EBADF. */
+int engine_exec_start(struct engine *e, const char *exec_id, bool detach, bool tty, int rows, int columns,
+                      int *ret_fd, struct err *err);
+int engine_exec_resize(struct engine *e, const char *exec_id, int rows, int columns, struct err *err);
+int engine_exec_inspect(struct engine *e, const char *exec_id, json_t **ret, struct err *err);
+
+/* --- networks, volumes: Docker's bodies in, Docker's documents out --- */
+int engine_network_create(struct engine *e, const json_t *body, char **ret_id, json_t **ret_warning,
+                          struct err *err);
+int engine_network_list(struct engine *e, const json_t *filters, json_t **ret, struct err *err);
+int engine_network_inspect(struct engine *e, const char *ref, json_t **ret, struct err *err);
+int engine_network_remove(struct engine *e, const char *ref, struct err *err);
+int engine_network_connect(struct engine *e, const char *ref, const json_t *body, struct err *err);
+int engine_network_disconnect(struct engine *e, const char *ref, const json_t *body, struct err *err);
+int engine_network_prune(struct engine *e, const json_t *filters, json_t **ret, struct err *err);
+int engine_volume_create(struct engine *e, const json_t *body, json_t **ret, struct err *err);
+int engine_volume_list(struct engine *e, const json_t *filters, json_t **ret, struct err *err);
+int engine_volume_inspect(struct engine *e, const char *name, json_t **ret, struct err *err);
+int engine_volume_remove(struct engine *e, const char *name, bool force, struct err *err);
+int engine_volume_prune(struct engine *e, const json_t *filters, json_t **ret, struct err *err);
+
+/* --- the rest --- */
+/* Events in Docker's form. Past ones (bounded memory of them) since `since_ns`, then live ones until
+ * `until_ns` (0: for ever), until `event` returns non-zero or `gone` says so. */
+int engine_events(struct engine *e, int64_t since_ns, int64_t until_ns, const json_t *filters, void *context,
+                  int (*event)(void *context, const json_t *event), bool (*gone)(void *context),
+                  struct err *err);
+/* Publishes one: for what happens above the engine (image pull, tag, ...). actor_attributes may be NULL;
+ * borrowed. */
+void engine_event(struct engine *e, const char *type, const char *action, const char *actor_id,
+                  const json_t *actor_attributes);
+int engine_info(struct engine *e, json_t **ret, struct err *err);       /* GET /info */
+int engine_disk_usage(struct engine *e, json_t **ret, struct err *err); /* GET /system/df */
+/* docker rmi with the engine's knowledge of which containers use an image. */
+int engine_image_remove(struct engine *e, const char *name, bool force, json_t **ret_log, struct err *err);
+
+/* A bakery's run function: context is the engine. */
+struct bakery_run;
+int engine_build_run(void *engine, const struct bakery_run *run, int *ret_status, struct err *err);
+
+#endif

@@ -1,0 +1,58 @@
+/* HTTP client over libcurl: to registries over TLS, to Drover's own API over its unix socket.
+ *
+ * One struct http_client is used by one thread at a time; it keeps connections alive between requests. TLS
+ * certificates are always verified. Redirects are followed by GET and HEAD only, and credentials are not sent
+ * to another host. */
+#ifndef HTTP_CLIENT_H
+#define HTTP_CLIENT_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+struct http_client;
+
+struct http_response {
+    int status;
+    char **headers;  /* "name: value", names in lower case */
+    struct str body; /* when no sink was given */
+};
+void http_response_done(struct http_response *r);
+const char *http_response_header(const struct http_response *r,
+                                 const char *name); /* lower case; NULL when absent */
+
+typedef ssize_t (*http_source_fn)(void *context, void *buffer, size_t n,
+                                  struct err *err); /* bytes, 0 end, negative */
+typedef int (*http_sink_fn)(void *context, const void *bytes, size_t n, struct err *err);
+
+struct http_call {
+    const char *method;
+    const char *url;      /* "http://drover/v1.43/info" with a unix socket */
+    char *const *headers; /* "Name: value", NULL-terminated */
+    const void *body;     /* or a source: */
+    size_t body_bytes;
+    http_source_fn source;
+    void *source_context;
+    int64_t source_bytes; /* <0: chunked */
+    http_sink_fn
+        sink; /* gets the body of 2xx answers as it comes; others are collected in `body` (bounded) */
+    void *sink_context;
+    size_t max_body_bytes;  /* of a collected body; 0: 8 MiB */
+    int connect_timeout_ms; /* 0: 10 s */
+    int idle_timeout_ms;    /* no byte for so long; 0: none */
+};
+
+int http_client_new(const char *unix_socket_or_null, struct http_client **ret, struct err *err);
+void http_client_free(struct http_client *c);
+/* 0 whenever an answer came, whatever its status. */
+int http_client_call(struct http_client *c, const struct http_call *call, struct http_response *ret,
+                     struct err *err);
+
+/* For attach and exec: sends the request with "Connection: Upgrade" over a fresh unix-socket connection and
+ * gives the raw socket after the 101 (or 200) head. */
+int http_client_hijack(const char *unix_socket, const char *method, const char *path, const json_t *body,
+                       int *ret_fd, struct str *ret_early, struct err *err);
+
+#endif

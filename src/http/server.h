@@ -1,0 +1,86 @@
+/* HTTP/1.1 server over libmicrohttpd for unix sockets (and later TLS): requests are handled by blocking code,
+ * idle connections cost no thread.
+ *
+ * One epoll thread runs libmicrohttpd with suspended connections; each request in progress has a thread of
+ * its own (bounded number, small stack) that reads the body as a stream and writes the answer as a stream,
+ * both with back-pressure. A handler answers exactly once: http_reply_*(), or http_stream_begin() ...
+ * http_stream_end() (done for it when it returns), or http_hijack().
+ *
+ * Routes are a table: method, pattern with "{name}" segments and a final "{name...}" that takes the rest with
+ * slashes. A leading
+ * "/v1.NN" is taken off the path before matching and is available as http_api_version(). */
+#ifndef HTTP_SERVER_H
+#define HTTP_SERVER_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <jansson.h>
+
+struct http_server;
+struct http_request;
+
+typedef void (*http_handler)(struct http_request *q, void *context);
+
+struct http_route {
+    const char *method;  /* "GET"; HEAD is answered by GET routes unless listed itself */
+    const char *pattern; /* "/containers/{id}/json" */
+    http_handler handler;
+};
+
+struct http_server_config {
+    const struct http_route *routes; /* ends with a NULL method */
+    void *context;
+    /* No route: NULL gives 404 {"message":"page not found"}. */
+    http_handler fallback;
+    /* Headers on every answer: name, value, ..., NULL. */
+    const char *const *headers;
+    int64_t max_body_bytes; /* 0: unbounded; a handler's own limit is http_body_json's */
+    int max_requests;       /* in progress at once; 0: 1024; beyond it 503 */
+};
+
+/* `listen_fd` is a listening socket; taken. */
+int http_server_start(const struct http_server_config *config, int listen_fd, struct http_server **ret,
+                      struct err *err);
+/* Stops accepting, waits for requests in progress up to `grace_ms`, then cuts them. */
+void http_server_stop(struct http_server *s, int grace_ms);
+
+/* --- The request --- */
+const char *http_method(struct http_request *q);
+const char *http_path(struct http_request *q); /* without version prefix */
+int http_api_version(struct http_request *q);  /* 1.43 is 143 x 1: 1043; 0 when unversioned */
+const char *http_param(struct http_request *q,
+                       const char *name); /* from the pattern, percent-decoded; never NULL */
+const char *http_query(struct http_request *q, const char *name); /* NULL when absent */
+bool http_query_bool(struct http_request *q, const char *name,
+                     bool fallback); /* Docker's: "", 0, no, false, none are false */
+char **http_query_all(struct http_request *q, const char *name); /* every value in order; the caller frees */
+const char *http_header(struct http_request *q, const char *name); /* NULL when absent */
+/* Reads the body: up to `n` bytes, 0 at its end, or a negative code (peer gone, too large). */
+ssize_t http_body_read(struct http_request *q, void *buffer, size_t n, struct err *err);
+/* The whole body as JSON of at most `max` bytes; an empty body gives NULL. ERR_INVALID on malformed. */
+int http_body_json(struct http_request *q, size_t max, json_t **ret, struct err *err);
+/* True when the peer has gone: for handlers that wait. */
+bool http_peer_gone(struct http_request *q);
+
+/* --- The answer --- */
+void http_reply_json(struct http_request *q, int status, json_t *body); /* takes body */
+void http_reply_text(struct http_request *q, int status, const char *content_type, const char *text);
+void http_reply_empty(struct http_request *q, int status);
+void http_reply_err(struct http_request *q,
+                    const struct err *err); /* {"message": ...} with the code's status */
+void http_set_header(struct http_request *q, const char *name, const char *value); /* before the reply */
+/* Streams with chunked encoding; the status line goes out at once. */
+void http_stream_begin(struct http_request *q, int status, const char *content_type);
+int http_stream_write(struct http_request *q, const void *bytes, size_t n,
+                      struct err *err);                                      /* flushed soon */
+int http_stream_json(struct http_request *q, json_t *line, struct err *err); /* one line; takes it */
+void http_stream_end(struct http_request *q);
+
+/* Takes the connection over: 101 with "Upgrade: tcp" when the client asked for an upgrade. Gives the socket
+ * (blocking mode, closed by the handler) and bytes the client had already sent after its request head, if any
+ * (the caller frees ret_early). */
+int http_hijack(struct http_request *q, const char *content_type, int *ret_fd, struct str *ret_early,
+                struct err *err);
+
+#endif

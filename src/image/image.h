@@ -1,0 +1,136 @@
+/* Images of a node: content-addressed blobs in OCI form, references, layers unpacked for overlayfs,
+ * containers' writable snapshots; in and out as archives.
+ *
+ * Below <root>/:  blobs/<algorithm>/<hex>   manifests, configs, layers as they came (OCI image-layout's blobs
+ * directory) layers/<short>/           one unpacked layer (diff), named short so that many fit in mount(2)'s
+ * page tmp/                      everything half-made; emptied at open images.db                 references,
+ * layer table, uses (through src/store) A blob appears at its final name only whole and verified. A layer
+ * directory appears only complete.
+ *
+ * A reference is "name:tag" normalised the Docker way: "busybox" is stored as
+ * "docker.io/library/busybox:latest" and shown as "busybox:latest"; image_ref.h parses. An image id is the
+ * digest of its config blob. Thread-safe. */
+#ifndef IMAGE_IMAGE_H
+#define IMAGE_IMAGE_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct images;
+
+/* Progress of pull, push, load, unpack: phase text as Docker's ("Downloading", "Extracting", "Pull
+ * complete"), `layer` a short id or "" for the image itself; current and total in bytes (0 total: unknown).
+ * May be called from several threads at once. A non-zero return cancels. */
+struct image_progress {
+    void *context;
+    int (*report)(void *context, const char *layer, const char *phase, int64_t current, int64_t total);
+};
+
+int images_open(const char *root, struct images **ret, struct err *err);
+void images_close(struct images *im);
+
+/* What is known of one image; free with image_info_done(). */
+struct image_info {
+    char *id; /* "sha256:..." of the config */
+    char *manifest_digest;
+    char **references; /* normalised "docker.io/library/x:tag" */
+    char **digests;    /* "docker.io/library/x@sha256:..." for what was pulled or pushed */
+    json_t *config;    /* the OCI image config document (with "config", "rootfs", "history") */
+    json_t *manifest;
+    char *parent_id; /* local build's parent, or NULL */
+    int64_t created_ns;
+    int64_t size_bytes; /* of the unpacked layers */
+};
+void image_info_done(struct image_info *info);
+
+/* By reference ("busybox", "busybox:1.37", "x@sha256:..."), full id or unique id prefix. */
+int image_get(struct images *im, const char *name, struct image_info *ret, struct err *err);
+int image_list(struct images *im, struct image_info **ret, size_t *ret_count,
+               struct err *err); /* newest first */
+void image_list_free(struct image_info *list, size_t count);
+int image_tag(struct images *im, const char *name, const char *new_reference, struct err *err);
+/* Docker's rmi: untags; deletes what nothing refers to any more. `in_use(context, id)` says why an image may
+ * not go (returns text to be freed) or NULL. `ret_log` gets a list of {"Untagged":..} and {"Deleted":..}. */
+int image_remove(struct images *im, const char *name, bool force, char *(*in_use)(void *, const char *id),
+                 void *context, json_t **ret_log, struct err *err);
+
+/* Archives: `fd` is read or written as a stream. Load takes docker-archive and OCI layouts, plain or
+ * compressed; ret_loaded lists "Loaded image: name:tag" / "Loaded image ID: sha256:.." subjects. */
+int image_load(struct images *im, int fd, const struct image_progress *p, char ***ret_loaded,
+               struct err *err);
+int image_save(struct images *im, char *const *names, int fd,
+               struct err *err); /* readable by docker load and as OCI layout */
+/* A root file system tar as a one-layer image; `changes` is an OCI "config" object or NULL. reference may be
+ * NULL. */
+int image_import(struct images *im, int fd, const char *reference, const json_t *config, const char *message,
+                 char **ret_id, struct err *err);
+
+/* Registry credentials; empty strings where not given. */
+struct image_auth {
+    const char *username, *password, *identity_token, *registry_token;
+};
+/* platform: "linux/arm64/v8" or NULL for this machine. `plain_http_ok` registries: loopback ones always,
+ * others as configured by images_allow_insecure(). */
+int image_pull(struct images *im, const char *reference, const char *platform, const struct image_auth *auth,
+               const struct image_progress *p, char **ret_id, struct err *err);
+int image_push(struct images *im, const char *reference, const struct image_auth *auth,
+               const struct image_progress *p, char **ret_digest, int64_t *ret_size, struct err *err);
+int image_login(const char *registry, const struct image_auth *auth, char **ret_status, struct err *err);
+void images_allow_insecure(struct images *im, char *const *registries);
+
+/* --- Making images (for the builder and for commit) --- */
+
+/* The unpacked layers of an image as names below <root>/layers, top first, NULL-terminated; unpacks what is
+ * missing. */
+int image_lowers(struct images *im, const char *id, char ***ret, struct err *err);
+const char *images_layers_dir(struct images *im);
+
+/* A writable snapshot over an image (or over nothing, id NULL): <dir>/upper and <dir>/work are made in `dir`.
+ * The caller owns the directory. Mounted as a detached tree (nothing appears in the host's mount table):
+ * *ret_root_fd is its root directory, alive while the descriptor is open. Use one mount at a time of a
+ * snapshot. */
+struct image_snapshot {
+    char **lowers;
+    char *upper, *work;
+};
+int image_snapshot_create(struct images *im, const char *id, const char *dir, struct image_snapshot *ret,
+                          struct err *err);
+int image_snapshot_open(struct images *im, const char *id, const char *dir, struct image_snapshot *ret,
+                        struct err *err);
+int image_snapshot_mount(struct images *im, const struct image_snapshot *s, bool read_only, int *ret_root_fd,
+                         struct err *err);
+void image_snapshot_done(struct image_snapshot *s); /* memory only */
+
+/* Turns what changed in a snapshot (its upper directory) into a layer: tar with OCI whiteouts, compressed,
+ * stored as a blob and as an unpacked layer directory (moved, not copied, when `consume`). *ret_diff_id NULL
+ * when nothing changed. With `epoch` >= 0 every time is clamped to it. */
+int image_layer_commit(struct images *im, const char *parent_id_or_null, char *const *lowers,
+                       const char *upper, bool consume, int64_t epoch, char **ret_layer_digest,
+                       char **ret_diff_id, struct err *err);
+
+/* A new image: `base_id`'s layers plus `layer_digests` (already committed on top, bottom first,
+ * NULL-terminated), with the config document given (its rootfs.diff_ids are filled in). reference may be
+ * NULL. */
+int image_create(struct images *im, const char *base_id, char *const *layer_digests, const json_t *config,
+                 const char *reference, char **ret_id, struct err *err);
+
+/* The build cache: an opaque key to an image id, dropped when the image goes. ERR_NOT_FOUND on a miss. */
+int image_cache_get(struct images *im, const char *key, char **ret_id, struct err *err);
+int image_cache_put(struct images *im, const char *key, const char *id, struct err *err);
+
+/* Changes of an upper directory against its lowers, as Docker's diff: [{"Path":"/x","Kind":0|1|2}] (modified,
+ * added, deleted). */
+int image_changes(struct images *im, const struct image_snapshot *s, json_t **ret, struct err *err);
+
+/* Bytes: blobs, layers. */
+int images_usage(struct images *im, int64_t *ret_layers_bytes, struct err *err);
+
+/* Writes a tree into / out of an open root as tar, hostile input refused as for layers (docker cp, COPY,
+ * volumes' first content): see tar.h. */
+
+#endif

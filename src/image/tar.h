@@ -1,0 +1,68 @@
+/* Trees in and out of tar (libarchive), for layers, `docker cp`, build contexts and a volume's first content.
+ *
+ * Extraction works below an open root directory. The archive's author and the root's owner are attackers:
+ * absolute names and "..", symlinks and hard links that lead out, names through symlinks, device nodes, too
+ * many entries, too large files and archives are refused by an error that names the entry. Decompression
+ * (gzip, zstd, bzip2, xz) is by content. */
+#ifndef IMAGE_TAR_H
+#define IMAGE_TAR_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct tar_limits {
+    int64_t max_bytes;   /* of all file content, unpacked; 0: 64 GiB */
+    int64_t max_entries; /* 0: 4 million */
+    double max_ratio;    /* unpacked bytes to read bytes once past 256 MiB; 0: 1000 */
+};
+
+struct tar_extract {
+    int root_fd;      /* directory that is "/" to the archive */
+    const char *into; /* path in it to extract into; "/" or NULL: the root itself */
+    struct tar_limits limits;
+    bool layer; /* OCI layer: whiteouts become overlayfs', device nodes are refused by name, ownership kept */
+    bool keep_owner; /* false: everything belongs to uid, gid */
+    uid_t uid;
+    gid_t gid;
+    bool no_overwrite_dir_with_file; /* docker cp's default */
+    void *context;
+    int (*progress)(void *context, int64_t bytes_read); /* may be NULL; non-zero cancels */
+};
+/* Reads from `fd`, or through `read_fn` (bytes, 0 at the end, or negative code) when not NULL. */
+typedef ssize_t (*tar_read_fn)(void *context, void *buffer, size_t n, struct err *err);
+int tar_extract_fd(const struct tar_extract *x, int fd, struct err *err);
+int tar_extract_stream(const struct tar_extract *x, tar_read_fn read_fn, void *read_context, struct err *err);
+
+typedef int (*tar_write_fn)(void *context, const void *bytes, size_t n, struct err *err);
+struct tar_create {
+    int root_fd;
+    const char *path; /* file or directory in the root, resolved inside it */
+    const char *name; /* what it is called in the archive; NULL: "" (the content of a directory) */
+    bool (*exclude)(void *context, const char *relative, bool is_dir); /* may be NULL */
+    void *exclude_context;
+    int64_t epoch; /* <0: times as they are */
+};
+int tar_create_stream(const struct tar_create *c, tar_write_fn write_fn, void *write_context,
+                      struct err *err);
+
+/* Copies a tree's content with owners, modes, times, xattrs and hard links from one open root to another, as
+ * a new volume takes over an image's directory, or COPY --from. Paths resolved inside their roots. */
+struct tree_copy {
+    int from_fd;
+    const char *from;
+    int to_fd;
+    const char *to; /* directory or file name; missing parents are made */
+    bool contents;  /* `from` is a directory whose content goes into directory `to` */
+    bool keep_owner;
+    uid_t uid;
+    gid_t gid;
+    int mode;                                                          /* <0: as they are */
+    bool (*exclude)(void *context, const char *relative, bool is_dir); /* may be NULL */
+    void *exclude_context;
+};
+int tree_copy(const struct tree_copy *c, struct err *err);
+
+#endif

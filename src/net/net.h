@@ -1,0 +1,107 @@
+/* One machine's networks: bridges, container interfaces, addresses, published ports (nftables), names (DNS).
+ *
+ * Everything an instance makes carries its `prefix` (derived from the root directory), so that several can
+ * run side by side: bridges "<prefix>xxxxxxxx" (15 bytes at most), one nftables table "inet drover_<prefix>".
+ * Everything here is idempotent: it is called again after a restart with the same values, and net_reconcile()
+ * removes what is no longer wanted.
+ *
+ * Thread-safe. Errors name the cause: the missing kernel part, the port's owner, the overlapping subnet. */
+#ifndef NET_NET_H
+#define NET_NET_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct net;
+
+/* `state_dir` holds the DNS table, its pid and lock. */
+int net_open(const char *state_dir, const char *prefix, struct net **ret, struct err *err);
+void net_close(struct net *n); /* kernel state stays: containers live on */
+/* Removes every bridge, table and the DNS process of this instance: after all its containers have gone. */
+int net_teardown(struct net *n, struct err *err);
+
+struct net_bridge {
+    const char
+        *name; /* interface name, from net_bridge_name() or the user's com.docker.network.bridge.name */
+    const char *subnet;  /* "172.20.0.0/16" */
+    const char *gateway; /* "172.20.0.1" */
+    bool internal;       /* no way out, no masquerade */
+    bool icc;            /* containers reach each other; normally true */
+    int mtu;             /* 0: 1500 */
+};
+void net_bridge_name(struct net *n, const char *network_id, char out[16]);
+int net_bridge_ensure(struct net *n, const struct net_bridge *b, struct err *err);
+int net_bridge_remove(struct net *n, const char *name, struct err *err);
+
+/* Picks a free subnet from Docker's default pools (172.17-31.0.0/16, 192.168.0.0/20 steps), free of `taken`
+ * (NULL-terminated CIDRs), of the host's routes and addresses. The caller frees *ret. */
+int net_subnet_pick(char *const *taken, char **ret, struct err *err);
+/* "172.20.0.0/16" valid and canonical, not overlapping `taken`. */
+int net_subnet_check(const char *subnet, char *const *taken, struct err *err);
+/* First free host address of `subnet` (or of `range` within it), not the gateway, not in `taken`.
+ * "172.20.0.2" */
+int net_address_pick(const char *subnet, const char *range, char *const *taken, char **ret, struct err *err);
+bool net_address_in_subnet(const char *address, const char *subnet);
+
+/* A new network namespace with `lo` up, known only by its descriptor. */
+int net_namespace_new(int *ret_fd, struct err *err);
+
+struct net_endpoint {
+    const char *bridge;
+    const char *ifname;  /* inside: "eth0" */
+    const char *address; /* with prefix length: "172.20.0.2/16" */
+    const char *mac;     /* NULL: derived from the address, as Docker does: 02:42:ac:14:00:02 */
+    const char *gateway; /* default route through it; NULL: none */
+};
+/* Adds the interface to a namespace (new or of a running container); *ret_host_if (16 bytes) is the host's
+ * end. */
+int net_endpoint_add(struct net *n, int namespace_fd, const struct net_endpoint *e, char ret_host_if[16],
+                     struct err *err);
+int net_endpoint_remove(struct net *n, int namespace_fd, const char *ifname, struct err *err);
+
+struct net_stats {
+    uint64_t rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, tx_packets, tx_errors, tx_dropped;
+};
+int net_endpoint_stats(struct net *n, const char *host_if, struct net_stats *ret,
+                       struct err *err); /* as seen from inside */
+
+/* Published ports, mapped by the kernel. The host port is reserved by a bound socket, so that no other
+ * program takes it and a conflict is found here: ERR_CONFLICT "port 8080/tcp is in use by nginx (pid 812)".
+ * Reach from outside, from this machine's own addresses, from 127.0.0.1 and from other containers. */
+struct net_port {
+    const char *owner;    /* container id */
+    const char *protocol; /* tcp, udp, sctp */
+    const char *host_ip;  /* "" or 0.0.0.0: all */
+    uint16_t host_port;   /* 0: choose; filled in */
+    const char *container_ip;
+    uint16_t container_port;
+};
+/* All of one owner at once: all or none. host_port is filled where it was 0 (from 32768-60999, outside
+ * reserved). */
+int net_ports_publish(struct net *n, const char *owner, struct net_port *ports, size_t count,
+                      struct err *err);
+int net_ports_withdraw(struct net *n, const char *owner, struct err *err);
+
+/* Names. The table is replaced whole; the DNS process (`drover dns`, restarted when it dies, alive when serve
+ * is not) reads it and answers on each bridge's gateway address, port 53: A, AAAA (empty), PTR for what it
+ * knows; the rest goes to the host's resolvers. A client sees the names of the networks it is on; which those
+ * are follows from its source address. */
+struct net_name {
+    const char *network; /* id */
+    const char *bridge;
+    const char *address; /* without prefix length */
+    char *const *names;  /* container name, short id, service, aliases */
+};
+int net_names_set(struct net *n, const struct net_name *names, size_t count, struct err *err);
+/* `drover dns STATE_DIR`: the process itself; returns its exit status. */
+int net_dns_main(int argc, char **argv);
+
+/* Removes bridges and port rules of this instance that are not listed (after a crash). NULL-terminated lists.
+ */
+int net_reconcile(struct net *n, char *const *bridges, char *const *port_owners, struct err *err);
+
+#endif

@@ -1,0 +1,69 @@
+/* One container or one more process in it, from an OCI runtime config (runtime-spec 1.2, config.md and
+ * config-linux.md).
+ *
+ * The caller is a single-threaded process that will be the parent of what is started (the keeper, or
+ * drover-oci). A launch returns at once with the child's pid, pidfd and a status descriptor; the child sets
+ * itself up (namespaces, mounts, pivot_root, cgroups, capabilities, seccomp, user) and executes the program.
+ * Read the result with runtime_launch_result() when `status_fd` is readable: the set-up error with its cause,
+ * or success, which is the moment of execve. On an error nothing is left: the child is gone (the caller reaps
+ * it) and its cgroup removed.
+ *
+ * Nothing from inside the container is trusted: paths in its root are opened with RESOLVE_IN_ROOT, mounts are
+ * made on descriptors, /proc is checked to be procfs before it is written. */
+#ifndef RUNTIME_RUNTIME_H
+#define RUNTIME_RUNTIME_H
+
+#include "base/err.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* A container's cgroup in whichever hierarchies this host has: see cgroup.h. */
+struct cgroup;
+
+struct runtime_overlay {
+    const char *layers_dir;
+    const char *const
+        *lowers;              /* names relative to layers_dir, top first, NULL-terminated; NULL: no overlay */
+    const char *upper, *work; /* absolute */
+};
+
+struct runtime_launch {
+    const char *id;
+    const json_t *spec; /* the whole config for a container; only "process" counts for an exec */
+    const char *root;   /* host path that becomes / (overlay mounted over it, or bind as it is) */
+    struct runtime_overlay overlay;
+    int stdio[3];   /* descriptors to become 0, 1, 2; with a terminal all three the pty's slave side */
+    bool tty;       /* make stdio[0] the controlling terminal */
+    const int *fds; /* "fd:N" in a namespace's path means fds[N] */
+    size_t fd_count;
+};
+
+struct runtime_child {
+    pid_t pid;
+    int pidfd;
+    int status_fd;
+};
+
+int runtime_launch(const struct runtime_launch *launch, struct cgroup **ret_cgroup, struct runtime_child *ret,
+                   struct err *err);
+/* One more process in the container whose first process is `pid` (held as `pidfd`, so that the number cannot
+ * have been reused) and whose whole config is `container_spec`: joins its namespaces, cgroup, root, seccomp
+ * and capabilities bound. */
+int runtime_exec(const struct runtime_launch *launch, const json_t *container_spec, pid_t pid, int pidfd,
+                 struct cgroup *cgroup, struct runtime_child *ret, struct err *err);
+/* 0 when the program has been executed; else why not. Closes nothing. */
+int runtime_launch_result(int status_fd, struct err *err);
+
+/* A config with Docker's defaults to start from: mounts, masked and read-only paths, default capabilities,
+ * the default seccomp policy, devices, namespaces pid, mount, uts, ipc, cgroup (network is the caller's to
+ * add). */
+json_t *runtime_default_spec(void);
+/* Docker's default seccomp policy narrowed to the architecture and to what `capabilities` (list of "CAP_X")
+ * allow; "linux.seccomp" of a config. */
+json_t *runtime_default_seccomp(char *const *capabilities);
+/* Names of all capabilities this kernel has, as "CAP_X", in a static NULL-terminated list. */
+char *const *runtime_all_capabilities(void);
+
+#endif
