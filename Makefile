@@ -1,0 +1,58 @@
+# The two commands: `make demo` runs a real application, `make check` passes the tests. Each does its own set-up.
+#
+#   make            release build: build/drover, benchmarks in build/bench/
+#   make demo       build, make a base image, build and start examples/counter, fetch a page
+#   make demo-down  stop it and what it started (its data stays; DATA=1 removes that too)
+#   make check      all tests, with sanitizers where they are unit tests; ends with "N passed, N failed"
+#   make bench      the tables of docs/benchmarks.md, from one run
+#   make install    DESTDIR= PREFIX=/usr/local
+#   make format     clang-format over the tree
+#   make clean
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+.PHONY: all build setup demo demo-down check check-build lint bench install format clean
+
+all: build
+
+setup:
+	@scripts/setup build
+
+build: setup
+	@test -f build/build.ninja || { echo "configuring a release build in build/"; meson setup build --buildtype=release -Dprefix=$(PREFIX) >build.log 2>&1 || { cat build.log; rm -f build.log; exit 1; }; rm -f build.log; }
+	@echo "building build/drover"
+	@ninja -C build --quiet
+
+demo: build
+	@scripts/setup demo
+	@scripts/demo up
+
+demo-down:
+	@scripts/demo down
+
+# Sanitized unit tests live in a build of their own.
+check-build: setup
+	@scripts/setup check
+	@test -f build-asan/build.ninja || { echo "configuring a sanitized build in build-asan/"; meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false --werror >build-asan.log 2>&1 || { cat build-asan.log; rm -f build-asan.log; exit 1; }; rm -f build-asan.log; }
+	@echo "building the unit tests with sanitizers"
+	@ninja -C build-asan --quiet
+
+check: build check-build
+	@python3 tests/run.py
+
+lint:
+	@python3 tests/run.py lint
+
+bench: build
+	@scripts/setup bench
+	@bench/run
+
+install: build
+	meson install -C build --no-rebuild --quiet $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean:
+	rm -rf build build-asan

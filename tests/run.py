@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Runs the tests and counts them: lint, unit (sanitized, TAP), fuzz corpora, stories (black box).
+
+    tests/run.py                 everything; what `make check` does
+    tests/run.py unit            one kind
+    tests/run.py story NAME...   stories whose name contains NAME
+
+The last line is "N passed, N failed, N skipped". A skip names the capability that is missing, and is listed.
+Without root the privileged tests skip themselves."""
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+passed, failed, skipped = [], [], []
+
+
+def report(kind, name, outcome, detail="", seconds=None):
+    {"ok": passed, "FAILED": failed, "skipped": skipped}[outcome].append((kind, name, detail))
+    timing = f" ({seconds:.1f} s)" if seconds is not None and seconds >= 1 else ""
+    print(f"{outcome:7} {kind}: {name}{timing}" + (f"\n{detail}" if outcome == "FAILED" and detail else ""), flush=True)
+
+
+def command(kind, name, argv, **options):
+    began = time.monotonic()
+    done = subprocess.run(argv, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          errors="replace", stdin=subprocess.DEVNULL, **options)
+    report(kind, name, "FAILED" if done.returncode else "ok", done.stdout[-6000:], time.monotonic() - began)
+    return done.returncode == 0
+
+
+def tracked(*patterns):
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", *patterns], cwd=TOP,
+                            stdout=subprocess.PIPE, text=True).stdout.split()
+    return [name for name in listed if os.path.exists(os.path.join(TOP, name))]
+
+
+def lint():
+    sources = tracked("*.c", "*.h")
+    if shutil.which("clang-format"):
+        command("lint", "the code is formatted (make format)", ["clang-format", "--dry-run", "-Werror", *sources])
+    else:
+        report("lint", "formatting", "skipped", "clang-format is not installed")
+    command("lint", "includes go down the floors", ["scripts/check-layers"])
+    shells = [n for n in tracked("scripts/*", ".ci/*", "bench/*", "packaging/*")
+              if open(os.path.join(TOP, n), "rb").read(9) == b"#!/bin/sh"]
+    for name in shells:
+        command("lint", f"{name} parses", ["sh", "-n", name])
+
+
+def unit():
+    """Each program prints TAP; its lines are counted one by one."""
+    environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP", DROVER_SHARED=os.path.join(TOP, "..", "shared"),
+                       ASAN_OPTIONS="detect_leaks=1:abort_on_error=0", UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1")
+    environment.pop("CMOCKA_XML_FILE", None)
+    programs = sorted(glob.glob(os.path.join(TOP, "build-asan/tests/unit/test-*")))
+    programs = [p for p in programs if os.access(p, os.X_OK) and os.path.isfile(p)]
+    if not programs:
+        report("unit", "the unit tests were built", "FAILED", "build-asan/tests/unit is empty")
+    for program in programs:
+        name = os.path.basename(program)[5:]
+        began = time.monotonic()
+        done = subprocess.run([program], cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              errors="replace", stdin=subprocess.DEVNULL, env=environment)
+        counted = 0
+        for line in done.stdout.splitlines():
+            match = re.match(r"(ok|not ok) \d+ - (.*)", line)
+            if not match:
+                continue
+            counted += 1
+            title = match.group(2).replace("_", " ")
+            skip = re.search(r"#\s*skip\s*(.*)", title, re.IGNORECASE)
+            if match.group(1) == "not ok":
+                report("unit", f"{name}: {title}", "FAILED", done.stdout[-4000:])
+            elif skip:
+                title = title[:skip.start()].strip()
+                report("unit", f"{name}: {title}", "skipped", skip.group(1) or "needs root or a kernel feature")
+            else:
+                report("unit", f"{name}: {title}", "ok")
+        if counted == 0 or (done.returncode != 0 and "not ok" not in done.stdout):
+            report("unit", f"{name}: runs to its end", "FAILED",
+                   f"exit status {done.returncode}\n{done.stdout[-4000:]}", time.monotonic() - began)
+
+
+def fuzz():
+    """Each parser's corpus is replayed under the sanitizers."""
+    for program in sorted(glob.glob(os.path.join(TOP, "build-asan/tests/fuzz/replay-*"))):
+        if not os.path.isfile(program) or not os.access(program, os.X_OK):
+            continue
+        name = os.path.basename(program)[7:]
+        corpus = sorted(glob.glob(os.path.join(TOP, "tests/fuzz/corpus", name, "*")))
+        command("fuzz", f"{name}: {len(corpus)} inputs", [program, *corpus])
+
+
+def story(names):
+    if os.geteuid() != 0:
+        report("story", "all stories", "skipped", "needs root")
+        return
+    # A network of its own: nothing of the host's is touched, and its ports are free.
+    done = subprocess.run(["unshare", "--net", sys.executable, os.path.join(TOP, "tests/story/main.py"), *names],
+                          cwd=TOP, stdout=subprocess.PIPE, stderr=None, text=True, errors="replace",
+                          stdin=subprocess.DEVNULL)
+    counted = 0
+    detail = []
+    for line in done.stdout.splitlines():
+        match = re.match(r"@(ok|FAILED|skipped) ([\d.]+) (.*?)(?: \| (.*))?$", line)
+        if match:
+            counted += 1
+            report("story", match.group(3), match.group(1), "\n".join(detail) or match.group(4) or "", float(match.group(2)))
+            detail = []
+        else:
+            detail.append(line)
+    if counted == 0 or done.returncode not in (0, 1):
+        report("story", "the stories run to their end", "FAILED", f"exit status {done.returncode}\n" + "\n".join(detail[-60:]))
+
+
+def main():
+    kinds = sys.argv[1:2] or ["lint", "unit", "fuzz", "story"]
+    for kind in kinds:
+        if kind == "story":
+            story(sys.argv[2:])
+        else:
+            {"lint": lint, "unit": unit, "fuzz": fuzz}[kind]()
+    if skipped:
+        print("\nskipped:")
+        for kind, name, detail in skipped:
+            print(f"  {kind}: {name}: {detail}")
+    if failed:
+        print("\nfailed:")
+        for kind, name, _ in failed:
+            print(f"  {kind}: {name}")
+    print(f"\n{len(passed)} passed, {len(failed)} failed, {len(skipped)} skipped")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

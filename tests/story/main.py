@@ -1,0 +1,71 @@
+"""Runs the stories of this folder and prints a line each for tests/run.py: "@ok SECONDS title". See harness.py."""
+import importlib
+import os
+import subprocess
+import sys
+import time
+import traceback
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+
+
+class Lines(unittest.TestResult):
+    def startTest(self, test):
+        super().startTest(test)
+        self.began = time.monotonic()
+
+    def title(self, test):
+        if isinstance(test, unittest.TestCase):
+            return f"{type(test).__module__[5:]}: {test._testMethodName[5:].replace('_', ' ')}"
+        return str(test)
+
+    def line(self, outcome, test, detail=""):
+        seconds = time.monotonic() - getattr(self, "began", time.monotonic())
+        print(f"@{outcome} {seconds:.2f} {self.title(test)}" + (f" | {detail}" if detail else ""), flush=True)
+
+    def addSuccess(self, test):
+        self.line("ok", test)
+
+    def trouble(self, test, error):
+        print("".join(traceback.format_exception(*error))[-6000:])
+        server = getattr(test, "d", None)
+        if server is not None and os.path.exists(server.log):
+            print("--- serve.log\n" + server.tail())
+        self.line("FAILED", test)
+
+    def addError(self, test, error):
+        super().addError(test, error)
+        self.trouble(test, error)
+
+    def addFailure(self, test, error):
+        super().addFailure(test, error)
+        self.trouble(test, error)
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        self.line("skipped", test, reason)
+
+
+def wanted(suite, names):
+    for item in suite:
+        if isinstance(item, unittest.TestSuite):
+            yield from wanted(item, names)
+        elif not names or any(n in item.id() for n in names):
+            yield item
+
+
+def main():
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    result = Lines()
+    for name in sorted(os.listdir(HERE)):
+        if name.startswith("test_") and name.endswith(".py"):
+            module = importlib.import_module(name[:-3])
+            suite = unittest.TestSuite(wanted(unittest.defaultTestLoader.loadTestsFromModule(module), sys.argv[1:]))
+            if suite.countTestCases():
+                suite.run(result)
+    return 0 if result.wasSuccessful() else 1
+
+
+sys.exit(main())
