@@ -22,6 +22,8 @@ struct http_response {
 void http_response_done(struct http_response *r);
 const char *http_response_header(const struct http_response *r,
                                  const char *name); /* lower case; NULL when absent */
+/* 0 for a 2xx; else an error with the {"message": ...} of the body, and the code that fits the status. */
+int http_response_err(const struct http_response *r, struct err *err);
 
 typedef ssize_t (*http_source_fn)(void *context, void *buffer, size_t n,
                                   struct err *err); /* bytes, 0 end, negative */
