@@ -1,0 +1,39 @@
+/* A session with one repository of a registry: OCI distribution-spec 1.1 and the Docker Registry HTTP API V2, with their
+ * token ("Bearer") and basic authentication.
+ *
+ * registry_open() finds out how the registry is reached (TLS; plain HTTP only for loopback addresses and for registries that
+ * were allowed to be insecure). Requests authenticate as the registry asks, once, and again when a token has expired. The
+ * session may be shared by threads; each brings its own http_client. */
+#ifndef IMAGE_REGISTRY_H
+#define IMAGE_REGISTRY_H
+
+#include "base/str.h"
+#include "http/client.h"
+#include "image/image.h"
+
+struct registry;
+
+/* `host` as in a normalised reference ("docker.io", "localhost:5000"); `scope_actions` "pull" or "pull,push"; `repository` may be
+ * NULL for a mere login. `auth` may be NULL and is copied. */
+int registry_open(const char *host, const char *repository, const char *scope_actions, const struct image_auth *auth,
+                  char *const *insecure, struct registry **ret, struct err *err);
+void registry_free(struct registry *r);
+
+/* One request below /v2/: `path` is relative to the repository ("manifests/latest"), or absolute as a Location header gave it
+ * ("/v2/..." or a whole URL). Answers of any status; 401 after authentication was tried is ERR_UNAUTHORIZED, 403 ERR_DENIED.
+ * `call` has method, headers, body, source, sink; its url is filled in. A call with a source is not repeated for
+ * authentication: make another first. */
+int registry_call(struct registry *r, struct http_client *client, struct http_call *call, const char *path,
+                  struct http_response *ret, struct err *err);
+
+/* Turns an unexpected answer into an error with the registry's own words ("manifest unknown"); returns the negative code. */
+int registry_answer_err(const struct http_response *answer, const char *doing, struct err *err);
+
+/* One challenge of a WWW-Authenticate header (RFC 9110 11.6.1): scheme in lower case, and parameters. */
+struct registry_challenge {
+    char *scheme, *realm, *service, *scope;
+};
+int registry_challenge_parse(const char *header, struct registry_challenge *ret, struct err *err);
+void registry_challenge_done(struct registry_challenge *c);
+
+#endif
