@@ -1,0 +1,187 @@
+"""It stays up: the server is killed, the machine reboots, the disk fills, a blob rots."""
+import os
+import subprocess
+
+from harness import DROVER, Drover, Story, alive, http_get, run, wait_for
+
+
+class Survival(Story):
+    shared = False
+
+    def test_kill_9_of_serve_loses_no_line_no_exit_code_and_no_answer(self):
+        d = self.d
+        d.docker("run", "-d", "--name", "web", "-p", "18082:80", "--restart", "unless-stopped", "busybox", "sh", "-c",
+                 "mkdir /w; echo up > /w/index.html; exec httpd -f -p 80 -h /w")
+        d.docker("run", "-d", "--name", "talker", "busybox", "sh", "-c",
+                 "i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); sleep 0.005; done; exit 42")
+        pid = d.inspect("web")["State"]["Pid"]
+        wait_for(lambda: "line 5\n" in d.docker("logs", "talker").out, "some lines")
+        d.kill9()
+        self.assertTrue(alive(pid))
+        self.assertEqual(http_get("http://127.0.0.1:18082/")[1], "up\n")
+        d.start()
+        self.assertEqual(d.docker("wait", "talker").out, "42\n")
+        self.assertEqual(d.docker("logs", "talker").out, "".join(f"line {i}\n" for i in range(300)))
+        self.assertEqual(d.inspect("web")["State"]["Pid"], pid)
+        self.assertEqual(http_get("http://127.0.0.1:18082/")[1], "up\n")
+        self.assertEqual(d.docker("exec", "web", "echo", "reached").out, "reached\n")
+        d.docker("rm", "-f", "web")
+        with self.assertRaises(OSError):
+            http_get("http://127.0.0.1:18082/", timeout=3)
+
+    def test_an_exit_while_serve_is_away_is_known_afterwards(self):
+        d = self.d
+        bind = os.path.join(d.root, "bind")
+        os.makedirs(bind)
+        os.mkfifo(os.path.join(bind, "go"))
+        d.docker("run", "-d", "--name", "brief", "-v", f"{bind}:/b", "busybox", "sh", "-c", "cat /b/go; echo last words; exit 11")
+        pid = d.inspect("brief")["State"]["Pid"]
+        d.kill9()
+        with open(os.path.join(bind, "go"), "w") as go:
+            go.write("go\n")
+        wait_for(lambda: not alive(pid), "the container to end")
+        d.start()
+        state = wait_for(lambda: (s := d.inspect("brief")["State"])["Status"] == "exited" and s, "its exit to be known")
+        self.assertEqual(state["ExitCode"], 11)
+        self.assertEqual(d.docker("logs", "brief").out, "go\nlast words\n")
+
+    def test_serve_killed_again_and_again_under_load_forgets_nothing(self):
+        d = self.d
+        for turn in range(5):
+            for i in range(4):
+                d.docker("run", "-d", "--name", f"c{turn}-{i}", "busybox", "sh", "-c", f"sleep 0.{i}; echo {turn} {i}; exit {turn * 4 + i}")
+            d.kill9()
+            d.start()
+        for turn in range(5):
+            for i in range(4):
+                self.assertEqual(d.docker("wait", f"c{turn}-{i}").out, f"{turn * 4 + i}\n")
+                self.assertEqual(d.docker("logs", f"c{turn}-{i}").out, f"{turn} {i}\n")
+
+    def test_a_reboot_brings_back_what_should_run(self):
+        d = self.d
+        folder = os.path.join(d.root, "proj")
+        os.makedirs(folder)
+        with open(os.path.join(folder, "compose.yaml"), "w") as f:
+            f.write("""
+services:
+  web:
+    image: busybox
+    command: sh -c "mkdir -p /w; hostname > /w/index.html; exec httpd -f -p 80 -h /w"
+    ports: ["18083:80"]
+    restart: unless-stopped
+    depends_on: [db]
+  db:
+    image: busybox
+    command: sh -c "echo boot >> /data/boots; exec sleep 100000"
+    volumes: ["data:/data"]
+    restart: always
+  once:
+    image: busybox
+    command: sleep 100000
+volumes:
+  data:
+""")
+        d.drover("up", "-d", cwd=folder)
+        d.docker("run", "-d", "--name", "stopped", "--restart", "unless-stopped", "busybox", "sleep", "100000")
+        d.docker("stop", "-t", "0", "stopped")
+        d.machine_dies()
+        d.start()
+
+        def page():
+            try:
+                return http_get("http://127.0.0.1:18083/")[0] == 200
+            except OSError:
+                return False
+        wait_for(page, "the page after the reboot")
+        running = d.docker("ps", "--format", "{{.Names}}").out.split()
+        self.assertEqual(set(running), {"proj-web-1", "proj-db-1"})
+        self.assertEqual(d.docker("exec", "proj-db-1", "cat", "/data/boots").out, "boot\nboot\n")
+
+    def test_a_restart_policy_restarts_with_back_off_and_gives_up_when_told(self):
+        d = self.d
+        d.docker("run", "-d", "--name", "crasher", "--restart", "on-failure:2", "busybox", "sh", "-c", "echo try; exit 1")
+        wait_for(lambda: (s := d.inspect("crasher"))["State"]["Status"] == "exited" and s["RestartCount"] == 2, "two restarts")
+        self.assertEqual(d.docker("logs", "crasher").out, "try\n" * 3)
+
+    def test_health_is_probed_and_told(self):
+        d = self.d
+        d.docker("run", "-d", "--name", "h", "--health-cmd", "test -e /ok", "--health-interval", "100ms", "--health-retries", "2",
+                 "busybox", "sh", "-c", "sleep 100000")
+        wait_for(lambda: d.inspect("h")["State"]["Health"]["Status"] == "unhealthy", "unhealthy")
+        d.docker("exec", "h", "touch", "/ok")
+        wait_for(lambda: d.inspect("h")["State"]["Health"]["Status"] == "healthy", "healthy")
+        self.assertIn("(healthy)", d.docker("ps", "--format", "{{.Status}}").out)
+
+    def test_a_corrupt_blob_is_named_and_refused(self):
+        d = self.d
+        archive = os.path.join(d.root, "box.tar")
+        d.docker("save", "-o", archive, "busybox")
+        blobs = os.path.join(d.data, "blobs/sha256")
+        largest = max((os.path.join(blobs, b) for b in os.listdir(blobs)), key=os.path.getsize)
+        with open(largest, "r+b") as f:
+            f.seek(os.path.getsize(largest) // 2)
+            f.write(b"rot")
+        done = d.docker("save", "-o", archive, "busybox", check=False)
+        self.assert_clean_refusal(done, os.path.basename(largest)[:12])
+        self.assertEqual(d.docker("run", "--rm", "busybox", "echo", "still").out, "still\n")
+
+    def test_a_second_serve_on_the_same_root_is_refused(self):
+        d = self.d
+        done = run([DROVER, "serve", "--root", d.data, "--socket", d.socket + "2"], check=False)
+        self.assert_clean_refusal(done, d.data)
+        self.assertEqual(d.docker("run", "--rm", "busybox", "echo", "still").out, "still\n")
+
+    def test_two_instances_run_side_by_side(self):
+        other = Drover().start()
+        try:
+            other.busybox()
+            self.d.docker("run", "-d", "--name", "same", "busybox", "sleep", "1000")
+            other.docker("run", "-d", "--name", "same", "busybox", "sleep", "1000")
+            mine = self.d.inspect("same")["NetworkSettings"]["IPAddress"]
+            theirs = other.inspect("same")["NetworkSettings"]["IPAddress"]
+            self.assertNotEqual(mine.rsplit(".", 2)[0], theirs.rsplit(".", 2)[0])
+        finally:
+            self.assertEqual(other.remove(), "")
+
+
+class FullDisk(Story):
+    """The root directory is on a small file system that fills up."""
+    shared = False
+
+    @classmethod
+    def make(cls):
+        import tempfile
+        root = tempfile.mkdtemp(prefix="drover-story-")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", root], check=True)
+        d = Drover(root).start()
+        d.busybox()
+        return d
+
+    def tearDown(self):
+        self.d.docker("rm", "-f", *self.d.docker("ps", "-aq").out.split(), check=False)
+        self.d.stop()
+        self.d.machine_dies()
+        subprocess.run(["umount", self.d.root], check=True)
+        os.rmdir(self.d.root)
+
+    def test_a_full_disk_is_one_clear_error_and_what_ran_goes_on(self):
+        d = self.d
+        d.docker("run", "-d", "--name", "runner", "busybox", "sleep", "100000")
+
+        with open("/dev/urandom", "rb") as noise:
+            import io
+            import tarfile
+            out = io.BytesIO()
+            with tarfile.open(fileobj=out, mode="w") as tar:
+                entry = tarfile.TarInfo("noise")
+                entry.size = 60 << 20
+                tar.addfile(entry, noise)
+        done = d.docker("import", "-", "toolarge", stdin=out.getvalue(), check=False)
+        self.assert_clean_refusal(done, "no space")
+        self.assertTrue(d.inspect("runner")["State"]["Running"])
+        self.assertNotIn("toolarge", d.docker("images").out)
+        self.assertEqual(d.docker("exec", "runner", "echo", "still").out, "still\n")
+        self.assertEqual(d.docker("run", "--rm", "busybox", "echo", "room again").out, "room again\n")
+
+
+
