@@ -1,0 +1,61 @@
+/* What the files of the SQLite backend share: one connection with its kept statements, and the store. */
+#ifndef STORE_STORE_PRIV_H
+#define STORE_STORE_PRIV_H
+
+#include "base/map.h"
+#include "store/store.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdbool.h>
+
+enum { STORE_KEPT_STATEMENTS = 64, STORE_IDLE_READERS = 3, STORE_GROUP_BATCHES = 512 };
+
+/* A connection is used by one thread at a time. */
+struct store_connection {
+    sqlite3 *db;
+    struct map statements; /* SQL text -> sqlite3_stmt, prepared and reset */
+    bool own;              /* our own BEGIN, SAVEPOINT, PRAGMA pass the authorizer while this is set */
+    struct store_connection *next;
+};
+
+/* One batch on its way; lives on the caller's stack until `done`. */
+struct store_request {
+    const struct store_statement *statements;
+    size_t count;
+    enum store_durability durability;
+    int result;
+    struct err err;
+    bool done;
+    pthread_cond_t finished;
+    struct store_request *next;
+};
+
+struct store {
+    char *path;
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    struct store_request *queue, **queue_end; /* under lock */
+    struct store_connection *idle_readers;    /* under lock */
+    size_t idle_reader_count;                 /* under lock */
+    bool stopping;                            /* under lock */
+    struct store_connection *writer;          /* of the writer thread once it runs */
+    bool unsynced;                            /* writer thread: lazy commits not yet on disk */
+    pthread_t thread;
+};
+
+int store__connect(const char *path, bool read_only, struct store_connection **ret, struct err *err);
+void store__disconnect(struct store_connection *c);
+/* Runs statements of our own, which may be several and may control transactions. */
+int store__exec(struct store_connection *c, const char *sql, struct err *err);
+/* A prepared statement with its parameters bound; give it back with store__release. */
+int store__prepare(struct store_connection *c, const char *sql, const struct store_value *params,
+                   size_t param_count, sqlite3_stmt **ret, struct err *err);
+void store__release(sqlite3_stmt *statement);
+/* The error of the last call on a connection, in words that say what to do. */
+int store__error(struct store_connection *c, int rc, const char *what, struct err *err);
+
+int store__migrate(struct store_connection *c, const char *const *migrations, struct err *err);
+void *store__writer_main(void *store);
+
+#endif
