@@ -24,7 +24,8 @@ struct registry {
 /* Docker Hub's registry answers at another name than its references carry. */
 static const char *endpoint_of(const char *host)
 {
-    return strcmp(host, "docker.io") == 0 || strcmp(host, "index.docker.io") == 0 ? "registry-1.docker.io" : host;
+    return strcmp(host, "docker.io") == 0 || strcmp(host, "index.docker.io") == 0 ? "registry-1.docker.io"
+                                                                                  : host;
 }
 
 static bool is_loopback(const char *host)
@@ -89,8 +90,9 @@ static int find_base(struct registry *r, bool insecure, struct err *err)
     return code < 0 ? err_wrap(err, "registry %s", r->host) : 0;
 }
 
-int registry_open(const char *host, const char *repository, const char *actions, const struct image_auth *auth,
-                  char *const *insecure, struct registry **ret, struct err *err)
+int registry_open(const char *host, const char *repository, const char *actions,
+                  const struct image_auth *auth, char *const *insecure, struct registry **ret,
+                  struct err *err)
 {
     struct registry *r = NEW(struct registry);
     pthread_mutex_init(&r->lock, NULL);
@@ -150,9 +152,10 @@ static int fetch_token(struct registry *r, const struct registry_challenge *c, c
     if (str_empty(c->realm) || (!str_after(c->realm, "https://") && !str_after(c->realm, "http://")))
         return err_set(err, ERR_PROTOCOL, "registry %s names no usable token server", r->host);
     if (str_after(r->base, "https://") && !str_after(c->realm, "https://"))
-        return err_set(err, ERR_DENIED, "registry %s asks for credentials over plain HTTP at %.200s; refused", r->host,
-                       c->realm);
-    _cleanup_free_ char *scope = r->repository ? str_printf("repository:%s:%s", r->repository, r->actions) : NULL;
+        return err_set(err, ERR_DENIED, "registry %s asks for credentials over plain HTTP at %.200s; refused",
+                       r->host, c->realm);
+    _cleanup_free_ char *scope =
+        r->repository ? str_printf("repository:%s:%s", r->repository, r->actions) : NULL;
     _cleanup_str_ struct str query = STR_INIT;
     add_query(&query, "service", c->service);
     add_query(&query, "scope", scope);
@@ -185,8 +188,10 @@ static int fetch_token(struct registry *r, const struct registry_challenge *c, c
     _cleanup_json_ json_t *body = NULL;
     code = http_client_call(client, &call, &answer, err);
     if (code == 0 && answer.status != 200)
-        code = err_set(err, ERR_UNAUTHORIZED, "unauthorized: the token server of %s answered %d%s", r->host, answer.status,
-                       r->username || r->identity_token ? ": incorrect username or password" : "; try docker login");
+        code = err_set(err, ERR_UNAUTHORIZED, "unauthorized: the token server of %s answered %d%s", r->host,
+                       answer.status,
+                       r->username || r->identity_token ? ": incorrect username or password"
+                                                        : "; try docker login");
     if (code == 0)
         code = json_parse(str_get(&answer.body), answer.body.len, "token", &body, err);
     if (code == 0) {
@@ -211,8 +216,9 @@ static int authenticate(struct registry *r, const char *header, unsigned seen, s
     pthread_mutex_lock(&r->lock);
     if (r->generation != seen) /* another thread has renewed it meanwhile */
         goto out;
-    code = header ? registry_challenge_parse(header, &c, err)
-                  : err_set(err, ERR_UNAUTHORIZED, "registry %s says 401 and not how to authenticate", r->host);
+    code = header
+               ? registry_challenge_parse(header, &c, err)
+               : err_set(err, ERR_UNAUTHORIZED, "registry %s says 401 and not how to authenticate", r->host);
     if (code < 0)
         goto out;
     char *value = NULL;
@@ -220,13 +226,15 @@ static int authenticate(struct registry *r, const char *header, unsigned seen, s
         code = fetch_token(r, &c, &value, err);
     else if (strcmp(c.scheme, "basic") == 0) {
         if (!r->username)
-            code = err_set(err, ERR_UNAUTHORIZED,
-                           "unauthorized: authentication required; no basic auth credentials for %s (docker login %s)",
-                           r->host, r->host);
+            code = err_set(
+                err, ERR_UNAUTHORIZED,
+                "unauthorized: authentication required; no basic auth credentials for %s (docker login %s)",
+                r->host, r->host);
         else
             value = basic_credentials(r->username, r->password);
     } else
-        code = err_set(err, ERR_UNSUPPORTED, "registry %s asks for authentication scheme \"%s\"", r->host, c.scheme);
+        code = err_set(err, ERR_UNSUPPORTED, "registry %s asks for authentication scheme \"%s\"", r->host,
+                       c.scheme);
     if (code == 0) {
         free(r->authorization);
         r->authorization = value;
@@ -271,7 +279,8 @@ int registry_call(struct registry *r, struct http_client *client, struct http_ca
     else if (*path == '/')
         url = str_printf("%s%s", r->base, path);
     else
-        url = r->repository ? str_printf("%s/v2/%s/%s", r->base, r->repository, path) : str_printf("%s/v2/%s", r->base, path);
+        url = r->repository ? str_printf("%s/v2/%s/%s", r->base, r->repository, path)
+                            : str_printf("%s/v2/%s", r->base, path);
     for (int tries = 0;; tries++) {
         unsigned generation;
         http_response_done(ret);
@@ -286,8 +295,8 @@ int registry_call(struct registry *r, struct http_client *client, struct http_ca
                 continue;
         }
         if (ret->status == 401)
-            return err_set(err, ERR_UNAUTHORIZED, "unauthorized: registry %s refuses these credentials%s", r->host,
-                           r->repository ? " for this repository" : "");
+            return err_set(err, ERR_UNAUTHORIZED, "unauthorized: registry %s refuses these credentials%s",
+                           r->host, r->repository ? " for this repository" : "");
         if (ret->status == 403)
             return err_set(err, ERR_DENIED, "denied: registry %s does not allow access to %s", r->host,
                            r->repository ? r->repository : "/v2/");

@@ -50,7 +50,8 @@ int registry_challenge_parse(const char *header, struct registry_challenge *ret,
     const char *at = header + strspn(header, " ");
     _cleanup_free_ char *scheme = take_word(&at);
     if (!scheme)
-        return err_set(err, ERR_PROTOCOL, "the registry's WWW-Authenticate header is malformed: %.200s", header);
+        return err_set(err, ERR_PROTOCOL, "the registry's WWW-Authenticate header is malformed: %.200s",
+                       header);
     c.scheme = str_lower(scheme);
     for (;;) {
         at += strspn(at, " \t,");

@@ -1,0 +1,268 @@
+/* Pulling: OCI distribution-spec 1.1, "Pull". The manifest first, then its blobs by several threads, each
+ * verified as it is written; the image appears only when all of it is there. */
+#include "image/registry.h"
+
+#include "base/digest.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "image/image_priv.h"
+#include "image/image_ref.h"
+
+enum { MANIFEST_MAX_BYTES = 4 << 20, PULL_MAX_LAYERS = 512, PULL_TRIES = 3 };
+
+static const char accept_manifest[] =
+    "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json, "
+    "application/vnd.docker.distribution.manifest.v2+json";
+
+struct pull {
+    struct images *images;
+    struct registry *registry;
+    const struct image_progress *progress;
+    json_t *layers; /* descriptors */
+};
+
+/* GET manifests/<reference>; checks the digest when the reference is one, and stores the manifest as a blob.
+ */
+static int fetch_manifest(struct pull *p, struct http_client *client, const char *name, const char *reference,
+                          char ret_digest[DIGEST_BYTES], json_t **ret, struct err *err)
+{
+    _cleanup_free_ char *path = str_printf("manifests/%s", reference);
+    char accept[sizeof(accept_manifest)];
+    memcpy(accept, accept_manifest, sizeof(accept));
+    struct http_call call = {
+        .method = "GET", .headers = (char *[]){accept, NULL}, .max_body_bytes = MANIFEST_MAX_BYTES};
+    struct http_response answer = {0};
+    int r = registry_call(p->registry, client, &call, path, &answer, err);
+    if (r == 0 && answer.status == 404)
+        r = err_set(err, ERR_NOT_FOUND, "manifest for %s not found: manifest unknown", name);
+    else if (r == 0 && answer.status != 200)
+        r = registry_answer_err(&answer, name, err);
+    json_t *manifest = NULL;
+    if (r == 0)
+        r = json_parse(str_get(&answer.body), answer.body.len, name, &manifest, err);
+    struct blob_writer *w = NULL;
+    if (r == 0)
+        r = image__blob_begin(p->images, digest_valid(reference) ? reference : NULL, (int64_t)answer.body.len,
+                              &w, err);
+    if (r == 0) {
+        r = image__blob_write(w, str_get(&answer.body), answer.body.len, err);
+        if (r < 0)
+            image__blob_abort(w);
+        else
+            r = image__blob_commit(w, ret_digest, err);
+    }
+    http_response_done(&answer);
+    if (r < 0) {
+        json_decref(manifest);
+        return r;
+    }
+    *ret = manifest;
+    return 0;
+}
+
+/* The checked facts of one descriptor. */
+static int descriptor(const json_t *d, const char **ret_digest, int64_t *ret_size, struct err *err)
+{
+    const char *digest = NULL;
+    int64_t size = -1;
+    int r = json_get_string(d, "descriptor", "digest", &digest, err);
+    if (r == 0)
+        r = json_get_i64(d, "descriptor", "size", &size, err);
+    if (r < 0)
+        return r;
+    if (!digest || !digest_valid(digest) || size < 0)
+        return err_set(err, ERR_INVALID, "the manifest has a descriptor without a valid digest and size");
+    *ret_digest = digest;
+    *ret_size = size;
+    return 0;
+}
+
+struct download {
+    struct pull *pull;
+    struct blob_writer *writer;
+    char layer[13];
+    int64_t done, size;
+};
+
+static int download_sink(void *context, const void *bytes, size_t n, struct err *err)
+{
+    struct download *d = context;
+    d->done += (int64_t)n;
+    if (d->done > d->size)
+        return err_set(err, ERR_CORRUPT, "blob %s is longer than the %lld bytes its manifest says", d->layer,
+                       (long long)d->size);
+    int r = image__blob_write(d->writer, bytes, n, err);
+    return r < 0 ? r : registry_report(d->pull->progress, d->layer, "Downloading", d->done, d->size, err);
+}
+
+static int download_once(struct pull *p, struct http_client *client, const char *digest, int64_t size,
+                         struct err *err)
+{
+    struct download d = {.pull = p, .size = size};
+    registry_short_id(digest, d.layer);
+    int r = image__blob_begin(p->images, digest, size, &d.writer, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *path = str_printf("blobs/%s", digest);
+    struct http_call call = {.method = "GET", .sink = download_sink, .sink_context = &d};
+    struct http_response answer = {0};
+    r = registry_call(p->registry, client, &call, path, &answer, err);
+    if (r == 0 && answer.status != 200)
+        r = registry_answer_err(&answer, path, err);
+    http_response_done(&answer);
+    if (r < 0) {
+        image__blob_abort(d.writer);
+        return r;
+    }
+    char got[DIGEST_BYTES];
+    return image__blob_commit(d.writer, got, err);
+}
+
+static int download(struct pull *p, struct http_client *client, const json_t *layer, bool is_layer,
+                    struct err *err)
+{
+    const char *digest;
+    int64_t size;
+    int r = descriptor(layer, &digest, &size, err);
+    if (r < 0)
+        return r;
+    char id[13];
+    registry_short_id(digest, id);
+    if (image__blob_has(p->images, digest))
+        return is_layer ? registry_report(p->progress, id, "Already exists", 0, 0, err) : 0;
+    for (int tries = 1;; tries++) {
+        r = download_once(p, client, digest, size, err);
+        if (r == 0)
+            return is_layer ? registry_report(p->progress, id, "Download complete", 0, 0, err) : 0;
+        if (!err_retryable(r) || r == -ERR_NO_SPACE || tries >= PULL_TRIES)
+            return r;
+    }
+}
+
+static int download_one(void *context, struct http_client *client, const json_t *layer, struct err *err)
+{
+    return download(context, client, layer, true, err);
+}
+
+static int download_layers(struct pull *p, struct err *err)
+{
+    size_t count = json_array_size(p->layers);
+    if (count > PULL_MAX_LAYERS)
+        return err_set(err, ERR_LIMIT, "the image has %zu layers, more than %d", count, PULL_MAX_LAYERS);
+    for (size_t i = 0; i < count; i++) {
+        const char *digest;
+        int64_t size;
+        char id[13];
+        int r = descriptor(json_array_get(p->layers, i), &digest, &size, err);
+        if (r < 0)
+            return r;
+        registry_short_id(digest, id);
+        if ((r = registry_report(p->progress, id, "Pulling fs layer", 0, 0, err)) < 0)
+            return r;
+    }
+    return registry_for_each(p->layers, download_one, p, err);
+}
+
+/* The manifest of one image, through an index when there is one. */
+static int find_manifest(struct pull *p, struct http_client *client, const char *name, const char *reference,
+                         const char *platform, char ret_top[DIGEST_BYTES], char ret_digest[DIGEST_BYTES],
+                         json_t **ret, struct err *err)
+{
+    _cleanup_json_ json_t *top = NULL;
+    int r = fetch_manifest(p, client, name, reference, ret_top, &top, err);
+    if (r < 0)
+        return r;
+    if (!json_is_array(json_object_get(top, "manifests"))) {
+        if (!json_is_array(json_object_get(top, "layers")))
+            return err_set(err, ERR_UNSUPPORTED, "%s: manifest type \"%s\" is not an image", name,
+                           json_str(top, "mediaType"));
+        memcpy(ret_digest, ret_top, DIGEST_BYTES);
+        *ret = take_ptr(top);
+        return 0;
+    }
+    _cleanup_free_ char *chosen = NULL;
+    r = image__choose_platform(top, platform, &chosen, err);
+    if (r < 0)
+        return err_wrap(err, "%s", name);
+    _cleanup_json_ json_t *manifest = NULL;
+    r = fetch_manifest(p, client, name, chosen, ret_digest, &manifest, err);
+    if (r < 0)
+        return r;
+    if (!json_is_array(json_object_get(manifest, "layers")))
+        return err_set(err, ERR_UNSUPPORTED, "%s: the index leads to \"%s\", which is not an image", name,
+                       json_str(manifest, "mediaType"));
+    *ret = take_ptr(manifest);
+    return 0;
+}
+
+static int pull_with(struct pull *p, const struct image_ref *ref, const char *platform, char **ret_id,
+                     struct err *err)
+{
+    struct http_client *client;
+    int r = http_client_new(NULL, &client, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *name = image_ref_familiar(ref);
+    char top[DIGEST_BYTES], digest[DIGEST_BYTES];
+    _cleanup_json_ json_t *manifest = NULL;
+    r = find_manifest(p, client, name, ref->digest ? ref->digest : ref->tag, platform, top, digest, &manifest,
+                      err);
+    if (r == 0) {
+        p->layers = json_object_get(manifest, "layers");
+        r = download(p, client, json_object_get(manifest, "config"), false, err);
+    }
+    http_client_free(client);
+    if (r == 0)
+        r = download_layers(p, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *tag = ref->digest ? NULL : str_printf("%s/%s:%s", ref->domain, ref->path, ref->tag);
+    _cleanup_free_ char *repo_digest = str_printf("%s/%s@%s", ref->domain, ref->path, top);
+    r = image__ingest(p->images, digest, tag, repo_digest, p->progress, ret_id, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *line = str_printf("Digest: %s", top);
+    return registry_report(p->progress, "", line, 0, 0, err);
+}
+
+int image_pull(struct images *im, const char *reference, const char *platform, const struct image_auth *auth,
+               const struct image_progress *progress, char **ret_id, struct err *err)
+{
+    struct image_ref ref = {0};
+    int r = image_ref_parse(reference, &ref, err);
+    if (r < 0)
+        return r;
+    struct pull p = {.images = im, .progress = progress};
+    r = registry_open(ref.domain, ref.path, "pull", auth, image__insecure(im), &p.registry, err);
+    if (r == 0)
+        r = pull_with(&p, &ref, platform, ret_id, err);
+    registry_free(p.registry);
+    image_ref_done(&ref);
+    return r < 0 ? err_wrap(err, "pull %s", reference) : 0;
+}
+
+int image_login(const char *registry, const struct image_auth *auth, char **ret_status, struct err *err)
+{
+    struct registry *r;
+    struct http_client *client;
+    const char *host = strstr(registry, "://") ? strstr(registry, "://") + 3 : registry;
+    _cleanup_free_ char *name = mem_strndup(host, strcspn(host, "/"));
+    int code = registry_open(*name ? name : "docker.io", NULL, "", auth, NULL, &r, err);
+    if (code < 0)
+        return code;
+    code = http_client_new(NULL, &client, err);
+    if (code == 0) {
+        struct http_call call = {.method = "GET"};
+        struct http_response answer = {0};
+        code = registry_call(r, client, &call, "", &answer, err);
+        if (code == 0 && answer.status != 200)
+            code = registry_answer_err(&answer, name, err);
+        http_response_done(&answer);
+        http_client_free(client);
+    }
+    registry_free(r);
+    if (code == 0)
+        *ret_status = mem_strdup("Login Succeeded");
+    return code;
+}

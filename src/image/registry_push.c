@@ -1,0 +1,206 @@
+/* Pushing: OCI distribution-spec 1.1, "Push". Blobs that the registry lacks, in parallel, then the manifest.
+ */
+#include "image/registry.h"
+
+#include "base/digest.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "image/image_priv.h"
+#include "image/image_ref.h"
+
+enum { PUSH_TRIES = 3 };
+
+struct push {
+    struct images *images;
+    struct registry *registry;
+    const struct image_progress *progress;
+    json_t *blobs; /* descriptors: layers, then the config */
+};
+
+struct upload {
+    struct push *push;
+    struct digest_hasher *hasher; /* a rotten blob must not travel */
+    const char *digest;
+    char layer[13];
+    int fd;
+    int64_t done, size;
+};
+
+static ssize_t upload_source(void *context, void *buffer, size_t n, struct err *err)
+{
+    struct upload *u = context;
+    ssize_t got = file_read_full(u->fd, buffer, n, err);
+    if (got < 0)
+        return got;
+    digest_hasher_add(u->hasher, buffer, (size_t)got);
+    u->done += got;
+    if (u->done == u->size) {
+        char have[DIGEST_BYTES];
+        digest_hasher_format(u->hasher, have);
+        if (strcmp(have, u->digest) != 0)
+            return err_set(err, ERR_CORRUPT, "blob %s is corrupt on this disk; pull or build the image again",
+                           u->digest);
+    }
+    int r = registry_report(u->push->progress, u->layer, "Pushing", u->done, u->size, err);
+    return r < 0 ? r : got;
+}
+
+/* The URL of a Location with the digest as a query parameter. */
+static char *upload_url(const char *location, const char *digest)
+{
+    return str_printf("%s%cdigest=%s", location, strchr(location, '?') ? '&' : '?', digest);
+}
+
+static int begin_upload(struct push *p, struct http_client *client, char **ret_location, struct err *err)
+{
+    struct http_call call = {.method = "POST", .body = "", .body_bytes = 0};
+    struct http_response answer = {0};
+    int r = registry_call(p->registry, client, &call, "blobs/uploads/", &answer, err);
+    const char *location = r == 0 ? http_response_header(&answer, "location") : NULL;
+    if (r == 0 && answer.status != 202)
+        r = registry_answer_err(&answer, "begin upload", err);
+    else if (r == 0 && !location)
+        r = err_set(err, ERR_PROTOCOL, "the registry gave no place for an upload");
+    else if (r == 0)
+        *ret_location = mem_strdup(location);
+    http_response_done(&answer);
+    return r;
+}
+
+static int upload_once(struct push *p, struct http_client *client, const char *digest, struct err *err)
+{
+    _cleanup_close_ int fd = -EBADF;
+    struct upload u = {.push = p, .digest = digest};
+    registry_short_id(digest, u.layer);
+    int r = image__blob_open(p->images, digest, &fd, &u.size, err);
+    _cleanup_free_ char *location = NULL;
+    if (r == 0)
+        r = begin_upload(p, client, &location, err);
+    if (r < 0)
+        return r;
+    u.fd = fd;
+    _cleanup_hasher_ struct digest_hasher *hasher = digest_hasher_new(digest);
+    u.hasher = hasher;
+    _cleanup_free_ char *url = upload_url(location, digest);
+    char type[] = "Content-Type: application/octet-stream";
+    struct http_call call = {.method = "PUT",
+                             .headers = (char *[]){type, NULL},
+                             .source = upload_source,
+                             .source_context = &u,
+                             .source_bytes = u.size};
+    struct http_response answer = {0};
+    r = registry_call(p->registry, client, &call, url, &answer, err);
+    if (r == 0 && answer.status != 201 && answer.status != 204)
+        r = registry_answer_err(&answer, "upload", err);
+    http_response_done(&answer);
+    return r;
+}
+
+static int push_blob(struct push *p, struct http_client *client, const char *digest, struct err *err)
+{
+    char id[13];
+    registry_short_id(digest, id);
+    _cleanup_free_ char *path = str_printf("blobs/%s", digest);
+    struct http_call call = {.method = "HEAD"};
+    struct http_response answer = {0};
+    int r = registry_call(p->registry, client, &call, path, &answer, err);
+    int status = answer.status;
+    http_response_done(&answer);
+    if (r < 0)
+        return r;
+    if (status == 200)
+        return registry_report(p->progress, id, "Layer already exists", 0, 0, err);
+    for (int tries = 1;; tries++) {
+        r = upload_once(p, client, digest, err);
+        if (r == 0)
+            return registry_report(p->progress, id, "Pushed", 0, 0, err);
+        if ((r != -ERR_UNAUTHORIZED && !err_retryable(r)) || tries >= PUSH_TRIES)
+            return r;
+    }
+}
+
+static int push_one(void *context, struct http_client *client, const json_t *blob, struct err *err)
+{
+    return push_blob(context, client, json_str(blob, "digest"), err);
+}
+
+static int push_blobs(struct push *p, struct err *err)
+{
+    size_t count = json_array_size(p->blobs), i;
+    const json_t *blob;
+    json_array_foreach (p->blobs, i, blob) {
+        char id[13];
+        if (!digest_valid(json_str(blob, "digest")))
+            return err_set(err, ERR_CORRUPT, "the image's manifest has an invalid digest");
+        registry_short_id(json_str(blob, "digest"), id);
+        int r = registry_report(p->progress, id, "Preparing", 0, 0, err);
+        if (r < 0)
+            return r;
+    }
+    return registry_for_each(p->blobs, push_one, p, err);
+}
+
+static int push_manifest(struct push *p, const struct image_info *info, const struct image_ref *ref,
+                         int64_t *ret_size, struct err *err)
+{
+    _cleanup_close_ int fd = -EBADF;
+    _cleanup_str_ struct str text = STR_INIT;
+    int r = image__blob_open(p->images, info->manifest_digest, &fd, ret_size, err);
+    if (r == 0)
+        r = file_read_fd(fd, 4 << 20, &text, err);
+    struct http_client *client;
+    if (r == 0)
+        r = http_client_new(NULL, &client, err);
+    if (r < 0)
+        return r;
+    const char *type = json_str(info->manifest, "mediaType");
+    _cleanup_free_ char *header =
+        str_printf("Content-Type: %s", *type ? type : "application/vnd.oci.image.manifest.v1+json");
+    _cleanup_free_ char *path = str_printf("manifests/%s", ref->tag);
+    struct http_call call = {
+        .method = "PUT", .headers = (char *[]){header, NULL}, .body = str_get(&text), .body_bytes = text.len};
+    struct http_response answer = {0};
+    r = registry_call(p->registry, client, &call, path, &answer, err);
+    if (r == 0 && answer.status != 201)
+        r = registry_answer_err(&answer, "push manifest", err);
+    http_response_done(&answer);
+    http_client_free(client);
+    return r;
+}
+
+int image_push(struct images *im, const char *reference, const struct image_auth *auth,
+               const struct image_progress *progress, char **ret_digest, int64_t *ret_size, struct err *err)
+{
+    struct image_ref ref = {0};
+    struct image_info info = {0};
+    struct push p = {.images = im, .progress = progress};
+    int r = image_ref_parse(reference, &ref, err);
+    if (r == 0 && ref.digest)
+        r = err_set(err, ERR_INVALID, "cannot push a digest reference; give a tag");
+    if (r == 0)
+        r = image_get(im, reference, &info, err);
+    if (r == 0)
+        r = registry_open(ref.domain, ref.path, "pull,push", auth, image__insecure(im), &p.registry, err);
+    if (r == 0) {
+        p.blobs = json_copy(json_object_get(info.manifest, "layers"));
+        json_array_append(p.blobs, json_object_get(info.manifest, "config"));
+        r = push_blobs(&p, err);
+    }
+    int64_t size = 0;
+    if (r == 0)
+        r = push_manifest(&p, &info, &ref, &size, err);
+    if (r == 0) {
+        _cleanup_free_ char *repo_digest = str_printf("%s/%s@%s", ref.domain, ref.path, info.manifest_digest);
+        r = image__add_digest(im, info.id, repo_digest, err);
+    }
+    if (r == 0) {
+        *ret_digest = mem_strdup(info.manifest_digest);
+        *ret_size = size;
+    }
+    json_decref(p.blobs);
+    registry_free(p.registry);
+    image_info_done(&info);
+    image_ref_done(&ref);
+    return r < 0 ? err_wrap(err, "push %s", reference) : 0;
+}
