@@ -6,9 +6,12 @@
  * both with back-pressure. A handler answers exactly once: http_reply_*(), or http_stream_begin() ...
  * http_stream_end() (done for it when it returns), or http_hijack().
  *
- * Routes are a table: method, pattern with "{name}" segments and a final "{name...}" that takes the rest with
- * slashes. A leading
- * "/v1.NN" is taken off the path before matching and is available as http_api_version(). */
+ * Routes are a table: method, pattern with "{name}" segments and at most one "{name...}" that takes one or
+ * more segments with their slashes. The first that fits is taken. A leading "/v1.NN" is taken off the path
+ * before matching and is available as http_api_version().
+ *
+ * libmicrohttpd sends nothing of an answer before the request's body has come in whole. Read the body before
+ * answering; what a handler leaves unread is thrown away once it has answered. */
 #ifndef HTTP_SERVER_H
 #define HTTP_SERVER_H
 
@@ -16,6 +19,7 @@
 #include "base/str.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 
 struct http_server;
 struct http_request;
@@ -33,10 +37,13 @@ struct http_server_config {
     void *context;
     /* No route: NULL gives 404 {"message":"page not found"}. */
     http_handler fallback;
+    /* Asked before every handler (not the fallback); false when it has answered itself. NULL: no check. */
+    bool (*admit)(struct http_request *q, void *context);
     /* Headers on every answer: name, value, ..., NULL. */
     const char *const *headers;
     int64_t max_body_bytes; /* 0: unbounded; a handler's own limit is http_body_json's */
     int max_requests;       /* in progress at once; 0: 1024; beyond it 503 */
+    int idle_timeout_s;     /* for a request's head and between requests; 0: 120 */
 };
 
 /* `listen_fd` is a listening socket; taken. */
@@ -56,6 +63,7 @@ bool http_query_bool(struct http_request *q, const char *name,
                      bool fallback); /* Docker's: "", 0, no, false, none are false */
 char **http_query_all(struct http_request *q, const char *name); /* every value in order; the caller frees */
 const char *http_header(struct http_request *q, const char *name); /* NULL when absent */
+bool http_has_body(struct http_request *q);                        /* announced by its headers */
 /* Reads the body: up to `n` bytes, 0 at its end, or a negative code (peer gone, too large). */
 ssize_t http_body_read(struct http_request *q, void *buffer, size_t n, struct err *err);
 /* The whole body as JSON of at most `max` bytes; an empty body gives NULL. ERR_INVALID on malformed. */
@@ -76,10 +84,15 @@ int http_stream_write(struct http_request *q, const void *bytes, size_t n,
                       struct err *err);                                      /* flushed soon */
 int http_stream_json(struct http_request *q, json_t *line, struct err *err); /* one line; takes it */
 void http_stream_end(struct http_request *q);
+/* Ends it so that the client sees that it is incomplete (no last chunk): for binary streams that fail on the
+ * way. */
+void http_stream_abort(struct http_request *q);
 
 /* Takes the connection over: 101 with "Upgrade: tcp" when the client asked for an upgrade. Gives the socket
  * (blocking mode, closed by the handler) and bytes the client had already sent after its request head, if any
- * (the caller frees ret_early). */
+ * (the caller frees ret_early). The client sees the end of the connection when the handler returns. A client
+ * that asked for no upgrade gets 200 and the bytes as a chunked stream; the request's body is then what can
+ * be read from the socket. */
 int http_hijack(struct http_request *q, const char *content_type, int *ret_fd, struct str *ret_early,
                 struct err *err);
 

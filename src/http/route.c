@@ -1,0 +1,171 @@
+/* The request's target taken apart, and the route that fits it. */
+#include "http/server_priv.h"
+
+#include <ctype.h>
+
+static int hex_value(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+/* NULL for a malformed escape or a NUL in it. */
+static char *percent_decode(const char *text, size_t n, bool plus_is_space)
+{
+    char *out = mem_new(n + 1);
+    size_t len = 0;
+    for (size_t i = 0; i < n; i++) {
+        char c = text[i];
+        if (c == '+' && plus_is_space) {
+            c = ' ';
+        } else if (c == '%') {
+            int high = i + 2 < n ? hex_value(text[i + 1]) : -1;
+            int low = high >= 0 ? hex_value(text[i + 2]) : -1;
+            if (high < 0 || low < 0 || (high == 0 && low == 0)) {
+                free(out);
+                return NULL;
+            }
+            c = (char)(high << 4 | low);
+            i += 2;
+        }
+        out[len++] = c;
+    }
+    return out;
+}
+
+enum { MAX_QUERY = 1024 };
+
+static bool parse_query(struct http_request *q, const char *text)
+{
+    size_t count = 0;
+    while (*text) {
+        size_t n = strcspn(text, "&");
+        if (n > 0) {
+            if (++count > MAX_QUERY)
+                return false;
+            const char *equals = memchr(text, '=', n);
+            size_t name_len = equals ? (size_t)(equals - text) : n;
+            char *name = percent_decode(text, name_len, true);
+            char *value = equals ? percent_decode(equals + 1, n - name_len - 1, true) : mem_strdup("");
+            if (!name || !value) {
+                free(name);
+                free(value);
+                return false;
+            }
+            strv_take(&q->query_names, name);
+            strv_take(&q->query_values, value);
+        }
+        text += n;
+        if (*text)
+            text++;
+    }
+    return true;
+}
+
+/* "/v1.43/x": 1043, and `*path` moves to "/x". */
+static int take_version(const char **path)
+{
+    const char *p = *path;
+    if (p[0] != '/' || p[1] != 'v' || !isdigit((unsigned char)p[2]))
+        return 0;
+    int parts[2] = {0, 0};
+    p += 2;
+    for (int i = 0; i < 2; i++) {
+        int digits = 0;
+        for (; isdigit((unsigned char)*p) && digits < 3; p++, digits++)
+            parts[i] = parts[i] * 10 + (*p - '0');
+        if (digits == 0 || *p != (i == 0 ? '.' : '/'))
+            return 0;
+        if (i == 0)
+            p++;
+    }
+    *path = p;
+    return parts[0] * 1000 + parts[1];
+}
+
+bool http__target_parse(struct http_request *q)
+{
+    const char *target = q->target;
+    const char *scheme = strstr(target, "://"); /* absolute form, RFC 9112 section 3.2.2 */
+    if (target[0] != '/' && scheme) {
+        target = strchr(scheme + 3, '/');
+        if (!target)
+            target = "/";
+    }
+    q->api_version = take_version(&target);
+    size_t n = strcspn(target, "?#");
+    q->path = mem_strndup(target, n);
+    q->decoded_path = percent_decode(target, n, false);
+    if (!q->decoded_path)
+        return false;
+    return target[n] != '?' || parse_query(q, target + n + 1);
+}
+
+static bool take_param(struct http_request *q, const char *name, const char *value, size_t n)
+{
+    must(q->param_count < HTTP_MAX_PARAMS);
+    char *decoded = percent_decode(value, n, false);
+    if (!decoded || !*decoded) {
+        free(decoded);
+        return false;
+    }
+    q->params[q->param_count++] = (struct http_param){name, decoded};
+    return true;
+}
+
+static void drop_params(struct http_request *q, size_t down_to)
+{
+    while (q->param_count > down_to)
+        free(q->params[--q->param_count].value);
+}
+
+static bool fits(struct http_request *q, const char *pattern, const char *path)
+{
+    for (;;) {
+        if (*pattern != '/' || *path != '/')
+            return !*pattern && !*path;
+        pattern++;
+        path++;
+        size_t have = strcspn(path, "/"), want = strcspn(pattern, "/");
+        if (*pattern != '{') {
+            if (have != want || memcmp(path, pattern, have) != 0)
+                return false;
+        } else if (want > 4 && memcmp(pattern + want - 4, "...}", 4) == 0) {
+            /* The rest of the pattern decides where this part ends: the last place that fits. */
+            size_t before = q->param_count;
+            for (size_t end = strlen(path); end > 0; end--) {
+                if (path[end] != '\0' && path[end] != '/')
+                    continue;
+                if (take_param(q, pattern + 1, path, end) && fits(q, pattern + want, path + end))
+                    return true;
+                drop_params(q, before);
+            }
+            return false;
+        } else if (!take_param(q, pattern + 1, path, have)) {
+            return false;
+        }
+        pattern += want;
+        path += have;
+    }
+}
+
+static const struct http_route *find(const struct http_route *routes, struct http_request *q,
+                                     const char *method)
+{
+    for (const struct http_route *r = routes; r && r->method; r++) {
+        if (strcmp(r->method, method) != 0)
+            continue;
+        if (fits(q, r->pattern, q->path))
+            return r;
+        drop_params(q, 0);
+    }
+    return NULL;
+}
+
+const struct http_route *http__route_find(const struct http_route *routes, struct http_request *q)
+{
+    const struct http_route *r = find(routes, q, q->method);
+    return !r && strcmp(q->method, "HEAD") == 0 ? find(routes, q, "GET") : r;
+}
