@@ -1,0 +1,303 @@
+#include "runtime/plan.h"
+
+#include "base/json.h"
+#include "base/str.h"
+#include "runtime/filter.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
+
+static bool is_empty(const json_t *value)
+{
+    if (!value || json_is_null(value) || json_is_false(value))
+        return true;
+    if (json_is_string(value))
+        return json_string_length(value) == 0;
+    if (json_is_array(value))
+        return json_array_size(value) == 0;
+    return json_is_object(value) && json_object_size(value) == 0;
+}
+
+int plan__refuse(const json_t *object, const char *where, const char *const *keys, struct err *err)
+{
+    for (; *keys; keys++)
+        if (!is_empty(json_object_get(object, *keys)))
+            return err_set(err, ERR_UNSUPPORTED, "\"%s%s%s\" of the container's config is not supported",
+                           where, *where ? "." : "", *keys);
+    return 0;
+}
+
+unsigned long plan__propagation(const char *option)
+{
+    static const struct {
+        const char *name;
+        unsigned long flags;
+    } table[] = {
+        {"private", MS_PRIVATE},
+        {"shared", MS_SHARED},
+        {"slave", MS_SLAVE},
+        {"unbindable", MS_UNBINDABLE},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        if (str_eq(option, table[i].name))
+            return table[i].flags;
+        if (*option == 'r' && str_eq(option + 1, table[i].name))
+            return table[i].flags | MS_REC;
+    }
+    return 0;
+}
+
+static const struct {
+    const char *type;
+    uint64_t flag;
+} namespace_types[] = {
+    {"pid", CLONE_NEWPID},     {"mount", CLONE_NEWNS},      {"uts", CLONE_NEWUTS},   {"ipc", CLONE_NEWIPC},
+    {"network", CLONE_NEWNET}, {"cgroup", CLONE_NEWCGROUP}, {"user", CLONE_NEWUSER}, {"time", CLONE_NEWTIME},
+};
+
+static int open_namespace(const char *path, const struct runtime_launch *launch, struct plan_join *join,
+                          struct err *err)
+{
+    const char *number = str_after(path, "fd:");
+    if (number) {
+        int64_t n;
+        int r = parse_i64(number, 0, INT32_MAX, &n, err);
+        if (r < 0)
+            return r;
+        if ((size_t)n >= launch->fd_count)
+            return err_set(err, ERR_INVALID, "namespace path \"%s\": only %zu descriptors were passed", path,
+                           launch->fd_count);
+        join->fd = launch->fds[n];
+        join->owned = false;
+        return 0;
+    }
+    join->fd = open(path, O_RDONLY | O_CLOEXEC);
+    join->owned = true;
+    return join->fd < 0 ? err_sys(err, errno, "open namespace %s", path) : 0;
+}
+
+static int parse_namespace(const json_t *entry, const struct runtime_launch *launch, struct plan *plan,
+                           struct err *err)
+{
+    const char *type = "", *path = NULL;
+    int r = json_get_string(entry, "linux.namespaces", "type", &type, err);
+    if (r == 0)
+        r = json_get_string(entry, "linux.namespaces", "path", &path, err);
+    if (r < 0)
+        return r;
+    uint64_t flag = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(namespace_types); i++)
+        if (str_eq(type, namespace_types[i].type))
+            flag = namespace_types[i].flag;
+    if (!flag)
+        return err_set(err, ERR_INVALID, "unknown namespace type \"%s\"", type);
+    if (flag == CLONE_NEWUSER || flag == CLONE_NEWTIME)
+        return err_set(err, ERR_UNSUPPORTED, "namespaces of type \"%s\" are not supported", type);
+    if (plan->namespaces & flag)
+        return err_set(err, ERR_INVALID, "namespace \"%s\" is listed twice", type);
+    plan->namespaces |= flag;
+    if (str_empty(path)) {
+        if (flag == CLONE_NEWCGROUP)
+            plan->new_cgroup_namespace = true;
+        else
+            plan->new_namespaces |= flag;
+        return 0;
+    }
+    if (flag == CLONE_NEWNS)
+        return err_set(err, ERR_UNSUPPORTED, "joining a mount namespace (\"%s\") is not supported", path);
+    must(plan->join_count < PLAN_MAX_JOINS);
+    struct plan_join *join = &plan->joins[plan->join_count];
+    if ((r = open_namespace(path, launch, join, err)) < 0)
+        return r;
+    join->flag = (int)flag;
+    plan->join_count++;
+    return 0;
+}
+
+int plan__parse_namespaces(const json_t *list, const struct runtime_launch *launch, struct plan *plan,
+                           struct err *err)
+{
+    size_t i;
+    json_t *entry;
+    json_array_foreach (list, i, entry) {
+        int r = parse_namespace(entry, launch, plan, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int parse_root(const json_t *spec, struct plan *plan, struct err *err)
+{
+    json_t *root = NULL;
+    int r = json_get_object(spec, "", "root", &root, err);
+    if (r == 0)
+        r = json_get_bool(root, "root", "readonly", &plan->root_readonly, err);
+    return r;
+}
+
+static int parse_linux(const json_t *linux_, const struct runtime_launch *launch, struct plan *plan,
+                       struct err *err)
+{
+    static const char *const refused[] = {"uidMappings", "gidMappings", "intelRdt", "mountLabel",
+                                          "timeOffsets", "netDevices",  NULL};
+    json_t *namespaces = NULL, *devices = NULL, *sysctl = NULL, *resources = NULL, *seccomp = NULL;
+    const char *propagation = NULL, *cgroups_path = NULL;
+    int r = plan__refuse(linux_, "linux", refused, err);
+    if (r == 0)
+        r = json_get_array(linux_, "linux", "namespaces", &namespaces, err);
+    if (r == 0)
+        r = json_get_array(linux_, "linux", "devices", &devices, err);
+    if (r == 0)
+        r = json_get_object(linux_, "linux", "sysctl", &sysctl, err);
+    if (r == 0)
+        r = json_get_object(linux_, "linux", "resources", &resources, err);
+    if (r == 0)
+        r = json_get_object(linux_, "linux", "seccomp", &seccomp, err);
+    if (r == 0)
+        r = json_get_string(linux_, "linux", "rootfsPropagation", &propagation, err);
+    if (r == 0)
+        r = json_get_string(linux_, "linux", "cgroupsPath", &cgroups_path, err);
+    if (r == 0)
+        r = json_get_strv(linux_, "linux", "maskedPaths", &plan->masked_paths, err);
+    if (r == 0)
+        r = json_get_strv(linux_, "linux", "readonlyPaths", &plan->readonly_paths, err);
+    if (r == 0)
+        r = plan__parse_namespaces(namespaces, launch, plan, err);
+    if (r == 0)
+        r = plan__parse_devices(devices, plan, err);
+    if (r == 0)
+        r = plan__parse_sysctls(sysctl, plan, err);
+    if (r < 0)
+        return r;
+    if (!str_empty(propagation) && !(plan->root_propagation = plan__propagation(propagation)))
+        return err_set(err, ERR_INVALID, "\"linux.rootfsPropagation\": unknown value \"%s\"", propagation);
+    if (!str_empty(cgroups_path))
+        plan->cgroups_path = mem_strdup(cgroups_path);
+    plan->resources = resources;
+    return seccomp ? seccomp_compile(seccomp, &plan->seccomp, &plan->seccomp_flags, err) : 0;
+}
+
+static int parse_personality(const json_t *linux_, struct plan *plan, struct err *err)
+{
+    json_t *personality = NULL;
+    const char *domain = NULL;
+    int r = json_get_object(linux_, "linux", "personality", &personality, err);
+    if (r == 0)
+        r = json_get_string(personality, "linux.personality", "domain", &domain, err);
+    if (r < 0 || !domain)
+        return r;
+    if (str_eq(domain, "LINUX"))
+        plan->personality = 0;
+    else if (str_eq(domain, "LINUX32"))
+        plan->personality = 8;
+    else
+        return err_set(err, ERR_INVALID, "\"linux.personality.domain\": unknown value \"%s\"", domain);
+    return 0;
+}
+
+/* What one part of the config demands of another. */
+static int check_whole(const struct plan *plan, struct err *err)
+{
+    if (!(plan->new_namespaces & CLONE_NEWNS))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "a container without a mount namespace of its own is not supported");
+    if ((!str_empty(plan->hostname) || !str_empty(plan->domainname)) &&
+        !(plan->new_namespaces & CLONE_NEWUTS))
+        return err_set(err, ERR_INVALID,
+                       "\"hostname\" is given, but the container has no uts namespace of its own");
+    if (str_empty(plan->root) || *plan->root != '/')
+        return err_set(err, ERR_INVALID, "the container's root must be an absolute path");
+    return 0;
+}
+
+int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err *err)
+{
+    static const char *const refused[] = {"hooks", "solaris", "windows", "vm", "zos", NULL};
+    _cleanup_plan_ struct plan plan = {.id = launch->id, .root = launch->root, .personality = -1};
+    if (launch->overlay.lowers)
+        plan.overlay = &launch->overlay;
+    json_t *process = NULL, *linux_ = NULL, *mounts = NULL;
+    int r = plan__refuse(launch->spec, "", refused, err);
+    if (r == 0)
+        r = json_get_object(launch->spec, "", "process", &process, err);
+    if (r == 0)
+        r = json_get_object(launch->spec, "", "linux", &linux_, err);
+    if (r == 0)
+        r = json_get_array(launch->spec, "", "mounts", &mounts, err);
+    if (r == 0)
+        r = json_get_string(launch->spec, "", "hostname", &plan.hostname, err);
+    if (r == 0)
+        r = json_get_string(launch->spec, "", "domainname", &plan.domainname, err);
+    if (r == 0)
+        r = plan__parse_process(process, &plan.process, err);
+    if (r == 0)
+        r = parse_root(launch->spec, &plan, err);
+    if (r == 0)
+        r = plan__parse_mounts(mounts, &plan, err);
+    if (r == 0)
+        r = parse_linux(linux_, launch, &plan, err);
+    if (r == 0)
+        r = parse_personality(linux_, &plan, err);
+    if (r == 0)
+        r = check_whole(&plan, err);
+    if (r < 0)
+        return r;
+    *ret = plan;
+    plan = (struct plan){0};
+    return 0;
+}
+
+int plan_parse_exec(const struct runtime_launch *launch, const json_t *container_spec, struct plan *ret,
+                    struct err *err)
+{
+    _cleanup_plan_ struct plan plan = {.id = launch->id, .personality = -1};
+    const json_t *process = json_object_get(launch->spec, "process");
+    const json_t *linux_ = json_object_get(container_spec, "linux");
+    json_t *seccomp = NULL;
+    int r = plan__parse_process(process ? process : launch->spec, &plan.process, err);
+    if (r == 0)
+        r = parse_personality(linux_, &plan, err);
+    if (r == 0)
+        r = json_get_object(linux_, "linux", "seccomp", &seccomp, err);
+    if (r == 0 && seccomp)
+        r = seccomp_compile(seccomp, &plan.seccomp, &plan.seccomp_flags, err);
+    if (r < 0)
+        return r;
+    size_t i;
+    json_t *entry;
+    json_array_foreach (json_object_get(linux_, "namespaces"), i, entry)
+        for (size_t k = 0; k < ARRAY_SIZE(namespace_types); k++)
+            if (str_eq(json_str(entry, "type"), namespace_types[k].type))
+                plan.namespaces |= namespace_types[k].flag;
+    *ret = plan;
+    plan = (struct plan){0};
+    return 0;
+}
+
+void plan_done(struct plan *plan)
+{
+    strv_free(plan->process.args);
+    strv_free(plan->process.env);
+    free(plan->process.gids);
+    free(plan->process.rlimits);
+    for (size_t i = 0; i < plan->join_count; i++)
+        if (plan->joins[i].owned)
+            close_fd(plan->joins[i].fd);
+    for (size_t i = 0; i < plan->mount_count; i++)
+        free(plan->mounts[i].data);
+    free(plan->mounts);
+    free(plan->devices);
+    for (size_t i = 0; i < plan->sysctl_count; i++)
+        free(plan->sysctls[i].path);
+    free(plan->sysctls);
+    strv_free(plan->masked_paths);
+    strv_free(plan->readonly_paths);
+    free(plan->cgroups_path);
+}

@@ -1,0 +1,128 @@
+/* What a launch will do: the OCI config read once in the parent, so that the child between clone and execve
+ * only walks plain structures.
+ *
+ * Strings are borrowed from the config, which must outlive the plan; arrays are the plan's own. A property of
+ * the specification that is not done here is refused with ERR_UNSUPPORTED by its name; properties the
+ * specification does not know are ignored, as it demands (config.md, "Extensibility"). */
+#ifndef RUNTIME_PLAN_H
+#define RUNTIME_PLAN_H
+
+#include "runtime/runtime.h"
+
+#include <linux/filter.h>
+#include <stdint.h>
+#include <sys/resource.h>
+
+enum { PLAN_MAX_ITEMS = 4096, PLAN_MAX_JOINS = 8 };
+
+enum plan_cap_set {
+    CAPS_BOUNDING,
+    CAPS_EFFECTIVE,
+    CAPS_INHERITABLE,
+    CAPS_PERMITTED,
+    CAPS_AMBIENT,
+    CAPS_SETS_
+};
+
+struct plan_rlimit {
+    int resource;
+    const char *name;
+    struct rlimit64 limit;
+};
+
+struct plan_process {
+    char **args, **env;
+    const char *cwd;
+    bool terminal, no_new_privileges;
+    bool has_capabilities; /* absent: the process keeps none (config.md: all sets empty) */
+    uint64_t capabilities[CAPS_SETS_];
+    uid_t uid;
+    gid_t gid;
+    gid_t *gids;
+    size_t gid_count;
+    int umask; /* <0: 0022 */
+    struct plan_rlimit *rlimits;
+    size_t rlimit_count;
+    bool has_oom_score_adj;
+    int oom_score_adj;
+};
+
+struct plan_mount {
+    const char *destination, *type, *source;
+    char *data;           /* what the filesystem itself gets; NULL: nothing */
+    unsigned long flags;  /* MS_ of a new filesystem */
+    bool bind, recursive; /* a bind, and with the mounts below its source */
+    uint64_t attr_set, attr_clear;
+    uint64_t tree_set, tree_clear; /* the same for the mount and all below it: "rro" and kin */
+    unsigned long propagation;     /* MS_SHARED, ... maybe | MS_REC; 0: rprivate for a bind */
+};
+
+struct plan_device {
+    const char *path;
+    mode_t mode; /* with its type */
+    dev_t number;
+    uid_t uid;
+    gid_t gid;
+};
+
+struct plan_join {
+    int flag; /* CLONE_NEWNET, ... */
+    int fd;
+    bool owned;
+};
+
+struct plan_sysctl {
+    char *path; /* below /proc/sys */
+    const char *name, *value;
+};
+
+struct plan {
+    const char *id;
+    struct plan_process process;
+    uint64_t new_namespaces; /* CLONE_NEW..., without CLONE_NEWCGROUP */
+    bool new_cgroup_namespace;
+    uint64_t namespaces; /* new or joined: what an exec must enter */
+    struct plan_join joins[PLAN_MAX_JOINS];
+    size_t join_count;
+
+    const char *root;
+    const struct runtime_overlay *overlay;
+    bool root_readonly;
+    unsigned long root_propagation; /* 0: private */
+    struct plan_mount *mounts;
+    size_t mount_count;
+    struct plan_device *devices;
+    size_t device_count;
+    struct plan_sysctl *sysctls;
+    size_t sysctl_count;
+    char **masked_paths, **readonly_paths;
+    const char *hostname, *domainname;
+    int64_t personality; /* <0: as it is */
+
+    char *cgroups_path; /* NULL: drover/<id> */
+    const json_t *resources;
+    const struct sock_fprog *seccomp; /* the cache's; NULL: none */
+    unsigned seccomp_flags;
+};
+
+/* The whole config of a container. */
+int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err *err);
+/* A further process: `launch->spec` is a config or only its "process" object. Namespaces and seccomp are the
+ * container's. */
+int plan_parse_exec(const struct runtime_launch *launch, const json_t *container_spec, struct plan *ret,
+                    struct err *err);
+void plan_done(struct plan *plan);
+#define _cleanup_plan_ _cleanup_(plan_done)
+
+/* Parts, each in the file of its concern. */
+int plan__parse_process(const json_t *process, struct plan_process *ret, struct err *err);
+int plan__parse_mounts(const json_t *list, struct plan *plan, struct err *err);
+int plan__parse_devices(const json_t *list, struct plan *plan, struct err *err);
+int plan__parse_sysctls(const json_t *sysctls, struct plan *plan, struct err *err);
+int plan__parse_namespaces(const json_t *list, const struct runtime_launch *launch, struct plan *plan,
+                           struct err *err);
+/* ERR_UNSUPPORTED naming the first of `keys` (NULL-terminated) that is present and not empty. */
+int plan__refuse(const json_t *object, const char *where, const char *const *keys, struct err *err);
+unsigned long plan__propagation(const char *option); /* MS_..., or 0 */
+
+#endif

@@ -1,0 +1,284 @@
+#include "runtime/filter.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/str.h"
+
+#include <linux/seccomp.h>
+#include <seccomp.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { CACHE_SLOTS = 8, DEFAULT_ERRNO = EPERM, PROGRAM_MAX = BPF_MAXINSNS * sizeof(struct sock_filter) };
+
+struct compiled {
+    json_t *policy; /* a copy of ours */
+    struct sock_fprog program;
+    unsigned flags;
+};
+
+static struct compiled cache[CACHE_SLOTS];
+static size_t cache_next;
+
+static void release_p(scmp_filter_ctx *context)
+{
+    if (*context)
+        seccomp_release(*context);
+}
+
+static int action_of(const char *name, const json_t *errno_ret, uint32_t *ret, struct err *err)
+{
+    int64_t number = json_is_integer(errno_ret) ? json_integer_value(errno_ret) : DEFAULT_ERRNO;
+    if (number < 0 || number > 4095)
+        return err_set(err, ERR_INVALID, "\"linux.seccomp\": %lld is not an error number", (long long)number);
+    if (str_eq(name, "SCMP_ACT_ALLOW"))
+        *ret = SCMP_ACT_ALLOW;
+    else if (str_eq(name, "SCMP_ACT_ERRNO"))
+        *ret = SCMP_ACT_ERRNO((uint32_t)number);
+    else if (str_eq(name, "SCMP_ACT_KILL") || str_eq(name, "SCMP_ACT_KILL_THREAD"))
+        *ret = SCMP_ACT_KILL_THREAD;
+    else if (str_eq(name, "SCMP_ACT_KILL_PROCESS"))
+        *ret = SCMP_ACT_KILL_PROCESS;
+    else if (str_eq(name, "SCMP_ACT_TRAP"))
+        *ret = SCMP_ACT_TRAP;
+    else if (str_eq(name, "SCMP_ACT_TRACE"))
+        *ret = SCMP_ACT_TRACE((uint32_t)number);
+    else if (str_eq(name, "SCMP_ACT_LOG"))
+        *ret = SCMP_ACT_LOG;
+    else if (str_eq(name, "SCMP_ACT_NOTIFY"))
+        return err_set(err, ERR_UNSUPPORTED, "seccomp action SCMP_ACT_NOTIFY is not supported");
+    else
+        return err_set(err, ERR_INVALID, "unknown seccomp action \"%s\"", name);
+    return 0;
+}
+
+static const struct {
+    const char *name;
+    enum scmp_compare op;
+} operators[] = {
+    {"SCMP_CMP_NE", SCMP_CMP_NE},
+    {"SCMP_CMP_LT", SCMP_CMP_LT},
+    {"SCMP_CMP_LE", SCMP_CMP_LE},
+    {"SCMP_CMP_EQ", SCMP_CMP_EQ},
+    {"SCMP_CMP_GE", SCMP_CMP_GE},
+    {"SCMP_CMP_GT", SCMP_CMP_GT},
+    {"SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ},
+};
+
+static int parse_arg(const json_t *arg, struct scmp_arg_cmp *ret, struct err *err)
+{
+    static const char where[] = "linux.seccomp.syscalls.args";
+    int64_t index = 0, value = 0, second = 0;
+    const char *op = "";
+    int r = json_get_i64(arg, where, "index", &index, err);
+    if (r == 0)
+        r = json_get_i64(arg, where, "value", &value, err);
+    if (r == 0)
+        r = json_get_i64(arg, where, "valueTwo", &second, err);
+    if (r == 0)
+        r = json_get_string(arg, where, "op", &op, err);
+    if (r < 0)
+        return r;
+    if (index < 0 || index > 5)
+        return err_set(err, ERR_INVALID, "\"%s.index\": %lld is not between 0 and 5", where,
+                       (long long)index);
+    for (size_t i = 0; i < ARRAY_SIZE(operators); i++) {
+        if (!str_eq(op, operators[i].name))
+            continue;
+        *ret = (struct scmp_arg_cmp){.arg = (unsigned)index,
+                                     .op = operators[i].op,
+                                     .datum_a = (uint64_t)value,
+                                     .datum_b = (uint64_t)second};
+        return 0;
+    }
+    return err_set(err, ERR_INVALID, "unknown seccomp operator \"%s\"", op);
+}
+
+/* libseccomp takes one condition an argument in a rule; several on the same one become a rule each, which is
+ * what the specification's reference does (they are then alternatives). */
+static int add_rule(scmp_filter_ctx context, uint32_t action, int number, const struct scmp_arg_cmp *args,
+                    unsigned count)
+{
+    unsigned seen = 0;
+    bool repeated = false;
+    for (unsigned i = 0; i < count; i++) {
+        repeated |= (seen & 1U << args[i].arg) != 0;
+        seen |= 1U << args[i].arg;
+    }
+    if (!repeated)
+        return seccomp_rule_add_array(context, action, number, count, args);
+    for (unsigned i = 0; i < count; i++) {
+        int r = seccomp_rule_add_array(context, action, number, 1, &args[i]);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int add_syscalls(scmp_filter_ctx context, uint32_t default_action, const json_t *entry,
+                        struct err *err)
+{
+    static const char where[] = "linux.seccomp.syscalls";
+    const char *action_name = "";
+    json_t *list = NULL, *value;
+    _cleanup_strv_ char **names = NULL;
+    uint32_t action;
+    struct scmp_arg_cmp args[6];
+    int r = json_get_string(entry, where, "action", &action_name, err);
+    if (r == 0)
+        r = json_get_strv(entry, where, "names", &names, err);
+    if (r == 0)
+        r = json_get_array(entry, where, "args", &list, err);
+    if (r == 0)
+        r = action_of(action_name, json_object_get(entry, "errnoRet"), &action, err);
+    if (r < 0)
+        return r;
+    if (json_array_size(list) > ARRAY_SIZE(args))
+        return err_set(err, ERR_INVALID, "\"%s.args\" has more than 6 entries", where);
+    size_t i;
+    json_array_foreach (list, i, value)
+        if ((r = parse_arg(value, &args[i], err)) < 0)
+            return r;
+    if (action == default_action) /* libseccomp refuses what would change nothing */
+        return 0;
+    STRV_FOREACH (name, names) {
+        int number = seccomp_syscall_resolve_name(*name);
+        if (number == __NR_SCMP_ERROR) /* newer than the library, or another machine's */
+            continue;
+        r = add_rule(context, action, number, args, (unsigned)json_array_size(list));
+        if (r < 0 && r != -EEXIST)
+            return err_sys(err, -r, "seccomp rule for %s", *name);
+    }
+    return 0;
+}
+
+static int add_architectures(scmp_filter_ctx context, const json_t *policy, struct err *err)
+{
+    _cleanup_strv_ char **list = NULL;
+    int r = json_get_strv(policy, "linux.seccomp", "architectures", &list, err);
+    if (r < 0)
+        return r;
+    STRV_FOREACH (name, list) {
+        const char *short_name = str_after(*name, "SCMP_ARCH_");
+        _cleanup_free_ char *lower = str_lower(short_name ? short_name : "");
+        uint32_t arch = seccomp_arch_resolve_name(lower);
+        if (!arch)
+            return err_set(err, ERR_INVALID, "unknown seccomp architecture \"%s\"", *name);
+        r = seccomp_arch_add(context, arch);
+        if (r < 0 && r != -EEXIST)
+            return err_sys(err, -r, "seccomp architecture %s", *name);
+    }
+    return 0;
+}
+
+static int parse_flags(const json_t *policy, unsigned *ret, struct err *err)
+{
+    _cleanup_strv_ char **list = NULL;
+    int r = json_get_strv(policy, "linux.seccomp", "flags", &list, err);
+    if (r < 0)
+        return r;
+    *ret = 0;
+    STRV_FOREACH (flag, list) {
+        if (str_eq(*flag, "SECCOMP_FILTER_FLAG_TSYNC")) /* nothing to do: the child has one thread */
+            continue;
+        else if (str_eq(*flag, "SECCOMP_FILTER_FLAG_LOG"))
+            *ret |= SECCOMP_FILTER_FLAG_LOG;
+        else if (str_eq(*flag, "SECCOMP_FILTER_FLAG_SPEC_ALLOW"))
+            *ret |= SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+        else
+            return err_set(err, ERR_UNSUPPORTED, "seccomp flag \"%s\" is not supported", *flag);
+    }
+    return 0;
+}
+
+static int build(scmp_filter_ctx context, uint32_t default_action, const json_t *policy, struct err *err)
+{
+    json_t *syscalls = NULL, *entry;
+    int r = seccomp_attr_set(context, SCMP_FLTATR_CTL_NNP, 0);
+    if (r < 0)
+        return err_sys(err, -r, "seccomp filter");
+    r = add_architectures(context, policy, err);
+    if (r == 0)
+        r = json_get_array(policy, "linux.seccomp", "syscalls", &syscalls, err);
+    if (r < 0)
+        return r;
+    size_t i;
+    json_array_foreach (syscalls, i, entry)
+        if ((r = add_syscalls(context, default_action, entry, err)) < 0)
+            return r;
+    return 0;
+}
+
+static int export_program(scmp_filter_ctx context, struct sock_fprog *ret, struct err *err)
+{
+    _cleanup_close_ int fd = memfd_create("seccomp", MFD_CLOEXEC);
+    if (fd < 0)
+        return err_sys(err, errno, "memfd_create");
+    int r = seccomp_export_bpf(context, fd);
+    if (r < 0)
+        return err_sys(err, -r, "export seccomp filter");
+    if (lseek(fd, 0, SEEK_SET) < 0)
+        return err_sys(err, errno, "seek");
+    _cleanup_str_ struct str bytes = STR_INIT;
+    if ((r = file_read_fd(fd, PROGRAM_MAX, &bytes, err)) < 0)
+        return err_wrap(err, "the seccomp policy is too large for the kernel");
+    ret->len = (unsigned short)(bytes.len / sizeof(struct sock_filter));
+    ret->filter = (struct sock_filter *)str_take(&bytes);
+    return 0;
+}
+
+static int compile(const json_t *policy, struct compiled *ret, struct err *err)
+{
+    static const char where[] = "linux.seccomp";
+    const char *name = "", *listener = NULL;
+    uint32_t action;
+    int r = json_get_string(policy, where, "defaultAction", &name, err);
+    if (r == 0)
+        r = json_get_string(policy, where, "listenerPath", &listener, err);
+    if (r == 0)
+        r = action_of(name, json_object_get(policy, "defaultErrnoRet"), &action, err);
+    if (r == 0)
+        r = parse_flags(policy, &ret->flags, err);
+    if (r < 0)
+        return r;
+    if (!str_empty(listener))
+        return err_set(err, ERR_UNSUPPORTED, "\"linux.seccomp.listenerPath\" is not supported");
+    scmp_filter_ctx context _cleanup_(release_p) = seccomp_init(action);
+    if (!context)
+        return err_set(err, ERR_INVALID, "\"linux.seccomp.defaultAction\": the kernel does not know %s",
+                       name);
+    if ((r = build(context, action, policy, err)) < 0)
+        return r;
+    return export_program(context, &ret->program, err);
+}
+
+int seccomp_compile(const json_t *policy, const struct sock_fprog **ret, unsigned *ret_flags, struct err *err)
+{
+    struct compiled *slot = NULL;
+    for (size_t i = 0; i < CACHE_SLOTS && !slot; i++)
+        if (cache[i].policy && json_equal(cache[i].policy, policy))
+            slot = &cache[i];
+    if (!slot) {
+        struct compiled fresh = {0};
+        int r = compile(policy, &fresh, err);
+        if (r < 0)
+            return r;
+        fresh.policy = json_deep_copy(policy);
+        must(fresh.policy);
+        slot = &cache[cache_next++ % CACHE_SLOTS];
+        json_decref(slot->policy);
+        free(slot->program.filter);
+        *slot = fresh;
+    }
+    *ret = &slot->program;
+    *ret_flags = slot->flags;
+    return 0;
+}
+
+int seccomp_apply(const struct sock_fprog *program, unsigned flags, struct err *err)
+{
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, program) < 0)
+        return err_sys(err, errno, "load the seccomp filter");
+    return 0;
+}
