@@ -95,6 +95,7 @@ struct net_name {
     const char *bridge;
     const char *address; /* without prefix length */
     char *const *names;  /* container name, short id, service, aliases */
+    const char *owner;   /* container id, so that one on several networks sees the names of all; or NULL */
 };
 int net_names_set(struct net *n, const struct net_name *names, size_t count, struct err *err);
 /* `drover dns STATE_DIR`: the process itself; returns its exit status. */

@@ -1,0 +1,266 @@
+/* Network namespaces and the interfaces in them.
+ *
+ * A thread's network namespace is its own: where something has to be done inside another one, the calling
+ * thread steps in, opens a socket and steps out again. */
+#include "net/priv.h"
+#include "net/rtnl.h"
+
+#include "base/file.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+static int own_namespace(int *ret_fd, struct err *err)
+{
+    int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_sys(err, errno, "open /proc/thread-self/ns/net");
+    *ret_fd = fd;
+    return 0;
+}
+
+static void step_back(int fd)
+{
+    /* A thread left in a container's namespace would do everything later in the wrong place. */
+    must(setns(fd, CLONE_NEWNET) == 0);
+}
+
+static int loopback_up(struct err *err)
+{
+    _cleanup_rtnl_ struct mnl_socket *nl = NULL;
+    int r = rtnl_open(&nl, err);
+    if (r < 0)
+        return r;
+    r = rtnl_link_set(nl, 1, true, 0); /* the kernel gives lo index 1 */
+    return r < 0 ? err_sys(err, -r, "bring lo up") : 0;
+}
+
+int net_namespace_new(int *ret_fd, struct err *err)
+{
+    _cleanup_close_ int before = -EBADF, fd = -EBADF;
+    int r = own_namespace(&before, err);
+    if (r < 0)
+        return r;
+    if (unshare(CLONE_NEWNET) < 0)
+        return err_sys(err, errno, "create a network namespace");
+    r = own_namespace(&fd, err);
+    if (r == 0)
+        r = loopback_up(err);
+    /* Interfaces to come get no IPv6 addresses of their own; ::1 on lo stays. */
+    if (r == 0)
+        file_poke("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1", NULL);
+    step_back(before);
+    if (r == 0)
+        *ret_fd = take_fd(&fd);
+    return r;
+}
+
+/* A netlink socket of another namespace. */
+static int rtnl_open_in(int namespace_fd, struct mnl_socket **ret, struct err *err)
+{
+    _cleanup_close_ int before = -EBADF;
+    int r = own_namespace(&before, err);
+    if (r < 0)
+        return r;
+    if (setns(namespace_fd, CLONE_NEWNET) < 0)
+        return err_sys(err, errno, "enter the container's network namespace");
+    r = rtnl_open(ret, err);
+    step_back(before);
+    return r;
+}
+
+struct endpoint {
+    uint32_t address, gateway; /* host order; gateway 0: none */
+    int bits;
+    uint8_t mac[6];
+};
+
+static int mac_parse(const char *text, uint8_t mac[6])
+{
+    unsigned b[6];
+    char rest;
+    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &rest) != 6)
+        return -1;
+    for (int i = 0; i < 6; i++)
+        mac[i] = (uint8_t)b[i];
+    return mac[0] & 1 ? -1 : 0; /* a group's address is no host's */
+}
+
+static int endpoint_parse(const struct net_endpoint *e, struct endpoint *ret, struct err *err)
+{
+    struct net__cidr c;
+    if (!strchr(e->address, '/') || !net__cidr_parse(e->address, &c))
+        return err_set(err, ERR_INVALID, "address %s must be of the form 172.20.0.2/16", e->address);
+    *ret = (struct endpoint){.address = c.address, .bits = c.bits};
+    if (!str_empty(e->gateway) && !net__address_parse(e->gateway, &ret->gateway))
+        return err_set(err, ERR_INVALID, "gateway %s is not an IPv4 address", e->gateway);
+    if (strlen(e->ifname) >= 16 || !*e->ifname || strchr(e->ifname, '/'))
+        return err_set(err, ERR_INVALID, "interface name \"%s\" must be 1 to 15 characters", e->ifname);
+    if (!str_empty(e->mac)) {
+        if (mac_parse(e->mac, ret->mac) < 0)
+            return err_set(err, ERR_INVALID, "MAC address %s must be of the form 02:42:ac:14:00:02", e->mac);
+        return 0;
+    }
+    ret->mac[0] = 0x02;
+    ret->mac[1] = 0x42;
+    for (int i = 0; i < 4; i++)
+        ret->mac[2 + i] = (uint8_t)(c.address >> (24 - 8 * i));
+    return 0;
+}
+
+/* Inside: address, up, default route. */
+static int inner_configure(struct mnl_socket *inside, const struct net_endpoint *e, const struct endpoint *p,
+                           struct err *err)
+{
+    struct rtnl_link link;
+    int r = rtnl_link_get(inside, e->ifname, &link);
+    if (r < 0)
+        return err_sys(err, -r, "find %s in the container", e->ifname);
+    r = rtnl_address_add(inside, link.index, htonl(p->address), p->bits);
+    if (r < 0 && r != -EEXIST)
+        return err_sys(err, -r, "give %s the address %s", e->ifname, e->address);
+    r = rtnl_link_set(inside, link.index, true, 0);
+    if (r < 0)
+        return err_sys(err, -r, "bring %s up", e->ifname);
+    if (!p->gateway)
+        return 0;
+    /* A second network's endpoint does not replace the first one's way out. */
+    r = rtnl_route_add_default(inside, link.index, htonl(p->gateway));
+    return r < 0 && r != -EEXIST ? err_sys(err, -r, "set the default route through %s", e->gateway) : 0;
+}
+
+/* Called again for an interface that is there: the host's end of it. */
+static int find_existing(struct mnl_socket *outside, struct mnl_socket *inside, const struct net_endpoint *e,
+                         int master, struct rtnl_link *ret, struct err *err)
+{
+    struct rtnl_link inner;
+    if (rtnl_link_get(inside, e->ifname, &inner) < 0 || !str_eq(inner.kind, "veth") ||
+        rtnl_link_get_index(outside, inner.peer, ret) < 0 || ret->master != master)
+        return err_set(err, ERR_CONFLICT, "the container has an interface %s already", e->ifname);
+    return 0;
+}
+
+static void veth_name(const struct net *n, char out[16])
+{
+    uint8_t random[4];
+    char hex[9];
+    must(getrandom(random, sizeof(random), 0) == sizeof(random));
+    str_hex(random, sizeof(random), hex);
+    snprintf(out, 16, "%sv%.7s", n->prefix, hex);
+}
+
+static bool bridge_has_icc(struct net *n, const char *name)
+{
+    pthread_mutex_lock(&n->lock);
+    const struct net__bridge *b = map_get(&n->bridges, name);
+    bool icc = !b || b->icc;
+    pthread_mutex_unlock(&n->lock);
+    return icc;
+}
+
+/* The host's end: no IPv6 on it, isolated when the network is to be, up. */
+static int outer_configure(struct net *n, struct mnl_socket *outside, const struct rtnl_link *link,
+                           const char *bridge, struct err *err)
+{
+    char path[80];
+    snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", link->name);
+    file_poke(path, "1", NULL);
+    int r = bridge_has_icc(n, bridge) ? 0 : rtnl_link_isolate(outside, link->index);
+    if (r == 0)
+        r = rtnl_link_set(outside, link->index, true, 0);
+    return r < 0 ? err_sys(err, -r, "bring %s up", link->name) : 0;
+}
+
+static int endpoint_make(struct net *n, struct mnl_socket *outside, struct mnl_socket *inside,
+                         int namespace_fd, const struct net_endpoint *e, const struct endpoint *p,
+                         struct rtnl_link *ret_host, bool *ret_created, struct err *err)
+{
+    struct rtnl_link bridge;
+    *ret_created = false;
+    char host[16];
+    int r = rtnl_link_get(outside, e->bridge, &bridge);
+    if (r < 0)
+        return err_sys(err, -r, "bridge %s", e->bridge);
+    for (int attempt = 0;; attempt++) {
+        veth_name(n, host);
+        r = rtnl_veth_add(outside, host, bridge.index, bridge.mtu, namespace_fd, e->ifname, p->mac);
+        if (r != -EEXIST)
+            break;
+        if (find_existing(outside, inside, e, bridge.index, ret_host, err) == 0)
+            return 0;
+        struct rtnl_link taken;
+        if (attempt == 3 || rtnl_link_get(outside, host, &taken) < 0)
+            return err_set(err, ERR_CONFLICT, "the container has an interface %s already", e->ifname);
+    }
+    if (r < 0)
+        return err_sys(err, -r, "create a veth pair");
+    *ret_created = true;
+    r = rtnl_link_get(outside, host, ret_host);
+    return r < 0 ? err_sys(err, -r, "find %s", host) : 0;
+}
+
+int net_endpoint_add(struct net *n, int namespace_fd, const struct net_endpoint *e, char ret_host_if[16],
+                     struct err *err)
+{
+    _cleanup_rtnl_ struct mnl_socket *outside = NULL, *inside = NULL;
+    struct endpoint p;
+    struct rtnl_link host = {0};
+    int r = endpoint_parse(e, &p, err);
+    if (r < 0 || (r = rtnl_open(&outside, err)) < 0 || (r = rtnl_open_in(namespace_fd, &inside, err)) < 0)
+        return r;
+    bool created;
+    r = endpoint_make(n, outside, inside, namespace_fd, e, &p, &host, &created, err);
+    if (r < 0)
+        return err_wrap(err, "connect %s to %s", e->ifname, e->bridge);
+    r = outer_configure(n, outside, &host, e->bridge, err);
+    if (r == 0)
+        r = inner_configure(inside, e, &p, err);
+    if (r < 0) {
+        if (created)
+            rtnl_link_delete(outside, host.index);
+        return err_wrap(err, "connect %s to %s", e->ifname, e->bridge);
+    }
+    snprintf(ret_host_if, 16, "%s", host.name);
+    return 0;
+}
+
+int net_endpoint_remove(struct net *n, int namespace_fd, const char *ifname, struct err *err)
+{
+    (void)n;
+    _cleanup_rtnl_ struct mnl_socket *inside = NULL;
+    struct rtnl_link link;
+    int r = rtnl_open_in(namespace_fd, &inside, err);
+    if (r < 0)
+        return r;
+    r = rtnl_link_get(inside, ifname, &link);
+    if (r == 0)
+        r = rtnl_link_delete(inside, link.index);
+    return r < 0 && r != -ENODEV ? err_sys(err, -r, "remove %s from the container", ifname) : 0;
+}
+
+int net_endpoint_stats(struct net *n, const char *host_if, struct net_stats *ret, struct err *err)
+{
+    (void)n;
+    _cleanup_rtnl_ struct mnl_socket *outside = NULL;
+    struct rtnl_link link;
+    int r = rtnl_open(&outside, err);
+    if (r < 0)
+        return r;
+    r = rtnl_link_get(outside, host_if, &link);
+    if (r < 0)
+        return err_sys(err, -r, "interface %s", host_if);
+    /* What the host's end receives is what the container sent. */
+    const struct net_stats *s = &link.stats;
+    *ret = (struct net_stats){.rx_bytes = s->tx_bytes,
+                              .rx_packets = s->tx_packets,
+                              .rx_errors = s->tx_errors,
+                              .rx_dropped = s->tx_dropped,
+                              .tx_bytes = s->rx_bytes,
+                              .tx_packets = s->rx_packets,
+                              .tx_errors = s->rx_errors,
+                              .tx_dropped = s->rx_dropped};
+    return 0;
+}

@@ -1,0 +1,283 @@
+/* The nftables table of an instance.
+ *
+ * Rules are few and fixed; what changes are elements of sets and maps, so that publishing a port or adding a
+ * bridge costs the same however many there are. The owner of a port and a bridge's properties are kept in the
+ * elements' comments, which is how a new process learns what an earlier one published. */
+#include "net/priv.h"
+
+#include "base/json.h"
+
+#include <netinet/in.h>
+#include <nftables/libnftables.h>
+
+/* libnftables keeps process-wide tables: one call at a time, whatever the instance. */
+static pthread_mutex_t nft_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int nft_run(const char *commands, bool json, struct str *ret_output, struct err *err)
+{
+    pthread_mutex_lock(&nft_lock);
+    struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
+    int r = 0;
+    if (!nft) {
+        r = err_set(err, ERR_SYSTEM, "nftables cannot be used: no memory or no netlink socket");
+    } else {
+        nft_ctx_output_set_flags(nft, (json ? NFT_CTX_OUTPUT_JSON : 0) | NFT_CTX_OUTPUT_NUMERIC_PROTO);
+        nft_ctx_buffer_output(nft);
+        nft_ctx_buffer_error(nft);
+        if (nft_run_cmd_from_buffer(nft, commands) != 0) {
+            const char *why = nft_ctx_get_error_buffer(nft);
+            int sys = errno;
+            r = err_set(err, strstr(why, "No such file") ? ERR_NOT_FOUND : ERR_SYSTEM, "nftables: %.*s",
+                        (int)strcspn(why, "\n"), *why ? why : "refused by the kernel");
+            if (err)
+                err->sys = sys;
+            if (strstr(why, "not permitted"))
+                r = err_set(err, ERR_DENIED, "nftables: the capability CAP_NET_ADMIN is needed");
+        } else if (ret_output) {
+            str_add(ret_output, nft_ctx_get_output_buffer(nft));
+        }
+        nft_ctx_free(nft);
+    }
+    pthread_mutex_unlock(&nft_lock);
+    return r;
+}
+
+/* The rules. Kept in mind:
+ *
+ * - raw: route_localnet, which lets 127.0.0.1:PORT reach a container, would also let a neighbour on the wire
+ *   send packets to 127.0.0.0/8; they are dropped before anything looks at them.
+ * - nat, in and out: only packets to an address of this machine are mapped; a map with the address first, as
+ *   the more specific. A container's own resolver comes before both, so that a published port 53 does not
+ *   take the names away from containers.
+ * - forward: what leaves neither from nor to our bridges is none of our business. A connection into a
+ *   container must be of its own bridge, answer one, or be to a published port. Networks do not see each
+ *   other; internal ones nothing but themselves.
+ * - masquerade: what leaves a bridge for the world; what comes from 127.0.0.0/8; and what one container sends
+ *   to another's published port, since the answer would otherwise go directly and not be recognised. */
+static const char rules[] =
+    "  map ports_any { type inet_proto . inet_service : ipv4_addr . inet_service; }\n"
+    "  map ports_ip { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }\n"
+    "  set bridges { type ifname; }\n"
+    "  set internal { type ifname; }\n"
+    "  set within { type ifname . ifname; }\n"
+    "  set resolvers { type ifname . ipv4_addr; }\n"
+    "  chain raw {\n"
+    "    type filter hook prerouting priority raw; policy accept;\n"
+    "    iifname != \"lo\" ip daddr 127.0.0.0/8 drop\n"
+    "  }\n"
+    "  chain published {\n"
+    "    fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @ports_ip\n"
+    "    fib daddr type local dnat ip to meta l4proto . th dport map @ports_any\n"
+    "  }\n"
+    "  chain nat_in {\n"
+    "    type nat hook prerouting priority dstnat; policy accept;\n"
+    "    iifname . ip daddr @resolvers meta l4proto { 6, 17 } th dport 53 redirect to :%u\n"
+    "    jump published\n"
+    "  }\n"
+    "  chain nat_local {\n"
+    "    type nat hook output priority -100; policy accept;\n"
+    "    jump published\n"
+    "  }\n"
+    "  chain nat_out {\n"
+    "    type nat hook postrouting priority srcnat; policy accept;\n"
+    "    iifname @internal oifname != @bridges return\n"
+    "    iifname @bridges oifname != @bridges masquerade\n"
+    "    iifname @bridges ct status dnat masquerade\n"
+    "    oifname @bridges ip saddr 127.0.0.0/8 masquerade\n"
+    "  }\n"
+    "  chain filter_forward {\n"
+    "    type filter hook forward priority filter; policy accept;\n"
+    "    iifname != @bridges oifname != @bridges accept\n"
+    "    ct state established,related accept\n"
+    "    iifname . oifname @within accept\n"
+    "    iifname @internal drop\n"
+    "    oifname @internal drop\n"
+    "    ct status dnat accept\n"
+    "    oifname @bridges drop\n"
+    "  }\n";
+
+static void add_element(const struct net *n, struct str *to, const char *verb, const char *set,
+                        const char *key)
+{
+    str_addf(to, "%s element inet %s %s { %s }\n", verb, n->table, set, key);
+}
+
+void net__firewall_add_bridge(const struct net *n, struct str *to, const char *verb,
+                              const struct net__bridge *b)
+{
+    char key[160];
+    bool add = str_eq(verb, "add");
+    /* In one set every bridge stands with what is to be remembered of it. */
+    if (add)
+        snprintf(key, sizeof(key), "\"%s\" comment \"%s %s %d %d\"", b->name, b->gateway, b->subnet,
+                 b->internal, b->icc);
+    else
+        snprintf(key, sizeof(key), "\"%s\"", b->name);
+    add_element(n, to, verb, "bridges", key);
+    if (b->internal) {
+        snprintf(key, sizeof(key), "\"%s\"", b->name);
+        add_element(n, to, verb, "internal", key);
+    }
+    if (b->icc) {
+        snprintf(key, sizeof(key), "\"%s\" . \"%s\"", b->name, b->name);
+        add_element(n, to, verb, "within", key);
+    }
+    snprintf(key, sizeof(key), "\"%s\" . %s", b->name, b->gateway);
+    add_element(n, to, verb, "resolvers", key);
+}
+
+void net__firewall_add_port(const struct net *n, struct str *to, const char *verb, const struct net__port *p)
+{
+    char host[16], container[16], key[64], target[256] = "";
+    net__address_format(p->host_ip, host);
+    net__address_format(p->container_ip, container);
+    if (p->host_ip)
+        snprintf(key, sizeof(key), "%s . %d . %u", host, p->protocol, p->host_port);
+    else
+        snprintf(key, sizeof(key), "%d . %u", p->protocol, p->host_port);
+    if (str_eq(verb, "add"))
+        snprintf(target, sizeof(target), " comment \"%s\" : %s . %u", p->owner, container, p->container_port);
+    str_addf(to, "%s element inet %s %s { %s%s }\n", verb, n->table, p->host_ip ? "ports_ip" : "ports_any",
+             key, target);
+}
+
+int net__firewall_rebuild(struct net *n, struct err *err)
+{
+    _cleanup_str_ struct str s = STR_INIT;
+    struct map_entry *e;
+    str_addf(&s, "add table inet %s\ndelete table inet %s\ntable inet %s {\n", n->table, n->table, n->table);
+    str_addf(&s, rules, n->dns_port);
+    str_add(&s, "}\n");
+    for (size_t i = 0; (e = map_next(&n->bridges, &i));)
+        net__firewall_add_bridge(n, &s, "add", e->value);
+    for (size_t i = 0; i < n->port_count; i++)
+        net__firewall_add_port(n, &s, "add", &n->ports[i]);
+    int r = nft_run(str_get(&s), false, NULL, err);
+    if (r == 0)
+        n->table_exists = true;
+    return r;
+}
+
+int net__firewall_run(struct net *n, const char *commands, struct err *err)
+{
+    int r = 0;
+    if (!n->table_exists && (r = net__firewall_rebuild(n, err)) < 0)
+        return r;
+    r = nft_run(commands, false, NULL, err);
+    if (r != -ERR_NOT_FOUND)
+        return r;
+    /* Somebody flushed the ruleset (a restart of the host's firewall does): all of ours comes back, with
+     * what was asked for now, since the mirror is changed first. */
+    return net__firewall_rebuild(n, err);
+}
+
+int net__firewall_delete(struct net *n, struct err *err)
+{
+    _cleanup_free_ char *s = str_printf("add table inet %s\ndelete table inet %s\n", n->table, n->table);
+    int r = nft_run(s, false, NULL, err);
+    if (r == 0)
+        n->table_exists = false;
+    return r;
+}
+
+/* --- reading what is there --- */
+
+/* An element of a set is {"elem":{"val":V,"comment":C}}, of a map [that, TARGET]. */
+static const json_t *element_of(const json_t *item, const char **ret_comment)
+{
+    const json_t *elem = json_object_get(json_is_array(item) ? json_array_get(item, 0) : item, "elem");
+    *ret_comment = json_str(elem, "comment");
+    return json_object_get(elem, "val");
+}
+
+static void load_bridge(struct net *n, const json_t *item)
+{
+    const char *comment, *name = json_string_value(element_of(item, &comment));
+    _cleanup_strv_ char **words = strv_split(comment, ' ');
+    if (!name || strlen(name) >= 16 || strv_len(words) != 4)
+        return;
+    struct net__bridge *b = NEW(struct net__bridge);
+    snprintf(b->name, sizeof(b->name), "%s", name);
+    snprintf(b->gateway, sizeof(b->gateway), "%s", words[0]);
+    snprintf(b->subnet, sizeof(b->subnet), "%s", words[1]);
+    b->internal = str_eq(words[2], "1");
+    b->icc = str_eq(words[3], "1");
+    map_put(&n->bridges, name, b);
+}
+
+static int64_t number_of(const json_t *j)
+{
+    if (json_is_integer(j))
+        return json_integer_value(j);
+    const char *name = json_string_value(j);
+    int64_t v;
+    if (name && parse_i64(name, 0, 65535, &v, NULL) == 0)
+        return v;
+    /* Some versions print a protocol's name in spite of being asked for its number. */
+    return str_eq(name, "tcp")    ? IPPROTO_TCP
+           : str_eq(name, "udp")  ? IPPROTO_UDP
+           : str_eq(name, "sctp") ? IPPROTO_SCTP
+                                  : -1;
+}
+
+static void load_port(struct net *n, const json_t *item, bool with_ip)
+{
+    const char *comment;
+    const json_t *key = json_object_get(element_of(item, &comment), "concat");
+    const json_t *target = json_object_get(json_array_get(item, 1), "concat");
+    struct net__port p = {.fd = -EBADF};
+    size_t at = with_ip ? 1 : 0;
+    if (with_ip && !net__address_parse(json_string_value(json_array_get(key, 0)), &p.host_ip))
+        return;
+    int64_t protocol = number_of(json_array_get(key, at));
+    int64_t host_port = number_of(json_array_get(key, at + 1));
+    int64_t container_port = number_of(json_array_get(target, 1));
+    if (protocol < 0 || host_port <= 0 || container_port <= 0 || strlen(comment) >= sizeof(p.owner) ||
+        !net__address_parse(json_string_value(json_array_get(target, 0)), &p.container_ip))
+        return;
+    p.protocol = (int)protocol;
+    p.host_port = (uint16_t)host_port;
+    p.container_port = (uint16_t)container_port;
+    snprintf(p.owner, sizeof(p.owner), "%s", comment);
+    net__ports_add(n, &p);
+}
+
+static void load_object(struct net *n, const json_t *object)
+{
+    size_t i;
+    json_t *item;
+    const char *name = json_str(object, "name");
+    json_array_foreach (json_object_get(object, "elem"), i, item) {
+        if (str_eq(name, "bridges"))
+            load_bridge(n, item);
+        else if (str_eq(name, "ports_ip") || str_eq(name, "ports_any"))
+            load_port(n, item, str_eq(name, "ports_ip"));
+    }
+}
+
+int net__firewall_load(struct net *n, struct err *err)
+{
+    if (n->loaded)
+        return 0;
+    _cleanup_free_ char *command = str_printf("list table inet %s\n", n->table);
+    _cleanup_str_ struct str output = STR_INIT;
+    int r = nft_run(command, true, &output, err);
+    if (r == -ERR_NOT_FOUND) {
+        n->loaded = true;
+        return 0;
+    }
+    if (r < 0)
+        return r;
+    _cleanup_json_ json_t *root = NULL;
+    r = json_parse(str_get(&output), output.len, "the ruleset", &root, err);
+    if (r < 0)
+        return r;
+    size_t i;
+    json_t *item;
+    json_array_foreach (json_object_get(root, "nftables"), i, item) {
+        load_object(n, json_object_get(item, "set"));
+        load_object(n, json_object_get(item, "map"));
+    }
+    n->loaded = true;
+    return net__firewall_rebuild(n, err);
+}

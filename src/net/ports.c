@@ -1,0 +1,304 @@
+/* Published ports: a bound socket that reserves each on the host, and an element of an nftables map that
+ * sends what arrives there into the container. */
+#include "net/priv.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static const struct {
+    const char *name;
+    int protocol, type;
+} protocols[] = {
+    {"tcp", IPPROTO_TCP, SOCK_STREAM},
+    {"udp", IPPROTO_UDP, SOCK_DGRAM},
+    {"sctp", IPPROTO_SCTP, SOCK_STREAM},
+};
+
+const char *net__protocol_name(int protocol)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(protocols); i++)
+        if (protocols[i].protocol == protocol)
+            return protocols[i].name;
+    return "?";
+}
+
+int net__ports_add(struct net *n, const struct net__port *p)
+{
+    GROW(n->ports, n->port_count, n->port_capacity);
+    n->ports[n->port_count++] = *p;
+    return 0;
+}
+
+void net__ports_done(struct net *n)
+{
+    for (size_t i = 0; i < n->port_count; i++)
+        close_fd(n->ports[i].fd);
+    free(n->ports);
+    n->ports = NULL;
+    n->port_count = n->port_capacity = 0;
+}
+
+static int port_parse(const char *owner, const struct net_port *from, struct net__port *ret, struct err *err)
+{
+    *ret = (struct net__port){
+        .fd = -EBADF, .host_port = from->host_port, .container_port = from->container_port};
+    for (size_t i = 0; i < ARRAY_SIZE(protocols); i++)
+        if (str_eq(from->protocol, protocols[i].name))
+            ret->protocol = protocols[i].protocol;
+    if (!ret->protocol)
+        return err_set(err, ERR_INVALID, "protocol \"%s\" of a port must be tcp, udp or sctp",
+                       from->protocol ? from->protocol : "");
+    if (from->host_ip && strchr(from->host_ip, ':'))
+        return err_set(err, ERR_UNSUPPORTED, "port %u/%s: publishing on the IPv6 address %s is not supported",
+                       from->host_port, from->protocol, from->host_ip);
+    if (!str_empty(from->host_ip) && !net__address_parse(from->host_ip, &ret->host_ip))
+        return err_set(err, ERR_INVALID, "host address \"%s\" of a port is not an IPv4 address",
+                       from->host_ip);
+    if (!from->container_port || !net__address_parse(from->container_ip, &ret->container_ip))
+        return err_set(err, ERR_INVALID, "port %u/%s has no container address to go to", from->host_port,
+                       from->protocol);
+    if (strlen(owner) >= sizeof(ret->owner) || strpbrk(owner, "\"\\\n") || !*owner)
+        return err_set(err, ERR_INVALID, "\"%s\" cannot own a port", owner);
+    snprintf(ret->owner, sizeof(ret->owner), "%s", owner);
+    return 0;
+}
+
+/* Same protocol and port on an address that both cover. */
+static bool collide(const struct net__port *a, const struct net__port *b)
+{
+    return a->protocol == b->protocol && a->host_port == b->host_port &&
+           (a->host_ip == b->host_ip || !a->host_ip || !b->host_ip);
+}
+
+static bool same(const struct net__port *a, const struct net__port *b)
+{
+    return a->protocol == b->protocol && a->host_port == b->host_port && a->host_ip == b->host_ip &&
+           a->container_ip == b->container_ip && a->container_port == b->container_port &&
+           str_eq(a->owner, b->owner);
+}
+
+/* A socket without SO_REUSEADDR, bound and never listening: nobody else gets the port, and connections never
+ * reach it because they are mapped before. Sets host_port when it was 0. */
+static int reserve(struct net__port *p, bool reuse)
+{
+    int type = p->protocol == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM;
+    _cleanup_close_ int fd = socket(AF_INET, type | SOCK_CLOEXEC, p->protocol);
+    if (fd < 0)
+        return -errno;
+    if (reuse && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) < 0)
+        return -errno;
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(p->host_port), .sin_addr = {htonl(p->host_ip)}};
+    socklen_t length = sizeof(a);
+    if (bind(fd, (struct sockaddr *)&a, length) < 0 || getsockname(fd, (struct sockaddr *)&a, &length) < 0)
+        return -errno;
+    p->host_port = ntohs(a.sin_port);
+    p->fd = take_fd(&fd);
+    return 0;
+}
+
+static int port_conflict(struct net *n, const struct net__port *p, struct err *err)
+{
+    char host[16];
+    net__address_format(p->host_ip, host);
+    const char *protocol = net__protocol_name(p->protocol);
+    for (size_t i = 0; i < n->port_count; i++)
+        if (collide(&n->ports[i], p))
+            return err_set(err, ERR_CONFLICT, "port %u/%s on %s is published by container %.12s",
+                           p->host_port, protocol, host, n->ports[i].owner);
+    _cleanup_str_ struct str owner = STR_INIT;
+    if (net__port_owner(p->protocol, p->host_ip, p->host_port, &owner))
+        return err_set(err, ERR_CONFLICT, "port %u/%s on %s is in use by %s", p->host_port, protocol, host,
+                       str_get(&owner));
+    return err_set(
+        err, ERR_CONFLICT,
+        "port %u/%s on %s is in use (reserved by a program that is not listening, as another Drover "
+        "or a container engine does)",
+        p->host_port, protocol, host);
+}
+
+/* The kernel has no SCTP sockets here: our own list is what keeps these ports apart. */
+static int reserve_by_list(struct net *n, struct net__port *p, struct err *err)
+{
+    for (int attempt = 0; attempt < 1000 && !p->host_port; attempt++) {
+        uint16_t random;
+        must(getrandom(&random, sizeof(random), 0) == sizeof(random));
+        p->host_port = (uint16_t)(32768 + random % (60999 - 32768 + 1));
+        for (size_t i = 0; i < n->port_count; i++)
+            if (collide(&n->ports[i], p))
+                p->host_port = 0;
+    }
+    return p->host_port ? 0 : err_set(err, ERR_LIMIT, "no sctp port is free");
+}
+
+static int port_reserve(struct net *n, struct net__port *p, struct err *err)
+{
+    for (size_t i = 0; p->host_port && i < n->port_count; i++)
+        if (collide(&n->ports[i], p))
+            return port_conflict(n, p, err);
+    int r = reserve(p, false);
+    /* Closed connections of a program that has gone hold a port for a minute: that is no owner. */
+    _cleanup_str_ struct str owner = STR_INIT;
+    if (r == -EADDRINUSE && p->protocol == IPPROTO_TCP &&
+        !net__port_owner(p->protocol, p->host_ip, p->host_port, &owner))
+        r = reserve(p, true);
+    if (r == -EPROTONOSUPPORT || r == -ESOCKTNOSUPPORT)
+        return reserve_by_list(n, p, err);
+    char host[16];
+    net__address_format(p->host_ip, host);
+    switch (r) {
+    case 0:
+        return 0;
+    case -EADDRINUSE:
+        if (p->host_port)
+            return port_conflict(n, p, err);
+        return err_set(err, ERR_LIMIT, "no %s port is free on %s: see net.ipv4.ip_local_port_range",
+                       net__protocol_name(p->protocol), host);
+    case -EADDRNOTAVAIL:
+        return err_set(err, ERR_INVALID, "cannot publish on %s: it is not an address of this machine", host);
+    default:
+        return err_sys(err, -r, "reserve port %u/%s on %s", p->host_port, net__protocol_name(p->protocol),
+                       host);
+    }
+}
+
+/* One that is published already (by us, or by the process before us). */
+static struct net__port *find_same(struct net *n, const struct net__port *p)
+{
+    for (size_t i = 0; i < n->port_count; i++)
+        if (same(&n->ports[i], p))
+            return &n->ports[i];
+    return NULL;
+}
+
+/* A rule that outlived its process: the reservation is taken anew. */
+static int adopt(struct net *n, struct net__port *p, struct err *err)
+{
+    if (p->fd >= 0)
+        return 0;
+    struct net__port copy = *p;
+    int r = reserve(&copy, false);
+    if (r == -EADDRINUSE && copy.protocol == IPPROTO_TCP)
+        r = reserve(&copy, true);
+    if (r == -EPROTONOSUPPORT || r == -ESOCKTNOSUPPORT)
+        return 0;
+    if (r < 0) {
+
+        char host[16];
+        net__address_format(p->host_ip, host);
+        return err_sys(err, -r, "port %u/%s on %s was taken while Drover was away", p->host_port,
+                       net__protocol_name(p->protocol), host);
+    }
+    p->fd = copy.fd;
+    return 0;
+}
+
+static void drop_from(struct net *n, size_t first)
+{
+    for (size_t i = first; i < n->port_count; i++)
+        close_fd(n->ports[i].fd);
+    n->port_count = first;
+}
+
+static int withdraw_locked(struct net *n, const char *owner, struct err *err);
+
+/* A container that was published with another address before (a crash lost the withdrawal). */
+static bool outdated(struct net *n, const char *owner, const struct net_port *ports, size_t count)
+{
+    for (size_t k = 0; k < count; k++) {
+        struct net__port p;
+        if (port_parse(owner, &ports[k], &p, NULL) < 0)
+            continue;
+        for (size_t i = 0; i < n->port_count; i++)
+            if (str_eq(n->ports[i].owner, owner) && collide(&n->ports[i], &p) &&
+                n->ports[i].container_ip != p.container_ip)
+                return true;
+    }
+    return false;
+}
+
+static int publish_locked(struct net *n, const char *owner, struct net_port *ports, size_t count,
+                          struct err *err)
+{
+    int r = net__firewall_load(n, err);
+    if (r < 0)
+        return r;
+    if (outdated(n, owner, ports, count) && (r = withdraw_locked(n, owner, err)) < 0)
+        return r;
+    size_t first = n->port_count;
+    _cleanup_str_ struct str commands = STR_INIT;
+    _cleanup_free_ uint16_t *chosen = NEW_N(uint16_t, count + 1);
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        struct net__port p, *old;
+        if ((r = port_parse(owner, &ports[i], &p, err)) < 0)
+            break;
+        if ((old = find_same(n, &p))) {
+            chosen[i] = p.host_port;
+            r = adopt(n, old, err);
+            continue;
+        }
+        if ((r = port_reserve(n, &p, err)) < 0)
+            break;
+        chosen[i] = p.host_port;
+        net__firewall_add_port(n, &commands, "add", &p);
+        net__ports_add(n, &p);
+    }
+    if (r == 0 && commands.len)
+        r = net__firewall_run(n, str_get(&commands), err);
+    if (r < 0) {
+        drop_from(n, first);
+        return r;
+    }
+    for (size_t i = 0; i < count; i++)
+        ports[i].host_port = chosen[i];
+    return 0;
+}
+
+int net_ports_publish(struct net *n, const char *owner, struct net_port *ports, size_t count, struct err *err)
+{
+    if (!count)
+        return 0;
+    pthread_mutex_lock(&n->lock);
+    int r = publish_locked(n, owner, ports, count, err);
+    pthread_mutex_unlock(&n->lock);
+    return r;
+}
+
+static int withdraw_locked(struct net *n, const char *owner, struct err *err)
+{
+    int r = net__firewall_load(n, err);
+    if (r < 0)
+        return r;
+    _cleanup_str_ struct str commands = STR_INIT;
+    size_t kept = 0, count = n->port_count;
+    _cleanup_free_ struct net__port *gone = NEW_N(struct net__port, count + 1);
+    size_t gone_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!str_eq(n->ports[i].owner, owner)) {
+            n->ports[kept++] = n->ports[i];
+            continue;
+        }
+        net__firewall_add_port(n, &commands, "delete", &n->ports[i]);
+        gone[gone_count++] = n->ports[i];
+    }
+    n->port_count = kept;
+    if (gone_count && (r = net__firewall_run(n, str_get(&commands), err)) < 0) {
+        for (size_t i = 0; i < gone_count; i++)
+            net__ports_add(n, &gone[i]);
+        return r;
+    }
+    for (size_t i = 0; i < gone_count; i++)
+        close_fd(gone[i].fd);
+    return 0;
+}
+
+int net_ports_withdraw(struct net *n, const char *owner, struct err *err)
+{
+    pthread_mutex_lock(&n->lock);
+    int r = withdraw_locked(n, owner, err);
+    pthread_mutex_unlock(&n->lock);
+    return r;
+}

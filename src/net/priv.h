@@ -1,0 +1,92 @@
+/* What the files of src/net share.
+ *
+ * `struct net` mirrors what this instance has in the kernel: its bridges and its published ports. The mirror
+ * is read from the nftables table when it is first needed after a start, so that what an earlier process left
+ * is known, and the table can be built anew from the mirror when somebody has flushed the ruleset.
+ *
+ * One lock guards the mirror, the nftables transactions and the list of names; it is never held while waiting
+ * for anything but the kernel and (bounded) our own DNS process. */
+#ifndef NET_PRIV_H
+#define NET_PRIV_H
+
+#include "base/map.h"
+#include "net/net.h"
+
+#include <pthread.h>
+
+/* Host byte order. */
+struct net__cidr {
+    uint32_t address;
+    int bits;
+};
+bool net__cidr_parse(const char *text, struct net__cidr *ret); /* without "/n": 32 bits */
+bool net__cidr_has(struct net__cidr c, uint32_t address);
+bool net__address_parse(const char *text, uint32_t *ret);
+void net__address_format(uint32_t address, char out[16]);
+
+struct net__bridge {
+    char name[16];
+    char gateway[16];
+    char subnet[20];
+    bool internal, icc;
+};
+
+enum { NET__OWNER_BYTES = 120 }; /* an nftables comment has room for 128 */
+
+struct net__port {
+    char owner[NET__OWNER_BYTES];
+    int protocol;     /* IPPROTO_* */
+    uint32_t host_ip; /* host byte order, 0: all */
+    uint16_t host_port;
+    uint32_t container_ip;
+    uint16_t container_port;
+    int fd; /* the bound socket that reserves it; -EBADF when an earlier process published it */
+};
+
+struct net__names;
+
+struct net {
+    char *state_dir;
+    char prefix[8];
+    char table[32]; /* of nftables, family inet */
+    pthread_mutex_t lock;
+    bool loaded;       /* the mirror was read */
+    bool table_exists; /* as far as we know */
+    uint16_t dns_port; /* where the DNS process listens; containers' port 53 is redirected there */
+    struct net__port *ports;
+    size_t port_count, port_capacity;
+    struct map bridges; /* name -> struct net__bridge */
+    struct net__names *names;
+};
+
+/* --- firewall.c: nftables; the lock is held --- */
+/* Reads the mirror once, and brings an existing table to this version's rules. */
+int net__firewall_load(struct net *n, struct err *err);
+/* Runs one transaction, whose effect the mirror already shows; when the table turns out to be gone, builds it
+ * from the mirror instead. */
+int net__firewall_run(struct net *n, const char *commands, struct err *err);
+/* The table as the mirror wants it, whatever is there. */
+int net__firewall_rebuild(struct net *n, struct err *err);
+int net__firewall_delete(struct net *n, struct err *err);
+/* Appends commands to `to`; `verb` is "add" or "delete". */
+void net__firewall_add_bridge(const struct net *n, struct str *to, const char *verb,
+                              const struct net__bridge *b);
+void net__firewall_add_port(const struct net *n, struct str *to, const char *verb, const struct net__port *p);
+
+/* --- ports.c --- */
+int net__ports_add(struct net *n, const struct net__port *p); /* to the mirror */
+void net__ports_done(struct net *n);
+const char *net__protocol_name(int protocol); /* "tcp" */
+
+/* --- port_owner.c --- */
+/* Who has a local port: "nginx (pid 812)"; false when nobody can be found. */
+bool net__port_owner(int protocol, uint32_t host_ip, uint16_t port, struct str *ret);
+
+/* --- names.c --- */
+int net__names_open(struct net *n, struct err *err);
+void net__names_done(struct net *n);
+/* Writes the table for the DNS process after bridges changed; the lock is held. */
+int net__names_publish(struct net *n, struct err *err);
+void net__names_stop(struct net *n); /* ends the DNS process */
+
+#endif

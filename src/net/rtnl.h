@@ -1,0 +1,56 @@
+/* The kernel's links, addresses and routes through rtnetlink (libmnl): what `ip` would do, without the
+ * program.
+ *
+ * A socket belongs to the network namespace of the thread that opened it and may be used from another; one
+ * thread at a time. Calls return 0 or a negative errno, so that callers can tell "exists already" from a
+ * failure; they turn it into a struct err with their own words. Addresses are in network byte order. */
+#ifndef NET_RTNL_H
+#define NET_RTNL_H
+
+#include "net/net.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct mnl_socket;
+
+int rtnl_open(struct mnl_socket **ret, struct err *err);
+void rtnl_close(struct mnl_socket *s);
+static inline void rtnl_close_p(struct mnl_socket **s)
+{
+    rtnl_close(*s);
+}
+#define _cleanup_rtnl_ __attribute__((cleanup(rtnl_close_p)))
+
+struct rtnl_link {
+    int index, master, peer; /* peer: IFLA_LINK, for a veth the index of its other end */
+    char name[16], kind[16];
+    int mtu;
+    uint8_t mac[6];
+    bool up;
+    struct net_stats stats; /* as counted by the link itself */
+};
+int rtnl_link_get(struct mnl_socket *s, const char *name, struct rtnl_link *ret);
+int rtnl_link_get_index(struct mnl_socket *s, int index, struct rtnl_link *ret);
+typedef void (*rtnl_link_fn)(void *context, const struct rtnl_link *link);
+int rtnl_link_list(struct mnl_socket *s, rtnl_link_fn fn, void *context);
+int rtnl_link_delete(struct mnl_socket *s, int index);
+/* mtu 0: leave. */
+int rtnl_link_set(struct mnl_socket *s, int index, bool up, int mtu);
+/* A bridge port that cannot talk to other such ports, only to the bridge itself. */
+int rtnl_link_isolate(struct mnl_socket *s, int index);
+
+int rtnl_bridge_add(struct mnl_socket *s, const char *name, const uint8_t mac[6], int mtu);
+/* Both ends at once: `host` here, a port of `master`; `peer` down in the namespace. */
+int rtnl_veth_add(struct mnl_socket *s, const char *host, int master, int mtu, int peer_namespace_fd,
+                  const char *peer, const uint8_t peer_mac[6]);
+
+int rtnl_address_add(struct mnl_socket *s, int index, uint32_t address, int bits);
+int rtnl_address_delete(struct mnl_socket *s, int index, uint32_t address, int bits);
+int rtnl_route_add_default(struct mnl_socket *s, int index, uint32_t gateway);
+/* IPv4 addresses (index > 0 only those of that link; 0 all), and destinations of the main table's routes. */
+typedef void (*rtnl_net_fn)(void *context, int index, uint32_t address, int bits);
+int rtnl_address_list(struct mnl_socket *s, int index, rtnl_net_fn fn, void *context);
+int rtnl_route_list(struct mnl_socket *s, rtnl_net_fn fn, void *context);
+
+#endif
