@@ -1,0 +1,81 @@
+/* A Dockerfile as a list of instructions, each with its line. Pure: no variable is expanded and no file is
+ * read here. Any bytes are safe input; what is wrong is refused with file, line and instruction.
+ *
+ * Follows the Dockerfile reference: parser directives (syntax and check are accepted and have no effect,
+ * escape works), comments, continuation lines, heredocs of RUN, COPY and ADD, JSON and shell forms. A step
+ * belongs to the struct dockerfile; dockerfile_done() frees all. */
+#ifndef BAKERY_DOCKERFILE_H
+#define BAKERY_DOCKERFILE_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { DOCKERFILE_MAX_BYTES = 4 << 20 };
+
+enum df_op {
+    DF_ADD,
+    DF_ARG,
+    DF_CMD,
+    DF_COPY,
+    DF_ENTRYPOINT,
+    DF_ENV,
+    DF_EXPOSE,
+    DF_FROM,
+    DF_HEALTHCHECK,
+    DF_LABEL,
+    DF_MAINTAINER,
+    DF_ONBUILD,
+    DF_RUN,
+    DF_SHELL,
+    DF_STOPSIGNAL,
+    DF_USER,
+    DF_VOLUME,
+    DF_WORKDIR,
+};
+
+struct df_pair {
+    char *name;
+    char *value; /* NULL: none given */
+};
+
+struct df_heredoc {
+    char *name;
+    char *content; /* with its last newline */
+    bool expand;   /* its name was not quoted */
+};
+
+struct df_step {
+    enum df_op op;
+    int line;
+    char *text; /* the whole instruction, continuation lines joined */
+    struct df_pair *flags;
+    size_t flag_count;
+    bool json;             /* the arguments were a JSON array */
+    char **args;           /* words; one text for a shell form; HEALTHCHECK: "NONE" or "CMD" first */
+    struct df_pair *pairs; /* ENV, LABEL, ARG */
+    size_t pair_count;
+    struct df_heredoc *heredocs; /* in order; their "<<X" words are in args */
+    size_t heredoc_count;
+    size_t *heredoc_arg; /* COPY, ADD: which of args each heredoc is */
+};
+
+struct dockerfile {
+    char *name;
+    char escape;
+    struct df_step *steps;
+    size_t step_count;
+};
+
+/* `name` is what messages call the file. */
+int dockerfile_parse(const char *text, size_t n, const char *name, struct dockerfile *ret, struct err *err);
+/* One instruction, as an ONBUILD trigger holds it; into a list of its own. */
+int dockerfile_parse_trigger(const char *text, const char *name, struct dockerfile *ret, struct err *err);
+void dockerfile_done(struct dockerfile *d);
+
+const char *df_name(enum df_op op); /* "RUN" */
+/* A flag's value ("" for a bare --link), or NULL. */
+const char *df_flag(const struct df_step *s, const char *name);
+
+#endif

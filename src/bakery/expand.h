@@ -1,0 +1,28 @@
+/* Variables and quotes in a Dockerfile's words, as its reference defines them ("Environment replacement"):
+ * $V ${V} ${V:-x} ${V-x} ${V:+x} ${V+x} ${V:?x} ${V?x}, single and double quotes, and the escape character.
+ * What is unset expands to nothing. Pure; the growth of a text by its own variables is bounded. */
+#ifndef BAKERY_EXPAND_H
+#define BAKERY_EXPAND_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+
+typedef const char *(*expand_lookup_fn)(void *context, const char *name); /* NULL: unset */
+
+struct expand {
+    char escape; /* '\\' or '`' */
+    expand_lookup_fn lookup;
+    void *context;
+    bool
+        raw; /* the content of a heredoc: quotes are letters, the escape character guards only $ and itself */
+};
+
+enum { EXPAND_MAX_BYTES = 1 << 20, EXPAND_MAX_DEPTH = 32 };
+
+/* One word, whatever white space it holds. */
+int expand_word(const struct expand *x, const char *text, char **ret, struct err *err);
+/* Words, split at white space outside quotes, that of expanded values included. */
+int expand_words(const struct expand *x, const char *text, char ***ret, struct err *err);
+
+#endif

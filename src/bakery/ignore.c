@@ -1,0 +1,97 @@
+#include "bakery/ignore.h"
+
+#include "bakery/path.h"
+#include "bakery/pattern.h"
+#include "base/str.h"
+
+struct rule {
+    struct pattern *pattern;
+    bool exception;
+};
+
+struct ignore {
+    struct rule *rules;
+    size_t count, capacity;
+    bool exceptions;
+};
+
+static int add_rule(struct ignore *g, const char *line, int number, struct err *err)
+{
+    _cleanup_free_ char *text = str_strip(line);
+    if (!*text || *line == '#')
+        return 0;
+    bool exception = *text == '!';
+    _cleanup_free_ char *body = str_strip(text + exception);
+    if (!*body)
+        return err_set(err, ERR_INVALID, ".dockerignore:%d: illegal exclusion pattern: \"!\"", number);
+    /* "." as a pattern stands for the context itself, which is never left out. */
+    _cleanup_free_ char *clean = path_clean(body);
+    const char *relative = clean[0] == '/' && clean[1] ? clean + 1 : clean;
+    struct pattern *pattern;
+    int r = pattern_new(relative, true, &pattern, err);
+    if (r < 0)
+        return err_wrap(err, ".dockerignore:%d", number);
+    GROW(g->rules, g->count, g->capacity);
+    g->rules[g->count++] = (struct rule){.pattern = pattern, .exception = exception};
+    g->exceptions |= exception;
+    return 0;
+}
+
+int ignore_parse(const char *text, size_t n, struct ignore **ret, struct err *err)
+{
+    if (n > IGNORE_MAX_BYTES)
+        return err_set(err, ERR_LIMIT, ".dockerignore: larger than %d bytes", IGNORE_MAX_BYTES);
+    if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
+        text += 3;
+        n -= 3;
+    }
+    struct ignore *g = NEW(struct ignore);
+    int r = 0;
+    for (int number = 1; r == 0 && n; number++) {
+        const char *newline = memchr(text, '\n', n);
+        size_t length = newline ? (size_t)(newline - text) : n;
+        _cleanup_free_ char *line = mem_strndup(text, length);
+        r = add_rule(g, line, number, err);
+        length += newline != NULL;
+        text += length;
+        n -= length;
+    }
+    if (r < 0) {
+        ignore_free(g);
+        return r;
+    }
+    *ret = g;
+    return 0;
+}
+
+void ignore_free(struct ignore *g)
+{
+    if (!g)
+        return;
+    for (size_t i = 0; i < g->count; i++)
+        pattern_free(g->rules[i].pattern);
+    free(g->rules);
+    free(g);
+}
+
+static bool matches_or_parent(const struct pattern *p, const char *path)
+{
+    for (const char *slash = strchr(path, '/'); slash; slash = strchr(slash + 1, '/'))
+        if (pattern_match(p, path, (size_t)(slash - path)))
+            return true;
+    return pattern_match(p, path, strlen(path));
+}
+
+bool ignore_matches(const struct ignore *g, const char *path)
+{
+    bool ignored = false;
+    for (size_t i = 0; g && i < g->count; i++)
+        if (g->rules[i].exception == ignored && matches_or_parent(g->rules[i].pattern, path))
+            ignored = !g->rules[i].exception;
+    return ignored;
+}
+
+bool ignore_has_exceptions(const struct ignore *g)
+{
+    return g && g->exceptions;
+}

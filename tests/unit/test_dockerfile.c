@@ -1,0 +1,298 @@
+#include "unit.h"
+
+#include "bakery/dockerfile.h"
+#include "bakery/expand.h"
+#include "bakery/ignore.h"
+#include "bakery/path.h"
+#include "bakery/pattern.h"
+
+static struct dockerfile parsed(const char *text)
+{
+    struct dockerfile d;
+    struct err err;
+    assert_ok(dockerfile_parse(text, strlen(text), "Dockerfile", &d, &err), &err);
+    return d;
+}
+
+static void refused(const char *text, const char *message)
+{
+    struct dockerfile d;
+    struct err err = {0};
+    if (dockerfile_parse(text, strlen(text), "Dockerfile", &d, &err) >= 0)
+        fail_msg("accepted: %s", text);
+    assert_string_equal(err.msg, message);
+}
+
+static void lines_are_joined_and_comments_within_them_dropped(void **state)
+{
+    struct dockerfile d =
+        parsed("# comment\n\nfrom a AS b\nRUN one \\\n# not this\n\n   two \\  \n  three\\\\\nUSER x\r\n"
+               "  ENV a=1 \\\n b=\"2 3\"\n");
+    assert_int_equal(d.step_count, 4);
+    assert_int_equal(d.steps[0].op, DF_FROM);
+    assert_string_equal(d.steps[0].args[2], "b");
+    assert_int_equal(d.steps[1].line, 4);
+    assert_string_equal(d.steps[1].args[0], "one    two   three\\\\");
+    assert_string_equal(d.steps[2].args[0], "x");
+    assert_int_equal(d.steps[3].line, 10);
+    assert_int_equal(d.steps[3].pair_count, 2);
+    assert_string_equal(d.steps[3].pairs[1].name, "b");
+    assert_string_equal(d.steps[3].pairs[1].value, "\"2 3\"");
+    dockerfile_done(&d);
+}
+
+static void the_escape_directive_changes_continuation_and_a_comment_ends_directives(void **state)
+{
+    struct dockerfile d = parsed("# syntax=docker/dockerfile:1\n# Escape = `\nFROM a\nCOPY a `\n  c:\\\n");
+    assert_int_equal(d.escape, '`');
+    assert_string_equal(d.steps[1].args[1], "c:\\");
+    dockerfile_done(&d);
+    d = parsed("# a comment\n# escape=`\nFROM a\n");
+    assert_int_equal(d.escape, '\\');
+    dockerfile_done(&d);
+    refused("# escape=x\nFROM a\n", "Dockerfile:1: invalid escape 'x': it must be \\ or `");
+    refused("# escape=`\n# escape=`\nFROM a\n", "Dockerfile:2: only one escape parser directive can be used");
+}
+
+static void json_and_shell_forms_are_told_apart(void **state)
+{
+    struct dockerfile d =
+        parsed("FROM a\nCMD [\"a b\", \"c\"]\nCMD [ -f x ] && y\nENTRYPOINT []\nCMD\n"
+               "VOLUME /a /b\nVOLUME [\"/a b\"]\nCOPY [\"a b\", \"/c d/\"]\n"
+               "HEALTHCHECK --interval=5s --retries=3 CMD [\"curl\", \"x\"]\nHEALTHCHECK NONE\n");
+    assert_true(d.steps[1].json);
+    assert_string_equal(d.steps[1].args[0], "a b");
+    assert_false(d.steps[2].json);
+    assert_string_equal(d.steps[2].args[0], "[ -f x ] && y");
+    assert_true(d.steps[3].json);
+    assert_null(d.steps[3].args);
+    assert_int_equal(strv_len(d.steps[5].args), 2);
+    assert_string_equal(d.steps[6].args[0], "/a b");
+    assert_string_equal(d.steps[7].args[1], "/c d/");
+    assert_string_equal(df_flag(&d.steps[8], "retries"), "3");
+    assert_string_equal(d.steps[8].args[2], "x");
+    dockerfile_done(&d);
+    refused("FROM a\nSHELL /bin/sh\n",
+            "Dockerfile:2: SHELL: needs the arguments in JSON form: [\"program\", \"argument\"]");
+    refused("FROM a\nCMD [1]\n",
+            "Dockerfile:2: CMD: when using JSON array syntax, arrays must be comprised of strings only");
+}
+
+static void heredocs_take_their_lines(void **state)
+{
+    struct dockerfile d = parsed("FROM a\nRUN <<EOF cat > x\n# kept $V \\\n  two\nEOF\n"
+                                 "COPY <<-one <<'t w o' /dir/\n\tA\n\t\tB\n\tone\nC\nt w o\n"
+                                 "RUN cat <<<word\nONBUILD RUN <<X\nhello\nX\nUSER u\n");
+    assert_int_equal(d.step_count, 6);
+    assert_string_equal(d.steps[1].heredocs[0].content, "# kept $V \\\n  two\n");
+    assert_true(d.steps[1].heredocs[0].expand);
+    assert_int_equal(d.steps[2].heredoc_count, 2);
+    assert_string_equal(d.steps[2].heredocs[0].content, "A\nB\n");
+    assert_string_equal(d.steps[2].heredocs[1].name, "t w o");
+    assert_false(d.steps[2].heredocs[1].expand);
+    assert_int_equal(d.steps[3].heredoc_count, 0);
+    assert_string_equal(d.steps[4].args[0], "RUN <<X\nhello\nX");
+    assert_int_equal(d.steps[5].line, 16);
+    dockerfile_done(&d);
+    refused("FROM a\nRUN <<EOF\nx\n",
+            "Dockerfile:2: RUN: the heredoc \"EOF\" is not ended by a line \"EOF\"");
+}
+
+static void mistakes_are_named_with_their_line(void **state)
+{
+    refused("FROM a\n\nRUNN x\n", "Dockerfile:3: unknown instruction: RUNN (did you mean RUN?)");
+    refused("FROM a\nnonsense here\n", "Dockerfile:2: unknown instruction: nonsense");
+    refused("", "Dockerfile: file with no instructions");
+    refused("RUN x\n", "Dockerfile:1: RUN: no build stage yet: a FROM must come before it");
+    refused("ARG x\n", "Dockerfile: no FROM in it");
+    refused("FROM a b\n", "Dockerfile:1: FROM: either one argument, or three: FROM <image> [AS <name>]");
+    refused("FROM a as 1b\n", "Dockerfile:1: FROM: invalid name for build stage: \"1b\"");
+    refused("FROM a\nCOPY --form=x a b\n", "Dockerfile:2: COPY: unknown flag: --form");
+    refused("FROM a\nCOPY a\n",
+            "Dockerfile:2: COPY: needs at least two arguments: sources and a destination");
+    refused("FROM a\nENV a\n", "Dockerfile:2: ENV: a needs a value: name=value");
+    refused("FROM a\nENV a=1 b\n",
+            "Dockerfile:2: ENV: can't find = in \"b\": it must be of the form name=value "
+            "(quote a value with spaces)");
+    refused("FROM a\nWORKDIR\n", "Dockerfile:2: WORKDIR: needs at least one argument");
+    refused("FROM a\nONBUILD FROM b\n", "Dockerfile:2: ONBUILD: FROM isn't allowed as an ONBUILD trigger");
+    struct err err;
+    struct dockerfile d;
+    assert_int_equal(dockerfile_parse("FROM a\n\0", 8, "f", &d, &err), -ERR_INVALID);
+    assert_string_equal(err.msg, "f:2: a zero byte: this is not a text file");
+}
+
+static const char *lookup(void *context, const char *name)
+{
+    static const char *const values[][2] = {{"V", "value"}, {"E", ""}, {"S", "two words"}, {"n1", "N"}};
+    for (size_t i = 0; i < ARRAY_SIZE(values); i++)
+        if (str_eq(values[i][0], name))
+            return values[i][1];
+    return NULL;
+}
+
+static void words_expand_as_docker_expands_them(void **state)
+{
+    static const char *const table[][2] = {
+        {"$V", "value"},
+        {"${V}s", "values"},
+        {"$Vs", ""},
+        {"a$n1-b", "aN-b"},
+        {"$", "$"},
+        {"a$.b", "a$.b"},
+        {"\\$V", "$V"},
+        {"'$V'", "$V"},
+        {"\"$V\"", "value"},
+        {"\"\\$V \\\" \\x \\\\\"", "$V \" \\x \\"},
+        {"'a\\'b", "a\\b"},
+        {"a\\ b", "a b"},
+        {"end\\", "end"},
+        {"${V:-x}", "value"},
+        {"${E:-x}", "x"},
+        {"${E-x}", ""},
+        {"${U-x}", "x"},
+        {"${U:-a b}", "a b"},
+        {"${U:-${V}s}", "values"},
+        {"${U:-\"}\"}", "}"},
+        {"${V:+x}", "x"},
+        {"${E:+x}", ""},
+        {"${E+x}", "x"},
+        {"${U+x}", ""},
+        {"${V:?no}", "value"},
+        {"$1$@", ""},
+        {"\xc3\xa9$V", "\xc3\xa9value"},
+    };
+    struct expand x = {.escape = '\\', .lookup = lookup};
+    struct err err;
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        _cleanup_free_ char *got = NULL;
+        assert_ok(expand_word(&x, table[i][0], &got, &err), &err);
+        if (!str_eq(got, table[i][1]))
+            fail_msg("%s gave <%s>, not <%s>", table[i][0], got, table[i][1]);
+    }
+    static const char *const wrong[][2] = {
+        {"'a", "a single quote is not closed"},
+        {"\"a", "a double quote is not closed"},
+        {"${", "\"${\" without a variable's name"},
+        {"${V", "\"${V\": the modifiers known are :- :+ :? - + ?"},
+        {"${V:-x", "a \"${\" is not closed"},
+        {"${U:?wanted}", "U: wanted"},
+        {"${V#x}", "\"${V#x}\": the modifiers known are :- :+ :? - + ?"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        char *got;
+        assert_true(expand_word(&x, wrong[i][0], &got, &err) < 0);
+        assert_string_equal(err.msg, wrong[i][1]);
+    }
+}
+
+static void words_split_outside_quotes_and_nesting_is_bounded(void **state)
+{
+    struct expand x = {.escape = '\\', .lookup = lookup};
+    struct err err;
+    _cleanup_strv_ char **words = NULL;
+    assert_ok(expand_words(&x, "a \"b c\" $S \"$S\" ''", &words, &err), &err);
+    _cleanup_free_ char *joined = strv_join(words, "|");
+    assert_string_equal(joined, "a|b c|two|words|two words|");
+    struct str deep = STR_INIT;
+    for (int i = 0; i < 10000; i++)
+        str_add(&deep, "${U:-");
+    char *got;
+    assert_int_equal(expand_word(&x, str_get(&deep), &got, &err), -ERR_LIMIT);
+    str_free(&deep);
+}
+
+static void heredoc_text_keeps_quotes_and_expands_variables(void **state)
+{
+    struct expand x = {.escape = '\\', .lookup = lookup, .raw = true};
+    struct err err;
+    _cleanup_free_ char *got = NULL;
+    assert_ok(expand_word(&x, "it's \"$V\" \\$V \\n\n", &got, &err), &err);
+    assert_string_equal(got, "it's \"value\" $V \\n\n");
+}
+
+static void patterns_match_as_go_matches(void **state)
+{
+    static const struct {
+        const char *pattern, *name;
+        bool deep, match;
+    } table[] = {
+        {"*.c", "a.c", false, true},       {"*.c", "d/a.c", false, false},    {"d/*.c", "d/a.c", false, true},
+        {"a?c", "abc", false, true},       {"a?c", "a/c", false, false},      {"[a-c]x", "bx", false, true},
+        {"[^a-c]x", "bx", false, false},   {"[^a]x", "/x", false, false},     {"\\*", "*", false, true},
+        {"\\*", "a", false, false},        {"**/x", "x", true, true},         {"**/x", "a/b/x", true, true},
+        {"**/x", "a/bx", true, false},     {"a/**", "a/b/c", true, true},     {"a/**/z", "a/z", true, true},
+        {"a/**/z", "a/b/c/z", true, true}, {"a/**/z", "a/b/cz", true, false}, {"**", "a/b", true, true},
+        {"[]a]", "]", false, false},
+    };
+    struct err err;
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        _cleanup_(pattern_free_p) struct pattern *p = NULL;
+        if (pattern_new(table[i].pattern, table[i].deep, &p, &err) < 0) {
+            assert_false(table[i].match);
+            continue;
+        }
+        if (pattern_match(p, table[i].name, strlen(table[i].name)) != table[i].match)
+            fail_msg("%s and %s: expected %d", table[i].pattern, table[i].name, table[i].match);
+    }
+    char hostile[2001], name[1000];
+    for (int i = 0; i < 2000; i++)
+        hostile[i] = i % 2 ? 'a' : '*';
+    hostile[2000] = '\0';
+    memset(name, 'a', sizeof(name));
+    name[sizeof(name) - 1] = 'b';
+    _cleanup_(pattern_free_p) struct pattern *p = NULL;
+    assert_ok(pattern_new(hostile, true, &p, &err), &err);
+    assert_false(pattern_match(p, name, sizeof(name)));
+}
+
+static void the_last_matching_ignore_pattern_decides(void **state)
+{
+    const char text[] = "# comment\n*.log\n!keep.log\n/build\n  tmp/  \n**/*.o\ndocs/*\n!docs/README.md\n";
+    static const struct {
+        const char *path;
+        bool ignored;
+    } table[] = {
+        {"a.log", true},     {"keep.log", false}, {"d/a.log", false}, {"build", true},
+        {"build/x/y", true}, {"tmp/x", true},     {"a/b/c.o", true},  {"docs/README.md", false},
+        {"docs/x", true},    {"docs", false},     {"src", false},
+    };
+    struct ignore *g;
+    struct err err;
+    assert_ok(ignore_parse(text, strlen(text), &g, &err), &err);
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+        if (ignore_matches(g, table[i].path) != table[i].ignored)
+            fail_msg("%s: expected %d", table[i].path, table[i].ignored);
+    ignore_free(g);
+    assert_int_equal(ignore_parse("a\n!\n", 4, &g, &err), -ERR_INVALID);
+    assert_string_equal(err.msg, ".dockerignore:2: illegal exclusion pattern: \"!\"");
+}
+
+static void paths_are_cleaned(void **state)
+{
+    static const char *const table[][2] = {{"", "."},        {"/", "/"},      {"a//b/./c", "a/b/c"},
+                                           {"../a", "../a"}, {"/../a", "/a"}, {"a/../..", ".."},
+                                           {"a/..", "."}};
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        _cleanup_free_ char *got = path_clean(table[i][0]);
+        assert_string_equal(got, table[i][1]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lines_are_joined_and_comments_within_them_dropped),
+        cmocka_unit_test(the_escape_directive_changes_continuation_and_a_comment_ends_directives),
+        cmocka_unit_test(json_and_shell_forms_are_told_apart),
+        cmocka_unit_test(heredocs_take_their_lines),
+        cmocka_unit_test(mistakes_are_named_with_their_line),
+        cmocka_unit_test(words_expand_as_docker_expands_them),
+        cmocka_unit_test(words_split_outside_quotes_and_nesting_is_bounded),
+        cmocka_unit_test(heredoc_text_keeps_quotes_and_expands_variables),
+        cmocka_unit_test(patterns_match_as_go_matches),
+        cmocka_unit_test(the_last_matching_ignore_pattern_decides),
+        cmocka_unit_test(paths_are_cleaned),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
