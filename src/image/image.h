@@ -81,6 +81,10 @@ int image_pull(struct images *im, const char *reference, const char *platform, c
 int image_push(struct images *im, const char *reference, const struct image_auth *auth,
                const struct image_progress *p, char **ret_digest, int64_t *ret_size, struct err *err);
 int image_login(const char *registry, const struct image_auth *auth, char **ret_status, struct err *err);
+/* What a registry has under a reference, as GET /distribution/{name}/json shows it:
+ * {"Descriptor":{"mediaType","digest","size"}, "Platforms":[{"architecture","os","variant"}]}. */
+int image_remote_descriptor(struct images *im, const char *reference, const struct image_auth *auth,
+                            json_t **ret, struct err *err);
 void images_allow_insecure(struct images *im, char *const *registries);
 
 /* --- Making images (for the builder and for commit) --- */

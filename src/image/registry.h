@@ -32,6 +32,10 @@ int registry_call(struct registry *r, struct http_client *client, struct http_ca
  * negative code. */
 int registry_answer_err(const struct http_response *answer, const char *doing, struct err *err);
 
+/* GET manifests/<reference> (a tag or digest), parsed, with its exact bytes; `name` is for messages. */
+int registry_get_manifest(struct registry *registry, struct http_client *client, const char *name,
+                          const char *reference, struct str *ret_text, json_t **ret, struct err *err);
+
 /* Runs `one` for each descriptor of an array, by a few threads with a client each; the first failure ends it
  * and is returned. */
 typedef int (*registry_each_fn)(void *context, struct http_client *client, const json_t *descriptor,

@@ -8,12 +8,7 @@
 #include "image/image_priv.h"
 #include "image/image_ref.h"
 
-enum { MANIFEST_MAX_BYTES = 4 << 20, PULL_MAX_LAYERS = 512, PULL_TRIES = 3 };
-
-static const char accept_manifest[] =
-    "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
-    "application/vnd.docker.distribution.manifest.list.v2+json, "
-    "application/vnd.docker.distribution.manifest.v2+json";
+enum { PULL_MAX_LAYERS = 512, PULL_TRIES = 3 };
 
 struct pull {
     struct images *images;
@@ -22,43 +17,28 @@ struct pull {
     json_t *layers; /* descriptors */
 };
 
-/* GET manifests/<reference>; checks the digest when the reference is one, and stores the manifest as a blob.
- */
+/* Fetches a manifest and stores it as a blob, checked against `reference` when that is a digest. */
 static int fetch_manifest(struct pull *p, struct http_client *client, const char *name, const char *reference,
                           char ret_digest[DIGEST_BYTES], json_t **ret, struct err *err)
 {
-    _cleanup_free_ char *path = str_printf("manifests/%s", reference);
-    char accept[sizeof(accept_manifest)];
-    memcpy(accept, accept_manifest, sizeof(accept));
-    struct http_call call = {
-        .method = "GET", .headers = (char *[]){accept, NULL}, .max_body_bytes = MANIFEST_MAX_BYTES};
-    struct http_response answer = {0};
-    int r = registry_call(p->registry, client, &call, path, &answer, err);
-    if (r == 0 && answer.status == 404)
-        r = err_set(err, ERR_NOT_FOUND, "manifest for %s not found: manifest unknown", name);
-    else if (r == 0 && answer.status != 200)
-        r = registry_answer_err(&answer, name, err);
-    json_t *manifest = NULL;
-    if (r == 0)
-        r = json_parse(str_get(&answer.body), answer.body.len, name, &manifest, err);
+    _cleanup_str_ struct str text = STR_INIT;
+    _cleanup_json_ json_t *manifest = NULL;
+    int r = registry_get_manifest(p->registry, client, name, reference, &text, &manifest, err);
     struct blob_writer *w = NULL;
     if (r == 0)
-        r = image__blob_begin(p->images, digest_valid(reference) ? reference : NULL, (int64_t)answer.body.len,
-                              &w, err);
-    if (r == 0) {
-        r = image__blob_write(w, str_get(&answer.body), answer.body.len, err);
-        if (r < 0)
-            image__blob_abort(w);
-        else
-            r = image__blob_commit(w, ret_digest, err);
-    }
-    http_response_done(&answer);
+        r = image__blob_begin(p->images, digest_valid(reference) ? reference : NULL, (int64_t)text.len, &w,
+                              err);
+    if (r < 0)
+        return r;
+    r = image__blob_write(w, str_get(&text), text.len, err);
     if (r < 0) {
-        json_decref(manifest);
+        image__blob_abort(w);
         return r;
     }
-    *ret = manifest;
-    return 0;
+    r = image__blob_commit(w, ret_digest, err);
+    if (r == 0)
+        *ret = take_ptr(manifest);
+    return r;
 }
 
 /* The checked facts of one descriptor. */
@@ -240,29 +220,4 @@ int image_pull(struct images *im, const char *reference, const char *platform, c
     registry_free(p.registry);
     image_ref_done(&ref);
     return r < 0 ? err_wrap(err, "pull %s", reference) : 0;
-}
-
-int image_login(const char *registry, const struct image_auth *auth, char **ret_status, struct err *err)
-{
-    struct registry *r;
-    struct http_client *client;
-    const char *host = strstr(registry, "://") ? strstr(registry, "://") + 3 : registry;
-    _cleanup_free_ char *name = mem_strndup(host, strcspn(host, "/"));
-    int code = registry_open(*name ? name : "docker.io", NULL, "", auth, NULL, &r, err);
-    if (code < 0)
-        return code;
-    code = http_client_new(NULL, &client, err);
-    if (code == 0) {
-        struct http_call call = {.method = "GET"};
-        struct http_response answer = {0};
-        code = registry_call(r, client, &call, "", &answer, err);
-        if (code == 0 && answer.status != 200)
-            code = registry_answer_err(&answer, name, err);
-        http_response_done(&answer);
-        http_client_free(client);
-    }
-    registry_free(r);
-    if (code == 0)
-        *ret_status = mem_strdup("Login Succeeded");
-    return code;
 }

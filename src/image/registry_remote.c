@@ -1,0 +1,151 @@
+/* Questions to a registry that bring nothing here: a manifest's facts, and whether credentials hold. */
+#include "image/registry.h"
+
+#include "base/digest.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "image/image_priv.h"
+#include "image/image_ref.h"
+
+enum { MANIFEST_MAX_BYTES = 4 << 20, INDEX_MAX_PLATFORMS = 256 };
+
+int registry_get_manifest(struct registry *registry, struct http_client *client, const char *name,
+                          const char *reference, struct str *ret_text, json_t **ret, struct err *err)
+{
+    _cleanup_free_ char *path = str_printf("manifests/%s", reference);
+    char accept[] = "Accept: " MEDIA_OCI_INDEX ", " MEDIA_OCI_MANIFEST ", " MEDIA_DOCKER_INDEX
+                    ", application/vnd.docker.distribution.manifest.v2+json";
+    struct http_call call = {
+        .method = "GET", .headers = (char *[]){accept, NULL}, .max_body_bytes = MANIFEST_MAX_BYTES};
+    struct http_response answer = {0};
+    int r = registry_call(registry, client, &call, path, &answer, err);
+    if (r == 0 && answer.status == 404)
+        r = err_set(err, ERR_NOT_FOUND, "manifest for %s not found: manifest unknown", name);
+    else if (r == 0 && answer.status != 200)
+        r = registry_answer_err(&answer, name, err);
+    if (r == 0)
+        r = json_parse(str_get(&answer.body), answer.body.len, name, ret, err);
+    if (r == 0) {
+        str_free(ret_text);
+        *ret_text = answer.body;
+        answer.body = (struct str)STR_INIT;
+    }
+    http_response_done(&answer);
+    return r;
+}
+
+static json_t *platform_of(const json_t *document)
+{
+    json_t *platform = json_object();
+    json_set_str(platform, "architecture", json_str(document, "architecture"));
+    json_set_str(platform, "os", json_str(document, "os"));
+    if (*json_str(document, "variant"))
+        json_set_str(platform, "variant", json_str(document, "variant"));
+    return platform;
+}
+
+static json_t *index_platforms(const json_t *index)
+{
+    json_t *platforms = json_array();
+    size_t i;
+    const json_t *entry;
+    json_array_foreach (json_object_get(index, "manifests"), i, entry)
+        if (i < INDEX_MAX_PLATFORMS && json_object_get(entry, "platform"))
+            json_array_append_new(platforms, platform_of(json_object_get(entry, "platform")));
+    return platforms;
+}
+
+/* The platform of a single image stands in its config. */
+static int config_platforms(struct registry *registry, struct http_client *client, const json_t *manifest,
+                            json_t **ret, struct err *err)
+{
+    const char *digest = json_str(json_object_get(manifest, "config"), "digest");
+    if (!digest_valid(digest))
+        return err_set(err, ERR_INVALID, "the manifest names no config");
+    _cleanup_free_ char *path = str_printf("blobs/%s", digest);
+    struct http_call call = {.method = "GET", .max_body_bytes = MANIFEST_MAX_BYTES};
+    struct http_response answer = {0};
+    _cleanup_json_ json_t *config = NULL;
+    int r = registry_call(registry, client, &call, path, &answer, err);
+    if (r == 0 && answer.status != 200)
+        r = registry_answer_err(&answer, path, err);
+    if (r == 0)
+        r = json_parse(str_get(&answer.body), answer.body.len, "config", &config, err);
+    http_response_done(&answer);
+    if (r == 0) {
+        *ret = json_array();
+        json_array_append_new(*ret, platform_of(config));
+    }
+    return r;
+}
+
+static int describe(struct registry *registry, struct http_client *client, const struct image_ref *ref,
+                    json_t **ret, struct err *err)
+{
+    _cleanup_free_ char *name = image_ref_familiar(ref);
+    _cleanup_str_ struct str text = STR_INIT;
+    _cleanup_json_ json_t *manifest = NULL;
+    int r = registry_get_manifest(registry, client, name, ref->digest ? ref->digest : ref->tag, &text,
+                                  &manifest, err);
+    if (r < 0)
+        return r;
+    json_t *platforms = NULL;
+    if (json_is_array(json_object_get(manifest, "manifests")))
+        platforms = index_platforms(manifest);
+    else if ((r = config_platforms(registry, client, manifest, &platforms, err)) < 0)
+        return r;
+    char digest[DIGEST_BYTES];
+    digest_of(str_get(&text), text.len, digest);
+    json_t *descriptor = json_object();
+    json_set_str(descriptor, "mediaType", json_str(manifest, "mediaType"));
+    json_set_str(descriptor, "digest", digest);
+    json_object_set_new(descriptor, "size", json_integer((json_int_t)text.len));
+    *ret = json_object();
+    json_object_set_new(*ret, "Descriptor", descriptor);
+    json_object_set_new(*ret, "Platforms", platforms);
+    return 0;
+}
+
+int image_remote_descriptor(struct images *im, const char *reference, const struct image_auth *auth,
+                            json_t **ret, struct err *err)
+{
+    struct image_ref ref = {0};
+    struct registry *registry = NULL;
+    struct http_client *client = NULL;
+    int r = image_ref_parse(reference, &ref, err);
+    if (r == 0)
+        r = registry_open(ref.domain, ref.path, "pull", auth, image__insecure(im), &registry, err);
+    if (r == 0)
+        r = http_client_new(NULL, &client, err);
+    if (r == 0)
+        r = describe(registry, client, &ref, ret, err);
+    http_client_free(client);
+    registry_free(registry);
+    image_ref_done(&ref);
+    return r;
+}
+
+int image_login(const char *registry, const struct image_auth *auth, char **ret_status, struct err *err)
+{
+    struct registry *r;
+    struct http_client *client;
+    const char *host = strstr(registry, "://") ? strstr(registry, "://") + 3 : registry;
+    _cleanup_free_ char *name = mem_strndup(host, strcspn(host, "/"));
+    int code = registry_open(*name ? name : "docker.io", NULL, "", auth, NULL, &r, err);
+    if (code < 0)
+        return code;
+    code = http_client_new(NULL, &client, err);
+    if (code == 0) {
+        struct http_call call = {.method = "GET"};
+        struct http_response answer = {0};
+        code = registry_call(r, client, &call, "", &answer, err);
+        if (code == 0 && answer.status != 200)
+            code = registry_answer_err(&answer, name, err);
+        http_response_done(&answer);
+        http_client_free(client);
+    }
+    registry_free(r);
+    if (code == 0)
+        *ret_status = mem_strdup("Login Succeeded");
+    return code;
+}
