@@ -127,7 +127,7 @@ static int push_one(void *context, struct http_client *client, const json_t *blo
 
 static int push_blobs(struct push *p, struct err *err)
 {
-    size_t count = json_array_size(p->blobs), i;
+    size_t i;
     const json_t *blob;
     json_array_foreach (p->blobs, i, blob) {
         char id[13];
