@@ -168,7 +168,9 @@ static int outer_configure(struct net *n, struct mnl_socket *outside, const stru
     char path[80];
     snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", link->name);
     file_poke(path, "1", NULL);
-    int r = bridge_has_icc(n, bridge) ? 0 : rtnl_link_isolate(outside, link->index);
+    /* Hairpin: where br_netfilter is on (other engines turn it on), a container that connects to its own
+     * published port is answered by the bridge itself, back through the same port. */
+    int r = rtnl_port_set(outside, link->index, true, !bridge_has_icc(n, bridge));
     if (r == 0)
         r = rtnl_link_set(outside, link->index, true, 0);
     return r < 0 ? err_sys(err, -r, "bring %s up", link->name) : 0;
@@ -250,6 +252,8 @@ int net_endpoint_stats(struct net *n, const char *host_if, struct net_stats *ret
     if (r < 0)
         return r;
     r = rtnl_link_get(outside, host_if, &link);
+    if (r == -ENODEV)
+        return err_set(err, ERR_NOT_FOUND, "there is no interface %s", host_if);
     if (r < 0)
         return err_sys(err, -r, "interface %s", host_if);
     /* What the host's end receives is what the container sent. */

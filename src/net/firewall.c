@@ -53,7 +53,9 @@ static int nft_run(const char *commands, bool json, struct str *ret_output, stru
  *   container must be of its own bridge, answer one, or be to a published port. Networks do not see each
  *   other; internal ones nothing but themselves.
  * - masquerade: what leaves a bridge for the world; what comes from 127.0.0.0/8; and what one container sends
- *   to another's published port, since the answer would otherwise go directly and not be recognised. */
+ *   to another's (or its own) published port, since the answer would otherwise go directly and not be
+ *   recognised. That one is known by its source: bridged packets that br_netfilter shows us have no iifname.
+ */
 static const char rules[] =
     "  map ports_any { type inet_proto . inet_service : ipv4_addr . inet_service; }\n"
     "  map ports_ip { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }\n"
@@ -61,6 +63,7 @@ static const char rules[] =
     "  set internal { type ifname; }\n"
     "  set within { type ifname . ifname; }\n"
     "  set resolvers { type ifname . ipv4_addr; }\n"
+    "  set subnets { type ipv4_addr; flags interval; }\n"
     "  chain raw {\n"
     "    type filter hook prerouting priority raw; policy accept;\n"
     "    iifname != \"lo\" ip daddr 127.0.0.0/8 drop\n"
@@ -82,7 +85,7 @@ static const char rules[] =
     "    type nat hook postrouting priority srcnat; policy accept;\n"
     "    iifname @internal oifname != @bridges return\n"
     "    iifname @bridges oifname != @bridges masquerade\n"
-    "    iifname @bridges ct status dnat masquerade\n"
+    "    ip saddr @subnets ct status dnat oifname @bridges masquerade\n"
     "    oifname @bridges ip saddr 127.0.0.0/8 masquerade\n"
     "  }\n"
     "  chain filter_forward {\n"
@@ -124,6 +127,7 @@ void net__firewall_add_bridge(const struct net *n, struct str *to, const char *v
     }
     snprintf(key, sizeof(key), "\"%s\" . %s", b->name, b->gateway);
     add_element(n, to, verb, "resolvers", key);
+    add_element(n, to, verb, "subnets", b->subnet);
 }
 
 void net__firewall_add_port(const struct net *n, struct str *to, const char *verb, const struct net__port *p)

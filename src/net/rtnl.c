@@ -186,14 +186,15 @@ int rtnl_link_set(struct mnl_socket *s, int index, bool up, int mtu)
     return talk(s, h, NULL, NULL);
 }
 
-int rtnl_link_isolate(struct mnl_socket *s, int index)
+int rtnl_port_set(struct mnl_socket *s, int index, bool hairpin, bool isolated)
 {
     char buffer[REQUEST_BYTES];
     struct nlmsghdr *h = link_request(buffer, RTM_SETLINK, 0, index);
     struct ifinfomsg *m = mnl_nlmsg_get_payload(h);
     m->ifi_family = AF_BRIDGE;
     struct nlattr *info = mnl_attr_nest_start(h, IFLA_PROTINFO);
-    mnl_attr_put_u8(h, IFLA_BRPORT_ISOLATED, 1);
+    mnl_attr_put_u8(h, IFLA_BRPORT_MODE, hairpin);
+    mnl_attr_put_u8(h, IFLA_BRPORT_ISOLATED, isolated);
     mnl_attr_nest_end(h, info);
     return talk(s, h, NULL, NULL);
 }

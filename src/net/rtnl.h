@@ -37,8 +37,9 @@ int rtnl_link_list(struct mnl_socket *s, rtnl_link_fn fn, void *context);
 int rtnl_link_delete(struct mnl_socket *s, int index);
 /* mtu 0: leave. */
 int rtnl_link_set(struct mnl_socket *s, int index, bool up, int mtu);
-/* A bridge port that cannot talk to other such ports, only to the bridge itself. */
-int rtnl_link_isolate(struct mnl_socket *s, int index);
+/* A bridge port's flags. hairpin: frames may go back where they came from. isolated: it cannot talk to other
+ * isolated ports, only to the bridge itself. */
+int rtnl_port_set(struct mnl_socket *s, int index, bool hairpin, bool isolated);
 
 int rtnl_bridge_add(struct mnl_socket *s, const char *name, const uint8_t mac[6], int mtu);
 /* Both ends at once: `host` here, a port of `master`; `peer` down in the namespace. */

@@ -104,9 +104,11 @@ static void serve(struct fixture *f, int ns, uint16_t port, const char *text)
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
-        int tcp, udp;
+        int tcp, udp, yes = 1;
         if ((ns >= 0 && setns(ns, CLONE_NEWNET) < 0) || (tcp = socket(AF_INET, SOCK_STREAM, 0)) < 0 ||
-            (udp = socket(AF_INET, SOCK_DGRAM, 0)) < 0 || bind(tcp, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+            (udp = socket(AF_INET, SOCK_DGRAM, 0)) < 0 ||
+            setsockopt(tcp, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) < 0 ||
+            bind(tcp, (struct sockaddr *)&a, sizeof(a)) < 0 ||
             bind(udp, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(tcp, 8) < 0 ||
             write(ready[1], "r", 1) != 1)
             _exit(1);
