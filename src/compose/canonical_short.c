@@ -1,0 +1,160 @@
+/* The short syntaxes of ports and volumes. */
+#include "compose/canonical.h"
+#include "compose/problem.h"
+#include "compose/yaml.h"
+
+enum { MAX_PORTS_IN_RANGE = 4096 };
+
+struct port_range {
+    int64_t first, last;
+};
+
+static bool read_range(const char *text, struct port_range *ret)
+{
+    const char *dash = strchr(text, '-');
+    _cleanup_free_ char *first = mem_strndup(text, dash ? (size_t)(dash - text) : strlen(text));
+    if (parse_i64(first, 0, 65535, &ret->first, NULL) < 0)
+        return false;
+    ret->last = ret->first;
+    if (dash && parse_i64(dash + 1, 0, 65535, &ret->last, NULL) < 0)
+        return false;
+    return ret->last >= ret->first;
+}
+
+static void put_text(const struct canonical *c, struct yaml_node *map, const char *key, const char *text,
+                     const struct yaml_node *at)
+{
+    yaml_put(c->arena, map, NULL, key, yaml_new_text(c->arena, text, at));
+}
+
+struct short_port {
+    char *ip, *published, *target;
+    const char *protocol;
+};
+
+static void short_port_done(struct short_port *p)
+{
+    free(p->ip);
+    free(p->published);
+    free(p->target);
+}
+
+/* Cuts at the colons, from the end: an IPv6 address has colons of its own, and may be in brackets. */
+static void split_port(const char *text, struct short_port *ret)
+{
+    const char *slash = strchr(text, '/');
+    size_t n = slash ? (size_t)(slash - text) : strlen(text);
+    _cleanup_free_ char *rest = mem_strndup(text, n);
+    ret->protocol = slash ? slash + 1 : "tcp";
+    char *colon = strrchr(rest, ':');
+    ret->target = mem_strdup(colon ? colon + 1 : rest);
+    if (!colon)
+        return;
+    *colon = '\0';
+    colon = strrchr(rest, ':');
+    ret->published = mem_strdup(colon ? colon + 1 : rest);
+    if (!colon)
+        return;
+    *colon = '\0';
+    size_t length = strlen(rest);
+    bool brackets = *rest == '[' && rest[length - 1] == ']';
+    ret->ip = brackets ? mem_strndup(rest + 1, length - 2) : mem_strdup(rest);
+}
+
+void canonical__port(const struct canonical *c, const struct yaml_node *item, struct yaml_node *list)
+{
+    _cleanup_(short_port_done) struct short_port p = {0};
+    split_port(item->text, &p);
+    struct port_range target, published = {0};
+    bool has_published = !str_empty(p.published);
+    if (strcmp(p.protocol, "tcp") != 0 && strcmp(p.protocol, "udp") != 0) {
+        problem_add(c->problems, item, "protocol must be tcp or udp, not \"%s\"", p.protocol);
+        return;
+    }
+    if (!read_range(p.target, &target) || target.first == 0 ||
+        (has_published && !read_range(p.published, &published))) {
+        problem_add(
+            c->problems, item,
+            "\"%s\" is not a port; write \"8080:80\", \"127.0.0.1:8080:80\" or \"8000-8002:80-82/udp\"",
+            item->text);
+        return;
+    }
+    int64_t count = target.last - target.first + 1, outer = published.last - published.first + 1;
+    if (count > MAX_PORTS_IN_RANGE || (has_published && outer != count && count != 1)) {
+        problem_add(c->problems, item, "\"%s\": both ranges must have the same length, of at most %d ports",
+                    item->text, MAX_PORTS_IN_RANGE);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        struct yaml_node *port = yaml_new(c->arena, YAML_MAP, item);
+        struct yaml_node *number =
+            yaml_new_text(c->arena, yaml_printf(c->arena, "%d", (int)(target.first + i)), item);
+        number->plain = true;
+        yaml_put(c->arena, port, NULL, "target", number);
+        if (has_published)
+            put_text(c, port, "published",
+                     outer == count ? yaml_printf(c->arena, "%d", (int)(published.first + i)) : p.published,
+                     item);
+        if (!str_empty(p.ip))
+            put_text(c, port, "host_ip", p.ip, item);
+        put_text(c, port, "protocol", p.protocol, item);
+        yaml_append(c->arena, list, port);
+    }
+}
+
+static struct yaml_node *put_true(const struct canonical *c, struct yaml_node *map, const char *key,
+                                  const struct yaml_node *at)
+{
+    struct yaml_node *node = yaml_new_text(c->arena, "true", at);
+    node->plain = true;
+    yaml_put(c->arena, map, NULL, key, node);
+    return node;
+}
+
+static bool apply_mode(const struct canonical *c, const struct yaml_node *item, struct yaml_node *mount,
+                       const char *word, bool bind)
+{
+    static const char *const propagation[] = {"shared",  "rshared",  "slave", "rslave",
+                                              "private", "rprivate", NULL};
+    struct yaml_node *options = yaml_new(c->arena, YAML_MAP, item);
+    if (strcmp(word, "ro") == 0) {
+        put_true(c, mount, "read_only", item);
+    } else if (strcmp(word, "nocopy") == 0 && !bind) {
+        put_true(c, options, "nocopy", item);
+        yaml_put(c->arena, mount, NULL, "volume", options);
+    } else if (bind && strv_has((char *const *)propagation, word)) {
+        put_text(c, options, "propagation", word, item);
+        yaml_put(c->arena, mount, NULL, "bind", options);
+    } else if (strcmp(word, "z") == 0 || strcmp(word, "Z") == 0) {
+        problem_add(c->problems, item, "mode \"%s\" (SELinux relabelling) is not supported", word);
+        return false;
+    } else if (strcmp(word, "rw") != 0) {
+        problem_add(c->problems, item, "mode \"%s\" is not known; use ro or rw", word);
+        return false;
+    }
+    return true;
+}
+
+struct yaml_node *canonical__volume(const struct canonical *c, const struct yaml_node *item)
+{
+    _cleanup_strv_ char **parts = strv_split(item->text, ':');
+    size_t n = strv_len(parts);
+    const char *source = n > 1 ? parts[0] : NULL, *target = n > 1 ? parts[1] : parts[0];
+    if (n > 3 || *target != '/' || (source && !*source)) {
+        problem_add(c->problems, item,
+                    "\"%s\" is not a volume; write \"./dir:/path\", \"name:/path:ro\" or \"/path\"",
+                    item->text);
+        return NULL;
+    }
+    bool bind = source && strchr("./~", *source);
+    struct yaml_node *mount = yaml_new(c->arena, YAML_MAP, item);
+    put_text(c, mount, "type", bind ? "bind" : "volume", item);
+    if (source)
+        put_text(c, mount, "source", bind ? canonical__path(c, source) : source, item);
+    put_text(c, mount, "target", target, item);
+    _cleanup_strv_ char **modes = n == 3 ? strv_split(parts[2], ',') : NULL;
+    STRV_FOREACH (mode, modes)
+        if (!apply_mode(c, item, mount, *mode, bind))
+            return NULL;
+    return mount;
+}

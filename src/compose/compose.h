@@ -1,0 +1,124 @@
+/* Compose files (the Compose Specification) to a project: its services with the Docker API bodies of their
+ * containers, its networks and volumes, in the order of their dependencies.
+ *
+ *     files and environment -> yaml.h (parse) -> interpolate.h -> schema.h (check) -> canonical.h -> merge.h
+ *     -> compose_load() -> struct compose_project -> plan.h (what to do, given what is there)
+ *
+ * Everything here only reads files; nothing talks to a server. What is wrong is listed whole, each with file,
+ * line and column. A key that is not supported is an error that names it. */
+#ifndef COMPOSE_COMPOSE_H
+#define COMPOSE_COMPOSE_H
+
+#include "base/err.h"
+#include "base/map.h"
+#include "base/str.h"
+
+#include <jansson.h>
+
+struct yaml_arena;
+struct yaml_node;
+
+/* Labels that Docker Compose puts on what it makes, and other tools look for. */
+#define COMPOSE_LABEL_PROJECT "com.docker.compose.project"
+#define COMPOSE_LABEL_SERVICE "com.docker.compose.service"
+#define COMPOSE_LABEL_NUMBER  "com.docker.compose.container-number"
+#define COMPOSE_LABEL_ONEOFF  "com.docker.compose.oneoff"
+#define COMPOSE_LABEL_HASH    "com.docker.compose.config-hash"
+#define COMPOSE_LABEL_IMAGE   "com.docker.compose.image"
+#define COMPOSE_LABEL_DEPENDS "com.docker.compose.depends_on"
+#define COMPOSE_LABEL_NETWORK "com.docker.compose.network"
+#define COMPOSE_LABEL_VOLUME  "com.docker.compose.volume"
+#define COMPOSE_LABEL_VERSION "com.docker.compose.version"
+#define COMPOSE_LABEL_DIR     "com.docker.compose.project.working_dir"
+#define COMPOSE_LABEL_FILES   "com.docker.compose.project.config_files"
+
+enum compose_condition { COMPOSE_STARTED, COMPOSE_HEALTHY, COMPOSE_COMPLETED };
+
+struct compose_dependency {
+    const char *service;
+    enum compose_condition condition;
+    bool required, restart;
+};
+
+struct compose_build {
+    const char *context;    /* absolute directory */
+    const char *dockerfile; /* in the context, or absolute; "" is Dockerfile */
+    const char *target, *network;
+    json_t *args, *labels; /* of strings; may be NULL */
+    char **tags, **extra_hosts;
+    int64_t shm_size;
+    bool no_cache, pull;
+};
+
+struct compose_service {
+    const char *name;
+    const struct yaml_node *node;
+    bool active; /* a profile of it is on, or it was asked for, or is needed */
+    int replicas;
+    const char *container_name;  /* NULL: project-service-number */
+    const char *image;           /* what containers are made from; set for builds too */
+    const char *pull_policy;     /* "always", "missing", "never", "build", or "" */
+    bool has_build, image_given; /* image_given: by an "image" key, not made up */
+    struct compose_build build;
+    struct compose_dependency *depends;
+    size_t depend_count;
+    int depth;          /* 0: depends on nothing; else one more than the deepest it depends on */
+    char **networks;    /* full names, the first is the one it is created on; empty with network_mode */
+    json_t *endpoints;  /* network's full name -> EndpointSettings */
+    json_t *body;       /* POST /containers/create, without name, number and image labels */
+    char *hash;         /* of the body */
+    int stop_timeout_s; /* -1: the default */
+};
+
+struct compose_resource { /* a network or a volume */
+    const char *key, *name;
+    bool external, used;
+    json_t *body; /* to create it with; NULL when external */
+};
+
+struct compose_project {
+    struct yaml_arena *arena;
+    const char *name, *dir;
+    char **files;
+    struct yaml_node *root; /* the merged document */
+    struct compose_service *services;
+    size_t service_count;
+    struct compose_resource *networks, *volumes;
+    size_t network_count, volume_count;
+    int max_depth;
+};
+
+struct compose_options {
+    char *const *files;     /* empty: COMPOSE_FILE, else searched from the working directory upwards */
+    const char *name;       /* -p; NULL: COMPOSE_PROJECT_NAME, name:, the directory's name */
+    const char *dir;        /* --project-directory; NULL: that of the first file */
+    char *const *env_files; /* instead of .env */
+    char *const *profiles;  /* also those of COMPOSE_PROFILES */
+    char *const *services;  /* asked for by name; empty: all with an active profile */
+    bool no_deps;           /* with `services`: not what they depend on */
+    const char *cwd;        /* NULL: the process's */
+    char *const *environ;   /* "NAME=value"; NULL: the process's */
+};
+
+/* ERR_NOT_FOUND when there is no Compose file. When the files are wrong, ERR_INVALID (ERR_UNSUPPORTED) with
+ * the first problem, and all of them, a line each, in `ret_problems` (also filled with notes on success). */
+int compose_load(const struct compose_options *options, struct compose_project **ret,
+                 struct str *ret_problems, struct err *err);
+void compose_project_free(struct compose_project *p);
+static inline void compose_project_free_p(struct compose_project **p)
+{
+    compose_project_free(*p);
+}
+#define _cleanup_compose_ _cleanup_(compose_project_free_p)
+
+struct compose_service *compose_find_service(const struct compose_project *p, const char *name);
+/* Whether a Compose file would be found. */
+bool compose_present(const struct compose_options *options);
+/* Makes a name of lower-case letters, digits, '-' and '_'; "" if nothing is left. The caller frees. */
+char *compose_normalize_name(const char *text);
+
+/* The environment compose works with: the process's over .env or --env-file. */
+int compose_environment(const struct compose_options *options, const char *dir, struct map *into,
+                        struct err *err);
+
+#endif

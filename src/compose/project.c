@@ -1,0 +1,473 @@
+#include "compose/files.h"
+#include "compose/project_priv.h"
+
+#include "base/digest.h"
+#include "base/json.h"
+
+#include <ctype.h>
+
+/* --- Reading nodes --- */
+
+bool node_bool(const struct yaml_node *map, const char *key)
+{
+    return *yaml_text(map, key) == 't' || *yaml_text(map, key) == 'T';
+}
+
+int64_t node_int(const struct yaml_node *map, const char *key, int64_t fallback)
+{
+    int64_t value = fallback;
+    parse_i64(yaml_text(map, key), INT64_MIN, INT64_MAX, &value, NULL);
+    return value;
+}
+
+int64_t node_bytes(const struct yaml_node *map, const char *key)
+{
+    int64_t value = 0;
+    if (strcmp(yaml_text(map, key), "-1") == 0)
+        return -1;
+    parse_bytes(yaml_text(map, key), &value, NULL);
+    return value;
+}
+
+json_t *node_strings(const struct yaml_node *list)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; list && list->type == YAML_LIST && i < list->count; i++)
+        if (list->items[i]->type == YAML_SCALAR)
+            json_array_append_new(array, json_string(list->items[i]->text));
+    return array;
+}
+
+json_t *node_dict(const struct yaml_node *map)
+{
+    json_t *object = json_object();
+    for (size_t i = 0; map && map->type == YAML_MAP && i < map->count; i++) {
+        const struct yaml_node *value = map->pairs[i].value;
+        json_set_str(object, map->pairs[i].key, value->type == YAML_SCALAR ? value->text : "");
+    }
+    return object;
+}
+
+/* --- The project's name --- */
+
+char *compose_normalize_name(const char *text)
+{
+    struct str s = STR_INIT;
+    for (; *text; text++) {
+        char c = (char)tolower((unsigned char)*text);
+        if (isalnum((unsigned char)c) || ((c == '-' || c == '_') && s.len))
+            str_addc(&s, c);
+    }
+    return str_take(&s);
+}
+
+static int set_name(struct building *b, const struct compose_options *options, struct err *err)
+{
+    struct compose_project *p = b->project;
+    const char *from_environment = map_get(b->environ, "COMPOSE_PROJECT_NAME");
+    const char *given = !str_empty(options->name)      ? options->name
+                        : !str_empty(from_environment) ? from_environment
+                                                       : yaml_text(p->root, "name");
+    const char *slash = strrchr(p->dir, '/');
+    _cleanup_free_ char *normal = compose_normalize_name(*given ? given : slash ? slash + 1 : p->dir);
+    if (!*normal && !*given)
+        return err_set(err, ERR_INVALID, "the directory's name %s gives no project name; name it with -p",
+                       p->dir);
+    if (*given && strcmp(given, normal) != 0)
+        return err_set(err, ERR_INVALID,
+                       "project name \"%s\" is not allowed; use lower-case letters, digits, - and _%s%s",
+                       given, *normal ? ", for example " : "", normal);
+    p->name = yaml_strdup(b->arena, normal);
+    return 0;
+}
+
+/* --- Networks and volumes --- */
+
+struct compose_resource *resource_find(struct compose_resource *list, size_t count, const char *key)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(list[i].key, key) == 0)
+            return &list[i];
+    return NULL;
+}
+
+static json_t *resource_labels(struct building *b, const struct yaml_node *node, const char *label,
+                               const char *key)
+{
+    json_t *labels = node_dict(yaml_get(node, "labels"));
+    json_set_str(labels, COMPOSE_LABEL_PROJECT, b->project->name);
+    json_set_str(labels, label, key);
+    json_set_str(labels, COMPOSE_LABEL_VERSION, DROVER_VERSION);
+    return labels;
+}
+
+static json_t *ipam_body(const struct yaml_node *ipam)
+{
+    static const char *const names[][2] = {
+        {"subnet", "Subnet"}, {"gateway", "Gateway"}, {"ip_range", "IPRange"}};
+    json_t *pools = json_array();
+    const struct yaml_node *config = yaml_get(ipam, "config");
+    for (size_t i = 0; config && i < config->count; i++) {
+        json_t *pool = json_object();
+        for (size_t j = 0; j < ARRAY_SIZE(names); j++)
+            if (*yaml_text(config->items[i], names[j][0]))
+                json_set_str(pool, names[j][1], yaml_text(config->items[i], names[j][0]));
+        if (yaml_get(config->items[i], "aux_addresses"))
+            json_object_set_new(pool, "AuxiliaryAddresses",
+                                node_dict(yaml_get(config->items[i], "aux_addresses")));
+        json_array_append_new(pools, pool);
+    }
+    return json_pack("{s:s, s:o}", "Driver", "default", "Config", pools);
+}
+
+static json_t *network_body(struct building *b, const struct yaml_node *node, const char *key,
+                            const char *name)
+{
+    json_t *body = json_pack("{s:s, s:s, s:b, s:b, s:o, s:o}", "Name", name, "Driver", "bridge",
+                             "CheckDuplicate", 1, "Internal", node_bool(node, "internal"), "Labels",
+                             resource_labels(b, node, COMPOSE_LABEL_NETWORK, key), "Options",
+                             node_dict(yaml_get(node, "driver_opts")));
+    if (node_bool(node, "attachable"))
+        json_object_set_new(body, "Attachable", json_true());
+    if (yaml_get(node, "ipam"))
+        json_object_set_new(body, "IPAM", ipam_body(yaml_get(node, "ipam")));
+    return body;
+}
+
+static json_t *volume_body(struct building *b, const struct yaml_node *node, const char *key,
+                           const char *name)
+{
+    return json_pack("{s:s, s:s, s:o, s:o}", "Name", name, "Driver", "local", "DriverOpts",
+                     node_dict(yaml_get(node, "driver_opts")), "Labels",
+                     resource_labels(b, node, COMPOSE_LABEL_VOLUME, key));
+}
+
+/* A label with a digest of all the rest tells later whether the definition has changed. */
+static void add_hash(json_t *body)
+{
+    char digest[DIGEST_BYTES];
+    _cleanup_free_ char *text = json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS);
+    digest_of(text, strlen(text), digest);
+    json_set_str(json_object_get(body, "Labels"), COMPOSE_LABEL_HASH, digest_hex(digest));
+}
+
+typedef json_t *(*body_fn)(struct building *b, const struct yaml_node *node, const char *key,
+                           const char *name);
+
+static struct compose_resource read_resource(struct building *b, const char *key,
+                                             const struct yaml_node *node, body_fn make)
+{
+    struct compose_resource r = {.key = key, .external = node_bool(node, "external")};
+    const char *given = yaml_text(node, "name");
+    r.name = *given ? given : r.external ? key : yaml_printf(b->arena, "%s_%s", b->project->name, key);
+    for (size_t i = 0; r.external && i < node->count; i++)
+        if (strcmp(node->pairs[i].key, "external") != 0 && strcmp(node->pairs[i].key, "name") != 0 &&
+            !str_after(node->pairs[i].key, "x-"))
+            problem_add_key(b->problems, node, &node->pairs[i],
+                            "has no meaning together with external: true");
+    if (!r.external) {
+        r.body = make(b, node, key, r.name);
+        add_hash(r.body);
+    }
+    return r;
+}
+
+static void read_resources(struct building *b, const char *section, body_fn make,
+                           struct compose_resource **ret, size_t *ret_count)
+{
+    const struct yaml_node *map = yaml_get(b->project->root, section);
+    size_t n = map ? map->count : 0, count = 0;
+    bool networks = make == network_body;
+    struct compose_resource *list = yaml_alloc(b->arena, (n + 1) * sizeof(*list));
+    for (size_t i = 0; i < n; i++)
+        if (!str_after(map->pairs[i].key, "x-"))
+            list[count++] = read_resource(b, map->pairs[i].key, map->pairs[i].value, make);
+    if (networks && !resource_find(list, count, "default")) {
+        const struct yaml_node *none = yaml_new(b->arena, YAML_MAP, NULL);
+        list[count++] = read_resource(b, "default", none, make);
+    }
+    *ret = list;
+    *ret_count = count;
+}
+
+/* --- Services --- */
+
+static bool profile_on(char *const *active, const struct yaml_node *profiles)
+{
+    if (!profiles || !profiles->count || strv_has(active, "*"))
+        return true;
+    for (size_t i = 0; i < profiles->count; i++)
+        if (strv_has(active, profiles->items[i]->text))
+            return true;
+    return false;
+}
+
+struct compose_service *compose_find_service(const struct compose_project *p, const char *name)
+{
+    for (size_t i = 0; i < p->service_count; i++)
+        if (strcmp(p->services[i].name, name) == 0)
+            return &p->services[i];
+    return NULL;
+}
+
+/* The digest of what containers are made from: a new one makes new containers. Not where the files lie or
+ * which version read them. */
+static void hash_service(struct compose_service *s)
+{
+    _cleanup_json_ json_t *all =
+        json_pack("{s:o, s:O}", "body", json_deep_copy(s->body), "endpoints", s->endpoints);
+    json_t *labels = json_object_get(json_object_get(all, "body"), "Labels");
+    json_object_del(labels, COMPOSE_LABEL_DIR);
+    json_object_del(labels, COMPOSE_LABEL_FILES);
+    json_object_del(labels, COMPOSE_LABEL_VERSION);
+    char digest[DIGEST_BYTES];
+    _cleanup_free_ char *text = json_dumps(all, JSON_COMPACT | JSON_SORT_KEYS);
+    digest_of(text, strlen(text), digest);
+    s->hash = mem_strdup(digest_hex(digest));
+}
+
+static void read_services(struct building *b)
+{
+    struct compose_project *p = b->project;
+    const struct yaml_node *map = yaml_get(p->root, "services");
+    size_t n = map ? map->count : 0;
+    p->services = yaml_alloc(b->arena, (n + 1) * sizeof(*p->services));
+    for (size_t i = 0; i < n; i++) {
+        const struct yaml_pair *pair = &map->pairs[i];
+        if (str_after(pair->key, "x-"))
+            continue;
+        if (!pair->key[0] ||
+            pair->key[strspn(pair->key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                        "0123456789._-")])
+            problem_add_key(b->problems, map, pair,
+                            "a service's name may have letters, digits, dots, - and _ only");
+        p->services[p->service_count++] =
+            (struct compose_service){.name = pair->key, .node = pair->value, .stop_timeout_s = -1};
+    }
+    /* Names first: a service may refer to one that is further down. */
+    for (size_t i = 0; i < p->service_count; i++)
+        service_read(b, &p->services[i]);
+    for (size_t i = 0; i < p->service_count; i++)
+        service_read_body(b, &p->services[i]);
+    /* Last, since links add to the endpoints of others. */
+    for (size_t i = 0; i < p->service_count; i++)
+        hash_service(&p->services[i]);
+    if (!p->service_count)
+        problem_add(b->problems, p->root,
+                    "there are no services; a Compose file has \"services:\" with at least one");
+}
+
+/* --- Dependencies --- */
+
+enum visit { UNSEEN, ON_PATH, SEEN };
+
+struct walk {
+    struct building *b;
+    enum visit *state;
+    size_t *path;
+    size_t path_length;
+};
+
+static void complain_cycle(const struct walk *w, size_t from)
+{
+    const struct compose_project *p = w->b->project;
+    _cleanup_str_ struct str text = STR_INIT;
+    size_t start = w->path_length;
+    while (start > 0 && w->path[start - 1] != from)
+        start--;
+    for (size_t i = start ? start - 1 : 0; i < w->path_length; i++)
+        str_addf(&text, "%s -> ", p->services[w->path[i]].name);
+    const struct yaml_node *at = yaml_get(p->services[from].node, "depends_on");
+    problem_add(w->b->problems, at ? at : p->services[from].node,
+                "services depend on each other in a cycle: %s%s", str_get(&text), p->services[from].name);
+}
+
+/* Depth by depth-first search; the number of services bounds the recursion (YAML_MAX_KEYS). */
+static int visit(struct walk *w, size_t i)
+{
+    struct compose_project *p = w->b->project;
+    struct compose_service *s = &p->services[i];
+    if (w->state[i] == SEEN)
+        return s->depth;
+    if (w->state[i] == ON_PATH) {
+        complain_cycle(w, i);
+        return 0;
+    }
+    w->state[i] = ON_PATH;
+    w->path[w->path_length++] = i;
+    for (size_t j = 0; j < s->depend_count; j++) {
+        struct compose_service *on = compose_find_service(p, s->depends[j].service);
+        if (on)
+            s->depth = MAX(s->depth, visit(w, (size_t)(on - p->services)) + 1);
+    }
+    w->path_length--;
+    w->state[i] = SEEN;
+    p->max_depth = MAX(p->max_depth, s->depth);
+    return s->depth;
+}
+
+static void order_services(struct building *b)
+{
+    size_t n = b->project->service_count + 1;
+    struct walk w = {.b = b, .state = yaml_alloc(b->arena, n * sizeof(*w.state))};
+    w.path = yaml_alloc(b->arena, n * sizeof(*w.path));
+    for (size_t i = 0; i < b->project->service_count; i++)
+        visit(&w, i);
+}
+
+/* --- Which services take part --- */
+
+static void activate(struct building *b, struct compose_service *s, bool dependencies, size_t budget)
+{
+    s->active = true;
+    for (size_t i = 0; dependencies && budget && i < s->depend_count; i++) {
+        struct compose_service *on = compose_find_service(b->project, s->depends[i].service);
+        if (on && !on->active && s->depends[i].required)
+            activate(b, on, true, budget - 1);
+    }
+}
+
+static char **active_profiles(struct building *b, const struct compose_options *options)
+{
+    const char *from_environment = map_get(b->environ, "COMPOSE_PROFILES");
+    char **list = strv_dup(options->profiles);
+    _cleanup_strv_ char **more = str_empty(from_environment) ? NULL : strv_split(from_environment, ',');
+    STRV_FOREACH (name, more)
+        strv_take(&list, str_strip(*name));
+    return list;
+}
+
+static int choose_services(struct building *b, const struct compose_options *options, struct err *err)
+{
+    struct compose_project *p = b->project;
+    _cleanup_strv_ char **profiles = active_profiles(b, options);
+    for (char *const *name = options->services; name && *name; name++) {
+        struct compose_service *s = compose_find_service(p, *name);
+        if (!s)
+            return err_set(err, ERR_NOT_FOUND, "no such service: %s", *name);
+        activate(b, s, !options->no_deps, p->service_count);
+    }
+    if (options->services && *options->services)
+        return 0;
+    for (size_t i = 0; i < p->service_count; i++)
+        p->services[i].active = profile_on(profiles, yaml_get(p->services[i].node, "profiles"));
+    for (size_t i = 0; i < p->service_count; i++) {
+        struct compose_service *s = &p->services[i];
+        for (size_t j = 0; s->active && j < s->depend_count; j++) {
+            const struct compose_service *on = compose_find_service(p, s->depends[j].service);
+            if (on && !on->active && s->depends[j].required)
+                problem_add(b->problems, s->node,
+                            "depends on service %s, whose profile is not active; add --profile", on->name);
+        }
+    }
+    return 0;
+}
+
+static void mark_used(struct building *b)
+{
+    struct compose_project *p = b->project;
+    for (size_t i = 0; i < p->service_count; i++) {
+        const struct compose_service *s = &p->services[i];
+        if (!s->active)
+            continue;
+        for (size_t j = 0; j < p->network_count; j++)
+            p->networks[j].used |= strv_has(s->networks, p->networks[j].name);
+        const struct yaml_node *volumes = yaml_get(s->node, "volumes");
+        for (size_t j = 0; volumes && j < volumes->count; j++) {
+            struct compose_resource *v =
+                resource_find(p->volumes, p->volume_count, yaml_text(volumes->items[j], "source"));
+            if (v && strcmp(yaml_text(volumes->items[j], "type"), "volume") == 0)
+                v->used = true;
+        }
+    }
+}
+
+/* --- All together --- */
+
+static int finish(const struct problems *problems, struct err *err)
+{
+    if (!problems->count)
+        return 0;
+    const char *text = str_get(&problems->text);
+    enum err_code code = strstr(text, "is not supported") ? ERR_UNSUPPORTED : ERR_INVALID;
+    _cleanup_free_ char *first = mem_strndup(text, strcspn(text, "\n"));
+    if (problems->count == 1)
+        return err_set(err, code, "%s", first);
+    return err_set(err, code, "%s (and %zu more)", first, problems->count - 1);
+}
+
+static int build(struct building *b, const struct compose_options *options, struct problems *notes,
+                 struct err *err)
+{
+    struct compose_project *p = b->project;
+    int r = files_load(b->arena, p->files, p->dir, b->environ, b->problems, notes, &p->root, err);
+    if (r == 0)
+        r = finish(b->problems, err);
+    if (r == 0)
+        r = set_name(b, options, err);
+    if (r < 0)
+        return r;
+    read_resources(b, "networks", network_body, &p->networks, &p->network_count);
+    read_resources(b, "volumes", volume_body, &p->volumes, &p->volume_count);
+    read_services(b);
+    order_services(b);
+    if (!b->problems->count)
+        r = choose_services(b, options, err);
+    if (r == 0)
+        r = finish(b->problems, err);
+    if (r == 0)
+        mark_used(b);
+    return r;
+}
+
+int compose_load(const struct compose_options *options, struct compose_project **ret,
+                 struct str *ret_problems, struct err *err)
+{
+    _cleanup_compose_ struct compose_project *p = NEW(struct compose_project);
+    struct problems problems = {0}, notes = {0};
+    struct map env = MAP_INIT(free);
+    char *dir = NULL;
+    p->arena = yaml_arena_new();
+    int r = files_find(options, &p->files, &dir, err);
+    if (r == 0) {
+        p->dir = yaml_strdup(p->arena, dir);
+        r = compose_environment(options, dir, &env, err);
+    }
+    struct building b = {.project = p, .arena = p->arena, .environ = &env, .problems = &problems};
+    if (r == 0)
+        r = build(&b, options, &notes, err);
+    map_done(&env);
+    free(dir);
+    if (ret_problems)
+        str_add(ret_problems, str_get(r < 0 ? &problems.text : &notes.text));
+    str_free(&problems.text);
+    str_free(&notes.text);
+    if (r < 0)
+        return r;
+    *ret = take_ptr(p);
+    return 0;
+}
+
+void compose_project_free(struct compose_project *p)
+{
+    if (!p)
+        return;
+    for (size_t i = 0; i < p->service_count; i++) {
+        struct compose_service *s = &p->services[i];
+        json_decref(s->body);
+        json_decref(s->endpoints);
+        json_decref(s->build.args);
+        json_decref(s->build.labels);
+        strv_free(s->build.tags);
+        strv_free(s->build.extra_hosts);
+        strv_free(s->networks);
+        free(s->hash);
+    }
+    for (size_t i = 0; i < p->network_count; i++)
+        json_decref(p->networks[i].body);
+    for (size_t i = 0; i < p->volume_count; i++)
+        json_decref(p->volumes[i].body);
+    strv_free(p->files);
+    yaml_arena_free(p->arena);
+    free(p);
+}

@@ -1,0 +1,34 @@
+/* What the files that build a project share. */
+#ifndef COMPOSE_PROJECT_PRIV_H
+#define COMPOSE_PROJECT_PRIV_H
+
+#include "compose/compose.h"
+#include "compose/problem.h"
+#include "compose/yaml.h"
+
+struct building {
+    struct compose_project *project;
+    struct yaml_arena *arena;
+    const struct map *environ;
+    struct problems *problems;
+};
+
+/* service.c: fills everything of a service but its dependencies' depth. */
+void service_read(struct building *b, struct compose_service *s);
+/* service_body.c */
+void service_read_body(struct building *b, struct compose_service *s);
+/* service_mounts.c: volumes, tmpfs, secrets and configs into the body's HostConfig. */
+void service_read_mounts(struct building *b, struct compose_service *s, json_t *host_config);
+
+/* The full name of a container: container_name, or project-service-number. */
+const char *service_container_name(struct building *b, const struct compose_service *s, int number);
+struct compose_resource *resource_find(struct compose_resource *list, size_t count, const char *key);
+
+/* Reading checked nodes: the schema has already refused wrong types. */
+bool node_bool(const struct yaml_node *map, const char *key);
+int64_t node_int(const struct yaml_node *map, const char *key, int64_t fallback);
+int64_t node_bytes(const struct yaml_node *map, const char *key);
+json_t *node_strings(const struct yaml_node *list);
+json_t *node_dict(const struct yaml_node *map); /* null values become "" */
+
+#endif

@@ -1,0 +1,12 @@
+/* The shape of a Compose file: which keys there are, and of which type each value is. One table (schema.c)
+ * says so; a key of the specification that is not done here is in it with the reason, so that it is an error
+ * that names it. Keys that begin with "x-" are allowed in every mapping of the table. */
+#ifndef COMPOSE_SCHEMA_H
+#define COMPOSE_SCHEMA_H
+
+struct problems;
+struct yaml_node;
+
+void schema_check(const struct yaml_node *root, struct problems *problems);
+
+#endif
