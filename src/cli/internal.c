@@ -1,8 +1,8 @@
 #include "cli/internal.h"
 
+#include "keeper/keeper.h"
+
 int cli_keeper(int argc, char **argv)
 {
-    (void)argc;
-    (void)argv;
-    return 1;
+    return keeper_main(argc, argv);
 }

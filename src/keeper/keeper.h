@@ -31,7 +31,7 @@ struct keeper_exit {
     const char *id;
     const char *exec_id; /* "" for the container's first process */
     int status;          /* as a shell reports it: 0-255; 128 + n when ended by signal n */
-    int signal;          /* n, or 0 */
+    int signal;          /* n, or 0; status 137 with signal 0: unknown, ended while no keeper was there */
     bool oom_killed;     /* the cgroup counted an out-of-memory kill during its life */
     int64_t at_ns;
 };
@@ -99,9 +99,17 @@ struct keeper_process {
 
 enum { KEEPER_ATTACH_STDIN = 1, KEEPER_ATTACH_STDOUT = 2, KEEPER_ATTACH_STDERR = 4 };
 
+/* Which program is started as the keeper; default: the environment's DROVER_BINARY, else the running binary,
+ * whose main() must hand `keeper --root DIR` to keeper_main(). Before any keeper_open(). */
+void keeper_set_binary(const char *path);
+/* The process itself: argv is "keeper", "--root", DIR. Returns its exit status. */
+int keeper_main(int argc, char **argv);
+
+/* Raises the process's soft limit of descriptors to the hard one: copies of the descriptors of all processes
+ * are held here, so that a keeper that dies loses no pipe. */
 int keeper_open(const char *root, const struct keeper_callbacks *callbacks, struct keeper **ret,
                 struct err *err);
-void keeper_close(struct keeper *k); /* the process and its containers live on */
+void keeper_close(struct keeper *k); /* the process and its containers live on; not from a callback */
 pid_t keeper_pid(struct keeper *k);
 /* Ends the keeper process itself; refused (ERR_CONFLICT) while containers run. */
 int keeper_shutdown(struct keeper *k, struct err *err);
@@ -127,9 +135,6 @@ int keeper_resize(struct keeper *k, const char *id, const char *exec_id, int row
                   struct err *err);
 int keeper_pause(struct keeper *k, const char *id, bool paused, struct err *err);
 int keeper_close_stdin(struct keeper *k, const char *id, const char *exec_id, struct err *err);
-/* Ends the log file's life as we know it and opens it anew: after the files were removed or renamed by
- * another. */
-
 /* Array of all processes known, running and exited; the caller frees. */
 int keeper_list(struct keeper *k, struct keeper_process **ret, size_t *ret_count, struct err *err);
 /* Drops the record of an exited process; for the first process also the container's cgroup and files. Absent

@@ -1,0 +1,175 @@
+#include "keeper/keeper.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/timeutil.h"
+#include "keeper/daemon.h"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static int signal_pipe = -EBADF;
+
+/* Handlers rather than blocked or ignored signals: those would be inherited by every container. */
+static void on_signal(int signal)
+{
+    char c = (char)signal;
+    int saved = errno;
+    ssize_t ignored _unused_ = write(signal_pipe, &c, 1);
+    errno = saved;
+}
+
+static void on_nothing(int signal)
+{
+}
+
+static void count_unfinished(struct process *p, void *context)
+{
+    if (p->state != PROCESS_EXITED)
+        ++*(size_t *)context;
+}
+
+static void signals_ready(struct watch *w, uint32_t events)
+{
+    struct daemon *d = OWNER(w, struct daemon, signals);
+    char c;
+    while (read(w->fd, &c, 1) == 1)
+        ;
+    size_t running = 0;
+    daemon_each_process(d, count_unfinished, &running);
+    if (running) {
+        log_warning("asked to end, but %zu processes are running: ignored", running);
+        return;
+    }
+    log_info("asked to end");
+    d->loop.stop = true;
+}
+
+static int watch_signals(struct daemon *d, struct err *err)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+        return err_sys(err, errno, "pipe");
+    signal_pipe = ends[1];
+    watch_start(&d->loop, &d->signals, ends[0], EPOLLIN, signals_ready);
+    struct sigaction end = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction nothing = {.sa_handler = on_nothing, .sa_flags = SA_RESTART};
+    sigaction(SIGTERM, &end, NULL);
+    sigaction(SIGINT, &end, NULL);
+    sigaction(SIGHUP, &nothing, NULL);
+    sigaction(SIGPIPE, &nothing, NULL);
+    return 0;
+}
+
+static void tick_one(struct process *p, void *context)
+{
+    attach_check_stalls(p, *(const int64_t *)context);
+    if (p->state == PROCESS_ENDING) {
+        p->c->d->loop.tick_wanted = true;
+        proc_conclude_if_done(p);
+    }
+}
+
+static void tick(struct loop *l)
+{
+    int64_t now = time_monotonic_ns();
+    daemon_each_process(OWNER(l, struct daemon, loop), tick_one, &now);
+}
+
+static void listener_ready(struct watch *w, uint32_t events)
+{
+    keeper__clients_accept(OWNER(w, struct daemon, listener));
+}
+
+/* The last to be killed when memory is short: with it go the exit codes and the output of all. */
+static void protect(struct daemon *d)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    if (file_read("/proc/self/oom_score_adj", 64, &text, NULL) == 0)
+        d->oom_score_adj = (int)strtol(str_get(&text), NULL, 10);
+    if (file_poke("/proc/self/oom_score_adj", "-999", NULL) < 0)
+        log_debug("not protected from the out-of-memory killer: no CAP_SYS_RESOURCE");
+    if (getrlimit(RLIMIT_NOFILE, &d->nofile) == 0) {
+        struct rlimit all = {d->nofile.rlim_max, d->nofile.rlim_max};
+        setrlimit(RLIMIT_NOFILE, &all);
+    }
+}
+
+static int open_daemon(struct daemon *d, const char *root, struct err *err)
+{
+    d->dir = str_printf("%s/keeper", root);
+    d->burst = mem_new(BURST_BYTES);
+    int r = file_mkdirs(d->dir, 0700, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *lock = str_printf("%s/keeper.lock", d->dir);
+    _cleanup_free_ char *socket = str_printf("%s/keeper.sock", d->dir);
+    r = file_lock(lock, &d->lock_fd, err);
+    if (r == 0)
+        r = loop_init(&d->loop, err);
+    if (r == 0)
+        r = watch_signals(d, err);
+    if (r < 0)
+        return r;
+    d->loop.tick = tick;
+    protect(d);
+    record_load_all(d);
+    int fd;
+    r = file_listen_unix(socket, SOCK_SEQPACKET, 0600, &fd, err);
+    if (r < 0)
+        return r;
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    watch_start(&d->loop, &d->listener, fd, EPOLLIN, listener_ready);
+    return 0;
+}
+
+static void close_daemon(struct daemon *d)
+{
+    /* The socket's file goes first, so that who comes now starts another keeper. */
+    _cleanup_free_ char *socket = str_printf("%s/keeper.sock", d->dir);
+    if (d->listener.fd >= 0)
+        unlink(socket);
+    keeper__clients_drop_all(d);
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&d->containers, &i));)
+        container_free(e->value);
+    map_done(&d->containers);
+    watch_close(&d->loop, &d->listener);
+    watch_close(&d->loop, &d->signals);
+    signal_pipe = close_fd(signal_pipe);
+    loop_done(&d->loop);
+    str_free(&d->scratch);
+    free(d->burst);
+    free(d->dir);
+    close_fd(d->lock_fd);
+}
+
+int keeper_main(int argc, char **argv)
+{
+    log_init("keeper", LOG_LEVEL_INFO);
+    if (argc != 3 || !str_eq(argv[1], "--root")) {
+        fprintf(stderr, "usage: drover keeper --root DIRECTORY\n");
+        return 2;
+    }
+    prctl(PR_SET_NAME, "drover-keeper");
+    /* One thread, many small objects: what is freed goes back. */
+    mallopt(M_TRIM_THRESHOLD, 64 * 1024);
+    mallopt(M_MMAP_THRESHOLD, 64 * 1024);
+    struct daemon d = {
+        .lock_fd = -EBADF, .listener = WATCH_NONE, .signals = WATCH_NONE, .loop.epoll_fd = -EBADF};
+    struct err err = {0};
+    int r = open_daemon(&d, argv[2], &err);
+    if (r == 0)
+        loop_run(&d.loop);
+    else if (r == -ERR_CONFLICT)
+        r = 0; /* another was faster: whoever started us finds it */
+    else
+        log_error("%s", err.msg);
+    close_daemon(&d);
+    return r < 0 ? err_exit_code(r) : 0;
+}

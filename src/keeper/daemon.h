@@ -1,0 +1,177 @@
+/* Inside the keeper process: what it knows, and who does what.
+ *
+ *   daemon.c   main: the lock, the socket, signals, the tick
+ *   clients.c  connections: queues of answers and events, dispatch of requests (requests.c)
+ *   launch.c   START and EXEC: from the request to the moment of execve
+ *   process.c  a process's life: output to log and streams, exit, conclusion
+ *   attach.c   attached streams: frames out, stdin in, back-pressure
+ *   record.c   files from which a new keeper finds its processes again; adoption of descriptors
+ *
+ *     LAUNCHING --execve--> RUNNING --ended, reaped--> ENDING --output drained, streams sent--> EXITED
+ * --FORGET-->
+ *         \--set-up failed, reaped--> (freed)
+ *
+ * EXIT is told exactly in the step to EXITED, and to each client that says READY later. */
+#ifndef KEEPER_DAEMON_H
+#define KEEPER_DAEMON_H
+
+#include "base/map.h"
+#include "keeper/log_file.h"
+#include "keeper/loop.h"
+#include "keeper/protocol.h"
+#include "runtime/cgroup.h"
+
+#include <sys/resource.h>
+
+enum {
+    BURST_BYTES = 64 * 1024,         /* read from a pipe at once */
+    ATTACH_BUFFER_BYTES = 64 * 1024, /* pending for one stream before its process is held back */
+    STDIN_BUFFER_BYTES = 64 * 1024,
+    MAX_CLIENTS = 64,
+    MAX_ATTACHED = 64, /* streams of one process */
+    MAX_EXECS = 4096,  /* records of one container */
+    STALL_SECONDS = 10,
+    LINGER_SECONDS = 2,
+};
+
+struct daemon {
+    struct loop loop;
+    char *dir; /* <root>/keeper */
+    int lock_fd;
+    struct watch listener, signals;
+    struct client *clients;
+    size_t client_count;
+    uint64_t next_client;
+    struct map containers; /* id -> struct container */
+    char *burst;           /* BURST_BYTES */
+    struct str scratch;    /* log records being put together */
+    bool shutting_down;
+    int oom_score_adj; /* what we were born with, for the containers */
+    struct rlimit nofile;
+};
+
+struct container {
+    struct daemon *d;
+    char id[PROTOCOL_ID_BYTES];
+    struct process *first;
+    struct map execs; /* exec id -> struct process */
+    struct cgroup *cgroup;
+    struct log_file *log;
+    char *log_path;
+    int64_t log_max_bytes;
+    int log_max_files;
+    bool own_pid_namespace;
+    bool memory_limited;
+    bool paused;
+};
+
+enum process_state { PROCESS_LAUNCHING, PROCESS_RUNNING, PROCESS_ENDING, PROCESS_EXITED };
+
+struct process {
+    struct container *c;
+    char *exec_id; /* "": the container's first */
+    enum process_state state;
+    pid_t pid;
+    uint64_t pid_start; /* of /proc/PID/stat: with the pid it names one process for ever */
+    int64_t started_ns;
+    struct watch pidfd, status, stdin_w, out[2]; /* out[0] also a terminal's output */
+    bool tty, open_stdin, stdin_once, keep_output;
+    bool lost;         /* found dead by a new keeper; waits for a client that may hold its pidfd */
+    bool stdin_ending; /* close when stdin_buffer is empty */
+    bool held;         /* output is not read because a stream is full */
+    bool warned;
+    struct str stdin_buffer;
+    struct log_carry carry[2];
+    struct attach *attached;
+    size_t attached_count;
+    uint64_t reply_client, reply_request; /* of the launch */
+    struct err launch_err;                /* code set: the launch failed, and waits for the reaping */
+    int64_t linger_until_ns;
+    struct keeper_exit exit; /* ids are not set here */
+};
+
+struct attach {
+    struct watch w;
+    struct process *p;
+    struct attach *next;
+    int flags;
+    bool read_ended;
+    struct str pending; /* frames not sent; from `sent` on */
+    size_t sent;
+    int64_t progress_ns;
+};
+
+struct client {
+    struct watch w;
+    struct daemon *d;
+    struct client *next;
+    uint64_t number;
+    bool greeted, ready;
+    struct outgoing *first, *last;
+    size_t queued;
+};
+
+/* clients.c */
+void keeper__clients_accept(struct daemon *d);
+void keeper__clients_drop_all(struct daemon *d);
+/* Descriptors are copied when the message has to wait. */
+void keeper__client_send(struct client *cl, const struct str *m, const int *fds, size_t fd_count);
+void keeper__client_send_error(struct client *cl, uint64_t request, const struct err *err);
+void keeper__client_send_ok(struct client *cl, uint64_t request);
+struct client *keeper__client_find(struct daemon *d, uint64_t number); /* NULL when it has gone */
+void keeper__clients_tell(struct daemon *d, const struct str *m, const int *fds,
+                          size_t fd_count); /* all ready ones */
+
+/* requests.c */
+/* The descriptors become the callee's; those it takes it sets to -EBADF. */
+void keeper__handle_request(struct client *cl, const void *bytes, size_t n, int *fds, size_t fd_count);
+
+/* launch.c */
+int launch_start(struct client *cl, uint64_t request, const struct keeper_start *s, int *fds, size_t fd_count,
+                 struct err *err);
+int launch_exec(struct client *cl, uint64_t request, const struct keeper_exec *e, int *fds, size_t fd_count,
+                struct err *err);
+
+/* process.c */
+struct process *proc_find(struct daemon *d, const char *id, const char *exec_id, struct err *err);
+struct process *proc_new(struct container *c, const char *exec_id);
+void proc_free(struct process *p); /* also takes it out of its container */
+void proc_run(struct process *p);  /* starts reading */
+void proc_watch_pidfd(struct process *p, int pidfd);
+void proc_ended(struct process *p); /* status known: drains, concludes */
+void proc_conclude_if_done(struct process *p);
+void proc_hold_if_full(struct process *p);
+void proc_put_hold(struct process *p, struct str *m, int fds[HELD_MAX], size_t *ret_count);
+void proc_put_exit(struct process *p, struct str *m);
+void proc_close_stdin(struct process *p);
+struct container *container_new(struct daemon *d, const char *id);
+void container_open_log(struct container *c);
+void container_free(struct container *c); /* also takes it out of the map; files stay */
+/* Calls for every process; the callee may free the one it got. */
+void daemon_each_process(struct daemon *d, void (*each)(struct process *p, void *context), void *context);
+
+/* attach.c */
+int attach_new(struct process *p, int *fd, int flags, struct err *err);
+void attach_output(struct process *p, int stream, const char *bytes, size_t n);
+void attach_drop(struct attach *a);
+void attach_drop_all(struct process *p);
+bool attach_any_pending(const struct process *p);
+bool attach_any_full(const struct process *p);
+void attach_check_stalls(struct process *p, int64_t now_ns);
+void stdin_start(struct process *p, int fd);
+void stdin_resume_readers(struct process *p);
+
+/* record.c */
+char *record_path(const struct container *c, const char *exec_id, const char *suffix);
+int record_make_dir(const struct container *c, struct err *err);
+int record_write(const struct process *p, struct err *err);
+int record_write_exit(const struct process *p, struct err *err);
+void record_remove(const struct process *p); /* of the first process: all of the container */
+void record_load_all(struct daemon *d);
+void record_adopt(struct daemon *d, const char *id, const char *exec_id, unsigned mask, int *fds,
+                  size_t fd_count);
+/* No client has more to give: what was found dead is concluded as unknown. */
+void record_give_up_lost(struct daemon *d);
+uint64_t record_pid_start(pid_t pid); /* 0 when there is none */
+
+#endif

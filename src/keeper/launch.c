@@ -1,0 +1,334 @@
+#include "keeper/daemon.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/timeutil.h"
+#include "runtime/runtime.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <unistd.h>
+
+/* Both ends of a process's standard streams. */
+struct streams {
+    int child[3];
+    int in, out[2];
+};
+
+static void streams_done(struct streams *s)
+{
+    for (int i = 0; i < 3; i++)
+        close_fd(s->child[i]);
+    close_fd(s->in);
+    close_fd(s->out[0]);
+    close_fd(s->out[1]);
+}
+
+static int open_pipe(int *ret_reader, int *ret_writer, bool reader_is_ours, struct err *err)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return err_sys(err, errno, "pipe");
+    fcntl(ends[reader_is_ours ? 0 : 1], F_SETFL, O_NONBLOCK);
+    *ret_reader = ends[0];
+    *ret_writer = ends[1];
+    return 0;
+}
+
+static int open_terminal(struct streams *s, bool open_stdin, int rows, int columns, struct err *err)
+{
+    s->out[0] = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+    if (s->out[0] < 0 || grantpt(s->out[0]) < 0 || unlockpt(s->out[0]) < 0)
+        return err_sys(err, errno, "open a terminal");
+    s->child[0] = ioctl(s->out[0], TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (s->child[0] < 0)
+        return err_sys(err, errno, "open a terminal's other side");
+    for (int i = 1; i < 3; i++)
+        s->child[i] = fcntl(s->child[0], F_DUPFD_CLOEXEC, 3);
+    s->in = open_stdin ? fcntl(s->out[0], F_DUPFD_CLOEXEC, 3) : -EBADF;
+    if (s->child[1] < 0 || s->child[2] < 0)
+        return err_sys(err, errno, "dup");
+    struct winsize size = {.ws_row = (uint16_t)rows, .ws_col = (uint16_t)columns};
+    if (rows && columns)
+        ioctl(s->out[0], TIOCSWINSZ, &size);
+    return 0;
+}
+
+static int streams_open(struct streams *s, bool tty, bool open_stdin, int rows, int columns, struct err *err)
+{
+    *s = (struct streams){{-EBADF, -EBADF, -EBADF}, -EBADF, {-EBADF, -EBADF}};
+    if (tty)
+        return open_terminal(s, open_stdin, rows, columns, err);
+    int r = open_pipe(&s->out[0], &s->child[1], true, err);
+    if (r == 0)
+        r = open_pipe(&s->out[1], &s->child[2], true, err);
+    if (r == 0 && open_stdin)
+        return open_pipe(&s->child[0], &s->in, false, err);
+    if (r == 0) {
+        s->child[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (s->child[0] < 0)
+            r = err_sys(err, errno, "open /dev/null");
+    }
+    return r;
+}
+
+static int read_json(int fd, const char *what, json_t **ret, struct err *err)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    int r = file_read_fd(fd, PROTOCOL_MAX_SPEC_BYTES, &text, err);
+    if (r == 0)
+        r = json_parse(str_get(&text), text.len, what, ret, err);
+    return r;
+}
+
+/* What the keeper has for its own work is not handed down: its protection from the OOM killer, its file
+ * limit. */
+static void hide_own_limits(const struct daemon *d, json_t *process)
+{
+    if (!json_is_object(process))
+        return;
+    if (!json_object_get(process, "oomScoreAdj"))
+        json_object_set_new(process, "oomScoreAdj", json_integer(d->oom_score_adj));
+    json_t *limits = json_object_get(process, "rlimits"), *one;
+    size_t i;
+    json_array_foreach (limits, i, one)
+        if (str_eq(json_str(one, "type"), "RLIMIT_NOFILE"))
+            return;
+    if (!limits) {
+        limits = json_array();
+        json_object_set_new(process, "rlimits", limits);
+    }
+    json_array_append_new(limits,
+                          json_pack("{s:s, s:I, s:I}", "type", "RLIMIT_NOFILE", "soft",
+                                    (json_int_t)d->nofile.rlim_cur, "hard", (json_int_t)d->nofile.rlim_max));
+}
+
+static bool has_own_pid_namespace(const json_t *spec)
+{
+    json_t *one, *list = json_object_get(json_object_get(spec, "linux"), "namespaces");
+    size_t i;
+    json_array_foreach (list, i, one)
+        if (str_eq(json_str(one, "type"), "pid"))
+            return str_empty(json_str(one, "path"));
+    return false;
+}
+
+static void reply_started(struct process *p)
+{
+    struct daemon *d = p->c->d;
+    _cleanup_str_ struct str m = STR_INIT;
+    int fds[HELD_MAX];
+    size_t count;
+    proc_put_hold(p, &m, fds, &count);
+    keeper__clients_tell(d, &m, fds, count);
+    struct client *cl = keeper__client_find(d, p->reply_client);
+    if (!cl)
+        return;
+    protocol_begin(&m, PROTOCOL_REPLY, p->reply_request);
+    protocol_put_u32(&m, 0);
+    protocol_put_u32(&m, 0);
+    protocol_put_text(&m, "");
+    protocol_put_u32(&m, (uint32_t)p->pid);
+    keeper__client_send(cl, &m, NULL, 0);
+}
+
+static void status_ready(struct watch *w, uint32_t events)
+{
+    struct process *p = OWNER(w, struct process, status);
+    int r = runtime_launch_result(w->fd, &p->launch_err);
+    watch_close(&p->c->d->loop, w);
+    if (r < 0) {
+        p->launch_err.code = -r;
+        return; /* the rest when it has been reaped */
+    }
+    p->launch_err.code = 0;
+    p->started_ns = time_now_ns();
+    struct err err;
+    if (record_write(p, &err) < 0)
+        log_error("%s: a restart of the keeper would not find it: %s", p->c->id, err.msg);
+    proc_run(p);
+    reply_started(p);
+}
+
+/* The child sets itself up; what it says arrives at status_ready. */
+static void pending(struct process *p, const struct streams *s, const struct runtime_child *child)
+{
+    struct loop *l = &p->c->d->loop;
+    p->state = PROCESS_LAUNCHING;
+    p->pid = child->pid;
+    p->pid_start = record_pid_start(child->pid);
+    p->started_ns = time_now_ns();
+    p->out[0].fd = s->out[0];
+    p->out[1].fd = s->out[1];
+    if (s->in >= 0)
+        stdin_start(p, s->in);
+    proc_watch_pidfd(p, child->pidfd);
+    watch_start(l, &p->status, child->status_fd, EPOLLIN, status_ready);
+}
+
+static int attach_all(struct process *p, int *fds, size_t count, struct err *err)
+{
+    int r = 0;
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = attach_new(p, &fds[i], KEEPER_ATTACH_STDIN | KEEPER_ATTACH_STDOUT | KEEPER_ATTACH_STDERR, err);
+    return r;
+}
+
+static int launch_container(struct container *c, const struct keeper_start *s, json_t *spec, int *fds,
+                            struct err *err)
+{
+    struct streams streams;
+    struct runtime_child child;
+    hide_own_limits(c->d, json_object_get(spec, "process"));
+    int r = streams_open(&streams, s->tty, s->open_stdin, s->rows, s->columns, err);
+    if (r == 0)
+        r = attach_all(c->first, fds + s->fd_count, s->attach_count, err);
+    if (r == 0) {
+        struct runtime_launch launch = {
+            .id = c->id,
+            .spec = spec,
+            .root = s->root,
+            .overlay = {.layers_dir = s->overlay.layers_dir,
+                        .lowers = s->overlay.lowers,
+                        .upper = s->overlay.upper,
+                        .work = s->overlay.work},
+            .stdio = {streams.child[0], streams.child[1], streams.child[2]},
+            .tty = s->tty,
+            .fds = fds,
+            .fd_count = s->fd_count,
+        };
+        r = runtime_launch(&launch, &c->cgroup, &child, err);
+    }
+    if (r < 0) {
+        streams_done(&streams);
+        return r;
+    }
+    for (int i = 0; i < 3; i++)
+        close_fd(streams.child[i]);
+    pending(c->first, &streams, &child);
+    return 0;
+}
+
+static int prepare_container(struct container *c, const struct keeper_start *s, const json_t *spec,
+                             struct err *err)
+{
+    c->own_pid_namespace = has_own_pid_namespace(spec);
+    c->memory_limited =
+        json_object_get(
+            json_object_get(json_object_get(json_object_get(spec, "linux"), "resources"), "memory"),
+            "limit") != NULL;
+    c->log_path = mem_strdup(s->log.path);
+    c->log_max_bytes = s->log.max_bytes;
+    c->log_max_files = s->log.max_files;
+    int r = record_make_dir(c, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *text = json_format(spec);
+    _cleanup_free_ char *path = record_path(c, "", "config.json");
+    r = file_replace(path, text, strlen(text), 0600, false, err);
+    if (r == 0 && c->log_path)
+        r = log_file_open(c->log_path, c->log_max_bytes, c->log_max_files, &c->log, err);
+    return r;
+}
+
+int launch_start(struct client *cl, uint64_t request, const struct keeper_start *s, int *fds, size_t fd_count,
+                 struct err *err)
+{
+    struct daemon *d = cl->d;
+    if (map_has(&d->containers, s->id))
+        return err_set(err, ERR_CONFLICT, "the keeper has a container %s already", s->id);
+    _cleanup_json_ json_t *spec = NULL;
+    int r = read_json(fds[0], "the container's config", &spec, err);
+    if (r < 0)
+        return r;
+    struct container *c = container_new(d, s->id);
+    struct process *p = proc_new(c, "");
+    p->tty = s->tty;
+    p->open_stdin = s->open_stdin;
+    p->stdin_once = s->stdin_once;
+    p->reply_client = cl->number;
+    p->reply_request = request;
+    r = prepare_container(c, s, spec, err);
+    if (r == 0)
+        r = launch_container(c, s, spec, fds + 1, err);
+    if (r < 0) {
+        record_remove(p);
+        container_free(c);
+    }
+    return r;
+}
+
+static int exec_spec(const struct container *c, json_t **ret, struct err *err)
+{
+    _cleanup_free_ char *path = record_path(c, "", "config.json");
+    return json_parse_file(path, ret, err);
+}
+
+static int launch_in(struct process *p, const struct keeper_exec *e, json_t *process, int *fds,
+                     struct err *err)
+{
+    struct container *c = p->c;
+    struct streams streams;
+    struct runtime_child child;
+    _cleanup_json_ json_t *container_spec = NULL;
+    _cleanup_json_ json_t *spec = json_pack("{s:O}", "process", process);
+    int r = exec_spec(c, &container_spec, err);
+    if (r < 0)
+        return r;
+    hide_own_limits(c->d, process);
+    r = streams_open(&streams, e->tty, e->open_stdin, e->rows, e->columns, err);
+    if (r == 0)
+        r = attach_all(p, fds, e->attach_count, err);
+    if (r == 0) {
+        struct runtime_launch launch = {
+            .id = c->id,
+            .spec = spec,
+            .stdio = {streams.child[0], streams.child[1], streams.child[2]},
+            .tty = e->tty,
+        };
+        r = runtime_exec(&launch, container_spec, c->first->pid, c->first->pidfd.fd, c->cgroup, &child, err);
+    }
+    if (r < 0) {
+        streams_done(&streams);
+        return r;
+    }
+    for (int i = 0; i < 3; i++)
+        close_fd(streams.child[i]);
+    pending(p, &streams, &child);
+    return 0;
+}
+
+int launch_exec(struct client *cl, uint64_t request, const struct keeper_exec *e, int *fds, size_t fd_count,
+                struct err *err)
+{
+    struct process *first = proc_find(cl->d, e->id, "", err);
+    if (!first)
+        return -ERR_NOT_FOUND;
+    struct container *c = first->c;
+    if (first->state != PROCESS_RUNNING)
+        return err_set(err, ERR_CONFLICT, "container %s is not running", e->id);
+    if (c->paused)
+        return err_set(err, ERR_CONFLICT, "container %s is paused, unpause the container before exec", e->id);
+    if (map_has(&c->execs, e->exec_id))
+        return err_set(err, ERR_CONFLICT, "container %s has a process %s already", e->id, e->exec_id);
+    if (c->execs.count >= MAX_EXECS)
+        return err_set(err, ERR_LIMIT, "container %s has %d exec records that were not forgotten", e->id,
+                       MAX_EXECS);
+    _cleanup_json_ json_t *process = NULL;
+    int r = read_json(fds[0], "the process", &process, err);
+    if (r < 0)
+        return r;
+    struct process *p = proc_new(c, e->exec_id);
+    p->tty = e->tty;
+    p->open_stdin = e->open_stdin;
+    p->stdin_once = true;
+    p->keep_output = e->keep_output;
+    p->reply_client = cl->number;
+    p->reply_request = request;
+    r = launch_in(p, e, process, fds + 1, err);
+    if (r < 0)
+        proc_free(p);
+    return r;
+}

@@ -1,0 +1,105 @@
+/* Messages between the keeper and its clients, on a unix seqpacket socket: one message a packet.
+ *
+ * A message is a head (u32 magic, u16 version, u16 type, u64 request) and fields in a fixed order for each
+ * type: u32, i64 (machine's byte order), text (u32 length, bytes without NUL, a NUL), lists (u32 count,
+ * texts). Descriptors travel along. The spec of a container, which may be large, comes as JSON in the first
+ * descriptor (a memfd).
+ *
+ *     client                         keeper
+ *     HELLO                     ->   REPLY pid             (other versions are refused)
+ *     ADOPT id exec pidfd.. *   ->                         copies kept from a keeper that has died
+ *     READY                     ->   HOLD *, EXIT *        copies to keep; exits not yet forgotten
+ *     START, EXEC, ... FORGET   ->   REPLY code text ...   any number in flight, answered in any order
+ *                                    HOLD                  before the REPLY of a START or an EXEC
+ *                                    RELEASE               stdin was closed: close the copy too
+ *                                    EXIT
+ *
+ * Everything that comes in is checked: lengths, counts, NULs, ids; the reader's `bad` is sticky, so that a
+ * parser reads all its fields and asks once. */
+#ifndef KEEPER_PROTOCOL_H
+#define KEEPER_PROTOCOL_H
+
+#include "base/str.h"
+#include "keeper/keeper.h"
+
+enum {
+    PROTOCOL_MAGIC = 0x504b5244, /* "DRKP" */
+    PROTOCOL_VERSION = 1,
+    PROTOCOL_MAX_BYTES = 64 * 1024,
+    PROTOCOL_MAX_SPEC_BYTES = 8 << 20,
+    PROTOCOL_MAX_LOWERS = 512,
+    PROTOCOL_MAX_PASSED = 8,
+    PROTOCOL_MAX_ATTACHED = 4,
+    PROTOCOL_ID_BYTES = 129,
+};
+
+enum protocol_type {
+    PROTOCOL_HELLO = 1,
+    PROTOCOL_ADOPT,
+    PROTOCOL_READY,
+    PROTOCOL_START,
+    PROTOCOL_EXEC,
+    PROTOCOL_ATTACH,
+    PROTOCOL_KILL,
+    PROTOCOL_RESIZE,
+    PROTOCOL_PAUSE,
+    PROTOCOL_CLOSE_STDIN,
+    PROTOCOL_LIST,
+    PROTOCOL_FORGET,
+    PROTOCOL_SHUTDOWN,
+    PROTOCOL_REPLY = 64,
+    PROTOCOL_EXIT,
+    PROTOCOL_HOLD,
+    PROTOCOL_RELEASE,
+};
+
+/* Which descriptors of a process a HOLD or an ADOPT carries, in this order. */
+enum protocol_held { HELD_PIDFD, HELD_STDIN, HELD_STDOUT, HELD_STDERR, HELD_MAX };
+
+struct protocol_head {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t type;
+    uint64_t request;
+};
+
+struct protocol_reader {
+    const char *at, *end;
+    bool bad;
+};
+
+void protocol_begin(struct str *m, enum protocol_type type, uint64_t request);
+void protocol_put_u32(struct str *m, uint32_t v);
+void protocol_put_i64(struct str *m, int64_t v);
+void protocol_put_text(struct str *m, const char *text); /* NULL reads back as "" */
+void protocol_put_list(struct str *m, const char *const *list);
+
+/* False when the head is wrong. The version is left to the caller. */
+bool protocol_open(const void *bytes, size_t n, struct protocol_head *ret_head, struct protocol_reader *ret);
+uint32_t protocol_get_u32(struct protocol_reader *r);
+int64_t protocol_get_i64(struct protocol_reader *r);
+const char *protocol_get_text(struct protocol_reader *r); /* borrowed from the message; "" when bad */
+/* A list of borrowed texts; the caller frees the array. NULL when bad. */
+const char **protocol_get_list(struct protocol_reader *r, uint32_t max);
+/* True when all was read, and nothing was wrong. */
+bool protocol_end(const struct protocol_reader *r);
+
+/* [a-zA-Z0-9_.-]{1,128}, not "." or "..": a file's name. */
+bool protocol_id_valid(const char *id);
+
+/* The two large requests. Formatting leaves out what travels as descriptors; parsing leaves `spec`,
+ * `process`, fds and attach_fds alone and sets their counts. *ret_lowers owns what start->overlay.lowers
+ * points to. */
+void protocol_put_start(struct str *m, const struct keeper_start *start);
+int protocol_get_start(struct protocol_reader *r, struct keeper_start *ret, const char ***ret_lowers,
+                       struct err *err);
+void protocol_put_exec(struct str *m, const struct keeper_exec *exec);
+int protocol_get_exec(struct protocol_reader *r, struct keeper_exec *ret, struct err *err);
+
+void protocol_put_exit(struct str *m, const struct keeper_exit *exit);
+void protocol_get_exit(struct protocol_reader *r, struct keeper_exit *ret);
+
+/* JSON in a new memfd, and back. */
+int protocol_memfd(const char *text, size_t n, int *ret_fd, struct err *err);
+
+#endif
