@@ -1,0 +1,237 @@
+#include "base/file.h"
+#include "image/image_priv.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const migrations[] = {
+    "CREATE TABLE image (id TEXT PRIMARY KEY, manifest TEXT NOT NULL, parent TEXT, created INTEGER NOT NULL,"
+    "  size INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE reference (name TEXT PRIMARY KEY, image TEXT NOT NULL"
+    "  REFERENCES image(id) ON DELETE CASCADE) STRICT;"
+    "CREATE INDEX reference_image ON reference(image);"
+    "CREATE TABLE repo_digest (name TEXT PRIMARY KEY, image TEXT NOT NULL"
+    "  REFERENCES image(id) ON DELETE CASCADE) STRICT;"
+    "CREATE INDEX repo_digest_image ON repo_digest(image);"
+    "CREATE TABLE image_blob (image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE,"
+    "  digest TEXT NOT NULL, PRIMARY KEY (image, digest)) STRICT;"
+    "CREATE INDEX image_blob_digest ON image_blob(digest);"
+    "CREATE TABLE layer (chain TEXT PRIMARY KEY, dir TEXT NOT NULL UNIQUE, diff_id TEXT NOT NULL,"
+    "  blob TEXT NOT NULL, parent TEXT NOT NULL, size INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE image_layer (image TEXT NOT NULL REFERENCES image(id) ON DELETE CASCADE,"
+    "  position INTEGER NOT NULL, chain TEXT NOT NULL, PRIMARY KEY (image, position)) STRICT;"
+    "CREATE INDEX image_layer_chain ON image_layer(chain);"
+    "CREATE TABLE build_cache (key TEXT PRIMARY KEY, image TEXT NOT NULL"
+    "  REFERENCES image(id) ON DELETE CASCADE) STRICT;"
+    "CREATE INDEX build_cache_image ON build_cache(image);",
+    NULL,
+};
+
+struct text_list {
+    char **items;
+};
+
+static int add_text(void *context, const struct store_value *columns, size_t column_count, struct err *err)
+{
+    struct text_list *list = context;
+    strv_add(&list->items, columns[0].type == STORE_NULL ? "" : columns[0].bytes);
+    return 0;
+}
+
+int image__query_list(struct images *im, const char *sql, const char *param, char ***ret, struct err *err)
+{
+    struct text_list list = {0};
+    struct store_value v = store_text(param);
+    int r = store_query(im->store, sql, &v, param ? 1 : 0, add_text, &list, err);
+    if (r < 0) {
+        strv_free(list.items);
+        return r;
+    }
+    *ret = list.items;
+    return 0;
+}
+
+int image__query_text(struct images *im, const char *sql, const char *param, char **ret, struct err *err)
+{
+    _cleanup_strv_ char **list = NULL;
+    int r = image__query_list(im, sql, param, &list, err);
+    if (r < 0)
+        return r;
+    *ret = list ? mem_strdup(list[0]) : NULL;
+    return 0;
+}
+
+char *image__temp_path(struct images *im, const char *what)
+{
+    pthread_mutex_lock(&im->mutex);
+    unsigned n = ++im->temp_counter;
+    pthread_mutex_unlock(&im->mutex);
+    return str_printf("%s/%s-%u", im->tmp_dir, what, n);
+}
+
+/* Calls `keep` for each name of a directory and removes what it does not want. */
+static int sweep_dir(const char *path, const struct map *known, struct err *err)
+{
+    DIR *dir = opendir(path);
+    if (!dir)
+        return err_sys(err, errno, "open %s", path);
+    int r = 0;
+    for (struct dirent *e; r == 0 && (e = readdir(dir));) {
+        if (str_eq(e->d_name, ".") || str_eq(e->d_name, "..") || (known && map_has(known, e->d_name)))
+            continue;
+        r = file_remove_tree_at(dirfd(dir), e->d_name, err);
+    }
+    closedir(dir);
+    return r;
+}
+
+static int sweep_known(struct images *im, const char *path, const char *sql, const char *prefix,
+                       struct err *err)
+{
+    _cleanup_strv_ char **names = NULL;
+    int r = image__query_list(im, sql, NULL, &names, err);
+    struct map known = MAP_INIT(NULL);
+    STRV_FOREACH (name, names) {
+        const char *rest = str_after(*name, prefix);
+        if (rest)
+            map_put(&known, rest, im);
+    }
+    if (r == 0)
+        r = sweep_dir(path, &known, err);
+    map_done(&known);
+    return r;
+}
+
+/* What a crash left: half-made things, blobs and layers that no image came to own. */
+static int sweep(struct images *im, struct err *err)
+{
+    int r = sweep_dir(im->tmp_dir, NULL, err);
+    const struct store_statement orphans = {
+        .sql = "DELETE FROM layer WHERE chain NOT IN (SELECT chain FROM image_layer)", .expect_changes = -1};
+    if (r == 0)
+        r = store_batch(im->store, &orphans, 1, STORE_DURABLE, err);
+    if (r == 0)
+        r = sweep_known(im, im->layers_dir, "SELECT dir FROM layer UNION SELECT 'empty'", "", err);
+    static const char *const algorithms[] = {"sha256", "sha512"};
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(algorithms); i++) {
+        _cleanup_free_ char *path = str_printf("%s/blobs/%s", im->root, algorithms[i]);
+        _cleanup_free_ char *prefix = str_printf("%s:", algorithms[i]);
+        r = sweep_known(im, path, "SELECT DISTINCT digest FROM image_blob", prefix, err);
+    }
+    return r;
+}
+
+static int make_dirs(struct images *im, struct err *err)
+{
+    static const char *const names[] = {"blobs/sha256", "blobs/sha512", "layers/empty", "tmp"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        _cleanup_free_ char *path = str_printf("%s/%s", im->root, names[i]);
+        /* Layers hold set-uid programs of any age: nobody but root may reach them outside a container. */
+        int r = file_mkdirs(path, 0700, err);
+        if (r < 0)
+            return r;
+    }
+    _cleanup_free_ char *empty = str_printf("%s/layers/empty", im->root);
+    if (chmod(empty, 0755) < 0)
+        return err_sys(err, errno, "chmod %s", empty);
+    im->layers_fd = open(im->layers_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return im->layers_fd < 0 ? err_sys(err, errno, "open %s", im->layers_dir) : 0;
+}
+
+static int open_all(struct images *im, struct err *err)
+{
+    int r = make_dirs(im, err);
+    _cleanup_free_ char *lock = str_printf("%s/lock", im->root);
+    if (r == 0)
+        r = file_lock(lock, &im->lock_fd, err);
+    _cleanup_free_ char *db = str_printf("%s/images.db", im->root);
+    if (r == 0)
+        r = store_open(db, migrations, &im->store, err);
+    if (r == 0)
+        r = sweep(im, err);
+    return r;
+}
+
+int images_open(const char *root, struct images **ret, struct err *err)
+{
+    struct images *im = NEW(struct images);
+    im->lock_fd = im->layers_fd = -EBADF;
+    im->pins = MAP_INIT(NULL);
+    im->unpacking = MAP_INIT(NULL);
+    pthread_mutex_init(&im->mutex, NULL);
+    pthread_cond_init(&im->changed, NULL);
+    int r = file_mkdirs(root, 0700, err);
+    if (r == 0) {
+        im->root = realpath(root, NULL);
+        must(im->root);
+        im->layers_dir = str_printf("%s/layers", im->root);
+        im->tmp_dir = str_printf("%s/tmp", im->root);
+        r = open_all(im, err);
+    }
+    if (r < 0) {
+        images_close(im);
+        return err_wrap(err, "open images in %s", root);
+    }
+    *ret = im;
+    return 0;
+}
+
+void images_close(struct images *im)
+{
+    if (!im)
+        return;
+    if (im->store)
+        store_close(im->store);
+    close_fd(im->lock_fd);
+    close_fd(im->layers_fd);
+    map_done(&im->pins);
+    map_done(&im->unpacking);
+    strv_free(im->insecure);
+    strv_free(im->brought);
+    pthread_mutex_destroy(&im->mutex);
+    pthread_cond_destroy(&im->changed);
+    free(im->root);
+    free(im->layers_dir);
+    free(im->tmp_dir);
+    free(im);
+}
+
+const char *images_layers_dir(struct images *im)
+{
+    return im->layers_dir;
+}
+
+char *const *image__insecure(struct images *im)
+{
+    return im->insecure;
+}
+
+void images_allow_insecure(struct images *im, char *const *registries)
+{
+    strv_free(im->insecure);
+    im->insecure = strv_dup(registries);
+}
+
+int images_usage(struct images *im, int64_t *ret_layers_bytes, struct err *err)
+{
+    _cleanup_free_ char *text = NULL;
+    int r = image__query_text(im, "SELECT CAST(coalesce(sum(size), 0) AS TEXT) FROM layer", NULL, &text, err);
+    if (r < 0)
+        return r;
+    return parse_i64(text, 0, INT64_MAX, ret_layers_bytes, err);
+}
+
+int image__report(const struct image_progress *p, const char *layer, const char *phase, int64_t current,
+                  int64_t total, struct err *err)
+{
+    if (p && p->report && p->report(p->context, layer, phase, current, total) != 0)
+        return err_set(err, ERR_CANCELLED, "cancelled");
+    return 0;
+}
+
+char *image__short_id(const char *digest)
+{
+    return mem_strndup(digest_hex(digest), 12);
+}

@@ -1,0 +1,377 @@
+/* From "all blobs are here" to "the image is here". */
+#include "base/file.h"
+#include "base/json.h"
+#include "base/timeutil.h"
+#include "image/image_priv.h"
+
+#include <sys/utsname.h>
+
+/* Go's names of architectures, from the kernel's. */
+static const char *this_architecture(void)
+{
+    static const struct {
+        const char *machine, *name;
+    } table[] = {{"x86_64", "amd64"},    {"aarch64", "arm64"}, {"armv7l", "arm"},
+                 {"armv6l", "arm"},      {"i686", "386"},      {"i386", "386"},
+                 {"ppc64le", "ppc64le"}, {"s390x", "s390x"},   {"riscv64", "riscv64"}};
+    struct utsname u;
+    if (uname(&u) == 0)
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+            if (str_eq(u.machine, table[i].machine))
+                return table[i].name;
+    return "amd64";
+}
+
+struct platform {
+    char *os, *architecture, *variant; /* variant "" when not asked for */
+};
+
+static void platform_done(struct platform *p)
+{
+    free(p->os);
+    free(p->architecture);
+    free(p->variant);
+}
+
+static void platform_parse(const char *text, struct platform *ret)
+{
+    _cleanup_strv_ char **parts = text ? strv_split(text, '/') : NULL;
+    size_t n = strv_len(parts);
+    ret->os = mem_strdup(n > 0 && n != 1 ? parts[0] : "linux");
+    ret->architecture = mem_strdup(n > 1 ? parts[1] : n == 1 && *parts[0] ? parts[0] : this_architecture());
+    ret->variant = mem_strdup(n > 2 ? parts[2] : "");
+}
+
+/* How well a manifest fits: 0 not at all. An asked variant must match; a variant that nobody asked for is
+ * second to none, and the highest is taken (arm v7 before v6). */
+static int fit(const json_t *descriptor, const struct platform *want)
+{
+    const json_t *p = json_object_get(descriptor, "platform");
+    if (!str_eq(json_str(p, "os"), want->os) || !str_eq(json_str(p, "architecture"), want->architecture))
+        return 0;
+    const char *variant = json_str(p, "variant");
+    if (*want->variant && *variant)
+        return str_eq(variant, want->variant) ? 100 : 0;
+    return *variant == 'v' && variant[1] >= '0' && variant[1] <= '9' ? 1 + (variant[1] - '0') : 50;
+}
+
+int image__choose_platform(const json_t *index, const char *platform, char **ret_manifest_digest,
+                           struct err *err)
+{
+    _cleanup_(platform_done) struct platform want = {0};
+    platform_parse(platform, &want);
+    _cleanup_str_ struct str offered = STR_INIT;
+    const json_t *best = NULL, *d;
+    int best_fit = 0;
+    size_t i;
+    json_array_foreach (json_object_get(index, "manifests"), i, d) {
+        const json_t *p = json_object_get(d, "platform");
+        /* Attestations are listed as platform unknown/unknown. */
+        if (str_eq(json_str(p, "os"), "unknown"))
+            continue;
+        if (offered.len < 300)
+            str_addf(&offered, "%s%.20s/%.20s%s%.20s", offered.len ? ", " : "", json_str(p, "os"),
+                     json_str(p, "architecture"), *json_str(p, "variant") ? "/" : "", json_str(p, "variant"));
+        int f = fit(d, &want);
+        if (f > best_fit) {
+            best_fit = f;
+            best = d;
+        }
+    }
+    if (!best)
+        return err_set(err, ERR_NOT_FOUND, "no image for platform %s/%s%s%s; there is: %s", want.os,
+                       want.architecture, *want.variant ? "/" : "", want.variant,
+                       offered.len ? str_get(&offered) : "none");
+    const char *digest = json_str(best, "digest");
+    if (!digest_valid(digest))
+        return err_set(err, ERR_INVALID, "the index names a manifest by \"%.100s\", which is not a digest",
+                       digest);
+    *ret_manifest_digest = mem_strdup(digest);
+    return 0;
+}
+
+static int check_descriptor(struct images *im, const json_t *descriptor, const char *what, struct err *err)
+{
+    const char *digest = json_str(descriptor, "digest");
+    if (!digest_valid(digest))
+        return err_set(err, ERR_INVALID, "the manifest's %s has no valid digest: \"%.100s\"", what, digest);
+    _cleanup_close_ int fd = -EBADF;
+    int64_t size, want = json_int(descriptor, "size");
+    int r = image__blob_open(im, digest, &fd, &size, err);
+    if (r < 0)
+        return r;
+    if (size == want)
+        return 0;
+    if (image__blob_verify(im, digest, err) < 0)
+        return -ERR_CORRUPT;
+    return err_set(err, ERR_INVALID, "the manifest says that %s %s has %lld bytes, but it has %lld", what,
+                   digest, (long long)want, (long long)size);
+}
+
+int image__layers_of(const json_t *manifest, const json_t *config, struct layer **ret, size_t *ret_count,
+                     struct err *err)
+{
+    const json_t *blobs = json_object_get(manifest, "layers");
+    const json_t *diffs = json_object_get(json_object_get(config, "rootfs"), "diff_ids");
+    size_t n = json_array_size(diffs);
+    if (json_array_size(blobs) != n)
+        return err_set(err, ERR_INVALID, "the manifest has %zu layers, but the config has %zu",
+                       json_array_size(blobs), n);
+    if (n > LAYERS_MAX)
+        return err_set(err, ERR_LIMIT, "the image has %zu layers; at most %d are possible", n, LAYERS_MAX);
+    _cleanup_free_ struct layer *layers = NEW_N(struct layer, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        const char *diff = json_string_value(json_array_get(diffs, i));
+        const char *blob = json_str(json_array_get(blobs, i), "digest");
+        if (!diff || !digest_valid(diff) || !digest_valid(blob))
+            return err_set(err, ERR_INVALID, "layer %zu of the image has no valid digest", i + 1);
+        memcpy(layers[i].diff_id, diff, strlen(diff) + 1);
+        memcpy(layers[i].blob, blob, strlen(blob) + 1);
+        image__chain_id(i ? layers[i - 1].chain : NULL, diff, layers[i].chain);
+    }
+    *ret = take_ptr(layers);
+    *ret_count = n;
+    return 0;
+}
+
+static int load_documents(struct images *im, const char *manifest_digest, json_t **ret_manifest,
+                          json_t **ret_config, struct err *err)
+{
+    _cleanup_json_ json_t *manifest = NULL, *config = NULL;
+    int r = image__blob_json(im, manifest_digest, &manifest, err);
+    if (r < 0)
+        return r;
+    const json_t *descriptor = json_object_get(manifest, "config");
+    if (json_int(manifest, "schemaVersion") != 2 || !json_is_object(descriptor))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "manifest %s is not an image manifest of schema version 2 (media type \"%.100s\")",
+                       manifest_digest, json_str(manifest, "mediaType"));
+    r = check_descriptor(im, descriptor, "config", err);
+    if (r == 0)
+        r = image__blob_json(im, json_str(descriptor, "digest"), &config, err);
+    if (r < 0)
+        return r;
+    if (!json_is_object(json_object_get(config, "rootfs")))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s is not the config of a container image (media type \"%.100s\")",
+                       json_str(descriptor, "digest"), json_str(descriptor, "mediaType"));
+    *ret_manifest = take_ptr(manifest);
+    *ret_config = take_ptr(config);
+    return 0;
+}
+
+static int check_layers(struct images *im, const json_t *manifest, struct err *err)
+{
+    const json_t *layer;
+    size_t i;
+    json_array_foreach (json_object_get(manifest, "layers"), i, layer) {
+        const char *type = json_str(layer, "mediaType");
+        if (strstr(type, "foreign") || strstr(type, "nondistributable"))
+            return err_set(err, ERR_UNSUPPORTED, "layer %s is of type %.100s, which is not supported",
+                           json_str(layer, "digest"), type);
+        int r = check_descriptor(im, layer, "layer", err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static void unpin_image(struct images *im, const char *manifest_digest, const json_t *manifest,
+                        const struct layer *layers, size_t count)
+{
+    image__unpin(im, manifest_digest);
+    image__unpin(im, json_str(json_object_get(manifest, "config"), "digest"));
+    for (size_t i = 0; i < count; i++) {
+        image__unpin(im, layers[i].blob);
+        image__unpin(im, layers[i].chain);
+    }
+}
+
+/* --- the database's part --- */
+
+struct batch {
+    struct store_statement *statements;
+    size_t count, capacity;
+    struct store_value *values; /* all statements'; sized before, so that it does not move */
+    size_t value_count;
+};
+
+static void batch_add(struct batch *b, const char *sql, const struct store_value *v, size_t n)
+{
+    GROW(b->statements, b->count, b->capacity);
+    struct store_value *at = b->values + b->value_count;
+    memcpy(at, v, n * sizeof(*v));
+    b->value_count += n;
+    b->statements[b->count++] =
+        (struct store_statement){.sql = sql, .params = at, .param_count = n, .expect_changes = -1};
+}
+
+static int64_t created_of(const json_t *config)
+{
+    int64_t t = 0;
+    const char *text = json_str(config, "created");
+    if (*text)
+        time_parse_rfc3339(text, &t, NULL);
+    return t;
+}
+
+static int64_t layers_size(struct images *im, const struct layer *layers, size_t count)
+{
+    int64_t total = 0;
+    for (size_t i = 0; i < count; i++) {
+        _cleanup_free_ char *dir = NULL;
+        int64_t size = 0;
+        if (image__layer_find(im, layers[i].chain, &dir, &size, NULL) == 0)
+            total += size;
+    }
+    return total;
+}
+
+static int insert_image(struct images *im, const char *id, const char *manifest_digest, const char *parent_id,
+                        const json_t *config, const struct layer *layers, size_t count, struct err *err)
+{
+    struct batch b = {.values = NEW_N(struct store_value, 16 + count * 5)};
+    const struct store_value image[] = {STORE_STR(id), STORE_STR(manifest_digest), STORE_STR(parent_id),
+                                        STORE_I64(created_of(config)),
+                                        STORE_I64(layers_size(im, layers, count))};
+    batch_add(
+        &b,
+        "INSERT INTO image (id, manifest, parent, created, size) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) "
+        "DO UPDATE SET manifest = excluded.manifest, size = excluded.size",
+        image, ARRAY_SIZE(image));
+    const struct store_value just_id[] = {STORE_STR(id)};
+    batch_add(&b, "DELETE FROM image_blob WHERE image = ?", just_id, 1);
+    const struct store_value own[] = {STORE_STR(id), STORE_STR(manifest_digest), STORE_STR(id),
+                                      STORE_STR(id)};
+    batch_add(&b, "INSERT INTO image_blob (image, digest) VALUES (?, ?), (?, ?)", own, ARRAY_SIZE(own));
+    for (size_t i = 0; i < count; i++) {
+        const struct store_value blob[] = {STORE_STR(id), STORE_STR(layers[i].blob)};
+        batch_add(&b, "INSERT OR IGNORE INTO image_blob (image, digest) VALUES (?, ?)", blob, 2);
+        const struct store_value layer[] = {STORE_STR(id), STORE_I64((int64_t)i), STORE_STR(layers[i].chain)};
+        batch_add(&b, "INSERT OR REPLACE INTO image_layer (image, position, chain) VALUES (?, ?, ?)", layer,
+                  3);
+    }
+    int r = store_batch(im->store, b.statements, b.count, STORE_DURABLE, err);
+    free(b.statements);
+    free(b.values);
+    return r;
+}
+
+/* Is the image known under another manifest whose blobs are all here? Then that one stays. */
+static bool known_elsewise(struct images *im, const char *id, const char *manifest_digest)
+{
+    _cleanup_free_ char *manifest = NULL;
+    if (image__query_text(im, "SELECT manifest FROM image WHERE id = ?", id, &manifest, NULL) < 0 ||
+        !manifest)
+        return false;
+    if (str_eq(manifest, manifest_digest))
+        return false;
+    _cleanup_strv_ char **blobs = NULL;
+    image__query_list(im, "SELECT digest FROM image_blob WHERE image = ?", id, &blobs, NULL);
+    STRV_FOREACH (b, blobs) {
+        _cleanup_free_ char *path = image__blob_path(im, *b);
+        if (!file_exists(path))
+            return false;
+    }
+    return true;
+}
+
+static int set_name(struct images *im, const char *sql, const char *name, const char *id, struct err *err)
+{
+    const struct store_value v[] = {STORE_STR(name), STORE_STR(id)};
+    const struct store_statement s = {.sql = sql, .params = v, .param_count = 2, .expect_changes = -1};
+    return store_batch(im->store, &s, 1, STORE_DURABLE, err);
+}
+
+int image__set_tag(struct images *im, const char *id, const char *reference, struct err *err)
+{
+    return set_name(im, "INSERT OR REPLACE INTO reference (name, image) VALUES (?, ?)", reference, id, err);
+}
+
+int image__add_digest(struct images *im, const char *image_id, const char *repo_digest, struct err *err)
+{
+    return set_name(im, "INSERT OR REPLACE INTO repo_digest (name, image) VALUES (?, ?)", repo_digest,
+                    image_id, err);
+}
+
+int image__record(struct images *im, const char *manifest_digest, const json_t *manifest,
+                  const char *config_digest, const json_t *config, const char *parent_id, char **ret_id,
+                  struct err *err)
+{
+    _cleanup_free_ struct layer *layers = NULL;
+    size_t count = 0;
+    int r = image__layers_of(manifest, config, &layers, &count, err);
+    if (r < 0)
+        return r;
+    bool known = known_elsewise(im, config_digest, manifest_digest);
+    if (!known)
+        r = insert_image(im, config_digest, manifest_digest, parent_id, config, layers, count, err);
+    if (r < 0)
+        return r;
+    unpin_image(im, manifest_digest, manifest, layers, count);
+    *ret_id = mem_strdup(config_digest);
+    return 0;
+}
+
+int image__ingest(struct images *im, const char *manifest_digest, const char *tag_reference,
+                  const char *digest_reference, const struct image_progress *p, char **ret_id,
+                  struct err *err)
+{
+    _cleanup_json_ json_t *manifest = NULL, *config = NULL;
+    _cleanup_free_ struct layer *layers = NULL;
+    _cleanup_free_ char *id = NULL;
+    size_t count = 0;
+    int r = load_documents(im, manifest_digest, &manifest, &config, err);
+    if (r == 0)
+        r = image__layers_of(manifest, config, &layers, &count, err);
+    if (r == 0)
+        r = check_layers(im, manifest, err);
+    if (r == 0)
+        r = image__layers_unpack(im, layers, count, p, err);
+    if (r == 0)
+        r = image__record(im, manifest_digest, manifest,
+                          json_str(json_object_get(manifest, "config"), "digest"), config, NULL, &id, err);
+    if (r == 0 && tag_reference)
+        r = image__set_tag(im, id, tag_reference, err);
+    if (r == 0 && digest_reference)
+        r = image__add_digest(im, id, digest_reference, err);
+    if (r == 0)
+        *ret_id = take_ptr(id);
+    return r;
+}
+
+static const char *layer_media_type(struct images *im, const char *digest)
+{
+    unsigned char head[4] = {0};
+    _cleanup_close_ int fd = -EBADF;
+    int64_t size;
+    if (image__blob_open(im, digest, &fd, &size, NULL) < 0 ||
+        file_read_full(fd, head, sizeof(head), NULL) < 0)
+        return MEDIA_OCI_LAYER;
+    if (head[0] == 0x1f && head[1] == 0x8b)
+        return MEDIA_OCI_LAYER "+gzip";
+    if (memcmp(head, "\x28\xb5\x2f\xfd", 4) == 0)
+        return MEDIA_OCI_LAYER "+zstd";
+    return MEDIA_OCI_LAYER;
+}
+
+static json_t *descriptor_of(struct images *im, const char *media_type, const char *digest)
+{
+    _cleanup_close_ int fd = -EBADF;
+    int64_t size = 0;
+    image__blob_open(im, digest, &fd, &size, NULL);
+    return json_pack("{s:s, s:s, s:I}", "mediaType", media_type, "digest", digest, "size", (json_int_t)size);
+}
+
+int image__make_manifest(struct images *im, const char *config_digest, char *const *layer_digests,
+                         char ret_manifest_digest[DIGEST_BYTES], struct err *err)
+{
+    _cleanup_json_ json_t *layers = json_array();
+    for (char *const *d = layer_digests; d && *d; d++)
+        json_array_append_new(layers, descriptor_of(im, layer_media_type(im, *d), *d));
+    _cleanup_json_ json_t *manifest =
+        json_pack("{s:i, s:s, s:o, s:O}", "schemaVersion", 2, "mediaType", MEDIA_OCI_MANIFEST, "config",
+                  descriptor_of(im, MEDIA_OCI_CONFIG, config_digest), "layers", layers);
+    _cleanup_free_ char *text = json_format(manifest);
+    return image__blob_put(im, text, strlen(text), ret_manifest_digest, err);
+}
