@@ -313,10 +313,10 @@ int cgroup_update(struct cgroup *g, const json_t *resources, struct err *err)
     return g->ops->apply(g, resources, err);
 }
 
-static int add(const struct cgroup *g, const char *pid, struct err *err)
+static int add(const struct cgroup *g, const char *file, const char *pid, struct err *err)
 {
     for (size_t i = 0; i < g->count; i++) {
-        int r = cgroup__write(g->dirs[i].root, "cgroup.procs", pid, err);
+        int r = cgroup__write(g->dirs[i].root, file, pid, err);
         if (r < 0)
             return r;
     }
@@ -327,12 +327,14 @@ int cgroup_add_pid(struct cgroup *g, pid_t pid, struct err *err)
 {
     char text[16];
     snprintf(text, sizeof(text), "%d", (int)pid);
-    return add(g, text, err);
+    return add(g, "cgroup.procs", text, err);
 }
 
 int cgroup__join(const struct cgroup *g, struct err *err)
 {
-    return add(g, "0", err);
+    /* The child is one thread. On v1 "tasks" moves just that, without the lock against all forks of the machine
+     * that "cgroup.procs" takes, whose wait is several milliseconds. */
+    return add(g, g->version == 1 ? "tasks" : "cgroup.procs", "0", err);
 }
 
 int cgroup_freeze(struct cgroup *g, bool frozen, struct err *err)

@@ -196,6 +196,10 @@ static int build(scmp_filter_ctx context, uint32_t default_action, const json_t 
 {
     json_t *syscalls = NULL, *entry;
     int r = seccomp_attr_set(context, SCMP_FLTATR_CTL_NNP, 0);
+    /* A search tree instead of a list: the kernel runs every call number through the filter when it is loaded,
+     * which at the default policy's size takes longer than the rest of a launch. */
+    if (r == 0)
+        r = seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2);
     if (r < 0)
         return err_sys(err, -r, "seccomp filter");
     r = add_architectures(context, policy, err);
