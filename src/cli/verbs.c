@@ -7,6 +7,7 @@
 
 const struct cli_verb cli_verbs[] = {
     {"keeper", NULL, cli_keeper},
+    {"dns", NULL, cli_dns},
     {NULL, NULL, NULL},
 };
 
