@@ -1,5 +1,6 @@
 #include "bakery/dockerfile_priv.h"
 
+#include "base/json.h"
 #include "base/str.h"
 
 #include <ctype.h>
@@ -372,6 +373,10 @@ static int parse_instruction(struct parser *p, const char *line, size_t n)
     join_lines(p, line, n, &joined);
     s->text = str_strip(str_get(&joined));
     str_free(&joined);
+    /* All of it may end in the image's config, which is JSON. Heredocs may be any bytes. */
+    _cleanup_json_ json_t *text = json_string(s->text);
+    if (!text)
+        return err_set(p->err, ERR_INVALID, "%s:%d: not valid UTF-8", p->out->name, s->line);
     const char *rest;
     _cleanup_free_ char *word = cut_word(s->text, &rest);
     const struct df_instruction *in = find_instruction(word);

@@ -1,0 +1,170 @@
+#include "bakery/build_priv.h"
+
+#include "bakery/expand.h"
+#include "base/str.h"
+
+#include <strings.h>
+#include <sys/utsname.h>
+
+/* --- Platforms --- */
+
+static int machine_platform(struct platform *ret, struct err *err)
+{
+    static const struct {
+        const char *machine, *architecture, *variant;
+    } table[] = {
+        {"x86_64", "amd64", NULL},    {"aarch64", "arm64", NULL}, {"armv7l", "arm", "v7"},
+        {"armv6l", "arm", "v6"},      {"i686", "386", NULL},      {"riscv64", "riscv64", NULL},
+        {"ppc64le", "ppc64le", NULL}, {"s390x", "s390x", NULL},   {"loongarch64", "loong64", NULL},
+    };
+    struct utsname u;
+    uname(&u);
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        if (strcmp(table[i].machine, u.machine) != 0)
+            continue;
+        *ret = (struct platform){.os = mem_strdup("linux"),
+                                 .architecture = mem_strdup(table[i].architecture),
+                                 .variant = mem_strdup(table[i].variant)};
+        return 0;
+    }
+    return err_set(err, ERR_UNSUPPORTED, "this machine's architecture %s has no name here", u.machine);
+}
+
+static int parse_platform(const char *text, struct platform *ret, struct err *err)
+{
+    _cleanup_strv_ char **parts = strv_split(text, '/');
+    size_t n = strv_len(parts);
+    if (n < 2 || n > 3 || !*parts[0] || !*parts[1])
+        return err_set(err, ERR_INVALID,
+                       "platform \"%s\": it must be os/architecture or os/architecture/variant", text);
+    *ret = (struct platform){.os = mem_strdup(parts[0]),
+                             .architecture = mem_strdup(parts[1]),
+                             .variant = n == 3 ? mem_strdup(parts[2]) : NULL};
+    return 0;
+}
+
+int build__platforms(struct builder *b, struct err *err)
+{
+    int r = machine_platform(&b->build_platform, err);
+    if (r < 0)
+        return r;
+    if (!str_empty(b->o->platform))
+        return parse_platform(b->o->platform, &b->target_platform, err);
+    const struct platform *p = &b->build_platform;
+    b->target_platform = (struct platform){.os = mem_strdup(p->os),
+                                           .architecture = mem_strdup(p->architecture),
+                                           .variant = mem_strdup(p->variant)};
+    return 0;
+}
+
+void build__platform_done(struct platform *p)
+{
+    free(p->os);
+    free(p->architecture);
+    free(p->variant);
+}
+
+/* TARGETPLATFORM, TARGETOS, ... and BUILD...: values a build knows by itself. Kept in global_args once
+ * made, so that what is returned stays. */
+static const char *platform_arg(struct builder *b, const char *name)
+{
+    const char *rest = str_after(name, "TARGET");
+    const struct platform *p = rest ? &b->target_platform : &b->build_platform;
+    if (!rest)
+        rest = str_after(name, "BUILD");
+    if (!rest)
+        return NULL;
+    if (strcmp(rest, "OS") == 0)
+        return p->os;
+    if (strcmp(rest, "ARCH") == 0)
+        return p->architecture;
+    if (strcmp(rest, "VARIANT") == 0)
+        return p->variant ? p->variant : "";
+    if (strcmp(rest, "PLATFORM") != 0)
+        return NULL;
+    map_put(
+        &b->global_args, name,
+        str_printf("%s/%s%s%s", p->os, p->architecture, p->variant ? "/" : "", p->variant ? p->variant : ""));
+    return map_get(&b->global_args, name);
+}
+
+/* --- Build arguments --- */
+
+static const char *given(struct builder *b, const char *name)
+{
+    const char *value = NULL;
+    size_t n = strlen(name);
+    STRV_FOREACH (arg, (char **)b->o->build_args)
+        if (strncmp(*arg, name, n) == 0 && (*arg)[n] == '=')
+            value = *arg + n + 1;
+    return value;
+}
+
+const char *build__arg_value(struct builder *b, const char *name, const char *fallback)
+{
+    map_put(&b->used_args, name, NULL);
+    const char *value = given(b, name);
+    if (value)
+        return value;
+    if (fallback)
+        return fallback;
+    value = map_get(&b->global_args, name);
+    return value ? value : platform_arg(b, name);
+}
+
+static int compare(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+char **build__effective_args(struct build *s)
+{
+    char **list = NULL;
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&s->args, &i));)
+        if (e->value && !build__env_get(s, e->key))
+            strv_take(&list, str_printf("%s=%s", e->key, (char *)e->value));
+    if (list)
+        qsort(list, strv_len(list), sizeof(*list), compare);
+    return list;
+}
+
+/* --- Expansion --- */
+
+static const char *lookup_global(void *context, const char *name)
+{
+    struct builder *b = context;
+    const char *value = map_get(&b->global_args, name);
+    return value ? value : platform_arg(b, name);
+}
+
+static const char *lookup_stage(void *context, const char *name)
+{
+    struct build *s = context;
+    const char *value = build__env_get(s, name);
+    return value ? value : map_get(&s->args, name);
+}
+
+int build__expand_global(struct builder *b, const char *text, char **ret, struct err *err)
+{
+    struct expand x = {.escape = b->file.escape, .lookup = lookup_global, .context = b};
+    return expand_word(&x, text, ret, err);
+}
+
+int build__expand(struct build *s, const char *text, char **ret, struct err *err)
+{
+    struct expand x = {.escape = s->file->escape, .lookup = lookup_stage, .context = s};
+    return expand_word(&x, text, ret, err);
+}
+
+int build__expand_words(struct build *s, const char *text, char ***ret, struct err *err)
+{
+    struct expand x = {.escape = s->file->escape, .lookup = lookup_stage, .context = s};
+    return expand_words(&x, text, ret, err);
+}
+
+int build__expand_heredoc(struct build *s, const char *text, char **ret, struct err *err)
+{
+    struct expand x = {.escape = s->file->escape, .lookup = lookup_stage, .context = s, .raw = true};
+    return expand_word(&x, text, ret, err);
+}

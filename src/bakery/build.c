@@ -1,0 +1,220 @@
+#include "bakery/build_priv.h"
+
+#include "base/file.h"
+#include "image/image_ref.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+int build__say(struct builder *b, const char *format, ...)
+{
+    if (!b->o->output)
+        return 0;
+    _cleanup_str_ struct str s = STR_INIT;
+    va_list ap;
+    va_start(ap, format);
+    str_vaddf(&s, format, ap);
+    va_end(ap);
+    return b->o->output(b->o->output_context, 1, str_get(&s), s.len) ? -ERR_CANCELLED : 0;
+}
+
+char *build__work_path(struct builder *b)
+{
+    return str_printf("%s/%u", b->work_dir, b->work_count++);
+}
+
+static int open_context(struct builder *b, struct err *err)
+{
+    b->context_fd = open(b->o->context_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return b->context_fd < 0 ? err_sys(err, errno, "build context %s", b->o->context_dir) : 0;
+}
+
+/* A file of the context; ERR_NOT_FOUND when it is not there. FIFOs and the like do not block us. */
+static int read_context_file(struct builder *b, const char *path, size_t max, struct str *ret,
+                             struct err *err)
+{
+    _cleanup_close_ int fd = file_open_in_root(b->context_fd, path, O_RDONLY | O_NONBLOCK, 0, err);
+    if (fd < 0)
+        return fd;
+    struct stat st;
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        return err_set(err, ERR_INVALID, "%s is not a regular file", path);
+    int r = file_read_fd(fd, max, ret, err);
+    return r < 0 ? err_wrap(err, "%s", path) : 0;
+}
+
+static int read_dockerfile(struct builder *b, struct err *err)
+{
+    const char *name = b->o->dockerfile ? b->o->dockerfile : "Dockerfile";
+    if (b->o->dockerfile_text)
+        return dockerfile_parse(b->o->dockerfile_text, strlen(b->o->dockerfile_text), name, &b->file, err);
+    _cleanup_str_ struct str text = STR_INIT;
+    int r = read_context_file(b, name, DOCKERFILE_MAX_BYTES, &text, err);
+    if (r == -ERR_NOT_FOUND)
+        return err_set(err, ERR_NOT_FOUND, "cannot locate the Dockerfile: %s is not in the build context",
+                       name);
+    if (r < 0)
+        return r;
+    return dockerfile_parse(str_get(&text), text.len, name, &b->file, err);
+}
+
+/* <Dockerfile's name>.dockerignore goes before .dockerignore. */
+static int read_ignore(struct builder *b, struct err *err)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    _cleanup_free_ char *own =
+        str_printf("%s.dockerignore", b->o->dockerfile ? b->o->dockerfile : "Dockerfile");
+    int r = read_context_file(b, own, IGNORE_MAX_BYTES, &text, err);
+    if (r == -ERR_NOT_FOUND)
+        r = read_context_file(b, ".dockerignore", IGNORE_MAX_BYTES, &text, err);
+    if (r == -ERR_NOT_FOUND)
+        return 0;
+    return r < 0 ? r : ignore_parse(str_get(&text), text.len, &b->ignore, err);
+}
+
+static int make_work_dir(struct builder *b, struct err *err)
+{
+    int r = file_mkdirs(b->o->scratch_dir, 0700, err);
+    if (r < 0)
+        return r;
+    char *path = str_printf("%s/build-XXXXXX", b->o->scratch_dir);
+    if (!mkdtemp(path)) {
+        r = err_sys(err, errno, "make %s", path);
+        free(path);
+        return r;
+    }
+    b->work_dir = path;
+    return 0;
+}
+
+/* Arguments that every build may be given without an ARG for them. */
+static bool predefined(const char *name)
+{
+    static const char *const names[] = {"HTTP_PROXY", "http_proxy", "HTTPS_PROXY",      "https_proxy",
+                                        "FTP_PROXY",  "ftp_proxy",  "NO_PROXY",         "no_proxy",
+                                        "ALL_PROXY",  "all_proxy",  "SOURCE_DATE_EPOCH"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (str_eq(names[i], name))
+            return true;
+    return str_after(name, "BUILDKIT_") != NULL;
+}
+
+static int warn_unused_args(struct builder *b)
+{
+    _cleanup_str_ struct str unused = STR_INIT;
+    STRV_FOREACH (arg, (char **)b->o->build_args) {
+        _cleanup_free_ char *name = mem_strndup(*arg, strcspn(*arg, "="));
+        if (!map_has(&b->used_args, name) && !predefined(name))
+            str_addf(&unused, "%s%s", unused.len ? " " : "", name);
+    }
+    if (!unused.len)
+        return 0;
+    return build__say(b, "[Warning] One or more build-args [%s] were not consumed\n", str_get(&unused));
+}
+
+static int tag(struct builder *b, const char *id, struct err *err)
+{
+    STRV_FOREACH (name, (char **)b->o->tags) {
+        int r = image_tag(b->im, id, *name, err);
+        if (r < 0)
+            return err_wrap(err, "tag %s", *name);
+        _cleanup_ref_ struct image_ref ref = {0};
+        r = image_ref_parse(*name, &ref, err);
+        if (r < 0)
+            return r;
+        _cleanup_free_ char *familiar = image_ref_familiar(&ref);
+        if (build__say(b, "Successfully tagged %s\n", familiar) < 0)
+            return err_set(err, ERR_CANCELLED, "build cancelled");
+    }
+    return 0;
+}
+
+static int check_tags(const struct bakery_options *o, struct err *err)
+{
+    STRV_FOREACH (name, (char **)o->tags) {
+        _cleanup_ref_ struct image_ref ref = {0};
+        int r = image_ref_parse(*name, &ref, err);
+        if (r < 0)
+            return r;
+        if (ref.digest)
+            return err_set(err, ERR_INVALID, "tag %s: a build's name cannot have a digest", *name);
+    }
+    return 0;
+}
+
+static int prepare(struct builder *b, struct err *err)
+{
+    int r = check_tags(b->o, err);
+    if (r == 0)
+        r = open_context(b, err);
+    if (r == 0)
+        r = read_dockerfile(b, err);
+    if (r == 0)
+        r = read_ignore(b, err);
+    if (r == 0)
+        r = build__platforms(b, err);
+    if (r == 0)
+        r = make_work_dir(b, err);
+    if (r == 0)
+        r = build__plan(b, err);
+    return r;
+}
+
+static int finish(struct builder *b, char **ret_id, struct err *err)
+{
+    const char *id = b->stages[b->target].image_id;
+    if (!id)
+        return err_set(err, ERR_INVALID, "%s: no image was generated: is the Dockerfile empty?",
+                       b->file.name);
+    const char *hex = digest_hex(id);
+    if (warn_unused_args(b) < 0 || build__say(b, "Successfully built %.12s\n", hex) < 0)
+        return err_set(err, ERR_CANCELLED, "build cancelled");
+    int r = tag(b, id, err);
+    if (r == 0)
+        *ret_id = mem_strdup(id);
+    return r;
+}
+
+static int builder_done(struct builder *b, struct err *err)
+{
+    int r = b->work_dir ? file_remove_tree(b->work_dir, err) : 0;
+    for (size_t i = 0; i < b->stage_count; i++) {
+        free(b->stages[i].base);
+        free(b->stages[i].image_id);
+    }
+    free(b->stages);
+    build__platform_done(&b->target_platform);
+    build__platform_done(&b->build_platform);
+    map_done(&b->global_args);
+    map_done(&b->used_args);
+    ignore_free(b->ignore);
+    dockerfile_done(&b->file);
+    close_fd(b->context_fd);
+    free(b->work_dir);
+    return r;
+}
+
+int bakery_build(struct images *im, const struct bakery_options *options, char **ret_image_id,
+                 struct err *err)
+{
+    struct builder b = {.im = im,
+                        .o = options,
+                        .context_fd = -EBADF,
+                        .global_args = MAP_INIT(free),
+                        .used_args = MAP_INIT(NULL)};
+    int r = prepare(&b, err);
+    /* All stages that the target needs, in the order of the file. */
+    for (size_t i = 0; r == 0 && i <= b.target; i++)
+        if (b.stages[i].needed)
+            r = build__stage(&b, i, err);
+    _cleanup_free_ char *id = NULL;
+    if (r == 0)
+        r = finish(&b, &id, err);
+    int removed = builder_done(&b, r < 0 ? NULL : err);
+    if (r < 0)
+        return r;
+    if (removed < 0)
+        return err_wrap(err, "remove what the build left");
+    *ret_image_id = take_ptr(id);
+    return 0;
+}

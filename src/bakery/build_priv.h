@@ -1,0 +1,130 @@
+/* What the files of the builder share: the build, a stage in work, and how a step becomes an image.
+ *
+ * Each instruction turns the stage's image into the next one: image_cache_get() by a key of all that
+ * determines the result, else the work and image_create(). The key is a hash of the image before, the
+ * instruction with its variables expanded, and for COPY and ADD the content of the sources (names, modes,
+ * bytes, and owners where they are kept), for RUN the build arguments that it sees.
+ *
+ * A build is one thread's. Everything temporary is below `work_dir`, removed at the end whatever happens. */
+#ifndef BAKERY_BUILD_PRIV_H
+#define BAKERY_BUILD_PRIV_H
+
+#include "bakery/bakery.h"
+#include "bakery/dockerfile.h"
+#include "bakery/ignore.h"
+#include "base/digest.h"
+#include "base/json.h"
+#include "base/map.h"
+
+struct stage {
+    size_t first, end;  /* its steps; the first is the FROM */
+    const char *name;   /* borrowed, or NULL */
+    char *base;         /* FROM's image, expanded */
+    ssize_t base_stage; /* FROM names an earlier stage; or -1 */
+    bool needed, building, done;
+    char *image_id; /* result; NULL: scratch with nothing in it */
+};
+
+struct platform {
+    char *os, *architecture, *variant; /* variant may be NULL */
+};
+
+struct builder {
+    struct images *im;
+    const struct bakery_options *o;
+    struct dockerfile file;
+    int context_fd;
+    struct ignore *ignore;
+    char *work_dir;
+    unsigned work_count; /* numbers directories below work_dir */
+    struct stage *stages;
+    size_t stage_count, target;
+    struct platform target_platform, build_platform;
+    struct map global_args; /* ARGs before the first FROM */
+    struct map used_args;   /* names of build arguments that some ARG took */
+    int step_number, step_total;
+};
+
+/* A stage in work. */
+struct build {
+    struct builder *b;
+    struct stage *stage;
+    const struct dockerfile *file; /* the Dockerfile, or a trigger's text */
+    char *image_id;                /* so far; NULL: scratch */
+    json_t *config;                /* config document of the image so far, as the next step changes it */
+    struct map args;               /* ARGs of the stage; a NULL value: declared, without one */
+    bool command_set;              /* CMD given in this stage */
+};
+
+/* --- build.c --- */
+int build__say(struct builder *b, const char *format, ...) _printf_(2, 3); /* fails when cancelled */
+char *build__work_path(struct builder *b);                                 /* a fresh name below work_dir */
+
+/* --- plan.c --- */
+int build__plan(struct builder *b, struct err *err);
+ssize_t build__find_stage(const struct builder *b, const char *name, size_t before); /* -1: none */
+
+/* --- args.c --- */
+int build__platforms(struct builder *b, struct err *err);
+void build__platform_done(struct platform *p);
+/* The value an ARG has: the caller's build argument, its default, the global one, a platform's. */
+const char *build__arg_value(struct builder *b, const char *name, const char *fallback);
+int build__expand_global(struct builder *b, const char *text, char **ret, struct err *err);
+int build__expand(struct build *s, const char *text, char **ret, struct err *err);
+int build__expand_words(struct build *s, const char *text, char ***ret, struct err *err);
+int build__expand_heredoc(struct build *s, const char *text, char **ret, struct err *err);
+/* NAME=value of the stage's arguments that ENV does not hide, sorted; what RUN sees and its key holds. */
+char **build__effective_args(struct build *s);
+
+/* --- stage.c --- */
+int build__stage(struct builder *b, size_t index, struct err *err);
+/* An image by name: the local one, else as the caller fetches it. */
+int build__find_image(struct builder *b, const char *name, char **ret_id, struct err *err);
+int build__load_config(struct build *s, const char *id, struct err *err);
+
+/* --- commit.c --- */
+/* A key for the step: hash of the image so far, `text` and `extra` (may be NULL). */
+void build__cache_key(const struct build *s, const char *text, const char *extra, char ret[DIGEST_BYTES]);
+/* On a hit the stage goes on with the image found, *ret_hit is true, and it was said. */
+int build__cache_try(struct build *s, const char *key, bool *ret_hit, struct err *err);
+/* s->config and a layer (or NULL) become the stage's image. */
+int build__commit(struct build *s, const char *created_by, const char *layer_digest, const char *key,
+                  struct err *err);
+/* A step that changes the config only: cache or commit. `key_text` NULL: created_by. */
+int build__commit_config(struct build *s, const char *created_by, struct err *err);
+
+/* A writable snapshot over the stage's image, for one step. */
+struct layer {
+    char *dir;
+    struct image_snapshot snapshot;
+    int root_fd; /* once mounted */
+};
+#define LAYER_INIT                                                                                           \
+    {                                                                                                        \
+        .root_fd = -EBADF                                                                                    \
+    }
+int build__layer_begin(struct build *s, struct layer *l, struct err *err);
+int build__layer_mount(struct build *s, struct layer *l, bool read_only, struct err *err);
+void build__layer_unmount(struct layer *l);
+int build__layer_commit(struct build *s, struct layer *l, const char *created_by, const char *key,
+                        struct err *err);
+void build__layer_done(struct layer *l);
+#define _cleanup_layer_ _cleanup_(build__layer_done)
+
+/* --- the instructions: config.c, metadata.c, run.c, copy.c --- */
+json_t *build__config(struct build *s); /* the "config" object */
+const char *build__env_get(struct build *s, const char *name);
+void build__env_set(struct build *s, const char *name, const char *value);
+char **build__shell(struct build *s); /* ["/bin/sh", "-c"] */
+
+int build__metadata(struct build *s, const struct df_step *step, struct err *err);
+int build__workdir(struct build *s, const struct df_step *step, struct err *err);
+int build__run(struct build *s, const struct df_step *step, struct err *err);
+int build__copy(struct build *s, const struct df_step *step, struct err *err);
+int build__labels(struct build *s, char *const *labels, struct err *err);
+
+/* --- owner.c --- */
+/* "user", "user:group", numbers or names of the root's own /etc/passwd and /etc/group. */
+int build__owner(int root_fd, const char *text, uid_t *ret_uid, gid_t *ret_gid, struct err *err);
+
+#endif

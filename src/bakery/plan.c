@@ -1,0 +1,121 @@
+#include "bakery/build_priv.h"
+
+#include "base/str.h"
+
+#include <strings.h>
+
+/* Finds the stages, and which of them the target needs. */
+
+static int global_arg(struct builder *b, const struct df_step *step, struct err *err)
+{
+    for (size_t i = 0; i < step->pair_count; i++) {
+        const struct df_pair *pair = &step->pairs[i];
+        _cleanup_free_ char *fallback = NULL;
+        int r = pair->value ? build__expand_global(b, pair->value, &fallback, err) : 0;
+        if (r < 0)
+            return err_wrap(err, "%s:%d: %s", b->file.name, step->line, step->text);
+        const char *value = build__arg_value(b, pair->name, fallback);
+        if (value)
+            map_put(&b->global_args, pair->name, mem_strdup(value));
+    }
+    return 0;
+}
+
+ssize_t build__find_stage(const struct builder *b, const char *name, size_t before)
+{
+    for (size_t i = before; i-- > 0;)
+        if (b->stages[i].name && strcasecmp(b->stages[i].name, name) == 0)
+            return (ssize_t)i;
+    int64_t number;
+    if (parse_i64(name, 0, INT32_MAX, &number, NULL) == 0 && (size_t)number < before)
+        return (ssize_t)number;
+    return -1;
+}
+
+static int add_stage(struct builder *b, size_t *capacity, size_t at, struct err *err)
+{
+    const struct df_step *step = &b->file.steps[at];
+    GROW(b->stages, b->stage_count, *capacity);
+    struct stage *stage = &b->stages[b->stage_count];
+    *stage =
+        (struct stage){.first = at, .end = at + 1, .name = strv_len(step->args) == 3 ? step->args[2] : NULL};
+    b->stage_count++;
+    int r = build__expand_global(b, step->args[0], &stage->base, err);
+    if (r == 0 && !*stage->base)
+        r = err_set(err, ERR_INVALID,
+                    "base name (%s) should not be blank: an ARG before the first FROM must give it a value",
+                    step->args[0]);
+    if (r < 0)
+        return err_wrap(err, "%s:%d: %s", b->file.name, step->line, step->text);
+    /* A bare number is an image's name here. */
+    stage->base_stage = -1;
+    for (size_t i = b->stage_count - 1; i-- > 0 && stage->base_stage < 0;)
+        if (b->stages[i].name && strcasecmp(b->stages[i].name, stage->base) == 0)
+            stage->base_stage = (ssize_t)i;
+    return 0;
+}
+
+static int find_target(struct builder *b, struct err *err)
+{
+    b->target = b->stage_count - 1;
+    if (str_empty(b->o->target))
+        return 0;
+    ssize_t found = build__find_stage(b, b->o->target, b->stage_count);
+    if (found < 0)
+        return err_set(err, ERR_NOT_FOUND, "%s: target stage \"%s\" could not be found", b->file.name,
+                       b->o->target);
+    b->target = (size_t)found;
+    return 0;
+}
+
+/* Stages refer only to earlier ones, so one walk back from the target finds all. */
+static void mark_needed(struct builder *b)
+{
+    b->stages[b->target].needed = true;
+    for (size_t i = b->target + 1; i-- > 0;) {
+        struct stage *stage = &b->stages[i];
+        if (!stage->needed)
+            continue;
+        if (stage->base_stage >= 0)
+            b->stages[stage->base_stage].needed = true;
+        for (size_t j = stage->first + 1; j < stage->end; j++) {
+            const struct df_step *step = &b->file.steps[j];
+            const char *from = step->op == DF_COPY ? df_flag(step, "from") : NULL;
+            ssize_t other = from ? build__find_stage(b, from, i) : -1;
+            if (other >= 0)
+                b->stages[other].needed = true;
+        }
+    }
+}
+
+static int say_global_args(struct builder *b, size_t count)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = build__say(b, "Step %d/%d : %s\n", ++b->step_number, b->step_total, b->file.steps[i].text);
+    return r;
+}
+
+int build__plan(struct builder *b, struct err *err)
+{
+    size_t capacity = 0, first = 0;
+    int r = 0;
+    for (; r == 0 && b->file.steps[first].op == DF_ARG; first++)
+        r = global_arg(b, &b->file.steps[first], err);
+    for (size_t i = first; r == 0 && i < b->file.step_count; i++) {
+        if (b->file.steps[i].op == DF_FROM)
+            r = add_stage(b, &capacity, i, err);
+        else
+            b->stages[b->stage_count - 1].end = i + 1;
+    }
+    if (r == 0)
+        r = find_target(b, err);
+    if (r < 0)
+        return r;
+    mark_needed(b);
+    b->step_total = (int)first + (b->o->labels && b->o->labels[0]);
+    for (size_t i = 0; i <= b->target; i++)
+        if (b->stages[i].needed)
+            b->step_total += (int)(b->stages[i].end - b->stages[i].first);
+    return say_global_args(b, first) < 0 ? err_set(err, ERR_CANCELLED, "build cancelled") : 0;
+}

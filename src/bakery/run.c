@@ -1,0 +1,184 @@
+#include "bakery/build_priv.h"
+
+#include "base/file.h"
+#include "base/str.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* RUN: a process over a writable snapshot, through the caller's `run`. */
+
+static int check_flags(struct build *s, const struct df_step *step, const char **ret_network, struct err *err)
+{
+    *ret_network = str_empty(s->b->o->network) ? "default" : s->b->o->network;
+    for (size_t i = 0; i < step->flag_count; i++) {
+        const char *name = step->flags[i].name, *value = step->flags[i].value ? step->flags[i].value : "";
+        if (strcmp(name, "network") == 0) {
+            if (strcmp(value, "default") != 0 && strcmp(value, "none") != 0 && strcmp(value, "host") != 0)
+                return err_set(err, ERR_INVALID, "--network=%s: it must be default, none or host", value);
+            if (strcmp(value, "default") != 0)
+                *ret_network = value;
+        } else if (strcmp(name, "security") != 0 || strcmp(value, "sandbox") != 0) {
+            return err_set(err, ERR_UNSUPPORTED, "--%s=%s is not supported", name, value);
+        }
+    }
+    return 0;
+}
+
+/* The one word of "RUN <<EOF": its content is the script. */
+static bool heredoc_alone(const struct df_step *step)
+{
+    const char *text = step->args[0];
+    return step->heredoc_count == 1 && !text[strcspn(text, " \t")];
+}
+
+/* What the shell gets: the text, with its heredocs where the shell reads them; or the script itself. */
+static char *shell_text(const struct df_step *step)
+{
+    if (heredoc_alone(step))
+        return mem_strdup(step->heredocs[0].content);
+    struct str s = STR_INIT;
+    str_add(&s, step->args[0]);
+    for (size_t i = 0; i < step->heredoc_count; i++)
+        str_addf(&s, "\n%s%s", step->heredocs[i].content, step->heredocs[i].name);
+    return str_take(&s);
+}
+
+/* A heredoc that starts with "#!" runs as a program of its own: a file in the snapshot while it runs. */
+static int write_script(struct build *s, struct layer *l, const char *name, const char *content,
+                        struct err *err)
+{
+    int r = build__layer_mount(s, l, false, err);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int fd =
+        openat(l->root_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0755);
+    if (fd < 0 || fchmod(fd, 0755) < 0)
+        r = err_sys(err, errno, "write the script of the heredoc");
+    else
+        r = file_write_all(fd, content, strlen(content), err);
+    fd = close_fd(fd);
+    build__layer_unmount(l);
+    return r;
+}
+
+static int remove_script(struct layer *l, const char *name, struct err *err)
+{
+    _cleanup_free_ char *path = str_printf("%s/%s", l->snapshot.upper, name);
+    return unlink(path) < 0 && errno != ENOENT ? err_sys(err, errno, "remove the script of the heredoc") : 0;
+}
+
+/* ENV, the stage's ARGs, and the proxies that every build may be given without an ARG. */
+static char **environment(struct build *s, char *const *args)
+{
+    char **env = NULL;
+    size_t i;
+    json_t *entry, *list = json_object_get(build__config(s), "Env");
+    json_array_foreach (list, i, entry)
+        if (json_is_string(entry))
+            strv_add(&env, json_string_value(entry));
+    STRV_FOREACH (arg, (char **)args)
+        strv_add(&env, *arg);
+    STRV_FOREACH (arg, (char **)s->b->o->build_args) {
+        _cleanup_free_ char *name = mem_strndup(*arg, strcspn(*arg, "="));
+        _cleanup_free_ char *lower = str_lower(name);
+        if ((*arg)[strlen(name)] && str_ends_with(lower, "_proxy") && !map_has(&s->args, name) &&
+            !build__env_get(s, name))
+            strv_add(&env, *arg);
+    }
+    return env;
+}
+
+static int execute(struct build *s, struct layer *l, char *const *argv, char *const *env, const char *network,
+                   struct err *err)
+{
+    const struct bakery_options *o = s->b->o;
+    const char *workdir = json_str(build__config(s), "WorkingDir");
+    struct bakery_run run = {.snapshot = &l->snapshot,
+                             .snapshot_dir = l->dir,
+                             .image_id = s->image_id,
+                             .argv = argv,
+                             .env = env,
+                             .user = json_str(build__config(s), "User"),
+                             .workdir = *workdir ? workdir : "/",
+                             .network = network,
+                             .host_config = o->host_config,
+                             .output_context = o->output_context,
+                             .output = o->output};
+    if (!o->run)
+        return err_set(err, ERR_UNSUPPORTED, "RUN cannot be executed in this build");
+    char id[65];
+    digest_random_id(id);
+    if (build__say(s->b, " ---> Running in %.12s\n", id) < 0)
+        return err_set(err, ERR_CANCELLED, "build cancelled");
+    int status = 0;
+    int r = o->run(o->run_context, &run, &status, err);
+    if (r == 0 && build__say(s->b, "Removing intermediate container %.12s\n", id) < 0)
+        r = err_set(err, ERR_CANCELLED, "build cancelled");
+    if (r == 0 && status != 0)
+        r = err_set(err, ERR_INVALID, "exited with %d", status);
+    return r;
+}
+
+static char *created_by_of(char *const *argv, char *const *args)
+{
+    struct str s = STR_INIT;
+    if (args && args[0])
+        str_addf(&s, "|%zu ", strv_len(args));
+    STRV_FOREACH (arg, (char **)args)
+        str_addf(&s, "%s ", *arg);
+    _cleanup_free_ char *command = strv_join(argv, " ");
+    str_add(&s, command);
+    return str_take(&s);
+}
+
+/* Words are told apart in the key, which they are not in created_by. */
+static void run_key(struct build *s, char *const *argv, char *const *args, const char *network,
+                    char ret[DIGEST_BYTES])
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    STRV_FOREACH (word, (char **)argv)
+        str_addf(&text, "%zu:%s", strlen(*word), *word);
+    STRV_FOREACH (arg, (char **)args)
+        str_addf(&text, "|%zu:%s", strlen(*arg), *arg);
+    build__cache_key(s, str_get(&text), network, ret);
+}
+
+int build__run(struct build *s, const struct df_step *step, struct err *err)
+{
+    const char *network;
+    int r = check_flags(s, step, &network, err);
+    if (r < 0)
+        return r;
+    _cleanup_strv_ char **argv = step->json ? strv_dup(step->args) : build__shell(s);
+    _cleanup_free_ char *text = step->json ? NULL : shell_text(step);
+    if (text)
+        strv_add(&argv, text);
+    _cleanup_strv_ char **args = build__effective_args(s);
+    _cleanup_free_ char *created_by = created_by_of(argv, args);
+    char key[DIGEST_BYTES];
+    bool hit;
+    run_key(s, argv, args, network, key);
+    r = build__cache_try(s, key, &hit, err);
+    if (r < 0 || hit)
+        return r;
+
+    _cleanup_layer_ struct layer layer = LAYER_INIT;
+    r = build__layer_begin(s, &layer, err);
+    char id[65];
+    digest_random_id(id);
+    _cleanup_free_ char *script = str_printf(".heredoc-%.12s", id);
+    bool is_script = text && heredoc_alone(step) && strncmp(text, "#!", 2) == 0;
+    if (r == 0 && is_script) {
+        r = write_script(s, &layer, script, text, err);
+        argv = strv_free(argv);
+        strv_take(&argv, str_printf("/%s", script));
+    }
+    _cleanup_strv_ char **env = environment(s, args);
+    if (r == 0)
+        r = execute(s, &layer, argv, env, network, err);
+    if (r == 0 && is_script)
+        r = remove_script(&layer, script, err);
+    return r < 0 ? r : build__layer_commit(s, &layer, created_by, key, err);
+}

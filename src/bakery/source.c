@@ -1,0 +1,372 @@
+#include "bakery/source.h"
+
+#include "bakery/path.h"
+#include "bakery/pattern.h"
+#include "base/file.h"
+#include "base/str.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+enum { SYMLINKS_MAX = 40, DEPTH_MAX = 512 };
+
+void sources_done(struct sources *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        free(s->list[i].path);
+        free(s->list[i].name);
+        if (s->list[i].owned)
+            close(s->list[i].root_fd);
+    }
+    free(s->list);
+    *s = (struct sources){0};
+}
+
+struct source *sources_add(struct sources *s, const struct source *source)
+{
+    GROW(s->list, s->count, s->capacity);
+    s->list[s->count] = *source;
+    return &s->list[s->count++];
+}
+
+/* --- Directories --- */
+
+static int compare(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The names in a directory of the root, sorted. */
+static int read_dir(int root_fd, const char *path, char ***ret, struct err *err)
+{
+    int fd = file_open_in_root(root_fd, *path ? path : "/", O_RDONLY | O_DIRECTORY, 0, err);
+    if (fd < 0)
+        return fd;
+    DIR *dir = fdopendir(fd);
+    if (!dir) {
+        close(fd);
+        return err_sys(err, errno, "read directory %s", path);
+    }
+    char **names = NULL;
+    size_t count = 0, capacity = 0;
+    struct dirent *e;
+    while ((e = readdir(dir)))
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) {
+            GROW(names, count, capacity);
+            names[count++] = mem_strdup(e->d_name);
+        }
+    closedir(dir);
+    GROW(names, count, capacity);
+    names[count] = NULL;
+    qsort(names, count, sizeof(*names), compare);
+    *ret = names;
+    return 0;
+}
+
+static char *join(const char *dir, const char *name)
+{
+    return *dir ? str_printf("%s/%s", dir, name) : mem_strdup(name);
+}
+
+/* The file at `path` itself, a symlink as such. */
+static int stat_in_root(int root_fd, const char *path, struct stat *ret, struct err *err)
+{
+    const char *base = path_base(path);
+    _cleanup_free_ char *parent = base == path ? mem_strdup("/") : mem_strndup(path, (size_t)(base - path));
+    _cleanup_close_ int dir = file_open_in_root(root_fd, parent, O_PATH | O_DIRECTORY, 0, err);
+    if (dir < 0)
+        return dir;
+    if (fstatat(dir, *base ? base : ".", ret, AT_SYMLINK_NOFOLLOW) < 0)
+        return err_sys(err, errno, "stat %s", path);
+    return 0;
+}
+
+static int read_link(int root_fd, const char *path, char **ret, struct err *err)
+{
+    char target[4096];
+    const char *base = path_base(path);
+    _cleanup_free_ char *parent = base == path ? mem_strdup("/") : mem_strndup(path, (size_t)(base - path));
+    _cleanup_close_ int dir = file_open_in_root(root_fd, parent, O_PATH | O_DIRECTORY, 0, err);
+    if (dir < 0)
+        return dir;
+    ssize_t n = readlinkat(dir, base, target, sizeof(target) - 1);
+    if (n < 0)
+        return err_sys(err, errno, "read link %s", path);
+    target[n] = '\0';
+    *ret = mem_strdup(target);
+    return 0;
+}
+
+/* A source that is a symlink stands for what it points to, inside the root. */
+static int follow(int root_fd, const char *path, char **ret, struct stat *ret_stat, struct err *err)
+{
+    _cleanup_free_ char *at = mem_strdup(path);
+    for (int i = 0; i < SYMLINKS_MAX; i++) {
+        int r = stat_in_root(root_fd, at, ret_stat, err);
+        if (r < 0)
+            return r;
+        if (!S_ISLNK(ret_stat->st_mode)) {
+            *ret = take_ptr(at);
+            return 0;
+        }
+        _cleanup_free_ char *target = NULL;
+        r = read_link(root_fd, at, &target, err);
+        if (r < 0)
+            return r;
+        size_t end = strlen(target);
+        while (end && target[end - 1] == '/')
+            target[--end] = '\0';
+        char *next = *target == '/' ? mem_strdup(target + 1)
+                                    : str_printf("%.*s%s", (int)(path_base(at) - at), at, target);
+        free(at);
+        at = next;
+        const char *base = path_base(at);
+        if (!*base || strcmp(base, ".") == 0 || strcmp(base, "..") == 0) {
+            next = path_clean(at); /* a directory by another name */
+            free(at);
+            at = strcmp(next, ".") == 0 || str_after(next, "..") ? mem_strdup("") : mem_strdup(next);
+            free(next);
+        }
+    }
+    return err_set(err, ERR_INVALID, "%s: too many levels of symbolic links", path);
+}
+
+/* --- .dockerignore --- */
+
+static bool has_kept_file(int root_fd, const struct ignore *g, const char *dir, int depth)
+{
+    _cleanup_strv_ char **names = NULL;
+    if (depth > DEPTH_MAX || read_dir(root_fd, dir, &names, NULL) < 0)
+        return false;
+    STRV_FOREACH (name, names) {
+        _cleanup_free_ char *path = join(dir, *name);
+        struct stat st;
+        if (!ignore_matches(g, path))
+            return true;
+        if (stat_in_root(root_fd, path, &st, NULL) == 0 && S_ISDIR(st.st_mode) &&
+            has_kept_file(root_fd, g, path, depth + 1))
+            return true;
+    }
+    return false;
+}
+
+bool source_excluded(int root_fd, const struct ignore *ignore, const char *path, bool is_dir)
+{
+    if (!*path || !ignore_matches(ignore, path))
+        return false;
+    return !is_dir || !ignore_has_exceptions(ignore) || !has_kept_file(root_fd, ignore, path, 0);
+}
+
+/* --- Finding --- */
+
+static int not_found(const char *text, struct err *err)
+{
+    return err_set(
+        err, ERR_NOT_FOUND,
+        "file not found in build context or excluded by .dockerignore: stat %s: file does not exist", text);
+}
+
+static int add_path(struct sources *s, int root_fd, const char *path, const struct ignore *ignore,
+                    bool keep_owner, struct err *err)
+{
+    if (s->count >= SOURCES_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d sources", SOURCES_MAX);
+    _cleanup_free_ char *real = NULL;
+    struct stat st;
+    int r = follow(root_fd, path, &real, &st, err);
+    if (r < 0)
+        return r == -ERR_NOT_FOUND ? not_found(path, err) : r;
+    bool is_dir = S_ISDIR(st.st_mode);
+    if (source_excluded(root_fd, ignore, path, is_dir) || source_excluded(root_fd, ignore, real, is_dir))
+        return not_found(path, err);
+    if (!is_dir && !S_ISREG(st.st_mode))
+        return err_set(err, ERR_INVALID, "%s is neither a file nor a directory", path);
+    struct source source = {.root_fd = root_fd,
+                            .path = take_ptr(real),
+                            .name = mem_strdup(path_base(path)),
+                            .is_dir = is_dir,
+                            .keep_owner = keep_owner,
+                            .ignore = ignore};
+    sources_add(s, &source);
+    return 0;
+}
+
+struct glob {
+    struct sources *out;
+    int root_fd;
+    const struct ignore *ignore;
+    bool keep_owner;
+    char **parts;
+    struct err *err;
+};
+
+/* Matches the pattern's parts from `at` on below `dir`. */
+static int glob_dir(struct glob *g, const char *dir, char **at)
+{
+    bool last = !at[1];
+    if (!pattern_has_wildcard(*at)) {
+        _cleanup_free_ char *path = join(dir, *at);
+        struct stat st;
+        if (stat_in_root(g->root_fd, path, &st, NULL) < 0 ||
+            source_excluded(g->root_fd, g->ignore, path, S_ISDIR(st.st_mode)))
+            return 0;
+        return last ? add_path(g->out, g->root_fd, path, g->ignore, g->keep_owner, g->err)
+                    : glob_dir(g, path, at + 1);
+    }
+    _cleanup_(pattern_free_p) struct pattern *p = NULL;
+    int r = pattern_new(*at, false, &p, g->err);
+    _cleanup_strv_ char **names = NULL;
+    if (r < 0 || read_dir(g->root_fd, dir, &names, NULL) < 0) /* no directory: nothing matches in it */
+        return r;
+    for (char **name = names; r == 0 && *name; name++) {
+        _cleanup_free_ char *path = join(dir, *name);
+        struct stat st;
+        if (!pattern_match(p, *name, strlen(*name)) || stat_in_root(g->root_fd, path, &st, NULL) < 0 ||
+            source_excluded(g->root_fd, g->ignore, path, S_ISDIR(st.st_mode)))
+            continue;
+        if (last)
+            r = add_path(g->out, g->root_fd, path, g->ignore, g->keep_owner, g->err);
+        else if (!S_ISREG(st.st_mode))
+            r = glob_dir(g, path, at + 1);
+    }
+    return r;
+}
+
+int sources_find(struct sources *s, int root_fd, const char *text, const struct ignore *ignore,
+                 bool keep_owner, struct err *err)
+{
+    _cleanup_free_ char *clean = path_clean(text);
+    const char *path = *clean == '/' ? clean + 1 : clean;
+    if (strcmp(path, "..") == 0 || str_after(path, "../"))
+        return err_set(err, ERR_INVALID, "forbidden path outside the build context: %s ()", text);
+    if (strcmp(path, ".") == 0)
+        path = "";
+    if (!pattern_has_wildcard(path))
+        return add_path(s, root_fd, path, ignore, keep_owner, err);
+    _cleanup_strv_ char **parts = strv_split(path, '/');
+    struct glob g = {s, root_fd, ignore, keep_owner, parts, err};
+    size_t before = s->count;
+    int r = glob_dir(&g, "", parts);
+    if (r == 0 && s->count == before)
+        r = err_set(err, ERR_NOT_FOUND, "no source files were specified: nothing matches %s", text);
+    return r;
+}
+
+/* --- Archives --- */
+
+/* A compressed file that is no tar is copied as it is, so the first header decides. */
+static bool is_archive(int fd)
+{
+    struct archive *a = archive_read_new();
+    archive_read_support_filter_gzip(a);
+    archive_read_support_filter_bzip2(a);
+    archive_read_support_filter_xz(a);
+    archive_read_support_filter_zstd(a);
+    archive_read_support_format_tar(a);
+    struct archive_entry *entry;
+    int rc = archive_read_open_fd(a, fd, 64 << 10);
+    if (rc == ARCHIVE_OK)
+        rc = archive_read_next_header(a, &entry);
+    archive_read_free(a);
+    return rc == ARCHIVE_OK || rc == ARCHIVE_WARN;
+}
+
+int sources_find_archives(struct sources *s, size_t first, struct err *err)
+{
+    for (size_t i = first; i < s->count; i++) {
+        struct source *source = &s->list[i];
+        if (source->is_dir)
+            continue;
+        _cleanup_close_ int fd = file_open_in_root(source->root_fd, source->path, O_RDONLY, 0, err);
+        if (fd < 0)
+            return fd;
+        source->unpack = is_archive(fd);
+    }
+    return 0;
+}
+
+/* --- Hashing --- */
+
+static void hash_text(struct digest_hasher *h, const char *text)
+{
+    digest_hasher_add(h, text, strlen(text) + 1);
+}
+
+static int hash_content(struct digest_hasher *h, int root_fd, const char *path, struct err *err)
+{
+    _cleanup_close_ int fd = file_open_in_root(root_fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, err);
+    if (fd < 0)
+        return fd;
+    _cleanup_free_ char *buffer = mem_new(64 << 10);
+    ssize_t n;
+    while ((n = file_read_full(fd, buffer, 64 << 10, err)) > 0)
+        digest_hasher_add(h, buffer, (size_t)n);
+    return n < 0 ? err_wrap(err, "%s", path) : 0;
+}
+
+static int hash_entry(struct digest_hasher *h, const struct source *source, const char *path,
+                      const char *name, int depth, struct err *err);
+
+static int hash_children(struct digest_hasher *h, const struct source *source, const char *path, int depth,
+                         struct err *err)
+{
+    if (depth > DEPTH_MAX)
+        return err_set(err, ERR_LIMIT, "%s: more than %d directories deep", path, DEPTH_MAX);
+    _cleanup_strv_ char **names = NULL;
+    int r = read_dir(source->root_fd, path, &names, err);
+    for (char **name = names; r == 0 && *name; name++) {
+        _cleanup_free_ char *child = join(path, *name);
+        r = hash_entry(h, source, child, *name, depth + 1, err);
+    }
+    hash_text(h, "/"); /* the directory's end */
+    return r;
+}
+
+static int hash_entry(struct digest_hasher *h, const struct source *source, const char *path,
+                      const char *name, int depth, struct err *err)
+{
+    struct stat st;
+    int r = stat_in_root(source->root_fd, path, &st, err);
+    if (r < 0)
+        return r;
+    if (source_excluded(source->root_fd, source->ignore, path, S_ISDIR(st.st_mode)))
+        return 0;
+    _cleanup_free_ char *facts =
+        str_printf("%o %lld %u %u %llx", st.st_mode, S_ISREG(st.st_mode) ? (long long)st.st_size : 0,
+                   source->keep_owner ? st.st_uid : 0, source->keep_owner ? st.st_gid : 0,
+                   S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode) ? (unsigned long long)st.st_rdev : 0);
+    hash_text(h, name);
+    hash_text(h, facts);
+    if (S_ISDIR(st.st_mode))
+        return hash_children(h, source, path, depth, err);
+    if (S_ISREG(st.st_mode))
+        return hash_content(h, source->root_fd, path, err);
+    if (!S_ISLNK(st.st_mode))
+        return 0;
+    _cleanup_free_ char *target = NULL;
+    r = read_link(source->root_fd, path, &target, err);
+    if (r == 0)
+        hash_text(h, target);
+    return r;
+}
+
+int sources_hash(const struct sources *s, char **ret, struct err *err)
+{
+    _cleanup_hasher_ struct digest_hasher *h = digest_hasher_new("sha256");
+    for (size_t i = 0; i < s->count; i++) {
+        const struct source *source = &s->list[i];
+        /* A directory's content is copied, not itself: its name does not count. */
+        int r = hash_entry(h, source, source->path, source->is_dir ? "" : source->name, 0, err);
+        if (r < 0)
+            return r;
+        hash_text(h, source->unpack ? "unpack" : "");
+    }
+    char digest[DIGEST_BYTES];
+    digest_hasher_format(h, digest);
+    const char *kind = s->count != 1 ? "multi" : s->list[0].is_dir ? "dir" : "file";
+    *ret = str_printf("%s:%s", kind, digest_hex(digest));
+    return 0;
+}

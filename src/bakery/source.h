@@ -1,0 +1,48 @@
+/* The sources of COPY and ADD: files and directories below an open root, found and hashed.
+ *
+ * The root is the build context, another image's file system, or a directory of ours with one file made for
+ * the step (a heredoc, a download). Its owner is not trusted: every path is resolved inside it. */
+#ifndef BAKERY_SOURCE_H
+#define BAKERY_SOURCE_H
+
+#include "bakery/ignore.h"
+#include "base/digest.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct source {
+    int root_fd;
+    bool owned; /* root_fd is this source's own, with one file made for the step */
+    char *path; /* in the root, not a symlink; "" is the root itself */
+    char *name; /* what the file is called at the destination */
+    bool is_dir;
+    bool unpack; /* an archive for ADD to unpack */
+    bool keep_owner;
+    const struct ignore *ignore; /* borrowed; NULL: nothing is left out */
+};
+
+struct sources {
+    struct source *list;
+    size_t count, capacity;
+};
+
+enum { SOURCES_MAX = 100000 };
+
+void sources_done(struct sources *s);
+struct source *sources_add(struct sources *s, const struct source *source); /* takes path and name */
+
+/* Adds what `text` names in the root: one file or directory, or all that match its wildcards, sorted.
+ * ERR_NOT_FOUND in Docker's words. */
+int sources_find(struct sources *s, int root_fd, const char *text, const struct ignore *ignore,
+                 bool keep_owner, struct err *err);
+/* Marks the regular files from `first` on that are tar archives, compressed or not. */
+int sources_find_archives(struct sources *s, size_t first, struct err *err);
+/* "file:<hex>", "dir:<hex>" or "multi:<hex>" of names, modes, bytes, and owners where they are kept; the
+ * caller frees. */
+int sources_hash(const struct sources *s, char **ret, struct err *err);
+/* Whether a path of the context is left out. A directory stays as long as something in it does. */
+bool source_excluded(int root_fd, const struct ignore *ignore, const char *path, bool is_dir);
+
+#endif

@@ -1,0 +1,256 @@
+#include "bakery/build_priv.h"
+
+#include "base/str.h"
+
+#include <strings.h>
+
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+int build__load_config(struct build *s, const char *id, struct err *err)
+{
+    struct image_info info = {0};
+    int r = image_get(s->b->im, id, &info, err);
+    if (r < 0)
+        return r;
+    json_t *config = json_deep_copy(info.config);
+    char *own_id = mem_strdup(info.id);
+    image_info_done(&info);
+    json_decref(s->config);
+    s->config = config;
+    free(s->image_id);
+    s->image_id = own_id;
+    return 0;
+}
+
+/* --- FROM --- */
+
+static int start_from_scratch(struct build *s)
+{
+    const struct platform *p = &s->b->target_platform;
+    s->config = json_object();
+    json_set_str(s->config, "architecture", p->architecture);
+    if (p->variant)
+        json_set_str(s->config, "variant", p->variant);
+    json_set_str(s->config, "os", p->os);
+    json_object_set_new(s->config, "config", json_object());
+    json_object_set_new(s->config, "rootfs", json_pack("{s:s, s:[]}", "type", "layers", "diff_ids"));
+    json_object_set_new(s->config, "history", json_array());
+    return 0;
+}
+
+/* The image as it is here, else as `fetch` brings it. */
+int build__find_image(struct builder *b, const char *name, char **ret_id, struct err *err)
+{
+    struct image_info info = {0};
+    struct err local;
+    int r = b->o->pull && b->o->fetch ? -ERR_NOT_FOUND : image_get(b->im, name, &info, &local);
+    if (r == 0) {
+        *ret_id = mem_strdup(info.id);
+        image_info_done(&info);
+        return 0;
+    }
+    if (r != -ERR_NOT_FOUND)
+        return err_copy(err, &local);
+    if (!b->o->fetch)
+        return err_set(err, ERR_NOT_FOUND, "no such image: %s", name);
+    return b->o->fetch(b->o->fetch_context, name, b->o->pull, ret_id, err);
+}
+
+/* FROM --platform, or the build's: what we have must be for it. */
+static int check_platform(struct build *s, const struct df_step *step, struct err *err)
+{
+    const char *flag = df_flag(step, "platform");
+    _cleanup_free_ char *wanted = NULL;
+    int r = flag ? build__expand_global(s->b, flag, &wanted, err) : 0;
+    if (r < 0)
+        return r;
+    if (str_empty(wanted) && !str_empty(s->b->o->platform)) {
+        free(wanted);
+        wanted = mem_strdup(s->b->o->platform);
+    }
+    if (str_empty(wanted))
+        return 0;
+    _cleanup_strv_ char **parts = strv_split(wanted, '/');
+    const char *os = json_str(s->config, "os"), *architecture = json_str(s->config, "architecture");
+    const char *variant = json_str(s->config, "variant");
+    size_t n = strv_len(parts);
+    if (n < 2 || n > 3)
+        return err_set(err, ERR_INVALID,
+                       "platform \"%s\": it must be os/architecture or os/architecture/variant", wanted);
+    if (strcmp(parts[0], os) != 0 || strcmp(parts[1], architecture) != 0 ||
+        (n == 3 && *variant && strcmp(parts[2], variant) != 0))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "the image is for %s/%s, and %s was asked for: pull it with --platform %s first", os,
+                       architecture, wanted, wanted);
+    return 0;
+}
+
+static int step_from(struct build *s, const struct df_step *step, struct err *err)
+{
+    struct stage *stage = s->stage;
+    struct builder *b = s->b;
+    int r = 0;
+    if (stage->base_stage >= 0) {
+        const struct stage *base = &b->stages[stage->base_stage];
+        r = base->image_id ? build__load_config(s, base->image_id, err) : start_from_scratch(s);
+    } else if (strcmp(stage->base, "scratch") == 0) {
+        r = start_from_scratch(s);
+    } else {
+        _cleanup_free_ char *id = NULL;
+        r = build__find_image(b, stage->base, &id, err);
+        if (r == 0)
+            r = build__load_config(s, id, err);
+        if (r == 0)
+            r = check_platform(s, step, err);
+    }
+    if (r == 0 && !build__env_get(s, "PATH"))
+        build__env_set(s, "PATH", DEFAULT_PATH);
+    return r;
+}
+
+/* --- Steps --- */
+
+static int step_arg(struct build *s, const struct df_step *step, struct err *err)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    str_add(&text, "/bin/sh -c #(nop)  ARG");
+    for (size_t i = 0; i < step->pair_count; i++) {
+        const struct df_pair *pair = &step->pairs[i];
+        _cleanup_free_ char *name = NULL, *fallback = NULL;
+        int r = build__expand(s, pair->name, &name, err);
+        if (r == 0 && pair->value)
+            r = build__expand(s, pair->value, &fallback, err);
+        if (r < 0)
+            return r;
+        map_put(&s->args, name, mem_strdup(build__arg_value(s->b, name, fallback)));
+        str_addf(&text, fallback ? " %s=%s" : " %s", name, fallback);
+    }
+    return build__commit_config(s, str_get(&text), err);
+}
+
+static int dispatch(struct build *s, const struct df_step *step, struct err *err)
+{
+    switch (step->op) {
+    case DF_FROM:
+        return step_from(s, step, err);
+    case DF_ARG:
+        return step_arg(s, step, err);
+    case DF_RUN:
+        return build__run(s, step, err);
+    case DF_COPY:
+    case DF_ADD:
+        return build__copy(s, step, err);
+    case DF_WORKDIR:
+        return build__workdir(s, step, err);
+    default:
+        return build__metadata(s, step, err);
+    }
+}
+
+/* What a message calls the step: its first line, not too long. */
+static char *summary(const struct df_step *step)
+{
+    enum { SHOWN = 120 };
+    if (step->op == DF_COPY || step->op == DF_ADD)
+        return str_printf("%s failed", df_name(step->op));
+    size_t n = strcspn(step->text, "\n");
+    return n <= SHOWN ? mem_strndup(step->text, n) : str_printf("%.*s...", SHOWN, step->text);
+}
+
+static int run_step(struct build *s, const struct df_step *step, struct err *err)
+{
+    int r = dispatch(s, step, err);
+    if (r < 0) {
+        _cleanup_free_ char *what = summary(step);
+        return err_wrap(err, "%s:%d: %s", s->file->name, step->line, what);
+    }
+    const char *shown = s->image_id ? digest_hex(s->image_id) : "";
+    return build__say(s->b, " ---> %.12s\n", shown) < 0 ? err_set(err, ERR_CANCELLED, "build cancelled") : 0;
+}
+
+/* The base image's ONBUILD instructions, once, before the stage's own. */
+static int run_triggers(struct build *s, struct err *err)
+{
+    _cleanup_json_ json_t *triggers = json_incref(json_object_get(build__config(s), "OnBuild"));
+    size_t n = json_array_size(triggers);
+    if (!n)
+        return 0;
+    json_object_del(build__config(s), "OnBuild");
+    int r = build__say(s->b, "# Executing %zu build trigger%s\n", n, n == 1 ? "" : "s");
+    const struct dockerfile *own_file = s->file;
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        const char *text = json_string_value(json_array_get(triggers, i));
+        _cleanup_free_ char *name = str_printf("ONBUILD of %s", s->stage->base);
+        struct dockerfile trigger;
+        r = dockerfile_parse_trigger(text ? text : "", name, &trigger, err);
+        if (r < 0)
+            break;
+        s->file = &trigger;
+        for (size_t j = 0; r == 0 && j < trigger.step_count; j++)
+            r = trigger.steps[j].op == DF_FROM || trigger.steps[j].op == DF_ONBUILD
+                    ? err_set(err, ERR_INVALID, "%s: %s isn't allowed as an ONBUILD trigger", name,
+                              df_name(trigger.steps[j].op))
+                    : run_step(s, &trigger.steps[j], err);
+        s->file = own_file;
+        dockerfile_done(&trigger);
+    }
+    return r == -ERR_CANCELLED && err ? err_set(err, ERR_CANCELLED, "build cancelled") : r;
+}
+
+static int say_step(struct builder *b, const char *text, struct err *err)
+{
+    int r = build__say(b, "Step %d/%d : %s\n", ++b->step_number, b->step_total, text);
+    return r < 0 ? err_set(err, ERR_CANCELLED, "build cancelled") : 0;
+}
+
+static int add_labels(struct build *s, struct err *err)
+{
+    struct builder *b = s->b;
+    if (s->stage != &b->stages[b->target] || !b->o->labels || !b->o->labels[0])
+        return 0;
+    _cleanup_free_ char *joined = strv_join(b->o->labels, " ");
+    _cleanup_free_ char *text = str_printf("LABEL %s", joined);
+    int r = say_step(b, text, err);
+    if (r == 0)
+        r = build__labels(s, b->o->labels, err);
+    if (r == 0 && build__say(b, " ---> %.12s\n", digest_hex(s->image_id)) < 0)
+        r = err_set(err, ERR_CANCELLED, "build cancelled");
+    return r;
+}
+
+static int run_steps(struct build *s, struct err *err)
+{
+    int r = 0;
+    for (size_t i = s->stage->first; r == 0 && i < s->stage->end; i++) {
+        const struct df_step *step = &s->b->file.steps[i];
+        r = say_step(s->b, step->text, err);
+        if (r == 0)
+            r = run_step(s, step, err);
+        if (r == 0 && step->op == DF_FROM)
+            r = run_triggers(s, err);
+    }
+    return r < 0 ? r : add_labels(s, err);
+}
+
+/* A trigger may name a stage that nothing in the file asked for: it is built then. */
+int build__stage(struct builder *b, size_t index, struct err *err)
+{
+    struct stage *stage = &b->stages[index];
+    if (stage->done)
+        return 0;
+    must(!stage->building); /* stages name only earlier ones */
+    stage->building = true;
+    int r = stage->base_stage >= 0 ? build__stage(b, (size_t)stage->base_stage, err) : 0;
+    struct build s = {.b = b, .stage = stage, .file = &b->file, .args = MAP_INIT(free)};
+    if (r == 0)
+        r = run_steps(&s, err);
+    if (r == 0) {
+        stage->image_id = take_ptr(s.image_id);
+        stage->done = true;
+    }
+    stage->building = false;
+    free(s.image_id);
+    json_decref(s.config);
+    map_done(&s.args);
+    return r;
+}
