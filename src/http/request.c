@@ -2,6 +2,7 @@
 #include "http/server_priv.h"
 
 #include "base/json.h"
+#include "base/timeutil.h"
 
 #include <poll.h>
 #include <strings.h>
@@ -206,6 +207,22 @@ ssize_t http_body_read(struct http_request *q, void *buffer, size_t n, struct er
     return got;
 }
 
+bool http_body_complete(struct http_request *q)
+{
+    pthread_mutex_lock(&q->lock);
+    bool complete = q->body_end;
+    pthread_mutex_unlock(&q->lock);
+    return complete;
+}
+
+void http_body_discard(struct http_request *q)
+{
+    pthread_mutex_lock(&q->lock);
+    http__discard_body(q);
+    pthread_cond_broadcast(&q->changed);
+    pthread_mutex_unlock(&q->lock);
+}
+
 int http_body_json(struct http_request *q, size_t max, json_t **ret, struct err *err)
 {
     _cleanup_str_ struct str text = STR_INIT;
@@ -243,4 +260,29 @@ bool http_peer_gone(struct http_request *q)
     }
     pthread_mutex_unlock(&q->lock);
     return gone;
+}
+
+enum { GONE_POLL_MS = 250 };
+
+bool http_sleep(struct http_request *q, int ms)
+{
+    int64_t until = time_monotonic_ns() + ms * NS_PER_MS;
+    for (;;) {
+        if (http_peer_gone(q))
+            return true;
+        int64_t now = time_monotonic_ns();
+        if (now >= until)
+            return false;
+        int64_t next = MIN(until, now + GONE_POLL_MS * NS_PER_MS);
+        struct timespec at = {.tv_sec = next / NS_PER_S, .tv_nsec = next % NS_PER_S};
+        pthread_mutex_lock(&q->lock);
+        while (!q->detached && !q->cut && pthread_cond_timedwait(&q->changed, &q->lock, &at) == 0)
+            ;
+        pthread_mutex_unlock(&q->lock);
+    }
+}
+
+bool http_answered(struct http_request *q)
+{
+    return q->answered;
 }

@@ -42,6 +42,19 @@ static void list_remove(struct http_server *s, struct http_request *q)
     pthread_mutex_unlock(&s->lock);
 }
 
+static void attempt(struct http_request *q, void *context)
+{
+    struct err err = {0};
+    if (q->route->attempt(q, context, &err) >= 0)
+        return;
+    if (err_http_status(err.code) >= 500 && err.code != ERR_UNSUPPORTED)
+        log_warning("%s %s: %s", q->method, q->decoded_path, err.msg);
+    if (!q->answered)
+        http_reply_err(q, &err);
+    else if (q->streaming)
+        http_stream_abort(q);
+}
+
 /* The handler's thread. */
 static void run_request(void *argument)
 {
@@ -50,8 +63,12 @@ static void run_request(void *argument)
     void *context = s->config.context;
     if (!q->route)
         s->config.fallback(q, context);
-    else if (!s->config.admit || s->config.admit(q, context))
+    else if (s->config.admit && !s->config.admit(q, context))
+        ;
+    else if (q->route->handler)
         q->route->handler(q, context);
+    else
+        attempt(q, context);
     http__finish(q);
     list_remove(s, q);
     http__request_unref(q);

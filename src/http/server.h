@@ -30,6 +30,9 @@ struct http_route {
     const char *method;  /* "GET"; HEAD is answered by GET routes unless listed itself */
     const char *pattern; /* "/containers/{id}/json" */
     http_handler handler;
+    /* Instead of `handler`: returns 0 having answered, or a negative code with `err` filled, which then
+     * becomes the answer; a stream that has begun is cut off (http_stream_abort). */
+    int (*attempt)(struct http_request *q, void *context, struct err *err);
 };
 
 struct http_server_config {
@@ -66,10 +69,18 @@ const char *http_header(struct http_request *q, const char *name); /* NULL when 
 bool http_has_body(struct http_request *q);                        /* announced by its headers */
 /* Reads the body: up to `n` bytes, 0 at its end, or a negative code (peer gone, too large). */
 ssize_t http_body_read(struct http_request *q, void *buffer, size_t n, struct err *err);
+/* Whether all of it has arrived (read or not): from then on an answer is sent while it is being made. */
+bool http_body_complete(struct http_request *q);
+/* Throws away what is left of the body; a thread that waits in http_body_read returns. */
+void http_body_discard(struct http_request *q);
 /* The whole body as JSON of at most `max` bytes; an empty body gives NULL. ERR_INVALID on malformed. */
 int http_body_json(struct http_request *q, size_t max, json_t **ret, struct err *err);
 /* True when the peer has gone: for handlers that wait. */
 bool http_peer_gone(struct http_request *q);
+/* Sleeps for `ms`, or less when the peer goes; true when it has gone. */
+bool http_sleep(struct http_request *q, int ms);
+/* Whether an answer has been begun. */
+bool http_answered(struct http_request *q);
 
 /* --- The answer --- */
 void http_reply_json(struct http_request *q, int status, json_t *body); /* takes body */

@@ -59,6 +59,9 @@ int image_tag(struct images *im, const char *name, const char *new_reference, st
 int image_remove(struct images *im, const char *name, bool force, char *(*in_use)(void *, const char *id),
                  void *context, json_t **ret_log, struct err *err);
 
+/* Bytes of each unpacked layer, bottom first; the caller frees *ret. */
+int image_layer_sizes(struct images *im, const char *id, int64_t **ret, size_t *ret_count, struct err *err);
+
 /* Archives: `fd` is read or written as a stream. Load takes docker-archive and OCI layouts, plain or
  * compressed; ret_loaded lists "Loaded image: name:tag" / "Loaded image ID: sha256:.." subjects. */
 int image_load(struct images *im, int fd, const struct image_progress *p, char ***ret_loaded,

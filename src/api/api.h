@@ -1,0 +1,22 @@
+/* The Docker Engine API over the engine: one table of routes (routes.c), one file a resource (docker_*.c).
+ *
+ * Version 1.43, down to 1.24 as a client asks in the path. Bodies, answers, status codes and messages are
+ * Docker's; what is not there answers 501 and names itself. A handler is `int api_x(q, context, err)`: it
+ * answers and returns 0, or returns an error, which becomes {"message": ...} with the status of its code. */
+#ifndef API_API_H
+#define API_API_H
+
+#include "engine/engine.h"
+#include "http/server.h"
+
+#define API_VERSION     "1.43"
+#define API_MIN_VERSION "1.24"
+
+struct api; /* the handlers' context */
+
+struct api *api_new(struct engine *e);
+void api_free(struct api *a);
+/* Serves `a` on a listening socket, which is taken. */
+int api_serve(struct api *a, int listen_fd, struct http_server **ret, struct err *err);
+
+#endif

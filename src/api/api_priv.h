@@ -1,0 +1,161 @@
+/* What the resources share. */
+#ifndef API_API_PRIV_H
+#define API_API_PRIV_H
+
+#include "api/api.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "image/image.h"
+
+struct api {
+    struct engine *engine;
+    struct images *images;
+};
+
+enum { API_BODY_MAX = 4 << 20 };
+
+/* common.c */
+/* The version to answer in: of the path, or the newest when it has none; 1043 for 1.43. */
+int api__version(struct http_request *q);
+bool api__gone(void *request); /* http_peer_gone for the engine's callbacks */
+/* The query's "filters" (JSON), NULL when absent. */
+int api__filters(struct http_request *q, json_t **ret, struct err *err);
+/* Whether `filters` has the name, and (value not NULL) this value of it. Both of Docker's forms. */
+bool api__filter_has(const json_t *filters, const char *name, const char *value);
+char **api__filter_values(const json_t *filters, const char *name); /* the caller frees */
+int api__filters_known(const json_t *filters, const char *const *names, struct err *err);
+int api__query_i64(struct http_request *q, const char *name, int64_t min, int64_t max, int64_t *ret,
+                   struct err *err);
+/* A point in time as Docker's clients send it: "1700000000[.123456789]", RFC 3339, or a duration that ended
+ * now ("10m"). Untouched when absent or empty. */
+int api__query_time(struct http_request *q, const char *name, int64_t *ret_ns, struct err *err);
+int api__time(const char *text, int64_t *ret_ns, struct err *err);
+/* The body as a JSON object; an absent one is ERR_INVALID, or NULL when `optional`. */
+int api__body(struct http_request *q, bool optional, json_t **ret, struct err *err);
+int api__refuse_query(struct http_request *q, const char *name, struct err *err); /* 501 when set */
+int api__base64_decode(const char *text, struct str *ret, struct err *err);       /* plain or URL alphabet */
+char *api__base64_encode(const void *bytes, size_t n);
+
+/* Puts the query's "changes" (Dockerfile instructions, for commit and import) into *config, a Docker "config"
+ * object that is made when NULL. */
+int api__apply_changes(struct http_request *q, json_t **config, struct err *err);
+
+/* image_json.c: images in Docker's forms. */
+json_t *api__image_inspect(const struct image_info *info, int version);
+json_t *api__image_summary(const struct image_info *info, int version);
+json_t *api__familiar_list(char *const *references);
+
+/* auth.c: credentials that come with a request. */
+struct api_auth {
+    json_t *document;
+    struct image_auth auth; /* points into it */
+};
+void api__auth_done(struct api_auth *a);
+/* X-Registry-Auth; empty when absent. */
+int api__auth_of_request(struct http_request *q, struct api_auth *ret, struct err *err);
+int api__registry_config(struct http_request *q, json_t **ret, struct err *err); /* NULL when absent */
+/* One entry of X-Registry-Config ({"registry": {...}}) for the registry of `reference`. `config` may be NULL.
+ */
+struct image_auth api__auth_of_config(const json_t *config, const char *reference);
+
+/* progress.c: a stream of JSON messages, begun with its first one, so that an error before it is still an
+ * HTTP status. Its functions may be called from several threads. */
+struct api_progress;
+struct api_progress *api__progress_new(struct http_request *q, bool quiet);
+void api__progress_free(struct api_progress *p);
+/* Takes `message`; non-zero when the client has gone. */
+int api__progress_send(struct api_progress *p, json_t *message);
+int api__progress_status(struct api_progress *p, const char *id, const char *status);
+/* For the image functions: limits the rate; `context` is the progress. */
+struct image_progress api__progress_image(struct api_progress *p);
+/* Ends the stream with an error; returns 0, or the error itself when nothing was sent yet (then it is the
+ * request's answer). */
+int api__progress_fail(struct api_progress *p, struct err *err);
+void api__progress_end(struct api_progress *p);
+
+/* relay.c: a taken-over connection and a process's stream (keeper.h, keeper_attach) until either ends. */
+struct api_relay {
+    int client_fd, process_fd; /* both stay the caller's */
+    bool tty;                  /* the client gets plain bytes instead of frames */
+    bool want_stdin;           /* the client's bytes go to the process */
+    const char *detach_keys;   /* NULL: Docker's ctrl-p,ctrl-q; only with tty and want_stdin */
+    const struct str *early;   /* what the client had sent before */
+};
+int api__relay(const struct api_relay *r, struct err *err);
+int api__detach_keys_parse(const char *text, struct str *ret, struct err *err);
+/* One frame of Docker's stream format. */
+void api__frame(struct str *out, int stream, const void *bytes, size_t n);
+
+/* pipe.c: functions that want a descriptor, over a request's body or answer. */
+/* Runs `produce(context, fd)` and sends what it writes as a stream of `content_type`. */
+int api__stream_out(struct http_request *q, const char *content_type,
+                    int (*produce)(void *context, int fd, struct err *err), void *context, struct err *err);
+/* Runs `consume(context, fd)` where fd gives the request's body. */
+int api__stream_in(struct http_request *q, int (*consume)(void *context, int fd, struct err *err),
+                   void *context, struct err *err);
+
+/* The handlers. */
+#define API_HANDLER(name) int name(struct http_request *q, void *context, struct err *err)
+API_HANDLER(api_ping);
+API_HANDLER(api_version);
+API_HANDLER(api_info);
+API_HANDLER(api_events);
+API_HANDLER(api_disk_usage);
+API_HANDLER(api_login);
+API_HANDLER(api_container_list);
+API_HANDLER(api_container_create);
+API_HANDLER(api_container_inspect);
+API_HANDLER(api_container_start);
+API_HANDLER(api_container_stop);
+API_HANDLER(api_container_restart);
+API_HANDLER(api_container_kill);
+API_HANDLER(api_container_pause);
+API_HANDLER(api_container_unpause);
+API_HANDLER(api_container_rename);
+API_HANDLER(api_container_update);
+API_HANDLER(api_container_remove);
+API_HANDLER(api_container_prune);
+API_HANDLER(api_container_top);
+API_HANDLER(api_container_changes);
+API_HANDLER(api_container_commit);
+API_HANDLER(api_container_wait);
+API_HANDLER(api_container_attach);
+API_HANDLER(api_container_logs);
+API_HANDLER(api_container_resize);
+API_HANDLER(api_container_stats);
+API_HANDLER(api_container_export);
+API_HANDLER(api_archive_stat);
+API_HANDLER(api_archive_get);
+API_HANDLER(api_archive_put);
+API_HANDLER(api_exec_create);
+API_HANDLER(api_exec_start);
+API_HANDLER(api_exec_resize);
+API_HANDLER(api_exec_inspect);
+API_HANDLER(api_image_list);
+API_HANDLER(api_image_inspect);
+API_HANDLER(api_image_history);
+API_HANDLER(api_image_tag);
+API_HANDLER(api_image_remove);
+API_HANDLER(api_image_prune);
+API_HANDLER(api_image_create);
+API_HANDLER(api_image_push);
+API_HANDLER(api_image_load);
+API_HANDLER(api_image_save);
+API_HANDLER(api_distribution);
+API_HANDLER(api_build);
+API_HANDLER(api_build_prune);
+API_HANDLER(api_network_list);
+API_HANDLER(api_network_inspect);
+API_HANDLER(api_network_create);
+API_HANDLER(api_network_remove);
+API_HANDLER(api_network_connect);
+API_HANDLER(api_network_disconnect);
+API_HANDLER(api_network_prune);
+API_HANDLER(api_volume_list);
+API_HANDLER(api_volume_inspect);
+API_HANDLER(api_volume_create);
+API_HANDLER(api_volume_remove);
+API_HANDLER(api_volume_prune);
+
+#endif

@@ -1,0 +1,189 @@
+#include "api/api_priv.h"
+
+#include "base/timeutil.h"
+
+#include <gnutls/gnutls.h>
+#include <string.h>
+
+int api__version(struct http_request *q)
+{
+    int version = http_api_version(q);
+    return version ? version : 1043;
+}
+
+bool api__gone(void *request)
+{
+    return http_peer_gone(request);
+}
+
+int api__filters(struct http_request *q, json_t **ret, struct err *err)
+{
+    const char *text = http_query(q, "filters");
+    *ret = NULL;
+    if (str_empty(text))
+        return 0;
+    _cleanup_json_ json_t *filters = NULL;
+    int r = json_parse(text, strlen(text), "filters", &filters, err);
+    if (r < 0)
+        return r;
+    if (json_is_null(filters))
+        return 0;
+    if (!json_is_object(filters))
+        return err_set(err, ERR_INVALID, "filters must be a JSON object");
+    const char *name;
+    json_t *values;
+    json_object_foreach (filters, name, values)
+        if (!json_is_object(values) && !json_is_array(values))
+            return err_set(err, ERR_INVALID,
+                           "filter \"%s\" must be a list, or an object with its values as keys", name);
+    *ret = take_ptr(filters);
+    return 0;
+}
+
+char **api__filter_values(const json_t *filters, const char *name)
+{
+    char **list = NULL;
+    json_t *values = json_object_get(filters, name), *value;
+    const char *key;
+    size_t i;
+    if (json_is_object(values)) {
+        json_object_foreach (values, key, value) {
+            if (!json_is_false(value))
+                strv_add(&list, key);
+        }
+    } else {
+        json_array_foreach (values, i, value) {
+            if (json_is_string(value))
+                strv_add(&list, json_string_value(value));
+        }
+    }
+    return list;
+}
+
+bool api__filter_has(const json_t *filters, const char *name, const char *value)
+{
+    _cleanup_strv_ char **values = api__filter_values(filters, name);
+    return value ? strv_has(values, value) : values != NULL;
+}
+
+int api__filters_known(const json_t *filters, const char *const *names, struct err *err)
+{
+    const char *name;
+    json_t *values;
+    json_object_foreach ((json_t *)filters, name, values) {
+        const char *const *n = names;
+        while (*n && strcmp(*n, name) != 0)
+            n++;
+        if (!*n)
+            return err_set(err, ERR_INVALID, "invalid filter '%s'", name);
+    }
+    return 0;
+}
+
+int api__query_i64(struct http_request *q, const char *name, int64_t min, int64_t max, int64_t *ret,
+                   struct err *err)
+{
+    const char *text = http_query(q, name);
+    if (str_empty(text))
+        return 0;
+    int r = parse_i64(text, min, max, ret, err);
+    return r < 0 ? err_wrap(err, "query parameter \"%s\"", name) : 0;
+}
+
+static int parse_unix_time(const char *text, int64_t *ret_ns, struct err *err)
+{
+    const char *point = strchr(text, '.');
+    _cleanup_free_ char *whole = point ? mem_strndup(text, (size_t)(point - text)) : mem_strdup(text);
+    int64_t seconds, nanos = 0;
+    int r = parse_i64(whole, 0, INT64_MAX / NS_PER_S - 1, &seconds, err);
+    if (r < 0)
+        return r;
+    if (point) {
+        char digits[10] = "000000000";
+        size_t n = strlen(point + 1);
+        if (n > 9)
+            return err_set(err, ERR_INVALID, "\"%s\" has more than nanoseconds", text);
+        memcpy(digits, point + 1, n);
+        r = parse_i64(digits, 0, NS_PER_S - 1, &nanos, err);
+    }
+    if (r == 0)
+        *ret_ns = seconds * NS_PER_S + nanos;
+    return r;
+}
+
+int api__time(const char *text, int64_t *ret_ns, struct err *err)
+{
+    int64_t duration;
+    if (parse_unix_time(text, ret_ns, NULL) == 0 || time_parse_rfc3339(text, ret_ns, NULL) == 0)
+        return 0;
+    if (parse_duration(text, &duration, NULL) == 0) {
+        *ret_ns = time_now_ns() - duration;
+        return 0;
+    }
+    return err_set(err, ERR_INVALID,
+                   "\"%s\" is not a time: expected seconds since 1970, RFC 3339, or a duration", text);
+}
+
+int api__query_time(struct http_request *q, const char *name, int64_t *ret_ns, struct err *err)
+{
+    const char *text = http_query(q, name);
+    if (str_empty(text))
+        return 0;
+    int r = api__time(text, ret_ns, err);
+    return r < 0 ? err_wrap(err, "query parameter \"%s\"", name) : 0;
+}
+
+int api__body(struct http_request *q, bool optional, json_t **ret, struct err *err)
+{
+    _cleanup_json_ json_t *body = NULL;
+    int r = http_body_json(q, API_BODY_MAX, &body, err);
+    if (r < 0)
+        return r;
+    if (!body || json_is_null(body)) {
+        *ret = NULL;
+        return optional ? 0 : err_set(err, ERR_INVALID, "got no request body; expected a JSON object");
+    }
+    if (!json_is_object(body))
+        return err_set(err, ERR_INVALID, "the request body must be a JSON object");
+    *ret = take_ptr(body);
+    return 0;
+}
+
+int api__refuse_query(struct http_request *q, const char *name, struct err *err)
+{
+    const char *value = http_query(q, name);
+    if (!value || !http_query_bool(q, name, false) || strcmp(value, "[]") == 0 || strcmp(value, "{}") == 0 ||
+        strcmp(value, "null") == 0)
+        return 0;
+    return err_set(err, ERR_UNSUPPORTED, "\"%s\" is not supported by Drover", name);
+}
+
+int api__base64_decode(const char *text, struct str *ret, struct err *err)
+{
+    _cleanup_str_ struct str plain = STR_INIT;
+    for (const char *c = text; *c; c++)
+        if (*c != '=' && *c != '\r' && *c != '\n')
+            str_addc(&plain, *c == '-' ? '+' : *c == '_' ? '/' : *c);
+    while (plain.len % 4)
+        str_addc(&plain, '=');
+    if (plain.len == 0) {
+        str_clear(ret);
+        return 0;
+    }
+    gnutls_datum_t in = {(unsigned char *)plain.data, (unsigned)plain.len}, out;
+    if (gnutls_base64_decode2(&in, &out) < 0)
+        return err_set(err, ERR_INVALID, "malformed base64");
+    str_clear(ret);
+    str_addn(ret, out.data, out.size);
+    gnutls_free(out.data);
+    return 0;
+}
+
+char *api__base64_encode(const void *bytes, size_t n)
+{
+    gnutls_datum_t in = {(void *)(uintptr_t)bytes, (unsigned)n}, out;
+    must(gnutls_base64_encode2(&in, &out) >= 0);
+    char *text = mem_strndup((char *)out.data, out.size);
+    gnutls_free(out.data);
+    return text;
+}

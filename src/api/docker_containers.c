@@ -1,0 +1,220 @@
+/* Containers: what is asked and answered at once. Streams are in docker_streams.c. */
+#include "api/api_priv.h"
+
+static int reply(struct http_request *q, int r, int status, json_t *body)
+{
+    if (r < 0)
+        return r;
+    if (body)
+        http_reply_json(q, status, body);
+    else
+        http_reply_empty(q, status);
+    return 0;
+}
+
+int api_container_list(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    int64_t limit = 0;
+    _cleanup_json_ json_t *filters = NULL;
+    int r = api__query_i64(q, "limit", -1, INT32_MAX, &limit, err);
+    if (r == 0)
+        r = api__filters(q, &filters, err);
+    if (r < 0)
+        return r;
+    /* A limit counts containers in any state. */
+    bool all = http_query_bool(q, "all", false) || limit > 0;
+    json_t *list = NULL;
+    r = engine_container_list(a->engine, all, (int)MAX(limit, 0), http_query_bool(q, "size", false), filters,
+                              &list, err);
+    return reply(q, r, 200, list);
+}
+
+int api_container_create(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *body = NULL;
+    int r = api__body(q, false, &body, err);
+    if (r < 0)
+        return r;
+    const char *name = http_query(q, "name"), *platform = http_query(q, "platform");
+    _cleanup_free_ char *id = NULL;
+    _cleanup_json_ json_t *warnings = NULL;
+    r = engine_container_create(a->engine, str_empty(name) ? NULL : name, body,
+                                str_empty(platform) ? NULL : platform, &id, &warnings, err);
+    if (r < 0)
+        return r;
+    http_reply_json(
+        q, 201, json_pack("{s:s, s:o}", "Id", id, "Warnings", warnings ? take_ptr(warnings) : json_array()));
+    return 0;
+}
+
+int api_container_inspect(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    json_t *doc = NULL;
+    int r = engine_container_inspect(a->engine, http_param(q, "id"), http_query_bool(q, "size", false), &doc,
+                                     err);
+    return reply(q, r, 200, doc);
+}
+
+int api_container_start(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    int r = api__refuse_query(q, "checkpoint", err);
+    _cleanup_json_ json_t *body = NULL;
+    if (r == 0)
+        r = api__body(q, true, &body, err);
+    if (r < 0)
+        return r;
+    if (json_object_size(body) > 0)
+        return err_set(
+            err, ERR_INVALID,
+            "starting container with non-empty request body was deprecated since API v1.22 and removed "
+            "in v1.24");
+    return reply(q, engine_container_start(a->engine, http_param(q, "id"), err), 204, NULL);
+}
+
+static int stop_arguments(struct http_request *q, int *ret_timeout_s, const char **ret_signal,
+                          struct err *err)
+{
+    /* Docker's -1 waits for ever. */
+    int64_t t = INT64_MIN;
+    int r = api__query_i64(q, "t", -1, INT32_MAX, &t, err);
+    const char *signal = http_query(q, "signal");
+    *ret_timeout_s = t == INT64_MIN ? -1 : t < 0 ? INT32_MAX : (int)t;
+    *ret_signal = str_empty(signal) ? NULL : signal;
+    return r;
+}
+
+int api_container_stop(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    int timeout_s;
+    const char *signal;
+    int r = stop_arguments(q, &timeout_s, &signal, err);
+    if (r == 0)
+        r = engine_container_stop(a->engine, http_param(q, "id"), timeout_s, signal, err);
+    return reply(q, r, 204, NULL);
+}
+
+int api_container_restart(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    int timeout_s;
+    const char *signal;
+    int r = stop_arguments(q, &timeout_s, &signal, err);
+    if (r == 0)
+        r = engine_container_restart(a->engine, http_param(q, "id"), timeout_s, signal, err);
+    return reply(q, r, 204, NULL);
+}
+
+int api_container_kill(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    const char *signal = http_query(q, "signal");
+    int r = engine_container_kill(a->engine, http_param(q, "id"), str_empty(signal) ? "KILL" : signal, err);
+    return reply(q, r, 204, NULL);
+}
+
+int api_container_pause(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    return reply(q, engine_container_pause(a->engine, http_param(q, "id"), true, err), 204, NULL);
+}
+
+int api_container_unpause(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    return reply(q, engine_container_pause(a->engine, http_param(q, "id"), false, err), 204, NULL);
+}
+
+int api_container_rename(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    const char *name = http_query(q, "name");
+    if (str_empty(name))
+        return err_set(err, ERR_INVALID, "no new name was given: query parameter \"name\"");
+    return reply(q, engine_container_rename(a->engine, http_param(q, "id"), name, err), 204, NULL);
+}
+
+int api_container_update(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *body = NULL;
+    json_t *out = NULL;
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = engine_container_update(a->engine, http_param(q, "id"), body, &out, err);
+    return reply(q, r, 200, out);
+}
+
+int api_container_remove(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    int r = api__refuse_query(q, "link", err);
+    if (r == 0)
+        r = engine_container_remove(a->engine, http_param(q, "id"), http_query_bool(q, "force", false),
+                                    http_query_bool(q, "v", false), err);
+    return reply(q, r, 204, NULL);
+}
+
+int api_container_prune(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *filters = NULL;
+    json_t *out = NULL;
+    int r = api__filters(q, &filters, err);
+    if (r == 0)
+        r = engine_container_prune(a->engine, filters, &out, err);
+    return reply(q, r, 200, out);
+}
+
+int api_container_top(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    json_t *out = NULL;
+    int r = engine_container_top(a->engine, http_param(q, "id"), http_query(q, "ps_args"), &out, err);
+    return reply(q, r, 200, out);
+}
+
+int api_container_changes(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    json_t *out = NULL;
+    int r = engine_container_changes(a->engine, http_param(q, "id"), &out, err);
+    return reply(q, r, 200, out);
+}
+
+int api_container_resize(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    int64_t h = 0, w = 0;
+    int r = api__query_i64(q, "h", 0, UINT16_MAX, &h, err);
+    if (r == 0)
+        r = api__query_i64(q, "w", 0, UINT16_MAX, &w, err);
+    if (r == 0)
+        r = engine_container_resize(a->engine, http_param(q, "id"), (int)h, (int)w, err);
+    return reply(q, r, 200, NULL);
+}
+
+int api_container_commit(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    const char *container = http_query(q, "container"), *repo = http_query(q, "repo"),
+               *tag = http_query(q, "tag");
+    if (str_empty(container))
+        return err_set(err, ERR_INVALID, "no container was given: query parameter \"container\"");
+    _cleanup_json_ json_t *config = NULL;
+    int r = api__body(q, true, &config, err);
+    if (r == 0)
+        r = api__apply_changes(q, &config, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *reference = NULL, *id = NULL;
+    if (!str_empty(repo))
+        reference = str_empty(tag) ? mem_strdup(repo) : str_printf("%s:%s", repo, tag);
+    r = engine_container_commit(a->engine, container, reference, http_query(q, "comment"),
+                                http_query(q, "author"), config, http_query_bool(q, "pause", true), &id, err);
+    return reply(q, r, 201, r < 0 ? NULL : json_pack("{s:s}", "Id", id));
+}

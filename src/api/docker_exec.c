@@ -1,0 +1,131 @@
+/* Further processes in a container. */
+#include "api/api_priv.h"
+
+#include "base/file.h"
+
+int api_exec_create(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *body = NULL;
+    _cleanup_free_ char *id = NULL;
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = engine_exec_create(a->engine, http_param(q, "id"), body, &id, err);
+    if (r == 0)
+        http_reply_json(q, 201, json_pack("{s:s}", "Id", id));
+    return r;
+}
+
+struct exec_options {
+    bool detach, tty, has_tty;
+    int rows, columns;
+};
+
+static int read_options(struct http_request *q, struct exec_options *o, struct err *err)
+{
+    _cleanup_json_ json_t *body = NULL;
+    json_t *size = NULL;
+    int r = api__body(q, true, &body, err);
+    if (r == 0)
+        r = json_get_bool(body, "", "Detach", &o->detach, err);
+    if (r == 0)
+        r = json_get_bool(body, "", "Tty", &o->tty, err);
+    if (r == 0)
+        r = json_get_array(body, "", "ConsoleSize", &size, err);
+    if (r == 0 && size && json_array_size(size) == 2) {
+        o->rows = (int)json_integer_value(json_array_get(size, 0));
+        o->columns = (int)json_integer_value(json_array_get(size, 1));
+    }
+    return r;
+}
+
+/* A program that could not be executed: the client, which has asked for a stream, would not show the text of
+ * an HTTP error. It learns the exit code (126, 127) from the exec's inspect. */
+static int tell_in_stream(struct http_request *q, bool tty, const struct err *why, struct err *err)
+{
+    _cleanup_close_ int fd = -EBADF;
+    _cleanup_str_ struct str early = STR_INIT, text = STR_INIT, frame = STR_INIT;
+    int r = http_hijack(q, "application/vnd.docker.raw-stream", &fd, &early, err);
+    if (r < 0)
+        return r;
+    str_addf(&text, "%s\r\n", why->msg);
+    if (!tty)
+        api__frame(&frame, 2, text.data, text.len);
+    return file_write_all(fd, tty ? text.data : frame.data, tty ? text.len : frame.len, err);
+}
+
+static bool could_not_execute(const struct err *why)
+{
+    return why->code == ERR_NOT_FOUND || why->code == ERR_DENIED;
+}
+
+static int run_attached(struct http_request *q, struct api *a, const struct exec_options *o,
+                        const json_t *exec, struct err *err)
+{
+    const json_t *config = json_object_get(exec, "ProcessConfig");
+    const char *keys = json_str(exec, "DetachKeys");
+    _cleanup_close_ int process_fd = -EBADF, client_fd = -EBADF;
+    _cleanup_str_ struct str early = STR_INIT;
+    struct err why = {0};
+    bool tty = o->tty || json_bool(config, "tty");
+    int r =
+        engine_exec_start(a->engine, http_param(q, "id"), false, tty, o->rows, o->columns, &process_fd, &why);
+    if (r < 0)
+        return could_not_execute(&why) ? tell_in_stream(q, tty, &why, err) : err_copy(err, &why);
+    bool raw = tty || api__version(q) < 1042;
+    r = http_hijack(q,
+                    raw ? "application/vnd.docker.raw-stream" : "application/vnd.docker.multiplexed-stream",
+                    &client_fd, &early, err);
+    if (r < 0)
+        return r;
+    struct api_relay relay = {.client_fd = client_fd,
+                              .process_fd = process_fd,
+                              .tty = tty,
+                              .want_stdin = json_bool(exec, "OpenStdin"),
+                              .detach_keys = str_empty(keys) ? NULL : keys,
+                              .early = &early};
+    return api__relay(&relay, err);
+}
+
+int api_exec_start(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    struct exec_options o = {0};
+    _cleanup_json_ json_t *exec = NULL;
+    int r = read_options(q, &o, err);
+    if (r == 0) /* what is not there is an HTTP error */
+        r = engine_exec_inspect(a->engine, http_param(q, "id"), &exec, err);
+    if (r < 0)
+        return r;
+    if (!o.detach)
+        return run_attached(q, a, &o, exec, err);
+    int fd = -EBADF;
+    r = engine_exec_start(a->engine, http_param(q, "id"), true, o.tty, o.rows, o.columns, &fd, err);
+    if (r == 0)
+        http_reply_empty(q, 200);
+    return r;
+}
+
+int api_exec_resize(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    int64_t h = 0, w = 0;
+    int r = api__query_i64(q, "h", 0, UINT16_MAX, &h, err);
+    if (r == 0)
+        r = api__query_i64(q, "w", 0, UINT16_MAX, &w, err);
+    if (r == 0)
+        r = engine_exec_resize(a->engine, http_param(q, "id"), (int)h, (int)w, err);
+    if (r == 0)
+        http_reply_empty(q, 200);
+    return r;
+}
+
+int api_exec_inspect(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    json_t *doc;
+    int r = engine_exec_inspect(a->engine, http_param(q, "id"), &doc, err);
+    if (r == 0)
+        http_reply_json(q, 200, doc);
+    return r;
+}

@@ -1,0 +1,258 @@
+/* Images: what is asked and answered at once. Transfers are in docker_transfer.c. */
+#include "api/api_priv.h"
+#include "api/image_filter.h"
+
+#include "base/map.h"
+#include "base/timeutil.h"
+
+struct image_set {
+    struct image_info *list;
+    size_t count;
+};
+
+static void image_set_done(struct image_set *s)
+{
+    image_list_free(s->list, s->count);
+}
+#define _cleanup_image_set_ _cleanup_(image_set_done)
+#define _cleanup_filter_    _cleanup_(image_filter_free_p)
+
+int api_image_list(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *filters = NULL;
+    _cleanup_image_set_ struct image_set images = {0};
+    _cleanup_filter_ struct image_filter *filter = NULL;
+    int r = api__filters(q, &filters, err);
+    if (r == 0)
+        r = image_list(a->images, &images.list, &images.count, err);
+    if (r == 0)
+        r = image_filter_new(a->images, filters, images.list, images.count, &filter, err);
+    if (r < 0)
+        return r;
+    bool all = http_query_bool(q, "all", false);
+    json_t *out = json_array();
+    for (size_t i = 0; i < images.count; i++)
+        if (image_filter_takes(filter, &images.list[i], all))
+            json_array_append_new(out, api__image_summary(&images.list[i], api__version(q)));
+    http_reply_json(q, 200, out);
+    return 0;
+}
+
+int api_image_inspect(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    struct image_info info;
+    int r = image_get(a->images, http_param(q, "name"), &info, err);
+    if (r < 0)
+        return r;
+    http_reply_json(q, 200, api__image_inspect(&info, api__version(q)));
+    image_info_done(&info);
+    return 0;
+}
+
+static json_t *history_entry(const json_t *step, const char *id, int64_t size, json_t *tags)
+{
+    int64_t created = 0;
+    const char *when = json_str(step, "created");
+    if (!str_empty(when))
+        time_parse_rfc3339(when, &created, NULL);
+    json_t *e = json_object();
+    json_object_set_new(e, "Comment", json_string(json_str(step, "comment")));
+    json_object_set_new(e, "Created", json_integer(created / NS_PER_S));
+    json_object_set_new(e, "CreatedBy", json_string(json_str(step, "created_by")));
+    json_set_str(e, "Id", id);
+    json_object_set_new(e, "Size", json_integer(size));
+    json_object_set_new(e, "Tags", tags);
+    return e;
+}
+
+/* Newest first. An older step's image is only known when this machine built it; Docker writes <missing>. */
+static json_t *history(const struct image_info *info, const int64_t *sizes, size_t size_count)
+{
+    json_t *steps = json_object_get(info->config, "history"), *step;
+    json_t *out = json_array();
+    size_t i, layer = 0;
+    json_array_foreach (steps, i, step) {
+        bool empty = json_bool(step, "empty_layer");
+        int64_t size = !empty && layer < size_count ? sizes[layer] : 0;
+        layer += !empty;
+        bool top = i + 1 == json_array_size(steps);
+        bool named = info->references && info->references[0];
+        json_t *tags = top && named ? api__familiar_list(info->references) : json_null();
+        json_array_insert_new(out, 0, history_entry(step, top ? info->id : "<missing>", size, tags));
+    }
+    return out;
+}
+
+int api_image_history(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    struct image_info info;
+    _cleanup_free_ int64_t *sizes = NULL;
+    size_t count = 0;
+    int r = image_get(a->images, http_param(q, "name"), &info, err);
+    if (r < 0)
+        return r;
+    r = image_layer_sizes(a->images, info.id, &sizes, &count, err);
+    if (r == 0)
+        http_reply_json(q, 200, history(&info, sizes, count));
+    image_info_done(&info);
+    return r;
+}
+
+static void publish(struct api *a, const char *action, const char *id, const char *name)
+{
+    _cleanup_json_ json_t *attributes = json_object();
+    json_set_str(attributes, "name", name);
+    engine_event(a->engine, "image", action, id, attributes);
+}
+
+int api_image_tag(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    const char *name = http_param(q, "name"), *repo = http_query(q, "repo"), *tag = http_query(q, "tag");
+    if (str_empty(repo))
+        return err_set(err, ERR_INVALID, "no repository was given: query parameter \"repo\"");
+    _cleanup_free_ char *reference = str_empty(tag) ? mem_strdup(repo) : str_printf("%s:%s", repo, tag);
+    int r = image_tag(a->images, name, reference, err);
+    if (r < 0)
+        return r;
+    struct image_info info;
+    if (image_get(a->images, reference, &info, NULL) == 0) {
+        publish(a, "tag", info.id, reference);
+        image_info_done(&info);
+    }
+    http_reply_empty(q, 201);
+    return 0;
+}
+
+int api_image_remove(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    json_t *log = NULL;
+    int r = api__refuse_query(q, "noprune", err);
+    if (r == 0)
+        r = engine_image_remove(a->engine, http_param(q, "name"), http_query_bool(q, "force", false), &log,
+                                err);
+    if (r == 0)
+        http_reply_json(q, 200, log);
+    return r;
+}
+
+/* --- prune --- */
+
+static int used_ids(struct api *a, struct map *ids, struct err *err)
+{
+    _cleanup_json_ json_t *containers = NULL;
+    json_t *c;
+    size_t i;
+    int r = engine_container_list(a->engine, true, 0, false, NULL, &containers, err);
+    if (r < 0)
+        return r;
+    json_array_foreach (containers, i, c)
+        map_put(ids, json_str(c, "ImageID"), ids);
+    return 0;
+}
+
+/* All names, then the image itself; what has come into use meanwhile stays. */
+static void prune_one(struct api *a, const struct image_info *info, json_t *deleted)
+{
+    _cleanup_strv_ char **names = strv_dup(info->references);
+    if (!names)
+        strv_add(&names, info->id);
+    STRV_FOREACH (n, names) {
+        _cleanup_json_ json_t *log = NULL;
+        if (engine_image_remove(a->engine, *n, false, &log, NULL) == 0)
+            json_array_extend(deleted, log);
+    }
+}
+
+static int prune(struct api *a, json_t *filters, json_t **ret, struct err *err)
+{
+    _cleanup_image_set_ struct image_set images = {0};
+    _cleanup_filter_ struct image_filter *filter = NULL;
+    _cleanup_(map_done) struct map used = MAP_INIT(NULL);
+    int64_t before = 0, after = 0;
+    /* "dangling" chooses between nameless images only (the default) and all that no container uses. */
+    bool only_dangling =
+        !api__filter_has(filters, "dangling", "false") && !api__filter_has(filters, "dangling", "0");
+    json_object_del(filters, "dangling");
+    int r = image_list(a->images, &images.list, &images.count, err);
+    if (r == 0)
+        r = image_filter_new(a->images, filters, images.list, images.count, &filter, err);
+    if (r == 0)
+        r = used_ids(a, &used, err);
+    if (r == 0)
+        r = images_usage(a->images, &before, err);
+    if (r < 0)
+        return r;
+    json_t *deleted = json_array();
+    for (size_t i = 0; i < images.count; i++) {
+        const struct image_info *info = &images.list[i];
+        if (!map_has(&used, info->id) && image_filter_takes(filter, info, true) &&
+            (!only_dangling || image_filter_dangling(filter, info)))
+            prune_one(a, info, deleted);
+    }
+    r = images_usage(a->images, &after, err);
+    *ret = json_pack("{s:o, s:I}", "ImagesDeleted", deleted, "SpaceReclaimed",
+                     (json_int_t)MAX(before - after, 0));
+    if (r < 0) {
+        json_decref(*ret);
+        *ret = NULL;
+    }
+    return r;
+}
+
+int api_image_prune(struct http_request *q, void *context, struct err *err)
+{
+    _cleanup_json_ json_t *filters = NULL;
+    json_t *out = NULL;
+    int r = api__filters(q, &filters, err);
+    if (r == 0)
+        r = prune(context, filters, &out, err);
+    if (r == 0)
+        http_reply_json(q, 200, out);
+    return r;
+}
+
+/* The build cache is the nameless images that builds left: those that nothing else stands on, then what was
+ * under them. */
+int api_build_prune(struct http_request *q, void *context, struct err *err)
+{
+    _cleanup_json_ json_t *filters = NULL, *ids = json_array();
+    int64_t space = 0;
+    int r = api__filters(q, &filters, err);
+    for (bool more = true; r == 0 && more;) {
+        _cleanup_json_ json_t *round = NULL;
+        json_t *entry;
+        size_t i;
+        r = prune(context, filters, &round, err);
+        more = false;
+        json_array_foreach (json_object_get(round, "ImagesDeleted"), i, entry) {
+            json_t *id = json_object_get(entry, "Deleted");
+            if (id) {
+                json_array_append(ids, id);
+                more = true;
+            }
+        }
+        space += json_int(round, "SpaceReclaimed");
+    }
+    if (r == 0)
+        http_reply_json(q, 200,
+                        json_pack("{s:O, s:I}", "CachesDeleted", ids, "SpaceReclaimed", (json_int_t)space));
+    return r;
+}
+
+int api_distribution(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_(api__auth_done) struct api_auth auth = {0};
+    json_t *out = NULL;
+    int r = api__auth_of_request(q, &auth, err);
+    if (r == 0)
+        r = image_remote_descriptor(a->images, http_param(q, "name"), &auth.auth, &out, err);
+    if (r == 0)
+        http_reply_json(q, 200, out);
+    return r;
+}

@@ -1,0 +1,87 @@
+#include "api/api_priv.h"
+
+int api_network_list(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *filters = NULL;
+    json_t *list;
+    int r = api__filters(q, &filters, err);
+    if (r == 0)
+        r = engine_network_list(a->engine, filters, &list, err);
+    if (r == 0)
+        http_reply_json(q, 200, list);
+    return r;
+}
+
+int api_network_inspect(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    const char *scope = http_query(q, "scope");
+    if (!str_empty(scope) && !str_eq(scope, "local"))
+        return err_set(err, ERR_NOT_FOUND, "network %s not found", http_param(q, "id"));
+    json_t *doc;
+    int r = engine_network_inspect(a->engine, http_param(q, "id"), &doc, err);
+    if (r == 0)
+        http_reply_json(q, 200, doc);
+    return r;
+}
+
+int api_network_create(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *body = NULL, *warning = NULL;
+    _cleanup_free_ char *id = NULL;
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = engine_network_create(a->engine, body, &id, &warning, err);
+    if (r == 0)
+        http_reply_json(q, 201,
+                        json_pack("{s:s, s:s}", "Id", id, "Warning",
+                                  json_is_string(warning) ? json_string_value(warning) : ""));
+    return r;
+}
+
+int api_network_remove(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    int r = engine_network_remove(a->engine, http_param(q, "id"), err);
+    if (r == 0)
+        http_reply_empty(q, 204);
+    return r;
+}
+
+static int change_connection(struct http_request *q, struct api *a,
+                             int (*change)(struct engine *, const char *, const json_t *, struct err *),
+                             struct err *err)
+{
+    _cleanup_json_ json_t *body = NULL;
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = change(a->engine, http_param(q, "id"), body, err);
+    if (r == 0)
+        http_reply_empty(q, 200);
+    return r;
+}
+
+int api_network_connect(struct http_request *q, void *context, struct err *err)
+{
+    return change_connection(q, context, engine_network_connect, err);
+}
+
+int api_network_disconnect(struct http_request *q, void *context, struct err *err)
+{
+    return change_connection(q, context, engine_network_disconnect, err);
+}
+
+int api_network_prune(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *filters = NULL;
+    json_t *out;
+    int r = api__filters(q, &filters, err);
+    if (r == 0)
+        r = engine_network_prune(a->engine, filters, &out, err);
+    if (r == 0)
+        http_reply_json(q, 200, out);
+    return r;
+}

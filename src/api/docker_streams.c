@@ -1,0 +1,313 @@
+/* A container's streams: wait, attach, logs, stats, export, docker cp. */
+#include "api/api_priv.h"
+
+#include "base/file.h"
+
+#include "base/timeutil.h"
+#include "keeper/keeper.h"
+
+#include <sys/socket.h>
+#include <time.h>
+
+/* --- wait --- */
+
+/* The head goes out as soon as the waiter is registered: clients start the container when they see it. */
+static void wait_is_registered(void *request)
+{
+    http_stream_begin(request, 200, "application/json");
+}
+
+/* engine_container_wait calls `ready` with its `gone_context`. */
+int api_container_wait(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    const char *condition = http_query(q, "condition");
+    if (str_empty(condition))
+        condition = "not-running";
+    if (!str_eq(condition, "not-running") && !str_eq(condition, "next-exit") && !str_eq(condition, "removed"))
+        return err_set(err, ERR_INVALID, "invalid condition: \"%s\"", condition);
+    int status = 0;
+    struct err why = {0};
+    int r = engine_container_wait(a->engine, http_param(q, "id"), condition, api__gone, q, wait_is_registered,
+                                  &status, &why);
+    if (r < 0 && !http_answered(q))
+        return err_copy(err, &why);
+    if (r == -ERR_CANCELLED)
+        return 0;
+    json_t *out = json_pack("{s:i}", "StatusCode", r < 0 ? 125 : status);
+    if (r < 0)
+        json_object_set_new(out, "Error", json_pack("{s:s}", "Message", why.msg));
+    if (!http_answered(q))
+        http_reply_json(q, 200, out);
+    else
+        http_stream_json(q, out, NULL);
+    return 0;
+}
+
+/* --- logs --- */
+
+struct log_stream {
+    struct http_request *request; /* or */
+    int fd;                       /* a taken-over connection */
+    bool tty, timestamps;
+    struct str line;
+};
+
+/* Docker's fixed-width form, so that lines stay aligned. */
+static void add_timestamp(struct str *s, int64_t at_ns)
+{
+    time_t seconds = at_ns / NS_PER_S;
+    struct tm t;
+    gmtime_r(&seconds, &t);
+    char text[32];
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &t);
+    str_addf(s, "%s.%09lldZ ", text, (long long)(at_ns % NS_PER_S));
+}
+
+static int send_log_line(void *context, int stream, int64_t at_ns, const void *bytes, size_t n)
+{
+    struct log_stream *l = context;
+    _cleanup_str_ struct str text = STR_INIT;
+    if (l->timestamps)
+        add_timestamp(&text, at_ns);
+    str_addn(&text, bytes, n);
+    str_clear(&l->line);
+    if (l->tty)
+        str_addn(&l->line, text.data, text.len);
+    else
+        api__frame(&l->line, stream, str_get(&text), text.len);
+    if (l->request)
+        return http_stream_write(l->request, str_get(&l->line), l->line.len, NULL);
+    return file_write_all(l->fd, str_get(&l->line), l->line.len, NULL);
+}
+
+static bool log_reader_gone(void *context)
+{
+    struct log_stream *l = context;
+    return http_peer_gone(l->request);
+}
+
+static const char *stream_type(struct http_request *q, bool tty)
+{
+    return tty || api__version(q) < 1042 ? "application/vnd.docker.raw-stream"
+                                         : "application/vnd.docker.multiplexed-stream";
+}
+
+static int log_options(struct http_request *q, struct engine_logs *ret, struct err *err)
+{
+    *ret = (struct engine_logs){.follow = http_query_bool(q, "follow", false),
+                                .out = http_query_bool(q, "stdout", false),
+                                .err_stream = http_query_bool(q, "stderr", false),
+                                .tail = -1};
+    if (!ret->out && !ret->err_stream)
+        return err_set(err, ERR_INVALID, "Bad parameters: you must choose at least one stream");
+    int r = api__query_time(q, "since", &ret->since_ns, err);
+    if (r == 0)
+        r = api__query_time(q, "until", &ret->until_ns, err);
+    const char *tail = http_query(q, "tail");
+    if (r == 0 && !str_empty(tail) && !str_eq(tail, "all")) {
+        /* Docker takes what is not a number for "all". */
+        if (parse_i64(tail, -1, INT64_MAX, &ret->tail, NULL) < 0)
+            ret->tail = -1;
+    }
+    return r;
+}
+
+int api_container_logs(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    const char *ref = http_param(q, "id");
+    struct engine_logs logs;
+    bool tty;
+    int r = log_options(q, &logs, err);
+    if (r == 0)
+        r = engine_container_tty(a->engine, ref, &tty, err);
+    if (r < 0)
+        return r;
+    struct log_stream l = {.request = q, .tty = tty, .timestamps = http_query_bool(q, "timestamps", false)};
+    logs.context = &l;
+    logs.line = send_log_line;
+    logs.gone = log_reader_gone;
+    http_stream_begin(q, 200, stream_type(q, tty));
+    r = engine_container_logs(a->engine, ref, &logs, &tty, err);
+    str_free(&l.line);
+    return r == -ERR_CANCELLED ? 0 : r;
+}
+
+/* --- attach --- */
+
+static int send_past_logs(struct api *a, const char *ref, int fd, bool tty, int flags, struct err *err)
+{
+    struct log_stream l = {.fd = fd, .tty = tty};
+    struct engine_logs logs = {.out = flags & KEEPER_ATTACH_STDOUT,
+                               .err_stream = flags & KEEPER_ATTACH_STDERR,
+                               .until_ns = time_now_ns(),
+                               .tail = -1,
+                               .context = &l,
+                               .line = send_log_line};
+    int r = engine_container_logs(a->engine, ref, &logs, &tty, err);
+    str_free(&l.line);
+    return r;
+}
+
+static int attach_flags(struct http_request *q)
+{
+    return (http_query_bool(q, "stdin", false) ? KEEPER_ATTACH_STDIN : 0) |
+           (http_query_bool(q, "stdout", false) ? KEEPER_ATTACH_STDOUT : 0) |
+           (http_query_bool(q, "stderr", false) ? KEEPER_ATTACH_STDERR : 0);
+}
+
+/* The process's stream is taken first, then the past is sent, so that nothing falls between them. */
+int api_container_attach(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    const char *ref = http_param(q, "id"), *keys = http_query(q, "detachKeys");
+    bool stream = http_query_bool(q, "stream", false), logs = http_query_bool(q, "logs", false), tty;
+    int flags = attach_flags(q);
+    _cleanup_close_ int process_fd = -EBADF, client_fd = -EBADF;
+    _cleanup_str_ struct str early = STR_INIT, parsed = STR_INIT;
+    int r = str_empty(keys) ? 0 : api__detach_keys_parse(keys, &parsed, err);
+    if (r == 0)
+        r = engine_container_tty(a->engine, ref, &tty, err);
+    if (r == 0 && stream)
+        r = engine_container_attach(a->engine, ref, flags, &process_fd, &tty, err);
+    if (r < 0)
+        return r;
+    r = http_hijack(q, stream_type(q, tty), &client_fd, &early, err);
+    if (r == 0 && logs)
+        r = send_past_logs(a, ref, client_fd, tty, flags, err);
+    if (r < 0 || !stream)
+        return r;
+    struct api_relay relay = {.client_fd = client_fd,
+                              .process_fd = process_fd,
+                              .tty = tty,
+                              .want_stdin = flags & KEEPER_ATTACH_STDIN,
+                              .detach_keys = str_empty(keys) ? NULL : keys,
+                              .early = &early};
+    return api__relay(&relay, err);
+}
+
+/* --- stats --- */
+
+enum { STATS_INTERVAL_MS = 1000 };
+
+int api_container_stats(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    const char *ref = http_param(q, "id");
+    bool stream = http_query_bool(q, "stream", true), one_shot = http_query_bool(q, "one-shot", false);
+    if (stream && one_shot)
+        return err_set(err, ERR_INVALID, "cannot have stream=true and one-shot=true");
+    _cleanup_json_ json_t *previous = NULL;
+    for (int n = 0;; n++) {
+        json_t *sample;
+        int r = engine_container_stats(a->engine, ref, previous, &sample, err);
+        if (r < 0)
+            return http_answered(q) ? 0 : r; /* a stream ends when its container goes */
+        if (!stream && (one_shot || n == 1)) {
+            http_reply_json(q, 200, sample);
+            return 0;
+        }
+        json_decref(previous);
+        previous = sample;
+        if (stream) {
+            if (n == 0)
+                http_stream_begin(q, 200, "application/json");
+            if (http_stream_json(q, json_incref(sample), NULL) < 0)
+                return 0;
+        }
+        if (http_sleep(q, STATS_INTERVAL_MS))
+            return stream ? 0 : err_set(err, ERR_CANCELLED, "the client went away");
+    }
+}
+
+/* --- files in and out --- */
+
+struct tar_stream {
+    struct http_request *request;
+    const char *content_type;
+};
+
+/* Begins at the first byte, so that an error before it is still an HTTP status. */
+static int write_tar(void *context, const void *bytes, size_t n, struct err *err)
+{
+    struct tar_stream *t = context;
+    if (!http_answered(t->request))
+        http_stream_begin(t->request, 200, t->content_type);
+    return http_stream_write(t->request, bytes, n, err);
+}
+
+static int end_tar(struct tar_stream *t, int r)
+{
+    if (r == 0 && !http_answered(t->request))
+        http_stream_begin(t->request, 200, t->content_type);
+    return r;
+}
+
+int api_container_export(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    struct tar_stream t = {q, "application/octet-stream"};
+    return end_tar(&t, engine_container_export(a->engine, http_param(q, "id"), write_tar, &t, err));
+}
+
+static int archive_path(struct http_request *q, const char **ret, struct err *err)
+{
+    *ret = http_query(q, "path");
+    return str_empty(*ret) ? err_set(err, ERR_INVALID, "bad parameter: path cannot be empty") : 0;
+}
+
+static int set_stat_header(struct http_request *q, struct api *a, const char *path, struct err *err)
+{
+    _cleanup_json_ json_t *stat = NULL;
+    int r = engine_archive_stat(a->engine, http_param(q, "id"), path, &stat, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *text = json_format(stat);
+    _cleanup_free_ char *encoded = api__base64_encode(text, strlen(text));
+    http_set_header(q, "X-Docker-Container-Path-Stat", encoded);
+    return 0;
+}
+
+int api_archive_stat(struct http_request *q, void *context, struct err *err)
+{
+    const char *path;
+    int r = archive_path(q, &path, err);
+    if (r == 0)
+        r = set_stat_header(q, context, path, err);
+    if (r == 0)
+        http_reply_empty(q, 200);
+    return r;
+}
+
+int api_archive_get(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    const char *path;
+    int r = archive_path(q, &path, err);
+    if (r == 0)
+        r = set_stat_header(q, a, path, err);
+    if (r < 0)
+        return r;
+    struct tar_stream t = {q, "application/x-tar"};
+    return end_tar(&t, engine_archive_get(a->engine, http_param(q, "id"), path, write_tar, &t, err));
+}
+
+static ssize_t read_body(void *context, void *buffer, size_t n, struct err *err)
+{
+    return http_body_read(context, buffer, n, err);
+}
+
+int api_archive_put(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    const char *path;
+    int r = archive_path(q, &path, err);
+    if (r == 0)
+        r = engine_archive_put(a->engine, http_param(q, "id"), path,
+                               http_query_bool(q, "noOverwriteDirNonDir", false),
+                               http_query_bool(q, "copyUIDGID", false), read_body, q, err);
+    if (r == 0)
+        http_reply_empty(q, 200);
+    return r;
+}

@@ -1,0 +1,108 @@
+/* _ping, version, info, events, disk usage, login. */
+#include "api/api_priv.h"
+
+#include <sys/utsname.h>
+
+int api_ping(struct http_request *q, void *context, struct err *err)
+{
+    /* "1": Docker's CLI builds through POST /build, without BuildKit. */
+    http_set_header(q, "Builder-Version", "1");
+    http_set_header(q, "Swarm", "inactive");
+    http_set_header(q, "Cache-Control", "no-cache, no-store, must-revalidate");
+    http_set_header(q, "Pragma", "no-cache");
+    http_reply_text(q, 200, "text/plain; charset=utf-8", "OK");
+    return 0;
+}
+
+/* Go's name of the architecture, which clients compare. */
+static const char *go_architecture(const char *machine)
+{
+    static const char *const names[][2] = {
+        {"x86_64", "amd64"}, {"aarch64", "arm64"}, {"armv7l", "arm"},      {"armv6l", "arm"},
+        {"i686", "386"},     {"i386", "386"},      {"ppc64le", "ppc64le"}, {"riscv64", "riscv64"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (str_eq(names[i][0], machine))
+            return names[i][1];
+    return machine;
+}
+
+int api_version(struct http_request *q, void *context, struct err *err)
+{
+    struct utsname host;
+    uname(&host);
+    const char *arch = go_architecture(host.machine);
+    json_t *details =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "ApiVersion", API_VERSION, "Arch", arch,
+                  "BuildTime", "", "Experimental", "false", "GitCommit", "", "GoVersion", "", "KernelVersion",
+                  host.release, "MinAPIVersion", API_MIN_VERSION, "Os", "linux");
+    json_t *body = json_pack("{s:{s:s}, s:[{s:s, s:s, s:o}], s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}",
+                             "Platform", "Name", "Drover", "Components", "Name", "Engine", "Version",
+                             DROVER_VERSION, "Details", details, "Version", DROVER_VERSION, "ApiVersion",
+                             API_VERSION, "MinAPIVersion", API_MIN_VERSION, "GitCommit", "", "GoVersion", "",
+                             "Os", "linux", "Arch", arch, "KernelVersion", host.release, "BuildTime", "");
+    must(body);
+    http_reply_json(q, 200, body);
+    return 0;
+}
+
+int api_info(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    json_t *info;
+    int r = engine_info(a->engine, &info, err);
+    if (r == 0)
+        http_reply_json(q, 200, info);
+    return r;
+}
+
+static int send_event(void *request, const json_t *event)
+{
+    return http_stream_json(request, json_incref((json_t *)event), NULL);
+}
+
+int api_events(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    int64_t since = 0, until = 0;
+    _cleanup_json_ json_t *filters = NULL;
+    int r = api__query_time(q, "since", &since, err);
+    if (r == 0)
+        r = api__query_time(q, "until", &until, err);
+    if (r == 0)
+        r = api__filters(q, &filters, err);
+    if (r < 0)
+        return r;
+    http_stream_begin(q, 200, "application/json");
+    r = engine_events(a->engine, since, until, filters, q, send_event, api__gone, err);
+    return r == -ERR_CANCELLED ? 0 : r;
+}
+
+int api_disk_usage(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    json_t *usage;
+    int r = engine_disk_usage(a->engine, &usage, err);
+    if (r == 0)
+        http_reply_json(q, 200, usage);
+    return r;
+}
+
+int api_login(struct http_request *q, void *context, struct err *err)
+{
+    _cleanup_json_ json_t *body = NULL;
+    int r = api__body(q, false, &body, err);
+    if (r < 0)
+        return r;
+    struct image_auth auth = {json_str(body, "username"), json_str(body, "password"),
+                              json_str(body, "identitytoken"), json_str(body, "registrytoken")};
+    _cleanup_free_ char *status = NULL;
+    r = image_login(json_str(body, "serveraddress"), &auth, &status, err);
+    if (r < 0)
+        return r;
+    json_t *out = json_object();
+    json_set_str(out, "Status", str_empty(status) ? "Login Succeeded" : status);
+    json_set_str(out, "IdentityToken", "");
+    http_reply_json(q, 200, out);
+    return 0;
+}

@@ -1,0 +1,151 @@
+#include "api/api_priv.h"
+
+#include "base/map.h"
+#include "base/timeutil.h"
+
+#include <pthread.h>
+
+enum { INTERVAL_MS = 100, MAX_LAYERS = 4096 };
+
+/* What was last told of a layer. */
+struct layer_progress {
+    char *phase;
+    int64_t told_at;
+    bool complete;
+};
+
+struct api_progress {
+    struct http_request *request;
+    pthread_mutex_t lock;
+    struct map layers;
+    bool quiet;
+    bool ended;
+};
+
+static void layer_free(void *layer)
+{
+    struct layer_progress *l = layer;
+    free(l->phase);
+    free(l);
+}
+
+struct api_progress *api__progress_new(struct http_request *q, bool quiet)
+{
+    struct api_progress *p = NEW(struct api_progress);
+    p->request = q;
+    p->quiet = quiet;
+    p->layers = MAP_INIT(layer_free);
+    pthread_mutex_init(&p->lock, NULL);
+    return p;
+}
+
+void api__progress_free(struct api_progress *p)
+{
+    if (!p)
+        return;
+    map_done(&p->layers);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+/* With the lock held. */
+static int send_message(struct api_progress *p, json_t *message)
+{
+    if (!http_answered(p->request))
+        http_stream_begin(p->request, 200, "application/json");
+    return http_stream_json(p->request, message, NULL);
+}
+
+int api__progress_send(struct api_progress *p, json_t *message)
+{
+    must(message);
+    pthread_mutex_lock(&p->lock);
+    int r = send_message(p, message);
+    pthread_mutex_unlock(&p->lock);
+    return r;
+}
+
+int api__progress_status(struct api_progress *p, const char *id, const char *status)
+{
+    json_t *m = json_object();
+    json_set_str(m, "status", status);
+    if (!str_empty(id))
+        json_set_str(m, "id", id);
+    return api__progress_send(p, m);
+}
+
+/* The first and the last of a phase, and between them one in a while. */
+static bool worth_telling(struct api_progress *p, const char *layer, const char *phase, int64_t current,
+                          int64_t total)
+{
+    int64_t now = time_monotonic_ns();
+    bool complete = total > 0 && current >= total;
+    struct layer_progress *l = map_get(&p->layers, layer);
+    if (!l) {
+        if (p->layers.count >= MAX_LAYERS)
+            return false;
+        l = NEW(struct layer_progress);
+        map_put(&p->layers, layer, l);
+    } else if (str_eq(l->phase, phase) &&
+               (complete ? l->complete : now - l->told_at < INTERVAL_MS * NS_PER_MS)) {
+        return false;
+    }
+    if (!str_eq(l->phase, phase)) {
+        free(l->phase);
+        l->phase = mem_strdup(phase);
+    }
+    l->told_at = now;
+    l->complete = complete;
+    return true;
+}
+
+static int report(void *context, const char *layer, const char *phase, int64_t current, int64_t total)
+{
+    struct api_progress *p = context;
+    int r = 0;
+    pthread_mutex_lock(&p->lock);
+    if (p->quiet || !http_body_complete(p->request)) {
+        r = http_peer_gone(p->request) ? -ERR_CANCELLED : 0;
+    } else if (worth_telling(p, layer, phase, current, total)) {
+        json_t *detail = json_object();
+        if (current > 0 || total > 0)
+            json_object_set_new(detail, "current", json_integer(current));
+        if (total > 0)
+            json_object_set_new(detail, "total", json_integer(total));
+        json_t *m = json_object();
+        json_set_str(m, "status", phase);
+        json_object_set_new(m, "progressDetail", detail);
+        if (!str_empty(layer))
+            json_set_str(m, "id", layer);
+        r = send_message(p, m);
+    } else if (http_peer_gone(p->request)) {
+        r = -ERR_CANCELLED;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return r;
+}
+
+struct image_progress api__progress_image(struct api_progress *p)
+{
+    return (struct image_progress){.context = p, .report = report};
+}
+
+int api__progress_fail(struct api_progress *p, struct err *err)
+{
+    if (!http_answered(p->request))
+        return -err->code;
+    json_t *m = json_object(), *detail = json_object();
+    json_set_str(detail, "message", err->msg);
+    json_object_set_new(m, "errorDetail", detail);
+    json_set_str(m, "error", err->msg);
+    api__progress_send(p, m);
+    return 0;
+}
+
+void api__progress_end(struct api_progress *p)
+{
+    pthread_mutex_lock(&p->lock);
+    if (!http_answered(p->request))
+        http_stream_begin(p->request, 200, "application/json");
+    pthread_mutex_unlock(&p->lock);
+}

@@ -1,0 +1,163 @@
+#include "api/serve.h"
+
+#include "api/api.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/log.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { STOP_GRACE_MS = 3000 };
+
+static int stop_event = -EBADF;
+
+static void on_stop(int signal)
+{
+    int saved = errno;
+    uint64_t one = 1;
+    /* An eventfd that is full has been told already. */
+    (void)!write(stop_event, &one, sizeof(one));
+    errno = saved;
+}
+
+static int handle_signals(struct err *err)
+{
+    stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (stop_event < 0)
+        return err_sys(err, errno, "make an eventfd");
+    struct sigaction stop = {.sa_handler = on_stop, .sa_flags = SA_RESTART}, ignore = {.sa_handler = SIG_IGN};
+    sigemptyset(&stop.sa_mask);
+    sigaction(SIGTERM, &stop, NULL);
+    sigaction(SIGINT, &stop, NULL);
+    sigaction(SIGPIPE, &ignore, NULL);
+    return 0;
+}
+
+/* A daemon that idles most of its life: few heaps, and memory goes back to the system. */
+static void keep_memory_small(void)
+{
+    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_MMAP_THRESHOLD, 128 << 10);
+    mallopt(M_TRIM_THRESHOLD, 256 << 10);
+}
+
+/* A container costs a few descriptors, a connection one. */
+static void raise_file_limit(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return;
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+}
+
+static int lock_root(const char *root, int *ret_fd, struct err *err)
+{
+    int r = file_mkdirs(root, 0700, err);
+    if (r < 0)
+        return r;
+    if (chmod(root, 0700) < 0)
+        return err_sys(err, errno, "chmod %s", root);
+    _cleanup_free_ char *path = str_printf("%s/serve.lock", root);
+    r = file_lock(path, ret_fd, err);
+    if (r == -ERR_CONFLICT)
+        return err_set(
+            err, ERR_CONFLICT,
+            "another drover serve runs on %s: stop it, or give this one its own --root and --socket", root);
+    return r;
+}
+
+static int listen_on(const char *path, int *ret_fd, struct err *err)
+{
+    _cleanup_close_ int fd = -EBADF;
+    int r = file_listen_unix(path, SOCK_STREAM, 0600, &fd, err);
+    if (r < 0)
+        return r;
+    const struct group *docker = getgrnam("docker");
+    if (docker && (chown(path, (uid_t)-1, docker->gr_gid) < 0 || chmod(path, 0660) < 0))
+        return err_sys(err, errno, "give %s to the group docker", path);
+    *ret_fd = take_fd(&fd);
+    return 0;
+}
+
+/* The service manager's readiness protocol, sd_notify(3). */
+static void notify(const char *state)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    size_t n = path ? strlen(path) : 0;
+    if (n == 0 || n >= sizeof(to.sun_path))
+        return;
+    memcpy(to.sun_path, path, n);
+    if (path[0] == '@')
+        to.sun_path[0] = '\0';
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&to,
+               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
+        log_warning("tell %s that we are ready: %m", path);
+}
+
+static void wait_for_stop(void)
+{
+    struct pollfd p = {.fd = stop_event, .events = POLLIN};
+    while (poll(&p, 1, -1) <= 0)
+        ;
+}
+
+static int serve(const struct serve_options *o, struct engine *e, struct err *err)
+{
+    _cleanup_close_ int listen_fd = -EBADF;
+    int r = listen_on(o->socket, &listen_fd, err);
+    if (r < 0)
+        return r;
+    struct api *a = api_new(e);
+    struct http_server *server;
+    r = api_serve(a, take_fd(&listen_fd), &server, err);
+    if (r == 0) {
+        printf("drover serve: ready, socket %s\n", o->socket);
+        fflush(stdout);
+        notify("READY=1");
+        malloc_trim(0);
+        wait_for_stop();
+        notify("STOPPING=1");
+        log_info("stopping; containers live on");
+        unlink(o->socket);
+        http_server_stop(server, STOP_GRACE_MS);
+    }
+    api_free(a);
+    return r;
+}
+
+int serve_run(const struct serve_options *options, struct err *err)
+{
+    _cleanup_close_ int lock = -EBADF;
+    struct engine *e;
+    keep_memory_small();
+    raise_file_limit();
+    int r = handle_signals(err);
+    if (r == 0)
+        r = lock_root(options->root, &lock, err);
+    if (r < 0)
+        return r;
+    struct engine_config config = {.root = options->root,
+                                   .insecure_registries = options->insecure_registries};
+    r = engine_open(&config, &e, err);
+    if (r < 0)
+        return r;
+    r = serve(options, e, err);
+    engine_close(e);
+    return r;
+}

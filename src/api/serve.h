@@ -1,0 +1,18 @@
+/* `drover serve`: the engine of this machine behind a unix socket, until SIGTERM or SIGINT. Containers live
+ * on when it ends. */
+#ifndef API_SERVE_H
+#define API_SERVE_H
+
+struct err;
+
+struct serve_options {
+    const char *root;   /* everything it keeps; made when missing, for root alone */
+    const char *socket; /* mode 0660, of the group "docker" when there is one */
+    char *const *insecure_registries;
+};
+
+/* Returns after a clean end, or with the reason why it could not serve (ERR_CONFLICT: another one has the
+ * root or the socket). Changes signal handling and limits of the whole process. */
+int serve_run(const struct serve_options *options, struct err *err);
+
+#endif
