@@ -1,7 +1,8 @@
 /* Names: the DNS process, asked from containers. */
 #include "net_host.h"
 
-#include <sys/un.h>
+#include <sched.h>
+#include <sys/mount.h>
 
 static size_t query_make(uint8_t *q, const char *name, uint16_t type)
 {
@@ -200,11 +201,132 @@ static void the_host_and_its_neighbours_are_not_served(void **state)
     assert_string_not_equal(got, "rcode 0: 172.30.0.2");
 }
 
+/* A resolver of the host on 127.0.0.1:53, by UDP and TCP, that knows "world" as 192.0.2.7. Before each true
+ * answer by UDP it sends three that must not count: a wrong id, a wrong question, and no answer at all. */
+static void world_answer(const uint8_t *q, size_t n, uint8_t *m, size_t *ret)
+{
+    const uint8_t record[16] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 7};
+    memcpy(m, q, n);
+    m[2] = 0x81;
+    m[3] = 0x80;
+    m[7] = 1;
+    memcpy(m + n, record, sizeof(record));
+    *ret = n + sizeof(record);
+}
+
+static void world_udp(int udp)
+{
+    uint8_t q[512], m[600], wrong[600];
+    struct sockaddr_in from;
+    socklen_t length = sizeof(from);
+    ssize_t n = recvfrom(udp, q, sizeof(q), 0, (struct sockaddr *)&from, &length);
+    size_t bytes = 0;
+    if (n < 12)
+        return;
+    world_answer(q, (size_t)n, m, &bytes);
+    for (int i = 0; i < 3; i++) {
+        memcpy(wrong, m, bytes);
+        wrong[bytes - 1] = 66;
+        wrong[0] ^= i == 0;
+        wrong[13] ^= i == 1;
+        wrong[2] ^= i == 2 ? 0x80 : 0;
+        sendto(udp, wrong, bytes, 0, (struct sockaddr *)&from, length);
+    }
+    sendto(udp, m, bytes, 0, (struct sockaddr *)&from, length);
+}
+
+static void world_tcp(int tcp)
+{
+    uint8_t q[514], m[602];
+    size_t bytes = 0;
+    int c = accept(tcp, NULL, NULL);
+    if (recv(c, q, 2, MSG_WAITALL) == 2) {
+        size_t n = (size_t)(q[0] << 8 | q[1]);
+        if (n <= 512 && recv(c, q + 2, n, MSG_WAITALL) == (ssize_t)n) {
+            world_answer(q + 2, n, m + 2, &bytes);
+            m[0] = (uint8_t)(bytes >> 8);
+            m[1] = (uint8_t)bytes;
+            for (size_t i = 0; i < bytes + 2; i++) /* in as many segments as can be */
+                if (send(c, m + i, 1, MSG_NOSIGNAL) != 1)
+                    break;
+        }
+    }
+    close(c);
+}
+
+static void world_serve(struct fixture *f)
+{
+    int ready[2];
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        struct sockaddr_in a = {
+            .sin_family = AF_INET, .sin_port = htons(53), .sin_addr = {htonl(0x7f000001)}};
+        int tcp = socket(AF_INET, SOCK_STREAM, 0), udp = socket(AF_INET, SOCK_DGRAM, 0);
+        if (bind(tcp, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+            bind(udp, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(tcp, 8) < 0 ||
+            write(ready[1], "r", 1) != 1)
+            _exit(1);
+        for (;;) {
+            struct pollfd p[2] = {{.fd = tcp, .events = POLLIN}, {.fd = udp, .events = POLLIN}};
+            poll(p, 2, -1);
+            if (p[0].revents)
+                world_tcp(tcp);
+            if (p[1].revents)
+                world_udp(udp);
+        }
+    }
+    close(ready[1]);
+    char c;
+    assert_int_equal(read(ready[0], &c, 1), 1);
+    close(ready[0]);
+    f->servers[f->server_count++] = pid;
+}
+
+/* The DNS process takes its mounts from here. */
+static void resolv_conf(struct fixture *f, const char *text)
+{
+    struct err err = {0};
+    _cleanup_free_ char *path = str_printf("%s/resolv.conf", f->dir);
+    assert_ok(file_replace(path, text, strlen(text), 0644, false, &err), &err);
+    if (mount(path, "/etc/resolv.conf", NULL, MS_BIND, NULL) < 0)
+        fail_msg("bind /etc/resolv.conf: %s", strerror(errno));
+}
+
+static void unknown_names_go_to_the_hosts_resolvers(void **state)
+{
+    struct fixture *f = *state;
+    /* The first one is nobody: the second gets its chance. */
+    resolv_conf(f, "nameserver 127.0.0.99\nnameserver 127.0.0.1\n");
+    world_serve(f);
+    bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
+    int a = container(f, "drtaaaaaaaa", "172.30.0.2/16", "172.30.0.1");
+    names_set(f);
+    assert_resolves(a, "172.30.0.1", "world", A, "rcode 0: 192.0.2.7");
+    assert_resolves(a, "172.30.0.1", "a.long.name.of.the.world.example", A, "rcode 0: 192.0.2.7");
+    assert_resolves(a, "172.30.0.1", "web", A, "rcode 0: 172.30.0.2");
+    close(a);
+    assert_int_equal(umount2("/etc/resolv.conf", MNT_DETACH), 0);
+}
+
+static void without_a_resolver_that_answers_the_asker_hears_of_a_failure(void **state)
+{
+    struct fixture *f = *state;
+    resolv_conf(f, "nameserver 127.0.0.99\n");
+    bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
+    int a = container(f, "drtaaaaaaaa", "172.30.0.2/16", "172.30.0.1");
+    assert_resolves(a, "172.30.0.1", "world", A, "rcode 2:");
+    close(a);
+    assert_int_equal(umount2("/etc/resolv.conf", MNT_DETACH), 0);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 3 && str_eq(argv[1], "dns"))
         return net_dns_main(argc - 1, argv + 1);
-    if (host_begin() < 0)
+    if (host_begin() < 0 ||
+        (root && (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)))
         return 1;
 #define kernel_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -212,6 +334,8 @@ int main(int argc, char **argv)
         kernel_test(a_published_port_53_leaves_names_alone),
         kernel_test(the_dns_process_outlives_its_maker_and_comes_back_when_killed),
         kernel_test(the_host_and_its_neighbours_are_not_served),
+        kernel_test(unknown_names_go_to_the_hosts_resolvers),
+        kernel_test(without_a_resolver_that_answers_the_asker_hears_of_a_failure),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     free(before);
