@@ -54,4 +54,9 @@ struct bakery_options {
 int bakery_build(struct images *im, const struct bakery_options *options, char **ret_image_id,
                  struct err *err);
 
+/* Applies one instruction, as `docker commit --change` takes it, to the "config" object of an image: CMD,
+ * ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR. On an error the
+ * object is as it was. */
+int bakery_config_change(json_t *config, const char *instruction, struct err *err);
+
 #endif

@@ -17,8 +17,11 @@ static char *nop(const char *op, const char *rest)
     return str_printf("/bin/sh -c #(nop)  %s %s", op, rest);
 }
 
+/* A change outside a build (bakery_config_change) makes no image. */
 static int commit(struct build *s, const struct df_step *step, const char *rest, struct err *err)
 {
+    if (!s->b)
+        return 0;
     _cleanup_free_ char *created_by = nop(df_name(step->op), rest);
     return build__commit_config(s, created_by, err);
 }
@@ -61,7 +64,7 @@ static int step_command(struct build *s, const struct df_step *step, struct err 
     } else {
         json_object_set_new(config, "Entrypoint", command);
         /* A base image's CMD was for its own entry point. */
-        if (!s->command_set)
+        if (!s->command_set && s->b)
             json_object_del(config, "Cmd");
     }
     return commit(s, step, text, err);
@@ -336,6 +339,8 @@ int build__workdir(struct build *s, const struct df_step *step, struct err *err)
     _cleanup_free_ char *path = path_resolve(*before ? before : "/", text);
     json_set_str(build__config(s), "WorkingDir", path);
     _cleanup_free_ char *created_by = nop("WORKDIR", path);
+    if (!s->b)
+        return 0;
 
     char key[DIGEST_BYTES];
     bool hit;
@@ -357,4 +362,31 @@ int build__workdir(struct build *s, const struct df_step *step, struct err *err)
         return there;
     there = close_fd(there);
     return build__layer_commit(s, &layer, created_by, key, err);
+}
+
+int bakery_config_change(json_t *config, const char *instruction, struct err *err)
+{
+    struct dockerfile file;
+    int r = dockerfile_parse_trigger(instruction, "change", &file, err);
+    if (r < 0)
+        return r;
+    const struct df_step *step = &file.steps[0];
+    struct build s = {.file = &file, .args = MAP_INIT(free), .config = json_object()};
+    json_object_set_new(s.config, "config", json_deep_copy(config));
+    bool of_config = step->op != DF_FROM && step->op != DF_RUN && step->op != DF_COPY && step->op != DF_ADD &&
+                     step->op != DF_ARG && step->op != DF_SHELL && step->op != DF_MAINTAINER;
+    if (file.step_count != 1 || !of_config)
+        r = err_set(err, ERR_INVALID, "%s is not a valid change command", df_name(step->op));
+    else
+        r = step->op == DF_WORKDIR ? build__workdir(&s, step, err) : build__metadata(&s, step, err);
+    if (r == 0) {
+        json_object_clear(config);
+        json_object_update(config, build__config(&s));
+    } else {
+        err_wrap(err, "%.120s", step->text);
+    }
+    json_decref(s.config);
+    map_done(&s.args);
+    dockerfile_done(&file);
+    return r;
 }
