@@ -214,6 +214,9 @@ static int run(struct relay *r, char *buffer, struct err *err)
         move_client(r, client, buffer);
         move_process(r, process, buffer);
     }
+    /* What was typed before the detach keys, as far as the process takes it: it must not hold us back. */
+    if (r->detached && r->in.len)
+        transmit(r->given->process_fd, &r->in, &r->in_sent);
     return 0;
 }
 

@@ -1,0 +1,289 @@
+#include "unit.h"
+
+#include "api/api_priv.h"
+#include "api/image_filter.h"
+
+#include <pthread.h>
+#include <sys/socket.h>
+
+/* --- relay --- */
+
+struct session {
+    int client, process; /* the far ends */
+    int near_client, near_process;
+    struct api_relay relay;
+    pthread_t thread;
+    int result;
+    struct err err;
+};
+
+static void *run_relay(void *argument)
+{
+    struct session *s = argument;
+    s->result = api__relay(&s->relay, &s->err);
+    close(s->near_client);
+    close(s->near_process);
+    return NULL;
+}
+
+static void begin(struct session *s, bool tty, bool want_stdin)
+{
+    int a[2], b[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, a), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, b), 0);
+    s->client = a[0];
+    s->near_client = a[1];
+    s->process = b[0];
+    s->near_process = b[1];
+    s->relay.client_fd = a[1];
+    s->relay.process_fd = b[1];
+    s->relay.tty = tty;
+    s->relay.want_stdin = want_stdin;
+    assert_int_equal(pthread_create(&s->thread, NULL, run_relay, s), 0);
+}
+
+static void end(struct session *s)
+{
+    pthread_join(s->thread, NULL);
+    assert_ok(s->result, &s->err);
+    close(s->client);
+    close(s->process);
+}
+
+static void emit(struct session *s, int stream, const char *text)
+{
+    _cleanup_str_ struct str frame = STR_INIT;
+    api__frame(&frame, stream, text, strlen(text));
+    assert_int_equal(write(s->process, frame.data, frame.len), (ssize_t)frame.len);
+}
+
+static void type(struct session *s, const char *text)
+{
+    assert_int_equal(write(s->client, text, strlen(text)), (ssize_t)strlen(text));
+}
+
+static void reads(int fd, const char *want, size_t n)
+{
+    char *got = mem_new(n + 1);
+    struct err err;
+    assert_int_equal(file_read_full(fd, got, n, &err), (ssize_t)n);
+    assert_memory_equal(got, want, n);
+    free(got);
+}
+
+static void reads_end(int fd)
+{
+    char c;
+    assert_int_equal(read(fd, &c, 1), 0);
+}
+
+static void output_goes_on_after_the_client_has_ended_its_input(void **state)
+{
+    struct session s = {0};
+    begin(&s, false, true);
+    type(&s, "in");
+    shutdown(s.client, SHUT_WR);
+    reads(s.process, "in", 2);
+    reads_end(s.process);
+    emit(&s, 1, "out");
+    reads(s.client, "\1\0\0\0\0\0\0\3out", 11);
+    shutdown(s.process, SHUT_RDWR);
+    reads_end(s.client);
+    end(&s);
+}
+
+static void a_terminal_gets_plain_bytes_however_the_frames_are_cut(void **state)
+{
+    struct session s = {0};
+    begin(&s, true, false);
+    _cleanup_str_ struct str frames = STR_INIT;
+    api__frame(&frames, 1, "hello ", 6);
+    api__frame(&frames, 1, "", 0);
+    api__frame(&frames, 1, "world", 5);
+    for (size_t i = 0; i < frames.len; i++)
+        assert_int_equal(write(s.process, frames.data + i, 1), 1);
+    reads(s.client, "hello world", 11);
+    shutdown(s.process, SHUT_RDWR);
+    end(&s);
+}
+
+static void detach_keys_end_a_terminals_stream_and_do_not_reach_the_process(void **state)
+{
+    struct session s = {0};
+    begin(&s, true, true);
+    type(&s, "a\x10");
+    type(&s, "b\x10\x10\x11");
+    reads(s.process,
+          "a\x10"
+          "b\x10",
+          4);
+    reads_end(s.client);
+    end(&s);
+
+    struct session other = {.relay.detach_keys = "ctrl-a,x"};
+    begin(&other, true, true);
+    type(&other, "\x10\x11\x01x");
+    reads(other.process, "\x10\x11", 2);
+    reads_end(other.client);
+    end(&other);
+    struct err err;
+    _cleanup_str_ struct str keys = STR_INIT;
+    assert_int_equal(api__detach_keys_parse("ctrl-P", &keys, &err), -ERR_INVALID);
+    assert_int_equal(api__detach_keys_parse("abc", &keys, &err), -ERR_INVALID);
+    assert_int_equal(api__detach_keys_parse("", &keys, &err), -ERR_INVALID);
+}
+
+static void input_that_came_before_the_client_left_still_arrives(void **state)
+{
+    struct session s = {0};
+    begin(&s, false, true);
+    type(&s, "last words");
+    close(s.client);
+    reads(s.process, "last words", 10);
+    reads_end(s.process);
+    s.client = -EBADF;
+    end(&s);
+}
+
+static void a_client_that_leaves_ends_the_relay_without_a_byte_of_output(void **state)
+{
+    struct session s = {0};
+    begin(&s, false, false);
+    close(s.client);
+    s.client = -EBADF;
+    end(&s);
+}
+
+static void a_process_that_closes_its_input_may_still_write(void **state)
+{
+    struct session s = {0};
+    begin(&s, false, true);
+    shutdown(s.process, SHUT_RD);
+    type(&s, "nobody reads this");
+    emit(&s, 2, "still");
+    reads(s.client, "\2\0\0\0\0\0\0\5still", 13);
+    shutdown(s.process, SHUT_RDWR);
+    end(&s);
+}
+
+/* --- images --- */
+
+static struct image_info info_of(const char *id, const char *parent, const char *reference, const char *label)
+{
+    struct image_info i = {.id = mem_strdup(id), .parent_id = mem_strdup(parent), .created_ns = 1000000000};
+    if (reference)
+        strv_add(&i.references, reference);
+    i.config = json_pack("{s:{s:{s:s}}, s:s, s:s}", "config", "Labels", label, "v", "architecture", "amd64",
+                         "os", "linux");
+    return i;
+}
+
+static size_t count_taken(const struct image_info *list, size_t n, const char *filters, bool all)
+{
+    struct err err = {0};
+    json_t *f = filters ? json_loads(filters, 0, NULL) : NULL;
+    struct image_filter *filter;
+    assert_ok(image_filter_new(NULL, f, list, n, &filter, &err), &err);
+    size_t taken = 0;
+    for (size_t i = 0; i < n; i++)
+        taken += image_filter_takes(filter, &list[i], all);
+    image_filter_free(filter);
+    json_decref(f);
+    return taken;
+}
+
+static void images_are_filtered_as_docker_does(void **state)
+{
+    struct image_info list[] = {info_of("sha256:a", NULL, NULL, "x"),
+                                info_of("sha256:b", "sha256:a", "docker.io/library/busybox:1.37", "y"),
+                                info_of("sha256:c", NULL, NULL, "x"),
+                                info_of("sha256:d", NULL, "localhost:5000/team/web:latest", "y")};
+    size_t n = ARRAY_SIZE(list);
+    assert_int_equal(count_taken(list, n, NULL, false), 3); /* a is under b */
+    assert_int_equal(count_taken(list, n, NULL, true), 4);
+    assert_int_equal(count_taken(list, n, "{\"dangling\":[\"true\"]}", false), 1);
+    assert_int_equal(count_taken(list, n, "{\"dangling\":{\"false\":true}}", false), 2);
+    assert_int_equal(count_taken(list, n, "{\"label\":[\"y\"]}", false), 2);
+    assert_int_equal(count_taken(list, n, "{\"label\":[\"y=w\"]}", false), 0);
+    assert_int_equal(count_taken(list, n, "{\"label!\":[\"y\"]}", false), 1);
+    assert_int_equal(count_taken(list, n, "{\"reference\":[\"busybox\"]}", false), 1);
+    assert_int_equal(count_taken(list, n, "{\"reference\":[\"busy*:1.*\"]}", false), 1);
+    assert_int_equal(count_taken(list, n, "{\"reference\":[\"localhost:5000/team/web\"]}", false), 1);
+    assert_int_equal(count_taken(list, n, "{\"reference\":[\"web\"]}", false), 0);
+    assert_int_equal(count_taken(list, n, "{\"until\":[\"2\"]}", false), 3);
+    assert_int_equal(count_taken(list, n, "{\"until\":[\"1\"]}", false), 0);
+    struct err err;
+    json_t *f = json_pack("{s:[s]}", "color", "blue");
+    struct image_filter *filter;
+    assert_int_equal(image_filter_new(NULL, f, list, n, &filter, &err), -ERR_INVALID);
+    assert_string_equal(err.msg, "invalid filter 'color'");
+    json_decref(f);
+    for (size_t i = 0; i < n; i++)
+        image_info_done(&list[i]);
+}
+
+static void an_image_without_a_name_is_listed_as_each_version_expects(void **state)
+{
+    struct image_info info = info_of("sha256:a", NULL, NULL, "x");
+    json_t *old = api__image_summary(&info, 1041), *new = api__image_summary(&info, 1043);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(old, "RepoTags"), 0)),
+                        "<none>:<none>");
+    assert_int_equal(json_array_size(json_object_get(new, "RepoTags")), 0);
+    json_t *inspect = api__image_inspect(&info, 1043);
+    assert_true(json_is_null(json_object_get(json_object_get(inspect, "Config"), "Entrypoint")));
+    assert_string_equal(json_str(inspect, "Created"), "1970-01-01T00:00:01Z");
+    json_decref(old);
+    json_decref(new);
+    json_decref(inspect);
+    image_info_done(&info);
+}
+
+static void credentials_are_read_in_both_alphabets(void **state)
+{
+    struct err err = {0};
+    _cleanup_str_ struct str out = STR_INIT;
+    assert_ok(api__base64_decode("eyJhIjoiPz8_In0=", &out, &err), &err);
+    assert_string_equal(str_get(&out), "{\"a\":\"???\"}");
+    assert_ok(api__base64_decode("eyJhIjoiPz8/In0", &out, &err), &err);
+    assert_string_equal(str_get(&out), "{\"a\":\"???\"}");
+    assert_int_equal(api__base64_decode("!!", &out, &err), -ERR_INVALID);
+    json_t *config = json_pack("{s:{s:s}, s:{s:s}}", "https://index.docker.io/v1/", "username", "hub",
+                               "localhost:5000", "username", "local");
+    assert_string_equal(api__auth_of_config(config, "busybox").username, "hub");
+    assert_string_equal(api__auth_of_config(config, "localhost:5000/x:1").username, "local");
+    assert_string_equal(api__auth_of_config(config, "other.example/x").username, "");
+    json_decref(config);
+}
+
+static void times_are_read_as_clients_send_them(void **state)
+{
+    struct err err = {0};
+    int64_t t;
+    assert_ok(api__time("1136073845", &t, &err), &err);
+    assert_int_equal(t, 1136073845LL * 1000000000);
+    assert_ok(api__time("1136073845.000000001", &t, &err), &err);
+    assert_int_equal(t, 1136073845LL * 1000000000 + 1);
+    assert_ok(api__time("1.5", &t, &err), &err);
+    assert_int_equal(t, 1500000000);
+    assert_ok(api__time("2006-01-02T03:04:05Z", &t, &err), &err);
+    assert_ok(api__time("10m", &t, &err), &err);
+    assert_int_equal(api__time("yesterday", &t, &err), -ERR_INVALID);
+    assert_int_equal(api__time("99999999999999999999", &t, &err), -ERR_INVALID);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(output_goes_on_after_the_client_has_ended_its_input),
+        cmocka_unit_test(a_terminal_gets_plain_bytes_however_the_frames_are_cut),
+        cmocka_unit_test(detach_keys_end_a_terminals_stream_and_do_not_reach_the_process),
+        cmocka_unit_test(input_that_came_before_the_client_left_still_arrives),
+        cmocka_unit_test(a_client_that_leaves_ends_the_relay_without_a_byte_of_output),
+        cmocka_unit_test(a_process_that_closes_its_input_may_still_write),
+        cmocka_unit_test(images_are_filtered_as_docker_does),
+        cmocka_unit_test(an_image_without_a_name_is_listed_as_each_version_expects),
+        cmocka_unit_test(credentials_are_read_in_both_alphabets),
+        cmocka_unit_test(times_are_read_as_clients_send_them),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
