@@ -40,6 +40,7 @@ struct images {
     pthread_cond_t changed;
     struct map pins;      /* digests and chain ids that the sweep leaves alone */
     struct map unpacking; /* chain ids in work */
+    struct map diffs;     /* blob -> diff id of layers made here */
     unsigned temp_counter, holds;
     char **brought; /* by operations that hold */
     char **insecure;
@@ -106,6 +107,9 @@ void image__layer_sweep(struct images *im, char *const *chains);
 bool image__layer_claim(struct images *im, const char *chain);
 void image__layer_release(struct images *im, const char *chain);
 
+/* Whether a path exists below an upper directory; `lowers` top first. */
+bool image__lower_has(struct images *im, char *const *lowers, const char *relative);
+
 /* --- images --- */
 /* Of an index (or Docker manifest list), the manifest for `platform` ("linux/arm64/v8"; NULL: this
  * machine's).
@@ -117,9 +121,11 @@ int image__choose_platform(const json_t *index, const char *platform, char **ret
 int image__ingest(struct images *im, const char *manifest_digest, const char *tag_reference,
                   const char *digest_reference, const struct image_progress *p, char **ret_id,
                   struct err *err);
-int image__record(struct images *im, const char *manifest_digest, const json_t *manifest,
-                  const char *config_digest, const json_t *config, const char *parent_id, char **ret_id,
-                  struct err *err);
+/* The last part of it, with the documents at hand. */
+int image__install(struct images *im, const char *manifest_digest, const json_t *manifest,
+                   const char *config_digest, const json_t *config, const char *parent_id,
+                   const struct image_progress *p, char **ret_id, struct err *err);
+const char *image__this_architecture(void); /* as Go names it: "amd64" */
 int image__set_tag(struct images *im, const char *id, const char *reference, struct err *err);
 int image__add_digest(struct images *im, const char *image_id, const char *repo_digest, struct err *err);
 /* Name to id, Docker's way. */

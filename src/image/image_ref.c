@@ -211,3 +211,13 @@ char *image_ref_familiar_text(const char *text)
     _cleanup_ref_ struct image_ref ref = {0};
     return image_ref_parse(text, &ref, NULL) < 0 ? mem_strdup(text) : image_ref_familiar(&ref);
 }
+
+char *image_ref_normal(const char *text)
+{
+    _cleanup_ref_ struct image_ref ref = {0};
+    if (image_ref_parse(text, &ref, NULL) < 0)
+        return NULL;
+    if (ref.digest)
+        free(take_ptr(ref.tag));
+    return image_ref_format(&ref);
+}

@@ -33,4 +33,8 @@ char *image_ref_familiar(const struct image_ref *ref);   /* as Docker shows it: 
 /* The familiar form of a stored (normalised) reference; a text that is none is given back as it is. */
 char *image_ref_familiar_text(const char *text);
 
+/* The normalised form that the store keeps (a tag beside a digest counts for nothing); NULL for what is no
+ * reference. The caller frees. */
+char *image_ref_normal(const char *text);
+
 #endif

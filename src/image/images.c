@@ -160,6 +160,7 @@ int images_open(const char *root, struct images **ret, struct err *err)
     im->lock_fd = im->layers_fd = -EBADF;
     im->pins = MAP_INIT(NULL);
     im->unpacking = MAP_INIT(NULL);
+    im->diffs = MAP_INIT(free);
     pthread_mutex_init(&im->mutex, NULL);
     pthread_cond_init(&im->changed, NULL);
     int r = file_mkdirs(root, 0700, err);
@@ -188,6 +189,7 @@ void images_close(struct images *im)
     close_fd(im->layers_fd);
     map_done(&im->pins);
     map_done(&im->unpacking);
+    map_done(&im->diffs);
     strv_free(im->insecure);
     strv_free(im->brought);
     pthread_mutex_destroy(&im->mutex);

@@ -7,7 +7,7 @@
 #include <sys/utsname.h>
 
 /* Go's names of architectures, from the kernel's. */
-static const char *this_architecture(void)
+const char *image__this_architecture(void)
 {
     static const struct {
         const char *machine, *name;
@@ -38,7 +38,9 @@ static void platform_parse(const char *text, struct platform *ret)
     _cleanup_strv_ char **parts = text ? strv_split(text, '/') : NULL;
     size_t n = strv_len(parts);
     ret->os = mem_strdup(n > 0 && n != 1 ? parts[0] : "linux");
-    ret->architecture = mem_strdup(n > 1 ? parts[1] : n == 1 && *parts[0] ? parts[0] : this_architecture());
+    ret->architecture = mem_strdup(n > 1                 ? parts[1]
+                                   : n == 1 && *parts[0] ? parts[0]
+                                                         : image__this_architecture());
     ret->variant = mem_strdup(n > 2 ? parts[2] : "");
 }
 
@@ -176,17 +178,6 @@ static int check_layers(struct images *im, const json_t *manifest, struct err *e
     return 0;
 }
 
-static void unpin_image(struct images *im, const char *manifest_digest, const json_t *manifest,
-                        const struct layer *layers, size_t count)
-{
-    image__unpin(im, manifest_digest);
-    image__unpin(im, json_str(json_object_get(manifest, "config"), "digest"));
-    for (size_t i = 0; i < count; i++) {
-        image__unpin(im, layers[i].blob);
-        image__unpin(im, layers[i].chain);
-    }
-}
-
 /* --- the database's part --- */
 
 struct batch {
@@ -294,21 +285,34 @@ int image__add_digest(struct images *im, const char *image_id, const char *repo_
                     image_id, err);
 }
 
-int image__record(struct images *im, const char *manifest_digest, const json_t *manifest,
-                  const char *config_digest, const json_t *config, const char *parent_id, char **ret_id,
-                  struct err *err)
+int image__install(struct images *im, const char *manifest_digest, const json_t *manifest,
+                   const char *config_digest, const json_t *config, const char *parent_id,
+                   const struct image_progress *p, char **ret_id, struct err *err)
 {
     _cleanup_free_ struct layer *layers = NULL;
     size_t count = 0;
     int r = image__layers_of(manifest, config, &layers, &count, err);
-    if (r < 0)
-        return r;
-    bool known = known_elsewise(im, config_digest, manifest_digest);
-    if (!known)
+    if (r == 0)
+        r = check_layers(im, manifest, err);
+    if (r == 0)
+        r = image__layers_unpack(im, layers, count, p, err);
+    if (r == 0 && !known_elsewise(im, config_digest, manifest_digest))
         r = insert_image(im, config_digest, manifest_digest, parent_id, config, layers, count, err);
-    if (r < 0)
+    _cleanup_strv_ char **blobs = NULL, **chains = NULL;
+    strv_add(&blobs, manifest_digest);
+    strv_add(&blobs, config_digest);
+    for (size_t i = count; i-- > 0;) {
+        strv_add(&blobs, layers[i].blob);
+        strv_add(&chains, layers[i].chain);
+        image__unpin(im, layers[i].chain);
+    }
+    /* What a refused image brought goes again; what others use stays. */
+    image__hold(im);
+    image__let_go(im, blobs);
+    if (r < 0) {
+        image__layer_sweep(im, chains);
         return r;
-    unpin_image(im, manifest_digest, manifest, layers, count);
+    }
     *ret_id = mem_strdup(config_digest);
     return 0;
 }
@@ -318,19 +322,12 @@ int image__ingest(struct images *im, const char *manifest_digest, const char *ta
                   struct err *err)
 {
     _cleanup_json_ json_t *manifest = NULL, *config = NULL;
-    _cleanup_free_ struct layer *layers = NULL;
     _cleanup_free_ char *id = NULL;
-    size_t count = 0;
     int r = load_documents(im, manifest_digest, &manifest, &config, err);
     if (r == 0)
-        r = image__layers_of(manifest, config, &layers, &count, err);
-    if (r == 0)
-        r = check_layers(im, manifest, err);
-    if (r == 0)
-        r = image__layers_unpack(im, layers, count, p, err);
-    if (r == 0)
-        r = image__record(im, manifest_digest, manifest,
-                          json_str(json_object_get(manifest, "config"), "digest"), config, NULL, &id, err);
+        r = image__install(im, manifest_digest, manifest,
+                           json_str(json_object_get(manifest, "config"), "digest"), config, NULL, p, &id,
+                           err);
     if (r == 0 && tag_reference)
         r = image__set_tag(im, id, tag_reference, err);
     if (r == 0 && digest_reference)

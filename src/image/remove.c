@@ -1,0 +1,237 @@
+/* docker rmi: names first, then the image when it has none left, then what only it used. */
+#include "base/json.h"
+#include "image/image_priv.h"
+
+struct removal {
+    struct images *im;
+    const char *name;
+    bool force;
+    char *(*in_use)(void *, const char *id);
+    void *context;
+    json_t *log;
+};
+
+static void note(struct removal *m, const char *verb, const char *what)
+{
+    json_array_append_new(m->log, json_pack("{s:s}", verb, what));
+}
+
+static int execute(struct images *im, const char *sql, const char *param, struct err *err)
+{
+    struct store_value v = store_text(param);
+    const struct store_statement s = {.sql = sql, .params = &v, .param_count = 1, .expect_changes = -1};
+    return store_batch(im->store, &s, 1, STORE_DURABLE, err);
+}
+
+static int untag(struct removal *m, const char *reference, struct err *err)
+{
+    int r = execute(m->im,
+                    strchr(reference, '@') ? "DELETE FROM repo_digest WHERE name = ?"
+                                           : "DELETE FROM reference WHERE name = ?",
+                    reference, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *familiar = image_ref_familiar_text(reference);
+    note(m, "Untagged", familiar);
+    return 0;
+}
+
+static char *repository_of(const char *reference)
+{
+    _cleanup_ref_ struct image_ref ref = {0};
+    return image_ref_parse(reference, &ref, NULL) < 0 ? mem_strdup("") : image_ref_repository(&ref);
+}
+
+static bool same_repository(char *const *references)
+{
+    if (!references || !*references)
+        return true;
+    _cleanup_free_ char *first = repository_of(references[0]);
+    for (char *const *r = references + 1; *r; r++) {
+        _cleanup_free_ char *other = repository_of(*r);
+        if (!str_eq(first, other))
+            return false;
+    }
+    return true;
+}
+
+/* With its last tag of a repository, the digests of that repository go too. */
+static int untag_digests_without_tag(struct removal *m, const char *repository, char *const *tags,
+                                     char *const *digests, struct err *err)
+{
+    for (char *const *t = tags; t && *t; t++) {
+        _cleanup_free_ char *other = repository_of(*t);
+        if (str_eq(other, repository))
+            return 0;
+    }
+    for (char *const *d = digests; d && *d; d++) {
+        _cleanup_free_ char *other = repository_of(*d);
+        int r = str_eq(other, repository) ? untag(m, *d, err) : 0;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int names_of(struct images *im, const char *id, char ***tags, char ***digests, struct err *err)
+{
+    *tags = strv_free(*tags);
+    *digests = strv_free(*digests);
+    int r = image__query_list(im, "SELECT name FROM reference WHERE image = ? ORDER BY name", id, tags, err);
+    return r < 0 ? r
+                 : image__query_list(im, "SELECT name FROM repo_digest WHERE image = ? ORDER BY name", id,
+                                     digests, err);
+}
+
+static char *short_of(const char *id)
+{
+    return mem_strndup(digest_hex(id), 12);
+}
+
+/* Why the image itself cannot go now; 0 when nothing is against it. */
+static int conflict(struct removal *m, const char *id, struct err *err)
+{
+    _cleanup_free_ char *child = NULL, *user = m->in_use ? m->in_use(m->context, id) : NULL,
+                        *shown = short_of(id);
+    int r = image__query_text(m->im, "SELECT id FROM image WHERE parent = ? LIMIT 1", id, &child, err);
+    if (r < 0)
+        return r;
+    if (user && str_after(user, "running"))
+        return err_set(err, ERR_CONFLICT,
+                       "conflict: unable to delete %s (cannot be forced) - image is being used by %s", shown,
+                       user);
+    if (child)
+        return err_set(err, ERR_CONFLICT,
+                       "conflict: unable to delete %s (cannot be forced) - image has dependent child images",
+                       shown);
+    if (user && !m->force)
+        return err_set(err, ERR_CONFLICT,
+                       "conflict: unable to delete %s (must be forced) - image is being used by %s", shown,
+                       user);
+    return 0;
+}
+
+/* The image, what only it used, and then its parents that nothing names. */
+static int delete_image(struct removal *m, const char *id, struct err *err)
+{
+    _cleanup_strv_ char **blobs = NULL, **chains = NULL;
+    _cleanup_free_ char *parent = NULL;
+    int r = image__query_list(m->im, "SELECT digest FROM image_blob WHERE image = ?", id, &blobs, err);
+    if (r == 0)
+        r = image__query_list(m->im, "SELECT chain FROM image_layer WHERE image = ? ORDER BY position DESC",
+                              id, &chains, err);
+    if (r == 0)
+        r = image__query_text(m->im, "SELECT parent FROM image WHERE id = ?", id, &parent, err);
+    if (r == 0)
+        r = execute(m->im, "DELETE FROM image WHERE id = ?", id, err);
+    if (r < 0)
+        return r;
+    note(m, "Deleted", id);
+    image__layer_sweep(m->im, chains);
+    image__blob_sweep(m->im, blobs);
+    if (str_empty(parent))
+        return 0;
+    _cleanup_strv_ char **tags = NULL, **digests = NULL;
+    struct removal quiet = *m;
+    quiet.force = false;
+    if (names_of(m->im, parent, &tags, &digests, err) < 0 || tags || digests ||
+        conflict(&quiet, parent, NULL) < 0)
+        return 0;
+    return delete_image(m, parent, err);
+}
+
+static int remove_by_name(struct removal *m, const char *id, char ***tags, char ***digests, bool *ret_gone,
+                          struct err *err)
+{
+    _cleanup_ref_ struct image_ref ref = {0};
+    int r = image_ref_parse(m->name, &ref, err);
+    if (r < 0)
+        return r;
+    if (ref.digest)
+        free(take_ptr(ref.tag));
+    _cleanup_free_ char *full = image_ref_format(&ref), *repository = image_ref_repository(&ref);
+    _cleanup_free_ char *user = m->in_use ? m->in_use(m->context, id) : NULL, *shown = short_of(id);
+    if (strv_len(*tags) + (ref.digest ? strv_len(*digests) : 0) == 1 && user && !m->force) {
+        const char *who = str_after(user, "running ");
+        who = who ? who : str_after(user, "stopped ");
+        _cleanup_free_ char *familiar = image_ref_familiar(&ref);
+        return err_set(
+            err, ERR_CONFLICT,
+            "conflict: unable to remove repository reference \"%s\" (must force) - %s is using its "
+            "referenced image %s",
+            familiar, who ? who : user, shown);
+    }
+    r = untag(m, full, err);
+    if (r == 0)
+        r = names_of(m->im, id, tags, digests, err);
+    if (r == 0 && !ref.digest)
+        r = untag_digests_without_tag(m, repository, *tags, *digests, err);
+    if (r == 0)
+        r = names_of(m->im, id, tags, digests, err);
+    if (r < 0 || *tags || *digests)
+        return r;
+    /* Something else still stands on it: the name is gone, and the image stays without one. */
+    struct err against = {0};
+    r = conflict(m, id, &against);
+    if (r == -ERR_CONFLICT)
+        return 0;
+    *ret_gone = r == 0;
+    return r < 0 ? err_copy(err, &against) : 0;
+}
+
+static int remove_by_id(struct removal *m, const char *id, char **tags, char **digests, bool *ret_gone,
+                        struct err *err)
+{
+    int r = conflict(m, id, err);
+    if (r < 0)
+        return r;
+    bool single = strv_len(tags) <= 1 && same_repository(tags) && same_repository(digests);
+    if (!single && !m->force) {
+        _cleanup_free_ char *shown = short_of(id);
+        return err_set(err, ERR_CONFLICT,
+                       "conflict: unable to delete %s (must be forced) - image is referenced in multiple "
+                       "repositories",
+                       shown);
+    }
+    STRV_FOREACH (t, tags)
+        if ((r = untag(m, *t, err)) < 0)
+            return r;
+    STRV_FOREACH (d, digests)
+        if ((r = untag(m, *d, err)) < 0)
+            return r;
+    *ret_gone = true;
+    return 0;
+}
+
+static bool is_id(const char *name, const char *id)
+{
+    const char *hex = str_after(name, "sha256:");
+    hex = hex ? hex : name;
+    return str_is_hex(hex) && str_after(digest_hex(id), hex);
+}
+
+int image_remove(struct images *im, const char *name, bool force, char *(*in_use)(void *, const char *id),
+                 void *context, json_t **ret_log, struct err *err)
+{
+    _cleanup_json_ json_t *log = json_array();
+    struct removal m = {
+        .im = im, .name = name, .force = force, .in_use = in_use, .context = context, .log = log};
+    _cleanup_free_ char *id = NULL;
+    _cleanup_strv_ char **tags = NULL, **digests = NULL;
+    bool gone = false;
+    int r = image__resolve(im, name, &id, err);
+    if (r == 0)
+        r = names_of(im, id, &tags, &digests, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *full = image_ref_normal(name);
+    bool by_name = full && (strv_has(tags, full) || strv_has(digests, full));
+    r = !by_name && is_id(name, id) ? remove_by_id(&m, id, tags, digests, &gone, err)
+                                    : remove_by_name(&m, id, &tags, &digests, &gone, err);
+    if (r == 0 && gone)
+        r = delete_image(&m, id, err);
+    if (r < 0)
+        return r;
+    *ret_log = take_ptr(log);
+    return 0;
+}
