@@ -64,6 +64,8 @@ struct image_auth api__auth_of_config(const json_t *config, const char *referenc
 struct api_progress;
 struct api_progress *api__progress_new(struct http_request *q, bool quiet);
 void api__progress_free(struct api_progress *p);
+/* Takes `message`, which goes before the first one there will be. */
+void api__progress_open_with(struct api_progress *p, json_t *message);
 /* Takes `message`; non-zero when the client has gone. */
 int api__progress_send(struct api_progress *p, json_t *message);
 int api__progress_status(struct api_progress *p, const char *id, const char *status);

@@ -28,45 +28,34 @@ static char *join_reference(const char *name, const char *tag)
 
 /* --- pull --- */
 
-/* The digest of what `reference` names, "" when there is nothing; both freed by the caller. */
-static void local_state(struct api *a, const char *reference, char **ret_id, char **ret_digest)
+/* The id of what `reference` names, or NULL; the caller frees. */
+static char *local_id(struct api *a, const char *reference)
 {
     struct image_info info;
-    *ret_id = NULL;
-    *ret_digest = NULL;
     if (image_get(a->images, reference, &info, NULL) < 0)
-        return;
-    *ret_id = mem_strdup(info.id);
-    *ret_digest = mem_strdup(info.manifest_digest);
-    /* What the registry calls it is the digest of its index, when it has one. */
-    _cleanup_ref_ struct image_ref ref = {0};
-    if (image_ref_parse(reference, &ref, NULL) == 0) {
-        _cleanup_free_ char *repository = image_ref_repository(&ref);
-        STRV_FOREACH (d, info.digests) {
-            const char *rest = str_after(*d, repository);
-            if (rest && *rest == '@') {
-                free(*ret_digest);
-                *ret_digest = mem_strdup(rest + 1);
-            }
-        }
-    }
+        return NULL;
+    char *id = mem_strdup(info.id);
     image_info_done(&info);
+    return id;
 }
 
+/* image_pull itself reports "Digest: ...". */
 static int pull(struct http_request *q, struct api *a, const char *reference, struct api_progress *p,
                 struct err *err)
 {
     _cleanup_auth_ struct api_auth auth = {0};
     _cleanup_ref_ struct image_ref ref = {0};
-    _cleanup_free_ char *id = NULL, *old_id = NULL, *new_id = NULL, *old_digest = NULL, *digest = NULL,
-                        *shown = NULL;
+    _cleanup_free_ char *id = NULL, *old_id = NULL, *shown = NULL;
     const char *platform = http_query(q, "platform");
     int r = api__auth_of_request(q, &auth, err);
     if (r == 0)
         r = image_ref_parse(reference, &ref, err);
     if (r < 0)
         return r;
-    local_state(a, reference, &old_id, &old_digest);
+    old_id = local_id(a, reference);
+    _cleanup_free_ char *first = str_printf("Pulling from %s", ref.path);
+    api__progress_open_with(p,
+                            json_pack("{s:s, s:s}", "status", first, "id", ref.tag ? ref.tag : ref.digest));
     struct image_progress report = api__progress_image(p);
     r = image_pull(a->images, reference, str_empty(platform) ? NULL : platform, &auth.auth, &report, &id,
                    err);
@@ -74,11 +63,6 @@ static int pull(struct http_request *q, struct api *a, const char *reference, st
         return r;
     shown = image_ref_familiar(&ref);
     publish(a, "pull", shown);
-    local_state(a, reference, &new_id, &digest);
-    if (digest) {
-        _cleanup_free_ char *line = str_printf("Digest: %s", digest);
-        api__progress_status(p, NULL, line);
-    }
     _cleanup_free_ char *line = str_eq(old_id, id)
                                     ? str_printf("Status: Image is up to date for %s", shown)
                                     : str_printf("Status: Downloaded newer image for %s", shown);

@@ -19,7 +19,7 @@ struct api_progress {
     pthread_mutex_t lock;
     struct map layers;
     bool quiet;
-    bool ended;
+    json_t *opening;
 };
 
 static void layer_free(void *layer)
@@ -44,8 +44,16 @@ void api__progress_free(struct api_progress *p)
     if (!p)
         return;
     map_done(&p->layers);
+    json_decref(p->opening);
     pthread_mutex_destroy(&p->lock);
     free(p);
+}
+
+void api__progress_open_with(struct api_progress *p, json_t *message)
+{
+    must(message);
+    json_decref(p->opening);
+    p->opening = message;
 }
 
 /* With the lock held. */
@@ -53,6 +61,8 @@ static int send_message(struct api_progress *p, json_t *message)
 {
     if (!http_answered(p->request))
         http_stream_begin(p->request, 200, "application/json");
+    if (p->opening)
+        http_stream_json(p->request, take_ptr(p->opening), NULL);
     return http_stream_json(p->request, message, NULL);
 }
 
@@ -114,7 +124,9 @@ static int report(void *context, const char *layer, const char *phase, int64_t c
             json_object_set_new(detail, "total", json_integer(total));
         json_t *m = json_object();
         json_set_str(m, "status", phase);
-        json_object_set_new(m, "progressDetail", detail);
+        if (!str_empty(layer) || json_object_size(detail) > 0)
+            json_object_set(m, "progressDetail", detail);
+        json_decref(detail);
         if (!str_empty(layer))
             json_set_str(m, "id", layer);
         r = send_message(p, m);
