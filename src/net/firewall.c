@@ -13,33 +13,46 @@
 /* libnftables keeps process-wide tables: one call at a time, whatever the instance. */
 static pthread_mutex_t nft_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static int nft_run(const char *commands, bool json, struct str *ret_output, struct err *err)
+static int nft_failure(const char *why, struct err *err)
+{
+    int length = (int)strcspn(why, "\n");
+    if (strstr(why, "not permitted"))
+        return err_set(err, ERR_DENIED, "nftables: the capability CAP_NET_ADMIN is needed");
+    return err_set(err, strstr(why, "No such file") ? ERR_NOT_FOUND : ERR_SYSTEM, "nftables: %.*s",
+                   length ? length : 21, length ? why : "refused by the kernel");
+}
+
+static int nft_run(struct net *n, const char *commands, bool json, struct str *ret_output, struct err *err)
 {
     pthread_mutex_lock(&nft_lock);
-    struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
+    if (!n->nft && (n->nft = nft_ctx_new(NFT_CTX_DEFAULT))) {
+        nft_ctx_buffer_output(n->nft);
+        nft_ctx_buffer_error(n->nft);
+    }
     int r = 0;
-    if (!nft) {
+    if (!n->nft) {
         r = err_set(err, ERR_SYSTEM, "nftables cannot be used: no memory or no netlink socket");
     } else {
-        nft_ctx_output_set_flags(nft, (json ? NFT_CTX_OUTPUT_JSON : 0) | NFT_CTX_OUTPUT_NUMERIC_PROTO);
-        nft_ctx_buffer_output(nft);
-        nft_ctx_buffer_error(nft);
-        if (nft_run_cmd_from_buffer(nft, commands) != 0) {
-            const char *why = nft_ctx_get_error_buffer(nft);
-            int sys = errno;
-            r = err_set(err, strstr(why, "No such file") ? ERR_NOT_FOUND : ERR_SYSTEM, "nftables: %.*s",
-                        (int)strcspn(why, "\n"), *why ? why : "refused by the kernel");
-            if (err)
-                err->sys = sys;
-            if (strstr(why, "not permitted"))
-                r = err_set(err, ERR_DENIED, "nftables: the capability CAP_NET_ADMIN is needed");
-        } else if (ret_output) {
-            str_add(ret_output, nft_ctx_get_output_buffer(nft));
-        }
-        nft_ctx_free(nft);
+        nft_ctx_output_set_flags(n->nft, (json ? NFT_CTX_OUTPUT_JSON : 0) | NFT_CTX_OUTPUT_NUMERIC_PROTO);
+        bool failed = nft_run_cmd_from_buffer(n->nft, commands) != 0;
+        /* Reading a buffer empties it for the next run. */
+        const char *output = nft_ctx_get_output_buffer(n->nft), *why = nft_ctx_get_error_buffer(n->nft);
+        if (failed)
+            r = nft_failure(why, err);
+        else if (ret_output)
+            str_add(ret_output, output);
     }
     pthread_mutex_unlock(&nft_lock);
     return r;
+}
+
+void net__firewall_done(struct net *n)
+{
+    pthread_mutex_lock(&nft_lock);
+    if (n->nft)
+        nft_ctx_free(n->nft);
+    n->nft = NULL;
+    pthread_mutex_unlock(&nft_lock);
 }
 
 /* The rules. Kept in mind:
@@ -156,9 +169,15 @@ int net__firewall_rebuild(struct net *n, struct err *err)
         net__firewall_add_bridge(n, &s, "add", e->value);
     for (size_t i = 0; i < n->port_count; i++)
         net__firewall_add_port(n, &s, "add", &n->ports[i]);
-    int r = nft_run(str_get(&s), false, NULL, err);
+    int r = nft_run(n, str_get(&s), false, NULL, err);
     if (r == 0)
         n->table_exists = true;
+    if (r == -ERR_NOT_FOUND) /* the kernel's word for a missing module */
+        r = err_set(
+            err, ERR_UNAVAILABLE,
+            "this kernel lacks a part of nftables that networks need (nat, masquerade, fib, ct in the "
+            "inet family: Linux 5.2 or later with the modules nft_chain_nat, nft_masq, nft_redir, "
+            "nft_fib_inet, nft_ct)");
     return r;
 }
 
@@ -167,7 +186,7 @@ int net__firewall_run(struct net *n, const char *commands, struct err *err)
     int r = 0;
     if (!n->table_exists && (r = net__firewall_rebuild(n, err)) < 0)
         return r;
-    r = nft_run(commands, false, NULL, err);
+    r = nft_run(n, commands, false, NULL, err);
     if (r != -ERR_NOT_FOUND)
         return r;
     /* Somebody flushed the ruleset (a restart of the host's firewall does): all of ours comes back, with
@@ -178,7 +197,7 @@ int net__firewall_run(struct net *n, const char *commands, struct err *err)
 int net__firewall_delete(struct net *n, struct err *err)
 {
     _cleanup_free_ char *s = str_printf("add table inet %s\ndelete table inet %s\n", n->table, n->table);
-    int r = nft_run(s, false, NULL, err);
+    int r = nft_run(n, s, false, NULL, err);
     if (r == 0)
         n->table_exists = false;
     return r;
@@ -265,7 +284,7 @@ int net__firewall_load(struct net *n, struct err *err)
         return 0;
     _cleanup_free_ char *command = str_printf("list table inet %s\n", n->table);
     _cleanup_str_ struct str output = STR_INIT;
-    int r = nft_run(command, true, &output, err);
+    int r = nft_run(n, command, true, &output, err);
     if (r == -ERR_NOT_FOUND) {
         n->loaded = true;
         return 0;

@@ -46,6 +46,7 @@ void net_close(struct net *n)
         return;
     net__names_done(n);
     net__ports_done(n);
+    net__firewall_done(n);
     map_done(&n->bridges);
     pthread_mutex_destroy(&n->lock);
     free(n->state_dir);

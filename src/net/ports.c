@@ -252,6 +252,8 @@ static int publish_locked(struct net *n, const char *owner, struct net_port *por
         drop_from(n, first);
         return r;
     }
+    for (size_t i = first; i < n->port_count; i++)
+        net__conntrack_forget(&n->ports[i]);
     for (size_t i = 0; i < count; i++)
         ports[i].host_port = chosen[i];
     return 0;
@@ -290,8 +292,10 @@ static int withdraw_locked(struct net *n, const char *owner, struct err *err)
             net__ports_add(n, &gone[i]);
         return r;
     }
-    for (size_t i = 0; i < gone_count; i++)
+    for (size_t i = 0; i < gone_count; i++) {
+        net__conntrack_forget(&gone[i]);
         close_fd(gone[i].fd);
+    }
     return 0;
 }
 

@@ -44,6 +44,7 @@ struct net__port {
 };
 
 struct net__names;
+struct nft_ctx;
 
 struct net {
     char *state_dir;
@@ -57,6 +58,7 @@ struct net {
     size_t port_count, port_capacity;
     struct map bridges; /* name -> struct net__bridge */
     struct net__names *names;
+    struct nft_ctx *nft; /* kept: closing its socket waits for the kernel to finish what was deleted */
 };
 
 /* --- firewall.c: nftables; the lock is held --- */
@@ -68,6 +70,7 @@ int net__firewall_run(struct net *n, const char *commands, struct err *err);
 /* The table as the mirror wants it, whatever is there. */
 int net__firewall_rebuild(struct net *n, struct err *err);
 int net__firewall_delete(struct net *n, struct err *err);
+void net__firewall_done(struct net *n);
 /* Appends commands to `to`; `verb` is "add" or "delete". */
 void net__firewall_add_bridge(const struct net *n, struct str *to, const char *verb,
                               const struct net__bridge *b);
@@ -77,6 +80,11 @@ void net__firewall_add_port(const struct net *n, struct str *to, const char *ver
 int net__ports_add(struct net *n, const struct net__port *p); /* to the mirror */
 void net__ports_done(struct net *n);
 const char *net__protocol_name(int protocol); /* "tcp" */
+
+/* --- conntrack.c --- */
+/* Drops what the kernel remembers of datagrams to a port, so that what was published or withdrawn counts for
+ * them too. Best effort: without it they find their way when they have been silent for a while. */
+void net__conntrack_forget(const struct net__port *port);
 
 /* --- port_owner.c --- */
 /* Who has a local port: "nginx (pid 812)"; false when nobody can be found. */

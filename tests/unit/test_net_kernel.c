@@ -212,6 +212,36 @@ static void a_new_process_takes_over_what_is_published(void **state)
     close(a);
 }
 
+/* Sends from one and the same port and gives back the first byte of the answer, or 0. */
+static char datagram(int s, uint16_t port)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(0x7f000001)}};
+    char answer[16] = "";
+    struct pollfd p = {.fd = s, .events = POLLIN};
+    assert_int_equal(sendto(s, "?", 1, 0, (struct sockaddr *)&to, sizeof(to)), 1);
+    if (poll(&p, 1, PATIENT) == 1 && recv(s, answer, sizeof(answer) - 1, 0) < 0)
+        return 0;
+    return answer[0];
+}
+
+static void a_datagram_client_follows_a_port_to_the_next_container(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
+    int a = container(f, "drtaaaaaaaa", "172.30.0.2/16", "172.30.0.1");
+    int b = container(f, "drtaaaaaaaa", "172.30.0.3/16", "172.30.0.1");
+    serve(f, a, 80, "a");
+    serve(f, b, 80, "b");
+    int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    publish(f, OWNER_A, "udp", "", 8086, "172.30.0.2", 80);
+    assert_int_equal(datagram(s, 8086), 'a');
+    assert_ok(net_ports_withdraw(f->net, OWNER_A, &err), &err);
+    publish(f, OWNER_B, "udp", "", 8086, "172.30.0.3", 80);
+    assert_int_equal(datagram(s, 8086), 'b');
+    close(s), close(a), close(b);
+}
+
 static void a_flushed_ruleset_comes_back_with_the_next_change(void **state)
 {
     struct fixture *f = *state;
@@ -285,6 +315,7 @@ int main(int argc, char **argv)
         kernel_test(without_icc_containers_reach_only_the_host),
         kernel_test(nothing_comes_in_from_outside_but_to_published_ports),
         kernel_test(a_new_process_takes_over_what_is_published),
+        kernel_test(a_datagram_client_follows_a_port_to_the_next_container),
         kernel_test(a_flushed_ruleset_comes_back_with_the_next_change),
         kernel_test(an_endpoint_is_counted_removed_and_added_again),
         kernel_test(a_picked_subnet_is_none_the_host_uses),

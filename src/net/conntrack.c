@@ -1,0 +1,118 @@
+/* Forgetting connections (ctnetlink). The kernel decides about mapping at a flow's first packet and keeps to
+ * it: a UDP client that goes on sending from the same port would for ever reach the container that was, or
+ * nobody, after its port was published anew. TCP ends by itself. */
+#include "net/priv.h"
+
+#include <arpa/inet.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <netinet/in.h>
+
+enum { STALE_MAX = 4096, MESSAGE_BYTES = 16384 };
+
+struct tuple {
+    uint32_t destination; /* host order */
+    uint16_t destination_port;
+    uint8_t protocol;
+};
+
+struct stale {
+    const struct net__port *port;
+    char *messages[STALE_MAX]; /* the tuple attributes to delete by, copied as they came */
+    size_t bytes[STALE_MAX];
+    size_t count;
+};
+
+static void tuple_part(const struct nlattr *nest, struct tuple *t)
+{
+    struct nlattr *a;
+    mnl_attr_for_each_nested(a, nest)
+    {
+        bool ip = mnl_attr_get_type(a) == CTA_TUPLE_IP;
+        if (!ip && mnl_attr_get_type(a) != CTA_TUPLE_PROTO)
+            continue;
+        struct nlattr *b;
+        mnl_attr_for_each_nested(b, a)
+        {
+            int type = mnl_attr_get_type(b);
+            if (ip && type == CTA_IP_V4_DST)
+                t->destination = ntohl(mnl_attr_get_u32(b));
+            else if (!ip && type == CTA_PROTO_NUM)
+                t->protocol = mnl_attr_get_u8(b);
+            else if (!ip && type == CTA_PROTO_DST_PORT)
+                t->destination_port = ntohs(mnl_attr_get_u16(b));
+        }
+    }
+}
+
+static int on_flow(const struct nlmsghdr *h, void *context)
+{
+    struct stale *s = context;
+    struct tuple origin = {0};
+    const struct nlattr *origin_attribute = NULL;
+    struct nlattr *a;
+    mnl_attr_for_each(a, h, sizeof(struct nfgenmsg))
+    {
+        if (mnl_attr_get_type(a) == CTA_TUPLE_ORIG) {
+            origin_attribute = a;
+            tuple_part(a, &origin);
+        }
+    }
+    /* Flows to the port, mapped or (from before it was published) not. */
+    if (!origin_attribute || origin.protocol != IPPROTO_UDP ||
+        origin.destination_port != s->port->host_port ||
+        (s->port->host_ip && origin.destination != s->port->host_ip) || s->count == STALE_MAX)
+        return MNL_CB_OK;
+    s->bytes[s->count] = MNL_ALIGN(origin_attribute->nla_len);
+    s->messages[s->count++] = mem_dup(origin_attribute, MNL_ALIGN(origin_attribute->nla_len));
+    return MNL_CB_OK;
+}
+
+static struct nlmsghdr *request(void *buffer, uint16_t type, uint16_t flags)
+{
+    struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
+    h->nlmsg_type = (uint16_t)(NFNL_SUBSYS_CTNETLINK << 8 | type);
+    h->nlmsg_flags = NLM_F_REQUEST | flags;
+    h->nlmsg_seq = 1;
+    struct nfgenmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+    m->nfgen_family = AF_INET;
+    m->version = NFNETLINK_V0;
+    return h;
+}
+
+static void run(struct mnl_socket *s, struct nlmsghdr *h, mnl_cb_t fn, void *context)
+{
+    _cleanup_free_ char *answer = mem_new(MESSAGE_BYTES);
+    if (mnl_socket_sendto(s, h, h->nlmsg_len) < 0)
+        return;
+    for (int r = MNL_CB_OK; r > MNL_CB_STOP;) {
+        ssize_t n = mnl_socket_recvfrom(s, answer, MESSAGE_BYTES);
+        r = n <= 0 ? MNL_CB_ERROR : mnl_cb_run(answer, (size_t)n, 1, mnl_socket_get_portid(s), fn, context);
+    }
+}
+
+void net__conntrack_forget(const struct net__port *port)
+{
+    if (port->protocol != IPPROTO_UDP)
+        return;
+    struct mnl_socket *s = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+    if (!s)
+        return;
+    char buffer[1024];
+    struct stale *stale = NEW(struct stale);
+    stale->port = port;
+    if (mnl_socket_bind(s, 0, MNL_SOCKET_AUTOPID) == 0)
+        run(s, request(buffer, IPCTNL_MSG_CT_GET, NLM_F_DUMP), on_flow, stale);
+    for (size_t i = 0; i < stale->count; i++) {
+        struct nlmsghdr *h = request(buffer, IPCTNL_MSG_CT_DELETE, NLM_F_ACK);
+        if (h->nlmsg_len + stale->bytes[i] <= sizeof(buffer)) {
+            memcpy(mnl_nlmsg_get_payload_tail(h), stale->messages[i], stale->bytes[i]);
+            h->nlmsg_len += (uint32_t)stale->bytes[i];
+            run(s, h, NULL, NULL);
+        }
+        free(stale->messages[i]);
+    }
+    free(stale);
+    mnl_socket_close(s);
+}
