@@ -100,6 +100,22 @@ static int read_link(int root_fd, const char *path, char **ret, struct err *err)
     return 0;
 }
 
+/* Where a symlink at `at` leads, as a path in the root; "" is the root. */
+static char *link_target(const char *at, const char *target)
+{
+    _cleanup_free_ char *dir = mem_strndup(at, (size_t)(path_base(at) - at));
+    _cleanup_free_ char *whole = *target == '/' ? mem_strdup(target + 1) : str_printf("%s%s", dir, target);
+    size_t end = strlen(whole);
+    while (end && whole[end - 1] == '/')
+        whole[--end] = '\0';
+    const char *base = path_base(whole);
+    if (*base && strcmp(base, ".") != 0 && strcmp(base, "..") != 0)
+        return take_ptr(whole);
+    /* A directory by another name, never above the root. */
+    _cleanup_free_ char *absolute = path_resolve("/", whole);
+    return mem_strdup(absolute + 1);
+}
+
 /* A source that is a symlink stands for what it points to, inside the root. */
 static int follow(int root_fd, const char *path, char **ret, struct stat *ret_stat, struct err *err)
 {
@@ -116,20 +132,9 @@ static int follow(int root_fd, const char *path, char **ret, struct stat *ret_st
         r = read_link(root_fd, at, &target, err);
         if (r < 0)
             return r;
-        size_t end = strlen(target);
-        while (end && target[end - 1] == '/')
-            target[--end] = '\0';
-        char *next = *target == '/' ? mem_strdup(target + 1)
-                                    : str_printf("%.*s%s", (int)(path_base(at) - at), at, target);
+        char *next = link_target(at, target);
         free(at);
         at = next;
-        const char *base = path_base(at);
-        if (!*base || strcmp(base, ".") == 0 || strcmp(base, "..") == 0) {
-            next = path_clean(at); /* a directory by another name */
-            free(at);
-            at = strcmp(next, ".") == 0 || str_after(next, "..") ? mem_strdup("") : mem_strdup(next);
-            free(next);
-        }
     }
     return err_set(err, ERR_INVALID, "%s: too many levels of symbolic links", path);
 }
