@@ -6,6 +6,7 @@
 #include "net/priv.h"
 
 #include "base/json.h"
+#include "base/log.h"
 
 #include <netinet/in.h>
 #include <nftables/libnftables.h>
@@ -181,11 +182,40 @@ int net__firewall_rebuild(struct net *n, struct err *err)
     return r;
 }
 
+/* An accept of ours does not outweigh a drop of somebody else's: said once, since it would otherwise look
+ * like our failure. */
+static void warn_of_other_firewall(struct net *n)
+{
+    _cleanup_str_ struct str output = STR_INIT;
+    _cleanup_json_ json_t *root = NULL;
+    if (nft_run(n, "list chains\n", true, &output, NULL) < 0 ||
+        json_parse(str_get(&output), output.len, "the chains", &root, NULL) < 0)
+        return;
+    size_t i;
+    json_t *item;
+    json_array_foreach (json_object_get(root, "nftables"), i, item) {
+        const json_t *chain = json_object_get(item, "chain");
+        if (!str_eq(json_str(chain, "hook"), "forward") || !str_eq(json_str(chain, "policy"), "drop") ||
+            str_eq(json_str(chain, "family"), "ip6"))
+            continue;
+        log_warning(
+            "this machine's firewall (chain %s of table %s) drops forwarded packets, as Docker and ufw set "
+            "it: containers reach nothing and nobody reaches them until it lets them: iptables -I FORWARD "
+            "-i %s+ -j ACCEPT; iptables -I FORWARD -o %s+ -j ACCEPT",
+            json_str(chain, "name"), json_str(chain, "table"), n->prefix, n->prefix);
+        return;
+    }
+}
+
 int net__firewall_run(struct net *n, const char *commands, struct err *err)
 {
     int r = 0;
-    if (!n->table_exists && (r = net__firewall_rebuild(n, err)) < 0)
+    if (!n->table_exists) { /* the mirror shows what the commands are about: no need to run them too */
+        r = net__firewall_rebuild(n, err);
+        if (r == 0)
+            warn_of_other_firewall(n);
         return r;
+    }
     r = nft_run(n, commands, false, NULL, err);
     if (r != -ERR_NOT_FOUND)
         return r;

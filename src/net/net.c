@@ -6,6 +6,8 @@
 #include "base/file.h"
 
 #include <ctype.h>
+#include <limits.h>
+#include <stdlib.h>
 
 static bool prefix_valid(const char *prefix)
 {
@@ -25,8 +27,11 @@ int net_open(const char *state_dir, const char *prefix, struct net **ret, struct
     int r = file_mkdirs(state_dir, 0700, err);
     if (r < 0)
         return r;
+    char absolute[PATH_MAX]; /* for the DNS process, whose working directory is another */
+    if (!realpath(state_dir, absolute))
+        return err_sys(err, errno, "%s", state_dir);
     struct net *n = NEW(struct net);
-    n->state_dir = mem_strdup(state_dir);
+    n->state_dir = mem_strdup(absolute);
     snprintf(n->prefix, sizeof(n->prefix), "%s", prefix);
     snprintf(n->table, sizeof(n->table), "drover_%s", prefix);
     pthread_mutex_init(&n->lock, NULL);

@@ -54,6 +54,19 @@ static void a_published_port_is_reached_from_everywhere_until_withdrawn(void **s
     close(c);
 }
 
+static void a_published_port_is_reached_whether_or_not_bridges_are_filtered(void **state)
+{
+    static const char *const path = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+    if (!file_exists(path))
+        skip(); /* needs br_netfilter to tell the difference */
+    struct err err = {0};
+    _cleanup_str_ struct str was = STR_INIT;
+    assert_ok(file_read(path, 16, &was, &err), &err);
+    assert_ok(file_poke(path, str_get(&was)[0] == '1' ? "0" : "1", &err), &err);
+    a_published_port_is_reached_from_everywhere_until_withdrawn(state);
+    assert_ok(file_poke(path, str_get(&was), &err), &err);
+}
+
 static int try_publish(struct fixture *f, const char *owner, const char *host_ip, uint16_t *port,
                        struct err *err)
 {
@@ -309,6 +322,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         kernel_test(containers_of_a_network_reach_each_other),
         kernel_test(a_published_port_is_reached_from_everywhere_until_withdrawn),
+        kernel_test(a_published_port_is_reached_whether_or_not_bridges_are_filtered),
         kernel_test(a_conflict_names_who_has_the_port),
         kernel_test(several_ports_are_published_all_or_none),
         kernel_test(networks_do_not_see_each_other_and_internal_ones_nothing),
