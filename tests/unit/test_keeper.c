@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "keeper/keeper.h"
 #include "keeper/log_reader.h"
+#include "keeper/protocol.h"
 #include "runtime/runtime.h"
 
 #include <dirent.h>
@@ -721,6 +722,51 @@ static void the_keeper_does_not_end_while_containers_run(void **state)
     wait_exit(f, "on", "");
 }
 
+/* A message of each type, with every length cut off, and with bytes changed by a fixed sequence. */
+static void a_client_that_talks_nonsense_harms_nobody_else(void **state)
+{
+    need_root(state);
+    struct fixture *f = *state;
+    struct err err;
+    start(f, "safe", "sleep 1000", (struct options){0});
+    pid_t pid = keeper_pid(f->k);
+    _cleanup_free_ char *path = str_printf("%s/keeper/keeper.sock", f->dir);
+    uint32_t seed = 1;
+    for (int type = 0; type < 70; type++) {
+        int fd;
+        assert_ok(file_connect_unix(path, SOCK_SEQPACKET, &fd, &err), &err);
+        fcntl(fd, F_SETFL, O_NONBLOCK);
+        for (int round = 0; round < 60; round++) {
+            _cleanup_str_ struct str m = STR_INIT;
+            char answer[4096];
+            protocol_begin(&m, round ? (enum protocol_type)type : PROTOCOL_HELLO, 1);
+            if (round) {
+                protocol_put_text(&m, round % 2 ? "other" : "../..");
+                protocol_put_text(&m, "x");
+                for (int i = 0; i < 6; i++)
+                    protocol_put_u32(&m, (seed = seed * 1664525 + 1013904223) >> (round % 32));
+                if (round > 30)
+                    m.data[(seed >> 8) % m.len] ^= (char)(1 + round);
+            }
+            size_t n = round > 1 ? m.len - (size_t)round % 30 : m.len;
+            int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+            file_send_fds(fd, m.data, n, &null, (size_t)round % 2, NULL);
+            close(null);
+            while (recv(fd, answer, sizeof(answer), 0) > 0)
+                ;
+        }
+        close(fd);
+        if (type + 1 == PROTOCOL_SHUTDOWN) /* well formed, that one would be obeyed when nothing ran */
+            assert_int_equal(keeper_shutdown(f->k, &err), -ERR_CONFLICT);
+    }
+    struct keeper_process *list;
+    size_t count;
+    assert_ok(keeper_list(f->k, &list, &count, &err), &err);
+    free(list);
+    assert_int_equal(count, 1);
+    assert_int_equal(keeper_pid(f->k), pid);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && str_eq(argv[1], "keeper"))
@@ -746,6 +792,7 @@ int main(int argc, char **argv)
         T(a_keeper_that_is_killed_takes_no_container_and_no_later_output_with_it),
         T(many_at_once_all_end_right_and_leave_nothing),
         T(the_keeper_does_not_end_while_containers_run),
+        T(a_client_that_talks_nonsense_harms_nobody_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
