@@ -43,6 +43,15 @@ static json_t *root_fs(const json_t *image_config)
     return fs;
 }
 
+/* An image without one of its own has that of its last step. */
+static json_t *comment_of(const json_t *image_config)
+{
+    json_t *steps = json_object_get(image_config, "history");
+    const json_t *last = json_array_get(steps, json_array_size(steps) - 1);
+    return text_or_empty(str_empty(json_str(image_config, "comment")) && last ? last : image_config,
+                         "comment");
+}
+
 json_t *api__image_inspect(const struct image_info *info, int version)
 {
     char created[TIME_RFC3339_BYTES];
@@ -51,7 +60,7 @@ json_t *api__image_inspect(const struct image_info *info, int version)
     json_object_set_new(d, "RepoTags", api__familiar_list(info->references));
     json_object_set_new(d, "RepoDigests", api__familiar_list(info->digests));
     json_set_str(d, "Parent", info->parent_id ? info->parent_id : "");
-    json_object_set_new(d, "Comment", text_or_empty(info->config, "comment"));
+    json_object_set_new(d, "Comment", comment_of(info->config));
     json_set_str(d, "Created", time_format_rfc3339(info->created_ns, created));
     if (version < 1044) {
         json_set_str(d, "Container", "");

@@ -207,7 +207,7 @@ static int run(struct relay *r, char *buffer, struct err *err)
             shutdown(r->given->process_fd, SHUT_WR);
             r->in_shut = true;
         }
-        short client, process;
+        short client = 0, process = 0;
         int status = await(r, &client, &process, err);
         if (status < 0)
             return status;
