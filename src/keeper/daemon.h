@@ -85,7 +85,7 @@ struct process {
     struct attach *attached;
     size_t attached_count;
     uint64_t reply_client, reply_request; /* of the launch */
-    struct err launch_err;                /* code set: the launch failed, and waits for the reaping */
+    struct err *launch_err;               /* set: the launch failed, and waits for the reaping */
     int64_t linger_until_ns;
     struct keeper_exit exit; /* ids are not set here */
 };

@@ -13,7 +13,8 @@
  * Calling sequence: keeper_open() (starts the process when none answers), keeper_list() to learn the present,
  * then requests from any thread. Exits arrive at `on_exit` on a thread of the client's own, after the last
  * byte of output has been logged and sent to attached streams; each is repeated after a reconnect until
- * keeper_forget() drops it, so the receiver must be idempotent. When the keeper dies the client reconnects
+ * keeper_forget() drops it, so the receiver must be idempotent. A short process's exit may arrive before the
+ * keeper_start() that started it has returned. When the keeper dies the client reconnects
  * (starting a new one) and calls `on_restart`. */
 #ifndef KEEPER_KEEPER_H
 #define KEEPER_KEEPER_H

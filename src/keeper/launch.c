@@ -74,13 +74,10 @@ static int streams_open(struct streams *s, bool tty, bool open_stdin, int rows, 
     return r;
 }
 
-static int read_json(int fd, const char *what, json_t **ret, struct err *err)
+static int read_json(int fd, const char *what, struct str *ret_text, json_t **ret, struct err *err)
 {
-    _cleanup_str_ struct str text = STR_INIT;
-    int r = file_read_fd(fd, PROTOCOL_MAX_SPEC_BYTES, &text, err);
-    if (r == 0)
-        r = json_parse(str_get(&text), text.len, what, ret, err);
-    return r;
+    int r = file_read_fd(fd, PROTOCOL_MAX_SPEC_BYTES, ret_text, err);
+    return r < 0 ? r : json_parse(str_get(ret_text), ret_text->len, what, ret, err);
 }
 
 /* What the keeper has for its own work is not handed down: its protection from the OOM killer, its file
@@ -137,15 +134,14 @@ static void reply_started(struct process *p)
 static void status_ready(struct watch *w, uint32_t events)
 {
     struct process *p = OWNER(w, struct process, status);
-    int r = runtime_launch_result(w->fd, &p->launch_err);
+    struct err err = {0};
+    int r = runtime_launch_result(w->fd, &err);
     watch_close(&p->c->d->loop, w);
     if (r < 0) {
-        p->launch_err.code = -r;
+        p->launch_err = mem_dup(&err, sizeof(err));
         return; /* the rest when it has been reaped */
     }
-    p->launch_err.code = 0;
     p->started_ns = time_now_ns();
-    struct err err;
     if (record_write(p, &err) < 0)
         log_error("%s: a restart of the keeper would not find it: %s", p->c->id, err.msg);
     proc_run(p);
@@ -212,7 +208,7 @@ static int launch_container(struct container *c, const struct keeper_start *s, j
 }
 
 static int prepare_container(struct container *c, const struct keeper_start *s, const json_t *spec,
-                             struct err *err)
+                             const struct str *text, struct err *err)
 {
     c->own_pid_namespace = has_own_pid_namespace(spec);
     c->memory_limited =
@@ -225,9 +221,11 @@ static int prepare_container(struct container *c, const struct keeper_start *s, 
     int r = record_make_dir(c, err);
     if (r < 0)
         return r;
-    _cleanup_free_ char *text = json_format(spec);
+    /* For later execs. Not replaced atomically: without a "state" beside it, which comes later, nobody reads
+     * it. */
     _cleanup_free_ char *path = record_path(c, "", "config.json");
-    r = file_replace(path, text, strlen(text), 0600, false, err);
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    r = fd < 0 ? err_sys(err, errno, "create %s", path) : file_write_all(fd, text->data, text->len, err);
     if (r == 0 && c->log_path)
         r = log_file_open(c->log_path, c->log_max_bytes, c->log_max_files, &c->log, err);
     return r;
@@ -240,7 +238,8 @@ int launch_start(struct client *cl, uint64_t request, const struct keeper_start 
     if (map_has(&d->containers, s->id))
         return err_set(err, ERR_CONFLICT, "the keeper has a container %s already", s->id);
     _cleanup_json_ json_t *spec = NULL;
-    int r = read_json(fds[0], "the container's config", &spec, err);
+    _cleanup_str_ struct str text = STR_INIT;
+    int r = read_json(fds[0], "the container's config", &text, &spec, err);
     if (r < 0)
         return r;
     struct container *c = container_new(d, s->id);
@@ -250,7 +249,7 @@ int launch_start(struct client *cl, uint64_t request, const struct keeper_start 
     p->stdin_once = s->stdin_once;
     p->reply_client = cl->number;
     p->reply_request = request;
-    r = prepare_container(c, s, spec, err);
+    r = prepare_container(c, s, spec, &text, err);
     if (r == 0)
         r = launch_container(c, s, spec, fds + 1, err);
     if (r < 0) {
@@ -317,7 +316,8 @@ int launch_exec(struct client *cl, uint64_t request, const struct keeper_exec *e
         return err_set(err, ERR_LIMIT, "container %s has %d exec records that were not forgotten", e->id,
                        MAX_EXECS);
     _cleanup_json_ json_t *process = NULL;
-    int r = read_json(fds[0], "the process", &process, err);
+    _cleanup_str_ struct str text = STR_INIT;
+    int r = read_json(fds[0], "the process", &text, &process, err);
     if (r < 0)
         return r;
     struct process *p = proc_new(c, e->exec_id);

@@ -74,6 +74,7 @@ void proc_free(struct process *p)
         map_remove(&p->c->execs, p->exec_id);
     else
         p->c->first = NULL;
+    free(p->launch_err);
     free(p->exec_id);
     loop_bury(l, p);
 }
@@ -146,7 +147,8 @@ static bool read_output(struct process *p, int i, int bursts)
         if (n <= 0) /* a terminal without a slave says EIO */
             return true;
         output(p, i + 1, p->c->d->burst, (size_t)n);
-        if (n < 4096)
+        /* A pipe gives all it has at once, a terminal in pieces. */
+        if (!p->tty && n < BURST_BYTES)
             return false;
     }
     return false;
@@ -252,7 +254,7 @@ static void launch_failed(struct process *p)
     struct daemon *d = p->c->d;
     struct client *cl = keeper__client_find(d, p->reply_client);
     if (cl)
-        keeper__client_send_error(cl, p->reply_request, &p->launch_err);
+        keeper__client_send_error(cl, p->reply_request, p->launch_err);
     if (*p->exec_id) {
         proc_free(p);
         return;
@@ -290,6 +292,12 @@ void proc_watch_pidfd(struct process *p, int pidfd)
     watch_start(&p->c->d->loop, &p->pidfd, pidfd, EPOLLIN, pidfd_ready);
 }
 
+static void wait_for_end_of_output(struct process *p)
+{
+    p->linger_until_ns = time_monotonic_ns() + LINGER_SECONDS * NS_PER_S;
+    p->c->d->loop.tick_wanted = true;
+}
+
 /* Processes that stay when the first one ends (they share a pid namespace) go with it, as its container does.
  */
 static void end_rest(struct process *p)
@@ -299,8 +307,7 @@ static void end_rest(struct process *p)
     struct err err;
     if (cgroup_kill(p->c->cgroup, SIGKILL, &err) < 0)
         log_warning("%s: %s", p->c->id, err.msg);
-    p->linger_until_ns = time_monotonic_ns() + LINGER_SECONDS * NS_PER_S;
-    p->c->d->loop.tick_wanted = true;
+    wait_for_end_of_output(p);
 }
 
 void proc_ended(struct process *p)
@@ -309,6 +316,10 @@ void proc_ended(struct process *p)
     p->exit.at_ns = time_now_ns();
     note_oom(p);
     end_rest(p);
+    /* A terminal's last output passes through a queue of the kernel; when it was all read, the end is told.
+     */
+    if (p->tty)
+        wait_for_end_of_output(p);
     proc_conclude_if_done(p);
 }
 

@@ -383,6 +383,18 @@ static void a_terminal_has_its_size_and_echoes(void **state)
     close(s[0]);
 }
 
+static void the_last_output_of_a_terminal_is_kept(void **state)
+{
+    need_root(state);
+    struct fixture *f = *state;
+    start(f, "lasttty", "seq 1 20000", (struct options){.tty = true});
+    assert_int_equal(wait_exit(f, "lasttty", "").status, 0);
+    _cleanup_str_ struct str want = STR_INIT;
+    for (int i = 1; i <= 20000; i++)
+        str_addf(&want, "%d\r\n", i);
+    assert_log(f, "lasttty", 1, str_get(&want));
+}
+
 static void a_stream_that_is_not_read_does_not_stop_the_process_for_ever(void **state)
 {
     need_root(state);
@@ -461,6 +473,41 @@ static void more_processes_run_in_a_container_each_with_its_own_exit(void **stat
     assert_ok(keeper_forget(f->k, "host", "x1", &err), &err);
     assert_ok(keeper_kill(f->k, "host", "", SIGKILL, false, &err), &err);
     assert_int_equal(wait_exit(f, "host", "").signal, SIGKILL);
+}
+
+static void a_background_child_does_not_hold_back_an_exit(void **state)
+{
+    need_root(state);
+    struct fixture *f = *state;
+    struct err err = {0};
+    start(f, "base", "sleep 1000", (struct options){0});
+    _cleanup_json_ json_t *process = process_of("sleep 1000 & echo started");
+    assert_ok(keeper_exec(f->k,
+                          &(struct keeper_exec){
+                              .id = "base", .exec_id = "bg", .process = process, .keep_output = true},
+                          NULL, &err),
+              &err);
+    assert_int_equal(wait_exit(f, "base", "bg").status, 0);
+    assert_log(f, "base", 1, "started\n");
+}
+
+static void processes_of_a_shared_pid_namespace_end_with_their_container(void **state)
+{
+    need_root(state);
+    struct fixture *f = *state;
+    struct err err = {0};
+    json_t *spec = spec_of(f, "shared", "sleep 1000 & echo up; exit 2");
+    json_t *namespaces = json_object_get(json_object_get(spec, "linux"), "namespaces"), *one;
+    size_t i;
+    json_array_foreach (namespaces, i, one)
+        if (str_eq(json_str(one, "type"), "pid")) {
+            json_array_remove(namespaces, i);
+            break;
+        }
+    assert_ok(try_start(f, "shared", spec, (struct options){0}, &err), &err);
+    assert_int_equal(wait_exit(f, "shared", "").status, 2);
+    assert_log(f, "shared", 1, "up\n");
+    assert_ok(keeper_forget(f->k, "shared", "", &err), &err); /* refused while the group has processes */
 }
 
 static void signals_arrive_and_a_paused_container_can_be_killed(void **state)
@@ -782,9 +829,12 @@ int main(int argc, char **argv)
         T(stdin_larger_than_all_buffers_arrives_whole),
         T(without_stdin_a_program_reads_the_end_at_once),
         T(a_terminal_has_its_size_and_echoes),
+        T(the_last_output_of_a_terminal_is_kept),
         T(a_stream_that_is_not_read_does_not_stop_the_process_for_ever),
         T(a_slow_reader_gets_every_byte),
         T(more_processes_run_in_a_container_each_with_its_own_exit),
+        T(a_background_child_does_not_hold_back_an_exit),
+        T(processes_of_a_shared_pid_namespace_end_with_their_container),
         T(signals_arrive_and_a_paused_container_can_be_killed),
         T(too_much_memory_is_reported_as_such),
         T(exits_while_no_client_is_there_are_told_to_the_next),
