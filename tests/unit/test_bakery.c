@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 struct fixture {
     char *dir, *context, *scratch;
@@ -47,6 +48,36 @@ static int fake_run(void *context, const struct bakery_run *run, int *ret_status
         *ret_status = rest[0] - '0';
     }
     return r ? err_set(err, ERR_CANCELLED, "cancelled") : 0;
+}
+
+/* The same with a real process, its root changed to the snapshot. */
+static int chroot_run(void *context, const struct bakery_run *run, int *ret_status, struct err *err)
+{
+    struct fixture *f = context;
+    f->runs++;
+    _cleanup_close_ int root = -EBADF;
+    int r = image_snapshot_mount(f->images, run->snapshot, false, &root, err);
+    if (r < 0)
+        return r;
+    int out[2];
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        if (fchdir(root) == 0 && chroot(".") == 0 && chdir(run->workdir) == 0 && dup2(out[1], 1) == 1 &&
+            dup2(out[1], 2) == 2)
+            execve(run->argv[0], run->argv, run->env);
+        _exit(127);
+    }
+    close(out[1]);
+    char buffer[4096];
+    ssize_t n;
+    while ((n = read(out[0], buffer, sizeof(buffer))) > 0)
+        run->output(run->output_context, 1, buffer, (size_t)n);
+    close(out[0]);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    *ret_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return 0;
 }
 
 static int collect(void *context, int stream, const void *bytes, size_t n)
@@ -520,6 +551,44 @@ static void a_failing_run_is_named_after_its_output(void **state)
     assert_string_equal(f->err.msg, "cannot locate the Dockerfile: missing is not in the build context");
 }
 
+static void a_real_shell_builds_what_the_next_stage_takes(void **state)
+{
+    struct fixture *f = *state;
+    needs_root();
+    static const char *const places[] = {"/bin/busybox", "/usr/bin/busybox"};
+    const char *busybox = file_exists(places[0]) ? places[0] : places[1];
+    _cleanup_free_ char *copy =
+        str_printf("cp %s %s/busybox && ! ldd %s >/dev/null 2>&1", busybox, f->context, busybox);
+    if (system(copy) != 0) {
+        print_message("a static busybox is missing\n");
+        skip();
+    }
+    f->options.run = chroot_run;
+    strv_add(&f->args, "WHO=me");
+    _cleanup_free_ char *id = build(
+        f, "FROM scratch AS base\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", "
+           "\"/bin\"]\n"
+           "RUN mkdir -p /etc /old && echo 'web:x:33:44::/:/bin/sh' > /etc/passwd && touch /old/a /old/b\n"
+           "FROM base AS build\nARG WHO=nobody\nWORKDIR /out\nRUN <<END\necho \"made for $WHO\" > made\n"
+           "ln -s made link\nrm -r /old\nmkdir /old\ntouch /old/c\nEND\n"
+           "RUN <<END\n#!/bin/awk BEGIN { print \"from awk\" > \"/out/awk\" }\nEND\n"
+           "RUN cat <<A - <<B > two\nfirst\nA\nsecond\nB\n"
+           "FROM base\nENV PLACE=/srv\nWORKDIR $PLACE/app\nCOPY --from=build --chown=web --chmod=640 "
+           "/out/made .\n"
+           "COPY --from=build /out/link /out/two /old /got/\nRUN cat made | tr a-z A-Z > upper\n");
+    looks(f, id, "/srv/app/made", "640 33:44 made for me\n");
+    looks(f, id, "/srv/app/upper", "644 0:0 MADE FOR ME\n");
+    looks(f, id, "/got/link", "644 0:0 made for me\n");
+    looks(f, id, "/got/c", "644 0:0 ");
+    looks(f, id, "/got/a", "none");
+    looks(f, id, "/old/a", "644 0:0 ");
+    refused(f,
+            "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"sh\", \"-c\", \"echo oops; "
+            "exit 7\"]\n",
+            "Dockerfile:3: RUN [\"/bin/busybox\", \"sh\", \"-c\", \"echo oops; exit 7\"]: exited with 7");
+    assert_non_null(strstr(str_get(&f->output), "oops\n"));
+}
+
 static void a_cancelled_build_stops_and_leaves_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -560,6 +629,7 @@ int main(void)
         WITH_IMAGES(platform_arguments_and_expansions_reach_from),
         WITH_IMAGES(triggers_run_once_in_the_image_built_from_theirs),
         WITH_IMAGES(a_failing_run_is_named_after_its_output),
+        WITH_IMAGES(a_real_shell_builds_what_the_next_stage_takes),
         WITH_IMAGES(a_cancelled_build_stops_and_leaves_nothing),
         cmocka_unit_test(one_instruction_changes_a_config),
     };
