@@ -1,0 +1,105 @@
+/* One RUN of a build: an ordinary container that is removed afterwards, whose writable layer is the build's
+ * own snapshot. */
+#include "engine/engine_priv.h"
+
+#include "bakery/bakery.h"
+#include "base/err.h"
+#include "base/file.h"
+
+#include <arpa/inet.h>
+#include <unistd.h>
+
+static json_t *body_of(const struct bakery_run *run)
+{
+    json_t *host = run->host_config ? json_deep_copy(run->host_config) : json_object();
+    json_set_str(host, "NetworkMode", str_empty(run->network) ? "default" : run->network);
+    json_object_set_new(host, "AutoRemove", json_false());
+    json_t *body = json_object();
+    json_set_str(body, "Image", run->image_id);
+    json_object_set_new(body, "Entrypoint", json_of_strv(run->argv));
+    json_object_set_new(body, "Cmd", json_array());
+    json_object_set_new(body, "Env", json_of_strv(run->env));
+    json_set_str(body, "User", str_empty(run->user) ? "0" : run->user);
+    json_set_str(body, "WorkingDir", str_empty(run->workdir) ? "/" : run->workdir);
+    json_object_set_new(body, "Healthcheck", json_pack("{s:[s]}", "Test", "NONE"));
+    json_object_set_new(body, "Labels", json_pack("{s:s}", "sh.drover.build", "step"));
+    json_object_set_new(body, "HostConfig", host);
+    return body;
+}
+
+/* Puts the build's upper and work directories in the place of the container's own, which are empty. */
+static int use_snapshot(struct engine *e, const char *id, const struct image_snapshot *snapshot,
+                        struct err *err)
+{
+    const char *const parts[][2] = {{"upper", snapshot->upper}, {"work", snapshot->work}};
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        _cleanup_free_ char *path = str_printf("%s/containers/%s/%s", e->root, id, parts[i][0]);
+        int r = file_remove_tree(path, err);
+        if (r < 0)
+            return r;
+        if (symlink(parts[i][1], path) < 0)
+            return err_sys(err, errno, "link %s", path);
+    }
+    return 0;
+}
+
+/* Reads the attached stream to its end and hands its frames on; ERR_CANCELLED when the builder wants no more.
+ */
+static int relay(int fd, const struct bakery_run *run, struct err *err)
+{
+    unsigned char head[8];
+    char buffer[16384];
+    for (;;) {
+        ssize_t got = file_read_full(fd, head, sizeof(head), err);
+        if (got < 0)
+            return (int)got;
+        if (got < (ssize_t)sizeof(head))
+            return 0;
+        uint32_t left;
+        memcpy(&left, head + 4, sizeof(left));
+        for (left = ntohl(left); left;) {
+            got = file_read_full(fd, buffer, MIN(left, sizeof(buffer)), err);
+            if (got <= 0)
+                return (int)got;
+            if (run->output && run->output(run->output_context, head[0], buffer, (size_t)got) != 0)
+                return err_set(err, ERR_CANCELLED, "build cancelled");
+            left -= (uint32_t)got;
+        }
+    }
+}
+
+static int run_container(struct engine *e, const char *id, const struct bakery_run *run, int *ret_status,
+                         struct err *err)
+{
+    _cleanup_close_ int fd = -EBADF;
+    bool tty;
+    int r = use_snapshot(e, id, run->snapshot, err);
+    if (r == 0)
+        r = engine_container_attach(e, id, KEEPER_ATTACH_STDOUT | KEEPER_ATTACH_STDERR, &fd, &tty, err);
+    if (r == 0)
+        r = engine_container_start(e, id, err);
+    if (r == 0)
+        r = relay(fd, run, err);
+    if (r == 0)
+        r = engine_container_wait(e, id, "not-running", NULL, NULL, NULL, ret_status, err);
+    return r;
+}
+
+int engine_build_run(void *engine, const struct bakery_run *run, int *ret_status, struct err *err)
+{
+    struct engine *e = engine;
+    if (!run->image_id)
+        return err_set(err, ERR_NOT_FOUND,
+                       "exec: \"%s\": there is nothing in an image that starts from scratch",
+                       run->argv && run->argv[0] ? run->argv[0] : "");
+    _cleanup_json_ json_t *body = body_of(run), *warnings = NULL;
+    _cleanup_free_ char *id = NULL;
+    int r = engine_container_create(e, NULL, body, NULL, &id, &warnings, err);
+    if (r < 0)
+        return r;
+    r = run_container(e, id, run, ret_status, err);
+    struct err removal;
+    if (engine_container_remove(e, id, true, true, &removal) < 0 && r == 0)
+        r = err_copy(err, &removal);
+    return r;
+}

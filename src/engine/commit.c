@@ -1,0 +1,106 @@
+/* docker commit: a container's changes as a layer, on its image. */
+#include "engine/engine_priv.h"
+
+#include "base/err.h"
+
+/* The container's configuration, over which the caller's changes go, without what belongs to one run only. */
+static json_t *image_config_of(const json_t *doc, const json_t *changes)
+{
+    static const char *const kept[] = {"Cmd",         "Entrypoint", "Env",     "ExposedPorts",
+                                       "Healthcheck", "Labels",     "OnBuild", "Shell",
+                                       "StopSignal",  "User",       "Volumes", "WorkingDir"};
+    const json_t *config = json_object_get(doc, "Config");
+    json_t *result = json_object();
+    for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
+        json_t *value = json_object_get(changes, kept[i]);
+        if (!value)
+            value = json_object_get(config, kept[i]);
+        if (value && !json_is_null(value))
+            json_object_set(result, kept[i], value);
+    }
+    return result;
+}
+
+static json_t *history_entry(const char *comment, const char *author, const json_t *doc, int64_t now)
+{
+    json_t *entry = json_object();
+    _cleanup_strv_ char **cmd = NULL;
+    json_get_strv(json_object_get(doc, "Config"), "", "Cmd", &cmd, NULL);
+    _cleanup_free_ char *by = strv_join(cmd, " ");
+    inspect__set_time(entry, "created", now);
+    json_set_str(entry, "created_by", by);
+    if (!str_empty(comment))
+        json_set_str(entry, "comment", comment);
+    if (!str_empty(author))
+        json_set_str(entry, "author", author);
+    return entry;
+}
+
+/* The new image's config document, from its base's. */
+static json_t *document_of(struct container *c, const json_t *doc, const json_t *changes, const char *comment,
+                           const char *author, struct err *err)
+{
+    struct image_info base = {0};
+    json_t *document = NULL;
+    if (*c->image_id) {
+        if (image_get(c->engine->images, c->image_id, &base, err) < 0)
+            return NULL;
+        document = json_deep_copy(base.config);
+        image_info_done(&base);
+    } else
+        document = json_object();
+    int64_t now = time_now_ns();
+    json_t *history = json_object_get(document, "history");
+    if (!json_is_array(history)) {
+        history = json_array();
+        json_object_set_new(document, "history", history);
+    }
+    json_array_append_new(history, history_entry(comment, author, doc, now));
+    inspect__set_time(document, "created", now);
+    if (!str_empty(author))
+        json_set_str(document, "author", author);
+    json_object_set_new(document, "config", image_config_of(doc, changes));
+    return document;
+}
+
+static int commit(struct container *c, const char *reference, const json_t *document, char **ret_id,
+                  struct err *err)
+{
+    struct images *images = c->engine->images;
+    const char *base = *c->image_id ? c->image_id : NULL;
+    _cleanup_free_ char *dir = container__dir(c), *layer = NULL, *diff_id = NULL;
+    struct image_snapshot snapshot = {0};
+    int r = image_snapshot_open(images, base, dir, &snapshot, err);
+    if (r == 0)
+        r = image_layer_commit(images, base, snapshot.lowers, snapshot.upper, false, -1, &layer, &diff_id,
+                               err);
+    image_snapshot_done(&snapshot);
+    if (r < 0)
+        return r;
+    char *layers[] = {layer, NULL}; /* NULL when nothing has changed */
+    return image_create(images, base, layers, document, reference, ret_id, err);
+}
+
+int engine_container_commit(struct engine *e, const char *ref, const char *reference, const char *comment,
+                            const char *author, const json_t *changes, bool pause, char **ret_image_id,
+                            struct err *err)
+{
+    _cleanup_container_ struct container *c = NULL;
+    int r = container__find(e, ref, &c, err);
+    if (r < 0)
+        return r;
+    SCOPED_LOCK(op, &c->op);
+    _cleanup_json_ json_t *doc = container__doc(c);
+    _cleanup_json_ json_t *document = document_of(c, doc, changes, comment, author, err);
+    if (!document)
+        return -ERR_NOT_FOUND;
+    bool frozen = pause && container__state(c).status == STATUS_RUNNING;
+    if (frozen && (r = keeper_pause(e->keeper, c->id, true, err)) < 0)
+        return r;
+    r = commit(c, reference, document, ret_image_id, err);
+    if (frozen && keeper_pause(e->keeper, c->id, false, r < 0 ? NULL : err) < 0 && r == 0)
+        r = -ERR_SYSTEM;
+    if (r == 0)
+        container__event(c, "commit", "comment", comment ? comment : "");
+    return r;
+}
