@@ -7,6 +7,7 @@
 #include "base/file.h"
 
 #include <arpa/inet.h>
+#include <poll.h>
 #include <unistd.h>
 
 static json_t *body_of(const struct bakery_run *run)
@@ -43,6 +44,21 @@ static int use_snapshot(struct engine *e, const char *id, const struct image_sna
     return 0;
 }
 
+/* Waits for output; an empty piece each second asks the builder whether anybody still wants it. */
+static int wait_for_output(int fd, const struct bakery_run *run, struct err *err)
+{
+    for (;;) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        int n = poll(&p, 1, 1000);
+        if (n > 0)
+            return 0;
+        if (n < 0 && errno != EINTR)
+            return err_sys(err, errno, "poll");
+        if (n == 0 && run->output && run->output(run->output_context, 1, "", 0) != 0)
+            return err_set(err, ERR_CANCELLED, "build cancelled");
+    }
+}
+
 /* Reads the attached stream to its end and hands its frames on; ERR_CANCELLED when the builder wants no more.
  */
 static int relay(int fd, const struct bakery_run *run, struct err *err)
@@ -50,6 +66,9 @@ static int relay(int fd, const struct bakery_run *run, struct err *err)
     unsigned char head[8];
     char buffer[16384];
     for (;;) {
+        int r = wait_for_output(fd, run, err);
+        if (r < 0)
+            return r;
         ssize_t got = file_read_full(fd, head, sizeof(head), err);
         if (got < 0)
             return (int)got;
