@@ -1,9 +1,13 @@
 #include "unit.h"
 
 #include "bakery/bakery.h"
+#include "base/digest.h"
 #include "base/json.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -392,6 +396,59 @@ static void add_unpacks_local_archives_and_copies_the_rest(void **state)
             "Dockerfile:2: ADD failed: https://example.org/x.git: adding a git repository is not supported");
 }
 
+/* Answers `requests` connections on a loopback port with "REMOTE", then ends. */
+static pid_t serve(int requests, int *ret_port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof(a);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, n), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
+    *ret_port = ntohs(a.sin_port);
+    pid_t child = fork();
+    for (int i = 0; child == 0 && i < requests; i++) {
+        static const char answer[] =
+            "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nREMOTE";
+        char request[4096];
+        int c = accept(fd, NULL, NULL);
+        if (read(c, request, sizeof(request)) <= 0 || write(c, answer, sizeof(answer) - 1) < 0)
+            _exit(1);
+        close(c);
+    }
+    if (child == 0)
+        _exit(0);
+    close(fd);
+    return child;
+}
+
+static void add_downloads_and_checks_what_came(void **state)
+{
+    struct fixture *f = *state;
+    needs_root();
+    int port;
+    pid_t server = serve(3, &port);
+    char digest[DIGEST_BYTES];
+    digest_of("REMOTE", 6, digest);
+    _cleanup_free_ char *good = str_printf(
+        "FROM scratch\nADD --checksum=%s http://127.0.0.1:%d/dir/file.txt?x=1 /d/\n", digest, port);
+    _cleanup_free_ char *id = build(f, good);
+    looks(f, id, "/d/file.txt", "600 0:0 REMOTE");
+    _cleanup_free_ char *again = build(f, good);
+    assert_non_null(strstr(str_get(&f->output), "Using cache"));
+    digest_of("other", 5, digest);
+    _cleanup_free_ char *bad =
+        str_printf("FROM scratch\nADD --checksum=%s http://127.0.0.1:%d/f /d/\n", digest, port);
+    char *none;
+    assert_int_equal(try_build(f, bad, &none), -ERR_CORRUPT);
+    assert_non_null(strstr(f->err.msg, "digest mismatch"));
+    int status = -1;
+    assert_int_equal(waitpid(server, &status, 0), server);
+    assert_int_equal(status, 0);
+    refused(f, "FROM scratch\nADD http://127.0.0.1/ /d/\n",
+            "Dockerfile:2: ADD failed: http://127.0.0.1/: cannot determine a file name from the URL");
+}
+
 static void heredocs_become_files_and_scripts(void **state)
 {
     struct fixture *f = *state;
@@ -622,6 +679,7 @@ int main(void)
         WITH_IMAGES(the_context_cannot_be_left_and_ignored_files_are_not_there),
         WITH_IMAGES(names_of_owners_come_from_the_image),
         WITH_IMAGES(add_unpacks_local_archives_and_copies_the_rest),
+        WITH_IMAGES(add_downloads_and_checks_what_came),
         WITH_IMAGES(heredocs_become_files_and_scripts),
         WITH_IMAGES(only_the_stages_that_the_target_needs_are_built),
         WITH_IMAGES(an_unchanged_step_comes_from_the_cache),
