@@ -186,6 +186,18 @@ static int process_ensure(struct net__names *s, const char *state_dir, bool *ret
     return r;
 }
 
+/* Ends a process that hangs. The number is sure to be its own: it holds the other end. */
+static void peer_kill(int connection)
+{
+    struct ucred peer = {0};
+    socklen_t length = sizeof(peer);
+    if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 || peer.pid <= 0)
+        return;
+    _cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, peer.pid, 0);
+    if (pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+}
+
 /* Sends one word and takes the answer. */
 static int converse(struct net__names *s, const char *word, struct err *err)
 {
@@ -194,6 +206,8 @@ static int converse(struct net__names *s, const char *word, struct err *err)
     if (n > 0)
         n = recv(s->connection, answer, sizeof(answer) - 1, 0);
     if (n <= 0) {
+        if (n < 0 && errno == EAGAIN)
+            peer_kill(s->connection);
         s->connection = close_fd(s->connection);
         return err_set(err, ERR_UNAVAILABLE, "the DNS process does not answer");
     }
@@ -232,6 +246,18 @@ static void *watch(void *context)
     }
 }
 
+/* Waits until the process has let its lock go. */
+static bool ended(const struct net__names *s)
+{
+    for (int64_t start = time_monotonic_ns(); time_monotonic_ns() - start < ANSWER_DEADLINE_MS * NS_PER_MS;) {
+        _cleanup_close_ int lock = -EBADF;
+        if (file_lock(s->lock_path, &lock, NULL) == 0)
+            return true;
+        time_sleep_ns(NS_PER_MS);
+    }
+    return false;
+}
+
 /* The table on disk comes into force. */
 static int process_reload(struct net *n, struct err *err)
 {
@@ -245,9 +271,10 @@ static int process_reload(struct net *n, struct err *err)
     r = s->wanted ? process_ensure(s, n->state_dir, &started, err) : 0;
     if (r == 0 && s->connection >= 0 && !(s->wanted && started)) {
         r = converse(s, "reload", err);
-        if (r == -ERR_UNAVAILABLE && s->wanted) /* it died between two words */
+        if (r == -ERR_UNAVAILABLE && s->wanted) { /* it died, or hung and was killed */
+            ended(s);
             r = process_ensure(s, n->state_dir, &started, err);
-        else if (r == -ERR_UNAVAILABLE)
+        } else if (r == -ERR_UNAVAILABLE)
             r = 0;
     }
     if (r == 0 && !s->watching && s->connection >= 0)
@@ -257,33 +284,16 @@ static int process_reload(struct net *n, struct err *err)
     return r;
 }
 
-/* Waits until the process has let its lock go. */
-static bool ended(const struct net__names *s)
-{
-    for (int64_t start = time_monotonic_ns(); time_monotonic_ns() - start < ANSWER_DEADLINE_MS * NS_PER_MS;) {
-        _cleanup_close_ int lock = -EBADF;
-        if (file_lock(s->lock_path, &lock, NULL) == 0)
-            return true;
-        time_sleep_ns(NS_PER_MS);
-    }
-    return false;
-}
-
 void net__names_stop(struct net *n)
 {
     struct net__names *s = n->names;
     pthread_mutex_lock(&s->lock);
     s->wanted = false;
     if (s->connection >= 0 || try_connect(s) == 0) {
-        struct ucred peer = {0};
-        socklen_t length = sizeof(peer);
-        getsockopt(s->connection, SOL_SOCKET, SO_PEERCRED, &peer, &length);
-        _cleanup_close_ int pidfd = peer.pid > 0 ? (int)syscall(SYS_pidfd_open, peer.pid, 0)
-                                                 : -EBADF; /* alive: it holds the socket */
-        converse(s, "stop", NULL);
+        converse(s, "stop", NULL); /* one that hangs is killed */
         s->connection = close_fd(s->connection);
-        if (!ended(s) && pidfd >= 0)
-            syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+        if (!ended(s))
+            log_warning("the DNS process of %s did not end in time", n->state_dir);
     }
     unlink(s->path);
     unlink(s->socket_path);

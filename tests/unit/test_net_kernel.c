@@ -3,7 +3,7 @@
 
 static void containers_of_a_network_reach_each_other(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
     int a = container(f, "drtaaaaaaaa", "172.30.0.2/16", "172.30.0.1");
     int b = container(f, "drtaaaaaaaa", "172.30.0.3/16", "172.30.0.1");
@@ -30,7 +30,7 @@ static void publish(struct fixture *f, const char *owner, const char *protocol, 
 
 static void a_published_port_is_reached_from_everywhere_until_withdrawn(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     struct err err = {0};
     bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
     bridge(f, "drtbbbbbbbb", "172.31.0.0/16", "172.31.0.1", false);
@@ -57,6 +57,7 @@ static void a_published_port_is_reached_from_everywhere_until_withdrawn(void **s
 static void a_published_port_is_reached_whether_or_not_bridges_are_filtered(void **state)
 {
     static const char *const path = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+    host_of(state);
     if (!file_exists(path))
         skip(); /* needs br_netfilter to tell the difference */
     struct err err = {0};
@@ -82,7 +83,7 @@ static int try_publish(struct fixture *f, const char *owner, const char *host_ip
 
 static void a_conflict_names_who_has_the_port(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     struct err err = {0};
     bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
     serve(f, -1, 8081, "host");
@@ -105,7 +106,7 @@ static void a_conflict_names_who_has_the_port(void **state)
 
 static void several_ports_are_published_all_or_none(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     struct err err = {0};
     bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
     serve(f, -1, 8084, "host");
@@ -119,7 +120,7 @@ static void several_ports_are_published_all_or_none(void **state)
 
 static void networks_do_not_see_each_other_and_internal_ones_nothing(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
     bridge(f, "drtbbbbbbbb", "172.31.0.0/16", "172.31.0.1", false);
     bridge(f, "drtcccccccc", "10.77.0.0/24", "10.77.0.1", true);
@@ -142,7 +143,7 @@ static void networks_do_not_see_each_other_and_internal_ones_nothing(void **stat
 
 static void without_icc_containers_reach_only_the_host(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     struct err err = {0};
     struct net_bridge br = {.name = "drtaaaaaaaa", .subnet = "172.30.0.0/16", .gateway = "172.30.0.1"};
     assert_ok(net_bridge_ensure(f->net, &br, &err), &err);
@@ -158,7 +159,7 @@ static void without_icc_containers_reach_only_the_host(void **state)
 /* A machine on the wire of `host`: a namespace with a veth whose other end is the host's. */
 static void nothing_comes_in_from_outside_but_to_published_ports(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     struct err err = {0};
     int outside = -1;
     bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
@@ -197,7 +198,7 @@ static void nothing_comes_in_from_outside_but_to_published_ports(void **state)
 
 static void a_new_process_takes_over_what_is_published(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     struct err err = {0};
     bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
     int a = container(f, "drtaaaaaaaa", "172.30.0.2/16", "172.30.0.1");
@@ -239,7 +240,7 @@ static char datagram(int s, uint16_t port)
 
 static void a_datagram_client_follows_a_port_to_the_next_container(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     struct err err = {0};
     bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
     int a = container(f, "drtaaaaaaaa", "172.30.0.2/16", "172.30.0.1");
@@ -257,7 +258,7 @@ static void a_datagram_client_follows_a_port_to_the_next_container(void **state)
 
 static void a_flushed_ruleset_comes_back_with_the_next_change(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     struct err err = {0};
     bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
     int a = container(f, "drtaaaaaaaa", "172.30.0.2/16", "172.30.0.1");
@@ -273,7 +274,7 @@ static void a_flushed_ruleset_comes_back_with_the_next_change(void **state)
 
 static void an_endpoint_is_counted_removed_and_added_again(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     struct err err = {0};
     char first[16], second[16];
     int ns = -1;
@@ -303,7 +304,7 @@ static void an_endpoint_is_counted_removed_and_added_again(void **state)
 
 static void a_picked_subnet_is_none_the_host_uses(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     struct err err = {0};
     bridge(f, "drtaaaaaaaa", "172.17.0.0/16", "172.17.0.1", false);
     char *taken[] = {(char[]){"172.18.0.0/16"}, NULL};

@@ -119,7 +119,7 @@ static void names_set(struct fixture *f)
 
 static void a_container_resolves_the_names_of_its_networks(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", true);
     bridge(f, "drtbbbbbbbb", "172.31.0.0/16", "172.31.0.1", true);
     int a = container(f, "drtaaaaaaaa", "172.30.0.2/16", "172.30.0.1");
@@ -141,7 +141,7 @@ static void a_container_resolves_the_names_of_its_networks(void **state)
 
 static void a_published_port_53_leaves_names_alone(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     struct err err = {0};
     bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
     int a = container(f, "drtaaaaaaaa", "172.30.0.2/16", "172.30.0.1");
@@ -169,7 +169,7 @@ static pid_t dns_pid(struct fixture *f)
 
 static void the_dns_process_outlives_its_maker_and_comes_back_when_killed(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     struct err err = {0};
     bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
     int a = container(f, "drtaaaaaaaa", "172.30.0.2/16", "172.30.0.1");
@@ -192,9 +192,22 @@ static void the_dns_process_outlives_its_maker_and_comes_back_when_killed(void *
     close(a);
 }
 
+static void a_dns_process_that_hangs_is_replaced(void **state)
+{
+    struct fixture *f = host_of(state);
+    bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
+    int a = container(f, "drtaaaaaaaa", "172.30.0.2/16", "172.30.0.1");
+    pid_t first = dns_pid(f);
+    assert_int_equal(kill(first, SIGSTOP), 0);
+    names_set(f);
+    assert_resolves(a, "172.30.0.1", "web", A, "rcode 0: 172.30.0.2");
+    assert_int_not_equal(dns_pid(f), first);
+    close(a);
+}
+
 static void the_host_and_its_neighbours_are_not_served(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
     names_set(f);
     _cleanup_free_ char *got = resolve(-1, "172.30.0.1", SOCK_DGRAM, "web", A, IMPATIENT);
@@ -296,7 +309,7 @@ static void resolv_conf(struct fixture *f, const char *text)
 
 static void unknown_names_go_to_the_hosts_resolvers(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     /* The first one is nobody: the second gets its chance. */
     resolv_conf(f, "nameserver 127.0.0.99\nnameserver 127.0.0.1\n");
     world_serve(f);
@@ -312,7 +325,7 @@ static void unknown_names_go_to_the_hosts_resolvers(void **state)
 
 static void without_a_resolver_that_answers_the_asker_hears_of_a_failure(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = host_of(state);
     resolv_conf(f, "nameserver 127.0.0.99\n");
     bridge(f, "drtaaaaaaaa", "172.30.0.0/16", "172.30.0.1", false);
     int a = container(f, "drtaaaaaaaa", "172.30.0.2/16", "172.30.0.1");
@@ -333,6 +346,7 @@ int main(int argc, char **argv)
         kernel_test(a_container_resolves_the_names_of_its_networks),
         kernel_test(a_published_port_53_leaves_names_alone),
         kernel_test(the_dns_process_outlives_its_maker_and_comes_back_when_killed),
+        kernel_test(a_dns_process_that_hangs_is_replaced),
         kernel_test(the_host_and_its_neighbours_are_not_served),
         kernel_test(unknown_names_go_to_the_hosts_resolvers),
         kernel_test(without_a_resolver_that_answers_the_asker_hears_of_a_failure),
