@@ -1,28 +1,97 @@
+#include "cli/verbs.h"
+#include "cli/build.h"
+#include "cli/call.h"
 #include "cli/cli.h"
-
 #include "cli/internal.h"
+#include "cli/logs.h"
+#include "cli/options.h"
+#include "cli/pull.h"
+#include "cli/serve.h"
+#include "compose/problem.h"
 
-#include <stdio.h>
-#include <string.h>
+#include <signal.h>
 
 const struct cli_verb cli_verbs[] = {
+    {"up", "Build, create and start the services of compose.yaml", cli_up},
+    {"down", "Stop and remove them", cli_down},
+    {"ps", "List containers", cli_ps},
+    {"logs", "Print what containers wrote", cli_logs},
+    {"exec", "Run a command in a running container", cli_exec},
+    {"run", "Run a command in a new container", cli_run},
+    {"build", "Build an image from a Dockerfile", cli_build},
+    {"images", "List images", cli_images},
+    {"start", "Start containers that exist", cli_start},
+    {"stop", "Stop containers", cli_stop},
+    {"restart", "Stop containers and start them again", cli_restart},
+    {"kill", "Send a signal to containers", cli_kill},
+    {"rm", "Remove containers", cli_rm},
+    {"pull", "Fetch images from a registry", cli_pull},
+    {"push", "Send images to a registry", cli_push},
+    {"rmi", "Remove images", cli_rmi},
+    {"import", "Make an image from a root file system", cli_import},
+    {"config", "Check compose.yaml and print what it comes to", cli_config},
+    {"inspect", "Print everything known of a container, image, network or volume", cli_inspect},
+    {"version", "Print versions", cli_version},
+    {"serve", "Run the engine of this machine", cli_serve},
     {"keeper", NULL, cli_keeper},
     {"dns", NULL, cli_dns},
     {NULL, NULL, NULL},
 };
 
-static int usage(FILE *to)
+static int print_help(void)
 {
-    fprintf(to, "usage: drover VERB ...\n");
-    return to == stderr ? 2 : 0;
+    printf("Usage: drover [OPTIONS] VERB [ARGUMENTS...]\n\n"
+           "A container engine for sets of machines: builds images, runs containers and Compose projects.\n\n"
+           "Verbs:\n");
+    for (const struct cli_verb *v = cli_verbs; v->name; v++)
+        if (v->summary)
+            printf("  %-10s %s\n", v->name, v->summary);
+    printf("\nOptions:\n");
+    cli_print_global_options();
+    printf("      %-26s  %s\n\nSee \"drover VERB --help\" for a verb's own options.\n", "--version",
+           "Print the version");
+    return 0;
+}
+
+static int unknown_verb(const char *name)
+{
+    const char *names[ARRAY_SIZE(cli_verbs)];
+    size_t n = 0;
+    for (const struct cli_verb *v = cli_verbs; v->name; v++)
+        if (v->summary)
+            names[n++] = v->name;
+    names[n] = NULL;
+    const char *near = problem_nearest(name, names);
+    fprintf(stderr, "drover: unknown verb \"%s\"%s%s%s\nSee \"drover --help\".\n", name,
+            near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+    return 2;
 }
 
 int cli_main(int argc, char **argv)
 {
-    if (argc < 2)
-        return usage(stderr);
+    int used = 0;
+    /* A reader that has left is an error of the write, said in words where it matters. */
+    signal(SIGPIPE, SIG_IGN);
+    int status = cli_parse_global(argc, argv, &used);
+    if (status >= 0)
+        return status;
+    const char *name = used && used < argc ? argv[used] : NULL;
+    if (used && !name) {
+        fprintf(stderr, "usage: drover VERB [ARGUMENTS...]; see \"drover --help\"\n");
+        return 2;
+    }
+    if (!used || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
+        return print_help();
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-v") == 0) {
+        printf("drover %s\n", DROVER_VERSION);
+        return 0;
+    }
+    if (strcmp(name, "serve") == 0 && used > 1) {
+        fprintf(stderr, "drover: options of serve come behind it: drover serve --socket PATH\n");
+        return 2;
+    }
     for (const struct cli_verb *v = cli_verbs; v->name; v++)
-        if (strcmp(v->name, argv[1]) == 0)
-            return v->main(argc - 1, argv + 1);
-    return usage(strcmp(argv[1], "--help") == 0 ? stdout : stderr);
+        if (strcmp(v->name, name) == 0)
+            return v->main(argc - used, argv + used);
+    return unknown_verb(name);
 }

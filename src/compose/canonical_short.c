@@ -1,5 +1,6 @@
 /* The short syntaxes of ports and volumes. */
 #include "compose/canonical.h"
+#include "compose/compose.h"
 #include "compose/problem.h"
 #include "compose/yaml.h"
 
@@ -100,6 +101,32 @@ void canonical__port(const struct canonical *c, const struct yaml_node *item, st
         put_text(c, port, "protocol", p.protocol, item);
         yaml_append(c->arena, list, port);
     }
+}
+
+int compose_add_port(const char *text, json_t *exposed, json_t *bindings, struct err *err)
+{
+    struct problems problems = {0};
+    struct yaml_arena *arena = yaml_arena_new();
+    const struct canonical c = {.arena = arena, .problems = &problems};
+    struct yaml_node *list = yaml_new(arena, YAML_LIST, NULL);
+    canonical__port(&c, yaml_new_text(arena, text, NULL), list);
+    int r = 0;
+    if (problems.count)
+        r = err_set(err, ERR_INVALID, "%.*s", (int)strcspn(str_get(&problems.text), "\n"),
+                    str_get(&problems.text));
+    for (size_t i = 0; r == 0 && i < list->count; i++) {
+        const struct yaml_node *port = list->items[i];
+        const char *key = yaml_printf(arena, "%s/%s", yaml_text(port, "target"), yaml_text(port, "protocol"));
+        json_object_set_new(exposed, key, json_object());
+        if (!json_object_get(bindings, key))
+            json_object_set_new(bindings, key, json_array());
+        json_array_append_new(json_object_get(bindings, key),
+                              json_pack("{s:s, s:s}", "HostIp", yaml_text(port, "host_ip"), "HostPort",
+                                        yaml_text(port, "published")));
+    }
+    str_free(&problems.text);
+    yaml_arena_free(arena);
+    return r;
 }
 
 static struct yaml_node *put_true(const struct canonical *c, struct yaml_node *map, const char *key,

@@ -117,6 +117,10 @@ bool compose_present(const struct compose_options *options);
 /* Makes a name of lower-case letters, digits, '-' and '_'; "" if nothing is left. The caller frees. */
 char *compose_normalize_name(const char *text);
 
+/* A port as `-p` and `ports:` take it ("127.0.0.1:8080-8081:80-81/udp") into ExposedPorts and PortBindings.
+ */
+int compose_add_port(const char *text, json_t *exposed, json_t *bindings, struct err *err);
+
 /* The environment compose works with: the process's over .env or --env-file. */
 int compose_environment(const struct compose_options *options, const char *dir, struct map *into,
                         struct err *err);

@@ -2,7 +2,7 @@
 
 #include "base/json.h"
 
-void plan_done(struct plan *p)
+void compose_plan_done(struct plan *p)
 {
     for (size_t i = 0; i < p->count; i++) {
         free(p->actions[i].name);
@@ -97,14 +97,15 @@ static const char *image_id(const struct plan_observed *o, const char *name)
 
 /* --- Bodies --- */
 
-char *plan_container_name(const struct compose_project *p, const struct compose_service *s, int number)
+char *compose_plan_container_name(const struct compose_project *p, const struct compose_service *s,
+                                  int number)
 {
     if (s->container_name)
         return mem_strdup(s->container_name);
     return str_printf("%s-%s-%d", p->name, s->name, number);
 }
 
-json_t *plan_container_body(const struct compose_service *s, int number, const char *id)
+json_t *compose_plan_container_body(const struct compose_service *s, int number, const char *id)
 {
     json_t *body = json_deep_copy(s->body);
     json_t *labels = json_object_get(body, "Labels");
@@ -130,8 +131,8 @@ static bool planned(const struct plan *p, enum plan_kind kind, const char *name)
     return false;
 }
 
-int plan_images(const struct compose_project *p, const struct plan_observed *observed,
-                const struct plan_options *options, struct plan *ret, struct err *err)
+int compose_plan_images(const struct compose_project *p, const struct plan_observed *observed,
+                        const struct plan_options *options, struct plan *ret, struct err *err)
 {
     struct plan plan = {0};
     for (size_t i = 0; i < p->service_count; i++) {
@@ -145,7 +146,7 @@ int plan_images(const struct compose_project *p, const struct plan_observed *obs
         bool pull =
             !s->has_build && (strcmp(policy, "always") == 0 || (missing && strcmp(policy, "never") != 0));
         if (missing && !build && !pull) {
-            plan_done(&plan);
+            compose_plan_done(&plan);
             return err_set(err, ERR_NOT_FOUND, "service %s: image %s is not there%s", s->name, s->image,
                            s->has_build ? "; leave out --no-build to build it"
                                         : "; the pull policy is \"never\"");
@@ -262,7 +263,7 @@ static bool is_completed_job(const struct up *u, const struct compose_service *s
 static void plan_one(struct up *u, const struct compose_service *s, int number)
 {
     const json_t *c = find_container(u->o->containers, u->p->name, s->name, number);
-    _cleanup_free_ char *name = plan_container_name(u->p, s, number);
+    _cleanup_free_ char *name = compose_plan_container_name(u->p, s, number);
     bool *changed = &u->changed[s - u->p->services];
     bool in_the_way = c && on_stale_network(u, c);
     struct plan_action *a = NULL;
@@ -343,8 +344,8 @@ static void plan_surplus(struct up *u)
     }
 }
 
-int plan_up(const struct compose_project *p, const struct plan_observed *observed,
-            const struct plan_options *options, struct plan *ret, struct err *err)
+int compose_plan_up(const struct compose_project *p, const struct plan_observed *observed,
+                    const struct plan_options *options, struct plan *ret, struct err *err)
 {
     struct plan plan = {0};
     _cleanup_free_ bool *changed = NEW_N(bool, p->service_count + 1);
@@ -363,7 +364,7 @@ int plan_up(const struct compose_project *p, const struct plan_observed *observe
         plan_surplus(&u);
     strv_free(u.stale_networks);
     if (r < 0) {
-        plan_done(&plan);
+        compose_plan_done(&plan);
         return r;
     }
     sort_by_stage(&plan);
@@ -401,8 +402,9 @@ static void plan_down_resources(const json_t *list, const char *project, enum pl
             add(plan, kind, stage, json_str(item, "Name"));
 }
 
-int plan_down(const struct compose_project *p, const char *project_name, const struct plan_observed *observed,
-              const struct plan_options *options, struct plan *ret, struct err *err)
+int compose_plan_down(const struct compose_project *p, const char *project_name,
+                      const struct plan_observed *observed, const struct plan_options *options,
+                      struct plan *ret, struct err *err)
 {
     struct plan plan = {0};
     int last = (p ? p->max_depth : 0) + 2;

@@ -2,8 +2,8 @@
  * observed, options) to a list of actions, which the caller carries out.
  *
  * Actions are in order of `stage`; those of one stage do not need each other and may run at the same time.
- * Planning again after the actions were done gives an empty list. First plan_images(), carry it out, observe
- * again; then plan_up(), since an image made anew changes which containers have to be.
+ * Planning again after the actions were done gives an empty list. First compose_plan_images(), carry it out,
+ * observe again; then compose_plan_up(), since an image made anew changes which containers have to be.
  *
  * Observed are the lists of the Docker API, as they come: GET /containers/json?all=1, /networks, /volumes
  * ("Volumes" of it); and `images`, an object from a reference of the project to the image's id, for those
@@ -59,17 +59,19 @@ struct plan_options {
     bool volumes, all_images, local_images; /* down: remove these too */
 };
 
-void plan_done(struct plan *p);
-int plan_images(const struct compose_project *p, const struct plan_observed *observed,
-                const struct plan_options *options, struct plan *ret, struct err *err);
-int plan_up(const struct compose_project *p, const struct plan_observed *observed,
-            const struct plan_options *options, struct plan *ret, struct err *err);
+void compose_plan_done(struct plan *p);
+int compose_plan_images(const struct compose_project *p, const struct plan_observed *observed,
+                        const struct plan_options *options, struct plan *ret, struct err *err);
+int compose_plan_up(const struct compose_project *p, const struct plan_observed *observed,
+                    const struct plan_options *options, struct plan *ret, struct err *err);
 /* `p` may be NULL when only the name of the project is known. */
-int plan_down(const struct compose_project *p, const char *project_name, const struct plan_observed *observed,
-              const struct plan_options *options, struct plan *ret, struct err *err);
+int compose_plan_down(const struct compose_project *p, const char *project_name,
+                      const struct plan_observed *observed, const struct plan_options *options,
+                      struct plan *ret, struct err *err);
 
 /* The body to create container `number` with, its image being `image_id`. A new reference. */
-json_t *plan_container_body(const struct compose_service *s, int number, const char *image_id);
-char *plan_container_name(const struct compose_project *p, const struct compose_service *s, int number);
+json_t *compose_plan_container_body(const struct compose_service *s, int number, const char *image_id);
+char *compose_plan_container_name(const struct compose_project *p, const struct compose_service *s,
+                                  int number);
 
 #endif

@@ -113,6 +113,16 @@ static void add_header(char ***headers, const char *line, size_t n)
     strv_take(headers, copy);
 }
 
+/* At the empty line: not for "100 Continue", nor for a redirect that is followed. */
+static void report_head(struct transfer *t)
+{
+    long status = 0;
+    curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
+    bool followed = status >= 300 && status < 400 && header_in(t->response.headers, "location");
+    if (status >= 200 && !followed)
+        t->call->head(t->call->head_context, (int)status);
+}
+
 static size_t on_header(char *line, size_t size, size_t count, void *context)
 {
     struct transfer *t = context;
@@ -127,6 +137,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
         err_set(&t->err, ERR_LIMIT, "the answer's head is larger than %d bytes", CLIENT_MAX_HEAD_BYTES);
         return 0;
     }
+    if (n <= 2 && t->call->head)
+        report_head(t);
     add_header(&t->response.headers, line, n);
     return n;
 }

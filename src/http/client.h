@@ -41,6 +41,8 @@ struct http_call {
     http_sink_fn
         sink; /* gets the body of 2xx answers as it comes; others are collected in `body` (bounded) */
     void *sink_context;
+    void (*head)(void *context, int status); /* once the answer's head is there; may be NULL */
+    void *head_context;
     size_t max_body_bytes;  /* of a collected body; 0: 8 MiB */
     int connect_timeout_ms; /* 0: 10 s */
     int idle_timeout_ms;    /* no byte for so long; 0: none */

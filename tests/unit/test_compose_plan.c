@@ -42,7 +42,7 @@ static void create(struct world *w, const struct plan_action *a)
     char id[16];
     snprintf(id, sizeof(id), "id%d", w->next_id++);
     _cleanup_json_ json_t *body =
-        plan_container_body(a->service, a->number, json_str(w->images, a->service->image));
+        compose_plan_container_body(a->service, a->number, json_str(w->images, a->service->image));
     STRV_FOREACH (network, a->service->networks)
         find(w->networks, "Name", *network);
     json_t *networks = json_object();
@@ -122,7 +122,7 @@ static size_t apply(struct world *w, struct plan *plan)
     size_t n = plan->count;
     for (size_t i = 0; i < n; i++)
         act(w, &plan->actions[i]);
-    plan_done(plan);
+    compose_plan_done(plan);
     return n;
 }
 
@@ -162,10 +162,10 @@ static size_t up(struct fixture *f, const struct plan_options *options)
     struct err err;
     struct plan plan;
     struct plan_observed o = observe(&f->world);
-    assert_ok(plan_images(f->project, &o, options ? options : &none, &plan, &err), &err);
+    assert_ok(compose_plan_images(f->project, &o, options ? options : &none, &plan, &err), &err);
     apply(&f->world, &plan);
     o = observe(&f->world);
-    assert_ok(plan_up(f->project, &o, options ? options : &none, &plan, &err), &err);
+    assert_ok(compose_plan_up(f->project, &o, options ? options : &none, &plan, &err), &err);
     return apply(&f->world, &plan);
 }
 
@@ -192,7 +192,7 @@ static void what_is_depended_on_comes_first(void **state)
     begin(&f, APP);
     struct plan_observed o = observe(&f.world);
     static const struct plan_options none = {0};
-    assert_ok(plan_up(f.project, &o, &none, &plan, &err), &err);
+    assert_ok(compose_plan_up(f.project, &o, &none, &plan, &err), &err);
     int last = 0, web = 0;
     for (size_t i = 0; i < plan.count; i++) {
         assert_true(plan.actions[i].stage >= last);
@@ -203,7 +203,7 @@ static void what_is_depended_on_comes_first(void **state)
     for (size_t i = 0; i < plan.count; i++)
         if (plan.actions[i].service && strcmp(plan.actions[i].service->name, "web") != 0)
             assert_true(plan.actions[i].stage < web);
-    plan_done(&plan);
+    compose_plan_done(&plan);
     end(&f);
 }
 
@@ -263,7 +263,7 @@ static void down_leaves_nothing_but_volumes_unless_asked(void **state)
     struct plan_options options = {0};
     for (int pass = 0; pass < 2; pass++) {
         struct plan_observed o = observe(&f.world);
-        assert_ok(plan_down(f.project, "p", &o, &options, &plan, &err), &err);
+        assert_ok(compose_plan_down(f.project, "p", &o, &options, &plan, &err), &err);
         apply(&f.world, &plan);
         assert_int_equal(json_array_size(f.world.containers), 0);
         assert_int_equal(json_array_size(f.world.networks), 0);
@@ -272,7 +272,7 @@ static void down_leaves_nothing_but_volumes_unless_asked(void **state)
     }
     assert_int_equal(up(&f, NULL), 11);
     struct plan_observed o = observe(&f.world);
-    assert_ok(plan_down(NULL, "p", &o, &options, &plan, &err), &err);
+    assert_ok(compose_plan_down(NULL, "p", &o, &options, &plan, &err), &err);
     apply(&f.world, &plan);
     assert_int_equal(json_array_size(f.world.containers), 0);
     end(&f);
@@ -286,13 +286,13 @@ static void foreign_and_missing_external_things_are_refused(void **state)
     begin(&f, "services: {a: {image: x, volumes: ['v:/v']}}\nvolumes: {v: {external: true}}\n");
     struct plan_observed o = observe(&f.world);
     static const struct plan_options none = {0};
-    assert_int_equal(plan_up(f.project, &o, &none, &plan, &err), -ERR_NOT_FOUND);
+    assert_int_equal(compose_plan_up(f.project, &o, &none, &plan, &err), -ERR_NOT_FOUND);
     assert_non_null(strstr(err.msg, "volume v is external and not there"));
     load(&f, "services: {a: {image: x}}\n");
     json_array_append_new(f.world.networks, json_pack("{s:s}", "Name", "p_default"));
-    assert_int_equal(plan_up(f.project, &o, &none, &plan, &err), -ERR_CONFLICT);
+    assert_int_equal(compose_plan_up(f.project, &o, &none, &plan, &err), -ERR_CONFLICT);
     const struct plan_options never = {.pull = "never"};
-    assert_int_equal(plan_images(f.project, &o, &never, &plan, &err), -ERR_NOT_FOUND);
+    assert_int_equal(compose_plan_images(f.project, &o, &never, &plan, &err), -ERR_NOT_FOUND);
     end(&f);
 }
 

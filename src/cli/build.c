@@ -1,0 +1,226 @@
+/* Sending a build: the context as a tar stream, the builder's output back. */
+#include "cli/build.h"
+
+#include "bakery/ignore.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "cli/call.h"
+#include "image/tar.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+enum { MAX_IGNORE_BYTES = 1 << 20, MAX_DOCKERFILE_BYTES = 4 << 20 };
+
+/* --- The context --- */
+
+struct context {
+    int root_fd, write_fd; /* the pipe between the thread that packs and the call that sends */
+    struct ignore *ignore;
+    const char *dockerfile; /* in the context: sent in any case, as is .dockerignore */
+    pthread_t thread;
+    int result;
+    struct err err;
+};
+
+static bool excluded(void *context, const char *relative, bool is_dir)
+{
+    const struct context *c = context;
+    if (!c->ignore || strcmp(relative, c->dockerfile) == 0 || strcmp(relative, ".dockerignore") == 0)
+        return false;
+    if (!ignore_matches(c->ignore, relative))
+        return false;
+    /* A directory stays when something in it may be wanted. */
+    size_t n = strlen(relative);
+    bool holds_dockerfile = strncmp(c->dockerfile, relative, n) == 0 && c->dockerfile[n] == '/';
+    return !(is_dir && (holds_dockerfile || ignore_has_exceptions(c->ignore)));
+}
+
+static int write_pipe(void *context, const void *bytes, size_t n, struct err *err)
+{
+    const struct context *c = context;
+    return file_write_all(c->write_fd, bytes, n, err);
+}
+
+static void *pack(void *context)
+{
+    struct context *c = context;
+    const struct tar_create create = {
+        .root_fd = c->root_fd, .path = "/", .exclude = excluded, .exclude_context = c, .epoch = -1};
+    c->result = tar_create_stream(&create, write_pipe, c, &c->err);
+    c->write_fd = close_fd(c->write_fd);
+    return NULL;
+}
+
+static int load_ignore(struct context *c, struct err *err)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    _cleanup_free_ char *own = str_printf("%s.dockerignore", c->dockerfile);
+    int r = file_read_at(c->root_fd, own, MAX_IGNORE_BYTES, &text, err);
+    if (r == -ERR_NOT_FOUND)
+        r = file_read_at(c->root_fd, ".dockerignore", MAX_IGNORE_BYTES, &text, err);
+    if (r == -ERR_NOT_FOUND)
+        return 0;
+    return r < 0 ? r : ignore_parse(str_get(&text), text.len, &c->ignore, err);
+}
+
+static ssize_t read_pipe(void *context, void *buffer, size_t n, struct err *err)
+{
+    int fd = *(int *)context;
+    for (;;) {
+        ssize_t got = read(fd, buffer, n);
+        if (got >= 0 || errno != EINTR)
+            return got >= 0 ? got : err_sys(err, errno, "read the build context");
+    }
+}
+
+/* --- The query --- */
+
+static void add_query(struct str *s, const char *name, const char *value)
+{
+    _cleanup_free_ char *escaped = cli_escape(value);
+    str_addf(s, "&%s=%s", name, escaped);
+}
+
+static void add_json_query(struct str *s, const char *name, const json_t *value)
+{
+    if (!value || !json_object_size(value))
+        return;
+    _cleanup_free_ char *escaped = cli_escape_json(value);
+    str_addf(s, "&%s=%s", name, escaped);
+}
+
+static char *query_of(const struct build_request *q, const char *dockerfile)
+{
+    struct str s = STR_INIT;
+    str_add(&s, "/build?version=1&rm=1&forcerm=1");
+    add_query(&s, "dockerfile", dockerfile);
+    for (char *const *tag = q->tags; tag && *tag; tag++)
+        add_query(&s, "t", *tag);
+    add_json_query(&s, "buildargs", q->args);
+    add_json_query(&s, "labels", q->labels);
+    if (!str_empty(q->target))
+        add_query(&s, "target", q->target);
+    if (!str_empty(q->network))
+        add_query(&s, "networkmode", q->network);
+    if (q->no_cache)
+        str_add(&s, "&nocache=1");
+    if (q->pull)
+        str_add(&s, "&pull=1");
+    if (q->shm_size > 0)
+        str_addf(&s, "&shmsize=%lld", (long long)q->shm_size);
+    if (q->extra_hosts && *q->extra_hosts) {
+        _cleanup_free_ char *hosts = strv_join(q->extra_hosts, ",");
+        add_query(&s, "extrahosts", hosts);
+    }
+    return str_take(&s);
+}
+
+/* --- The answer --- */
+
+struct answer {
+    const struct build_request *request;
+    char *image_id;
+};
+
+static int take_line(void *context, const json_t *line, struct err *err)
+{
+    struct answer *a = context;
+    const char *id = json_str(json_object_get(line, "aux"), "ID"), *text = json_str(line, "stream");
+    (void)err;
+    if (*id) {
+        free(a->image_id);
+        a->image_id = mem_strdup(id);
+    }
+    if (!*text)
+        text = json_str(line, "status");
+    if (*text && a->request->output)
+        a->request->output(a->request->context_of_output, text);
+    return 0;
+}
+
+static int send_build(const struct build_request *q, const char *dockerfile, http_source_fn source,
+                      void *source_context, char **ret_image_id, struct err *err)
+{
+    static const char *const headers[] = {"Content-Type: application/x-tar", NULL};
+    _cleanup_free_ char *path = query_of(q, dockerfile);
+    struct answer answer = {.request = q};
+    struct http_call call = {.method = "POST",
+                             .headers = (char *const *)headers,
+                             .source = source,
+                             .source_context = source_context,
+                             .source_bytes = -1};
+    int r = cli_lines(&call, path, take_line, &answer, err);
+    if (r < 0) {
+        free(answer.image_id);
+        return r;
+    }
+    *ret_image_id = answer.image_id ? answer.image_id : mem_strdup("");
+    return 0;
+}
+
+static int build_from_stdin(const struct build_request *q, char **ret_image_id, struct err *err)
+{
+    int fd = STDIN_FILENO;
+    return send_build(q, str_empty(q->dockerfile) ? "Dockerfile" : q->dockerfile, read_pipe, &fd,
+                      ret_image_id, err);
+}
+
+/* Where the Dockerfile is in the context: as given, or below the current directory as `docker build -f` takes
+ * it. */
+static int dockerfile_in(const struct build_request *q, char **ret, struct err *err)
+{
+    const char *given = str_empty(q->dockerfile) ? "Dockerfile" : q->dockerfile;
+    _cleanup_free_ char *below = str_printf("%s/%s", q->context, given);
+    if (*given != '/' && file_exists(below)) {
+        while (given[0] == '.' && given[1] == '/')
+            given += 2;
+        *ret = mem_strdup(given);
+        return 0;
+    }
+    _cleanup_free_ char *context = realpath(q->context, NULL), *real = realpath(given, NULL);
+    const char *inside = context && real ? str_after(real, context) : NULL;
+    if (!inside || *inside != '/')
+        return err_set(err, real ? ERR_UNSUPPORTED : ERR_NOT_FOUND,
+                       real ? "%s is outside of the build context %s, which is not supported"
+                            : "there is no %s in %s",
+                       given, q->context);
+    *ret = mem_strdup(inside + 1);
+    return 0;
+}
+
+int build_image(const struct build_request *q, char **ret_image_id, struct err *err)
+{
+    if (strcmp(q->context, "-") == 0)
+        return build_from_stdin(q, ret_image_id, err);
+    _cleanup_close_ int root = open(q->context, O_RDONLY | O_DIRECTORY | O_CLOEXEC), read_end = -EBADF;
+    _cleanup_free_ char *dockerfile = NULL;
+    if (root < 0)
+        return err_sys(err, errno, "open build context %s", q->context);
+    int r = dockerfile_in(q, &dockerfile, err);
+    if (r < 0)
+        return r;
+    struct context c = {.root_fd = root, .write_fd = -EBADF, .dockerfile = dockerfile};
+    int ends[2];
+    r = load_ignore(&c, err);
+    if (r < 0)
+        return r;
+    if (pipe2(ends, O_CLOEXEC) < 0) {
+        ignore_free(c.ignore);
+        return err_sys(err, errno, "make a pipe");
+    }
+    read_end = ends[0];
+    c.write_fd = ends[1];
+    must(pthread_create(&c.thread, NULL, pack, &c) == 0);
+    r = send_build(q, dockerfile, read_pipe, &read_end, ret_image_id, err);
+    read_end = close_fd(read_end); /* ends a packer that nobody reads any more */
+    pthread_join(c.thread, NULL);
+    ignore_free(c.ignore);
+    if (r == 0 && c.result < 0) {
+        free(*ret_image_id);
+        return err_copy(err, &c.err);
+    }
+    return r;
+}

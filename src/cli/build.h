@@ -1,0 +1,26 @@
+#ifndef CLI_BUILD_H
+#define CLI_BUILD_H
+
+#include "base/err.h"
+#include "compose/compose.h"
+
+#include <stdio.h>
+
+/* What POST /build is asked for, and where the builder's output goes. */
+struct build_request {
+    const char *context;    /* directory, or "-": a tar (or a lone Dockerfile) on standard input */
+    const char *dockerfile; /* as -f gives it; NULL or "": Dockerfile */
+    const char *target, *network;
+    char *const *tags;
+    json_t *args, *labels; /* of strings; borrowed; NULL: none */
+    char *const *extra_hosts;
+    int64_t shm_size;
+    bool no_cache, pull;
+    void *context_of_output;
+    void (*output)(void *context, const char *text); /* pieces of text as they come */
+};
+int build_image(const struct build_request *request, char **ret_image_id, struct err *err);
+
+int cli_build(int argc, char **argv);
+
+#endif

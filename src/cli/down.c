@@ -1,0 +1,97 @@
+#include "base/json.h"
+#include "cli/call.h"
+#include "cli/project.h"
+#include "cli/verbs.h"
+
+#include <signal.h>
+
+struct down_options {
+    struct project_options project;
+    struct plan_options plan;
+    const char *rmi;
+    int timeout_s;
+};
+
+/* Only the actions of one kind. */
+static void keep_kind(struct plan *plan, enum plan_kind kind)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        if (plan->actions[i].kind == kind) {
+            plan->actions[n++] = plan->actions[i];
+            continue;
+        }
+        free(plan->actions[i].name);
+        free(plan->actions[i].id);
+    }
+    plan->count = n;
+}
+
+static int take_down(struct compose_project *p, const struct plan_options *options, int timeout_s,
+                     bool only_stop, struct err *err)
+{
+    struct project_world world = {0};
+    struct plan plan = {0};
+    _cleanup_progress_ struct progress *progress = progress_new();
+    for (size_t i = 0; i < p->service_count; i++)
+        p->services[i].active = true; /* whatever the profile, it may be there */
+    int r = project_observe(p, &world, err);
+    const struct plan_observed observed = project_observed(&world);
+    const struct project_run run = {p, &world, progress, timeout_s, options->volumes};
+    if (r == 0)
+        r = compose_plan_down(p, p->name, &observed, options, &plan, err);
+    if (r == 0 && only_stop)
+        keep_kind(&plan, PLAN_STOP);
+    if (r == 0 && !plan.count && !only_stop)
+        progress_set(progress, "Project   ", COLOUR_GREEN, "is not there; nothing to do");
+    if (r == 0)
+        r = project_carry_out(&run, &plan, err);
+    compose_plan_done(&plan);
+    project_world_done(&world);
+    return r;
+}
+
+int cli_stop_project(struct compose_project *p, int timeout_s, struct err *err)
+{
+    const struct plan_options options = {0};
+    return take_down(p, &options, timeout_s, true, err);
+}
+
+int cli_down(int argc, char **argv)
+{
+    struct down_options o = {.timeout_s = -1};
+    const struct cli_option options[] = {
+        PROJECT_OPTIONS(o.project),
+        {'v', "volumes", CLI_FLAG, &o.plan.volumes, NULL, "Remove the volumes too: their data goes"},
+        {0, "rmi", CLI_TEXT, &o.rmi, "WHICH",
+         "Remove images too: all, or local (those built without an image name)"},
+        {0, "remove-orphans", CLI_FLAG, &o.plan.remove_orphans, NULL,
+         "Remove services the file no longer has"},
+        {'t', "timeout", CLI_INT, &o.timeout_s, "SECONDS", "Before a container that does not stop is killed"},
+        {0},
+    };
+    const struct cli_command command = {
+        "down [OPTIONS]",
+        "Stops and removes the project's containers and networks. Volumes stay.",
+        options,
+        false,
+        0,
+        0};
+    char **rest;
+    struct err err;
+    int status = cli_parse(&command, argc, argv, &rest);
+    _cleanup_compose_ struct compose_project *p = NULL;
+    if (status < 0 && o.rmi && strcmp(o.rmi, "all") != 0 && strcmp(o.rmi, "local") != 0) {
+        fprintf(stderr, "drover down: --rmi must be all or local, not \"%s\"\n", o.rmi);
+        status = 2;
+    }
+    if (status < 0) {
+        status = project_load(&o.project, NULL, false, &p);
+        o.plan.all_images = o.rmi && strcmp(o.rmi, "all") == 0;
+        o.plan.local_images = o.rmi != NULL;
+        if (status == 0 && take_down(p, &o.plan, o.timeout_s, false, &err) < 0)
+            status = cli_fail(&err);
+    }
+    project_options_done(&o.project);
+    return status;
+}

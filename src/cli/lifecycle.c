@@ -1,0 +1,212 @@
+/* start, stop, restart, kill, rm of the project's services or of containers by name; rmi. */
+#include "base/json.h"
+#include "cli/call.h"
+#include "cli/project.h"
+#include "cli/verbs.h"
+
+#include <pthread.h>
+
+struct lifecycle {
+    const char *method, *path; /* behind /containers/ID */
+    const char *doing, *done;
+};
+
+static const struct lifecycle starting = {"POST", "/start", "Starting", "Started"};
+static const struct lifecycle stopping = {"POST", "/stop", "Stopping", "Stopped"};
+static const struct lifecycle restarting = {"POST", "/restart", "Restarting", "Restarted"};
+static const struct lifecycle killing = {"POST", "/kill", "Killing", "Killed"};
+static const struct lifecycle removing = {"DELETE", "", "Removing", "Removed"};
+
+/* Names of containers: of the services named, of all services when none is, or as they are. */
+static int targets(const struct project_options *o, char **names, char ***ret)
+{
+    _cleanup_compose_ struct compose_project *p = NULL;
+    struct err err;
+    if (!*names || project_present(o)) {
+        int status = project_load(o, NULL, false, &p);
+        if (status)
+            return status;
+    }
+    const char *all[] = {NULL, NULL};
+    char *const *wanted = *names ? names : (char *const *)all;
+    for (size_t i = 0; i == 0 || (*names && wanted[i]); i++) {
+        _cleanup_json_ json_t *list = NULL;
+        if (*names && !(p && compose_find_service(p, wanted[i]))) {
+            strv_add(ret, wanted[i]);
+            continue;
+        }
+        if (project_containers(p->name, *names ? wanted[i] : NULL, true, &list, &err) < 0)
+            return cli_fail(&err);
+        size_t j;
+        json_t *c;
+        json_array_foreach (list, j, c)
+            strv_add(ret, json_string_value(json_array_get(json_object_get(c, "Names"), 0)) + 1);
+    }
+    return 0;
+}
+
+struct task {
+    const struct lifecycle *what;
+    struct progress *progress;
+    const char *name, *query;
+    pthread_t thread;
+    int result;
+    struct err err;
+};
+
+static void *do_task(void *context)
+{
+    struct task *t = context;
+    _cleanup_free_ char *key = str_printf("%-9s %s", "Container", t->name), *escaped = cli_escape(t->name);
+    progress_set(t->progress, key, COLOUR_YELLOW, t->what->doing);
+    t->result = cli_call(t->what->method, NULL, NULL, &t->err, "/containers/%s%s%s", escaped, t->what->path,
+                         t->query);
+    if (t->result == -ERR_NOT_MODIFIED)
+        t->result = 0;
+    progress_set(t->progress, key, t->result < 0 ? COLOUR_RED : COLOUR_GREEN,
+                 t->result < 0 ? "Failed" : t->what->done);
+    return NULL;
+}
+
+enum { MAX_AT_ONCE = 16 };
+
+static int act(const struct lifecycle *what, char **names, const char *query)
+{
+    _cleanup_progress_ struct progress *progress = progress_new();
+    int status = 0;
+    size_t total = strv_len(names);
+    for (size_t from = 0; from < total; from += MAX_AT_ONCE) {
+        struct task tasks[MAX_AT_ONCE];
+        size_t n = MIN(total - from, (size_t)MAX_AT_ONCE);
+        for (size_t i = 0; i < n; i++) {
+            tasks[i] =
+                (struct task){.what = what, .progress = progress, .name = names[from + i], .query = query};
+            must(pthread_create(&tasks[i].thread, NULL, do_task, &tasks[i]) == 0);
+        }
+        for (size_t i = 0; i < n; i++) {
+            pthread_join(tasks[i].thread, NULL);
+            if (tasks[i].result < 0)
+                status = cli_fail(&tasks[i].err);
+        }
+    }
+    return status;
+}
+
+/* The options these verbs share; those a verb does not have are not in its table. */
+struct options {
+    struct project_options project;
+    int timeout_s;
+    const char *signal;
+    bool force, volumes, stop;
+};
+
+static int run_verb(const struct lifecycle *what, const struct cli_command *command, struct options *o,
+                    int argc, char **argv)
+{
+    char **names;
+    _cleanup_strv_ char **containers = NULL;
+    int status = cli_parse(command, argc, argv, &names);
+    if (status < 0) {
+        _cleanup_str_ struct str query = STR_INIT;
+        _cleanup_free_ char *signal = cli_escape(o->signal ? o->signal : "");
+        str_addf(&query, "?force=%d&v=%d", o->force, o->volumes);
+        if (what != &removing)
+            str_clear(&query);
+        if (o->timeout_s >= 0)
+            str_addf(&query, "?t=%d", o->timeout_s);
+        if (*signal)
+            str_addf(&query, "%csignal=%s", query.len ? '&' : '?', signal);
+        status = targets(&o->project, names, &containers);
+        if (status == 0)
+            status = act(what, containers, str_get(&query));
+    }
+    project_options_done(&o->project);
+    return status;
+}
+
+#define TIMEOUT_OPTION(o)                                                                                    \
+    {                                                                                                        \
+        't', "timeout", CLI_INT, &(o).timeout_s, "SECONDS",                                                  \
+            "Before a container that does not stop is killed"                                                \
+    }
+#define WHICH "[SERVICE | CONTAINER...]"
+
+int cli_start(int argc, char **argv)
+{
+    struct options o = {.timeout_s = -1};
+    const struct cli_option options[] = {PROJECT_OPTIONS(o.project), {0}};
+    const struct cli_command command = {
+        "start [OPTIONS] " WHICH, "Starts containers that exist.", options, false, 0, -1};
+    return run_verb(&starting, &command, &o, argc, argv);
+}
+
+int cli_stop(int argc, char **argv)
+{
+    struct options o = {.timeout_s = -1};
+    const struct cli_option options[] = {PROJECT_OPTIONS(o.project), TIMEOUT_OPTION(o), {0}};
+    const struct cli_command command = {"stop [OPTIONS] " WHICH, "Stops containers.", options, false, 0, -1};
+    return run_verb(&stopping, &command, &o, argc, argv);
+}
+
+int cli_restart(int argc, char **argv)
+{
+    struct options o = {.timeout_s = -1};
+    const struct cli_option options[] = {PROJECT_OPTIONS(o.project), TIMEOUT_OPTION(o), {0}};
+    const struct cli_command command = {
+        "restart [OPTIONS] " WHICH, "Stops containers and starts them again.", options, false, 0, -1};
+    return run_verb(&restarting, &command, &o, argc, argv);
+}
+
+int cli_kill(int argc, char **argv)
+{
+    struct options o = {.timeout_s = -1};
+    const struct cli_option options[] = {
+        PROJECT_OPTIONS(o.project),
+        {'s', "signal", CLI_TEXT, &o.signal, "SIGNAL", "Instead of KILL"},
+        {0},
+    };
+    const struct cli_command command = {
+        "kill [OPTIONS] " WHICH, "Sends a signal to containers.", options, false, 0, -1};
+    return run_verb(&killing, &command, &o, argc, argv);
+}
+
+int cli_rm(int argc, char **argv)
+{
+    struct options o = {.timeout_s = -1};
+    const struct cli_option options[] = {
+        {'f', "force", CLI_FLAG, &o.force, NULL, "Kill containers that run"},
+        {'v', "volumes", CLI_FLAG, &o.volumes, NULL, "Remove their anonymous volumes too"},
+        {'p', "project-name", CLI_TEXT, &o.project.name, "NAME", "Project name"},
+        {0, "file", CLI_LIST, &o.project.files, "FILE", "Compose file (again for more)"},
+        PROJECT_OPTIONS_WITHOUT_SHORT(o.project),
+        {0},
+    };
+    const struct cli_command command = {"rm [OPTIONS] " WHICH, "Removes containers.", options, false, 0, -1};
+    return run_verb(&removing, &command, &o, argc, argv);
+}
+
+int cli_rmi(int argc, char **argv)
+{
+    bool force = false;
+    const struct cli_option options[] = {
+        {'f', "force", CLI_FLAG, &force, NULL, "Also when containers use it"}, {0}};
+    const struct cli_command command = {"rmi [OPTIONS] IMAGE...", "Removes images.", options, false, 1, -1};
+    char **images;
+    int status = cli_parse(&command, argc, argv, &images);
+    if (status >= 0)
+        return status;
+    status = 0;
+    STRV_FOREACH (image, images) {
+        struct err err;
+        _cleanup_json_ json_t *log = NULL;
+        _cleanup_free_ char *escaped = cli_escape(*image);
+        if (cli_call("DELETE", NULL, &log, &err, "/images/%s?force=%d", escaped, force) < 0)
+            status = cli_fail(&err);
+        size_t i;
+        json_t *entry;
+        json_array_foreach (log, i, entry)
+            printf("%s: %s\n", *json_str(entry, "Deleted") ? "Deleted" : "Untagged",
+                   *json_str(entry, "Deleted") ? json_str(entry, "Deleted") : json_str(entry, "Untagged"));
+    }
+    return status;
+}

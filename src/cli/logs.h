@@ -1,0 +1,23 @@
+/* Output of containers on the terminal, each line behind the container's name. */
+#ifndef CLI_LOGS_H
+#define CLI_LOGS_H
+
+#include "base/err.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+struct logs_options {
+    bool follow, timestamps, no_prefix;
+    const char *tail;  /* NULL: all */
+    const char *since; /* NULL: from the beginning */
+    bool again;        /* follow a container that starts again too, and say when it ends (drover up) */
+};
+
+/* Streams all of the containers (entries of the API's list, or of its inspect) at the same time; returns when
+ * all have ended. */
+int logs_show(const json_t *containers, const struct logs_options *options, struct err *err);
+
+int cli_logs(int argc, char **argv);
+
+#endif

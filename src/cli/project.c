@@ -1,0 +1,156 @@
+#include "cli/project.h"
+
+#include "base/json.h"
+#include "cli/call.h"
+
+/* --- Loading --- */
+
+static struct compose_options compose_options_of(const struct project_options *o)
+{
+    return (struct compose_options){.files = o->files,
+                                    .name = o->name,
+                                    .dir = o->dir,
+                                    .env_files = o->env_files,
+                                    .profiles = o->profiles};
+}
+
+int project_load(const struct project_options *o, char *const *services, bool no_deps,
+                 struct compose_project **ret)
+{
+    struct compose_options options = compose_options_of(o);
+    options.services = services;
+    options.no_deps = no_deps;
+    _cleanup_str_ struct str problems = STR_INIT;
+    struct err err;
+    int r = compose_load(&options, ret, &problems, &err);
+    if (r == 0) {
+        if (problems.len)
+            fprintf(stderr, "drover: note: %s", str_get(&problems));
+        return 0;
+    }
+    if (!problems.len)
+        return cli_fail(&err);
+    _cleanup_strv_ char **lines = strv_split(str_get(&problems), '\n');
+    STRV_FOREACH (line, lines)
+        if (**line)
+            fprintf(stderr, "drover: %s\n", *line);
+    return err_exit_code(r);
+}
+
+bool project_present(const struct project_options *o)
+{
+    const struct compose_options options = compose_options_of(o);
+    return compose_present(&options);
+}
+
+void project_options_done(struct project_options *o)
+{
+    o->files = strv_free(o->files);
+    o->env_files = strv_free(o->env_files);
+    o->profiles = strv_free(o->profiles);
+}
+
+/* --- Observing --- */
+
+static int compare_names(const void *a, const void *b)
+{
+    return strverscmp(json_string_value(json_array_get(json_object_get(*(json_t *const *)a, "Names"), 0)),
+                      json_string_value(json_array_get(json_object_get(*(json_t *const *)b, "Names"), 0)));
+}
+
+/* By name, web-2 before web-10; those without a name are left out. */
+static json_t *sorted(const json_t *list)
+{
+    size_t n = 0, i;
+    json_t *item, *result = json_array();
+    _cleanup_free_ json_t **items = NEW_N(json_t *, json_array_size(list) + 1);
+    json_array_foreach ((json_t *)list, i, item)
+        if (json_is_string(json_array_get(json_object_get(item, "Names"), 0)))
+            items[n++] = item;
+    qsort(items, n, sizeof(*items), compare_names);
+    for (i = 0; i < n; i++)
+        json_array_append(result, items[i]);
+    return result;
+}
+
+int project_containers(const char *project, const char *service, bool all, json_t **ret, struct err *err)
+{
+    _cleanup_json_ json_t *labels = json_array(), *filters = NULL, *list = NULL;
+    _cleanup_free_ char *by_project = str_printf(COMPOSE_LABEL_PROJECT "=%s", project);
+    json_array_append_new(labels, json_string(by_project));
+    if (service) {
+        _cleanup_free_ char *by_service = str_printf(COMPOSE_LABEL_SERVICE "=%s", service);
+        json_array_append_new(labels, json_string(by_service));
+    }
+    filters = json_pack("{s:O}", "label", labels);
+    _cleanup_free_ char *text = cli_escape_json(filters);
+    int r = cli_get(&list, err, "/containers/json?all=%d&filters=%s", all, text);
+    if (r < 0)
+        return r;
+    *ret = sorted(list);
+    return 0;
+}
+
+static int observe_images(const struct compose_project *p, json_t *images, struct err *err)
+{
+    for (size_t i = 0; i < p->service_count; i++) {
+        const char *name = p->services[i].image;
+        _cleanup_json_ json_t *image = NULL;
+        _cleanup_free_ char *escaped = cli_escape(name);
+        if (!p->services[i].active || json_object_get(images, name))
+            continue;
+        int r = cli_get(&image, err, "/images/%s/json", escaped);
+        if (r < 0 && r != -ERR_NOT_FOUND)
+            return r;
+        if (r == 0)
+            json_set_str(images, name, json_str(image, "Id"));
+    }
+    return 0;
+}
+
+int project_observe(const struct compose_project *p, struct project_world *ret, struct err *err)
+{
+    _cleanup_json_ json_t *volumes = NULL;
+    struct project_world w = {.images = json_object()};
+    int r = project_containers(p->name, NULL, true, &w.containers, err);
+    if (r == 0)
+        r = cli_get(&w.networks, err, "/networks");
+    if (r == 0)
+        r = cli_get(&volumes, err, "/volumes");
+    if (r == 0) {
+        w.volumes = json_incref(json_object_get(volumes, "Volumes"));
+        r = observe_images(p, w.images, err);
+    }
+    if (r < 0) {
+        project_world_done(&w);
+        return r;
+    }
+    project_world_done(ret);
+    *ret = w;
+    return 0;
+}
+
+void project_world_done(struct project_world *w)
+{
+    json_decref(w->containers);
+    json_decref(w->networks);
+    json_decref(w->volumes);
+    json_decref(w->images);
+    *w = (struct project_world){0};
+}
+
+struct plan_observed project_observed(const struct project_world *w)
+{
+    return (struct plan_observed){w->containers, w->networks, w->volumes, w->images};
+}
+
+char *project_short_name(const json_t *container)
+{
+    const json_t *labels = json_object_get(container, "Labels");
+    const char *service = json_str(labels, COMPOSE_LABEL_SERVICE),
+               *n = json_str(labels, COMPOSE_LABEL_NUMBER);
+    const char *name = json_string_value(json_array_get(json_object_get(container, "Names"), 0));
+    if (*service && *n)
+        return str_printf("%s-%s", service, n);
+    return mem_strdup(name ? name + (*name == '/') : "");
+}

@@ -1,0 +1,60 @@
+/* A Compose project against a server: its options, what is there, and carrying out a plan. */
+#ifndef CLI_PROJECT_H
+#define CLI_PROJECT_H
+
+#include "cli/options.h"
+#include "cli/output.h"
+#include "compose/plan.h"
+
+/* The options every verb on a project has; PROJECT_OPTIONS goes into its table. */
+struct project_options {
+    char **files, **env_files, **profiles;
+    const char *name, *dir;
+};
+/* clang-format off */
+#define PROJECT_OPTIONS(o)                                                                               \
+    {'f', "file", CLI_LIST, &(o).files, "FILE", "Compose file (again for more; \"-\" is standard input)"}, \
+    {'p', "project-name", CLI_TEXT, &(o).name, "NAME", "Project name"},                                   \
+    PROJECT_OPTIONS_WITHOUT_SHORT(o)
+#define PROJECT_OPTIONS_WITHOUT_SHORT(o)                                                                 \
+    {0, "project-directory", CLI_TEXT, &(o).dir, "DIR", "Where relative paths start"},                     \
+    {0, "env-file", CLI_LIST, &(o).env_files, "FILE", "File of variables instead of .env"},                \
+    {0, "profile", CLI_LIST, &(o).profiles, "NAME", "Turn a profile on"}
+/* clang-format on */
+
+/* Loads; prints every problem and note to stderr. `services` as in struct compose_options. On failure the
+ * exit status is returned (positive), else 0. */
+int project_load(const struct project_options *o, char *const *services, bool no_deps,
+                 struct compose_project **ret);
+void project_options_done(struct project_options *o);
+bool project_present(const struct project_options *o);
+
+/* What is there: lists of the API, owned. */
+struct project_world {
+    json_t *containers, *networks, *volumes, *images;
+};
+int project_observe(const struct compose_project *p, struct project_world *ret, struct err *err);
+void project_world_done(struct project_world *w);
+struct plan_observed project_observed(const struct project_world *w);
+
+struct project_run {
+    const struct compose_project *project;
+    const struct project_world *world;
+    struct progress *progress;
+    int stop_timeout_s;  /* <0: each container's own */
+    bool remove_volumes; /* anonymous ones, with their container */
+};
+/* Does the actions stage by stage, those of a stage at the same time. The first error ends it after its
+ * stage. */
+int project_carry_out(const struct project_run *run, const struct plan *plan, struct err *err);
+
+/* Containers of a project as the API lists them; `service` NULL: all. Sorted by name. */
+int project_containers(const char *project, const char *service, bool all, json_t **ret, struct err *err);
+/* "web-1": how a container of the project is called in lists and log prefixes. */
+char *project_short_name(const json_t *container);
+
+/* Builds one service's image, showing progress. */
+int project_build(const struct compose_service *s, struct progress *progress, bool no_cache, bool pull,
+                  struct err *err);
+
+#endif

@@ -1,0 +1,17 @@
+/* Pulling and pushing images with progress. */
+#ifndef CLI_PULL_H
+#define CLI_PULL_H
+
+#include "cli/output.h"
+
+struct err;
+
+int pull_image(const char *name, struct progress *progress, struct err *err);
+/* X-Registry-Auth for the registry of an image, from ~/.docker/config.json ($DOCKER_CONFIG); NULL when there
+ * is none. The caller frees. */
+char *pull_auth_header(const char *image);
+
+int cli_pull(int argc, char **argv);
+int cli_push(int argc, char **argv);
+
+#endif

@@ -1,0 +1,30 @@
+/* One function a verb; the table is in verbs.c. */
+#ifndef CLI_VERBS_H
+#define CLI_VERBS_H
+
+#include "base/err.h"
+
+struct compose_project;
+
+int cli_up(int argc, char **argv);
+int cli_down(int argc, char **argv);
+int cli_ps(int argc, char **argv);
+int cli_exec(int argc, char **argv);
+int cli_run(int argc, char **argv);
+int cli_images(int argc, char **argv);
+int cli_import(int argc, char **argv);
+int cli_config(int argc, char **argv);
+int cli_inspect(int argc, char **argv);
+int cli_version(int argc, char **argv);
+/* lifecycle.c: of services of the project, or of containers by name */
+int cli_start(int argc, char **argv);
+int cli_stop(int argc, char **argv);
+int cli_restart(int argc, char **argv);
+int cli_kill(int argc, char **argv);
+int cli_rm(int argc, char **argv);
+int cli_rmi(int argc, char **argv);
+
+/* Stops all containers of a project, those that depend on others first. */
+int cli_stop_project(struct compose_project *p, int timeout_s, struct err *err);
+
+#endif
