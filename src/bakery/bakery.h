@@ -23,6 +23,8 @@ struct bakery_run {
     const json_t
         *host_config; /* limits asked with the build (Memory, ...), extra hosts, shm size; may be NULL */
     void *output_context;
+    /* A non-zero return ends the run. Call it now and then with no bytes while nothing comes: whoever asked
+     * for the build may have gone. */
     int (*output)(void *context, int stream, const void *bytes, size_t n);
 };
 typedef int (*bakery_run_fn)(void *context, const struct bakery_run *run, int *ret_status, struct err *err);
@@ -46,7 +48,7 @@ struct bakery_options {
     bakery_run_fn run;
     void *run_context;
     /* Progress text as the classic builder prints it ("Step 1/5 : FROM busybox\n", " ---> 1a2b3c\n", RUN's
-     * output). A non-zero return cancels the build. */
+     * output). A non-zero return cancels the build; no bytes only ask for that. */
     void *output_context;
     int (*output)(void *context, int stream, const void *bytes, size_t n);
 };

@@ -50,6 +50,8 @@ static int read_dockerfile(struct builder *b, struct err *err)
         return dockerfile_parse(b->o->dockerfile_text, strlen(b->o->dockerfile_text), name, &b->file, err);
     _cleanup_str_ struct str text = STR_INIT;
     int r = read_context_file(b, name, DOCKERFILE_MAX_BYTES, &text, err);
+    if (r == -ERR_NOT_FOUND && strcmp(name, "Dockerfile") == 0)
+        r = read_context_file(b, "dockerfile", DOCKERFILE_MAX_BYTES, &text, err);
     if (r == -ERR_NOT_FOUND)
         return err_set(err, ERR_NOT_FOUND, "cannot locate the Dockerfile: %s is not in the build context",
                        name);

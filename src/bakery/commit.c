@@ -29,6 +29,8 @@ int build__cache_try(struct build *s, const char *key, bool *ret_hit, struct err
         return 0;
     if (r == 0)
         r = build__load_config(s, id, err);
+    if (r == -ERR_NOT_FOUND) /* removed between the two */
+        return 0;
     if (r < 0)
         return r;
     *ret_hit = true;

@@ -85,6 +85,25 @@ static int check_platform(struct build *s, const struct df_step *step, struct er
     return 0;
 }
 
+/* An image of the caller's; when the one here is for another platform, the build's is fetched over it. */
+static int load_base(struct build *s, const struct df_step *step, struct err *err)
+{
+    const struct bakery_options *o = s->b->o;
+    _cleanup_free_ char *id = NULL, *fetched = NULL;
+    int r = build__find_image(s->b, s->stage->base, &id, err);
+    if (r == 0)
+        r = build__load_config(s, id, err);
+    if (r < 0)
+        return r;
+    r = check_platform(s, step, err);
+    if (r != -ERR_UNSUPPORTED || df_flag(step, "platform") || !o->fetch)
+        return r;
+    r = o->fetch(o->fetch_context, s->stage->base, true, &fetched, err);
+    if (r == 0)
+        r = build__load_config(s, fetched, err);
+    return r < 0 ? r : check_platform(s, step, err);
+}
+
 static int step_from(struct build *s, const struct df_step *step, struct err *err)
 {
     struct stage *stage = s->stage;
@@ -96,12 +115,7 @@ static int step_from(struct build *s, const struct df_step *step, struct err *er
     } else if (strcmp(stage->base, "scratch") == 0) {
         r = start_from_scratch(s);
     } else {
-        _cleanup_free_ char *id = NULL;
-        r = build__find_image(b, stage->base, &id, err);
-        if (r == 0)
-            r = build__load_config(s, id, err);
-        if (r == 0)
-            r = check_platform(s, step, err);
+        r = load_base(s, step, err);
     }
     if (r == 0 && !build__env_get(s, "PATH"))
         build__env_set(s, "PATH", DEFAULT_PATH);

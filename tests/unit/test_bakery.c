@@ -488,6 +488,10 @@ static void only_the_stages_that_the_target_needs_are_built(void **state)
     f->options.target = NULL;
     refused(f, "FROM scratch\nCOPY --from=1 /x /x\n",
             "Dockerfile:2: COPY failed: --from=1: no earlier stage has that number");
+    refused(f, "FROM scratch AS empty\nENV A=1\nFROM scratch\nCOPY --from=empty /x /x\n",
+            "Dockerfile:4: COPY failed: file not found in build context or excluded by .dockerignore: stat "
+            "x: file "
+            "does not exist");
     refused(f, "FROM nothing:here\n", "Dockerfile:1: FROM nothing:here: no such image: nothing:here");
 }
 
