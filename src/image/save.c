@@ -27,6 +27,7 @@ struct saving {
     struct archive *archive;
     struct err err;
     int fd;
+    bool dead; /* refuses what libarchive still wants to write when it is freed */
 };
 
 /* --- what to save --- */
@@ -156,7 +157,7 @@ static int take_image(struct saving *s, struct saved *image, struct err *err)
 static la_ssize_t push(struct archive *a, void *context, const void *bytes, size_t n)
 {
     struct saving *s = context;
-    if (file_write_all(s->fd, bytes, n, &s->err) == 0)
+    if (!s->dead && file_write_all(s->fd, bytes, n, &s->err) == 0)
         return (la_ssize_t)n;
     archive_set_error(a, EIO, "write error");
     return -1;
@@ -319,8 +320,7 @@ static int save_all(struct saving *s, char *const *names, struct err *err)
     s->archive = archive_write_new();
     must(s->archive);
     r = write_all(s, err);
-    if (r < 0)
-        archive_write_fail(s->archive);
+    s->dead = r < 0;
     archive_write_free(s->archive);
     return r;
 }

@@ -26,6 +26,7 @@ struct creation {
     char *buffer;
     char *out; /* libarchive writes in blocks of 512 bytes */
     size_t out_used;
+    bool dead; /* refuses what libarchive still wants to write when it is freed */
 };
 
 static int flush(struct creation *w)
@@ -38,7 +39,7 @@ static int flush(struct creation *w)
 static la_ssize_t push(struct archive *a, void *context, const void *bytes, size_t n)
 {
     struct creation *w = context;
-    if (w->out_used + n > OUT_BYTES && flush(w) < 0)
+    if (w->dead || (w->out_used + n > OUT_BYTES && flush(w) < 0))
         goto failed;
     if (n > OUT_BYTES) {
         if (w->write_fn(w->write_context, bytes, n, &w->err) < 0)
@@ -343,8 +344,7 @@ int tar__create(const struct tar_create *c, const struct tar_upper *upper, tar_w
     w.entry = archive_entry_new();
     must(w.archive && w.entry);
     int r = run(&w, err);
-    if (r < 0)
-        archive_write_fail(w.archive);
+    w.dead = r < 0;
     archive_write_free(w.archive);
     archive_entry_free(w.entry);
     tar__restore_locale(old);

@@ -365,8 +365,11 @@ static int write_content(struct extraction *e, struct archive *a, int fd, struct
             return fail(e, errno, "write", err);
         end = MAX(end, offset + (int64_t)n);
     }
-    if (r != ARCHIVE_EOF)
-        return read_failure(a, e->feed, err);
+    if (r != ARCHIVE_EOF) {
+        _cleanup_free_ char *text = tar__printable(e->shown);
+        read_failure(a, e->feed, err);
+        return err_wrap(err, "entry \"%s\"", text);
+    }
     /* A hole at the end of a sparse file. */
     if (end < archive_entry_size(e->entry) && ftruncate(fd, archive_entry_size(e->entry)) < 0)
         return fail(e, errno, "set size", err);

@@ -71,7 +71,8 @@ int tar__source_new(int fd, tar_read_fn read_fn, void *read_context, const struc
     s->read_fn = read_fn;
     s->read_context = read_context;
     /* Headers and padding come on top of the content that the limit counts: twice is plenty. */
-    s->max_bytes = 2 * (limits && limits->max_bytes ? limits->max_bytes : DEFAULT_MAX_BYTES);
+    s->max_bytes =
+        (INT64_C(64) << 20) + 2 * (limits && limits->max_bytes ? limits->max_bytes : DEFAULT_MAX_BYTES);
     s->max_ratio = limits && limits->max_ratio > 0 ? limits->max_ratio : 1000;
     s->archive = archive_read_new();
     must(s->archive);
