@@ -121,6 +121,14 @@ static void drop_params(struct http_request *q, size_t down_to)
         free(q->params[--q->param_count].value);
 }
 
+static size_t segments(const char *pattern)
+{
+    size_t n = 0;
+    for (; *pattern; pattern++)
+        n += *pattern == '/';
+    return n;
+}
+
 static bool fits(struct http_request *q, const char *pattern, const char *path)
 {
     for (;;) {
@@ -133,16 +141,13 @@ static bool fits(struct http_request *q, const char *pattern, const char *path)
             if (have != want || memcmp(path, pattern, have) != 0)
                 return false;
         } else if (want > 4 && memcmp(pattern + want - 4, "...}", 4) == 0) {
-            /* The rest of the pattern decides where this part ends: the last place that fits. */
-            size_t before = q->param_count;
-            for (size_t end = strlen(path); end > 0; end--) {
-                if (path[end] != '\0' && path[end] != '/')
-                    continue;
-                if (take_param(q, pattern + 1, path, end) && fits(q, pattern + want, path + end))
-                    return true;
-                drop_params(q, before);
-            }
-            return false;
+            /* The rest of the pattern has as many segments as the path has behind this part. */
+            const char *end = path + strlen(path);
+            for (size_t left = segments(pattern + want); left > 0 && end; left--)
+                end = memrchr(path, '/', (size_t)(end - path));
+            if (!end || end == path || !take_param(q, pattern + 1, path, (size_t)(end - path)))
+                return false;
+            return fits(q, pattern + want, end);
         } else if (!take_param(q, pattern + 1, path, have)) {
             return false;
         }
