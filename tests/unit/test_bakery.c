@@ -650,6 +650,37 @@ static void a_real_shell_builds_what_the_next_stage_takes(void **state)
     assert_non_null(strstr(str_get(&f->output), "oops\n"));
 }
 
+static void a_published_root_file_system_becomes_a_base(void **state)
+{
+    struct fixture *f = *state;
+    needs_root();
+    const char *shared = getenv("DROVER_SHARED");
+    char exe[4096];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+    exe[n > 0 ? n : 0] = '\0';
+    *strrchr(exe, '/') = '\0';
+    /* The binary is <source>/<build>/tests/unit/test-bakery. */
+    _cleanup_free_ char *found = shared ? mem_strdup(shared) : str_printf("%s/../../../../shared", exe);
+    _cleanup_free_ char *copy =
+        str_printf("cp %s/data/images/alpine-minirootfs-3.20-x86_64.tar.gz %s/alpine.tgz 2>/dev/null", found,
+                   f->context);
+    if (system(copy) != 0) {
+        print_message("alpine's root file system is missing: set DROVER_SHARED\n");
+        skip();
+    }
+    f->options.run = chroot_run;
+    _cleanup_free_ char *id =
+        build(f, "FROM scratch\nADD alpine.tgz /\nCMD [\"/bin/sh\"]\nRUN adduser -D -u 1234 app\n"
+                 "WORKDIR /home/app\nCOPY --chown=app:app Dockerfile .\n"
+                 "RUN apk --version > version && stat -c %u /home/app > owner && rm -r /media\n");
+    looks(f, id, "/home/app/owner", "644 0:1234 1234\n");
+    looks(f, id, "/media", "none");
+    _cleanup_free_ char *got = look(f, id, "/home/app/Dockerfile");
+    assert_non_null(str_after(got, "644 1234:1234 FROM scratch"));
+    _cleanup_free_ char *version = look(f, id, "/home/app/version");
+    assert_non_null(strstr(version, "apk-tools"));
+}
+
 static void a_cancelled_build_stops_and_leaves_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -692,6 +723,7 @@ int main(void)
         WITH_IMAGES(triggers_run_once_in_the_image_built_from_theirs),
         WITH_IMAGES(a_failing_run_is_named_after_its_output),
         WITH_IMAGES(a_real_shell_builds_what_the_next_stage_takes),
+        WITH_IMAGES(a_published_root_file_system_becomes_a_base),
         WITH_IMAGES(a_cancelled_build_stops_and_leaves_nothing),
         cmocka_unit_test(one_instruction_changes_a_config),
     };
