@@ -5,6 +5,21 @@
  * Everything here is idempotent: it is called again after a restart with the same values, and net_reconcile()
  * removes what is no longer wanted.
  *
+ * What the kernel is told: a veth pair a container, whose host end is a port of the bridge; IPv4 only (IPv6
+ * is off on bridges and on containers' interfaces, but for ::1). Networks do not reach each other but through
+ * published ports; an internal one reaches nothing else, in no direction, and resolves only its own names.
+ * From outside only published ports come in; 127.0.0.0/8 is never reachable from another interface, although
+ * bridges have route_localnet set. Outgoing packets are masqueraded. Rules are in firewall.c; elements of
+ * sets and maps are what changes, and their comments tell a new process what an earlier one published.
+ *
+ * Another firewall on the machine that drops forwarded packets (Docker's, ufw's) has to let the bridges
+ * through, since no table can accept what another drops: a warning tells how. One that drops incoming packets
+ * must let containers reach the DNS process: bridges "<prefix>+", the port in <state_dir>/dns.table, udp and
+ * tcp.
+ *
+ * Containers ask for names at their gateway, port 53, which nftables redirects to the DNS process's own port:
+ * so a published port 53 or a resolver of the host is never in its way.
+ *
  * Thread-safe. Errors name the cause: the missing kernel part, the port's owner, the overlapping subnet. */
 #ifndef NET_NET_H
 #define NET_NET_H
@@ -18,7 +33,9 @@
 
 struct net;
 
-/* `state_dir` holds the DNS table, its pid and lock. */
+/* `prefix`: 1 to 6 lower-case letters and digits, a letter first. `state_dir` holds the DNS process's table,
+ * socket, lock and log. The binary started for it is the running one when it is named drover, or the one that
+ * the environment's DROVER_BINARY names. */
 int net_open(const char *state_dir, const char *prefix, struct net **ret, struct err *err);
 void net_close(struct net *n); /* kernel state stays: containers live on */
 /* Removes every bridge, table and the DNS process of this instance: after all its containers have gone. */

@@ -120,6 +120,14 @@ static int port_conflict(struct net *n, const struct net__port *p, struct err *e
         p->host_port, protocol, host);
 }
 
+static bool collides(const struct net *n, const struct net__port *p)
+{
+    for (size_t i = 0; i < n->port_count; i++)
+        if (collide(&n->ports[i], p))
+            return true;
+    return false;
+}
+
 /* The kernel has no SCTP sockets here: our own list is what keeps these ports apart. */
 static int reserve_by_list(struct net *n, struct net__port *p, struct err *err)
 {
@@ -127,22 +135,35 @@ static int reserve_by_list(struct net *n, struct net__port *p, struct err *err)
         uint16_t random;
         must(getrandom(&random, sizeof(random), 0) == sizeof(random));
         p->host_port = (uint16_t)(32768 + random % (60999 - 32768 + 1));
-        for (size_t i = 0; i < n->port_count; i++)
-            if (collide(&n->ports[i], p))
-                p->host_port = 0;
+        if (collides(n, p))
+            p->host_port = 0;
     }
     return p->host_port ? 0 : err_set(err, ERR_LIMIT, "no sctp port is free");
 }
 
+/* A port of the kernel's choice, but none whose rule is there while its reservation is not: of a container
+ * that an earlier process published, and whose turn to be adopted is yet to come. */
+static int reserve_any(const struct net *n, struct net__port *p)
+{
+    for (int attempt = 0; attempt < 100; attempt++) {
+        p->host_port = 0;
+        int r = reserve(p, false);
+        if (r < 0 || !collides(n, p))
+            return r;
+        p->fd = close_fd(p->fd);
+    }
+    return -EADDRINUSE;
+}
+
 static int port_reserve(struct net *n, struct net__port *p, struct err *err)
 {
-    for (size_t i = 0; p->host_port && i < n->port_count; i++)
-        if (collide(&n->ports[i], p))
-            return port_conflict(n, p, err);
-    int r = reserve(p, false);
+    if (p->host_port && collides(n, p))
+        return port_conflict(n, p, err);
+    bool any = !p->host_port;
+    int r = any ? reserve_any(n, p) : reserve(p, false);
     /* Closed connections of a program that has gone hold a port for a minute: that is no owner. */
     _cleanup_str_ struct str owner = STR_INIT;
-    if (r == -EADDRINUSE && p->protocol == IPPROTO_TCP &&
+    if (r == -EADDRINUSE && !any && p->protocol == IPPROTO_TCP &&
         !net__port_owner(p->protocol, p->host_ip, p->host_port, &owner))
         r = reserve(p, true);
     if (r == -EPROTONOSUPPORT || r == -ESOCKTNOSUPPORT)
@@ -153,7 +174,7 @@ static int port_reserve(struct net *n, struct net__port *p, struct err *err)
     case 0:
         return 0;
     case -EADDRINUSE:
-        if (p->host_port)
+        if (!any)
             return port_conflict(n, p, err);
         return err_set(err, ERR_LIMIT, "no %s port is free on %s: see net.ipv4.ip_local_port_range",
                        net__protocol_name(p->protocol), host);

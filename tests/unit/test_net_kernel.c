@@ -104,6 +104,20 @@ static void a_conflict_names_who_has_the_port(void **state)
     assert_in_range(port, 1024, 65535);
 }
 
+static void sctp_ports_are_kept_apart_with_or_without_its_sockets(void **state)
+{
+    struct fixture *f = host_of(state);
+    struct err err = {0};
+    struct net_port p = {.protocol = "sctp", .container_ip = "172.30.0.9", .container_port = 80};
+    assert_ok(net_ports_publish(f->net, OWNER_A, &p, 1, &err), &err);
+    assert_in_range(p.host_port, 1024, 65535);
+    assert_int_equal(net_ports_publish(f->net, OWNER_B, &p, 1, &err), -ERR_CONFLICT);
+    assert_non_null(strstr(err.msg, "is published by container aaaaaaaaaaaa"));
+    p.protocol = "dccp";
+    assert_int_equal(net_ports_publish(f->net, OWNER_B, &p, 1, &err), -ERR_INVALID);
+    assert_string_equal(err.msg, "protocol \"dccp\" of a port must be tcp, udp or sctp");
+}
+
 static void several_ports_are_published_all_or_none(void **state)
 {
     struct fixture *f = host_of(state);
@@ -325,6 +339,7 @@ int main(int argc, char **argv)
         kernel_test(a_published_port_is_reached_from_everywhere_until_withdrawn),
         kernel_test(a_published_port_is_reached_whether_or_not_bridges_are_filtered),
         kernel_test(a_conflict_names_who_has_the_port),
+        kernel_test(sctp_ports_are_kept_apart_with_or_without_its_sockets),
         kernel_test(several_ports_are_published_all_or_none),
         kernel_test(networks_do_not_see_each_other_and_internal_ones_nothing),
         kernel_test(without_icc_containers_reach_only_the_host),
