@@ -28,8 +28,9 @@ enum {
     ATTACH_BUFFER_BYTES = 64 * 1024, /* pending for one stream before its process is held back */
     STDIN_BUFFER_BYTES = 64 * 1024,
     MAX_CLIENTS = 64,
-    MAX_ATTACHED = 64, /* streams of one process */
-    MAX_EXECS = 4096,  /* records of one container */
+    MAX_ATTACHED = 64,   /* streams of one process */
+    MAX_EXECS = 4096,    /* records of one container */
+    MAX_IDS_BYTES = 240, /* both make a file's name */
     STALL_SECONDS = 10,
     LINGER_SECONDS = 2,
 };
@@ -162,11 +163,13 @@ void stdin_start(struct process *p, int fd);
 void stdin_resume_readers(struct process *p);
 
 /* record.c */
-char *record_path(const struct container *c, const char *exec_id, const char *suffix);
-int record_make_dir(const struct container *c, struct err *err);
+/* A container's file has three lines: its config, what it runs as, how it ended; that of an exec the last
+ * two. A file of few inodes is what makes this cheap: ext4 finds a new inode slowly after many deletions. */
+int record_begin(const struct container *c, struct str *config, struct err *err);
+int record_read_config(const struct container *c, json_t **ret, struct err *err);
 int record_write(const struct process *p, struct err *err);
 int record_write_exit(const struct process *p, struct err *err);
-void record_remove(const struct process *p); /* of the first process: all of the container */
+void record_remove(const struct process *p); /* of the first process: also those of its execs */
 void record_load_all(struct daemon *d);
 void record_adopt(struct daemon *d, const char *id, const char *exec_id, unsigned mask, int *fds,
                   size_t fd_count);

@@ -7,8 +7,8 @@
  * container's first process.
  *
  * Files, all under <root>/keeper/:  keeper.sock (unix seqpacket, versioned binary protocol, see protocol.h),
- * keeper.lock, keeper.log, and <id>/ for each container it knows: what a new keeper or a new serve needs to
- * find it again.
+ * keeper.lock, keeper.log, and <id>:container, <id>:exec:<exec id> for each process it knows: what a new
+ * keeper needs to find it again.
  *
  * Calling sequence: keeper_open() (starts the process when none answers), keeper_list() to learn the present,
  * then requests from any thread. Exits arrive at `on_exit` on a thread of the client's own, after the last

@@ -208,7 +208,7 @@ static int launch_container(struct container *c, const struct keeper_start *s, j
 }
 
 static int prepare_container(struct container *c, const struct keeper_start *s, const json_t *spec,
-                             const struct str *text, struct err *err)
+                             struct str *text, struct err *err)
 {
     c->own_pid_namespace = has_own_pid_namespace(spec);
     c->memory_limited =
@@ -218,14 +218,7 @@ static int prepare_container(struct container *c, const struct keeper_start *s, 
     c->log_path = mem_strdup(s->log.path);
     c->log_max_bytes = s->log.max_bytes;
     c->log_max_files = s->log.max_files;
-    int r = record_make_dir(c, err);
-    if (r < 0)
-        return r;
-    /* For later execs. Not replaced atomically: without a "state" beside it, which comes later, nobody reads
-     * it. */
-    _cleanup_free_ char *path = record_path(c, "", "config.json");
-    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    r = fd < 0 ? err_sys(err, errno, "create %s", path) : file_write_all(fd, text->data, text->len, err);
+    int r = record_begin(c, text, err);
     if (r == 0 && c->log_path)
         r = log_file_open(c->log_path, c->log_max_bytes, c->log_max_files, &c->log, err);
     return r;
@@ -259,12 +252,6 @@ int launch_start(struct client *cl, uint64_t request, const struct keeper_start 
     return r;
 }
 
-static int exec_spec(const struct container *c, json_t **ret, struct err *err)
-{
-    _cleanup_free_ char *path = record_path(c, "", "config.json");
-    return json_parse_file(path, ret, err);
-}
-
 static int launch_in(struct process *p, const struct keeper_exec *e, json_t *process, int *fds,
                      struct err *err)
 {
@@ -273,7 +260,7 @@ static int launch_in(struct process *p, const struct keeper_exec *e, json_t *pro
     struct runtime_child child;
     _cleanup_json_ json_t *container_spec = NULL;
     _cleanup_json_ json_t *spec = json_pack("{s:O}", "process", process);
-    int r = exec_spec(c, &container_spec, err);
+    int r = record_read_config(c, &container_spec, err);
     if (r < 0)
         return r;
     hide_own_limits(c->d, process);
@@ -312,6 +299,10 @@ int launch_exec(struct client *cl, uint64_t request, const struct keeper_exec *e
         return err_set(err, ERR_CONFLICT, "container %s is paused, unpause the container before exec", e->id);
     if (map_has(&c->execs, e->exec_id))
         return err_set(err, ERR_CONFLICT, "container %s has a process %s already", e->id, e->exec_id);
+    if (strlen(e->id) + strlen(e->exec_id) > MAX_IDS_BYTES)
+        return err_set(err, ERR_LIMIT,
+                       "the ids of the container and the process are longer than %d bytes together",
+                       MAX_IDS_BYTES);
     if (c->execs.count >= MAX_EXECS)
         return err_set(err, ERR_LIMIT, "container %s has %d exec records that were not forgotten", e->id,
                        MAX_EXECS);

@@ -12,10 +12,10 @@
 
 enum { RECORD_MAX_BYTES = 64 * 1024 };
 
-char *record_path(const struct container *c, const char *exec_id, const char *suffix)
+static char *record_path(const struct container *c, const char *exec_id)
 {
-    return *exec_id ? str_printf("%s/%s/exec.%s.%s", c->d->dir, c->id, exec_id, suffix)
-                    : str_printf("%s/%s/%s", c->d->dir, c->id, suffix);
+    return *exec_id ? str_printf("%s/%s:exec:%s", c->d->dir, c->id, exec_id)
+                    : str_printf("%s/%s:container", c->d->dir, c->id);
 }
 
 uint64_t record_pid_start(pid_t pid)
@@ -32,27 +32,33 @@ uint64_t record_pid_start(pid_t pid)
     return at ? strtoull(at, NULL, 10) : 0;
 }
 
-int record_make_dir(const struct container *c, struct err *err)
+/* One line in one write: what a kill can leave is a line less, or a part that cannot be parsed. */
+static int append(const char *path, int flags, struct str *line, struct err *err)
 {
-    _cleanup_free_ char *dir = str_printf("%s/%s", c->d->dir, c->id);
-    if (mkdir(dir, 0700) == 0)
-        return 0;
-    if (errno != EEXIST)
-        return err_sys(err, errno, "create %s", dir);
-    struct stat st;
-    if (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode))
-        return err_set(err, ERR_CONFLICT, "%s is not a directory", dir);
-    /* A container of this name that nobody knows any more. */
-    int r = file_remove_tree(dir, err);
-    if (r == 0 && mkdir(dir, 0700) < 0)
-        r = err_sys(err, errno, "create %s", dir);
-    return r;
+    str_addc(line, '\n');
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC | flags, 0600);
+    if (fd < 0)
+        return err_sys(err, errno, "open %s", path);
+    int r = file_write_all(fd, line->data, line->len, err);
+    return r < 0 ? err_wrap(err, "write %s", path) : 0;
 }
 
-static int replace_json(const char *path, const json_t *value, struct err *err)
+static int append_json(const char *path, int flags, const json_t *value, struct err *err)
 {
     _cleanup_free_ char *text = json_format(value);
-    return file_replace(path, text, strlen(text), 0600, false, err);
+    _cleanup_str_ struct str line = STR_INIT;
+    str_add(&line, text);
+    return append(path, flags, &line, err);
+}
+
+int record_begin(const struct container *c, struct str *config, struct err *err)
+{
+    _cleanup_free_ char *path = record_path(c, "");
+    /* Between JSON's words only: in its strings they are escaped. */
+    for (char *at = config->data; (at = memchr(at, '\n', config->len - (size_t)(at - config->data)));)
+        *at = ' ';
+    unlink(path); /* of a container of this name that nobody knows any more */
+    return append(path, O_CREAT | O_EXCL, config, err);
 }
 
 int record_write(const struct process *p, struct err *err)
@@ -70,8 +76,8 @@ int record_write(const struct process *p, struct err *err)
         json_object_set_new(record, "own_pid_namespace", json_boolean(c->own_pid_namespace));
         json_object_set_new(record, "memory_limited", json_boolean(c->memory_limited));
     }
-    _cleanup_free_ char *path = record_path(c, p->exec_id, "state");
-    return replace_json(path, record, err);
+    _cleanup_free_ char *path = record_path(c, p->exec_id);
+    return append_json(path, *p->exec_id ? O_CREAT : 0, record, err);
 }
 
 int record_write_exit(const struct process *p, struct err *err)
@@ -79,23 +85,45 @@ int record_write_exit(const struct process *p, struct err *err)
     _cleanup_json_ json_t *record =
         json_pack("{s:i, s:i, s:b, s:I}", "status", p->exit.status, "signal", p->exit.signal, "oom_killed",
                   p->exit.oom_killed, "at_ns", (json_int_t)p->exit.at_ns);
-    _cleanup_free_ char *path = record_path(p->c, p->exec_id, "exit");
-    return replace_json(path, record, err);
+    _cleanup_free_ char *path = record_path(p->c, p->exec_id);
+    return append_json(path, 0, record, err);
 }
 
 void record_remove(const struct process *p)
 {
-    struct err err;
-    if (*p->exec_id) {
-        _cleanup_free_ char *state = record_path(p->c, p->exec_id, "state");
-        _cleanup_free_ char *exit = record_path(p->c, p->exec_id, "exit");
-        unlink(state);
-        unlink(exit);
+    _cleanup_free_ char *path = record_path(p->c, p->exec_id);
+    unlink(path);
+    if (*p->exec_id)
         return;
-    }
-    _cleanup_free_ char *dir = str_printf("%s/%s", p->c->d->dir, p->c->id);
-    if (file_remove_tree(dir, &err) < 0)
-        log_error("%s", err.msg);
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&p->c->execs, &i));)
+        record_remove(e->value);
+}
+
+/* The file's lines, those that are whole. */
+static int read_lines(const char *path, char ***ret, struct err *err)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    int r = file_read(path, PROTOCOL_MAX_SPEC_BYTES + RECORD_MAX_BYTES, &text, err);
+    if (r < 0)
+        return r;
+    *ret = strv_split(str_get(&text), '\n');
+    return 0;
+}
+
+static int parse_line(char *const *lines, size_t number, json_t **ret, struct err *err)
+{
+    if (strv_len(lines) <= number)
+        return err_set(err, ERR_NOT_FOUND, "the keeper's record has no line %zu", number + 1);
+    return json_parse(lines[number], strlen(lines[number]), "the keeper's record", ret, err);
+}
+
+int record_read_config(const struct container *c, json_t **ret, struct err *err)
+{
+    _cleanup_free_ char *path = record_path(c, "");
+    _cleanup_strv_ char **lines = NULL;
+    int r = read_lines(path, &lines, err);
+    return r < 0 ? r : parse_line(lines, 0, ret, err);
 }
 
 /* --- a new keeper --- */
@@ -126,11 +154,9 @@ static void load_container(struct container *c, const json_t *record)
     }
 }
 
-static bool load_exit(struct process *p)
+static bool load_exit(struct process *p, const json_t *record)
 {
-    _cleanup_json_ json_t *record = NULL;
-    _cleanup_free_ char *path = record_path(p->c, p->exec_id, "exit");
-    if (json_parse_file(path, &record, NULL) < 0)
+    if (!record)
         return false;
     p->exit = (struct keeper_exit){.status = (int)json_int(record, "status"),
                                    .signal = (int)json_int(record, "signal"),
@@ -153,20 +179,24 @@ static void find_alive(struct process *p)
     p->lost = true;
 }
 
+/* False when the launch was not finished when the keeper died, or not yet reported: whoever asked for it was
+ * told that it failed. */
 static bool load_process(struct container *c, const char *exec_id)
 {
-    struct err err;
+    size_t first_line = *exec_id ? 0 : 1; /* after a container's config */
     _cleanup_json_ json_t *record = NULL;
-    _cleanup_free_ char *path = record_path(c, exec_id, "state");
-    if (json_parse_file(path, &record, &err) < 0) {
-        log_warning("%s: %s", c->id, err.msg);
+    _cleanup_json_ json_t *exit = NULL;
+    _cleanup_free_ char *path = record_path(c, exec_id);
+    _cleanup_strv_ char **lines = NULL;
+    if (read_lines(path, &lines, NULL) < 0 || parse_line(lines, first_line, &record, NULL) < 0)
         return false;
-    }
+    if (parse_line(lines, first_line + 1, &exit, NULL) < 0)
+        exit = NULL;
     struct process *p = proc_new(c, exec_id);
     load_flags(p, record);
     if (!*exec_id)
         load_container(c, record);
-    if (!load_exit(p)) {
+    if (!load_exit(p, exit)) {
         find_alive(p);
         if (!*exec_id)
             container_open_log(c);
@@ -174,48 +204,57 @@ static bool load_process(struct container *c, const char *exec_id)
     return true;
 }
 
-static void load_execs(struct container *c, DIR *dir)
+/* Whatever of it got as far as its cgroup ends: nobody would know of it. */
+static void end_unfinished(struct container *c)
 {
-    for (struct dirent *e; (e = readdir(dir)) && c->execs.count < MAX_EXECS;) {
-        const char *name = str_after(e->d_name, "exec.");
-        if (!name || !str_ends_with(name, ".state"))
-            continue;
-        _cleanup_free_ char *exec_id = mem_strndup(name, strlen(name) - strlen(".state"));
-        if (protocol_id_valid(exec_id))
-            load_process(c, exec_id);
+    struct err err;
+    _cleanup_json_ json_t *config = NULL;
+    if (record_read_config(c, &config, NULL) < 0)
+        return;
+    const char *path = json_str(json_object_get(config, "linux"), "cgroupsPath");
+    if (cgroup_open(str_empty(path) ? c->id : path, &c->cgroup, &err) < 0) {
+        c->cgroup = NULL;
+        return;
     }
+    log_warning("%s: its launch was not finished when the keeper ended: it is removed", c->id);
+    if (cgroup_kill(c->cgroup, SIGKILL, &err) < 0 || cgroup_remove(c->cgroup, &err) < 0)
+        log_error("%s: %s", c->id, err.msg);
 }
 
-static void load_one(struct daemon *d, int dir_fd, const char *id)
+/* `name` is "<id>:container" or "<id>:exec:<exec id>"; no id has a colon. */
+static void load_one(struct daemon *d, int dir_fd, const char *name, bool execs)
 {
-    _cleanup_close_ int fd = openat(dir_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
+    const char *colon = strchr(name, ':');
+    if (!colon)
         return;
-    struct container *c = container_new(d, id);
-    if (!load_process(c, "")) {
-        /* Its launch was not finished when the keeper died, or not yet reported: whoever asked was told that
-         * it failed. What there is of it goes. */
-        _cleanup_free_ char *path = str_printf("%s/%s", d->dir, id);
-        file_remove_tree(path, NULL);
-        container_free(c);
+    _cleanup_free_ char *id = mem_strndup(name, (size_t)(colon - name));
+    const char *exec_id = str_after(colon, ":exec:");
+    if (!protocol_id_valid(id) || (exec_id != NULL) != execs)
         return;
+    struct container *c = map_get(&d->containers, id);
+    if (execs) {
+        if (!c || !protocol_id_valid(exec_id) || c->execs.count >= MAX_EXECS || !load_process(c, exec_id))
+            unlinkat(dir_fd, name, 0);
+    } else if (str_eq(colon, ":container") && !c) {
+        c = container_new(d, id);
+        if (!load_process(c, "")) {
+            end_unfinished(c);
+            unlinkat(dir_fd, name, 0);
+            container_free(c);
+        }
     }
-    DIR *dir = fdopendir(take_fd(&fd));
-    if (!dir)
-        return;
-    load_execs(c, dir);
-    closedir(dir);
 }
 
 void record_load_all(struct daemon *d)
 {
-    DIR *dir = opendir(d->dir);
-    if (!dir)
-        return;
-    for (struct dirent *e; (e = readdir(dir));)
-        if (protocol_id_valid(e->d_name))
-            load_one(d, dirfd(dir), e->d_name);
-    closedir(dir);
+    for (int execs = 0; execs < 2; execs++) {
+        DIR *dir = opendir(d->dir);
+        if (!dir)
+            return;
+        for (struct dirent *e; (e = readdir(dir));)
+            load_one(d, dirfd(dir), e->d_name, execs);
+        closedir(dir);
+    }
     if (d->containers.count)
         log_info("found %zu containers of an earlier keeper", d->containers.count);
 }

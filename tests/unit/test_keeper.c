@@ -280,7 +280,7 @@ static void a_program_that_is_not_there_is_told_and_leaves_nothing(void **state)
     assert_ok(keeper_list(f->k, &list, &count, &err), &err);
     assert_int_equal(count, 0);
     free(list);
-    _cleanup_free_ char *dir = str_printf("%s/keeper/none", f->dir);
+    _cleanup_free_ char *dir = str_printf("%s/keeper/none:container", f->dir);
     assert_false(file_exists(dir));
     start(f, "none", "exit 0", (struct options){0}); /* the name is free again */
     assert_int_equal(wait_exit(f, "none", "").status, 0);
