@@ -101,6 +101,7 @@ void image_snapshot_done(struct image_snapshot *s)
 
 struct mount_work {
     struct images *im;
+    const struct image_snapshot *snapshot;
     char *const *lowers;
     size_t lower_count;
     char upper[40], work[40]; /* through descriptors: no length, comma or colon can disturb */
@@ -185,18 +186,33 @@ static int mount_lowerdir(struct mount_work *m, const char *lowers)
     return finish_fs(m, fs);
 }
 
+/* A comma would end the option, a backslash escape the next character. */
+static void add_escaped(struct str *s, const char *path)
+{
+    for (; *path; path++) {
+        if (*path == ',' || *path == '\\')
+            str_addc(s, '\\');
+        str_addc(s, *path);
+    }
+}
+
 static int mount_classic(struct mount_work *m, const char *lowers)
 {
-    _cleanup_free_ char *options =
-        str_printf("lowerdir=%s,upperdir=%s,workdir=%s,redirect_dir=off,metacopy=off,index=off", lowers,
-                   m->upper, m->work);
-    if ((long)strlen(options) >= sysconf(_SC_PAGESIZE)) {
+    _cleanup_str_ struct str options = STR_INIT;
+    str_addf(&options, "lowerdir=%s,redirect_dir=off,metacopy=off,index=off,upperdir=", lowers);
+    add_escaped(&options, m->snapshot->upper);
+    str_add(&options, ",workdir=");
+    add_escaped(&options, m->snapshot->work);
+    if ((long)options.len >= sysconf(_SC_PAGESIZE)) {
         m->sys = E2BIG;
         return -1;
     }
-    /* The mount is made over our own tmp directory, in a mount namespace that ends with this thread. */
-    if (unshare(CLONE_FS | CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MOUNT_FLAG_REC_PRIVATE, NULL) < 0 ||
-        fchdir(m->im->layers_fd) < 0 || mount("overlay", m->im->tmp_dir, "overlay", 0, options) < 0)
+    /* The mount is made over our own tmp directory, in a mount namespace that ends with this thread.
+     * Overlayfs takes directories of its own namespace only: the working directory moves along when it is set
+     * before, and names are looked up after; descriptors of before would be refused. */
+    if (unshare(CLONE_FS) < 0 || fchdir(m->im->layers_fd) < 0 || unshare(CLONE_NEWNS) < 0 ||
+        mount(NULL, "/", NULL, MOUNT_FLAG_REC_PRIVATE, NULL) < 0 ||
+        mount("overlay", m->im->tmp_dir, "overlay", 0, str_get(&options)) < 0)
         return failed(m, -EBADF);
     m->fd = (int)syscall(SYS_open_tree, AT_FDCWD, m->im->tmp_dir, OPEN_TREE_CLONE | O_CLOEXEC);
     return m->fd < 0 ? failed(m, -EBADF) : 0;
@@ -251,7 +267,8 @@ int image_snapshot_mount(struct images *im, const struct image_snapshot *s, bool
     if (upper < 0 || work < 0)
         return err_sys(err, errno, "open snapshot %s", s->upper);
     static char *empty[] = {(char *)"empty", NULL};
-    struct mount_work m = {.im = im, .lowers = s->lowers && *s->lowers ? s->lowers : empty, .fd = -EBADF};
+    struct mount_work m = {
+        .im = im, .snapshot = s, .lowers = s->lowers && *s->lowers ? s->lowers : empty, .fd = -EBADF};
     m.lower_count = strv_len(m.lowers);
     snprintf(m.upper, sizeof(m.upper), "/proc/self/fd/%d", upper);
     snprintf(m.work, sizeof(m.work), "/proc/self/fd/%d", work);
