@@ -7,12 +7,12 @@
 struct rule {
     struct pattern *pattern;
     bool exception;
+    char *literal; /* the pattern up to its first wildcard */
 };
 
 struct ignore {
     struct rule *rules;
     size_t count, capacity;
-    bool exceptions;
 };
 
 static int add_rule(struct ignore *g, const char *line, int number, struct err *err)
@@ -32,8 +32,9 @@ static int add_rule(struct ignore *g, const char *line, int number, struct err *
     if (r < 0)
         return err_wrap(err, ".dockerignore:%d", number);
     GROW(g->rules, g->count, g->capacity);
-    g->rules[g->count++] = (struct rule){.pattern = pattern, .exception = exception};
-    g->exceptions |= exception;
+    g->rules[g->count++] = (struct rule){.pattern = pattern,
+                                         .exception = exception,
+                                         .literal = mem_strndup(relative, strcspn(relative, "*?[\\"))};
     return 0;
 }
 
@@ -68,8 +69,10 @@ void ignore_free(struct ignore *g)
 {
     if (!g)
         return;
-    for (size_t i = 0; i < g->count; i++)
+    for (size_t i = 0; i < g->count; i++) {
         pattern_free(g->rules[i].pattern);
+        free(g->rules[i].literal);
+    }
     free(g->rules);
     free(g);
 }
@@ -91,7 +94,13 @@ bool ignore_matches(const struct ignore *g, const char *path)
     return ignored;
 }
 
-bool ignore_has_exceptions(const struct ignore *g)
+bool ignore_may_except(const struct ignore *g, const char *path)
 {
-    return g && g->exceptions;
+    _cleanup_free_ char *dir = str_printf("%s/", path);
+    for (size_t i = 0; g && i < g->count; i++) {
+        const struct rule *rule = &g->rules[i];
+        if (rule->exception && strncmp(dir, rule->literal, MIN(strlen(dir), strlen(rule->literal))) == 0)
+            return true;
+    }
+    return false;
 }

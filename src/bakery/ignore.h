@@ -18,7 +18,7 @@ int ignore_parse(const char *text, size_t n, struct ignore **ret, struct err *er
 void ignore_free(struct ignore *g); /* NULL ignores nothing, everywhere here */
 /* `path` is relative to the context, without "./" and slashes at its ends. */
 bool ignore_matches(const struct ignore *g, const char *path);
-/* False when nothing below an ignored directory can be an exception. */
-bool ignore_has_exceptions(const struct ignore *g);
+/* False when no exception can match below directory `path`, so that an ignored one need not be searched. */
+bool ignore_may_except(const struct ignore *g, const char *path);
 
 #endif

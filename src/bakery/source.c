@@ -144,7 +144,7 @@ static int follow(int root_fd, const char *path, char **ret, struct stat *ret_st
 static bool has_kept_file(int root_fd, const struct ignore *g, const char *dir, int depth)
 {
     _cleanup_strv_ char **names = NULL;
-    if (depth > DEPTH_MAX || read_dir(root_fd, dir, &names, NULL) < 0)
+    if (depth > DEPTH_MAX || !ignore_may_except(g, dir) || read_dir(root_fd, dir, &names, NULL) < 0)
         return false;
     STRV_FOREACH (name, names) {
         _cleanup_free_ char *path = join(dir, *name);
@@ -162,7 +162,7 @@ bool source_excluded(int root_fd, const struct ignore *ignore, const char *path,
 {
     if (!*path || !ignore_matches(ignore, path))
         return false;
-    return !is_dir || !ignore_has_exceptions(ignore) || !has_kept_file(root_fd, ignore, path, 0);
+    return !is_dir || !ignore_may_except(ignore, path) || !has_kept_file(root_fd, ignore, path, 0);
 }
 
 /* --- Finding --- */

@@ -344,6 +344,11 @@ static void the_context_cannot_be_left_and_ignored_files_are_not_there(void **st
     looks(f, id, "/secret/public", "644 0:0 P");
     looks(f, id, "/secret/key", "none");
     looks(f, id, "/Dockerfile", "none");
+    put(f, "Dockerfile.dockerignore", "**/key\n*ignore\n");
+    _cleanup_free_ char *own = build(f, "FROM scratch\nCOPY . /\n");
+    looks(f, own, "/secret/public", "644 0:0 P");
+    looks(f, own, "/secret/key", "none");
+    looks(f, own, "/Dockerfile", "644 0:0 FROM scratch\nCOPY . /\n");
 }
 
 static void names_of_owners_come_from_the_image(void **state)

@@ -263,6 +263,9 @@ static void the_last_matching_ignore_pattern_decides(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(table); i++)
         if (ignore_matches(g, table[i].path) != table[i].ignored)
             fail_msg("%s: expected %d", table[i].path, table[i].ignored);
+    assert_true(ignore_may_except(g, "docs"));
+    assert_false(ignore_may_except(g, "tmp"));
+    assert_false(ignore_may_except(g, "docs/x"));
     ignore_free(g);
     assert_int_equal(ignore_parse("a\n!\n", 4, &g, &err), -ERR_INVALID);
     assert_string_equal(err.msg, ".dockerignore:2: illegal exclusion pattern: \"!\"");
