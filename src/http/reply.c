@@ -305,7 +305,10 @@ void http__finish(struct http_request *q)
     pthread_mutex_lock(&q->lock);
     http__discard_body(q);
     q->hijacked_fd = close_fd(q->hijacked_fd);
-    if (q->upgraded)
-        MHD_upgrade_action(q->upgrade, MHD_UPGRADE_ACTION_CLOSE);
+    bool close_upgraded = q->upgraded;
     pthread_mutex_unlock(&q->lock);
+    /* Not under our lock: libmicrohttpd tells of an upgraded connection's end (on_completed) under its own.
+     */
+    if (close_upgraded)
+        MHD_upgrade_action(q->upgrade, MHD_UPGRADE_ACTION_CLOSE);
 }

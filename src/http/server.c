@@ -141,21 +141,19 @@ static void take_body(struct http_request *q, const char *bytes, size_t *n)
     pthread_cond_broadcast(&q->changed);
 }
 
-static enum MHD_Result last_call(struct http_request *q)
+/* The body is in. True when there is an answer to queue; else the connection is suspended until there is. */
+static bool last_call(struct http_request *q)
 {
-    if (!q->body_end) {
-        q->body_end = true;
-        /* From here on silence is no fault: logs -f, wait, a reader who pages. */
-        MHD_set_connection_option(q->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
-        pthread_cond_broadcast(&q->changed);
+    pthread_mutex_lock(&q->lock);
+    q->body_end = true;
+    pthread_cond_broadcast(&q->changed);
+    q->queued = q->response != NULL;
+    if (!q->queued) {
+        q->suspended = true;
+        MHD_suspend_connection(q->connection);
     }
-    if (q->response) {
-        q->queued = true;
-        return MHD_queue_response(q->connection, q->status, q->response);
-    }
-    q->suspended = true;
-    MHD_suspend_connection(q->connection);
-    return MHD_YES;
+    pthread_mutex_unlock(&q->lock);
+    return q->queued;
 }
 
 static enum MHD_Result on_access(void *context, struct MHD_Connection *connection, const char *url,
@@ -167,14 +165,16 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *connectio
         return MHD_NO;
     if (!q->started)
         return first_call(context, q, connection, method);
-    pthread_mutex_lock(&q->lock);
-    enum MHD_Result r = MHD_YES;
-    if (*n > 0)
+    if (*n > 0) {
+        pthread_mutex_lock(&q->lock);
         take_body(q, bytes, n);
-    else
-        r = last_call(q);
-    pthread_mutex_unlock(&q->lock);
-    return r;
+        pthread_mutex_unlock(&q->lock);
+        return MHD_YES;
+    }
+    /* From here on silence is no fault: logs -f, wait, a reader who pages. */
+    if (!q->body_end)
+        MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
+    return last_call(q) ? MHD_queue_response(connection, q->status, q->response) : MHD_YES;
 }
 
 static void on_completed(void *context, struct MHD_Connection *connection, void **request,

@@ -3,7 +3,8 @@
  * libmicrohttpd's thread and the handler's thread meet in struct http_request, under its lock. Each side
  * holds a reference; the last one frees. libmicrohttpd's thread never waits: when it has nothing to do for a
  * request it suspends the connection (`suspended`), and the handler's side resumes it. Suspending happens
- * only in libmicrohttpd's thread and both happen under the lock, so that no wake-up is lost.
+ * only in libmicrohttpd's thread and both happen under the lock, so that no wake-up is lost. No other call of
+ * libmicrohttpd is made under it.
  *
  *   first call ---> body calls ---> last call: answer queued, or suspended until there is one
  *        |             | ring full: suspended until read        |
