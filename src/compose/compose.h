@@ -90,6 +90,7 @@ struct compose_project {
 
 struct compose_options {
     char *const *files;     /* empty: COMPOSE_FILE, else searched from the working directory upwards */
+    const char *text;       /* instead of files: this, called compose.yaml, in `dir` */
     const char *name;       /* -p; NULL: COMPOSE_PROJECT_NAME, name:, the directory's name */
     const char *dir;        /* --project-directory; NULL: that of the first file */
     char *const *env_files; /* instead of .env */

@@ -127,6 +127,11 @@ static const char *environment_value(const struct compose_options *options, cons
 static int find_with(const struct compose_options *options, const char *cwd, char ***files, char **dir,
                      struct err *err)
 {
+    if (options->text) {
+        strv_add(files, "compose.yaml");
+        *dir = absolute(cwd, options->dir ? options->dir : cwd);
+        return 0;
+    }
     const char *listed = environment_value(options, "COMPOSE_FILE");
     _cleanup_strv_ char **from_environment = *listed ? strv_split(listed, ':') : NULL;
     char *const *wanted = options->files && *options->files ? options->files : from_environment;
@@ -262,11 +267,15 @@ static int add_document(struct loading *l, const struct yaml_node *document)
     return 0;
 }
 
-static int load_file(struct loading *l, const char *path, struct err *err)
+static int load_file(struct loading *l, const char *path, const char *given, struct err *err)
 {
     _cleanup_str_ struct str text = STR_INIT;
     bool standard_input = strcmp(path, "-") == 0;
-    int r = standard_input ? file_read_fd(STDIN_FILENO, YAML_MAX_BYTES, &text, err)
+    int r = 0;
+    if (given)
+        str_add(&text, given);
+    else
+        r = standard_input ? file_read_fd(STDIN_FILENO, YAML_MAX_BYTES, &text, err)
                            : file_read(path, YAML_MAX_BYTES, &text, err);
     if (r < 0)
         return r;
@@ -285,15 +294,16 @@ static int load_file(struct loading *l, const char *path, struct err *err)
     return 0;
 }
 
-int files_load(struct yaml_arena *arena, char *const *files, const char *dir, const struct map *env,
-               struct problems *problems, struct problems *notes, struct yaml_node **ret, struct err *err)
+int files_load(struct yaml_arena *arena, char *const *files, const char *text, const char *dir,
+               const struct map *env, struct problems *problems, struct problems *notes,
+               struct yaml_node **ret, struct err *err)
 {
     struct unset_note note = {.notes = notes, .seen = MAP_INIT(NULL)};
     const struct interpolate with = {.variables = env, .unset = note_unset, .context = &note};
     struct loading l = {arena, dir, env, &with, problems, notes, NULL};
     int r = 0;
     for (char *const *file = files; r == 0 && *file; file++)
-        r = load_file(&l, *file, err);
+        r = load_file(&l, *file, text, err);
     map_done(&note.seen);
     if (r < 0)
         return r;

@@ -400,7 +400,8 @@ static int build(struct building *b, const struct compose_options *options, stru
                  struct err *err)
 {
     struct compose_project *p = b->project;
-    int r = files_load(b->arena, p->files, p->dir, b->environ, b->problems, notes, &p->root, err);
+    int r =
+        files_load(b->arena, p->files, options->text, p->dir, b->environ, b->problems, notes, &p->root, err);
     if (r == 0)
         r = finish(b->problems, err);
     if (r == 0)

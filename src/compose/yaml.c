@@ -269,8 +269,8 @@ static void set_place(struct reader *r, struct yaml_node *node, struct fy_token 
 {
     const struct fy_mark *mark = token ? fy_token_start_mark(token) : NULL;
     node->file = r->file;
-    node->line = mark ? mark->line + 1 : 1;
-    node->column = mark ? mark->column + 1 : 1;
+    node->line = mark ? mark->line + 1 : 0;
+    node->column = mark ? mark->column + 1 : 0;
 }
 
 static int apply_tag(struct reader *r, struct yaml_node *node, struct fy_token *token)
@@ -402,6 +402,10 @@ static int read_pair(struct reader *r, struct yaml_node *map, struct fy_event *e
     result = read_node(r, event, depth + 1, &value);
     if (result < 0)
         return result;
+    if (value->type == YAML_NULL && !str_after(value->text, "n") && !str_after(value->text, "~")) {
+        value->line = key->line; /* a value that is not there has no place of its own */
+        value->column = key->column;
+    }
     push_pair(r->arena, map,
               (struct yaml_pair){
                   .key = name, .file = key->file, .line = key->line, .column = key->column, .value = value});
