@@ -71,8 +71,10 @@ static int bridge_address(struct mnl_socket *nl, int index, uint32_t gateway, in
 {
     struct address_fix f = {.wanted = htonl(gateway), .bits = bits};
     int r = rtnl_address_list(nl, index, on_address, &f);
-    for (size_t i = 0; r == 0 && i < f.stale_count; i++)
+    for (size_t i = 0; r == 0 && i < f.stale_count; i++) {
         r = rtnl_address_delete(nl, index, f.stale[i].address, f.stale[i].bits);
+        r = r == -EADDRNOTAVAIL ? 0 : r; /* seen twice */
+    }
     if (r == 0 && !f.present)
         r = rtnl_address_add(nl, index, f.wanted, bits);
     return r < 0 ? err_sys(err, -r, "set the bridge's address") : 0;

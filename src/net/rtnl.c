@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { REQUEST_BYTES = 2048, ANSWER_BYTES = 32768 };
+enum { REQUEST_BYTES = 2048, ANSWER_BYTES = 32768, DUMP_ATTEMPTS = 5 };
 
 static atomic_uint next_sequence = 1;
 
@@ -35,8 +35,22 @@ void rtnl_close(struct mnl_socket *s)
         mnl_socket_close(s);
 }
 
-/* Sends and reads until the acknowledgement or the end of the dump. */
-static int talk(struct mnl_socket *s, struct nlmsghdr *request, mnl_cb_t fn, void *context)
+/* Takes the mark of a dump that something changed under off its messages, so that reading goes on to its end.
+ */
+static bool interrupted(void *answer, ssize_t n)
+{
+    bool was = false;
+    int left = (int)n;
+    for (struct nlmsghdr *h = answer; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
+        was = was || (h->nlmsg_flags & NLM_F_DUMP_INTR);
+        h->nlmsg_flags &= (uint16_t)~NLM_F_DUMP_INTR;
+    }
+    return was;
+}
+
+/* Sends and reads until the acknowledgement or the end of the dump. -EINTR: the dump is complete, but for
+ * what changed meanwhile. */
+static int talk_once(struct mnl_socket *s, struct nlmsghdr *request, mnl_cb_t fn, void *context)
 {
     unsigned seq = atomic_fetch_add(&next_sequence, 1);
     request->nlmsg_seq = seq;
@@ -46,18 +60,30 @@ static int talk(struct mnl_socket *s, struct nlmsghdr *request, mnl_cb_t fn, voi
     if (mnl_socket_sendto(s, request, request->nlmsg_len) < 0)
         return -errno;
     _cleanup_free_ char *answer = mem_new(ANSWER_BYTES);
+    bool partial = false;
     for (;;) {
         ssize_t n = mnl_socket_recvfrom(s, answer, ANSWER_BYTES);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return -errno;
+        partial = interrupted(answer, n) || partial;
         int r = mnl_cb_run(answer, (size_t)n, seq, mnl_socket_get_portid(s), fn, context);
         if (r < 0)
             return errno ? -errno : -EIO;
         if (r == MNL_CB_STOP)
-            return 0;
+            return partial ? -EINTR : 0;
     }
+}
+
+/* A dump that was interrupted is taken again, so that `fn` may see things twice. On a machine where links
+ * come and go all the time the last one has to do. */
+static int talk(struct mnl_socket *s, struct nlmsghdr *request, mnl_cb_t fn, void *context)
+{
+    int r = -EINTR;
+    for (int attempt = 0; r == -EINTR && attempt < DUMP_ATTEMPTS; attempt++)
+        r = talk_once(s, request, fn, context);
+    return r == -EINTR ? 0 : r;
 }
 
 static struct nlmsghdr *link_request(void *buffer, uint16_t type, uint16_t flags, int index)
