@@ -332,8 +332,8 @@ int cgroup_add_pid(struct cgroup *g, pid_t pid, struct err *err)
 
 int cgroup__join(const struct cgroup *g, struct err *err)
 {
-    /* The child is one thread. On v1 "tasks" moves just that, without the lock against all forks of the machine
-     * that "cgroup.procs" takes, whose wait is several milliseconds. */
+    /* The child is one thread. On v1 "tasks" moves just that, without the lock against all forks of the
+     * machine that "cgroup.procs" takes, whose wait is several milliseconds. */
     return add(g, g->version == 1 ? "tasks" : "cgroup.procs", "0", err);
 }
 

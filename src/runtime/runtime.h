@@ -5,8 +5,11 @@
  * drover-oci). A launch returns at once with the child's pid, pidfd and a status descriptor; the child sets
  * itself up (namespaces, mounts, pivot_root, cgroups, capabilities, seccomp, user) and executes the program.
  * Read the result with runtime_launch_result() when `status_fd` is readable: the set-up error with its cause,
- * or success, which is the moment of execve. On an error nothing is left: the child is gone (the caller reaps
- * it) and its cgroup removed.
+ * or success, which is the moment of execve. On an error
+ * the child is gone: the caller reaps it, then drops the cgroup (cgroup_remove, cgroup_free); mounts and
+ * namespaces went with the child. When runtime_launch() itself fails, nothing was made.
+ *
+ * Needs Linux 5.12 (mount_setattr, clone3, setns on a pidfd).
  *
  * Nothing from inside the container is trusted: paths in its root are opened with RESOLVE_IN_ROOT, mounts are
  * made on descriptors, /proc is checked to be procfs before it is written. */
@@ -53,7 +56,8 @@ int runtime_launch(const struct runtime_launch *launch, struct cgroup **ret_cgro
  * and capabilities bound. */
 int runtime_exec(const struct runtime_launch *launch, const json_t *container_spec, pid_t pid, int pidfd,
                  struct cgroup *cgroup, struct runtime_child *ret, struct err *err);
-/* 0 when the program has been executed; else why not. Closes nothing. */
+/* 0 when the program has been executed; else why not. Blocks from the moment the descriptor becomes readable
+ * only for the execve itself. Closes nothing. ERR_NOT_FOUND and ERR_DENIED are Docker's 127 and 126. */
 int runtime_launch_result(int status_fd, struct err *err);
 
 /* A config with Docker's defaults to start from: mounts, masked and read-only paths, default capabilities,
@@ -63,7 +67,8 @@ json_t *runtime_default_spec(void);
 /* Docker's default seccomp policy narrowed to the architecture and to what `capabilities` (list of "CAP_X")
  * allow; "linux.seccomp" of a config. */
 json_t *runtime_default_seccomp(char *const *capabilities);
-/* Names of all capabilities this kernel has, as "CAP_X", in a static NULL-terminated list. */
+/* Names of all capabilities this kernel has and this process can give, as "CAP_X", in a static
+ * NULL-terminated list. A config that asks for another one is refused by its name. */
 char *const *runtime_all_capabilities(void);
 
 #endif

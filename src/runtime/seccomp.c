@@ -116,7 +116,7 @@ static int add_rule(scmp_filter_ctx context, uint32_t action, int number, const 
     return 0;
 }
 
-static int add_syscalls(scmp_filter_ctx context, uint32_t default_action, const json_t *entry,
+static int add_syscalls(scmp_filter_ctx context, uint32_t default_action, const json_t *entry, int *newest,
                         struct err *err)
 {
     static const char where[] = "linux.seccomp.syscalls";
@@ -146,6 +146,7 @@ static int add_syscalls(scmp_filter_ctx context, uint32_t default_action, const 
         int number = seccomp_syscall_resolve_name(*name);
         if (number == __NR_SCMP_ERROR) /* newer than the library, or another machine's */
             continue;
+        *newest = MAX(*newest, number);
         r = add_rule(context, action, number, args, (unsigned)json_array_size(list));
         if (r < 0 && r != -EEXIST)
             return err_sys(err, -r, "seccomp rule for %s", *name);
@@ -192,12 +193,13 @@ static int parse_flags(const json_t *policy, unsigned *ret, struct err *err)
     return 0;
 }
 
-static int build(scmp_filter_ctx context, uint32_t default_action, const json_t *policy, struct err *err)
+static int build(scmp_filter_ctx context, uint32_t default_action, const json_t *policy, int *newest,
+                 struct err *err)
 {
     json_t *syscalls = NULL, *entry;
     int r = seccomp_attr_set(context, SCMP_FLTATR_CTL_NNP, 0);
-    /* A search tree instead of a list: the kernel runs every call number through the filter when it is loaded,
-     * which at the default policy's size takes longer than the rest of a launch. */
+    /* A search tree instead of a list: the kernel runs every call number through the filter when it is
+     * loaded, which at the default policy's size takes longer than the rest of a launch. */
     if (r == 0)
         r = seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2);
     if (r < 0)
@@ -209,12 +211,30 @@ static int build(scmp_filter_ctx context, uint32_t default_action, const json_t 
         return r;
     size_t i;
     json_array_foreach (syscalls, i, entry)
-        if ((r = add_syscalls(context, default_action, entry, err)) < 0)
+        if ((r = add_syscalls(context, default_action, entry, newest, err)) < 0)
             return r;
     return 0;
 }
 
-static int export_program(scmp_filter_ctx context, struct sock_fprog *ret, struct err *err)
+/* A policy that refuses with an errno what it does not list would refuse a call that is younger than itself
+ * just so, where a library expects ENOSYS to take the older call. So calls above the newest one listed do not
+ * exist. Other architectures, and x32 with its bit in the number, are left to the filter. */
+static void add_prologue(struct str *bytes, int newest)
+{
+    const uint32_t x32 = 0x40000000;
+    const struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, seccomp_arch_native(), 0, 4),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, x32, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, (uint32_t)newest, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+    };
+    str_addn(bytes, code, sizeof(code));
+}
+
+static int export_program(scmp_filter_ctx context, uint32_t default_action, int newest,
+                          struct sock_fprog *ret, struct err *err)
 {
     _cleanup_close_ int fd = memfd_create("seccomp", MFD_CLOEXEC);
     if (fd < 0)
@@ -224,9 +244,14 @@ static int export_program(scmp_filter_ctx context, struct sock_fprog *ret, struc
         return err_sys(err, -r, "export seccomp filter");
     if (lseek(fd, 0, SEEK_SET) < 0)
         return err_sys(err, errno, "seek");
-    _cleanup_str_ struct str bytes = STR_INIT;
-    if ((r = file_read_fd(fd, PROGRAM_MAX, &bytes, err)) < 0)
+    _cleanup_str_ struct str bytes = STR_INIT, filter = STR_INIT;
+    if ((r = file_read_fd(fd, PROGRAM_MAX, &filter, err)) < 0)
         return err_wrap(err, "the seccomp policy is too large for the kernel");
+    if ((default_action & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO && newest > 0)
+        add_prologue(&bytes, newest);
+    str_addn(&bytes, filter.data, filter.len);
+    if (bytes.len > PROGRAM_MAX)
+        return err_set(err, ERR_LIMIT, "the seccomp policy is too large for the kernel");
     ret->len = (unsigned short)(bytes.len / sizeof(struct sock_filter));
     ret->filter = (struct sock_filter *)str_take(&bytes);
     return 0;
@@ -252,9 +277,10 @@ static int compile(const json_t *policy, struct compiled *ret, struct err *err)
     if (!context)
         return err_set(err, ERR_INVALID, "\"linux.seccomp.defaultAction\": the kernel does not know %s",
                        name);
-    if ((r = build(context, action, policy, err)) < 0)
+    int newest = 0;
+    if ((r = build(context, action, policy, &newest, err)) < 0)
         return r;
-    return export_program(context, &ret->program, err);
+    return export_program(context, action, newest, &ret->program, err);
 }
 
 int seccomp_compile(const json_t *policy, const struct sock_fprog **ret, unsigned *ret_flags, struct err *err)
