@@ -35,7 +35,7 @@ static bool excluded(void *context, const char *relative, bool is_dir)
     /* A directory stays when something in it may be wanted. */
     size_t n = strlen(relative);
     bool holds_dockerfile = strncmp(c->dockerfile, relative, n) == 0 && c->dockerfile[n] == '/';
-    return !(is_dir && (holds_dockerfile || ignore_has_exceptions(c->ignore)));
+    return !(is_dir && (holds_dockerfile || ignore_may_except(c->ignore, relative)));
 }
 
 static int write_pipe(void *context, const void *bytes, size_t n, struct err *err)
