@@ -119,10 +119,15 @@ static uint64_t sequence_of(const char *path)
     return fd < 0 ? 0 : log_header_read(fd);
 }
 
-/* The file gets its name when its header is whole, so that a reader never meets one without. */
-static int create(struct log_file *f, uint64_t sequence, struct err *err)
+static char *fresh_name(const struct log_file *f)
 {
-    _cleanup_free_ char *fresh = str_printf("%s.new", f->path);
+    return str_printf("%s.new", f->path);
+}
+
+/* The file gets its name when its header is whole, so that a reader never meets one without. */
+static int create_fresh(const struct log_file *f, uint64_t sequence, int *ret_fd, struct err *err)
+{
+    _cleanup_free_ char *fresh = fresh_name(f);
     unlink(fresh);
     _cleanup_close_ int fd = open(fresh, O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0640);
     if (fd < 0)
@@ -131,27 +136,47 @@ static int create(struct log_file *f, uint64_t sequence, struct err *err)
     memcpy(head, magic, sizeof(magic));
     memcpy(head + 8, &sequence, 8);
     int r = file_write_all(fd, head, sizeof(head), err);
-    if (r == 0 && rename(fresh, f->path) < 0)
-        r = err_sys(err, errno, "rename");
     if (r < 0) {
         unlink(fresh);
-        return err_wrap(err, "create log %s", f->path);
+        return err_wrap(err, "create log %s", fresh);
     }
+    *ret_fd = take_fd(&fd);
+    return 0;
+}
+
+static int use_fresh(struct log_file *f, uint64_t sequence, int *fd, struct err *err)
+{
+    _cleanup_free_ char *fresh = fresh_name(f);
+    if (rename(fresh, f->path) < 0)
+        return err_sys(err, errno, "rename %s", fresh);
     close_fd(f->fd);
-    f->fd = take_fd(&fd);
+    f->fd = take_fd(fd);
     f->size = LOG_HEADER_BYTES;
     f->sequence = sequence;
     return 0;
 }
 
+static int create(struct log_file *f, uint64_t sequence, struct err *err)
+{
+    _cleanup_close_ int fd = -EBADF;
+    int r = create_fresh(f, sequence, &fd, err);
+    return r < 0 ? r : use_fresh(f, sequence, &fd, err);
+}
+
+/* The new file is there before the old ones move: on a full disk nothing moves, or old lines would be pushed
+ * out for nothing. */
 static int rotate(struct log_file *f, struct err *err)
 {
+    _cleanup_close_ int fd = -EBADF;
+    int r = create_fresh(f, f->sequence + 1, &fd, err);
+    if (r < 0)
+        return r;
     for (int i = f->max_files - 2; i >= 0; i--) {
         _cleanup_free_ char *from = rotated_name(f->path, i), *to = rotated_name(f->path, i + 1);
         if (rename(from, to) < 0 && errno != ENOENT)
             return err_sys(err, errno, "rotate log %s", from);
     }
-    return create(f, f->sequence + 1, err);
+    return use_fresh(f, f->sequence + 1, &fd, err);
 }
 
 static int open_existing(struct log_file *f, struct err *err)

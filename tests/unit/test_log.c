@@ -6,7 +6,9 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 struct fixture {
@@ -241,6 +243,39 @@ static void a_follower_sees_every_line_once_through_rotations(void **state)
     log_reader_close(r);
 }
 
+static void a_full_disk_costs_lines_but_no_file_and_no_half_line(void **state)
+{
+    struct fixture *t = *state;
+    struct err err;
+    if (geteuid() != 0 || mount("drover-unit", t->dir, "tmpfs", 0, "size=128k") < 0) {
+        print_message("skipped: needs root to mount a small tmpfs\n");
+        skip();
+    }
+    open_log(t, 40000, 9);
+    int failed = 0;
+    for (int i = 0; i < 6000; i++)
+        failed += log_file_write(t->f, &t->carry[0], 1, 1, "a line that has its place\n", 26, &t->scratch,
+                                 &err) < 0;
+    assert_true(failed > 0);
+    assert_int_equal(err.code, ERR_NO_SPACE);
+    assert_true(log_file_dropped(t->f) > 0);
+    _cleanup_free_ char *oldest = str_printf("%s.1", t->path);
+    assert_int_equal(unlink(oldest), 0); /* somebody makes room */
+    put(t, "after\n");
+    struct log_reader *r;
+    struct log_entry e;
+    int lines = 0, more;
+    assert_ok(log_reader_open(&(struct log_reader_options){.path = t->path, .tail = -1}, &r, &err), &err);
+    while ((more = log_reader_next(r, &e, &err)) > 0 && ++lines)
+        assert_true(e.size == 26 || (e.size == 6 && memcmp(e.bytes, "after\n", 6) == 0));
+    assert_ok(more, &err);
+    assert_true(lines > 1000);
+    assert_int_equal(e.size, 6);
+    log_reader_close(r);
+    log_file_close(take_ptr(t->f));
+    assert_int_equal(umount2(t->dir, MNT_DETACH), 0);
+}
+
 static void a_log_that_is_not_there_is_empty(void **state)
 {
     struct fixture *t = *state;
@@ -259,6 +294,7 @@ int main(void)
         T(a_torn_record_is_cut_off_and_writing_goes_on),
         T(a_flipped_bit_hides_no_earlier_line),
         T(a_follower_sees_every_line_once_through_rotations),
+        T(a_full_disk_costs_lines_but_no_file_and_no_half_line),
         T(a_log_that_is_not_there_is_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
