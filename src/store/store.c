@@ -48,6 +48,7 @@ int store_open(const char *path, const char *const *migrations, struct store **r
     struct store *s = NEW(struct store);
     s->path = mem_strdup(path);
     s->queue_end = &s->queue;
+    s->full = true; /* as store__connect leaves it */
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->work, NULL);
     int r = store__connect(path, false, &s->writer, err);

@@ -40,6 +40,7 @@ struct store {
     size_t idle_reader_count;                 /* under lock */
     bool stopping;                            /* under lock */
     struct store_connection *writer;          /* of the writer thread once it runs */
+    bool full;                                /* writer thread: commits sync (PRAGMA synchronous) */
     bool unsynced;                            /* writer thread: lazy commits not yet on disk */
     pthread_t thread;
 };

@@ -89,11 +89,15 @@ static void run_group(struct store *s, struct store_request *group)
         durable |= q->durability == STORE_DURABLE;
     /* With FULL, a commit syncs the write-ahead log and so all that was written lazily before it. */
     struct err err;
-    int r = store__exec(s->writer, durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", &err);
+    int r =
+        durable == s->full
+            ? 0
+            : store__exec(s->writer, durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", &err);
     for (struct store_request *q = group; r < 0 && q; q = q->next)
         q->result = err_copy(&q->err, &err);
     if (r < 0)
         return;
+    s->full = durable;
     if (!group->next || !run_together(s->writer, group))
         for (struct store_request *q = group; q; q = q->next)
             run_alone(s->writer, q);
