@@ -703,6 +703,59 @@ static void *start_some(void *context)
     return NULL;
 }
 
+static int launched[MANY];
+
+static void *try_some(void *context)
+{
+    struct starter *s = context;
+    for (int i = s->from; i < MANY; i += 4) {
+        char id[32], script[64];
+        struct err err = {0};
+        snprintf(id, sizeof(id), "many-%d", i);
+        snprintf(script, sizeof(script), "exit %d", i % 100);
+        launched[i] = try_start(s->f, id, spec_of(s->f, id, script), (struct options){0}, &err);
+    }
+    return NULL;
+}
+
+static void a_keeper_killed_amid_launches_keeps_its_word_for_those_it_confirmed(void **state)
+{
+    need_root(state);
+    struct fixture *f = *state;
+    pthread_t threads[4];
+    struct starter starters[4];
+    for (int i = 0; i < 4; i++) {
+        starters[i] = (struct starter){f, i};
+        assert_int_equal(pthread_create(&threads[i], NULL, try_some, &starters[i]), 0);
+    }
+    for (int kills = 1; kills <= 4; kills++) {
+        /* The next kill comes when some more have ended. */
+        pthread_mutex_lock(&f->exits.lock);
+        size_t seen = f->exits.count;
+        while (f->exits.count < seen + 5)
+            pthread_cond_wait(&f->exits.changed, &f->exits.lock);
+        pthread_mutex_unlock(&f->exits.lock);
+        assert_int_equal(kill(keeper_pid(f->k), SIGKILL), 0);
+        wait_restart(f, kills);
+    }
+    int confirmed = 0, wrong = 0;
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < MANY; i++) {
+        char id[32];
+        snprintf(id, sizeof(id), "many-%d", i);
+        if (launched[i] < 0) {
+            assert_int_equal(launched[i], -ERR_UNAVAILABLE);
+            continue;
+        }
+        struct seen s = wait_exit(f, id, "");
+        confirmed++;
+        wrong += s.status != i % 100 && !(s.status == 137 && s.signal == 0);
+    }
+    assert_int_equal(wrong, 0);
+    assert_true(confirmed > MANY - 4 * 8);
+}
+
 static size_t count_mounts(void)
 {
     _cleanup_str_ struct str text = STR_INIT;
@@ -841,6 +894,7 @@ int main(int argc, char **argv)
         T(a_client_that_is_killed_takes_nothing_with_it),
         T(a_keeper_that_is_killed_takes_no_container_and_no_later_output_with_it),
         T(many_at_once_all_end_right_and_leave_nothing),
+        T(a_keeper_killed_amid_launches_keeps_its_word_for_those_it_confirmed),
         T(the_keeper_does_not_end_while_containers_run),
         T(a_client_that_talks_nonsense_harms_nobody_else),
     };
