@@ -101,7 +101,7 @@ static void run_group(struct store *s, struct store_request *group)
     if (!group->next || !run_together(s->writer, group))
         for (struct store_request *q = group; q; q = q->next)
             run_alone(s->writer, q);
-    s->unsynced = !durable;
+    s->unsynced |= !durable; /* a durable group may have failed, or changed nothing: sync_log takes it back */
 }
 
 /* Brings lazily committed batches to the disk. What fails here is found by the next durable commit. */
