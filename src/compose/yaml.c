@@ -1,5 +1,6 @@
 #include "compose/yaml.h"
 
+#include "base/json.h"
 #include "base/map.h"
 
 #include <libfyaml.h>
@@ -518,6 +519,25 @@ static int read_documents(struct reader *r, struct yaml_node *list)
     }
 }
 
+/* What the parser is not shown: bytes that are no text, and directives ("%YAML"), on some of which libfyaml
+ * 0.7 never ends. */
+static int check_lines(struct reader *r, size_t n)
+{
+    const char *end = r->text + n;
+    int line = 1;
+    for (const char *at = r->text; at < end; line++) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        size_t length = newline ? (size_t)(newline - at) : (size_t)(end - at);
+        _cleanup_json_ json_t *utf8 = json_stringn(at, length);
+        if (!utf8)
+            return complain(r, ERR_INVALID, line, 1, "the line is not valid UTF-8");
+        if (*at == '%')
+            return complain(r, ERR_UNSUPPORTED, line, 1, "YAML directives (lines with %) are not supported");
+        at += length + 1;
+    }
+    return 0;
+}
+
 static void discard_output(struct fy_diag *diag, void *user, const char *bytes, size_t n)
 {
     (void)diag, (void)user, (void)bytes, (void)n;
@@ -535,6 +555,9 @@ int yaml_parse(struct yaml_arena *arena, const char *file, const char *text, siz
                        .text = text,
                        .anchors = MAP_INIT(NULL),
                        .err = err};
+    int result = check_lines(&r, n);
+    if (result < 0)
+        return result;
     struct fy_diag_cfg diag_config;
     fy_diag_cfg_default(&diag_config);
     diag_config.fp = NULL;
@@ -545,9 +568,9 @@ int yaml_parse(struct yaml_arena *arena, const char *file, const char *text, siz
     r.parser = fy_parser_create(&config);
     must(r.diag && r.parser);
     struct yaml_node *list = yaml_new(arena, YAML_LIST, NULL);
-    int result = fy_parser_set_string(r.parser, text, n) == 0
-                     ? read_documents(&r, list)
-                     : err_set(err, ERR_INVALID, "%s: cannot be read", file);
+    result = fy_parser_set_string(r.parser, text, n) == 0
+                 ? read_documents(&r, list)
+                 : err_set(err, ERR_INVALID, "%s: cannot be read", file);
     fy_parser_destroy(r.parser);
     fy_diag_destroy(r.diag);
     map_done(&r.anchors);
