@@ -5,9 +5,6 @@
 #include "base/file.h"
 #include "runtime/cgroup.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -146,36 +143,6 @@ int engine_info(struct engine *e, json_t **ret, struct err *err)
 
 /* --- disk usage --- */
 
-enum { TREE_MAX_DEPTH = 256 };
-
-/* Bytes on disk below an open directory (which is taken). What goes while it is counted is left out. */
-static int64_t tree_bytes(int fd, int depth)
-{
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!dir) {
-        close_fd(fd);
-        return 0;
-    }
-    int64_t total = 0;
-    for (struct dirent *d; (d = readdir(dir));) {
-        struct stat st;
-        if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0 ||
-            fstatat(fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-            continue;
-        total += st.st_blocks * 512;
-        if (S_ISDIR(st.st_mode) && depth < TREE_MAX_DEPTH)
-            total +=
-                tree_bytes(openat(fd, d->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), depth + 1);
-    }
-    closedir(dir);
-    return total;
-}
-
-static int64_t path_bytes(const char *path)
-{
-    return tree_bytes(open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), 0);
-}
-
 static bool image_matches(const json_t *container, const char *id)
 {
     return strcmp(json_str(container, "ImageID"), id) == 0;
@@ -225,8 +192,8 @@ static void volumes_usage(json_t *volumes, const json_t *containers)
                 users += strcmp(json_str(mount, "Name"), json_str(volume, "Name")) == 0;
         json_object_set_new(volume, "UsageData",
                             json_pack("{s:I,s:I}", "Size",
-                                      (json_int_t)path_bytes(json_str(volume, "Mountpoint")), "RefCount",
-                                      (json_int_t)users));
+                                      (json_int_t)usage__tree_bytes(json_str(volume, "Mountpoint")),
+                                      "RefCount", (json_int_t)users));
     }
 }
 
