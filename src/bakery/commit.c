@@ -54,6 +54,10 @@ int build__commit(struct build *s, const char *created_by, const char *layer_dig
     }
     json_array_append_new(history, entry);
     json_set_str(s->config, "created", now);
+    /* What Docker wrote about the container that the base image came from is not true of this one. */
+    static const char *const stale[] = {"container", "container_config", "docker_version", "id", "parent"};
+    for (size_t i = 0; i < ARRAY_SIZE(stale); i++)
+        json_object_del(s->config, stale[i]);
 
     char *const layers[] = {(char *)layer_digest, NULL};
     _cleanup_free_ char *id = NULL;
