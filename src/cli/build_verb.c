@@ -9,24 +9,38 @@ struct build_output {
     struct progress *progress;
     struct str line, all;
     char *key;
+    const char *service;
 };
 
-/* On a terminal the last line of output is the detail; all of it is shown when the build fails. */
+enum { MAX_KEPT_OUTPUT = 1 << 20, MAX_LINE = 4096 };
+
+static void show_line(struct build_output *o)
+{
+    if (!o->line.len)
+        return;
+    _cleanup_free_ char *safe = output_safe(str_get(&o->line));
+    if (progress_live(o->progress)) {
+        _cleanup_free_ char *shown = str_printf("Building: %s", safe);
+        progress_detail(o->progress, o->key, shown);
+    } else {
+        _cleanup_free_ char *shown = str_printf(" %s | %s\n", o->service, safe);
+        progress_print(o->progress, shown);
+    }
+    str_clear(&o->line);
+}
+
+/* On a terminal the last line of output is the detail, and all of it is shown when the build fails; elsewhere
+ * each line is printed as it comes. */
 static void take_output(void *context, const char *text)
 {
     struct build_output *o = context;
-    if (o->all.len < 1 << 20)
+    if (o->all.len < MAX_KEPT_OUTPUT)
         str_add(&o->all, text);
     for (; *text; text++) {
-        if (*text != '\n' && *text != '\r') {
+        if (*text == '\n' || *text == '\r' || o->line.len > MAX_LINE)
+            show_line(o);
+        if (*text != '\n' && *text != '\r')
             str_addc(&o->line, *text);
-            continue;
-        }
-        if (o->line.len) {
-            _cleanup_free_ char *shown = str_printf("Building: %s", str_get(&o->line));
-            progress_detail(o->progress, o->key, shown);
-        }
-        str_clear(&o->line);
     }
 }
 
@@ -36,7 +50,7 @@ int project_build(const struct compose_service *s, struct progress *progress, bo
     const struct compose_build *b = &s->build;
     _cleanup_strv_ char **tags = strv_dup(b->tags);
     _cleanup_free_ char *key = str_printf("%-9s %s", "Image", s->image);
-    struct build_output output = {.progress = progress, .key = key};
+    struct build_output output = {.progress = progress, .key = key, .service = s->name};
     strv_add(&tags, s->image);
     const struct build_request request = {.context = b->context,
                                           .dockerfile = b->dockerfile,
@@ -53,7 +67,8 @@ int project_build(const struct compose_service *s, struct progress *progress, bo
                                           .output = take_output};
     _cleanup_free_ char *id = NULL;
     int r = build_image(&request, &id, err);
-    if (r < 0)
+    show_line(&output);
+    if (r < 0 && progress_live(progress))
         progress_print(progress, str_get(&output.all));
     str_free(&output.line);
     str_free(&output.all);

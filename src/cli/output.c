@@ -199,6 +199,11 @@ void progress_detail(struct progress *p, const char *key, const char *status)
         set(p, key, COLOUR_YELLOW, status, true);
 }
 
+bool progress_live(const struct progress *p)
+{
+    return p->live;
+}
+
 void progress_print(struct progress *p, const char *text)
 {
     pthread_mutex_lock(&p->mutex);

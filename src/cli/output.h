@@ -42,7 +42,8 @@ struct progress *progress_new(void);
 void progress_set(struct progress *p, const char *key, enum cli_colour colour, const char *status);
 /* Only for terminals: details that change often. */
 void progress_detail(struct progress *p, const char *key, const char *status);
-/* A line of other output above the list. */
+bool progress_live(const struct progress *p);
+/* Lines of other output above the list. */
 void progress_print(struct progress *p, const char *text);
 void progress_free(struct progress *p);
 static inline void progress_free_p(struct progress **p)

@@ -23,17 +23,14 @@ int project_load(const struct project_options *o, char *const *services, bool no
     _cleanup_str_ struct str problems = STR_INIT;
     struct err err;
     int r = compose_load(&options, ret, &problems, &err);
-    if (r == 0) {
-        if (problems.len)
-            fprintf(stderr, "drover: note: %s", str_get(&problems));
-        return 0;
-    }
-    if (!problems.len)
+    if (r < 0 && !problems.len)
         return cli_fail(&err);
     _cleanup_strv_ char **lines = strv_split(str_get(&problems), '\n');
     STRV_FOREACH (line, lines)
         if (**line)
-            fprintf(stderr, "drover: %s\n", *line);
+            fprintf(stderr, "drover: %s%s\n", r < 0 ? "" : "note: ", *line);
+    if (r == 0)
+        return 0;
     return err_exit_code(r);
 }
 

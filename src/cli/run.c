@@ -382,7 +382,9 @@ static int run_attached(const struct run_options *o, const char *id)
         cli_fail(&err);
         return STATUS_FAILED;
     }
-    struct waiting w = {.id = id, .remove = o->remove};
+    static struct waiting w; /* its thread may outlive this call, until the process ends */
+    w.id = id;
+    w.remove = o->remove;
     begin_waiting(&w);
     r = cli_call("POST", NULL, NULL, &err, "/containers/%s/start", id);
     if (r < 0) {
