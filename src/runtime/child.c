@@ -178,15 +178,18 @@ static int check_cwd(const char *cwd, struct err *err)
     return 0;
 }
 
-/* First with all rights, then again as the user, who may be the only one allowed in (or not allowed at all).
- */
-static int enter_cwd(const char *cwd, bool as_user, struct err *err)
+/* With all rights first, as Docker does: WORKDIR /root serves a plain user too. Where root itself is kept out
+ * (a network file system) the user tries again. */
+static int enter_cwd(const char *cwd, bool as_user, bool *entered, struct err *err)
 {
+    if (*entered)
+        return 0;
     if (chdir(cwd) < 0) {
         if (!as_user && errno == EACCES)
             return 0;
         return err_sys(err, errno, "chdir to cwd (\"%s\") set in config.json failed", cwd);
     }
+    *entered = true;
     return check_cwd(cwd, err);
 }
 
@@ -210,9 +213,10 @@ static int set_user(const struct plan_process *process, struct err *err)
 static int drop_privileges(const struct plan *plan, struct err *err)
 {
     const struct plan_process *p = &plan->process;
+    bool entered = false;
     int r = set_rlimits(p, err);
     if (r == 0)
-        r = enter_cwd(p->cwd, false, err);
+        r = enter_cwd(p->cwd, false, &entered, err);
     if (r == 0)
         r = caps_drop_bounding(p, err);
     if (r == 0 && plan->personality >= 0 && personality((unsigned long)plan->personality) < 0)
@@ -226,7 +230,7 @@ static int drop_privileges(const struct plan *plan, struct err *err)
     if (r == 0)
         r = caps_apply(p, err);
     if (r == 0)
-        r = enter_cwd(p->cwd, true, err);
+        r = enter_cwd(p->cwd, true, &entered, err);
     if (r < 0)
         return r;
     umask(p->umask < 0 ? 0022 : (mode_t)p->umask);
