@@ -84,7 +84,8 @@ struct api_relay {
     const char *detach_keys;   /* NULL: Docker's ctrl-p,ctrl-q; only with tty and want_stdin */
     const struct str *early;   /* what the client had sent before */
 };
-int api__relay(const struct api_relay *r, struct err *err);
+/* *ret_process_ended (may be NULL): whether it was the process's side that came to its end. */
+int api__relay(const struct api_relay *r, bool *ret_process_ended, struct err *err);
 int api__detach_keys_parse(const char *text, struct str *ret, struct err *err);
 /* One frame of Docker's stream format. */
 void api__frame(struct str *out, int stream, const void *bytes, size_t n);

@@ -3,6 +3,8 @@
 
 #include "base/file.h"
 
+enum { EXIT_WAIT_MS = 2000 };
+
 int api_exec_create(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
@@ -59,6 +61,20 @@ static bool could_not_execute(const struct err *why)
     return why->code == ERR_NOT_FOUND || why->code == ERR_DENIED;
 }
 
+/* The stream ends with the process, but its exit becomes known a moment later; clients ask for the exit code
+ * as soon as their connection ends. */
+static void await_exit_code(struct http_request *q, struct api *a)
+{
+    for (int waited_ms = 0, ms = 1; waited_ms < EXIT_WAIT_MS; waited_ms += ms, ms = MIN(ms * 2, 50)) {
+        _cleanup_json_ json_t *exec = NULL;
+        if (engine_exec_inspect(a->engine, http_param(q, "id"), &exec, NULL) < 0 ||
+            !json_bool(exec, "Running"))
+            return;
+        if (http_sleep(q, ms))
+            return;
+    }
+}
+
 static int run_attached(struct http_request *q, struct api *a, const struct exec_options *o,
                         const json_t *exec, struct err *err)
 {
@@ -84,7 +100,11 @@ static int run_attached(struct http_request *q, struct api *a, const struct exec
                               .want_stdin = json_bool(exec, "OpenStdin"),
                               .detach_keys = str_empty(keys) ? NULL : keys,
                               .early = &early};
-    return api__relay(&relay, err);
+    bool process_ended = false;
+    r = api__relay(&relay, &process_ended, err);
+    if (r == 0 && process_ended)
+        await_exit_code(q, a);
+    return r;
 }
 
 int api_exec_start(struct http_request *q, void *context, struct err *err)

@@ -184,7 +184,7 @@ int api_container_attach(struct http_request *q, void *context, struct err *err)
                               .want_stdin = flags & KEEPER_ATTACH_STDIN,
                               .detach_keys = str_empty(keys) ? NULL : keys,
                               .early = &early};
-    return api__relay(&relay, err);
+    return api__relay(&relay, NULL, err);
 }
 
 /* --- stats --- */

@@ -220,7 +220,7 @@ static int run(struct relay *r, char *buffer, struct err *err)
     return 0;
 }
 
-int api__relay(const struct api_relay *given, struct err *err)
+int api__relay(const struct api_relay *given, bool *ret_process_ended, struct err *err)
 {
     struct relay r = {.given = given, .in_shut = !given->want_stdin};
     int status = 0;
@@ -233,6 +233,8 @@ int api__relay(const struct api_relay *given, struct err *err)
             take_input(&r, str_get(given->early), given->early->len);
         status = run(&r, buffer, err);
     }
+    if (ret_process_ended)
+        *ret_process_ended = r.out_end;
     str_free(&r.in);
     str_free(&r.out);
     str_free(&r.keys);

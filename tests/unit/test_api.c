@@ -20,7 +20,7 @@ struct session {
 static void *run_relay(void *argument)
 {
     struct session *s = argument;
-    s->result = api__relay(&s->relay, &s->err);
+    s->result = api__relay(&s->relay, NULL, &s->err);
     close(s->near_client);
     close(s->near_process);
     return NULL;
