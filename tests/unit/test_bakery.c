@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -686,6 +687,48 @@ static void a_published_root_file_system_becomes_a_base(void **state)
     assert_non_null(strstr(version, "apk-tools"));
 }
 
+struct parallel {
+    struct fixture *f;
+    struct bakery_options options;
+    char *id;
+    int result;
+    struct err err;
+};
+
+static void *build_in_parallel(void *context)
+{
+    struct parallel *p = context;
+    p->result = bakery_build(p->f->images, &p->options, &p->id, &p->err);
+    return NULL;
+}
+
+static void builds_at_the_same_time_do_not_disturb_each_other(void **state)
+{
+    struct fixture *f = *state;
+    needs_root();
+    put(f, "a", "A");
+    put(f, "b", "B");
+    struct parallel builds[6];
+    pthread_t threads[ARRAY_SIZE(builds)];
+    for (size_t i = 0; i < ARRAY_SIZE(builds); i++) {
+        builds[i] = (struct parallel){.f = f, .options = f->options};
+        builds[i].options.output = NULL;
+        builds[i].options.dockerfile_text =
+            i % 2 ? "FROM scratch\nENV A=1\nCOPY a b /d/\nWORKDIR /x\nCOPY b /b\n"
+                  : "FROM scratch\nENV A=1\nCOPY a b /d/\nCOPY a /a\n";
+        assert_int_equal(pthread_create(&threads[i], NULL, build_in_parallel, &builds[i]), 0);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(builds); i++)
+        pthread_join(threads[i], NULL);
+    for (size_t i = 0; i < ARRAY_SIZE(builds); i++) {
+        assert_ok(builds[i].result, &builds[i].err);
+        looks(f, builds[i].id, "/d/b", "644 0:0 B");
+        looks(f, builds[i].id, i % 2 ? "/b" : "/a", i % 2 ? "644 0:0 B" : "644 0:0 A");
+        free(builds[i].id);
+    }
+    assert_int_equal(rmdir(f->scratch), 0);
+}
+
 static void a_cancelled_build_stops_and_leaves_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -729,6 +772,7 @@ int main(void)
         WITH_IMAGES(a_failing_run_is_named_after_its_output),
         WITH_IMAGES(a_real_shell_builds_what_the_next_stage_takes),
         WITH_IMAGES(a_published_root_file_system_becomes_a_base),
+        WITH_IMAGES(builds_at_the_same_time_do_not_disturb_each_other),
         WITH_IMAGES(a_cancelled_build_stops_and_leaves_nothing),
         cmocka_unit_test(one_instruction_changes_a_config),
     };
