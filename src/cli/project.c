@@ -14,15 +14,11 @@ static struct compose_options compose_options_of(const struct project_options *o
                                     .profiles = o->profiles};
 }
 
-int project_load(const struct project_options *o, char *const *services, bool no_deps,
-                 struct compose_project **ret)
+static int load(const struct compose_options *options, struct compose_project **ret)
 {
-    struct compose_options options = compose_options_of(o);
-    options.services = services;
-    options.no_deps = no_deps;
     _cleanup_str_ struct str problems = STR_INIT;
     struct err err;
-    int r = compose_load(&options, ret, &problems, &err);
+    int r = compose_load(options, ret, &problems, &err);
     if (r < 0 && !problems.len)
         return cli_fail(&err);
     _cleanup_strv_ char **lines = strv_split(str_get(&problems), '\n');
@@ -32,6 +28,25 @@ int project_load(const struct project_options *o, char *const *services, bool no
     if (r == 0)
         return 0;
     return err_exit_code(r);
+}
+
+int project_load(const struct project_options *o, char *const *services, bool no_deps,
+                 struct compose_project **ret)
+{
+    struct compose_options options = compose_options_of(o);
+    options.services = services;
+    options.no_deps = no_deps;
+    return load(&options, ret);
+}
+
+int project_load_to_run(const struct project_options *o, char *const *services, bool no_deps,
+                        struct compose_project **ret)
+{
+    struct compose_options options = compose_options_of(o);
+    options.services = services;
+    options.no_deps = no_deps;
+    options.check_files = true;
+    return load(&options, ret);
 }
 
 bool project_present(const struct project_options *o)

@@ -26,6 +26,9 @@ struct project_options {
  * exit status is returned (positive), else 0. */
 int project_load(const struct project_options *o, char *const *services, bool no_deps,
                  struct compose_project **ret);
+/* The same for making containers: files that they need have to be there. */
+int project_load_to_run(const struct project_options *o, char *const *services, bool no_deps,
+                        struct compose_project **ret);
 void project_options_done(struct project_options *o);
 bool project_present(const struct project_options *o);
 

@@ -273,7 +273,7 @@ int cli_up(int argc, char **argv)
         status = 2;
     }
     if (status < 0) {
-        status = project_load(&o.project, services, o.no_deps, &p);
+        status = project_load_to_run(&o.project, services, o.no_deps, &p);
         plan->services = services;
         o.detach |= o.json;
         if (o.no_colour)

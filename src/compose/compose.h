@@ -97,6 +97,7 @@ struct compose_options {
     char *const *profiles;  /* also those of COMPOSE_PROFILES */
     char *const *services;  /* asked for by name; empty: all with an active profile */
     bool no_deps;           /* with `services`: not what they depend on */
+    bool check_files;       /* the files of secrets and configs have to be there */
     const char *cwd;        /* NULL: the process's */
     char *const *environ;   /* "NAME=value"; NULL: the process's */
 };

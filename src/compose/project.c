@@ -434,7 +434,11 @@ int compose_load(const struct compose_options *options, struct compose_project *
         p->dir = yaml_strdup(p->arena, dir);
         r = compose_environment(options, dir, &env, err);
     }
-    struct building b = {.project = p, .arena = p->arena, .environ = &env, .problems = &problems};
+    struct building b = {.project = p,
+                         .arena = p->arena,
+                         .environ = &env,
+                         .problems = &problems,
+                         .check_files = options->check_files};
     if (r == 0)
         r = build(&b, options, &notes, err);
     map_done(&env);

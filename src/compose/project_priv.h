@@ -11,6 +11,7 @@ struct building {
     struct yaml_arena *arena;
     const struct map *environ;
     struct problems *problems;
+    bool check_files;
 };
 
 /* service.c: fills everything of a service but its dependencies' depth. */

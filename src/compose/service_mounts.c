@@ -1,6 +1,7 @@
 /* What a service sees of volumes and the host's files: volumes, tmpfs, secrets, configs. */
 #include "compose/project_priv.h"
 
+#include "base/file.h"
 #include "base/json.h"
 
 struct mounts {
@@ -119,6 +120,9 @@ static void read_grants(struct mounts *m, const struct compose_service *s, const
             problem_add(m->b->problems, definition, "has no \"file\"");
             continue;
         }
+        const struct yaml_node *file = yaml_get(definition, "file");
+        if (m->b->check_files && !file_exists(file->text))
+            problem_add(m->b->problems, file, "there is no file %s", file->text);
         const char *name = *target ? target : source;
         const char *path = *name == '/' ? name : yaml_printf(m->b->arena, "%s/%s", directory, name);
         claim_target(m, path, item);
