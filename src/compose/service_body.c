@@ -258,9 +258,11 @@ static void read_resources(struct building *b, const struct compose_service *s, 
         json_object_set_new(host, "PidsLimit", simple_value(limits, "pids", K_INT));
     if (yaml_get(reserved, "memory"))
         json_object_set_new(host, "MemoryReservation", simple_value(reserved, "memory", K_BYTES));
-    if (yaml_get(reserved, "cpus"))
-        problem_add(b->problems, yaml_get(reserved, "cpus"),
-                    "key is not supported; on one machine nothing is reserved, use limits or cpu_shares");
+    /* A share of the CPUs when they are busy, in the weights of Docker: 1024 is one CPU. */
+    if (yaml_get(reserved, "cpus") && !json_object_get(host, "CpuShares"))
+        json_object_set_new(
+            host, "CpuShares",
+            json_integer(MAX(llround(strtod(yaml_text(reserved, "cpus"), NULL) * 1024), 2LL)));
     if (yaml_get(reserved, "pids"))
         problem_add(b->problems, yaml_get(reserved, "pids"), "key is not supported; use limits");
 }
