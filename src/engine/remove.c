@@ -1,0 +1,148 @@
+/* The end of a container: out of the tables and the database, its files away. */
+#include "engine/engine_priv.h"
+
+#include "base/digest.h"
+#include "base/file.h"
+
+#include <unistd.h>
+
+/* Only one removal at a time; whoever comes second is told. */
+static int claim(struct container *c, bool force, bool *ret_running, struct err *err)
+{
+    _cleanup_free_ char *name = container__name(c);
+    SCOPED_LOCK(locked, &c->lock);
+    enum container_status s = c->state.status;
+    if (c->removed)
+        return err_set(err, ERR_NOT_FOUND, "No such container: %s", c->id);
+    if (c->removing)
+        return err_set(err, ERR_CONFLICT, "removal of container %s is already in progress", c->id);
+    *ret_running = s == STATUS_RUNNING || s == STATUS_PAUSED || s == STATUS_RESTARTING;
+    if (*ret_running && !force)
+        return err_set(
+            err, ERR_CONFLICT,
+            "cannot remove container \"/%s\": container is %s: stop the container before removing or force "
+            "remove",
+            name, container__status_name(s));
+    c->removing = true;
+    return 0;
+}
+
+static void give_up(struct container *c)
+{
+    SCOPED_LOCK(locked, &c->lock);
+    c->removing = false;
+}
+
+static void forget_execs(struct container *c)
+{
+    SCOPED_LOCK(engine, &c->engine->lock);
+    SCOPED_LOCK(locked, &c->lock);
+    STRV_FOREACH (id, c->execs)
+        map_remove(&c->engine->execs, *id);
+    c->execs = strv_free(c->execs);
+}
+
+/* Addresses that were kept for it on its networks. */
+static void forget_reservations(struct container *c)
+{
+    SCOPED_LOCK(engine, &c->engine->lock);
+    struct map_entry *entry, *reserved;
+    for (size_t i = 0; (entry = map_next(&c->engine->networks, &i));) {
+        struct network *n = entry->value;
+        for (size_t j = 0; (reserved = map_next(&n->reserved, &j));)
+            if (str_eq(reserved->value, c->id))
+                map_remove(&n->reserved, reserved->key);
+    }
+}
+
+static int delete_row(struct container *c, struct err *err)
+{
+    struct store_value values[] = {STORE_STR(c->id)};
+    struct store_statement s = {"DELETE FROM containers WHERE id = ?", values, 1, -1};
+    return store_batch(c->engine->store, &s, 1, STORE_LAZY, err);
+}
+
+/* Away from its name at once, which is quick; deleted after, which may take long. */
+static char *move_to_trash(struct container *c)
+{
+    char random[65];
+    digest_random_id(random);
+    _cleanup_free_ char *dir = container__dir(c);
+    _cleanup_free_ char *trash = str_printf("%s/trash/%.12s-%.16s", c->engine->root, c->id, random);
+    if (rename(dir, trash) == 0)
+        return take_ptr(trash);
+    if (errno != ENOENT)
+        log_warning("remove %s: %m", dir);
+    return NULL;
+}
+
+static void announce(struct container *c)
+{
+    container__event(c, "destroy", NULL, NULL);
+    SCOPED_LOCK(locked, &c->lock);
+    c->removed = true;
+    c->state.status = STATUS_REMOVING;
+    pthread_cond_broadcast(&c->changed);
+}
+
+static int take_apart(struct container *c, char **ret_trash, struct err *err)
+{
+    SCOPED_LOCK(op, &c->op);
+    int r = delete_row(c, err);
+    if (r < 0)
+        return r;
+    health__end(c);
+    container__release(c);
+    keeper_forget(c->engine->keeper, c->id, "", NULL);
+    forget_execs(c);
+    forget_reservations(c);
+    *ret_trash = move_to_trash(c);
+    container__unregister(c);
+    supervisor__names_due(c->engine);
+    return 0;
+}
+
+static void remove_anonymous_volumes(struct container *c)
+{
+    pthread_mutex_lock(&c->lock);
+    _cleanup_strv_ char **names = strv_dup(c->volumes);
+    pthread_mutex_unlock(&c->lock);
+    STRV_FOREACH (name, names)
+        if (volume__anonymous(c->engine, *name))
+            volume__remove(c->engine, *name, true, NULL); /* stays when another container has it */
+}
+
+/* container.op must not be held: a running container is ended first. */
+int container__remove(struct container *c, bool force, bool volumes, struct err *err)
+{
+    bool running = false;
+    _cleanup_free_ char *trash = NULL;
+    int r = claim(c, force, &running, err);
+    if (r < 0)
+        return r;
+    if (running) {
+        r = container__stop(c, 0, "KILL", err);
+        if (r == -ERR_NOT_MODIFIED)
+            r = 0;
+    }
+    if (r == 0)
+        r = take_apart(c, &trash, err);
+    if (r < 0) {
+        give_up(c);
+        return r;
+    }
+    announce(c);
+    if (volumes)
+        remove_anonymous_volumes(c);
+    struct err late;
+    if (trash && file_remove_tree(trash, &late) < 0)
+        log_warning("container %.12s: %s", c->id, late.msg); /* swept at the next start */
+    return 0;
+}
+
+int engine_container_remove(struct engine *e, const char *ref, bool force, bool volumes, struct err *err)
+{
+    _cleanup_container_ struct container *c = NULL;
+    int r = container__find(e, ref, &c, err);
+    return r < 0 ? r : container__remove(c, force, volumes, err);
+}

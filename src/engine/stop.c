@@ -1,0 +1,214 @@
+/* Ending what runs: stop, kill, restart.
+ *
+ * None of these holds container.op while it waits for the exit, since the exit itself is handled under it:
+ * the callers must not hold it either. */
+#include "engine/engine_priv.h"
+
+#include <signal.h>
+#include <strings.h>
+#include <time.h>
+
+enum {
+    DEFAULT_TIMEOUT_S = 10,
+    KILL_WAIT_S = 30, /* SIGKILL works at once, unless the kernel is stuck in a device */
+};
+
+int signal__parse(const char *text, int *ret, struct err *err)
+{
+    int64_t n;
+    if (parse_i64(text, 1, SIGRTMAX, &n, NULL) == 0) {
+        *ret = (int)n;
+        return 0;
+    }
+    const char *name = strncasecmp(text, "SIG", 3) == 0 ? text + 3 : text;
+    for (int i = 1; i < 32; i++) {
+        const char *known = sigabbrev_np(i);
+        if (known && strcasecmp(known, name) == 0) {
+            *ret = i;
+            return 0;
+        }
+    }
+    bool from_least = strncasecmp(name, "RTMIN", 5) == 0, from_most = strncasecmp(name, "RTMAX", 5) == 0;
+    n = 0;
+    if ((from_least &&
+         (!name[5] || (name[5] == '+' && parse_i64(name + 6, 0, SIGRTMAX - SIGRTMIN, &n, NULL) == 0))) ||
+        (from_most &&
+         (!name[5] || (name[5] == '-' && parse_i64(name + 6, 0, SIGRTMAX - SIGRTMIN, &n, NULL) == 0)))) {
+        *ret = from_least ? SIGRTMIN + (int)n : SIGRTMAX - (int)n;
+        return 0;
+    }
+    return err_set(err, ERR_INVALID, "Invalid signal: %s", text);
+}
+
+/* --- pieces --- */
+
+static bool is_up(const struct container *c) /* container.lock held */
+{
+    return c->state.status == STATUS_RUNNING || c->state.status == STATUS_PAUSED;
+}
+
+/* False when it was not running. */
+static bool mark_stopped(struct container *c, uint64_t *ret_exits)
+{
+    SCOPED_LOCK(locked, &c->lock);
+    *ret_exits = c->exits;
+    if (!is_up(c))
+        return false;
+    c->state.stopped_by_user = true;
+    return true;
+}
+
+/* True when it has ended. timeout_s of INT32_MAX: however long it takes. */
+static bool wait_end(struct container *c, uint64_t exits, int timeout_s)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_s;
+    SCOPED_LOCK(locked, &c->lock);
+    int r = 0;
+    while (c->exits == exits && is_up(c) && !c->removed && r == 0)
+        r = timeout_s == INT32_MAX ? pthread_cond_wait(&c->changed, &c->lock)
+                                   : pthread_cond_timedwait(&c->changed, &c->lock, &until);
+    return c->exits != exits || !is_up(c) || c->removed;
+}
+
+static int send(struct container *c, int signal, struct err *err)
+{
+    char number[16];
+    snprintf(number, sizeof(number), "%d", signal);
+    int r = keeper_kill(c->engine->keeper, c->id, "", signal, signal == SIGKILL, err);
+    if (r < 0 && r != -ERR_NOT_FOUND) /* gone: its exit is on the way */
+        return err_wrap(err, "signal container %.12s", c->id);
+    container__event(c, "kill", "signal", number);
+    /* A frozen process takes a signal when it thaws. */
+    if (container__state(c).status == STATUS_PAUSED && (signal == SIGKILL || signal == SIGTERM))
+        engine_container_pause(c->engine, c->id, false, NULL);
+    return 0;
+}
+
+static int kill_and_wait(struct container *c, uint64_t exits, struct err *err)
+{
+    int r = send(c, SIGKILL, err);
+    if (r < 0)
+        return r;
+    if (wait_end(c, exits, KILL_WAIT_S))
+        return 0;
+    return err_set(err, ERR_TIMEOUT, "container %.12s did not end within %d s after SIGKILL", c->id,
+                   KILL_WAIT_S);
+}
+
+/* One that waits for its next automatic restart will not get it. */
+static bool cancel_restart(struct container *c)
+{
+    SCOPED_LOCK(op, &c->op);
+    {
+        SCOPED_LOCK(locked, &c->lock);
+        if (c->state.status != STATUS_RESTARTING)
+            return false;
+        c->state.status = STATUS_EXITED;
+        c->state.stopped_by_user = true;
+        c->restart_at_ns = 0;
+        pthread_cond_broadcast(&c->changed);
+    }
+    container__save_state(c);
+    return true;
+}
+
+static int own_signal(const json_t *config)
+{
+    const char *text = json_str(config, "StopSignal");
+    int n;
+    return *text && signal__parse(text, &n, NULL) == 0 ? n : SIGTERM;
+}
+
+/* --- stop --- */
+
+int container__stop(struct container *c, int timeout_s, const char *signal, struct err *err)
+{
+    _cleanup_json_ json_t *doc = container__doc(c);
+    const json_t *config = json_object_get(doc, "Config"), *own = json_object_get(config, "StopTimeout");
+    int number = own_signal(config);
+    uint64_t exits;
+    int r = signal ? signal__parse(signal, &number, err) : 0;
+    if (r < 0)
+        return r;
+    if (timeout_s < 0)
+        timeout_s = json_is_integer(own) ? (int)json_integer_value(own) : DEFAULT_TIMEOUT_S;
+    if (timeout_s < 0)
+        timeout_s = INT32_MAX;
+    if (!mark_stopped(c, &exits))
+        return cancel_restart(c) ? 0
+                                 : err_set(err, ERR_NOT_MODIFIED, "container %.12s is not running", c->id);
+    if (number != SIGKILL) {
+        r = send(c, number, err);
+        if (r < 0)
+            return r;
+    }
+    if (number == SIGKILL || !wait_end(c, exits, timeout_s))
+        r = kill_and_wait(c, exits, err);
+    if (r == 0)
+        container__event(c, "stop", NULL, NULL);
+    return r;
+}
+
+int engine_container_stop(struct engine *e, const char *ref, int timeout_s, const char *signal,
+                          struct err *err)
+{
+    _cleanup_container_ struct container *c = NULL;
+    int r = container__find(e, ref, &c, err);
+    return r < 0 ? r : container__stop(c, timeout_s, signal, err);
+}
+
+/* --- kill --- */
+
+/* A signal that means the end also ends the restart policy, as Docker has it: SIGKILL, or the container's own
+ * stop signal. */
+int engine_container_kill(struct engine *e, const char *ref, const char *signal, struct err *err)
+{
+    _cleanup_container_ struct container *c = NULL;
+    int number = SIGKILL;
+    int r = container__find(e, ref, &c, err);
+    if (r == 0 && !str_empty(signal))
+        r = signal__parse(signal, &number, err);
+    if (r < 0)
+        return r;
+    if (!container__running(c))
+        return err_set(err, ERR_CONFLICT, "Cannot kill container: %s: Container %s is not running", ref,
+                       c->id);
+    _cleanup_json_ json_t *doc = container__doc(c);
+    uint64_t exits;
+    if (number != SIGKILL && number != own_signal(json_object_get(doc, "Config")))
+        return send(c, number, err);
+    mark_stopped(c, &exits);
+    return number == SIGKILL ? kill_and_wait(c, exits, err) : send(c, number, err);
+}
+
+/* --- restart --- */
+
+static bool set_auto_remove(struct container *c, bool on)
+{
+    SCOPED_LOCK(locked, &c->lock);
+    bool before = c->auto_remove;
+    c->auto_remove = on;
+    return before;
+}
+
+int engine_container_restart(struct engine *e, const char *ref, int timeout_s, const char *signal,
+                             struct err *err)
+{
+    _cleanup_container_ struct container *c = NULL;
+    int r = container__find(e, ref, &c, err);
+    if (r < 0)
+        return r;
+    /* With --rm, this end is not the last. */
+    bool auto_remove = set_auto_remove(c, false);
+    r = container__stop(c, timeout_s, signal, err);
+    if (r == 0 || r == -ERR_NOT_MODIFIED) {
+        SCOPED_LOCK(op, &c->op);
+        r = container__start(c, false, err);
+    }
+    set_auto_remove(c, auto_remove);
+    if (r == 0)
+        container__event(c, "restart", NULL, NULL);
+    return r;
+}
