@@ -40,7 +40,10 @@ int cli_config(int argc, char **argv)
     yaml_remove(p->root, "name");
     yaml_remove(p->root, "version");
     yaml_format(p->root, &text);
-    printf("name: %s\n%s", p->name, str_get(&text));
+    printf("name: %s\n", p->name);
+    /* Read again, a dollar sign is to stay one. */
+    for (const char *c = str_get(&text); *c; c++)
+        fputs(*c == '$' ? "$$" : (const char[]){*c, '\0'}, stdout);
     return status;
 }
 

@@ -38,6 +38,7 @@ struct compose_dependency {
     const char *service;
     enum compose_condition condition;
     bool required, restart;
+    bool shares; /* a namespace of its container: goes with it */
 };
 
 struct compose_build {

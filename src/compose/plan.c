@@ -166,12 +166,14 @@ int compose_plan_images(const struct compose_project *p, const struct plan_obser
 enum { STAGE_STOP, STAGE_REMOVE, STAGE_REMOVE_NETWORK, STAGE_CREATE, STAGE_SERVICES, STAGES_A_DEPTH = 3 };
 enum { WITHIN_WAIT, WITHIN_CREATE, WITHIN_START };
 
+enum change { UNCHANGED, STARTED, MADE_ANEW };
+
 struct up {
     const struct compose_project *p;
     const struct plan_observed *o;
     const struct plan_options *options;
     struct plan *plan;
-    bool *changed; /* a service's containers are made anew or started */
+    enum change *changed; /* what happens to containers of each service */
     char **stale_networks;
 };
 
@@ -234,8 +236,26 @@ static void stop_and_remove(struct plan *plan, const json_t *container, const st
     remove->id = mem_strdup(json_str(container, "Id"));
 }
 
+/* Of what this service depends on, the most that happens to one whose namespaces it shares (or to any one
+ * with depends_on.restart). */
+static enum change change_below(const struct up *u, const struct compose_service *s)
+{
+    enum change most = UNCHANGED;
+    for (size_t i = 0; i < s->depend_count; i++) {
+        const struct compose_dependency *d = &s->depends[i];
+        const struct compose_service *on = compose_find_service(u->p, d->service);
+        enum change change = on ? u->changed[on - u->p->services] : UNCHANGED;
+        if (!d->shares)
+            change = d->restart && change ? STARTED : UNCHANGED;
+        most = MAX(most, change);
+    }
+    return most;
+}
+
 static bool needs_new(const struct up *u, const struct compose_service *s, const json_t *c)
 {
+    if (change_below(u, s) == MADE_ANEW)
+        return true;
     if (u->options->no_recreate)
         return false;
     bool asked = !u->options->services || !*u->options->services || strv_has(u->options->services, s->name);
@@ -264,7 +284,7 @@ static void plan_one(struct up *u, const struct compose_service *s, int number)
 {
     const json_t *c = find_container(u->o->containers, u->p->name, s->name, number);
     _cleanup_free_ char *name = compose_plan_container_name(u->p, s, number);
-    bool *changed = &u->changed[s - u->p->services];
+    enum change *changed = &u->changed[s - u->p->services];
     bool in_the_way = c && on_stale_network(u, c);
     struct plan_action *a = NULL;
     if (in_the_way)
@@ -278,14 +298,14 @@ static void plan_one(struct up *u, const struct compose_service *s, int number)
     if (a) {
         a->service = s;
         a->number = number;
-        *changed = true;
+        *changed = MADE_ANEW;
     }
     if (u->options->no_start || (!a && (is_running(c) || is_completed_job(u, s, c))))
         return;
     struct plan_action *start = add(u->plan, PLAN_START, service_stage(s, WITHIN_START), name);
     start->service = s;
     start->number = number;
-    *changed = true;
+    *changed = MAX(*changed, STARTED);
 }
 
 static void plan_waits(struct up *u, const struct compose_service *s)
@@ -302,14 +322,10 @@ static void plan_waits(struct up *u, const struct compose_service *s)
     }
 }
 
-/* depends_on.restart: whoever stays is restarted when what it depends on was made anew. */
+/* Whoever stays is restarted when what it stands on was made anew or started. */
 static void plan_restarts(struct up *u, const struct compose_service *s)
 {
-    bool restart = false;
-    for (size_t i = 0; i < s->depend_count; i++) {
-        const struct compose_service *on = compose_find_service(u->p, s->depends[i].service);
-        restart |= on && s->depends[i].restart && u->changed[on - u->p->services];
-    }
+    bool restart = change_below(u, s) != UNCHANGED && !u->options->no_start;
     for (int number = 1; restart && number <= s->replicas; number++) {
         const json_t *c = find_container(u->o->containers, u->p->name, s->name, number);
         if (c && is_running(c))
@@ -348,7 +364,7 @@ int compose_plan_up(const struct compose_project *p, const struct plan_observed 
                     const struct plan_options *options, struct plan *ret, struct err *err)
 {
     struct plan plan = {0};
-    _cleanup_free_ bool *changed = NEW_N(bool, p->service_count + 1);
+    _cleanup_free_ enum change *changed = NEW_N(enum change, p->service_count + 1);
     struct up u = {p, observed, options, &plan, changed, NULL};
     int r = 0;
     for (size_t i = 0; r == 0 && i < p->network_count; i++)

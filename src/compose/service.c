@@ -122,8 +122,9 @@ static void read_implied(struct building *b, struct compose_service *s)
     static const char *const modes[] = {"network_mode", "pid", "ipc"};
     for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
         const char *name = str_after(yaml_text(s->node, modes[i]), "service:");
-        if (name)
-            add_dependency(b, s, name, yaml_get(s->node, modes[i]));
+        struct compose_dependency *d = name ? add_dependency(b, s, name, yaml_get(s->node, modes[i])) : NULL;
+        if (d)
+            d->shares = true;
     }
     static const char *const lists[] = {"links", "volumes_from"};
     for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {

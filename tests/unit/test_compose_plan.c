@@ -311,6 +311,19 @@ static void jobs_others_wait_for_run_once(void **state)
     end(&f);
 }
 
+static void who_shares_a_namespace_goes_with_its_owner(void **state)
+{
+    struct fixture f;
+    begin(&f, "services:\n  db: {image: d}\n  side: {image: s, network_mode: 'service:db'}\n");
+    up(&f, NULL);
+    load(&f, "services:\n  db: {image: d, user: u}\n  side: {image: s, network_mode: 'service:db'}\n");
+    assert_int_equal(up(&f, NULL), 4); /* both are made anew and started */
+    assert_int_equal(up(&f, NULL), 0);
+    json_set_str(json_array_get(f.world.containers, 0), "State", "exited");
+    assert_int_equal(up(&f, NULL), 2); /* started; restarted */
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +335,7 @@ int main(void)
         cmocka_unit_test(down_leaves_nothing_but_volumes_unless_asked),
         cmocka_unit_test(foreign_and_missing_external_things_are_refused),
         cmocka_unit_test(jobs_others_wait_for_run_once),
+        cmocka_unit_test(who_shares_a_namespace_goes_with_its_owner),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
