@@ -1,0 +1,76 @@
+/* The end of a container's run: its state, its network, and what its policy wants next. */
+#include "engine/engine_priv.h"
+
+#include <unistd.h>
+
+void container__release(struct container *c)
+{
+    endpoint__release_all(c);
+}
+
+static void tell(struct container *c, const struct keeper_exit *exit)
+{
+    char code[16];
+    snprintf(code, sizeof(code), "%d", exit->status);
+    if (exit->oom_killed)
+        container__event(c, "oom", NULL, NULL);
+    container__event(c, "die", "exitCode", code);
+}
+
+static void set_state(struct container *c, const struct keeper_exit *exit)
+{
+    SCOPED_LOCK(lock, &c->lock);
+    c->state.status = STATUS_EXITED;
+    c->state.pid = 0;
+    c->state.exit_code = exit->status;
+    c->state.oom_killed = exit->oom_killed;
+    c->state.finished_ns = exit->at_ns;
+    c->exits++;
+}
+
+static bool policy_wants(struct container *c)
+{
+    _cleanup_json_ json_t *doc = container__doc(c);
+    const json_t *policy = json_object_get(json_object_get(doc, "HostConfig"), "RestartPolicy");
+    struct container_state s = container__state(c);
+    return !c->removing && restart__wanted(policy, s.exit_code, s.restart_count, s.stopped_by_user, false);
+}
+
+/* Streams that were attached for a start that is over. */
+static void drop_pending(struct container *c)
+{
+    SCOPED_LOCK(lock, &c->lock);
+    for (size_t i = 0; i < c->pending_count; i++)
+        close(c->pending[i].fd);
+    c->pending_count = 0;
+}
+
+/* Without container.op. An exit that was handled already (the keeper repeats until told to forget) is only
+ * forgotten. */
+void container__exited(struct container *c, const struct keeper_exit *exit)
+{
+    pthread_mutex_lock(&c->op);
+    bool running = container__running(c);
+    bool remove = false;
+    if (running) {
+        health__end(c);
+        tell(c, exit);
+        container__release(c);
+        set_state(c, exit);
+        drop_pending(c);
+        if (policy_wants(c))
+            restart__schedule(c);
+        else
+            remove = c->auto_remove && !c->removing;
+        container__save_state(c);
+    }
+    keeper_forget(c->engine->keeper, c->id, "", NULL);
+    /* Whoever waits is told when all of it is done: the ports are free, the name resolves no more. */
+    pthread_mutex_lock(&c->lock);
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->op);
+    struct err err;
+    if (remove && container__remove(c, true, true, &err) < 0 && err.code != ERR_NOT_FOUND)
+        log_error("container %.12s: remove it after its end: %s", c->id, err.msg);
+}

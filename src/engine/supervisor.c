@@ -1,0 +1,184 @@
+/* The supervisor thread: handles exits in their order, starts containers again when their time has come, and
+ * keeps the DNS table and the picture of the keeper up to date. Others only set flags and queue work, so that
+ * none of them waits here. */
+#include "engine/engine_priv.h"
+
+#define RECONCILE_RETRY_NS (2 * NS_PER_S)
+
+static void signal_work(struct engine *e, bool *flag)
+{
+    pthread_mutex_lock(&e->queue_lock);
+    if (flag)
+        *flag = true;
+    pthread_cond_signal(&e->queue_changed);
+    pthread_mutex_unlock(&e->queue_lock);
+}
+
+void supervisor__names_due(struct engine *e)
+{
+    signal_work(e, &e->names_due);
+}
+
+void supervisor__restarts_due(struct engine *e)
+{
+    signal_work(e, &e->restarts_due);
+}
+
+void supervisor__on_restart(void *context)
+{
+    struct engine *e = context;
+    signal_work(e, &e->reconcile_due);
+}
+
+void supervisor__on_exit(void *context, const struct keeper_exit *exit)
+{
+    struct engine *e = context;
+    struct exit_record *x = NEW(struct exit_record);
+    x->exit = *exit;
+    snprintf(x->id, sizeof(x->id), "%s", exit->id);
+    snprintf(x->exec_id, sizeof(x->exec_id), "%s", exit->exec_id);
+    x->exit.id = x->id;
+    x->exit.exec_id = x->exec_id;
+    pthread_mutex_lock(&e->queue_lock);
+    *e->exits_end = x;
+    e->exits_end = &x->next;
+    pthread_cond_signal(&e->queue_changed);
+    pthread_mutex_unlock(&e->queue_lock);
+}
+
+static void handle_exit(struct engine *e, const struct keeper_exit *exit)
+{
+    if (*exit->exec_id) {
+        if (!health__exited(e, exit))
+            exec__exited(e, exit);
+        return;
+    }
+    _cleanup_container_ struct container *c = NULL;
+    if (container__find(e, exit->id, &c, NULL) == 0 && strcmp(c->id, exit->id) == 0)
+        container__exited(c, exit);
+    else
+        keeper_forget(e->keeper, exit->id, "", NULL);
+}
+
+static void handle_exits(struct engine *e, struct exit_record *x)
+{
+    for (struct exit_record *next; x; x = next) {
+        next = x->next;
+        handle_exit(e, &x->exit);
+        free(x);
+    }
+}
+
+static void start_again(struct container *c)
+{
+    SCOPED_LOCK(op, &c->op);
+    if (container__state(c).status != STATUS_RESTARTING || c->removing)
+        return;
+    pthread_mutex_lock(&c->lock);
+    c->restart_at_ns = 0;
+    pthread_mutex_unlock(&c->lock);
+    struct err err;
+    if (container__start(c, true, &err) == 0)
+        return;
+    log_error("container %.12s: restart: %s", c->id, err.msg);
+    _cleanup_json_ json_t *doc = container__doc(c);
+    const json_t *policy = json_object_get(json_object_get(doc, "HostConfig"), "RestartPolicy");
+    struct container_state s = container__state(c);
+    if (restart__wanted(policy, s.exit_code ? s.exit_code : 128, s.restart_count, false, false))
+        restart__schedule(c);
+    container__save_state(c);
+}
+
+/* Starts what is due; returns when the next one will be (monotonic), INT64_MAX when none waits. */
+static int64_t handle_restarts(struct engine *e)
+{
+    int64_t next = INT64_MAX, now = time_monotonic_ns();
+    struct container **all = container__all(e);
+    for (struct container **c = all; *c; c++) {
+        pthread_mutex_lock(&(*c)->lock);
+        int64_t at = (*c)->state.status == STATUS_RESTARTING ? (*c)->restart_at_ns : 0;
+        pthread_mutex_unlock(&(*c)->lock);
+        if (at && at <= now)
+            start_again(*c);
+        else if (at)
+            next = MIN(next, at);
+    }
+    container__all_free(all);
+    return next;
+}
+
+static void wait_for_work(struct engine *e, int64_t until)
+{
+    if (until == INT64_MAX) {
+        pthread_cond_wait(&e->queue_changed, &e->queue_lock);
+        return;
+    }
+    struct timespec deadline = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
+    pthread_cond_timedwait(&e->queue_changed, &e->queue_lock, &deadline);
+}
+
+static bool take_flag(bool *flag)
+{
+    bool was = *flag;
+    *flag = false;
+    return was;
+}
+
+static void *supervisor_main(void *context)
+{
+    struct engine *e = context;
+    int64_t next_restart = INT64_MAX, next_reconcile = INT64_MAX;
+    struct err err;
+    pthread_mutex_lock(&e->queue_lock);
+    for (;;) {
+        while (!e->exits && !e->closing && !e->reconcile_due && !e->names_due && !e->restarts_due &&
+               time_monotonic_ns() < MIN(next_restart, next_reconcile))
+            wait_for_work(e, MIN(next_restart, next_reconcile));
+        if (e->closing)
+            break;
+        struct exit_record *exits = e->exits;
+        e->exits = NULL;
+        e->exits_end = &e->exits;
+        bool reconcile = take_flag(&e->reconcile_due) || time_monotonic_ns() >= next_reconcile;
+        bool names = take_flag(&e->names_due);
+        take_flag(&e->restarts_due);
+        pthread_mutex_unlock(&e->queue_lock);
+
+        handle_exits(e, exits);
+        if (reconcile) {
+            next_reconcile = INT64_MAX;
+            if (recover__run(e, false, &err) < 0) {
+                log_error("compare with the keeper: %s", err.msg);
+                next_reconcile = time_monotonic_ns() + RECONCILE_RETRY_NS;
+            }
+        }
+        if (names && network__push_names(e, &err) < 0)
+            log_error("update the names: %s", err.msg);
+        next_restart = handle_restarts(e);
+        pthread_mutex_lock(&e->queue_lock);
+    }
+    pthread_mutex_unlock(&e->queue_lock);
+    return NULL;
+}
+
+int supervisor__start(struct engine *e, struct err *err)
+{
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 512 << 10);
+    int sys = pthread_create(&e->supervisor, &attributes, supervisor_main, e);
+    pthread_attr_destroy(&attributes);
+    if (sys)
+        return err_sys(err, sys, "start the supervisor thread");
+    e->supervisor_started = true;
+    return 0;
+}
+
+void supervisor__stop(struct engine *e)
+{
+    if (!e->supervisor_started)
+        return;
+    signal_work(e, &e->closing);
+    pthread_join(e->supervisor, NULL);
+    e->supervisor_started = false;
+}
