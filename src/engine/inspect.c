@@ -1,0 +1,328 @@
+/* GET /containers/{id}/json: the container's kept documents and its present state, as Docker shows them. */
+#include "engine/engine_priv.h"
+
+void inspect__set_time(json_t *object, const char *key, int64_t ns)
+{
+    char text[TIME_RFC3339_BYTES];
+    json_set_str(object, key, time_format_rfc3339(ns, text));
+}
+
+static void set_int(json_t *object, const char *key, int64_t value)
+{
+    json_object_set_new(object, key, json_integer(value));
+}
+
+static void set_bool(json_t *object, const char *key, bool value)
+{
+    json_object_set_new(object, key, json_boolean(value));
+}
+
+/* --- ports and networks --- */
+
+/* Only a network with addresses of its own makes exposed ports reachable. */
+static bool has_addresses(const json_t *net)
+{
+    const char *name;
+    json_t *settings;
+    json_object_foreach (json_object_get(net, "Networks"), name, settings)
+        if (!str_eq(name, "host") && !str_eq(name, "none"))
+            return true;
+    return false;
+}
+
+static void add_exposed(json_t *ports, const json_t *exposed)
+{
+    const char *port;
+    json_t *value;
+    json_object_foreach ((json_t *)exposed, port, value) {
+        _cleanup_free_ char *full = strchr(port, '/') ? mem_strdup(port) : str_printf("%s/tcp", port);
+        if (!json_object_get(ports, full))
+            json_object_set_new(ports, full, json_null());
+    }
+}
+
+/* Published ports with their host side, and while the container runs (`config` given) exposed ones as null.
+ */
+static json_t *port_map(const json_t *net, const json_t *config)
+{
+    const json_t *published = json_object_get(net, "Ports");
+    json_t *ports = json_is_object(published) ? json_deep_copy(published) : json_object();
+    if (config && has_addresses(net))
+        add_exposed(ports, json_object_get(config, "ExposedPorts"));
+    return ports;
+}
+
+static json_t *port_entry(int64_t private_port, const char *type)
+{
+    json_t *entry = json_object();
+    set_int(entry, "PrivatePort", private_port);
+    json_set_str(entry, "Type", type);
+    return entry;
+}
+
+static void list_port(json_t *list, const char *port, const json_t *bindings)
+{
+    const char *slash = strchr(port, '/');
+    int64_t private_port;
+    _cleanup_free_ char *number = slash ? mem_strndup(port, (size_t)(slash - port)) : mem_strdup(port);
+    if (parse_i64(number, 1, UINT16_MAX, &private_port, NULL) < 0)
+        return;
+    const char *type = slash ? slash + 1 : "tcp";
+    size_t i;
+    const json_t *binding;
+    json_array_foreach (bindings, i, binding) {
+        json_t *entry = port_entry(private_port, type);
+        int64_t public_port;
+        if (parse_i64(json_str(binding, "HostPort"), 1, UINT16_MAX, &public_port, NULL) == 0) {
+            json_set_str(entry, "IP", json_str(binding, "HostIp"));
+            set_int(entry, "PublicPort", public_port);
+        }
+        json_array_append_new(list, entry);
+    }
+    if (!json_array_size(bindings))
+        json_array_append_new(list, port_entry(private_port, type));
+}
+
+/* The list form of `docker ps`. `config` NULL leaves out the ports that are exposed only. */
+json_t *inspect__ports_list(const json_t *net, const json_t *config)
+{
+    _cleanup_json_ json_t *ports = port_map(net, config);
+    json_t *list = json_array(), *bindings;
+    const char *port;
+    json_object_foreach (ports, port, bindings)
+        list_port(list, port, bindings);
+    return list;
+}
+
+/* What every endpoint shows, filled by what is kept of this one. */
+static json_t *endpoint_shown(const json_t *kept)
+{
+    json_t *shown = json_pack("{s:n,s:n,s:n,s:s,s:s,s:s,s:s,s:s,s:i,s:s,s:s,s:i,s:n,s:n}", "IPAMConfig",
+                              "Links", "Aliases", "MacAddress", "", "NetworkID", "", "EndpointID", "",
+                              "Gateway", "", "IPAddress", "", "IPPrefixLen", 0, "IPv6Gateway", "",
+                              "GlobalIPv6Address", "", "GlobalIPv6PrefixLen", 0, "DriverOpts", "DNSNames");
+    json_object_update(shown, (json_t *)kept);
+    return shown;
+}
+
+static json_t *networks_shown(const json_t *net)
+{
+    json_t *networks = json_object(), *settings;
+    const char *name;
+    json_object_foreach (json_object_get(net, "Networks"), name, settings)
+        json_object_set_new(networks, name, endpoint_shown(settings));
+    return networks;
+}
+
+/* The address on the network "bridge", which Docker repeats at the top. */
+static void bridge_facts(json_t *settings, const json_t *networks)
+{
+    static const char *const texts[] = {"EndpointID", "Gateway",     "GlobalIPv6Address",
+                                        "IPAddress",  "IPv6Gateway", "MacAddress"};
+    static const char *const numbers[] = {"GlobalIPv6PrefixLen", "IPPrefixLen"};
+    const json_t *bridge = json_object_get(networks, "bridge");
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+        json_set_str(settings, texts[i], json_str(bridge, texts[i]));
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+        set_int(settings, numbers[i], json_int(bridge, numbers[i]));
+}
+
+json_t *inspect__network_settings(struct container *c, const json_t *doc)
+{
+    _cleanup_json_ json_t *net = container__net(c);
+    struct container_state s = container__state(c);
+    bool running = s.status == STATUS_RUNNING || s.status == STATUS_PAUSED;
+    char key[64] = "";
+    if (running && s.pid > 0)
+        snprintf(key, sizeof(key), "/proc/%d/ns/net", (int)s.pid);
+    json_t *settings = json_object(), *networks = networks_shown(net);
+    json_set_str(settings, "Bridge", "");
+    json_set_str(settings, "SandboxID", running ? c->id : "");
+    json_set_str(settings, "SandboxKey", key);
+    set_bool(settings, "HairpinMode", false);
+    json_set_str(settings, "LinkLocalIPv6Address", "");
+    set_int(settings, "LinkLocalIPv6PrefixLen", 0);
+    json_object_set_new(settings, "Ports", port_map(net, running ? json_object_get(doc, "Config") : NULL));
+    json_object_set_new(settings, "SecondaryIPAddresses", json_null());
+    json_object_set_new(settings, "SecondaryIPv6Addresses", json_null());
+    bridge_facts(settings, networks);
+    json_object_set_new(settings, "Networks", networks);
+    return settings;
+}
+
+/* --- state --- */
+
+static bool has_healthcheck(const json_t *config)
+{
+    const json_t *test = json_object_get(json_object_get(config, "Healthcheck"), "Test");
+    const char *kind = json_string_value(json_array_get(test, 0));
+    return kind && !str_eq(kind, "NONE");
+}
+
+static json_t *state_shown(struct container *c, const json_t *config)
+{
+    pthread_mutex_lock(&c->lock);
+    struct container_state s = c->state;
+    _cleanup_free_ char *error = mem_strdup(s.error ? s.error : "");
+    pthread_mutex_unlock(&c->lock);
+    bool running = s.status == STATUS_RUNNING || s.status == STATUS_PAUSED;
+    json_t *state = json_object();
+    json_set_str(state, "Status", container__status_name(s.status));
+    set_bool(state, "Running", running || s.status == STATUS_RESTARTING);
+    set_bool(state, "Paused", s.status == STATUS_PAUSED);
+    set_bool(state, "Restarting", s.status == STATUS_RESTARTING);
+    set_bool(state, "OOMKilled", s.oom_killed);
+    set_bool(state, "Dead", s.status == STATUS_DEAD);
+    set_int(state, "Pid", running ? s.pid : 0);
+    set_int(state, "ExitCode", running ? 0 : s.exit_code);
+    json_set_str(state, "Error", error);
+    inspect__set_time(state, "StartedAt", s.started_ns);
+    inspect__set_time(state, "FinishedAt", s.finished_ns);
+    json_t *health = health__json(c);
+    if (!health && s.started_ns &&
+        has_healthcheck(config)) /* it was started once, and nothing probes it now */
+        health = json_pack("{s:s,s:i,s:[]}", "Status", "unhealthy", "FailingStreak", 0, "Log");
+    if (health)
+        json_object_set_new(state, "Health", health);
+    return state;
+}
+
+/* --- the rest --- */
+
+/* Path and Args: the entrypoint's and the command's words one after the other. */
+static void set_command(json_t *out, const json_t *config)
+{
+    static const char *const parts[] = {"Entrypoint", "Cmd"};
+    json_t *args = json_array(), *word;
+    const char *path = NULL;
+    size_t at;
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+        json_array_foreach (json_object_get(config, parts[i]), at, word) {
+            if (path)
+                json_array_append(args, word);
+            else
+                path = json_string_value(word);
+        }
+    json_set_str(out, "Path", path ? path : "");
+    json_object_set_new(out, "Args", args);
+}
+
+static json_t *mounts_shown(const json_t *points)
+{
+    static const char *const shown[] = {"Type",   "Name", "Source", "Destination",
+                                        "Driver", "Mode", "RW",     "Propagation"};
+    json_t *list = json_array();
+    size_t i;
+    const json_t *point;
+    json_array_foreach (points, i, point) {
+        json_t *entry = json_object();
+        for (size_t k = 0; k < ARRAY_SIZE(shown); k++) {
+            json_t *value = json_object_get(point, shown[k]);
+            if (value)
+                json_object_set(entry, shown[k], value);
+        }
+        json_array_append_new(list, entry);
+    }
+    return list;
+}
+
+static void set_path(json_t *out, const char *key, const char *dir, const char *name)
+{
+    _cleanup_free_ char *path = str_printf("%s/%s", dir, name);
+    json_set_str(out, key, path);
+}
+
+static json_t *graph_driver(struct container *c, const char *dir)
+{
+    json_t *data = json_object();
+    _cleanup_str_ struct str lower = STR_INIT;
+    _cleanup_strv_ char **lowers = NULL;
+    struct images *images = c->engine->images;
+    if (*c->image_id && image_lowers(images, c->image_id, &lowers, NULL) == 0)
+        STRV_FOREACH (l, lowers)
+            str_addf(&lower, "%s%s/%s", lower.len ? ":" : "", images_layers_dir(images), *l);
+    json_set_str(data, "LowerDir", str_get(&lower));
+    set_path(data, "MergedDir", dir, "root");
+    set_path(data, "UpperDir", dir, "upper");
+    set_path(data, "WorkDir", dir, "work");
+    json_t *driver = json_object();
+    json_set_str(driver, "Name", "overlay");
+    json_object_set_new(driver, "Data", data);
+    return driver;
+}
+
+static json_t *exec_ids(struct container *c)
+{
+    struct engine *e = c->engine;
+    SCOPED_LOCK(locked, &e->lock);
+    json_t *list = NULL;
+    STRV_FOREACH (id, c->execs) {
+        const struct exec *x = map_get(&e->execs, *id);
+        if (!x || !x->running)
+            continue;
+        if (!list)
+            list = json_array();
+        json_array_append_new(list, json_string(*id));
+    }
+    return list ? list : json_null();
+}
+
+static void set_sizes(json_t *out, struct container *c, const char *dir)
+{
+    _cleanup_free_ char *upper = str_printf("%s/upper", dir);
+    int64_t own = usage__tree_bytes(upper), below = 0;
+    struct image_info info = {0};
+    if (*c->image_id && image_get(c->engine->images, c->image_id, &info, NULL) == 0) {
+        below = info.size_bytes;
+        image_info_done(&info);
+    }
+    set_int(out, "SizeRw", own);
+    set_int(out, "SizeRootFs", own + below);
+}
+
+static void set_identity(json_t *out, struct container *c, const json_t *doc)
+{
+    const json_t *config = json_object_get(doc, "Config");
+    _cleanup_free_ char *name = container__name(c), *dir = container__dir(c), *log = logs__path(c);
+    _cleanup_free_ char *shown = str_printf("/%s", name);
+    bool keeps_log =
+        !str_eq(json_str(json_object_get(json_object_get(doc, "HostConfig"), "LogConfig"), "Type"), "none");
+    json_set_str(out, "Id", c->id);
+    inspect__set_time(out, "Created", c->created_ns);
+    set_command(out, config);
+    json_object_set_new(out, "State", state_shown(c, config));
+    json_set_str(out, "Image", json_str(doc, "Image"));
+    set_path(out, "ResolvConfPath", dir, "resolv.conf");
+    set_path(out, "HostnamePath", dir, "hostname");
+    set_path(out, "HostsPath", dir, "hosts");
+    json_set_str(out, "LogPath", keeps_log ? log : "");
+    json_set_str(out, "Name", shown);
+    set_int(out, "RestartCount", container__state(c).restart_count);
+    json_set_str(out, "Driver", "overlay");
+    json_set_str(out, "Platform", "linux");
+    json_set_str(out, "MountLabel", "");
+    json_set_str(out, "ProcessLabel", "");
+    json_set_str(out, "AppArmorProfile", "");
+    json_object_set_new(out, "ExecIDs", exec_ids(c));
+}
+
+int engine_container_inspect(struct engine *e, const char *ref, bool size, json_t **ret, struct err *err)
+{
+    _cleanup_container_ struct container *c = NULL;
+    int r = container__find(e, ref, &c, err);
+    if (r < 0)
+        return r;
+    _cleanup_json_ json_t *doc = container__doc(c);
+    _cleanup_free_ char *dir = container__dir(c);
+    json_t *out = json_object();
+    set_identity(out, c, doc);
+    json_object_set(out, "HostConfig", json_object_get(doc, "HostConfig"));
+    json_object_set_new(out, "GraphDriver", graph_driver(c, dir));
+    if (size)
+        set_sizes(out, c, dir);
+    json_object_set_new(out, "Mounts", mounts_shown(json_object_get(doc, "MountPoints")));
+    json_object_set(out, "Config", json_object_get(doc, "Config"));
+    json_object_set_new(out, "NetworkSettings", inspect__network_settings(c, doc));
+    *ret = out;
+    return 0;
+}
