@@ -434,6 +434,8 @@ int compose_load(const struct compose_options *options, struct compose_project *
         p->dir = yaml_strdup(p->arena, dir);
         r = compose_environment(options, dir, &env, err);
     }
+    if (r == 0 && options->name) /* ${COMPOSE_PROJECT_NAME} in the files is the name that was chosen */
+        map_put(&env, "COMPOSE_PROJECT_NAME", mem_strdup(options->name));
     struct building b = {.project = p,
                          .arena = p->arena,
                          .environ = &env,
