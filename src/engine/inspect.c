@@ -207,7 +207,7 @@ static void set_command(json_t *out, const json_t *config)
     json_object_set_new(out, "Args", args);
 }
 
-static json_t *mounts_shown(const json_t *points)
+json_t *inspect__mounts(const json_t *points)
 {
     static const char *const shown[] = {"Type",   "Name", "Source", "Destination",
                                         "Driver", "Mode", "RW",     "Propagation"};
@@ -267,9 +267,9 @@ static json_t *exec_ids(struct container *c)
     return list ? list : json_null();
 }
 
-static void set_sizes(json_t *out, struct container *c, const char *dir)
+void inspect__set_sizes(json_t *out, struct container *c)
 {
-    _cleanup_free_ char *upper = str_printf("%s/upper", dir);
+    _cleanup_free_ char *dir = container__dir(c), *upper = str_printf("%s/upper", dir);
     int64_t own = usage__tree_bytes(upper), below = 0;
     struct image_info info = {0};
     if (*c->image_id && image_get(c->engine->images, c->image_id, &info, NULL) == 0) {
@@ -319,8 +319,8 @@ int engine_container_inspect(struct engine *e, const char *ref, bool size, json_
     json_object_set(out, "HostConfig", json_object_get(doc, "HostConfig"));
     json_object_set_new(out, "GraphDriver", graph_driver(c, dir));
     if (size)
-        set_sizes(out, c, dir);
-    json_object_set_new(out, "Mounts", mounts_shown(json_object_get(doc, "MountPoints")));
+        inspect__set_sizes(out, c);
+    json_object_set_new(out, "Mounts", inspect__mounts(json_object_get(doc, "MountPoints")));
     json_object_set(out, "Config", json_object_get(doc, "Config"));
     json_object_set_new(out, "NetworkSettings", inspect__network_settings(c, doc));
     *ret = out;

@@ -1,0 +1,313 @@
+/* What the files of the engine share.
+ *
+ * Locks, outermost first; whoever holds a later one never takes an earlier one:
+ *     container.op    serialises what changes a container's life: start, exit, remove, rename, update,
+ * connect engine.lock     the tables: containers, names, networks with their addresses, volumes, execs
+ *     container.lock  a container's fields; short, never held over a call that can block
+ * The keeper's callbacks only queue work for the supervisor thread, so that they can never meet a lock that
+ * is held by a request to the keeper.
+ *
+ * A container is counted: container__find() gives a reference, container__unref() returns it; the table holds
+ * one. Its documents are kept as text and parsed on demand: a container costs a few kilobytes at rest. */
+#ifndef ENGINE_ENGINE_PRIV_H
+#define ENGINE_ENGINE_PRIV_H
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/str.h"
+#include "base/timeutil.h"
+#include "engine/engine.h"
+#include "keeper/keeper.h"
+#include "net/net.h"
+#include "store/store.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum container_status {
+    STATUS_CREATED,
+    STATUS_RUNNING,
+    STATUS_PAUSED,
+    STATUS_RESTARTING,
+    STATUS_REMOVING,
+    STATUS_EXITED,
+    STATUS_DEAD,
+};
+
+struct container_state {
+    enum container_status status;
+    pid_t pid;
+    int exit_code;
+    int restart_count;
+    bool oom_killed;
+    bool stopped_by_user; /* since its last start: restart policies respect it */
+    int64_t started_ns, finished_ns;
+    char *error; /* of the last start, or NULL */
+};
+
+struct health; /* health.c */
+
+enum { PENDING_ATTACH_MAX = 4 };
+
+struct container {
+    atomic_int refs;
+    struct engine *engine;
+    char id[65];
+    char *name; /* guarded by engine.lock */
+    int64_t created_ns;
+    pthread_mutex_t op, lock;
+    pthread_cond_t changed;
+    char *doc;      /* {"Config","HostConfig","Image","MountPoints",...}, as text */
+    char *net;      /* {"Networks","Ports"}: Docker's endpoint settings, as text */
+    char *image_id; /* or "" */
+    char **volumes; /* names of the named volumes it uses */
+    struct container_state state;
+    uint64_t exits; /* how often it has ended, for "next-exit" */
+    bool removing, removed;
+    bool tty, auto_remove;
+    int64_t backoff_ns;    /* before the next automatic restart */
+    int64_t restart_at_ns; /* monotonic; 0: none is due */
+    struct health *health; /* or NULL */
+    struct {
+        int fd, flags;
+    } pending[PENDING_ATTACH_MAX]; /* attached before the start */
+    size_t pending_count;
+    char **execs; /* ids */
+};
+
+/* One container on one network, while it runs. */
+struct endpoint {
+    char *address, *mac, *ifname, **names;
+    char host_if[16];
+};
+
+struct network {
+    char id[65];
+    char *name, *driver, *doc; /* doc: the body as created, with Created */
+    char *subnet, *gateway, *range;
+    char bridge[16];
+    bool internal, icc, predefined, dns;
+    int mtu;
+    struct map endpoints; /* container id -> struct endpoint */
+    struct map reserved;  /* addresses asked for by name: address -> container id (text) */
+};
+
+struct volume {
+    char *name, *path, *doc; /* doc: {"Labels","Options","CreatedAt","Anonymous"} */
+};
+
+struct exec {
+    char id[65];
+    char container_id[65];
+    char *doc; /* the body */
+    bool running, started;
+    int exit_code;
+    pid_t pid;
+};
+
+struct exit_record {
+    struct exit_record *next;
+    struct keeper_exit exit;
+    char id[129], exec_id[129];
+};
+
+struct event_ring; /* events.c */
+struct health_thread;
+
+struct engine {
+    char *root;
+    struct images *images;
+    struct store *store;
+    struct net *net;
+    struct keeper *keeper;
+    pthread_mutex_t lock;
+    struct map containers; /* id -> struct container, in order of creation */
+    struct map names;      /* name -> struct container */
+    struct map networks;   /* id -> struct network */
+    struct map volumes;    /* name -> struct volume */
+    struct map execs;      /* id -> struct exec */
+    struct event_ring *events;
+
+    /* The supervisor thread: exits, restarts, the DNS table. */
+    pthread_t supervisor;
+    pthread_mutex_t queue_lock;
+    pthread_cond_t queue_changed;
+    struct exit_record *exits, **exits_end;
+    bool closing, reconcile_due, names_due, restarts_due;
+    bool supervisor_started;
+    struct health_thread *health;
+};
+
+static inline void unlock_p(pthread_mutex_t **m)
+{
+    if (*m)
+        pthread_mutex_unlock(*m);
+}
+static inline pthread_mutex_t *lock_of(pthread_mutex_t *m)
+{
+    pthread_mutex_lock(m);
+    return m;
+}
+/* Holds a mutex until the end of the scope. */
+#define SCOPED_LOCK(name, m) _cleanup_(unlock_p) _unused_ pthread_mutex_t *name = lock_of(m)
+
+/* --- engine.c --- */
+char *engine__instance_prefix(const char *root); /* tells one instance's interfaces from another's */
+
+/* --- container.c --- */
+int container__find(struct engine *e, const char *ref, struct container **ret, struct err *err);
+struct container *container__ref(struct container *c);
+void container__unref(struct container *c);
+static inline void container_unref_p(struct container **c)
+{
+    if (*c)
+        container__unref(*c);
+}
+#define _cleanup_container_ _cleanup_(container_unref_p)
+/* All containers now, each with a reference; NULL-terminated. */
+struct container **container__all(struct engine *e);
+void container__all_free(struct container **list);
+struct container *container__new(struct engine *e, const char *id, const char *name, json_t *doc,
+                                 json_t *net);
+/* Into the tables, when its name is free; takes the new reference for the table. */
+int container__register(struct container *c, struct err *err);
+void container__unregister(struct container *c);
+char *container__name(struct container *c); /* a copy */
+json_t *container__doc(struct container *c);
+json_t *container__net(struct container *c);
+void container__set_doc(struct container *c, json_t *doc);    /* takes; the caller saves */
+void container__set_net(struct container *c, json_t *net);    /* takes */
+struct container_state container__state(struct container *c); /* a copy; its error is NULL */
+bool container__running(struct container *c);                 /* running, paused */
+int container__insert(struct container *c, struct err *err);  /* a new row */
+void container__save(struct container *c);                    /* state and documents, lazily */
+void container__save_state(struct container *c);
+int container__load_all(struct engine *e, struct err *err);
+char *container__dir(struct container *c); /* <root>/containers/<id> */
+const char *container__status_name(enum container_status s);
+void container__event(struct container *c, const char *action, const char *key, const char *value);
+
+/* --- names.c --- */
+int names__check(const char *name, struct err *err);
+char *names__random(unsigned attempt);
+
+/* --- schema.c: which fields of the bodies are done --- */
+int schema__check_container(const json_t *body, struct err *err);
+int schema__check_network(const json_t *body, struct err *err);
+int schema__check_volume(const json_t *body, struct err *err);
+
+/* --- mounts.c: Binds, Mounts, Volumes, VolumesFrom, Tmpfs --- */
+int mounts__resolve(struct engine *e, const char *id, const json_t *config, const json_t *host,
+                    json_t **ret_points, char ***ret_volumes, struct err *err);
+int mounts__fill_volumes(struct container *c, const json_t *points, struct err *err);
+
+/* --- rootview.c: a container's files while it is not running --- */
+int rootview__read(struct container *c, char *const *lowers, const char *path, size_t max, struct str *ret,
+                   struct err *err);
+/* An O_PATH-like descriptor of the container's root: /proc/PID/root when running, else a snapshot's mount. */
+int rootview__open(struct container *c, bool read_only, int *ret_fd, struct err *err);
+
+/* --- spec.c, spec_*.c --- */
+struct spec_input {
+    struct container *c;
+    const json_t *doc, *net;
+    char *const *lowers;
+    int netns_index;      /* of keeper_start.fds, or -1: the host's, or -2: joined by net_join */
+    const char *net_join; /* "/proc/N/ns/net" */
+};
+int spec__build(const struct spec_input *in, json_t **ret, struct err *err);
+int spec__process(const struct spec_input *in, json_t *spec, struct err *err);
+int spec__resources(const json_t *host, json_t *spec, struct err *err);
+int spec__resources_object(const json_t *host, json_t *resources, struct err *err);
+int spec__security(const json_t *host, json_t *spec, char ***ret_caps, struct err *err);
+int spec__mounts(const struct spec_input *in, json_t *spec, struct err *err);
+int spec__namespaces(const struct spec_input *in, json_t *spec, struct err *err);
+int spec__network_files(const struct spec_input *in, json_t *spec, struct err *err);
+/* "1000:docker" of an exec or a build step, resolved by the container's own files. */
+int spec__user(struct container *c, char *const *lowers, const char *user, char *const *group_add,
+               json_t *process, char **ret_home, struct err *err);
+
+/* --- start.c, exit.c, stop.c, remove.c --- */
+int container__start(struct container *c, bool by_policy, struct err *err);
+void container__release(struct container *c); /* network and ports of a run that has ended */
+void container__exited(struct container *c, const struct keeper_exit *exit);
+int container__stop(struct container *c, int timeout_s, const char *signal, struct err *err);
+int container__remove(struct container *c, bool force, bool volumes, struct err *err);
+int signal__parse(const char *text, int *ret, struct err *err);
+int64_t restart__next_backoff(int64_t backoff_ns, int64_t ran_ns);
+bool restart__wanted(const json_t *policy, int exit_code, int count, bool stopped_by_user, bool daemon_start);
+void restart__schedule(struct container *c);
+
+/* --- supervisor.c --- */
+int supervisor__start(struct engine *e, struct err *err);
+void supervisor__stop(struct engine *e);
+void supervisor__on_exit(void *context, const struct keeper_exit *exit);
+void supervisor__on_restart(void *context);
+void supervisor__names_due(struct engine *e);
+void supervisor__restarts_due(struct engine *e);
+int recover__run(struct engine *e, bool at_open, struct err *err);
+
+/* --- network.c, endpoint.c --- */
+int network__load_all(struct engine *e, struct err *err);
+struct network *network__find(struct engine *e, const char *ref, struct err *err); /* engine.lock held */
+void network__free(void *network);
+int network__defaults(struct engine *e, struct err *err);
+int network__push_names(struct engine *e, struct err *err);
+/* The networks a new container names, as Docker's endpoint settings by network name. */
+int endpoint__plan(struct engine *e, const json_t *body, const char *container_id, json_t **ret,
+                   struct err *err);
+int endpoint__check_settings(const json_t *settings, const char *where, struct err *err);
+/* Connects all of a container's networks to a namespace and publishes its ports; fills `net`. */
+int endpoint__connect_all(struct container *c, const json_t *doc, json_t *net, int netns_fd, struct err *err);
+void endpoint__release_all(struct container *c);
+int endpoint__restore(struct container *c, struct err *err); /* the tables again after a restart of ours */
+void endpoint__free(void *endpoint);
+const char *network__mode(const json_t *host); /* "bridge" for "default" */
+
+/* --- volume.c --- */
+int volume__load_all(struct engine *e, struct err *err);
+/* The volume's directory, made when it is not there. `name` NULL: an anonymous one. */
+int volume__ensure(struct engine *e, const char *name, const char *driver, const json_t *labels,
+                   const json_t *options, char **ret_name, char **ret_path, struct err *err);
+bool volume__anonymous(struct engine *e, const char *name);
+int volume__remove(struct engine *e, const char *name, bool force, struct err *err);
+void volume__free(void *volume);
+
+/* --- exec.c, health.c, events.c, filter.c, inspect.c --- */
+int exec__process(struct container *c, const json_t *doc, const json_t *body, json_t **ret, struct err *err);
+void exec__exited(struct engine *e, const struct keeper_exit *exit);
+void exec__free(void *exec);
+int health__thread_start(struct engine *e, struct err *err);
+void health__thread_stop(struct engine *e);
+void health__begin(struct container *c, const json_t *doc); /* container.op held; the container runs */
+void health__end(struct container *c);
+bool health__exited(struct engine *e, const struct keeper_exit *exit); /* true: it was a probe */
+json_t *health__json(struct container *c);                             /* NULL when it has none */
+const char *health__status(struct container *c);                       /* "", "starting", ... */
+struct event_ring *events__new(void);
+void events__free(struct event_ring *ring);
+void events__close(struct event_ring *ring);
+
+/* One key of Docker's filters; true when the key is absent or one of its values is accepted. */
+bool filter__any(const json_t *filters, const char *key, bool (*match)(void *, const char *value),
+                 void *context);
+bool filter__has(const json_t *filters, const char *key);
+bool filter__labels(const json_t *filters, const json_t *labels); /* label and label! */
+int filter__check_keys(const json_t *filters, const char *const *known, struct err *err);
+int filter__until(const json_t *filters, int64_t *ret_ns, struct err *err);
+char **filter__values(const json_t *filters, const char *key);
+
+/* --- usage.c --- */
+int64_t usage__tree_bytes(const char *path); /* on disk; never follows a link */
+
+/* --- logs.c --- */
+char *logs__path(struct container *c); /* the keeper's log file: <dir>/log; the caller frees */
+
+void inspect__set_time(json_t *object, const char *key, int64_t ns);
+json_t *inspect__network_settings(struct container *c, const json_t *doc);
+json_t *inspect__ports_list(const json_t *net, const json_t *config);
+json_t *inspect__mounts(const json_t *points);                 /* as Docker shows them */
+void inspect__set_sizes(json_t *object, struct container *c); /* SizeRw, SizeRootFs */
+
+#endif
