@@ -187,6 +187,11 @@ int container__load_all(struct engine *e, struct err *err);
 char *container__dir(struct container *c); /* <root>/containers/<id> */
 const char *container__status_name(enum container_status s);
 void container__event(struct container *c, const char *action, const char *key, const char *value);
+void container__event_with(struct container *c, const char *action, const json_t *more); /* borrowed */
+
+/* --- create.c --- */
+/* What the fields of a body say together: limits, policies, the log's options. */
+int create__check(const json_t *config, const json_t *host, struct err *err);
 
 /* --- names.c --- */
 int names__check(const char *name, struct err *err);

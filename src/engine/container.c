@@ -1,0 +1,330 @@
+/* Containers in memory and in the database. */
+#include "engine/engine_priv.h"
+
+#include "base/digest.h"
+
+#include <unistd.h>
+
+const char *container__status_name(enum container_status s)
+{
+    static const char *const names[] = {
+        [STATUS_CREATED] = "created",   [STATUS_RUNNING] = "running",
+        [STATUS_PAUSED] = "paused",     [STATUS_RESTARTING] = "restarting",
+        [STATUS_REMOVING] = "removing", [STATUS_EXITED] = "exited",
+        [STATUS_DEAD] = "dead",
+    };
+    return names[s];
+}
+
+struct container *container__ref(struct container *c)
+{
+    atomic_fetch_add(&c->refs, 1);
+    return c;
+}
+
+void container__unref(struct container *c)
+{
+    if (!c || atomic_fetch_sub(&c->refs, 1) != 1)
+        return;
+    for (size_t i = 0; i < c->pending_count; i++)
+        close_fd(c->pending[i].fd);
+    pthread_mutex_destroy(&c->op);
+    pthread_mutex_destroy(&c->lock);
+    pthread_cond_destroy(&c->changed);
+    free(c->name);
+    free(c->doc);
+    free(c->net);
+    free(c->image_id);
+    free(c->state.error);
+    strv_free(c->volumes);
+    strv_free(c->execs);
+    free(c);
+}
+
+static void read_facts(struct container *c, const json_t *doc)
+{
+    const json_t *host = json_object_get(doc, "HostConfig");
+    c->tty = json_bool(json_object_get(doc, "Config"), "Tty");
+    c->auto_remove = json_bool(host, "AutoRemove");
+    if (!c->image_id) /* never changes, and is read without a lock */
+        c->image_id = mem_strdup(json_str(doc, "Image"));
+    c->volumes = strv_free(c->volumes);
+    size_t i;
+    const json_t *point;
+    json_array_foreach (json_object_get(doc, "MountPoints"), i, point)
+        if (str_eq(json_str(point, "Type"), "volume"))
+            strv_add(&c->volumes, json_str(point, "Name"));
+}
+
+struct container *container__new(struct engine *e, const char *id, const char *name, json_t *doc, json_t *net)
+{
+    struct container *c = NEW(struct container);
+    c->refs = 1;
+    c->engine = e;
+    snprintf(c->id, sizeof(c->id), "%s", id);
+    c->name = mem_strdup(name);
+    pthread_mutex_init(&c->op, NULL);
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    read_facts(c, doc);
+    c->doc = json_format(doc);
+    c->net = json_format(net);
+    json_decref(doc);
+    json_decref(net);
+    return c;
+}
+
+int container__register(struct container *c, struct err *err)
+{
+    struct engine *e = c->engine;
+    SCOPED_LOCK(locked, &e->lock);
+    struct container *other = map_get(&e->names, c->name);
+    if (other)
+        return err_set(
+            err, ERR_CONFLICT,
+            "Conflict. The container name \"/%s\" is already in use by container \"%s\". You have to "
+            "remove (or rename) that container to be able to reuse that name.",
+            c->name, other->id);
+    map_put(&e->names, c->name, c);
+    map_put(&e->containers, c->id, container__ref(c));
+    return 0;
+}
+
+void container__unregister(struct container *c)
+{
+    struct engine *e = c->engine;
+    pthread_mutex_lock(&e->lock);
+    if (map_get(&e->names, c->name) == c)
+        map_remove(&e->names, c->name);
+    struct container *held = map_steal(&e->containers, c->id);
+    pthread_mutex_unlock(&e->lock);
+    container__unref(held);
+}
+
+int container__find(struct engine *e, const char *ref, struct container **ret, struct err *err)
+{
+    SCOPED_LOCK(locked, &e->lock);
+    const char *name = *ref == '/' ? ref + 1 : ref;
+    struct container *c = map_get(&e->containers, ref);
+    if (!c)
+        c = map_get(&e->names, name);
+    if (!c && str_is_hex(ref)) {
+        struct map_entry *entry;
+        size_t n = strlen(ref);
+        for (size_t i = 0; (entry = map_next(&e->containers, &i));)
+            if (strncmp(entry->key, ref, n) == 0) {
+                if (c)
+                    return err_set(err, ERR_INVALID, "multiple IDs found with provided prefix: %s", ref);
+                c = entry->value;
+            }
+    }
+    if (!c)
+        return err_set(err, ERR_NOT_FOUND, "No such container: %s", ref);
+    *ret = container__ref(c);
+    return 0;
+}
+
+struct container **container__all(struct engine *e)
+{
+    SCOPED_LOCK(locked, &e->lock);
+    struct container **list = NEW_N(struct container *, e->containers.count + 1);
+    struct map_entry *entry;
+    size_t n = 0;
+    for (size_t i = 0; (entry = map_next(&e->containers, &i));)
+        list[n++] = container__ref(entry->value);
+    return list;
+}
+
+void container__all_free(struct container **list)
+{
+    for (size_t i = 0; list && list[i]; i++)
+        container__unref(list[i]);
+    free(list);
+}
+
+char *container__name(struct container *c)
+{
+    SCOPED_LOCK(locked, &c->engine->lock);
+    return mem_strdup(c->name);
+}
+
+static json_t *parsed(struct container *c, char *const *text)
+{
+    pthread_mutex_lock(&c->lock);
+    _cleanup_free_ char *copy = mem_strdup(*text);
+    pthread_mutex_unlock(&c->lock);
+    json_t *value = json_loads(copy, JSON_ALLOW_NUL, NULL);
+    must(value); /* we printed it ourselves */
+    return value;
+}
+
+json_t *container__doc(struct container *c)
+{
+    return parsed(c, &c->doc);
+}
+
+json_t *container__net(struct container *c)
+{
+    return parsed(c, &c->net);
+}
+
+void container__set_doc(struct container *c, json_t *doc)
+{
+    char *text = json_format(doc);
+    SCOPED_LOCK(locked, &c->lock);
+    read_facts(c, doc);
+    free(c->doc);
+    c->doc = text;
+    json_decref(doc);
+}
+
+void container__set_net(struct container *c, json_t *net)
+{
+    char *text = json_format(net);
+    SCOPED_LOCK(locked, &c->lock);
+    free(c->net);
+    c->net = text;
+    json_decref(net);
+}
+
+struct container_state container__state(struct container *c)
+{
+    SCOPED_LOCK(locked, &c->lock);
+    struct container_state s = c->state;
+    s.error = NULL;
+    return s;
+}
+
+bool container__running(struct container *c)
+{
+    struct container_state s = container__state(c);
+    return s.status == STATUS_RUNNING || s.status == STATUS_PAUSED;
+}
+
+char *container__dir(struct container *c)
+{
+    return str_printf("%s/containers/%s", c->engine->root, c->id);
+}
+
+void container__event_with(struct container *c, const char *action, const json_t *more)
+{
+    _cleanup_json_ json_t *doc = container__doc(c);
+    const json_t *config = json_object_get(doc, "Config");
+    _cleanup_json_ json_t *attributes = json_object();
+    _cleanup_free_ char *name = container__name(c);
+    json_object_update(attributes, json_object_get(config, "Labels"));
+    json_set_str(attributes, "image", json_str(config, "Image"));
+    json_set_str(attributes, "name", name);
+    json_object_update(attributes, (json_t *)more);
+    engine_event(c->engine, "container", action, c->id, attributes);
+}
+
+void container__event(struct container *c, const char *action, const char *key, const char *value)
+{
+    _cleanup_json_ json_t *more = json_object();
+    if (key)
+        json_set_str(more, key, value);
+    container__event_with(c, action, more);
+}
+
+/* --- the database --- */
+
+static char *state_text(struct container *c)
+{
+    const struct container_state *s = &c->state;
+    _cleanup_json_ json_t *j =
+        json_pack("{s:i,s:i,s:i,s:i,s:b,s:b,s:I,s:I}", "status", (int)s->status, "pid", (int)s->pid,
+                  "exit_code", s->exit_code, "restart_count", s->restart_count, "oom_killed", s->oom_killed,
+                  "stopped_by_user", s->stopped_by_user, "started_ns", (json_int_t)s->started_ns,
+                  "finished_ns", (json_int_t)s->finished_ns);
+    if (s->error)
+        json_set_str(j, "error", s->error);
+    return json_format(j);
+}
+
+int container__insert(struct container *c, struct err *err)
+{
+    _cleanup_free_ char *state = state_text(c);
+    struct store_value values[] = {STORE_STR(c->id),  STORE_STR(c->name), STORE_I64(c->created_ns),
+                                   STORE_STR(c->doc), STORE_STR(c->net),  STORE_STR(state)};
+    struct store_statement s = {
+        "INSERT INTO containers (id, name, created_ns, doc, net, state) VALUES (?, ?, ?, ?, ?, ?)", values,
+        ARRAY_SIZE(values), 1};
+    return store_batch(c->engine->store, &s, 1, STORE_LAZY, err);
+}
+
+static void save(struct container *c, bool whole)
+{
+    _cleanup_free_ char *name = container__name(c);
+    pthread_mutex_lock(&c->lock);
+    _cleanup_free_ char *state = state_text(c);
+    _cleanup_free_ char *doc = whole ? mem_strdup(c->doc) : NULL;
+    _cleanup_free_ char *net = mem_strdup(c->net);
+    pthread_mutex_unlock(&c->lock);
+    struct store_value all[] = {STORE_STR(state), STORE_STR(net), STORE_STR(doc), STORE_STR(name),
+                                STORE_STR(c->id)};
+    struct store_value some[] = {STORE_STR(state), STORE_STR(net), STORE_STR(c->id)};
+    struct store_statement s =
+        whole ? (struct store_statement){"UPDATE containers SET state = ?, net = ?, doc = ?, name = ? WHERE "
+                                         "id = ?",
+                                         all, ARRAY_SIZE(all), -1}
+              : (struct store_statement){"UPDATE containers SET state = ?, net = ? WHERE id = ?", some,
+                                         ARRAY_SIZE(some), -1};
+    struct err err;
+    if (store_batch(c->engine->store, &s, 1, STORE_LAZY, &err) < 0)
+        log_error("save container %.12s: %s", c->id, err.msg);
+}
+
+void container__save(struct container *c)
+{
+    save(c, true);
+}
+
+void container__save_state(struct container *c)
+{
+    save(c, false);
+}
+
+static void read_state(struct container *c, const char *text)
+{
+    _cleanup_json_ json_t *j = json_loads(text, 0, NULL);
+    struct container_state *s = &c->state;
+    s->status = (enum container_status)json_int(j, "status");
+    if (s->status > STATUS_DEAD)
+        s->status = STATUS_DEAD;
+    s->pid = (pid_t)json_int(j, "pid");
+    s->exit_code = (int)json_int(j, "exit_code");
+    s->restart_count = (int)json_int(j, "restart_count");
+    s->oom_killed = json_bool(j, "oom_killed");
+    s->stopped_by_user = json_bool(j, "stopped_by_user");
+    s->started_ns = json_int(j, "started_ns");
+    s->finished_ns = json_int(j, "finished_ns");
+    s->error = json_object_get(j, "error") ? mem_strdup(json_str(j, "error")) : NULL;
+}
+
+static int load_row(void *context, const struct store_value *v, size_t n, struct err *err)
+{
+    json_t *doc = NULL, *net = NULL;
+    int r = json_parse(v[3].bytes, v[3].size, "a container's document", &doc, err);
+    if (r == 0)
+        r = json_parse(v[4].bytes, v[4].size, "a container's networks", &net, err);
+    if (r < 0) {
+        json_decref(doc);
+        return err_wrap(err, "container %s in engine.db", (const char *)v[0].bytes);
+    }
+    _cleanup_container_ struct container *c = container__new(context, v[0].bytes, v[1].bytes, doc, net);
+    c->created_ns = v[2].integer;
+    read_state(c, v[5].bytes);
+    return container__register(c, err);
+}
+
+int container__load_all(struct engine *e, struct err *err)
+{
+    return store_query(e->store,
+                       "SELECT id, name, created_ns, doc, net, state FROM containers ORDER BY created_ns, id",
+                       NULL, 0, load_row, e, err);
+}

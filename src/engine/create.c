@@ -1,0 +1,460 @@
+/* POST /containers/create: the body checked and completed with the image's config. */
+#include "engine/engine_priv.h"
+
+#include "base/digest.h"
+#include "base/file.h"
+#include "image/image_ref.h"
+#include "runtime/runtime.h"
+
+#include <unistd.h>
+
+enum { STOP_TIMEOUT_MAX = 1 << 30, MEMORY_MIN = 6 << 20 };
+
+static const json_t *field(const json_t *object, const char *key)
+{
+    const json_t *v = json_object_get(object, key);
+    return json_is_null(v) ? NULL : v;
+}
+
+static bool empty(const json_t *v)
+{
+    return !v || json_is_null(v) || (json_is_array(v) && !json_array_size(v)) ||
+           (json_is_object(v) && !json_object_size(v)) || (json_is_string(v) && !json_string_length(v));
+}
+
+/* Cmd and Entrypoint may be a text (one word) or a list of texts. */
+static int normalise_words(json_t *config, const char *key, struct err *err)
+{
+    const json_t *v = field(config, key);
+    if (json_is_string(v)) {
+        json_object_set_new(config, key, json_pack("[O]", v));
+        return 0;
+    }
+    _cleanup_strv_ char **list = NULL;
+    return json_get_strv(config, "", key, &list, err);
+}
+
+static void merge_env(json_t *config, const json_t *image)
+{
+    json_t *merged = json_array(), *own = json_object_get(config, "Env");
+    size_t i, k;
+    const json_t *item, *other;
+    json_array_foreach (json_object_get(image, "Env"), i, item) {
+        const char *text = json_string_value(item);
+        size_t n = text ? strcspn(text, "=") : 0;
+        bool replaced = !text;
+        json_array_foreach (own, k, other) {
+            const char *o = json_string_value(other);
+            replaced = replaced || (o && strcspn(o, "=") == n && strncmp(o, text, n) == 0);
+        }
+        if (!replaced)
+            json_array_append(merged, (json_t *)item);
+    }
+    json_array_foreach (own, i, item)
+        json_array_append(merged, (json_t *)item);
+    json_object_set_new(config, "Env", merged);
+}
+
+static void merge_object(json_t *config, const json_t *image, const char *key)
+{
+    const json_t *theirs = field(image, key);
+    if (!theirs)
+        return;
+    json_t *merged = json_copy((json_t *)theirs);
+    if (field(config, key))
+        json_object_update(merged, json_object_get(config, key));
+    json_object_set_new(config, key, merged);
+}
+
+static void merge_health(json_t *config, const json_t *image)
+{
+    const json_t *theirs = field(image, "Healthcheck");
+    json_t *ours = json_object_get(config, "Healthcheck");
+    if (!theirs)
+        return;
+    if (empty(ours)) {
+        json_object_set(config, "Healthcheck", (json_t *)theirs);
+        return;
+    }
+    const char *key;
+    json_t *value;
+    json_object_foreach ((json_t *)theirs, key, value) {
+        const json_t *own = json_object_get(ours, key);
+        if (empty(own) || (json_is_integer(own) && json_integer_value(own) == 0))
+            json_object_set(ours, key, value);
+    }
+}
+
+static void merge_image(json_t *config, const json_t *image)
+{
+    static const char *const texts[] = {"User", "WorkingDir", "StopSignal"};
+    merge_env(config, image);
+    if (empty(json_object_get(config, "Entrypoint")) &&
+        !json_is_array(json_object_get(config, "Entrypoint"))) { /* [] and [""] switch the image's off */
+        if (empty(json_object_get(config, "Cmd")) && field(image, "Cmd"))
+            json_object_set(config, "Cmd", json_object_get(image, "Cmd"));
+        if (field(image, "Entrypoint"))
+            json_object_set(config, "Entrypoint", json_object_get(image, "Entrypoint"));
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+        if (empty(json_object_get(config, texts[i])) && field(image, texts[i]))
+            json_object_set(config, texts[i], json_object_get(image, texts[i]));
+    if (empty(json_object_get(config, "Shell")) && field(image, "Shell"))
+        json_object_set(config, "Shell", json_object_get(image, "Shell"));
+    merge_object(config, image, "ExposedPorts");
+    merge_object(config, image, "Volumes");
+    merge_object(config, image, "Labels");
+    merge_health(config, image);
+}
+
+/* What Docker shows for a field that was not given. */
+static const char *const config_defaults =
+    "{\"Hostname\":\"\",\"Domainname\":\"\",\"User\":\"\",\"AttachStdin\":false,\"AttachStdout\":false,"
+    "\"AttachStderr\":false,\"Tty\":false,\"OpenStdin\":false,\"StdinOnce\":false,\"Env\":[],\"Cmd\":null,"
+    "\"Image\":\"\",\"Volumes\":null,\"WorkingDir\":\"\",\"Entrypoint\":null,\"OnBuild\":null,\"Labels\":{}}";
+static const char *const host_defaults =
+    "{\"Binds\":null,\"ContainerIDFile\":\"\",\"LogConfig\":{\"Type\":\"local\",\"Config\":{}},"
+    "\"NetworkMode\":"
+    "\"default\",\"PortBindings\":{},\"RestartPolicy\":{\"Name\":\"no\",\"MaximumRetryCount\":0},"
+    "\"AutoRemove\":"
+    "false,\"VolumeDriver\":\"\",\"VolumesFrom\":null,\"ConsoleSize\":[0,0],\"CapAdd\":null,\"CapDrop\":null,"
+    "\"CgroupnsMode\":\"private\",\"Dns\":[],\"DnsOptions\":[],\"DnsSearch\":[],\"ExtraHosts\":null,"
+    "\"GroupAdd\":"
+    "null,\"IpcMode\":\"private\",\"Cgroup\":\"\",\"Links\":null,\"OomScoreAdj\":0,\"PidMode\":\"\","
+    "\"Privileged\":"
+    "false,\"PublishAllPorts\":false,\"ReadonlyRootfs\":false,\"SecurityOpt\":null,\"UTSMode\":\"\","
+    "\"UsernsMode\":"
+    "\"\",\"ShmSize\":67108864,\"Runtime\":\"native\",\"Isolation\":\"\",\"CpuShares\":0,\"Memory\":0,"
+    "\"NanoCpus\":"
+    "0,\"CgroupParent\":\"\",\"BlkioWeight\":0,\"BlkioWeightDevice\":[],\"BlkioDeviceReadBps\":[],"
+    "\"BlkioDeviceWriteBps\":[],\"BlkioDeviceReadIOps\":[],\"BlkioDeviceWriteIOps\":[],\"CpuPeriod\":0,"
+    "\"CpuQuota\":0,\"CpuRealtimePeriod\":0,\"CpuRealtimeRuntime\":0,\"CpusetCpus\":\"\",\"CpusetMems\":\"\","
+    "\"Devices\":[],\"DeviceCgroupRules\":null,\"DeviceRequests\":null,\"MemoryReservation\":0,"
+    "\"MemorySwap\":0,"
+    "\"MemorySwappiness\":null,\"OomKillDisable\":false,\"PidsLimit\":null,\"Ulimits\":null,\"CpuCount\":0,"
+    "\"CpuPercent\":0,\"IOMaximumIOps\":0,\"IOMaximumBandwidth\":0}";
+
+static json_t *with_defaults(const json_t *given, const char *defaults)
+{
+    json_t *object = json_loads(defaults, 0, NULL), *value;
+    const char *key;
+    must(object);
+    json_object_foreach ((json_t *)given, key, value) {
+        bool number = json_is_integer(value) && json_integer_value(value) == 0;
+        if (!json_is_null(value) && !(number && json_object_get(object, key)) &&
+            !(json_is_string(value) && !json_string_length(value)))
+            json_object_set(object, key, value);
+    }
+    return object;
+}
+
+static int check_restart_policy(const json_t *host, struct err *err)
+{
+    const json_t *policy = json_object_get(host, "RestartPolicy");
+    static const char *const names[] = {"", "no", "always", "unless-stopped", "on-failure", NULL};
+    const char *name = "";
+    int64_t count = 0;
+    int r = json_get_string(policy, "HostConfig.RestartPolicy", "Name", &name, err);
+    if (r == 0)
+        r = json_get_i64(policy, "HostConfig.RestartPolicy", "MaximumRetryCount", &count, err);
+    if (r < 0)
+        return r;
+    if (!strv_has((char *const *)names, name))
+        return err_set(err, ERR_INVALID, "invalid restart policy '%.100s'", name);
+    if (count && !str_eq(name, "on-failure"))
+        return err_set(err, ERR_INVALID, "maximum retry count cannot be used with restart policy '%s'", name);
+    if (count < 0)
+        return err_set(err, ERR_INVALID, "maximum retry count cannot be negative");
+    if (json_bool(host, "AutoRemove") && !str_empty(name) && !str_eq(name, "no"))
+        return err_set(err, ERR_INVALID, "can't create 'AutoRemove' container with restart policy");
+    return 0;
+}
+
+static int check_log_config(const json_t *host, struct err *err)
+{
+    const json_t *log = json_object_get(host, "LogConfig");
+    static const char *const types[] = {"", "local", "json-file", "none", NULL};
+    static const char *const options[] = {"max-size", "max-file", "compress", NULL};
+    const char *type = "", *key, *text = NULL;
+    json_t *config = NULL, *value;
+    int r = json_get_string(log, "HostConfig.LogConfig", "Type", &type, err);
+    if (r == 0)
+        r = json_get_object(log, "HostConfig.LogConfig", "Config", &config, err);
+    if (r < 0)
+        return r;
+    if (!strv_has((char *const *)types, type))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "\"HostConfig.LogConfig.Type\": the log driver \"%.100s\" is not "
+                       "supported; it can be local, json-file or none",
+                       type);
+    json_object_foreach (config, key, value) {
+        int64_t number;
+        if (!strv_has((char *const *)options, key))
+            return err_set(err, ERR_UNSUPPORTED, "\"HostConfig.LogConfig.Config.%.100s\" is not supported",
+                           key);
+        r = json_get_string(config, "HostConfig.LogConfig.Config", key, &text, err);
+        if (r == 0 && str_eq(key, "max-size"))
+            r = parse_bytes(text, &number, err);
+        if (r == 0 && str_eq(key, "max-file"))
+            r = parse_i64(text, 1, 1000, &number, err);
+        if (r < 0)
+            return err_wrap(err, "\"HostConfig.LogConfig.Config.%s\"", key);
+    }
+    return 0;
+}
+
+static int check_limits(const json_t *config, const json_t *host, struct err *err)
+{
+    int64_t memory = json_int(host, "Memory"), swap = json_int(host, "MemorySwap");
+    int64_t reservation = json_int(host, "MemoryReservation"), signal = json_int(config, "StopTimeout");
+    if (memory && memory < MEMORY_MIN)
+        return err_set(err, ERR_INVALID, "Minimum memory limit allowed is 6MB");
+    if (swap > 0 && !memory)
+        return err_set(err, ERR_INVALID,
+                       "You should always set the Memory limit when using Memoryswap limit");
+    if (swap > 0 && swap < memory)
+        return err_set(err, ERR_INVALID, "Minimum memoryswap limit should be larger than memory limit");
+    if (reservation && memory && reservation > memory)
+        return err_set(err, ERR_INVALID,
+                       "Minimum memory limit can not be less than memory reservation limit");
+    if (json_int(host, "NanoCpus") < 0)
+        return err_set(err, ERR_INVALID, "NanoCpus cannot be negative");
+    if (json_int(host, "NanoCpus") && (json_int(host, "CpuQuota") || json_int(host, "CpuPeriod")))
+        return err_set(err, ERR_INVALID, "NanoCpus and CpuQuota or CpuPeriod cannot be set together");
+    if (json_int(host, "ShmSize") < 0)
+        return err_set(err, ERR_INVALID, "SHM size can not be less than 0");
+    if (signal > STOP_TIMEOUT_MAX)
+        return err_set(err, ERR_INVALID, "StopTimeout is too long");
+    return 0;
+}
+
+static int check_texts(const json_t *config, struct err *err)
+{
+    const char *dir = json_str(config, "WorkingDir"), *stop = json_str(config, "StopSignal");
+    int number;
+    if (*dir && *dir != '/')
+        return err_set(err, ERR_INVALID,
+                       "the working directory '%.200s' is invalid, it needs to be an absolute path", dir);
+    if (strlen(json_str(config, "Hostname")) > 63)
+        return err_set(err, ERR_INVALID, "invalid hostname: longer than 63 bytes");
+    size_t i;
+    const json_t *v;
+    json_array_foreach (json_object_get(config, "Env"), i, v)
+        if (*json_string_value(v) == '=' || !*json_string_value(v))
+            return err_set(err, ERR_INVALID, "invalid environment variable: %.200s", json_string_value(v));
+    return *stop ? signal__parse(stop, &number, err) : 0;
+}
+
+int create__check(const json_t *config, const json_t *host, struct err *err)
+{
+    int r = check_restart_policy(host, err);
+    if (r == 0)
+        r = check_log_config(host, err);
+    if (r == 0)
+        r = check_limits(config, host, err);
+    if (r == 0)
+        r = check_texts(config, err);
+    return r;
+}
+
+/* "KEY" without "=" in an image or body means "unset"; Docker's clients resolve it before. */
+static int find_image(struct engine *e, const char *name, const char *platform, struct image_info *info,
+                      struct err *err)
+{
+    if (!*name)
+        return err_set(err, ERR_INVALID, "no image was named: \"Image\" is empty");
+    int r = image_get(e->images, name, info, err);
+    if (r == -ERR_NOT_FOUND) {
+        _cleanup_ref_ struct image_ref ref = {0};
+        if (image_ref_parse(name, &ref, NULL) == 0) {
+            _cleanup_free_ char *shown = image_ref_familiar(&ref);
+            return err_set(err, ERR_NOT_FOUND, "No such image: %s", shown);
+        }
+        return err_set(err, ERR_NOT_FOUND, "No such image: %s", name);
+    }
+    if (r < 0 || str_empty(platform))
+        return r;
+    const char *os = json_str(info->config, "os"), *machine = json_str(info->config, "architecture");
+    _cleanup_strv_ char **parts = strv_split(platform, '/');
+    bool same = str_eq(parts[0], os) && (!parts[1] || str_eq(parts[1], machine));
+    if (same || (!parts[1] && str_eq(parts[0], machine)))
+        return 0;
+    r = err_set(
+        err, ERR_NOT_FOUND,
+        "image with reference %s was found but does not match the specified platform: wanted %s, actual: "
+        "%s/%s",
+        name, platform, os, machine);
+    image_info_done(info);
+    return r;
+}
+
+static int build_config(const json_t *body, const struct image_info *image, const char *id, json_t **ret,
+                        struct err *err)
+{
+    _cleanup_json_ json_t *given = json_deep_copy(body);
+    json_object_del(given, "HostConfig");
+    json_object_del(given, "NetworkingConfig");
+    int r = normalise_words(given, "Cmd", err);
+    if (r == 0)
+        r = normalise_words(given, "Entrypoint", err);
+    if (r < 0)
+        return r;
+    /* An Entrypoint of [""] means none, and not the image's either. */
+    const json_t *entry = json_object_get(given, "Entrypoint");
+    if (json_array_size(entry) == 1 && !*json_string_value(json_array_get(entry, 0)))
+        json_object_set_new(given, "Entrypoint", json_array());
+    merge_image(given, json_object_get(image->config, "config"));
+    _cleanup_json_ json_t *config = with_defaults(given, config_defaults);
+    if (!*json_str(config, "Hostname")) {
+        char host[13];
+        snprintf(host, sizeof(host), "%.12s", id);
+        json_set_str(config, "Hostname", host);
+    }
+    if (empty(json_object_get(config, "Cmd")) && empty(json_object_get(config, "Entrypoint")))
+        return err_set(err, ERR_INVALID, "No command specified");
+    *ret = take_ptr(config);
+    return 0;
+}
+
+static json_t *build_host(const json_t *body)
+{
+    json_t *host = with_defaults(json_object_get(body, "HostConfig"), host_defaults);
+    if (json_object_get(host, "NanoCPUs")) {
+        json_object_set(host, "NanoCpus", json_object_get(host, "NanoCPUs"));
+        json_object_del(host, "NanoCPUs");
+    }
+    if (!*json_str(json_object_get(host, "LogConfig"), "Type"))
+        json_object_set_new(host, "LogConfig", json_pack("{s:s,s:{}}", "Type", "local", "Config"));
+    if (!*json_str(json_object_get(host, "RestartPolicy"), "Name"))
+        json_object_set_new(host, "RestartPolicy",
+                            json_pack("{s:s,s:i}", "Name", "no", "MaximumRetryCount", 0));
+    static const char *const hidden[][2] = {{"MaskedPaths", "maskedPaths"},
+                                            {"ReadonlyPaths", "readonlyPaths"}};
+    json_t *spec = NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(hidden); i++) {
+        if (field(host, hidden[i][0]))
+            continue;
+        if (!spec)
+            spec = runtime_default_spec();
+        json_object_set_new(host, hidden[i][0],
+                            json_bool(host, "Privileged")
+                                ? json_array()
+                                : json_incref(json_object_get(json_object_get(spec, "linux"), hidden[i][1])));
+    }
+    json_decref(spec);
+    return host;
+}
+
+/* Gives the container its directory with a snapshot over the image. */
+static int make_snapshot(struct container *c, const json_t *doc, struct err *err)
+{
+    _cleanup_free_ char *dir = container__dir(c);
+    _cleanup_free_ char *root = str_printf("%s/root", dir);
+    struct image_snapshot s = {0};
+    int r = image_snapshot_create(c->engine->images, *c->image_id ? c->image_id : NULL, dir, &s, err);
+    if (r == 0 && mkdir(root, 0755) < 0 && errno != EEXIST)
+        r = err_sys(err, errno, "create %s", root);
+    image_snapshot_done(&s);
+    if (r < 0)
+        return r;
+    return mounts__fill_volumes(c, json_object_get(doc, "MountPoints"), err);
+}
+
+static int register_named(struct container *c, bool chosen, struct err *err)
+{
+    int r = container__register(c, err);
+    for (unsigned i = 1; r == -ERR_CONFLICT && !chosen && i < 20; i++) {
+        free(c->name);
+        c->name = names__random(i);
+        r = container__register(c, err);
+    }
+    return r;
+}
+
+static int create(struct engine *e, const char *name, json_t *doc, json_t *net, char *const *volumes,
+                  char **ret_id, struct err *err)
+{
+    char *made = name ? NULL : names__random(0);
+    _cleanup_container_ struct container *c =
+        container__new(e, json_str(doc, "Id"), name ? name : made, json_incref(doc), net);
+    free(made);
+    c->created_ns = json_int(doc, "CreatedNs");
+    int r = register_named(c, name != NULL, err);
+    if (r < 0)
+        return r;
+    SCOPED_LOCK(op, &c->op);
+    r = make_snapshot(c, doc, err);
+    if (r == 0)
+        r = container__insert(c, err);
+    if (r < 0) {
+        _cleanup_free_ char *dir = container__dir(c);
+        container__unregister(c);
+        file_remove_tree(dir, NULL);
+        return r;
+    }
+    container__event(c, "create", NULL, NULL);
+    *ret_id = mem_strdup(c->id);
+    return 0;
+}
+
+static json_t *warnings_for(const json_t *host)
+{
+    json_t *list = json_array();
+    if (json_bool(host, "OomKillDisable") && !json_int(host, "Memory"))
+        json_array_append_new(list,
+                              json_string("OOM killer is disabled for the container, but no memory limit is "
+                                          "set, this can result in the system running out of resources."));
+    return list;
+}
+
+static int create_with_image(struct engine *e, const char *name, const json_t *body,
+                             const struct image_info *image, char **ret_id, json_t **ret_warnings,
+                             struct err *err)
+{
+    char id[65];
+    digest_random_id(id);
+    _cleanup_json_ json_t *config = NULL, *host = build_host(body), *points = NULL, *networks = NULL;
+    _cleanup_strv_ char **volumes = NULL;
+    int r = build_config(body, image, id, &config, err);
+    if (r == 0)
+        r = create__check(config, host, err);
+    if (r == 0)
+        r = endpoint__plan(e, body, id, &networks, err);
+    if (r == 0)
+        r = mounts__resolve(e, id, config, host, &points, &volumes, err);
+    if (r < 0)
+        return r;
+    _cleanup_json_ json_t *doc =
+        json_pack("{s:s,s:I,s:s,s:O,s:O,s:O}", "Id", id, "CreatedNs", (json_int_t)time_now_ns(), "Image",
+                  image->id, "Config", config, "HostConfig", host, "MountPoints", points);
+    json_t *net = json_pack("{s:O,s:{}}", "Networks", networks, "Ports");
+    r = create(e, name, doc, net, volumes, ret_id, err);
+    if (r < 0) {
+        STRV_FOREACH (v, volumes)
+            if (volume__anonymous(e, *v))
+                volume__remove(e, *v, true, NULL);
+        return r;
+    }
+    *ret_warnings = warnings_for(host);
+    return 0;
+}
+
+int engine_container_create(struct engine *e, const char *name_or_null, const json_t *body,
+                            const char *platform, char **ret_id, json_t **ret_warnings, struct err *err)
+{
+    const char *name = name_or_null && *name_or_null == '/' ? name_or_null + 1 : name_or_null;
+    if (str_empty(name))
+        name = NULL;
+    int r = name ? names__check(name, err) : 0;
+    if (r == 0)
+        r = schema__check_container(body, err);
+    if (r < 0)
+        return r;
+    struct image_info image = {0};
+    r = find_image(e, json_str(body, "Image"), platform, &image, err);
+    if (r < 0)
+        return r;
+    r = create_with_image(e, name, body, &image, ret_id, ret_warnings, err);
+    image_info_done(&image);
+    return r;
+}
