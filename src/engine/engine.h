@@ -30,6 +30,9 @@ struct engine_config {
 };
 int engine_open(const struct engine_config *config, struct engine **ret, struct err *err);
 void engine_close(struct engine *e); /* containers live on */
+/* Ends what an instance leaves running on purpose: keeper, DNS process, bridges, rules. ERR_CONFLICT while
+ * serve or a container runs on `root`. */
+int engine_shutdown(const char *root, struct err *err);
 struct images *engine_images(struct engine *e);
 const char *engine_root(struct engine *e);
 

@@ -214,12 +214,17 @@ int rootview__read(struct container *c, char *const *lowers, const char *path, s
 int rootview__open(struct container *c, bool read_only, int *ret_fd, struct err *err);
 
 /* --- spec.c, spec_*.c --- */
+/* Descriptors of namespaces that go to the keeper along with the spec. */
+struct start_fds {
+    int fd[8];
+    size_t count;
+};
 struct spec_input {
     struct container *c;
     const json_t *doc, *net;
     char *const *lowers;
-    int netns_index;      /* of keeper_start.fds, or -1: the host's, or -2: joined by net_join */
-    const char *net_join; /* "/proc/N/ns/net" */
+    struct start_fds *fds; /* namespaces to join are added here */
+    int netns_index;       /* which of them is the container's own network, or -1 */
 };
 int spec__build(const struct spec_input *in, json_t **ret, struct err *err);
 int spec__process(const struct spec_input *in, json_t *spec, struct err *err);
@@ -312,7 +317,7 @@ char *logs__path(struct container *c); /* the keeper's log file: <dir>/log; the 
 void inspect__set_time(json_t *object, const char *key, int64_t ns);
 json_t *inspect__network_settings(struct container *c, const json_t *doc);
 json_t *inspect__ports_list(const json_t *net, const json_t *config);
-json_t *inspect__mounts(const json_t *points);                 /* as Docker shows them */
+json_t *inspect__mounts(const json_t *points);                /* as Docker shows them */
 void inspect__set_sizes(json_t *object, struct container *c); /* SizeRw, SizeRootFs */
 
 #endif

@@ -197,10 +197,13 @@ static int assign_subnet(struct engine *e, json_t *doc, struct err *err)
 
 static int check_options(const json_t *doc, struct err *err)
 {
-    static const char *const known[] = {
-        "com.docker.network.bridge.name",       "com.docker.network.bridge.enable_icc",
-        "com.docker.network.driver.mtu",        "com.docker.network.bridge.enable_ip_masquerade",
-        "com.docker.network.bridge.default_bridge", "com.docker.network.bridge.host_binding_ipv4", NULL};
+    static const char *const known[] = {"com.docker.network.bridge.name",
+                                        "com.docker.network.bridge.enable_icc",
+                                        "com.docker.network.driver.mtu",
+                                        "com.docker.network.bridge.enable_ip_masquerade",
+                                        "com.docker.network.bridge.default_bridge",
+                                        "com.docker.network.bridge.host_binding_ipv4",
+                                        NULL};
     const char *key;
     json_t *value;
     json_object_foreach (json_object_get(doc, "Options"), key, value) {
@@ -266,8 +269,9 @@ int network__defaults(struct engine *e, struct err *err)
         struct network *n;
         if (by_name(e, defaults[i][0]))
             continue;
-        int r = add(e, json_pack("{s:s,s:s,s:{},s:{}}", "Name", defaults[i][0], "Driver", defaults[i][1], "Options",
-                                 "Labels"),
+        int r = add(e,
+                    json_pack("{s:s,s:s,s:{},s:{}}", "Name", defaults[i][0], "Driver", defaults[i][1],
+                              "Options", "Labels"),
                     &n, err);
         if (r < 0)
             return err_wrap(err, "make the network \"%s\"", defaults[i][0]);
@@ -285,6 +289,17 @@ int network__defaults(struct engine *e, struct err *err)
 
 /* --- names --- */
 
+/* A container is known by its own name, which a rename changes, and by its aliases. */
+static char **names_known(struct engine *e, const struct network *n, const char *container_id,
+                          const struct endpoint *ep)
+{
+    const struct container *c = map_get(&e->containers, container_id);
+    char **names = strv_dup(ep->names);
+    if (c && n->dns && !strv_has(names, c->name))
+        strv_add(&names, c->name);
+    return names;
+}
+
 int network__push_names(struct engine *e, struct err *err)
 {
     SCOPED_LOCK(locked, &e->lock);
@@ -299,11 +314,13 @@ int network__push_names(struct engine *e, struct err *err)
             list[count++] = (struct net_name){.network = n->id,
                                               .bridge = n->bridge,
                                               .address = ep->address,
-                                              .names = ep->names,
+                                              .names = names_known(e, n, one->key, ep),
                                               .owner = one->key};
         }
     }
     int r = net_names_set(e->net, list, count, err);
+    for (size_t i = 0; i < count; i++)
+        strv_free((char **)list[i].names);
     free(list);
     return r;
 }
@@ -321,7 +338,8 @@ static int check_name(const char *name, struct err *err)
     return strlen(name) > 128 ? err_set(err, ERR_INVALID, "a network's name is longer than 128 bytes") : 0;
 }
 
-int engine_network_create(struct engine *e, const json_t *body, char **ret_id, json_t **ret_warning, struct err *err)
+int engine_network_create(struct engine *e, const json_t *body, char **ret_id, json_t **ret_warning,
+                          struct err *err)
 {
     int r = schema__check_network(body, err);
     const char *name = "", *driver = "";
@@ -337,7 +355,8 @@ int engine_network_create(struct engine *e, const json_t *body, char **ret_id, j
         return err_set(err, ERR_DENIED, "operation is not permitted on predefined %s network", name);
     if (*driver && !str_eq(driver, "bridge"))
         return err_set(err, str_eq(driver, "host") || str_eq(driver, "null") ? ERR_DENIED : ERR_UNSUPPORTED,
-                       "the network driver \"%.50s\" is not supported for a new network; it can be bridge", driver);
+                       "the network driver \"%.50s\" is not supported for a new network; it can be bridge",
+                       driver);
     pthread_mutex_lock(&e->lock);
     struct network *n = by_name(e, name);
     char id[65];
@@ -367,9 +386,9 @@ static json_t *shown_containers(struct engine *e, const struct network *n)
         const struct container *c = map_get(&e->containers, entry->key);
         _cleanup_free_ char *address = str_printf("%s%s", ep->address ? ep->address : "", slash ? slash : "");
         json_object_set_new(list, entry->key,
-                            json_pack("{s:s,s:s,s:s,s:s,s:s}", "Name", c ? c->name : "", "EndpointID", entry->key,
-                                      "MacAddress", ep->mac ? ep->mac : "", "IPv4Address", address, "IPv6Address",
-                                      ""));
+                            json_pack("{s:s,s:s,s:s,s:s,s:s}", "Name", c ? c->name : "", "EndpointID",
+                                      entry->key, "MacAddress", ep->mac ? ep->mac : "", "IPv4Address",
+                                      address, "IPv6Address", ""));
     }
     return list;
 }
@@ -385,11 +404,11 @@ static json_t *shown(struct engine *e, const struct network *n, bool with_contai
         json_array_append_new(config, one);
     }
     json_t *labels = json_object_get(doc, "Labels"), *options = json_object_get(doc, "Options");
-    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:s,s:b,s:{s:s,s:{},s:o},s:b,s:b,s:b,s:{s:s},s:b}", "Name", n->name, "Id",
-                          n->id, "Created", json_str(doc, "Created"), "Scope", "local", "Driver", n->driver,
-                          "EnableIPv6", 0, "IPAM", "Driver", "default", "Options", "Config", config, "Internal",
-                          n->internal, "Attachable", json_bool(doc, "Attachable"), "Ingress", 0, "ConfigFrom",
-                          "Network", "", "ConfigOnly", 0);
+    json_t *j = json_pack(
+        "{s:s,s:s,s:s,s:s,s:s,s:b,s:{s:s,s:{},s:o},s:b,s:b,s:b,s:{s:s},s:b}", "Name", n->name, "Id", n->id,
+        "Created", json_str(doc, "Created"), "Scope", "local", "Driver", n->driver, "EnableIPv6", 0, "IPAM",
+        "Driver", "default", "Options", "Config", config, "Internal", n->internal, "Attachable",
+        json_bool(doc, "Attachable"), "Ingress", 0, "ConfigFrom", "Network", "", "ConfigOnly", 0);
     json_object_set_new(j, "Containers", with_containers ? shown_containers(e, n) : json_object());
     json_object_set_new(j, "Options", json_is_object(options) ? json_incref(options) : json_object());
     json_object_set_new(j, "Labels", json_is_object(labels) ? json_incref(labels) : json_object());
@@ -466,7 +485,8 @@ static bool wanted(struct engine *e, const struct network *n, const json_t *filt
 
 int engine_network_list(struct engine *e, const json_t *filters, json_t **ret, struct err *err)
 {
-    static const char *const known[] = {"name", "id", "driver", "scope", "type", "label", "label!", "dangling", NULL};
+    static const char *const known[] = {"name",  "id",     "driver",   "scope", "type",
+                                        "label", "label!", "dangling", NULL};
     int r = filter__check_keys(filters, known, err);
     if (r < 0)
         return r;
@@ -486,8 +506,8 @@ static int remove_network(struct engine *e, struct network *n, struct err *err)
     if (n->predefined)
         return err_set(err, ERR_DENIED, "%s is a pre-defined network and cannot be removed", n->name);
     if (n->endpoints.count)
-        return err_set(err, ERR_CONFLICT, "error while removing network: network %s id %s has active endpoints",
-                       n->name, n->id);
+        return err_set(err, ERR_CONFLICT,
+                       "error while removing network: network %s id %s has active endpoints", n->name, n->id);
     int r = net_bridge_remove(e->net, n->bridge, err);
     if (r < 0)
         return r;

@@ -1,0 +1,163 @@
+/* Opening and closing: the tables, the parts below, the threads. */
+#include "engine/engine_priv.h"
+
+#include "base/digest.h"
+#include "base/file.h"
+
+#include <unistd.h>
+
+static const char *const migrations[] = {
+    "CREATE TABLE containers (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_ns INTEGER NOT NULL,"
+    " doc TEXT NOT NULL, net TEXT NOT NULL, state TEXT NOT NULL) STRICT;"
+    "CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, doc TEXT NOT NULL) STRICT;"
+    "CREATE TABLE volumes (name TEXT PRIMARY KEY, path TEXT NOT NULL, doc TEXT NOT NULL) STRICT;",
+    NULL,
+};
+
+struct images *engine_images(struct engine *e)
+{
+    return e->images;
+}
+
+const char *engine_root(struct engine *e)
+{
+    return e->root;
+}
+
+static void container_unref_value(void *c)
+{
+    container__unref(c);
+}
+
+static struct engine *engine_new(const char *root)
+{
+    struct engine *e = NEW(struct engine);
+    e->root = mem_strdup(root);
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_mutex_init(&e->queue_lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&e->queue_changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    e->exits_end = &e->exits;
+    e->containers = MAP_INIT(container_unref_value);
+    e->names = MAP_INIT(NULL);
+    e->networks = MAP_INIT(network__free);
+    e->volumes = MAP_INIT(volume__free);
+    e->execs = MAP_INIT(exec__free);
+    e->events = events__new();
+    return e;
+}
+
+/* Interfaces of several instances on one machine are told apart by three digits of their roots' digest. */
+char *engine__instance_prefix(const char *root)
+{
+    char digest[DIGEST_BYTES];
+    digest_of(root, strlen(root), digest);
+    return str_printf("dr%.4s", digest_hex(digest));
+}
+
+static int make_directories(struct engine *e, struct err *err)
+{
+    static const char *const names[] = {"", "/containers", "/volumes", "/net", "/trash"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        _cleanup_free_ char *path = str_printf("%s%s", e->root, names[i]);
+        int r = file_mkdirs(path, i == 2 ? 0711 : 0710, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int open_parts(struct engine *e, const struct engine_config *config, struct err *err)
+{
+    int r = make_directories(e, err);
+    if (r < 0)
+        return r;
+    r = images_open(e->root, &e->images, err);
+    if (r < 0)
+        return err_wrap(err, "open the images");
+    if (config->insecure_registries)
+        images_allow_insecure(e->images, config->insecure_registries);
+    _cleanup_free_ char *db = str_printf("%s/engine.db", e->root);
+    r = store_open(db, migrations, &e->store, err);
+    if (r < 0)
+        return err_wrap(err, "open %s", db);
+    _cleanup_free_ char *state = str_printf("%s/net", e->root), *prefix = engine__instance_prefix(e->root);
+    r = net_open(state, prefix, &e->net, err);
+    return r < 0 ? err_wrap(err, "open the networks") : 0;
+}
+
+static int open_tables(struct engine *e, struct err *err)
+{
+    int r = volume__load_all(e, err);
+    if (r == 0)
+        r = network__load_all(e, err);
+    if (r == 0)
+        r = network__defaults(e, err);
+    if (r == 0)
+        r = container__load_all(e, err);
+    return r;
+}
+
+static int open_keeper(struct engine *e, struct err *err)
+{
+    struct keeper_callbacks callbacks = {e, supervisor__on_exit, supervisor__on_restart};
+    int r = keeper_open(e->root, &callbacks, &e->keeper, err);
+    return r < 0 ? err_wrap(err, "reach the keeper") : 0;
+}
+
+int engine_open(const struct engine_config *config, struct engine **ret, struct err *err)
+{
+    struct engine *e = engine_new(config->root);
+    int r = open_parts(e, config, err);
+    if (r == 0)
+        r = open_tables(e, err);
+    if (r == 0)
+        r = open_keeper(e, err);
+    if (r == 0)
+        r = health__thread_start(e, err);
+    if (r == 0)
+        r = recover__run(e, true, err);
+    if (r == 0)
+        r = supervisor__start(e, err);
+    if (r < 0) {
+        engine_close(e);
+        return r;
+    }
+    *ret = e;
+    return 0;
+}
+
+void engine_close(struct engine *e)
+{
+    if (!e)
+        return;
+    events__close(e->events);
+    supervisor__stop(e);
+    health__thread_stop(e);
+    if (e->keeper)
+        keeper_close(e->keeper);
+    map_done(&e->names);
+    map_done(&e->containers);
+    map_done(&e->execs);
+    map_done(&e->networks);
+    map_done(&e->volumes);
+    for (struct exit_record *x = e->exits, *next; x; x = next) {
+        next = x->next;
+        free(x);
+    }
+    if (e->net)
+        net_close(e->net);
+    if (e->store)
+        store_close(e->store);
+    if (e->images)
+        images_close(e->images);
+    events__free(e->events);
+    pthread_mutex_destroy(&e->lock);
+    pthread_mutex_destroy(&e->queue_lock);
+    pthread_cond_destroy(&e->queue_changed);
+    free(e->root);
+    free(e);
+}

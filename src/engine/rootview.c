@@ -1,0 +1,121 @@
+/* The files of a container, running or not. The container's owner decides what is in there: every path is
+ * resolved inside its root. */
+#include "engine/engine_priv.h"
+
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+static int open_plain(int dir, const char *path, int flags)
+{
+    struct open_how how = {.flags = (uint64_t)flags | O_CLOEXEC,
+                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+    return (int)syscall(SYS_openat2, dir, path, &how, sizeof(how));
+}
+
+enum found { FOUND_HERE, FOUND_BELOW, FOUND_NOWHERE, FOUND_UNCLEAR };
+
+/* Whether one layer decides what <directory>/<name> is. */
+static enum found look(int layer, const char *directory, const char *name, int *ret_fd)
+{
+    struct stat st;
+    char value;
+    _cleanup_close_ int dir = open_plain(layer, directory, O_RDONLY | O_NONBLOCK);
+    if (dir < 0)
+        return errno == ENOENT ? FOUND_BELOW : FOUND_UNCLEAR;
+    if (fstat(dir, &st) < 0 || !S_ISDIR(st.st_mode))
+        return FOUND_UNCLEAR;
+    int fd = open_plain(dir, name, O_RDONLY | O_NONBLOCK);
+    if (fd >= 0) {
+        if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+            *ret_fd = fd;
+            return FOUND_HERE;
+        }
+        close(fd);
+        return FOUND_UNCLEAR;
+    }
+    if (errno != ENOENT)
+        return FOUND_UNCLEAR;
+    return fgetxattr(dir, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y' ? FOUND_NOWHERE
+                                                                                    : FOUND_BELOW;
+}
+
+/* The common case without a mount: a plain file of the topmost layer that has it. Anything unusual is left to
+ * the kernel's overlayfs. */
+static enum found look_in_layers(struct container *c, char *const *lowers, const char *directory,
+                                 const char *name, int *ret_fd)
+{
+    _cleanup_free_ char *dir = container__dir(c), *upper = str_printf("%s/upper", dir);
+    const char *layers = images_layers_dir(c->engine->images);
+    for (size_t i = 0; i == 0 || (lowers && lowers[i - 1]); i++) {
+        _cleanup_free_ char *path = i ? str_printf("%s/%s", layers, lowers[i - 1]) : mem_strdup(upper);
+        _cleanup_close_ int layer = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (layer < 0)
+            return FOUND_UNCLEAR;
+        enum found f = look(layer, directory, name, ret_fd);
+        if (f != FOUND_BELOW)
+            return f;
+    }
+    return FOUND_NOWHERE;
+}
+
+int rootview__read(struct container *c, char *const *lowers, const char *path, size_t max, struct str *ret,
+                   struct err *err)
+{
+    const char *slash = strrchr(path, '/');
+    _cleanup_free_ char *directory = mem_strndup(path, (size_t)(slash - path));
+    _cleanup_close_ int fd = -EBADF;
+    switch (lowers ? look_in_layers(c, lowers, directory, slash + 1, &fd) : FOUND_UNCLEAR) {
+    case FOUND_HERE:
+        return file_read_fd(fd, max, ret, err);
+    case FOUND_NOWHERE:
+        return err_set(err, ERR_NOT_FOUND, "%s: no such file", path);
+    default:
+        break;
+    }
+    _cleanup_close_ int root = -EBADF;
+    int r = rootview__open(c, true, &root, err);
+    if (r < 0)
+        return r;
+    fd = file_open_in_root(root, path, O_RDONLY | O_NONBLOCK, 0, err);
+    return fd < 0 ? fd : file_read_fd(fd, max, ret, err);
+}
+
+/* The root of process `pid`, sure to be the container's: its cgroup names the id even if the number was
+ * reused. */
+static int open_running(struct container *c, pid_t pid, int *ret_fd, struct err *err)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
+    _cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_sys(err, errno, "open the root of container %.12s", c->id);
+    struct container_state s = container__state(c);
+    bool same = s.pid == pid && pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) == 0;
+    if (!same) {
+        close(fd);
+        return err_set(err, ERR_CONFLICT, "container %.12s has just ended", c->id);
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+int rootview__open(struct container *c, bool read_only, int *ret_fd, struct err *err)
+{
+    struct container_state s = container__state(c);
+    if (s.status == STATUS_RUNNING || s.status == STATUS_PAUSED)
+        return open_running(c, s.pid, ret_fd, err);
+    _cleanup_free_ char *dir = container__dir(c);
+    struct image_snapshot snapshot = {0};
+    int r = image_snapshot_open(c->engine->images, *c->image_id ? c->image_id : NULL, dir, &snapshot, err);
+    if (r == 0)
+        r = image_snapshot_mount(c->engine->images, &snapshot, read_only, ret_fd, err);
+    image_snapshot_done(&snapshot);
+    return r;
+}

@@ -1,0 +1,250 @@
+/* The OCI config of a start: the process, and the parts of the other spec_*.c put together. */
+#include "engine/engine_priv.h"
+
+#include "base/file.h"
+#include "engine/users.h"
+#include "runtime/runtime.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { ACCOUNT_FILE_MAX = 4 << 20 };
+
+static const char default_path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/* A missing file is an empty one; so is one that is too large or no regular file, whose owner harms only
+ * himself. */
+static int account_file(struct container *c, char *const *lowers, const char *path, struct str *ret,
+                        struct err *err)
+{
+    int r = rootview__read(c, lowers, path, ACCOUNT_FILE_MAX, ret, err);
+    return r == -ERR_NOT_FOUND ? 0 : r < 0 ? err_wrap(err, "read the container's %s", path) : 0;
+}
+
+int spec__user(struct container *c, char *const *lowers, const char *user, char *const *group_add,
+               json_t *process, char **ret_home, struct err *err)
+{
+    _cleanup_str_ struct str passwd = STR_INIT, group = STR_INIT;
+    int r = account_file(c, lowers, "/etc/passwd", &passwd, err);
+    if (r == 0)
+        r = account_file(c, lowers, "/etc/group", &group, err);
+    if (r < 0)
+        return r;
+    struct users_identity *who = NEW(struct users_identity);
+    _cleanup_free_ void *owned = who;
+    r = users_resolve(str_get(&passwd), str_get(&group), user, group_add, who, err);
+    if (r < 0)
+        return r;
+    json_t *groups = json_array();
+    for (size_t i = 0; i < who->group_count; i++)
+        json_array_append_new(groups, json_integer(who->groups[i]));
+    json_object_set_new(process, "user",
+                        json_pack("{s:I,s:I,s:o}", "uid", (json_int_t)who->uid, "gid", (json_int_t)who->gid,
+                                  "additionalGids", groups));
+    *ret_home = mem_strdup(who->home);
+    return 0;
+}
+
+static bool env_has(const json_t *env, const char *name)
+{
+    size_t i, n = strlen(name);
+    const json_t *v;
+    json_array_foreach (env, i, v) {
+        const char *text = json_string_value(v);
+        if (text && strncmp(text, name, n) == 0 && text[n] == '=')
+            return true;
+    }
+    return false;
+}
+
+static json_t *environment(const json_t *config, const char *hostname, const char *home)
+{
+    json_t *env = json_array();
+    const json_t *given = json_object_get(config, "Env"), *v;
+    size_t i;
+    _cleanup_free_ char *host = str_printf("HOSTNAME=%s", hostname), *home_text = str_printf("HOME=%s", home);
+    if (!env_has(given, "PATH"))
+        json_array_append_new(env, json_string(default_path));
+    if (!env_has(given, "HOSTNAME"))
+        json_array_append_new(env, json_string(host));
+    if (json_bool(config, "Tty") && !env_has(given, "TERM"))
+        json_array_append_new(env, json_string("TERM=xterm"));
+    json_array_foreach (given, i, v) /* "NAME" without a value unsets: there is nothing to unset here */
+        if (json_string_value(v) && strchr(json_string_value(v), '='))
+            json_array_append(env, (json_t *)v);
+    if (!env_has(given, "HOME"))
+        json_array_append_new(env, json_string(home_text));
+    return env;
+}
+
+static json_t *arguments(const json_t *config, bool init)
+{
+    json_t *args = json_array();
+    if (init) {
+        json_array_append_new(args, json_string("/sbin/docker-init"));
+        json_array_append_new(args, json_string("--"));
+    }
+    if (json_is_array(json_object_get(config, "Entrypoint")))
+        json_array_extend(args, json_object_get(config, "Entrypoint"));
+    if (json_is_array(json_object_get(config, "Cmd")))
+        json_array_extend(args, json_object_get(config, "Cmd"));
+    return args;
+}
+
+/* Docker's names are RLIMIT_ names in lower case. */
+static int rlimits(const json_t *host, json_t *process, struct err *err)
+{
+    const json_t *list = json_object_get(host, "Ulimits"), *one;
+    json_t *out = json_array();
+    size_t i;
+    json_array_foreach (list, i, one) {
+        const char *name = "";
+        int64_t soft = 0, hard = 0;
+        int r = json_get_string(one, "HostConfig.Ulimits", "Name", &name, err);
+        if (r == 0)
+            r = json_get_i64(one, "HostConfig.Ulimits", "Soft", &soft, err);
+        if (r == 0)
+            r = json_get_i64(one, "HostConfig.Ulimits", "Hard", &hard, err);
+        if (r < 0) {
+            json_decref(out);
+            return r;
+        }
+        _cleanup_free_ char *type = str_printf("RLIMIT_%s", name);
+        for (char *c = type; *c; c++)
+            if (*c >= 'a' && *c <= 'z')
+                *c = (char)(*c - 'a' + 'A');
+        json_array_append_new(out, json_pack("{s:s,s:I,s:I}", "type", type, "soft", (json_int_t)soft, "hard",
+                                             (json_int_t)hard));
+    }
+    json_object_set_new(process, "rlimits", out);
+    return 0;
+}
+
+/* True when a layer plainly has the directory, so that nothing needs to be mounted to find out. */
+static bool layers_have(struct container *c, char *const *lowers, const char *path)
+{
+    _cleanup_free_ char *dir = container__dir(c);
+    const char *layers = images_layers_dir(c->engine->images);
+    for (size_t i = 0; i == 0 || (lowers && lowers[i - 1]); i++) {
+        _cleanup_free_ char *root =
+            i ? str_printf("%s/%s", layers, lowers[i - 1]) : str_printf("%s/upper", dir);
+        _cleanup_close_ int layer = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (layer < 0)
+            return false;
+        _cleanup_close_ int fd = file_open_in_root(layer, path, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0, NULL);
+        if (fd >= 0)
+            return true;
+    }
+    return false;
+}
+
+static int make_workdir(const struct spec_input *in, const char *cwd, struct err *err)
+{
+    if (str_eq(cwd, "/") || layers_have(in->c, in->lowers, cwd))
+        return 0;
+    _cleanup_close_ int root = -EBADF;
+    int r = rootview__open(in->c, false, &root, err);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int fd = file_mkdirs_in_root(root, cwd, 0755, err);
+    return fd < 0 ? err_wrap(err, "create the working directory %s", cwd) : 0;
+}
+
+static void set_capabilities(json_t *process, char *const *caps)
+{
+    bool root = json_int(json_object_get(process, "user"), "uid") == 0;
+    json_t *list = json_of_strv(caps);
+    json_object_set_new(process, "capabilities",
+                        json_pack("{s:O,s:o,s:o}", "bounding", list, "effective",
+                                  root ? json_incref(list) : json_array(), "permitted",
+                                  root ? json_incref(list) : json_array()));
+    json_decref(list);
+}
+
+int spec__process(const struct spec_input *in, json_t *spec, struct err *err)
+{
+    const json_t *config = json_object_get(in->doc, "Config"), *host = json_object_get(in->doc, "HostConfig");
+    json_t *process = json_object_get(spec, "process");
+    _cleanup_strv_ char **groups = NULL;
+    _cleanup_free_ char *home = NULL;
+    const char *cwd = *json_str(config, "WorkingDir") ? json_str(config, "WorkingDir") : "/";
+    int r = json_get_strv(host, "HostConfig", "GroupAdd", &groups, err);
+    if (r == 0)
+        r = spec__user(in->c, in->lowers, json_str(config, "User"), groups, process, &home, err);
+    if (r == 0)
+        r = rlimits(host, process, err);
+    if (r == 0)
+        r = make_workdir(in, cwd, err);
+    if (r < 0)
+        return r;
+    json_object_set_new(process, "args", arguments(config, json_bool(host, "Init")));
+    json_object_set_new(process, "env", environment(config, json_str(config, "Hostname"), home));
+    json_object_set_new(process, "terminal", json_boolean(json_bool(config, "Tty")));
+    json_set_str(process, "cwd", cwd);
+    json_object_set_new(process, "oomScoreAdj", json_integer(json_int(host, "OomScoreAdj")));
+    return 0;
+}
+
+static void set_identity(const struct spec_input *in, json_t *spec)
+{
+    const json_t *config = json_object_get(in->doc, "Config"), *host = json_object_get(in->doc, "HostConfig");
+    const char *mode = network__mode(host), *parent = json_str(host, "CgroupParent");
+    if (!str_eq(json_str(host, "UTSMode"), "host")) {
+        _cleanup_free_ char *own = NULL;
+        char name[65];
+        /* With the host's network Docker shows the host's name, unless one was chosen. */
+        bool chosen = strncmp(json_str(config, "Hostname"), in->c->id, 12) != 0;
+        if (str_eq(mode, "host") && !chosen && gethostname(name, sizeof(name)) == 0)
+            own = mem_strndup(name, 64);
+        json_set_str(spec, "hostname", own ? own : json_str(config, "Hostname"));
+        if (*json_str(config, "Domainname"))
+            json_set_str(spec, "domainname", json_str(config, "Domainname"));
+    }
+    while (*parent == '/')
+        parent++;
+    _cleanup_free_ char *cgroup = str_printf("/%s/%s", *parent ? parent : "drover", in->c->id);
+    json_set_str(json_object_get(spec, "linux"), "cgroupsPath", cgroup);
+    json_object_set_new(json_object_get(spec, "root"), "readonly",
+                        json_boolean(json_bool(host, "ReadonlyRootfs")));
+    if (json_object_size(json_object_get(host, "Annotations")))
+        json_object_set(spec, "annotations", json_object_get(host, "Annotations"));
+}
+
+static int set_sysctls(const struct spec_input *in, json_t *spec)
+{
+    const json_t *host = json_object_get(in->doc, "HostConfig");
+    json_t *sysctls = json_object();
+    if (in->netns_index >= 0) { /* as Docker: an own network needs no privilege for its ports and pings */
+        json_object_set_new(sysctls, "net.ipv4.ip_unprivileged_port_start", json_string("0"));
+        json_object_set_new(sysctls, "net.ipv4.ping_group_range", json_string("0 2147483647"));
+    }
+    json_object_update(sysctls, json_object_get(host, "Sysctls"));
+    json_object_set_new(json_object_get(spec, "linux"), "sysctl", sysctls);
+    return 0;
+}
+
+int spec__build(const struct spec_input *in, json_t **ret, struct err *err)
+{
+    const json_t *host = json_object_get(in->doc, "HostConfig");
+    _cleanup_json_ json_t *spec = runtime_default_spec();
+    _cleanup_strv_ char **caps = NULL;
+    set_identity(in, spec);
+    set_sysctls(in, spec);
+    int r = spec__process(in, spec, err);
+    if (r == 0)
+        r = spec__security(host, spec, &caps, err);
+    if (r == 0)
+        r = spec__resources(host, spec, err);
+    if (r == 0)
+        r = spec__namespaces(in, spec, err);
+    if (r == 0)
+        r = spec__network_files(in, spec, err);
+    if (r == 0)
+        r = spec__mounts(in, spec, err);
+    if (r < 0)
+        return r;
+    set_capabilities(json_object_get(spec, "process"), caps);
+    *ret = take_ptr(spec);
+    return 0;
+}

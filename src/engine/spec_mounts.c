@@ -1,0 +1,264 @@
+/* Mounts and namespaces of a start. */
+#include "engine/engine_priv.h"
+
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void drop_mount(json_t *mounts, const char *destination, bool below)
+{
+    size_t n = strlen(destination);
+    for (size_t i = json_array_size(mounts); i-- > 0;) {
+        const char *d = json_str(json_array_get(mounts, i), "destination");
+        if (str_eq(d, destination) || (below && strncmp(d, destination, n) == 0 && d[n] == '/'))
+            json_array_remove(mounts, i);
+    }
+}
+
+static json_t *find_mount(json_t *mounts, const char *destination)
+{
+    size_t i;
+    json_t *m;
+    json_array_foreach (mounts, i, m)
+        if (str_eq(json_str(m, "destination"), destination))
+            return m;
+    return NULL;
+}
+
+static json_t *mount_of(const char *type, const char *source, const char *destination, const char *options)
+{
+    _cleanup_strv_ char **list = strv_split(options, ',');
+    return json_pack("{s:s,s:s,s:s,s:o}", "destination", destination, "type", type, "source", source,
+                     "options", json_of_strv(list));
+}
+
+static void writable_system(json_t *mounts)
+{
+    static const char *const where[] = {"/sys", "/sys/fs/cgroup"};
+    for (size_t i = 0; i < ARRAY_SIZE(where); i++) {
+        json_t *options = json_object_get(find_mount(mounts, where[i]), "options");
+        for (size_t k = json_array_size(options); k-- > 0;)
+            if (str_eq(json_string_value(json_array_get(options, k)), "ro"))
+                json_array_remove(options, k);
+    }
+}
+
+/* --- IPC: /dev/shm and /dev/mqueue belong to the namespace --- */
+
+static int shared_memory(const struct spec_input *in, json_t *mounts, struct err *err)
+{
+    const json_t *host = json_object_get(in->doc, "HostConfig");
+    const char *mode = json_str(host, "IpcMode"), *other = str_after(mode, "container:");
+    if (str_eq(mode, "host") || other) {
+        drop_mount(mounts, "/dev/shm", false);
+        drop_mount(mounts, "/dev/mqueue", false);
+        _cleanup_free_ char *source = mem_strdup("/dev/shm");
+        if (other) {
+            _cleanup_container_ struct container *c = NULL;
+            int r = container__find(in->c->engine, other, &c, err);
+            if (r < 0)
+                return r;
+            free(source);
+            source = str_printf("/proc/%d/root/dev/shm", (int)container__state(c).pid);
+        }
+        json_array_append_new(mounts, mount_of("bind", source, "/dev/shm", "rbind,nosuid,nodev,noexec"));
+        return 0;
+    }
+    if (str_eq(mode, "none")) {
+        drop_mount(mounts, "/dev/shm", false);
+        return 0;
+    }
+    _cleanup_free_ char *options =
+        str_printf("nosuid,noexec,nodev,mode=1777,size=%lld", (long long)json_int(host, "ShmSize"));
+    drop_mount(mounts, "/dev/shm", false);
+    json_array_append_new(mounts, mount_of("tmpfs", "shm", "/dev/shm", options));
+    return 0;
+}
+
+/* --- the user's --- */
+
+static json_t *bind_of(const json_t *p)
+{
+    const char *propagation = json_str(p, "Propagation");
+    _cleanup_free_ char *options =
+        str_printf("rbind,%s,%s", *propagation ? propagation : "rprivate", json_bool(p, "RW") ? "rw" : "ro");
+    return mount_of("bind", json_str(p, "Source"), json_str(p, "Destination"), options);
+}
+
+static json_t *tmpfs_of(const json_t *p)
+{
+    _cleanup_str_ struct str options = STR_INIT;
+    str_addf(&options, "nosuid,nodev,noexec,%s", json_bool(p, "RW") ? "rw" : "ro");
+    if (json_int(p, "SizeBytes"))
+        str_addf(&options, ",size=%lld", (long long)json_int(p, "SizeBytes"));
+    if (json_int(p, "TmpfsMode"))
+        str_addf(&options, ",mode=%llo", (long long)json_int(p, "TmpfsMode"));
+    return mount_of("tmpfs", "tmpfs", json_str(p, "Destination"), str_get(&options));
+}
+
+static int depth(const char *path)
+{
+    int n = 0;
+    for (; *path; path++)
+        n += *path == '/';
+    return n;
+}
+
+static int by_depth(const void *a, const void *b)
+{
+    const char *x = json_str(*(json_t *const *)a, "destination"),
+               *y = json_str(*(json_t *const *)b, "destination");
+    int d = depth(x) - depth(y);
+    return d ? d : strcmp(x, y);
+}
+
+static void append_sorted(json_t *mounts, json_t *own)
+{
+    size_t n = json_array_size(own);
+    json_t **list = NEW_N(json_t *, n + 1);
+    for (size_t i = 0; i < n; i++)
+        list[i] = json_array_get(own, i);
+    qsort(list, n, sizeof(*list), by_depth);
+    for (size_t i = 0; i < n; i++) {
+        const char *d = json_str(list[i], "destination");
+        bool whole = str_eq(d, "/dev") || str_eq(d, "/proc") || str_eq(d, "/sys");
+        drop_mount(mounts, d, whole);
+    }
+    for (size_t i = 0; i < n; i++)
+        json_array_append(mounts, list[i]);
+    free(list);
+}
+
+static int init_mount(const json_t *host, json_t *own, struct err *err)
+{
+    static const char *const places[] = {"/usr/libexec/docker/docker-init", "/usr/bin/docker-init",
+                                         "/usr/sbin/docker-init", "/usr/bin/tini-static"};
+    if (!json_bool(host, "Init"))
+        return 0;
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+        if (access(places[i], X_OK) == 0) {
+            json_array_append_new(own, mount_of("bind", places[i], "/sbin/docker-init", "bind,ro,rprivate"));
+            return 0;
+        }
+    return err_set(err, ERR_UNSUPPORTED,
+                   "\"HostConfig.Init\" needs docker-init on this machine: install the package "
+                   "docker.io or tini");
+}
+
+static void system_files(const struct spec_input *in, json_t *own)
+{
+    static const char *const names[] = {"hosts", "hostname", "resolv.conf"};
+    _cleanup_free_ char *dir = container__dir(in->c);
+    const json_t *points = json_object_get(in->doc, "MountPoints"), *p;
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        _cleanup_free_ char *inside = str_printf("/etc/%s", names[i]),
+                            *source = str_printf("%s/%s", dir, names[i]);
+        bool taken = false;
+        size_t k;
+        json_array_foreach (points, k, p)
+            taken = taken || str_eq(json_str(p, "Destination"), inside);
+        if (!taken)
+            json_array_append_new(own, mount_of("bind", source, inside, "bind,rprivate"));
+    }
+}
+
+int spec__mounts(const struct spec_input *in, json_t *spec, struct err *err)
+{
+    const json_t *host = json_object_get(in->doc, "HostConfig"), *p;
+    json_t *mounts = json_object_get(spec, "mounts"), *text;
+    _cleanup_json_ json_t *own = json_array();
+    const char *destination;
+    size_t i;
+    if (json_bool(host, "Privileged"))
+        writable_system(mounts);
+    int r = shared_memory(in, mounts, err);
+    if (r == 0)
+        r = init_mount(host, own, err);
+    if (r < 0)
+        return r;
+    json_object_foreach (json_object_get(host, "Tmpfs"), destination, text) {
+        const char *given = json_string_value(text);
+        _cleanup_free_ char *options =
+            str_printf("nosuid,nodev,noexec%s%s", str_empty(given) ? "" : ",", given ? given : "");
+        json_array_append_new(own, mount_of("tmpfs", "tmpfs", destination, options));
+    }
+    json_array_foreach (json_object_get(in->doc, "MountPoints"), i, p)
+        json_array_append_new(own, str_eq(json_str(p, "Type"), "tmpfs") ? tmpfs_of(p) : bind_of(p));
+    system_files(in, own);
+    append_sorted(mounts, own);
+    return 0;
+}
+
+/* --- namespaces --- */
+
+static void remove_namespace(json_t *list, const char *type)
+{
+    for (size_t i = json_array_size(list); i-- > 0;)
+        if (str_eq(json_str(json_array_get(list, i), "type"), type))
+            json_array_remove(list, i);
+}
+
+static void join_descriptor(json_t *list, const char *type, size_t index)
+{
+    char path[16];
+    snprintf(path, sizeof(path), "fd:%zu", index);
+    remove_namespace(list, type);
+    json_array_append_new(list, json_pack("{s:s,s:s}", "type", type, "path", path));
+}
+
+/* Joins a namespace of another, running container; its descriptor goes along with the request, so that a
+ * process number that is used again leads nowhere. */
+static int join_other(const struct spec_input *in, json_t *list, const char *type, const char *file,
+                      const char *ref, struct err *err)
+{
+    _cleanup_container_ struct container *other = NULL;
+    int r = container__find(in->c->engine, ref, &other, err);
+    if (r < 0)
+        return r;
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)container__state(other).pid, file);
+    int fd = container__running(other) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0 || !container__running(other)) {
+        close_fd(fd);
+        return err_set(err, ERR_CONFLICT, "cannot join the %s namespace of a non running container: %s", type,
+                       other->id);
+    }
+    in->fds->fd[in->fds->count] = fd;
+    join_descriptor(list, type, in->fds->count++);
+    return 0;
+}
+
+static int one_mode(const struct spec_input *in, json_t *list, const char *field, const char *type,
+                    const char *file, struct err *err)
+{
+    const char *mode = json_str(json_object_get(in->doc, "HostConfig"), field);
+    const char *other = str_after(mode, "container:");
+    static const char *const own[] = {"", "private", "shareable", "none", NULL};
+    if (other)
+        return join_other(in, list, type, file, other, err);
+    if (str_eq(mode, "host"))
+        remove_namespace(list, type);
+    else if (!strv_has((char *const *)own, mode))
+        return err_set(err, ERR_INVALID, "\"HostConfig.%s\": \"%.100s\" is not valid", field, mode);
+    return 0;
+}
+
+int spec__namespaces(const struct spec_input *in, json_t *spec, struct err *err)
+{
+    json_t *list = json_object_get(json_object_get(spec, "linux"), "namespaces");
+    const char *other = str_after(network__mode(json_object_get(in->doc, "HostConfig")), "container:");
+    int r = one_mode(in, list, "PidMode", "pid", "pid", err);
+    if (r == 0)
+        r = one_mode(in, list, "IpcMode", "ipc", "ipc", err);
+    if (r == 0)
+        r = one_mode(in, list, "UTSMode", "uts", "uts", err);
+    if (r == 0)
+        r = one_mode(in, list, "CgroupnsMode", "cgroup", "cgroup", err);
+    if (r == 0 && other)
+        r = join_other(in, list, "network", "net", other, err);
+    if (r == 0 && in->netns_index >= 0)
+        join_descriptor(list, "network", (size_t)in->netns_index);
+    return r;
+}

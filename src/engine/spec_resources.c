@@ -1,0 +1,206 @@
+/* Limits and devices of HostConfig as "linux.resources" and "linux.devices". */
+#include "engine/engine_priv.h"
+
+#include "runtime/cgroup.h"
+#include "runtime/runtime.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+enum { CPU_PERIOD_US = 100000, DEVICES_MAX = 1024 };
+
+static bool swap_can_be_limited(void)
+{
+    return cgroup_host_version() == 2 ||
+           access("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", F_OK) == 0;
+}
+
+static void set_int(json_t *object, const char *key, int64_t value)
+{
+    if (value)
+        json_object_set_new(object, key, json_integer(value));
+}
+
+static json_t *memory_of(const json_t *host)
+{
+    json_t *m = json_object();
+    int64_t limit = json_int(host, "Memory"), swap = json_int(host, "MemorySwap");
+    if (limit && !swap && swap_can_be_limited())
+        swap = limit > INT64_MAX / 2 ? -1 : limit * 2; /* Docker's default: as much swap again */
+    set_int(m, "limit", limit);
+    set_int(m, "reservation", json_int(host, "MemoryReservation"));
+    set_int(m, "swap", swap);
+    const json_t *swappiness = json_object_get(host, "MemorySwappiness");
+    if (json_is_integer(swappiness) && json_integer_value(swappiness) >= 0)
+        json_object_set(m, "swappiness", (json_t *)swappiness);
+    if (json_bool(host, "OomKillDisable"))
+        json_object_set_new(m, "disableOOMKiller", json_true());
+    return m;
+}
+
+static json_t *cpu_of(const json_t *host)
+{
+    json_t *c = json_object();
+    int64_t nano = json_int(host, "NanoCpus");
+    set_int(c, "shares", json_int(host, "CpuShares"));
+    set_int(c, "quota", nano ? MAX(nano / (NS_PER_S / CPU_PERIOD_US), 1000) : json_int(host, "CpuQuota"));
+    set_int(c, "period", nano ? CPU_PERIOD_US : json_int(host, "CpuPeriod"));
+    if (*json_str(host, "CpusetCpus"))
+        json_set_str(c, "cpus", json_str(host, "CpusetCpus"));
+    if (*json_str(host, "CpusetMems"))
+        json_set_str(c, "mems", json_str(host, "CpusetMems"));
+    return c;
+}
+
+static void set_object(json_t *resources, const char *key, json_t *value)
+{
+    if (json_object_size(value))
+        json_object_set(resources, key, value);
+    json_decref(value);
+}
+
+int spec__resources_object(const json_t *host, json_t *resources, struct err *err)
+{
+    set_object(resources, "memory", memory_of(host));
+    set_object(resources, "cpu", cpu_of(host));
+    int64_t pids = json_int(host, "PidsLimit"), weight = json_int(host, "BlkioWeight");
+    if (pids > 0)
+        json_object_set_new(resources, "pids", json_pack("{s:I}", "limit", (json_int_t)pids));
+    if (weight && (weight < 10 || weight > 1000))
+        return err_set(err, ERR_INVALID, "Range of blkio weight is from 10 to 1000");
+    if (weight)
+        json_object_set_new(resources, "blockIO", json_pack("{s:I}", "weight", (json_int_t)weight));
+    return 0;
+}
+
+static int check_access(const char *access, const char *what, struct err *err)
+{
+    if (!*access || access[strspn(access, "rwm")])
+        return err_set(err, ERR_INVALID,
+                       "invalid device permissions \"%.20s\" for %.200s; use letters of rwm", access, what);
+    return 0;
+}
+
+static int add_device(const char *host_path, const char *path, const char *access, json_t *devices,
+                      json_t *rules, struct err *err)
+{
+    struct stat st;
+    if (*host_path != '/' || *path != '/')
+        return err_set(err, ERR_INVALID, "\"%.200s\" is not an absolute path",
+                       *host_path == '/' ? path : host_path);
+    if (stat(host_path, &st) < 0)
+        return err_sys(err, errno, "error gathering device information while adding custom device \"%s\"",
+                       host_path);
+    if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))
+        return err_set(
+            err, S_ISDIR(st.st_mode) ? ERR_UNSUPPORTED : ERR_INVALID,
+            "error gathering device information while adding custom device \"%s\": not a device node",
+            host_path);
+    if (json_array_size(devices) >= DEVICES_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d devices", DEVICES_MAX);
+    const char *type = S_ISCHR(st.st_mode) ? "c" : "b";
+    json_int_t major_ = major(st.st_rdev), minor_ = minor(st.st_rdev);
+    json_array_append_new(devices,
+                          json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I}", "path", path, "type", type, "major",
+                                    major_, "minor", minor_, "fileMode", (json_int_t)(st.st_mode & 0777),
+                                    "uid", (json_int_t)st.st_uid, "gid", (json_int_t)st.st_gid));
+    json_array_append_new(rules, json_pack("{s:b,s:s,s:I,s:I,s:s}", "allow", 1, "type", type, "major", major_,
+                                           "minor", minor_, "access", access));
+    return 0;
+}
+
+static int named_devices(const json_t *host, json_t *devices, json_t *rules, struct err *err)
+{
+    size_t i;
+    const json_t *d;
+    json_array_foreach (json_object_get(host, "Devices"), i, d) {
+        const char *on_host = "", *inside = "", *access = "";
+        static const char where[] = "HostConfig.Devices";
+        int r = json_get_string(d, where, "PathOnHost", &on_host, err);
+        if (r == 0)
+            r = json_get_string(d, where, "PathInContainer", &inside, err);
+        if (r == 0)
+            r = json_get_string(d, where, "CgroupPermissions", &access, err);
+        if (r == 0 && *access)
+            r = check_access(access, on_host, err);
+        if (r == 0)
+            r = add_device(on_host, *inside ? inside : on_host, *access ? access : "rwm", devices, rules,
+                           err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int number_or_any(const char *text, int64_t *ret, struct err *err)
+{
+    if (str_eq(text, "*")) {
+        *ret = -1;
+        return 0;
+    }
+    return parse_i64(text, 0, 1 << 20, ret, err);
+}
+
+/* "c 1:3 rwm", "a *:* rwm" */
+static int device_rule(const char *text, json_t *rules, struct err *err)
+{
+    _cleanup_strv_ char **parts = strv_split(text, ' ');
+    char *colon = strv_len(parts) == 3 ? strchr(parts[1], ':') : NULL;
+    int64_t major_ = -1, minor_ = -1;
+    if (!colon || strlen(parts[0]) != 1 || !strchr("abc", *parts[0]))
+        return err_set(err, ERR_INVALID, "invalid device cgroup rule format: '%.100s'", text);
+    *colon = '\0';
+    int r = number_or_any(parts[1], &major_, err);
+    if (r == 0)
+        r = number_or_any(colon + 1, &minor_, err);
+    if (r == 0)
+        r = check_access(parts[2], text, err);
+    if (r < 0)
+        return err_wrap(err, "invalid device cgroup rule format: '%.100s'", text);
+    json_t *rule = json_pack("{s:b,s:s,s:s}", "allow", 1, "type", parts[0], "access", parts[2]);
+    if (major_ >= 0)
+        json_object_set_new(rule, "major", json_integer(major_));
+    if (minor_ >= 0)
+        json_object_set_new(rule, "minor", json_integer(minor_));
+    json_array_append_new(rules, rule);
+    return 0;
+}
+
+/* Every device of the host's /dev, as --privileged asks; what the container makes for itself is left out. */
+static void all_devices(json_t *devices)
+{
+    static const char *const own[] = {"console", "ptmx",    "null", "zero", "full",
+                                      "random",  "urandom", "tty",  NULL};
+    DIR *d = opendir("/dev");
+    struct dirent *entry;
+    _cleanup_json_ json_t *unused = json_array();
+    while (d && (entry = readdir(d))) {
+        _cleanup_free_ char *path = str_printf("/dev/%s", entry->d_name);
+        struct stat st;
+        if (!strv_has((char *const *)own, entry->d_name) && lstat(path, &st) == 0 &&
+            (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)))
+            add_device(path, path, "rwm", devices, unused, NULL);
+    }
+    if (d)
+        closedir(d);
+}
+
+int spec__resources(const json_t *host, json_t *spec, struct err *err)
+{
+    json_t *linux_ = json_object_get(spec, "linux"), *resources = json_object_get(linux_, "resources");
+    json_t *rules = json_object_get(resources, "devices"), *devices = json_object_get(linux_, "devices");
+    size_t i;
+    const json_t *text;
+    if (json_bool(host, "Privileged")) {
+        json_array_clear(rules);
+        json_array_append_new(rules, json_pack("{s:b,s:s}", "allow", 1, "access", "rwm"));
+        all_devices(devices);
+    }
+    int r = named_devices(host, devices, rules, err);
+    json_array_foreach (json_object_get(host, "DeviceCgroupRules"), i, text)
+        if (r == 0)
+            r = device_rule(json_string_value(text), rules, err);
+    return r < 0 ? r : spec__resources_object(host, resources, err);
+}

@@ -1,0 +1,220 @@
+/* Starting a container: its network, its config, and the request to the keeper; and taking everything back
+ * when one of them fails. */
+#include "engine/engine_priv.h"
+
+#include "base/file.h"
+
+#include <unistd.h>
+
+/* What a start holds until the keeper has it. */
+struct starting {
+    struct container *c;
+    json_t *doc, *net, *spec;
+    char **lowers;
+    struct start_fds fds;
+    int netns_index;
+};
+
+static void starting_done(struct starting *s)
+{
+    json_decref(s->doc);
+    json_decref(s->net);
+    json_decref(s->spec);
+    strv_free(s->lowers);
+    for (size_t i = 0; i < s->fds.count; i++)
+        close_fd(s->fds.fd[i]);
+}
+
+static int check_state(struct container *c, struct err *err)
+{
+    SCOPED_LOCK(locked, &c->lock);
+    switch (c->state.status) {
+    case STATUS_RUNNING:
+        return err_set(err, ERR_NOT_MODIFIED, "the container is already running");
+    case STATUS_PAUSED:
+        return err_set(err, ERR_CONFLICT, "cannot start a paused container, try unpause instead");
+    case STATUS_REMOVING:
+    case STATUS_DEAD:
+        return err_set(err, ERR_CONFLICT, "container is marked for removal and cannot be started");
+    default:
+        break;
+    }
+    if (c->removing || c->removed)
+        return err_set(err, ERR_CONFLICT, "container is marked for removal and cannot be started");
+    return 0;
+}
+
+static int connect_network(struct starting *s, struct err *err)
+{
+    const char *mode = network__mode(json_object_get(s->doc, "HostConfig"));
+    s->netns_index = -1;
+    if (str_after(mode, "container:"))
+        return 0;
+    int fd = -EBADF, r = 0;
+    if (!str_eq(mode, "host")) {
+        r = net_namespace_new(&fd, err);
+        if (r < 0)
+            return r;
+        s->netns_index = (int)s->fds.count;
+        s->fds.fd[s->fds.count++] = fd;
+    }
+    r = endpoint__connect_all(s->c, s->doc, s->net, fd, err);
+    if (r == 0)
+        container__set_net(s->c, json_incref(s->net));
+    return r;
+}
+
+static int build_spec(struct starting *s, struct err *err)
+{
+    struct spec_input in = {.c = s->c,
+                            .doc = s->doc,
+                            .net = s->net,
+                            .lowers = s->lowers,
+                            .fds = &s->fds,
+                            .netns_index = s->netns_index};
+    return spec__build(&in, &s->spec, err);
+}
+
+static struct keeper_log log_of(const json_t *host, const char *path)
+{
+    const json_t *log = json_object_get(host, "LogConfig"), *config = json_object_get(log, "Config");
+    struct keeper_log l = {.path = str_eq(json_str(log, "Type"), "none") ? NULL : path};
+    int64_t files = 0;
+    if (*json_str(config, "max-size"))
+        parse_bytes(json_str(config, "max-size"), &l.max_bytes, NULL);
+    if (*json_str(config, "max-file"))
+        parse_i64(json_str(config, "max-file"), 1, 1000, &files, NULL);
+    l.max_files = (int)files;
+    return l;
+}
+
+static int launch(struct starting *s, pid_t *ret_pid, struct err *err)
+{
+    struct container *c = s->c;
+    const json_t *config = json_object_get(s->doc, "Config"), *host = json_object_get(s->doc, "HostConfig");
+    const json_t *size = json_object_get(host, "ConsoleSize");
+    _cleanup_free_ char *dir = container__dir(c), *upper = str_printf("%s/upper", dir);
+    _cleanup_free_ char *work = str_printf("%s/work", dir), *root = str_printf("%s/root", dir);
+    _cleanup_free_ char *log = str_printf("%s/log", dir);
+    int attach[PENDING_ATTACH_MAX];
+    size_t attached = c->pending_count; /* container.op is held: nobody adds one */
+    for (size_t i = 0; i < attached; i++)
+        attach[i] = c->pending[i].fd;
+    struct keeper_start start = {
+        .id = c->id,
+        .spec = s->spec,
+        .overlay = {images_layers_dir(c->engine->images), (const char *const *)s->lowers, upper, work},
+        .root = root,
+        .log = log_of(host, log),
+        .open_stdin = json_bool(config, "OpenStdin"),
+        .stdin_once = json_bool(config, "StdinOnce"),
+        .tty = json_bool(config, "Tty"),
+        .rows = (int)json_integer_value(json_array_get(size, 0)),
+        .columns = (int)json_integer_value(json_array_get(size, 1)),
+        .fds = s->fds.fd,
+        .fd_count = s->fds.count,
+        .attach_fds = attach,
+        .attach_count = attached,
+    };
+    return keeper_start(c->engine->keeper, &start, ret_pid, err);
+}
+
+static void close_pending(struct container *c)
+{
+    SCOPED_LOCK(locked, &c->lock);
+    for (size_t i = 0; i < c->pending_count; i++)
+        close_fd(c->pending[i].fd);
+    c->pending_count = 0;
+}
+
+/* Docker's exit codes of a start that failed, and its HTTP statuses: a wrong command is the request's fault.
+ */
+static int describe_failure(int code, struct err *err)
+{
+    int exit_code = code == -ERR_NOT_FOUND ? 127 : code == -ERR_DENIED ? 126 : 128;
+    if (exit_code != 128)
+        err->code = ERR_INVALID;
+    err_wrap(err, "failed to create task for container");
+    return exit_code;
+}
+
+static void record_failure(struct container *c, int exit_code, const struct err *err)
+{
+    container__release(c);
+    close_pending(c);
+    pthread_mutex_lock(&c->lock);
+    if (c->state.status == STATUS_RESTARTING)
+        c->state.status = STATUS_EXITED;
+    c->state.exit_code = exit_code;
+    free(c->state.error);
+    c->state.error = mem_strdup(err->msg);
+    c->exits++; /* whoever waits for the next exit has seen all there will be */
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+    container__save_state(c);
+}
+
+static void record_success(struct container *c, pid_t pid, int64_t at_ns)
+{
+    close_pending(c);
+    pthread_mutex_lock(&c->lock);
+    free(c->state.error);
+    c->state = (struct container_state){.status = STATUS_RUNNING,
+                                        .pid = pid,
+                                        .restart_count = c->state.restart_count,
+                                        .started_ns = at_ns,
+                                        .finished_ns = c->state.finished_ns};
+    c->restart_at_ns = 0;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+    container__save_state(c);
+}
+
+static void volume_events(struct container *c, const json_t *doc)
+{
+    size_t i;
+    const json_t *p;
+    json_array_foreach (json_object_get(doc, "MountPoints"), i, p) {
+        if (!str_eq(json_str(p, "Type"), "volume"))
+            continue;
+        _cleanup_json_ json_t *attributes =
+            json_pack("{s:s,s:s,s:s,s:s,s:s}", "container", c->id, "destination", json_str(p, "Destination"),
+                      "driver", "local", "propagation", json_str(p, "Propagation"), "read/write",
+                      json_bool(p, "RW") ? "true" : "false");
+        engine_event(c->engine, "volume", "mount", json_str(p, "Name"), attributes);
+    }
+}
+
+int container__start(struct container *c, bool by_policy, struct err *err)
+{
+    int r = check_state(c, err);
+    if (r < 0)
+        return r;
+    _cleanup_(starting_done) struct starting s = {.c = c, .doc = container__doc(c), .net = container__net(c)};
+    int64_t now = time_now_ns();
+    pid_t pid = 0;
+    int exit_code = 128;
+    r = *c->image_id ? image_lowers(c->engine->images, c->image_id, &s.lowers, err) : 0;
+    if (r == 0)
+        r = connect_network(&s, err);
+    if (r == 0)
+        r = build_spec(&s, err);
+    if (r == 0 && (r = launch(&s, &pid, err)) < 0) {
+        exit_code = describe_failure(r, err);
+        r = -err->code;
+    }
+    if (r < 0) {
+        record_failure(c, exit_code, err);
+        return r;
+    }
+    if (!by_policy) {
+        SCOPED_LOCK(locked, &c->lock);
+        c->state.restart_count = 0;
+        c->backoff_ns = 0;
+    }
+    record_success(c, pid, now);
+    volume_events(c, s.doc);
+    container__event(c, "start", NULL, NULL);
+    health__begin(c, s.doc);
+    return 0;
+}
