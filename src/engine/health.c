@@ -222,6 +222,8 @@ static void kill_probe(struct health_thread *t, struct health *h)
 static int64_t tend(struct health_thread *t, struct health *h)
 {
     int64_t now = time_monotonic_ns();
+    if (!*h->exec_id && now >= h->next_at && container__state(h->container).status == STATUS_PAUSED)
+        h->next_at = now + pause_of(h, now); /* a frozen probe could only time out */
     if (!*h->exec_id && now >= h->next_at)
         start_probe(t, h);
     if (!*h->exec_id)
