@@ -6,16 +6,6 @@
 #include <ctype.h>
 #include <unistd.h>
 
-void endpoint__free(void *p)
-{
-    struct endpoint *ep = p;
-    free(ep->address);
-    free(ep->mac);
-    free(ep->ifname);
-    strv_free(ep->names);
-    free(ep);
-}
-
 void network__free(void *p)
 {
     struct network *n = p;
