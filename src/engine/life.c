@@ -20,18 +20,31 @@ static bool going(struct container *c)
     return c->removing || c->removed;
 }
 
-int engine_container_start(struct engine *e, const char *ref, struct err *err)
+static int start(struct container *c, bool *ret_tried, struct err *err)
 {
-    _cleanup_container_ struct container *c = NULL;
-    int r = container__find(e, ref, &c, err);
-    if (r < 0)
-        return r;
     SCOPED_LOCK(op, &c->op);
     if (going(c))
         return err_set(err, ERR_CONFLICT, "container is marked for removal and cannot be started");
     if (container__state(c).status == STATUS_PAUSED)
         return err_set(err, ERR_CONFLICT, "cannot start a paused container, try unpause instead");
-    return container__start(c, false, err);
+    uint64_t before = c->exits;
+    int r = container__start(c, false, err);
+    *ret_tried = c->exits != before; /* a start that fails counts as an end */
+    return r;
+}
+
+int engine_container_start(struct engine *e, const char *ref, struct err *err)
+{
+    _cleanup_container_ struct container *c = NULL;
+    bool tried = false;
+    int r = container__find(e, ref, &c, err);
+    if (r < 0)
+        return r;
+    r = start(c, &tried, err);
+    /* With --rm the client waits for the removal, also when there was no run. */
+    if (r < 0 && tried && c->auto_remove)
+        container__remove(c, true, true, NULL);
+    return r;
 }
 
 /* --- rename --- */
