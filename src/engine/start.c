@@ -134,7 +134,11 @@ static int describe_failure(int code, struct err *err)
     int exit_code = code == -ERR_NOT_FOUND ? 127 : code == -ERR_DENIED ? 126 : 128;
     if (exit_code != 128)
         err->code = ERR_INVALID;
-    err_wrap(err, "failed to create task for container");
+    /* Docker's CLI makes its own exit status from these words. */
+    err_wrap(err, "failed to create task for container%s",
+             exit_code == 127   ? ": executable file not found"
+             : exit_code == 126 ? ": permission denied"
+                                : "");
     return exit_code;
 }
 
