@@ -23,7 +23,7 @@ static int decode_header(struct http_request *q, const char *name, json_t **ret,
     if (str_empty(header))
         return 0;
     int r = api__base64_decode(header, &text, err);
-    if (r == 0 && text.len > 0)
+    if (r == 0 && text.len > 0 && !str_eq(text.data, "null"))
         r = json_parse(text.data, text.len, name, &document, err);
     if (r == 0 && document && !json_is_object(document) && !json_is_null(document))
         r = err_set(err, ERR_INVALID, "must be a JSON object");

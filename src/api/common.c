@@ -20,14 +20,12 @@ int api__filters(struct http_request *q, json_t **ret, struct err *err)
 {
     const char *text = http_query(q, "filters");
     *ret = NULL;
-    if (str_empty(text))
+    if (str_empty(text) || str_eq(text, "null"))
         return 0;
     _cleanup_json_ json_t *filters = NULL;
     int r = json_parse(text, strlen(text), "filters", &filters, err);
     if (r < 0)
         return r;
-    if (json_is_null(filters))
-        return 0;
     if (!json_is_object(filters))
         return err_set(err, ERR_INVALID, "filters must be a JSON object");
     const char *name;
@@ -139,7 +137,7 @@ int api__body(struct http_request *q, bool optional, json_t **ret, struct err *e
     int r = http_body_json(q, API_BODY_MAX, &body, err);
     if (r < 0)
         return r;
-    if (!body || json_is_null(body)) {
+    if (!body) {
         *ret = NULL;
         return optional ? 0 : err_set(err, ERR_INVALID, "got no request body; expected a JSON object");
     }

@@ -95,14 +95,9 @@ static int query_json(struct http_request *q, const char *name, json_t **ret, st
 {
     const char *text = http_query(q, name);
     *ret = NULL;
-    if (str_empty(text))
+    if (str_empty(text) || str_eq(text, "null"))
         return 0;
-    int r = json_parse(text, strlen(text), name, ret, err);
-    if (r == 0 && json_is_null(*ret)) {
-        json_decref(*ret);
-        *ret = NULL;
-    }
-    return r;
+    return json_parse(text, strlen(text), name, ret, err);
 }
 
 /* {"NAME": "value", "OTHER": null} as "NAME=value" and "OTHER". */

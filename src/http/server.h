@@ -73,7 +73,8 @@ ssize_t http_body_read(struct http_request *q, void *buffer, size_t n, struct er
 bool http_body_complete(struct http_request *q);
 /* Throws away what is left of the body; a thread that waits in http_body_read returns. */
 void http_body_discard(struct http_request *q);
-/* The whole body as JSON of at most `max` bytes; an empty body gives NULL. ERR_INVALID on malformed. */
+/* The whole body as JSON of at most `max` bytes; an empty body or a null gives NULL. ERR_INVALID on
+ * malformed. */
 int http_body_json(struct http_request *q, size_t max, json_t **ret, struct err *err);
 /* True when the peer has gone: for handlers that wait. */
 bool http_peer_gone(struct http_request *q);

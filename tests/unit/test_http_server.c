@@ -283,6 +283,7 @@ static void bodies_come_chunked_or_counted_and_wrong_json_is_refused(void **stat
             "chunked\r\n\r\n3\r\n[1,\r\n2\r\n2]\r\n0\r\n\r\n"),
         "[1,2]");
     has(ask("POST /echo HTTP/1.1\r\nHost: x\r\n\r\n"), "null");
+    has(ask("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nnull\n"), "200 OK");
     has(ask("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n{x}"), "400 Bad Request");
     int fd = dial();
     say(fd, "POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
