@@ -84,8 +84,8 @@ struct endpoint {
 
 struct network {
     char id[65];
-    char *name, *driver, *doc; /* doc: the body as created, with Created */
-    char *subnet, *gateway, *range;
+    char *name, *driver, *doc;      /* doc: the body as created, with Created */
+    char *subnet, *gateway, *range; /* NULL for host and none; range may be NULL for all */
     char bridge[16];
     bool internal, icc, predefined, dns;
     int mtu;

@@ -35,6 +35,12 @@ static bool option_bool(const json_t *options, const char *key, bool fallback)
     return value;
 }
 
+static char *text_or_null(const json_t *doc, const char *key)
+{
+    const char *text = json_str(doc, key);
+    return *text ? mem_strdup(text) : NULL;
+}
+
 /* The struct from the stored document: the body, plus Id, Created, Subnet, Gateway, Range, Bridge. */
 static struct network *network_of(const json_t *doc)
 {
@@ -44,9 +50,9 @@ static struct network *network_of(const json_t *doc)
     snprintf(n->bridge, sizeof(n->bridge), "%s", json_str(doc, "Bridge"));
     n->name = mem_strdup(json_str(doc, "Name"));
     n->driver = mem_strdup(json_str(doc, "Driver"));
-    n->subnet = mem_strdup(json_str(doc, "Subnet"));
-    n->gateway = mem_strdup(json_str(doc, "Gateway"));
-    n->range = mem_strdup(json_str(doc, "Range"));
+    n->subnet = text_or_null(doc, "Subnet");
+    n->gateway = text_or_null(doc, "Gateway");
+    n->range = text_or_null(doc, "Range");
     n->internal = json_bool(doc, "Internal");
     n->icc = option_bool(options, "com.docker.network.bridge.enable_icc", true);
     int64_t mtu = 0;
@@ -117,7 +123,7 @@ static char **taken_subnets(struct engine *e)
     char **list = NULL;
     struct map_entry *entry;
     for (size_t i = 0; (entry = map_next(&e->networks, &i));)
-        if (*((struct network *)entry->value)->subnet)
+        if (((struct network *)entry->value)->subnet)
             strv_add(&list, ((struct network *)entry->value)->subnet);
     return list;
 }
@@ -370,7 +376,7 @@ static json_t *shown_containers(struct engine *e, const struct network *n)
 {
     json_t *list = json_object();
     struct map_entry *entry;
-    const char *slash = strchr(n->subnet, '/');
+    const char *slash = n->subnet ? strchr(n->subnet, '/') : NULL;
     for (size_t i = 0; (entry = map_next(&n->endpoints, &i));) {
         const struct endpoint *ep = entry->value;
         const struct container *c = map_get(&e->containers, entry->key);
@@ -387,9 +393,9 @@ static json_t *shown(struct engine *e, const struct network *n, bool with_contai
 {
     _cleanup_json_ json_t *doc = json_loads(n->doc, 0, NULL);
     json_t *config = json_array();
-    if (*n->subnet) {
+    if (n->subnet) {
         json_t *one = json_pack("{s:s,s:s}", "Subnet", n->subnet, "Gateway", n->gateway);
-        if (*n->range)
+        if (n->range)
             json_set_str(one, "IPRange", n->range);
         json_array_append_new(config, one);
     }
