@@ -60,6 +60,7 @@ static struct network *network_of(const json_t *doc)
         parse_i64(json_str(options, "com.docker.network.driver.mtu"), 68, 65535, &mtu, NULL);
     n->mtu = (int)mtu;
     n->predefined = str_eq(n->name, "bridge") || str_eq(n->name, "host") || str_eq(n->name, "none");
+    n->dns = str_eq(n->driver, "bridge");
     n->doc = json_format(doc);
     n->endpoints = MAP_INIT(endpoint__free);
     n->reserved = MAP_INIT(free);
@@ -291,8 +292,12 @@ static char **names_known(struct engine *e, const struct network *n, const char 
 {
     const struct container *c = map_get(&e->containers, container_id);
     char **names = strv_dup(ep->names);
+    char short_id[13];
+    snprintf(short_id, sizeof(short_id), "%.12s", container_id);
     if (c && n->dns && !strv_has(names, c->name))
         strv_add(&names, c->name);
+    if (n->dns && !strv_has(names, short_id))
+        strv_add(&names, short_id);
     return names;
 }
 
