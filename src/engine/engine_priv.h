@@ -305,6 +305,7 @@ bool filter__any(const json_t *filters, const char *key, bool (*match)(void *, c
 bool filter__has(const json_t *filters, const char *key);
 bool filter__labels(const json_t *filters, const json_t *labels); /* label and label! */
 int filter__check_keys(const json_t *filters, const char *const *known, struct err *err);
+/* The time of the filter "until"; the end of time when it is not given. */
 int filter__until(const json_t *filters, int64_t *ret_ns, struct err *err);
 char **filter__values(const json_t *filters, const char *key);
 

@@ -88,7 +88,7 @@ int filter__check_keys(const json_t *filters, const char *const *known, struct e
 int filter__until(const json_t *filters, int64_t *ret_ns, struct err *err)
 {
     _cleanup_strv_ char **values = filter__values(filters, "until");
-    *ret_ns = 0;
+    *ret_ns = INT64_MAX;
     if (!strv_len(values))
         return 0;
     if (strv_len(values) > 1)
