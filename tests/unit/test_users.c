@@ -83,7 +83,7 @@ static void added_groups_are_names_or_numbers(void **state)
 {
     struct users_identity u;
     struct err err;
-    char *add[] = {"docker", "33", "77", NULL};
+    char docker[] = "docker", number[] = "33", other[] = "77", *add[] = {docker, number, other, NULL};
     assert_ok(users_resolve(passwd, group, "7", add, &u, &err), &err);
     assert_int_equal(u.group_count, 4);
     assert_int_equal(u.groups[1], 999);
