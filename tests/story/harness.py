@@ -160,7 +160,7 @@ class Drover:
         return answer.status, dict(answer.getheaders()), content
 
     def busybox(self, tag="busybox"):
-        self.docker("import", "-", tag, stdin=busybox_root_tar())
+        self.docker("import", "--change", 'CMD ["sh"]', "-", tag, stdin=busybox_root_tar())
 
     def processes(self):
         """Pids of everything started from this root: serve, keeper, DNS, and their containers."""

@@ -113,7 +113,9 @@ class DockerCli(Story):
 
     def test_attach_to_a_running_container(self):
         d = self.d
-        d.docker("run", "-di", "--name", "echoer", "busybox", "cat")
+        # Created with -i and not detached: the end of the first client's input is the end of the container's.
+        d.docker("create", "-i", "--name", "echoer", "busybox", "cat")
+        d.docker("start", "echoer")
         done = d.docker("attach", "echoer", stdin=b"one\ntwo\n")
         self.assertEqual(done.out, "one\ntwo\n")
         self.assertEqual(d.docker("wait", "echoer").out, "0\n")
