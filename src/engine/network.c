@@ -273,12 +273,13 @@ int network__defaults(struct engine *e, struct err *err)
         if (r < 0)
             return err_wrap(err, "make the network \"%s\"", defaults[i][0]);
     }
-    /* Bridges vanish with a reboot. The default one is made when the first container needs it. */
+    /* Bridges vanish with a reboot. The default one is made too, so that another instance sees its subnet
+     * taken. */
     struct map_entry *entry;
     for (size_t i = 0; (entry = map_next(&e->networks, &i));) {
         const struct network *n = entry->value;
         struct err problem;
-        if (!n->predefined && *n->bridge && ensure_bridge(e, n, &problem) < 0)
+        if (*n->bridge && ensure_bridge(e, n, &problem) < 0)
             log_error("%s", problem.msg);
     }
     return 0;

@@ -105,11 +105,11 @@ volumes:
 
     def test_health_is_probed_and_told(self):
         d = self.d
-        d.docker("run", "-d", "--name", "h", "--health-cmd", "test -e /ok", "--health-interval", "100ms", "--health-retries", "2",
+        d.docker("run", "-d", "--name", "probed", "--health-cmd", "test -e /ok", "--health-interval", "100ms", "--health-retries", "2",
                  "busybox", "sh", "-c", "sleep 100000")
-        wait_for(lambda: d.inspect("h")["State"]["Health"]["Status"] == "unhealthy", "unhealthy")
-        d.docker("exec", "h", "touch", "/ok")
-        wait_for(lambda: d.inspect("h")["State"]["Health"]["Status"] == "healthy", "healthy")
+        wait_for(lambda: d.inspect("probed")["State"]["Health"]["Status"] == "unhealthy", "unhealthy")
+        d.docker("exec", "probed", "touch", "/ok")
+        wait_for(lambda: d.inspect("probed")["State"]["Health"]["Status"] == "healthy", "healthy")
         self.assertIn("(healthy)", d.docker("ps", "--format", "{{.Status}}").out)
 
     def test_a_corrupt_blob_is_named_and_refused(self):
