@@ -67,7 +67,8 @@ def unit():
         done = subprocess.run([program], cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               errors="replace", stdin=subprocess.DEVNULL, env=environment)
         counted = 0
-        for line in done.stdout.splitlines():
+        lines = done.stdout.splitlines()
+        for line in lines:
             match = re.match(r"(ok|not ok) \d+ - (.*)", line)
             if not match:
                 continue
@@ -75,7 +76,8 @@ def unit():
             title = match.group(2).replace("_", " ")
             skip = re.search(r"#\s*skip\s*(.*)", title, re.IGNORECASE)
             if match.group(1) == "not ok":
-                report("unit", f"{name}: {title}", "FAILED", done.stdout[-4000:])
+                at = lines.index(line)
+                report("unit", f"{name}: {title}", "FAILED", "\n".join(lines[max(0, at - 5):at + 12]))
             elif skip:
                 title = title[:skip.start()].strip()
                 report("unit", f"{name}: {title}", "skipped", skip.group(1) or "needs root or a kernel feature")

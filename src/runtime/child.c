@@ -27,9 +27,11 @@
 /* The parent's handlers, ignored signals and mask are its own affair; execve would hand the last two on. */
 static void reset_signals(void)
 {
-    struct sigaction usual = {.sa_handler = SIG_DFL};
+    /* All zeros is the default action in the kernel's form, which has no more than these words. The C
+     * library's function would refuse its own two signals, which a parent can have ignored all the same. */
+    const unsigned long usual[4] = {0};
     for (int i = 1; i < _NSIG; i++)
-        sigaction(i, &usual, NULL); /* KILL, STOP and glibc's own refuse, and need no reset */
+        syscall(SYS_rt_sigaction, i, usual, NULL, _NSIG / 8);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

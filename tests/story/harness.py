@@ -202,6 +202,9 @@ class Drover:
                 self.docker("rm", "-f", *ids, check=False)
             self.stop()
         self.machine_dies()
+        if os.path.isdir(self.data):
+            done = run([DROVER, "shutdown", "--root", self.data], check=False)
+            left += [done.err] if done.status else []
         with open("/proc/self/mountinfo") as mounts:
             left += [line for line in mounts if self.root in line]
         for line in left:

@@ -1,4 +1,5 @@
 """It stays up: the server is killed, the machine reboots, the disk fills, a blob rots."""
+import json
 import os
 import subprocess
 
@@ -137,9 +138,9 @@ volumes:
             other.busybox()
             self.d.docker("run", "-d", "--name", "same", "busybox", "sleep", "1000")
             other.docker("run", "-d", "--name", "same", "busybox", "sleep", "1000")
-            mine = self.d.inspect("same")["NetworkSettings"]["IPAddress"]
-            theirs = other.inspect("same")["NetworkSettings"]["IPAddress"]
-            self.assertNotEqual(mine.rsplit(".", 2)[0], theirs.rsplit(".", 2)[0])
+            mine, theirs = (json.loads(d.docker("network", "inspect", "bridge").out)[0]["IPAM"]["Config"][0]["Subnet"]
+                            for d in (self.d, other))
+            self.assertNotEqual(mine, theirs)
         finally:
             self.assertEqual(other.remove(), "")
 
@@ -161,6 +162,7 @@ class FullDisk(Story):
         self.d.docker("rm", "-f", *self.d.docker("ps", "-aq").out.split(), check=False)
         self.d.stop()
         self.d.machine_dies()
+        run([DROVER, "shutdown", "--root", self.d.data])
         subprocess.run(["umount", self.d.root], check=True)
         os.rmdir(self.d.root)
 
