@@ -20,7 +20,7 @@ setup:
 	@scripts/setup build
 
 build: setup
-	@test -f build/build.ninja || { echo "configuring a release build in build/"; meson setup build --buildtype=release -Dprefix=$(PREFIX) >build.log 2>&1 || { cat build.log; rm -f build.log; exit 1; }; rm -f build.log; }
+	@test -f build/build.ninja || { echo "configuring a release build in build/"; meson setup build --buildtype=release $(if $(CI),--werror) -Dprefix=$(PREFIX) >build.log 2>&1 || { cat build.log; rm -f build.log; exit 1; }; rm -f build.log; }
 	@echo "building build/drover"
 	@ninja -C build --quiet
 

@@ -174,7 +174,7 @@ static int check_log_config(const json_t *host, struct err *err)
 {
     const json_t *log = json_object_get(host, "LogConfig");
     static const char *const types[] = {"", "local", "json-file", "none", NULL};
-    static const char *const options[] = {"max-size", "max-file", "compress", NULL};
+    static const char *const options[] = {"max-size", "max-file", NULL};
     const char *type = "", *key, *text = NULL;
     json_t *config = NULL, *value;
     int r = json_get_string(log, "HostConfig.LogConfig", "Type", &type, err);

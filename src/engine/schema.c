@@ -79,7 +79,7 @@ static const struct field host_fields[] = {
     {"UsernsMode", TEXT, false, "host"},
     {"ShmSize", INT},
     {"Sysctls", MAP_OF_TEXT},
-    {"Runtime", TEXT, false, "native|io.containerd.runc.v2|runc"},
+    {"Runtime", TEXT, false, "native"},
     {"Isolation", TEXT, false, "default"},
     {"CpuShares", INT},
     {"Memory", INT},
