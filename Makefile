@@ -49,6 +49,7 @@ bench: build
 	@bench/run
 
 install: build
+	@meson configure build -Dprefix=$(PREFIX) >/dev/null && ninja -C build --quiet
 	meson install -C build --no-rebuild --quiet $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
 format:

@@ -70,9 +70,31 @@ static int make_directories(struct engine *e, struct err *err)
     return 0;
 }
 
+/* The lowest layer of every container: empty files and directories that the runtime mounts over. */
+static int make_init_layer(struct engine *e, struct err *err)
+{
+    static const char *const directories[] = {"dev", "etc", "proc", "sys"};
+    static const char *const files[] = {"etc/hosts", "etc/hostname", "etc/resolv.conf"};
+    for (size_t i = 0; i < ARRAY_SIZE(directories); i++) {
+        _cleanup_free_ char *path = str_printf("%s/init/%s", e->root, directories[i]);
+        int r = file_mkdirs(path, 0755, err);
+        if (r < 0)
+            return r;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+        _cleanup_free_ char *path = str_printf("%s/init/%s", e->root, files[i]);
+        int r = file_exists(path) ? 0 : file_replace(path, "", 0, 0644, false, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 static int open_parts(struct engine *e, const struct engine_config *config, struct err *err)
 {
     int r = make_directories(e, err);
+    if (r == 0)
+        r = make_init_layer(e, err);
     if (r < 0)
         return r;
     r = images_open(e->root, &e->images, err);

@@ -96,6 +96,9 @@ static int launch(struct starting *s, pid_t *ret_pid, struct err *err)
     _cleanup_free_ char *dir = container__dir(c), *upper = str_printf("%s/upper", dir);
     _cleanup_free_ char *work = str_printf("%s/work", dir), *root = str_printf("%s/root", dir);
     _cleanup_free_ char *log = str_printf("%s/log", dir);
+    /* Below the image: the places that the runtime mounts over, so that they are not made in the container's
+     * own layer, from where a commit or a build would put them into an image. */
+    strv_add(&s->lowers, "../init");
     int attach[PENDING_ATTACH_MAX];
     size_t attached = c->pending_count; /* container.op is held: nobody adds one */
     for (size_t i = 0; i < attached; i++)

@@ -251,6 +251,12 @@ class DockerCli(Story):
         self.assertIn("A /etc/thing", d.docker("diff", "box").out)
         d.docker("rm", "box")
 
+    def test_a_container_that_changed_nothing_has_no_changes(self):
+        d = self.d
+        d.docker("run", "--name", "untouched", "busybox", "true")
+        self.assertEqual(d.docker("diff", "untouched").out, "")
+        d.docker("rm", "untouched")
+
     def test_commit_makes_an_image_of_a_container(self):
         d = self.d
         d.docker("run", "--name", "edited", "busybox", "sh", "-c", "echo new > /new")
