@@ -69,21 +69,20 @@ def unit():
         counted = 0
         lines = done.stdout.splitlines()
         for line in lines:
+            # cmocka writes a skip as "not ok 3 # SKIP name", its reason on the line before.
+            skip = re.match(r"(?:not )?ok \d+ # SKIP (.*)", line)
             match = re.match(r"(ok|not ok) \d+ - (.*)", line)
-            if not match:
-                continue
-            counted += 1
-            title = match.group(2).replace("_", " ")
-            skip = re.search(r"#\s*skip\s*(.*)", title, re.IGNORECASE)
-            if match.group(1) == "not ok":
+            if skip:
+                before = lines[max(0, lines.index(line) - 1)]
+                reason = before.split("skipped: ", 1)[1] if "skipped: " in before else "needs root or a kernel feature"
+                report("unit", f"{name}: {skip.group(1).replace('_', ' ')}", "skipped", reason)
+            elif match and match.group(1) == "ok":
+                report("unit", f"{name}: {match.group(2).replace('_', ' ')}", "ok")
+            elif match:
                 at = lines.index(line)
-                report("unit", f"{name}: {title}", "FAILED", "\n".join(lines[max(0, at - 5):at + 12]))
-            elif skip:
-                title = title[:skip.start()].strip()
-                report("unit", f"{name}: {title}", "skipped", skip.group(1) or "needs root or a kernel feature")
-            else:
-                report("unit", f"{name}: {title}", "ok")
-        if counted == 0 or (done.returncode != 0 and "not ok" not in done.stdout):
+                report("unit", f"{name}: {match.group(2).replace('_', ' ')}", "FAILED", "\n".join(lines[max(0, at - 5):at + 12]))
+            counted += bool(skip or match)
+        if counted == 0 or (done.returncode != 0 and not re.search(r"^not ok \d+ -", done.stdout, re.M)):
             report("unit", f"{name}: runs to its end", "FAILED",
                    f"exit status {done.returncode}\n{done.stdout[-4000:]}", time.monotonic() - began)
 

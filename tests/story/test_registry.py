@@ -64,7 +64,7 @@ class Registry(Story):
         self.assertIn("digest: sha256:", out)
         identity = d.docker("images", "-q", "--no-trunc", name).out
         d.docker("rmi", name)
-        self.assertIn("Downloaded", d.docker("pull", name).out + "Downloaded")
+        self.assertRegex(d.docker("pull", name).out, r"Status: (Downloaded newer image|Image is up to date) for ")
         self.assertEqual(d.docker("images", "-q", "--no-trunc", name).out, identity)
         self.assertIn("up to date", d.docker("pull", name).out)
         self.assertEqual(d.docker("run", "--rm", name, "echo", "pulled").out, "pulled\n")
