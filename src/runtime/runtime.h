@@ -41,6 +41,15 @@ struct runtime_launch {
     bool tty;       /* make stdio[0] the controlling terminal */
     const int *fds; /* "fd:N" in a namespace's path means fds[N] */
     size_t fd_count;
+
+    /* What only an OCI command line asks for; all zero for the keeper, whose loop must never block. */
+    const char *bundle;    /* absolute; for the state that hooks and the seccomp listener are given */
+    unsigned preserve_fds; /* descriptors 3 to 2 + n stay open in the program */
+    bool no_pivot, no_new_keyring, systemd_cgroup;
+    bool two_phase;   /* start_fd counts: the child stops when all is set up, until runtime_start() */
+    int start_fd;     /* a listening unix stream socket; closed in the program */
+    bool own_console; /* console_fd counts: the pty is made in the container's own devpts */
+    int console_fd;   /* a connected unix stream socket that is sent the pty's master (SCM_RIGHTS) */
 };
 
 struct runtime_child {
@@ -59,6 +68,17 @@ int runtime_exec(const struct runtime_launch *launch, const json_t *container_sp
 /* 0 when the program has been executed; else why not. Blocks from the moment the descriptor becomes readable
  * only for the execve itself. Closes nothing. ERR_NOT_FOUND and ERR_DENIED are Docker's 127 and 126. */
 int runtime_launch_result(int status_fd, struct err *err);
+
+/* Lets a two-phase launch go on: connects to the socket at `path` (any length), and returns when the program
+ * has been executed, or with why not. ERR_CONFLICT: it has been started before. */
+int runtime_start(const char *path, struct err *err);
+/* Runs the hooks of one kind ("poststart", "poststop", ...: config.md, "POSIX-platform Hooks") one after the
+ * other with `state` (the JSON of `state`) on their stdin, each within its timeout. Stops at the first that
+ * fails. runtime_launch() runs prestart, createRuntime, createContainer and startContainer itself, and blocks
+ * for them. */
+int runtime_run_hooks(const json_t *spec, const char *kind, const json_t *state, struct err *err);
+/* What this runtime can do on this machine: features.md of the runtime-spec. */
+json_t *runtime_features(void);
 
 /* A config with Docker's defaults to start from: mounts, masked and read-only paths, default capabilities,
  * the default seccomp policy, devices, namespaces pid, mount, uts, ipc, cgroup (network is the caller's to
