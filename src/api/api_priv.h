@@ -35,7 +35,6 @@ int api__time(const char *text, int64_t *ret_ns, struct err *err);
 int api__body(struct http_request *q, bool optional, json_t **ret, struct err *err);
 int api__refuse_query(struct http_request *q, const char *name, struct err *err); /* 501 when set */
 int api__base64_decode(const char *text, struct str *ret, struct err *err);       /* plain or URL alphabet */
-char *api__base64_encode(const void *bytes, size_t n);
 
 /* Puts the query's "changes" (Dockerfile instructions, for commit and import) into *config, a Docker "config"
  * object that is made when NULL. */

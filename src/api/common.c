@@ -1,8 +1,8 @@
 #include "api/api_priv.h"
 
+#include "base/base64.h"
 #include "base/timeutil.h"
 
-#include <gnutls/gnutls.h>
 #include <string.h>
 
 int api__version(struct http_request *q)
@@ -164,24 +164,5 @@ int api__base64_decode(const char *text, struct str *ret, struct err *err)
             str_addc(&plain, *c == '-' ? '+' : *c == '_' ? '/' : *c);
     while (plain.len % 4)
         str_addc(&plain, '=');
-    if (plain.len == 0) {
-        str_clear(ret);
-        return 0;
-    }
-    gnutls_datum_t in = {(unsigned char *)plain.data, (unsigned)plain.len}, out;
-    if (gnutls_base64_decode2(&in, &out) < 0)
-        return err_set(err, ERR_INVALID, "malformed base64");
-    str_clear(ret);
-    str_addn(ret, out.data, out.size);
-    gnutls_free(out.data);
-    return 0;
-}
-
-char *api__base64_encode(const void *bytes, size_t n)
-{
-    gnutls_datum_t in = {(void *)(uintptr_t)bytes, (unsigned)n}, out;
-    must(gnutls_base64_encode2(&in, &out) >= 0);
-    char *text = mem_strndup((char *)out.data, out.size);
-    gnutls_free(out.data);
-    return text;
+    return base64_decode(str_get(&plain), ret, err);
 }

@@ -1,6 +1,7 @@
 /* A container's streams: wait, attach, logs, stats, export, docker cp. */
 #include "api/api_priv.h"
 
+#include "base/base64.h"
 #include "base/file.h"
 
 #include "base/timeutil.h"
@@ -264,7 +265,7 @@ static int set_stat_header(struct http_request *q, struct api *a, const char *pa
     if (r < 0)
         return r;
     _cleanup_free_ char *text = json_format(stat);
-    _cleanup_free_ char *encoded = api__base64_encode(text, strlen(text));
+    _cleanup_free_ char *encoded = base64_encode(text, strlen(text));
     http_set_header(q, "X-Docker-Container-Path-Stat", encoded);
     return 0;
 }

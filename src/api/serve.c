@@ -1,6 +1,7 @@
 #include "api/serve.h"
 
 #include "api/api.h"
+#include "base/deferred.h"
 #include "base/err.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -145,6 +146,7 @@ int serve_run(const struct serve_options *options, struct err *err)
 {
     _cleanup_close_ int lock = -EBADF;
     struct engine *e;
+    deferred_need_all();
     keep_memory_small();
     raise_file_limit();
     int r = handle_signals(err);

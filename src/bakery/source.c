@@ -2,6 +2,7 @@
 
 #include "bakery/path.h"
 #include "bakery/pattern.h"
+#include "base/deferred.h"
 #include "base/file.h"
 #include "base/str.h"
 
@@ -265,6 +266,7 @@ int sources_find(struct sources *s, int root_fd, const char *text, const struct 
 /* A compressed file that is no tar is copied as it is, so the first header decides. */
 static bool is_archive(int fd)
 {
+    deferred_need(DEFERRED_ARCHIVE);
     struct archive *a = archive_read_new();
     archive_read_support_filter_gzip(a);
     archive_read_support_filter_bzip2(a);

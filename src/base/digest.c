@@ -1,5 +1,6 @@
 #include "base/digest.h"
 
+#include "base/deferred.h"
 #include "base/err.h"
 #include "base/str.h"
 
@@ -40,6 +41,7 @@ struct digest_hasher *digest_hasher_new(const char *algorithm)
     struct digest_hasher *h = NEW(struct digest_hasher);
     h->name = algorithms[i].name;
     h->bytes = algorithms[i].bytes;
+    deferred_need(DEFERRED_GNUTLS);
     must(gnutls_hash_init(&h->hash, algorithms[i].id) == 0);
     return h;
 }
@@ -70,6 +72,7 @@ void digest_hasher_free(struct digest_hasher *h)
 void digest_of(const void *bytes, size_t n, char out[DIGEST_BYTES])
 {
     unsigned char raw[32];
+    deferred_need(DEFERRED_GNUTLS);
     must(gnutls_hash_fast(GNUTLS_DIG_SHA256, bytes, n, raw) == 0);
     memcpy(out, "sha256:", 7);
     str_hex(raw, sizeof(raw), out + 7);

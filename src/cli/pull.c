@@ -1,20 +1,15 @@
 #include "cli/pull.h"
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "cli/call.h"
 #include "cli/options.h"
-
-#include <gnutls/gnutls.h>
 
 /* --- Credentials that `docker login` has left --- */
 
 static char *base64(const char *text, bool url)
 {
-    gnutls_datum_t in = {(unsigned char *)text, (unsigned)strlen(text)}, out;
-    if (gnutls_base64_encode2(&in, &out) < 0)
-        return mem_strdup("");
-    char *copy = mem_strndup((char *)out.data, out.size);
-    gnutls_free(out.data);
+    char *copy = base64_encode(text, strlen(text));
     for (char *c = copy; url && *c; c++)
         *c = *c == '+' ? '-' : *c == '/' ? '_' : *c;
     return copy;
@@ -22,12 +17,8 @@ static char *base64(const char *text, bool url)
 
 static char *unbase64(const char *text)
 {
-    gnutls_datum_t in = {(unsigned char *)text, (unsigned)strlen(text)}, out;
-    if (gnutls_base64_decode2(&in, &out) < 0)
-        return mem_strdup("");
-    char *copy = mem_strndup((char *)out.data, out.size);
-    gnutls_free(out.data);
-    return copy;
+    _cleanup_str_ struct str plain = STR_INIT;
+    return mem_strdup(base64_decode(text, &plain, NULL) < 0 ? "" : str_get(&plain));
 }
 
 /* "host[:port]" in front of the first slash when it looks like one; else Docker Hub's key. */

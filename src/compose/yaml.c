@@ -1,5 +1,6 @@
 #include "compose/yaml.h"
 
+#include "base/deferred.h"
 #include "base/json.h"
 #include "base/map.h"
 
@@ -562,6 +563,7 @@ int yaml_parse(struct yaml_arena *arena, const char *file, const char *text, siz
     fy_diag_cfg_default(&diag_config);
     diag_config.fp = NULL;
     diag_config.output_fn = discard_output;
+    deferred_need(DEFERRED_FYAML);
     r.diag = fy_diag_create(&diag_config);
     fy_diag_set_collect_errors(r.diag, true);
     const struct fy_parse_cfg config = {.flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG, .diag = r.diag};

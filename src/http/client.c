@@ -1,5 +1,6 @@
 #include "http/client.h"
 
+#include "base/deferred.h"
 #include "base/file.h"
 #include "base/json.h"
 
@@ -31,6 +32,7 @@ struct transfer {
 
 static void global_init(void)
 {
+    deferred_need(DEFERRED_CURL);
     must(curl_global_init(CURL_GLOBAL_DEFAULT) == 0);
 }
 

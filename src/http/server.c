@@ -1,6 +1,7 @@
 /* libmicrohttpd's side: its callbacks, and the life of the server. */
 #include "http/server_priv.h"
 
+#include "base/deferred.h"
 #include "base/log.h"
 #include "base/timeutil.h"
 
@@ -226,6 +227,7 @@ static struct MHD_Daemon *start_daemon(struct http_server *s, int listen_fd)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    deferred_need(DEFERRED_MICROHTTPD);
     struct MHD_Daemon *d = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG, 0,
         NULL, NULL, on_access, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,

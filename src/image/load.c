@@ -2,6 +2,7 @@
  * layout are checked against their names); then index.json or manifest.json says what they mean; at the end
  * the blobs that no image came to own are swept. */
 #include "base/file.h"
+#include "base/deferred.h"
 #include "base/json.h"
 #include "image/image_priv.h"
 #include "image/tar_priv.h"
@@ -148,6 +149,7 @@ static int read_archive(struct loading *l, int fd, struct err *err)
     int r = tar__source_new(fd, NULL, NULL, NULL, &o->source, err);
     if (r == 0) {
         locale_t old = tar__use_utf8();
+        deferred_need(DEFERRED_ARCHIVE);
         struct archive *a = archive_read_new();
         must(a);
         archive_read_support_format_tar(a);

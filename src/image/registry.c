@@ -1,11 +1,11 @@
 #include "image/registry.h"
 
+#include "base/base64.h"
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/json.h"
 
 #include <arpa/inet.h>
-#include <gnutls/gnutls.h>
 #include <pthread.h>
 
 enum { TOKEN_MAX_BYTES = 64 << 10 };
@@ -49,11 +49,8 @@ static bool is_loopback(const char *host)
 static char *basic_credentials(const char *username, const char *password)
 {
     _cleanup_free_ char *plain = str_printf("%s:%s", username, password ? password : "");
-    gnutls_datum_t in = {.data = (unsigned char *)plain, .size = (unsigned)strlen(plain)}, out;
-    must(gnutls_base64_encode2(&in, &out) == 0);
-    char *header = str_printf("Basic %.*s", (int)out.size, (const char *)out.data);
-    gnutls_free(out.data);
-    return header;
+    _cleanup_free_ char *encoded = base64_encode(plain, strlen(plain));
+    return str_printf("Basic %s", encoded);
 }
 
 /* The status of GET base/v2/, or a negative code when nobody speaks HTTP there. */

@@ -1,6 +1,7 @@
 /* docker save: one archive that is an OCI image layout (index.json, blobs/) and a docker-archive
  * (manifest.json, repositories) over the same blobs, so that every engine and tool reads it. */
 #include "base/file.h"
+#include "base/deferred.h"
 #include "base/json.h"
 #include "image/image_priv.h"
 #include "image/tar_priv.h"
@@ -173,6 +174,7 @@ static int write_failed(struct saving *s, struct err *err)
 
 static int put_header(struct saving *s, const char *name, mode_t mode, int64_t size, struct err *err)
 {
+    deferred_need(DEFERRED_ARCHIVE);
     struct archive_entry *e = archive_entry_new();
     archive_entry_set_pathname(e, name);
     archive_entry_set_mode(e, mode);
@@ -317,6 +319,7 @@ static int save_all(struct saving *s, char *const *names, struct err *err)
         r = take_image(s, &s->images[i], err);
     if (r < 0)
         return r;
+    deferred_need(DEFERRED_ARCHIVE);
     s->archive = archive_write_new();
     must(s->archive);
     r = write_all(s, err);

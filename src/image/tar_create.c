@@ -1,5 +1,6 @@
 /* A tree to a tar stream, in one order whatever the file system's. */
 #include "base/err.h"
+#include "base/deferred.h"
 #include "base/file.h"
 #include "image/tar_priv.h"
 
@@ -340,6 +341,7 @@ int tar__create(const struct tar_create *c, const struct tar_upper *upper, tar_w
     w.buffer = mem_new(CHUNK);
     w.out = mem_new(OUT_BYTES);
     locale_t old = tar__use_utf8();
+    deferred_need(DEFERRED_ARCHIVE);
     w.archive = archive_write_new();
     w.entry = archive_entry_new();
     must(w.archive && w.entry);

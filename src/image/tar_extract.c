@@ -3,6 +3,7 @@
  * opened with openat2, which cannot leave the root, and the last part is made in it with calls that do not
  * follow symlinks. */
 #include "base/err.h"
+#include "base/deferred.h"
 #include "base/file.h"
 #include "image/tar_priv.h"
 
@@ -604,6 +605,7 @@ int tar__extract(const struct tar_extract *x, tar_read_fn read_fn, void *read_co
     feed->count = &e.read_bytes;
     e.feed = feed;
     locale_t old = tar__use_utf8();
+    deferred_need(DEFERRED_ARCHIVE);
     struct archive *a = archive_read_new();
     must(a);
     archive_read_support_format_tar(a);

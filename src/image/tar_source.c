@@ -1,5 +1,6 @@
 /* Decompression of a stream, and what all archive readers share. */
 #include "base/err.h"
+#include "base/deferred.h"
 #include "base/file.h"
 #include "image/tar_priv.h"
 
@@ -74,6 +75,7 @@ int tar__source_new(int fd, tar_read_fn read_fn, void *read_context, const struc
     s->max_bytes =
         (INT64_C(64) << 20) + 2 * (limits && limits->max_bytes ? limits->max_bytes : DEFAULT_MAX_BYTES);
     s->max_ratio = limits && limits->max_ratio > 0 ? limits->max_ratio : 1000;
+    deferred_need(DEFERRED_ARCHIVE);
     s->archive = archive_read_new();
     must(s->archive);
     archive_read_support_filter_gzip(s->archive);

@@ -2,6 +2,7 @@
  * it: a UDP client that goes on sending from the same port would for ever reach the container that was, or
  * nobody, after its port was published anew. TCP ends by itself. */
 #include "net/priv.h"
+#include "base/deferred.h"
 
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
@@ -96,6 +97,7 @@ void net__conntrack_forget(const struct net__port *port)
 {
     if (port->protocol != IPPROTO_UDP)
         return;
+    deferred_need(DEFERRED_MNL);
     struct mnl_socket *s = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
     if (!s)
         return;

@@ -5,6 +5,7 @@
  * elements' comments, which is how a new process learns what an earlier one published. */
 #include "net/priv.h"
 
+#include "base/deferred.h"
 #include "base/json.h"
 #include "base/log.h"
 
@@ -26,6 +27,7 @@ static int nft_failure(const char *why, struct err *err)
 static int nft_run(struct net *n, const char *commands, bool json, struct str *ret_output, struct err *err)
 {
     pthread_mutex_lock(&nft_lock);
+    deferred_need(DEFERRED_NFTABLES);
     if (!n->nft && (n->nft = nft_ctx_new(NFT_CTX_DEFAULT))) {
         nft_ctx_buffer_output(n->nft);
         nft_ctx_buffer_error(n->nft);

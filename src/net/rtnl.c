@@ -1,5 +1,6 @@
 #include "net/rtnl.h"
 
+#include "base/deferred.h"
 #include "base/mem.h"
 
 #include <arpa/inet.h>
@@ -17,6 +18,7 @@ static atomic_uint next_sequence = 1;
 
 int rtnl_open(struct mnl_socket **ret, struct err *err)
 {
+    deferred_need(DEFERRED_MNL);
     struct mnl_socket *s = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
     if (!s)
         return err_sys(err, errno, "open a netlink socket");

@@ -1,5 +1,6 @@
 #include "store/store_priv.h"
 
+#include "base/deferred.h"
 #include "base/str.h"
 
 enum { BUSY_WAIT_MS = 10000 };
@@ -103,6 +104,7 @@ int store__exec(struct store_connection *c, const char *sql, struct err *err)
 
 int store__connect(const char *path, bool read_only, struct store_connection **ret, struct err *err)
 {
+    deferred_need(DEFERRED_SQLITE);
     struct store_connection *c = NEW(struct store_connection);
     c->statements = MAP_INIT(statement_free);
     int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |

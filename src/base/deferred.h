@@ -1,0 +1,218 @@
+/* Libraries that are loaded when they are first needed, and not when the program starts.
+ *
+ * The binary goes by many names and verbs, and most of them start, do one small thing and end: a container
+ * that is launched by drover-oci must not wait 10 ms until the loader has bound some fifty libraries (libcurl
+ * alone brings half of them) that only the server uses. So nothing of these is on the binary's own list:
+ * their functions are weak, the loader binds each at its first call (which is why the binary is linked with
+ * "-z lazy"), and by then deferred_need() has brought the library in.
+ *
+ * A module that owns a library calls deferred_need() before its first function of it: where it opens,
+ * creates, begins. A function missing in the lists below is an error when the binary is linked: add it.
+ * Only functions that are called, never variables, never a function's address.
+ *
+ * Unit tests are linked with the libraries in the common way. */
+#ifndef BASE_DEFERRED_H
+#define BASE_DEFERRED_H
+
+enum deferred {
+    DEFERRED_ARCHIVE,
+    DEFERRED_CURL,
+    DEFERRED_FYAML,
+    DEFERRED_GNUTLS,
+    DEFERRED_MICROHTTPD,
+    DEFERRED_MNL,
+    DEFERRED_NFTABLES,
+    DEFERRED_SQLITE,
+    DEFERRED_COUNT,
+};
+
+/* Returns when the library's functions can be called, from any thread. A library that is not installed ends
+ * the program with a message, as the loader would have done at its start. */
+void deferred_need(enum deferred library);
+/* Early, for a server: so that a broken installation shows at its start. */
+void deferred_need_all(void);
+
+/* archive */
+#pragma weak archive_entry_clear
+#pragma weak archive_entry_filetype
+#pragma weak archive_entry_free
+#pragma weak archive_entry_gid
+#pragma weak archive_entry_hardlink
+#pragma weak archive_entry_mtime
+#pragma weak archive_entry_mtime_is_set
+#pragma weak archive_entry_mtime_nsec
+#pragma weak archive_entry_new
+#pragma weak archive_entry_pathname
+#pragma weak archive_entry_perm
+#pragma weak archive_entry_set_gid
+#pragma weak archive_entry_set_hardlink
+#pragma weak archive_entry_set_mode
+#pragma weak archive_entry_set_mtime
+#pragma weak archive_entry_set_pathname
+#pragma weak archive_entry_set_rdevmajor
+#pragma weak archive_entry_set_rdevminor
+#pragma weak archive_entry_set_size
+#pragma weak archive_entry_set_symlink
+#pragma weak archive_entry_set_uid
+#pragma weak archive_entry_size
+#pragma weak archive_entry_symlink
+#pragma weak archive_entry_uid
+#pragma weak archive_entry_xattr_add_entry
+#pragma weak archive_entry_xattr_next
+#pragma weak archive_entry_xattr_reset
+#pragma weak archive_errno
+#pragma weak archive_error_string
+#pragma weak archive_read_data
+#pragma weak archive_read_data_block
+#pragma weak archive_read_free
+#pragma weak archive_read_new
+#pragma weak archive_read_next_header
+#pragma weak archive_read_open
+#pragma weak archive_read_open_fd
+#pragma weak archive_read_support_filter_bzip2
+#pragma weak archive_read_support_filter_gzip
+#pragma weak archive_read_support_filter_xz
+#pragma weak archive_read_support_filter_zstd
+#pragma weak archive_read_support_format_empty
+#pragma weak archive_read_support_format_raw
+#pragma weak archive_read_support_format_tar
+#pragma weak archive_set_error
+#pragma weak archive_write_close
+#pragma weak archive_write_data
+#pragma weak archive_write_free
+#pragma weak archive_write_header
+#pragma weak archive_write_new
+#pragma weak archive_write_open
+#pragma weak archive_write_set_bytes_in_last_block
+#pragma weak archive_write_set_bytes_per_block
+#pragma weak archive_write_set_format_pax_restricted
+#pragma weak archive_write_set_format_ustar
+#pragma weak archive_write_set_options
+/* curl */
+#pragma weak curl_easy_cleanup
+#pragma weak curl_easy_getinfo
+#pragma weak curl_easy_init
+#pragma weak curl_easy_perform
+#pragma weak curl_easy_reset
+#pragma weak curl_easy_setopt
+#pragma weak curl_easy_strerror
+#pragma weak curl_global_init
+#pragma weak curl_slist_append
+#pragma weak curl_slist_free_all
+/* fyaml */
+#pragma weak fy_diag_cfg_default
+#pragma weak fy_diag_create
+#pragma weak fy_diag_destroy
+#pragma weak fy_diag_errors_iterate
+#pragma weak fy_diag_got_error
+#pragma weak fy_diag_set_collect_errors
+#pragma weak fy_parser_create
+#pragma weak fy_parser_destroy
+#pragma weak fy_parser_event_free
+#pragma weak fy_parser_parse
+#pragma weak fy_parser_set_string
+#pragma weak fy_scalar_token_get_style
+#pragma weak fy_token_get_text
+#pragma weak fy_token_start_mark
+/* gnutls */
+#pragma weak gnutls_base64_decode2
+#pragma weak gnutls_base64_encode2
+#pragma weak gnutls_hash
+#pragma weak gnutls_hash_copy
+#pragma weak gnutls_hash_deinit
+#pragma weak gnutls_hash_fast
+#pragma weak gnutls_hash_init
+/* microhttpd */
+#pragma weak MHD_add_response_header
+#pragma weak MHD_create_response_for_upgrade
+#pragma weak MHD_create_response_from_buffer
+#pragma weak MHD_create_response_from_callback
+#pragma weak MHD_destroy_response
+#pragma weak MHD_get_connection_info
+#pragma weak MHD_lookup_connection_value
+#pragma weak MHD_queue_response
+#pragma weak MHD_quiesce_daemon
+#pragma weak MHD_resume_connection
+#pragma weak MHD_set_connection_option
+#pragma weak MHD_start_daemon
+#pragma weak MHD_stop_daemon
+#pragma weak MHD_suspend_connection
+#pragma weak MHD_upgrade_action
+/* mnl */
+#pragma weak mnl_attr_get_payload
+#pragma weak mnl_attr_get_payload_len
+#pragma weak mnl_attr_get_str
+#pragma weak mnl_attr_get_type
+#pragma weak mnl_attr_get_u16
+#pragma weak mnl_attr_get_u32
+#pragma weak mnl_attr_get_u8
+#pragma weak mnl_attr_nest_end
+#pragma weak mnl_attr_nest_start
+#pragma weak mnl_attr_next
+#pragma weak mnl_attr_ok
+#pragma weak mnl_attr_put
+#pragma weak mnl_attr_put_strz
+#pragma weak mnl_attr_put_u32
+#pragma weak mnl_attr_put_u8
+#pragma weak mnl_cb_run
+#pragma weak mnl_nlmsg_get_payload
+#pragma weak mnl_nlmsg_get_payload_offset
+#pragma weak mnl_nlmsg_get_payload_tail
+#pragma weak mnl_nlmsg_next
+#pragma weak mnl_nlmsg_ok
+#pragma weak mnl_nlmsg_put_extra_header
+#pragma weak mnl_nlmsg_put_header
+#pragma weak mnl_socket_bind
+#pragma weak mnl_socket_close
+#pragma weak mnl_socket_get_portid
+#pragma weak mnl_socket_open2
+#pragma weak mnl_socket_recvfrom
+#pragma weak mnl_socket_sendto
+/* nftables */
+#pragma weak nft_ctx_buffer_error
+#pragma weak nft_ctx_buffer_output
+#pragma weak nft_ctx_free
+#pragma weak nft_ctx_get_error_buffer
+#pragma weak nft_ctx_get_output_buffer
+#pragma weak nft_ctx_new
+#pragma weak nft_ctx_output_set_flags
+#pragma weak nft_run_cmd_from_buffer
+/* sqlite3 */
+#pragma weak sqlite3_bind_blob64
+#pragma weak sqlite3_bind_double
+#pragma weak sqlite3_bind_int64
+#pragma weak sqlite3_bind_null
+#pragma weak sqlite3_bind_parameter_count
+#pragma weak sqlite3_bind_text64
+#pragma weak sqlite3_bind_zeroblob
+#pragma weak sqlite3_busy_timeout
+#pragma weak sqlite3_changes64
+#pragma weak sqlite3_clear_bindings
+#pragma weak sqlite3_close
+#pragma weak sqlite3_column_blob
+#pragma weak sqlite3_column_bytes
+#pragma weak sqlite3_column_count
+#pragma weak sqlite3_column_double
+#pragma weak sqlite3_column_int64
+#pragma weak sqlite3_column_text
+#pragma weak sqlite3_column_type
+#pragma weak sqlite3_db_config
+#pragma weak sqlite3_db_filename
+#pragma weak sqlite3_errmsg
+#pragma weak sqlite3_errstr
+#pragma weak sqlite3_exec
+#pragma weak sqlite3_file_control
+#pragma weak sqlite3_finalize
+#pragma weak sqlite3_get_autocommit
+#pragma weak sqlite3_limit
+#pragma weak sqlite3_open_v2
+#pragma weak sqlite3_prepare_v3
+#pragma weak sqlite3_reset
+#pragma weak sqlite3_set_authorizer
+#pragma weak sqlite3_step
+#pragma weak sqlite3_stmt_busy
+#pragma weak sqlite3_stmt_readonly
+#pragma weak sqlite3_system_errno
+#pragma weak sqlite3_total_changes64
+
+#endif
