@@ -342,6 +342,11 @@ int cgroup_freeze(struct cgroup *g, bool frozen, struct err *err)
     return g->ops->freeze(g, frozen, err);
 }
 
+bool cgroup_is_frozen(const struct cgroup *g)
+{
+    return g->ops->is_frozen(g);
+}
+
 /* --- all below a group --- */
 
 struct pid_list {

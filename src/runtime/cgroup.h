@@ -33,6 +33,7 @@ int cgroup_open(const char *path, struct cgroup **ret,
 int cgroup_update(struct cgroup *g, const json_t *resources, struct err *err);
 int cgroup_add_pid(struct cgroup *g, pid_t pid, struct err *err);
 int cgroup_freeze(struct cgroup *g, bool frozen, struct err *err);
+bool cgroup_is_frozen(const struct cgroup *g);
 int cgroup_kill(struct cgroup *g, int signal, struct err *err); /* every process in it and below */
 int cgroup_pids(struct cgroup *g, pid_t **ret, size_t *ret_count, struct err *err);
 int cgroup_usage(struct cgroup *g, struct cgroup_usage *ret, struct err *err);
