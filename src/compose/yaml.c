@@ -560,10 +560,10 @@ int yaml_parse(struct yaml_arena *arena, const char *file, const char *text, siz
     if (result < 0)
         return result;
     struct fy_diag_cfg diag_config;
+    deferred_need(DEFERRED_FYAML);
     fy_diag_cfg_default(&diag_config);
     diag_config.fp = NULL;
     diag_config.output_fn = discard_output;
-    deferred_need(DEFERRED_FYAML);
     r.diag = fy_diag_create(&diag_config);
     fy_diag_set_collect_errors(r.diag, true);
     const struct fy_parse_cfg config = {.flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG, .diag = r.diag};
