@@ -1,0 +1,383 @@
+/* bench-launch: runs the contestants, prints the table or JSON, and judges the ratios. Started by
+ * bench/launch.
+ */
+#include "launch.h"
+
+#include "base/json.h"
+#include "base/str.h"
+#include "runtime/runtime.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { CONTESTANTS_MAX = 16, EXISTING = 4 };
+
+static const int depths[DEPTHS_MAX] = {1, 2, 8, 64};
+static const unsigned existing[EXISTING] = {0, 500, 1000, 2000};
+
+struct result {
+    struct contestant c;
+    bool ran;
+    struct rate rates[DEPTHS_MAX];
+    struct rate best;
+    double one_ms;
+};
+
+static struct options {
+    const char *only, *folder, *rootfs, *drover_socket, *drover_root, *dockerd_socket, *oci, *crun, *runc;
+    const char *podman;
+    struct limits limits;
+    unsigned idle, scale;
+    bool json;
+} o = {.limits = {2000, 3}, .idle = 1000, .scale = 2000};
+
+static struct result results[CONTESTANTS_MAX];
+static size_t result_count;
+static struct idle idle;
+static double existing_rate[EXISTING];
+static bool idle_ran, scale_ran, failures;
+
+static bool wanted(const char *name)
+{
+    if (!o.only)
+        return true;
+    _cleanup_strv_ char **names = strv_split(o.only, ',');
+    return strv_has(names, name);
+}
+
+static void add(struct contestant c)
+{
+    if (wanted(c.name) && result_count < CONTESTANTS_MAX)
+        results[result_count++].c = c;
+}
+
+static struct result *result_of(const char *name)
+{
+    for (size_t i = 0; i < result_count; i++)
+        if (strcmp(results[i].c.name, name) == 0 && results[i].ran)
+            return &results[i];
+    return NULL;
+}
+
+/* The folder of a command line's bundles, one a worker: the same config for all, each with its own cgroup. */
+static char *write_bundles(const char *name)
+{
+    char *folder = str_printf("%s/%s", o.folder, name);
+    for (int worker = 0; worker < WORKERS_MAX; worker++) {
+        json_t *spec = runtime_default_spec();
+        _cleanup_free_ char *group = str_printf("/drover-bench-%s/%d", name, worker);
+        _cleanup_free_ char *dir = str_printf("%s/bundle-%d", folder, worker);
+        _cleanup_free_ char *path = str_printf("%s/config.json", dir);
+        _cleanup_free_ char *make = str_printf("mkdir -p %s", dir);
+        json_object_set_new(json_object_get(spec, "process"), "args", json_pack("[s]", "/bin/true"));
+        json_object_set_new(json_object_get(spec, "root"), "path", json_string(o.rootfs));
+        json_object_set_new(json_object_get(spec, "linux"), "cgroupsPath", json_string(group));
+        json_object_set_new(spec, "ociVersion", json_string("1.0.2"));
+        json_object_set_new(spec, "hostname", json_string("bench"));
+        if (system(make) != 0 || json_dump_file(spec, path, JSON_INDENT(1)) < 0) {
+            fprintf(stderr, "%s: cannot be written\n", path);
+            exit(1);
+        }
+        json_decref(spec);
+    }
+    return folder;
+}
+
+static void add_command_line(const char *name, const char *program, bool hide_unified)
+{
+    if (program && wanted(name))
+        add((struct contestant){.name = name,
+                                .program = program,
+                                .folder = write_bundles(name),
+                                .begin = hide_unified ? crun_begin : NULL,
+                                .launch = bundle_launch});
+}
+
+static void add_engine(const char *name, const char *socket, bool own_network, bool serial)
+{
+    if (socket)
+        add((struct contestant){.name = name,
+                                .socket = socket,
+                                .own_network = own_network,
+                                .serial = serial,
+                                .begin = api_begin,
+                                .launch = api_launch,
+                                .end = api_end});
+}
+
+static void add_floor(const char *name, bool own_network)
+{
+    if (o.folder && o.rootfs)
+        add((struct contestant){.name = name,
+                                .folder = o.folder,
+                                .rootfs = o.rootfs,
+                                .own_network = own_network,
+                                .begin = floor_begin,
+                                .launch = floor_launch,
+                                .end = floor_end});
+}
+
+static void add_contestants(void)
+{
+    add_floor("floor", false);
+    add_engine("engine", o.drover_socket, false, false);
+    add_command_line("oci", o.oci, false);
+    add_command_line("crun", o.crun, true);
+    add_command_line("runc", o.runc, false);
+    add_engine("dockerd", o.dockerd_socket, false, false);
+    if (o.podman)
+        add((struct contestant){.name = "podman",
+                                .program = o.podman,
+                                .folder = str_printf("%s/podman", o.folder),
+                                .rootfs = o.rootfs,
+                                .serial = true,
+                                .begin = crun_begin,
+                                .launch = podman_launch});
+    add_floor("floor_own_network", true);
+    add_engine("engine_own_network", o.drover_socket, true, false);
+    add_engine("dockerd_own_network", o.dockerd_socket, true, true);
+}
+
+static void run_one(struct result *r)
+{
+    struct limits warm = {3, 10};
+    struct rate ignored;
+    if (bench_rate(&r->c, 1, &warm, &ignored) < 0) {
+        failures = true;
+        return;
+    }
+    for (size_t i = 0; i < DEPTHS_MAX && !(r->c.serial && i); i++) {
+        if (bench_rate(&r->c, depths[i], &o.limits, &r->rates[i]) < 0) {
+            fprintf(stderr, "%s: failed with %d in flight\n", r->c.name, depths[i]);
+            failures = true;
+            return;
+        }
+        if (r->rates[i].per_s > r->best.per_s)
+            r->best = r->rates[i];
+    }
+    r->one_ms = r->rates[0].p50_ms;
+    r->ran = true;
+}
+
+/* Idle cost first, then the rate on top of ever more sleeping containers. */
+static void run_idle(void)
+{
+    struct contestant engine = {.name = "engine",
+                                .socket = o.drover_socket,
+                                .begin = api_begin,
+                                .launch = api_launch,
+                                .end = api_end};
+    unsigned there = 0;
+    if (!o.drover_socket)
+        return;
+    if (wanted("idle") && o.idle) {
+        idle_ran = idle_measure(&engine, o.drover_root, o.idle, 10, &idle) == 0 &&
+                   idle_remove(&engine, o.idle, &idle.stop_all_s) == 0;
+        failures |= !idle_ran;
+    }
+    for (size_t i = 0; wanted("scale") && i < EXISTING && existing[i] <= o.scale; i++) {
+        struct rate rate;
+        if (idle_fill(&engine, there, existing[i]) < 0) {
+            failures = true;
+            break;
+        }
+        there = existing[i];
+        if (bench_rate(&engine, 8, &o.limits, &rate) < 0)
+            failures = true;
+        existing_rate[i] = rate.per_s;
+        scale_ran = true;
+    }
+    if (there)
+        idle_remove(&engine, there, NULL);
+}
+
+/* --- what comes out --- */
+
+static void print_table(void)
+{
+    printf("Launches of /bin/true from nothing to removed; %.0f s or %u launches a cell\n\n",
+           o.limits.seconds, o.limits.launches);
+    printf("| | one, ms | /s at 1 | 2 | 8 | 64 | best /s | its p50, ms | its p99, ms |\n");
+    printf("|---|---|---|---|---|---|---|---|---|\n");
+    for (size_t i = 0; i < result_count; i++) {
+        const struct result *r = &results[i];
+        if (!r->ran)
+            continue;
+        printf("| %s | %.2f |", r->c.name, r->one_ms);
+        for (size_t k = 0; k < DEPTHS_MAX; k++)
+            if (r->rates[k].launches)
+                printf(" %.0f |", r->rates[k].per_s);
+            else
+                printf(" |");
+        printf(" %.1f | %.2f | %.2f |\n", r->best.per_s, r->best.p50_ms, r->best.p99_ms);
+    }
+    if (idle_ran)
+        printf("\n%u sleeping containers: %.1f KB each above their own processes (%ld KB before, %ld KB with "
+               "them), %.2f%% of a core; all stopped in %.2f s\n",
+               idle.containers, idle.kb_each, idle.before_kb, idle.after_kb, idle.cpu_percent,
+               idle.stop_all_s);
+    if (scale_ran) {
+        printf("\nLaunches per second at 8 in flight with other containers running:");
+        for (size_t i = 0; i < EXISTING; i++)
+            if (existing_rate[i] > 0)
+                printf(" %u: %.0f;", existing[i], existing_rate[i]);
+        printf("\n");
+    }
+}
+
+static void judge(const char *what, double value, const char *relation, double limit)
+{
+    bool pass = *relation == '<' ? value < limit : value >= limit;
+    printf("%s  %s: %.2f (%s %.2f)\n", pass ? "pass" : "FAIL", what, value, relation, limit);
+}
+
+static void print_ratios(void)
+{
+    const struct result *floor_ = result_of("floor"), *engine = result_of("engine"), *oci = result_of("oci");
+    const struct result *crun = result_of("crun"), *dockerd = result_of("dockerd");
+    printf("\n");
+    if (floor_ && engine)
+        judge("engine per_s / floor per_s", engine->best.per_s / floor_->best.per_s, ">=", 0.6);
+    if (dockerd && engine)
+        judge("engine per_s / dockerd serial per_s", engine->best.per_s / dockerd->rates[0].per_s, ">=", 50);
+    if (crun && engine)
+        judge("engine per_s / crun per_s", engine->best.per_s / crun->best.per_s, ">=", 1);
+    if (oci && crun)
+        judge("drover-oci one_ms / crun one_ms", oci->one_ms / crun->one_ms, "<", 0.6);
+    if (engine)
+        for (size_t k = 1; k < DEPTHS_MAX; k++)
+            if (engine->rates[k].p50_ms > 0) {
+                _cleanup_free_ char *what = str_printf("engine p99 / p50 with %d in flight", depths[k]);
+                judge(what, engine->rates[k].p99_ms / engine->rates[k].p50_ms, "<", 5);
+            }
+    if (idle_ran) {
+        judge("KB each idle container", idle.kb_each, "<", 50);
+        judge("percent of a core while idle", idle.cpu_percent, "<", 1);
+    }
+    if (existing_rate[0] > 0 &&
+        existing_rate[EXISTING - 1] > 0) /* a tenth for the noise of a shared machine */
+        judge("rate with 2000 existing / with none", existing_rate[EXISTING - 1] / existing_rate[0],
+              ">=", 0.9);
+}
+
+static json_t *json_of(const struct result *r)
+{
+    json_t *rates = json_object();
+    for (size_t k = 0; k < DEPTHS_MAX; k++)
+        if (r->rates[k].launches) {
+            char depth[16];
+            snprintf(depth, sizeof(depth), "%d", depths[k]);
+            json_object_set_new(rates, depth,
+                                json_pack("{s:f,s:f,s:f,s:i}", "per_s", r->rates[k].per_s, "p50_ms",
+                                          r->rates[k].p50_ms, "p99_ms", r->rates[k].p99_ms, "launches",
+                                          (int)r->rates[k].launches));
+        }
+    return json_pack("{s:f,s:f,s:f,s:f,s:i,s:o}", "one_ms", r->one_ms, "per_s", r->best.per_s, "p50_ms",
+                     r->best.p50_ms, "p99_ms", r->best.p99_ms, "depth", r->best.depth, "in_flight", rates);
+}
+
+/* Who was not there has null for its key. */
+static void print_json(void)
+{
+    static const char *const keys[] = {"floor", "engine", "oci", "crun", "runc", "dockerd", "podman"};
+    _cleanup_json_ json_t *all = json_object();
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+        json_object_set_new(all, keys[i], json_null());
+    for (size_t i = 0; i < result_count; i++)
+        if (results[i].ran)
+            json_object_set_new(all, results[i].c.name, json_of(&results[i]));
+    json_object_set_new(all, "idle",
+                        idle_ran ? json_pack("{s:f,s:f,s:f,s:i}", "kb_each", idle.kb_each, "cpu_percent",
+                                             idle.cpu_percent, "stop_all_s", idle.stop_all_s, "containers",
+                                             (int)idle.containers)
+                                 : json_null());
+    json_t *scale = json_object();
+    for (size_t i = 0; i < EXISTING; i++)
+        if (existing_rate[i] > 0) {
+            char number[16];
+            snprintf(number, sizeof(number), "%u", existing[i]);
+            json_object_set_new(scale, number, json_real(existing_rate[i]));
+        }
+    json_object_set_new(all, "per_s_with_existing", scale);
+    json_dumpf(all, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
+    printf("\n");
+}
+
+static void parse(int argc, char **argv)
+{
+    enum {
+        ONLY = 1,
+        LAUNCHES,
+        SECONDS,
+        IDLE,
+        SCALE,
+        JSON,
+        FOLDER,
+        ROOTFS,
+        SOCKET,
+        ROOT,
+        DOCKERD,
+        OCI,
+        CRUN,
+        RUNC,
+        PODMAN
+    };
+    static const struct option known[] = {{"only", 1, NULL, ONLY},
+                                          {"launches", 1, NULL, LAUNCHES},
+                                          {"seconds", 1, NULL, SECONDS},
+                                          {"idle", 1, NULL, IDLE},
+                                          {"existing", 1, NULL, SCALE},
+                                          {"json", 0, NULL, JSON},
+                                          {"folder", 1, NULL, FOLDER},
+                                          {"rootfs", 1, NULL, ROOTFS},
+                                          {"drover-socket", 1, NULL, SOCKET},
+                                          {"drover-root", 1, NULL, ROOT},
+                                          {"dockerd-socket", 1, NULL, DOCKERD},
+                                          {"oci", 1, NULL, OCI},
+                                          {"crun", 1, NULL, CRUN},
+                                          {"runc", 1, NULL, RUNC},
+                                          {"podman", 1, NULL, PODMAN},
+                                          {0}};
+    const char **const texts[] = {[ONLY] = &o.only,        [FOLDER] = &o.folder,
+                                  [ROOTFS] = &o.rootfs,    [SOCKET] = &o.drover_socket,
+                                  [ROOT] = &o.drover_root, [DOCKERD] = &o.dockerd_socket,
+                                  [OCI] = &o.oci,          [CRUN] = &o.crun,
+                                  [RUNC] = &o.runc,        [PODMAN] = &o.podman};
+    for (int key; (key = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+        if (key == '?')
+            exit(2);
+        if (key == LAUNCHES)
+            o.limits.launches = (unsigned)strtoul(optarg, NULL, 10);
+        else if (key == SECONDS)
+            o.limits.seconds = strtod(optarg, NULL);
+        else if (key == IDLE)
+            o.idle = (unsigned)strtoul(optarg, NULL, 10);
+        else if (key == SCALE)
+            o.scale = (unsigned)strtoul(optarg, NULL, 10);
+        else if (key == JSON)
+            o.json = true;
+        else
+            *texts[key] = optarg;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    parse(argc, argv);
+    add_contestants();
+    for (size_t i = 0; i < result_count; i++)
+        run_one(&results[i]);
+    run_idle();
+    if (o.json) {
+        print_json();
+    } else {
+        print_table();
+        print_ratios();
+    }
+    return failures ? 1 : 0;
+}
