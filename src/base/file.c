@@ -1,6 +1,7 @@
 #include "base/file.h"
 
 #include "base/err.h"
+#include "base/process.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -382,4 +383,9 @@ int file_lock(const char *path, int *ret_fd, struct err *err)
     }
     *ret_fd = take_fd(&fd);
     return 0;
+}
+
+const char *file_overlay_opaque(void)
+{
+    return process_in_user_namespace() ? "user.overlay.opaque" : "trusted.overlay.opaque";
 }

@@ -42,6 +42,10 @@ int file_open_in_root(int root_fd, const char *path, int flags, mode_t mode, str
  * directory. */
 int file_mkdirs_in_root(int root_fd, const char *path, mode_t mode, struct err *err);
 
+/* Overlayfs' mark of an opaque directory: an attribute only the machine's root may set, or, in a user
+ * namespace (mounts there have the option userxattr), the user's. */
+const char *file_overlay_opaque(void);
+
 /* Sends one datagram or stream chunk with up to 16 descriptors along; receives likewise (descriptors arrive
  * CLOEXEC; those beyond `fd_capacity` are closed). Return bytes moved, 0 at end of file, or a negative code.
  */

@@ -154,3 +154,34 @@ int process_self_path(char **ret, struct err *err)
     *ret = mem_strdup(path);
     return 0;
 }
+
+uint64_t process_start_time(pid_t pid)
+{
+    _cleanup_free_ char *path = str_printf("/proc/%d/stat", (int)pid);
+    _cleanup_str_ struct str text = STR_INIT;
+    unsigned long long start;
+    if (file_read(path, 4096, &text, NULL) < 0)
+        return 0;
+    /* The name, second field, may hold spaces and parentheses; the start is the 22nd field (proc(5)). */
+    const char *at = strrchr(str_get(&text), ')');
+    return at && sscanf(at + 1,
+                        " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+                        &start) == 1
+               ? start
+               : 0;
+}
+
+bool process_in_user_namespace(void)
+{
+    static int known; /* 0: not looked yet. The answer stays true until the process enters another one. */
+    int value = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (!value) {
+        _cleanup_str_ struct str text = STR_INIT;
+        unsigned inside = 0, outside = 0, count = UINT32_MAX;
+        if (file_read("/proc/self/uid_map", 4096, &text, NULL) == 0)
+            (void)!sscanf(str_get(&text), "%u %u %u", &inside, &outside, &count);
+        value = inside == 0 && outside == 0 && count == UINT32_MAX ? 1 : 2;
+        __atomic_store_n(&known, value, __ATOMIC_RELAXED);
+    }
+    return value == 2;
+}

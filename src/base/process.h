@@ -18,6 +18,14 @@ int process_run(const char *const *argv, const char *input, struct str *ret_outp
  * nobody's here. */
 int process_spawn_daemon(const char *const *argv, const char *log_path, struct err *err);
 
+/* When the process was started, in the kernel's ticks: with its number it names one process for ever. 0 when
+ * there is none. */
+uint64_t process_start_time(pid_t pid);
+
+/* Whether we are in a user namespace that does not have all ids of the machine: there root may not do what
+ * only the machine's root may (make device nodes, write trusted extended attributes, raise limits). */
+bool process_in_user_namespace(void);
+
 /* The path of the running binary, as a new process can execute it. */
 int process_self_path(char **ret, struct err *err);
 

@@ -1,6 +1,8 @@
 #include "cli/call.h"
 
+#include "base/file.h"
 #include "base/json.h"
+#include "rootless/rootless.h"
 
 #include <ctype.h>
 #include <stdarg.h>
@@ -35,6 +37,10 @@ int cli_socket(const char **ret, struct err *err)
         r = cli_set_host(docker, err);
     if (r < 0)
         return err_wrap(err, "DOCKER_HOST");
+    /* One's own server comes before the machine's. */
+    _cleanup_free_ char *users = rootless_default_socket();
+    if (!chosen_socket && file_exists(users))
+        cli_set_socket(users);
     *ret = chosen_socket ? chosen_socket : CLI_DEFAULT_SOCKET;
     return 0;
 }
@@ -47,7 +53,7 @@ static int explain(const char *socket, struct err *err)
     if (err->code == ERR_UNAVAILABLE && str_after(err->msg, "connect to"))
         return err_set(
             err, ERR_UNAVAILABLE,
-            "cannot reach drover serve at %s; start it with \"drover serve\" (as root) or name another "
+            "cannot reach drover serve at %s; start it with \"drover serve\" or name another "
             "socket with --socket",
             socket);
     return -err->code;

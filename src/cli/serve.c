@@ -5,18 +5,22 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "rootless/rootless.h"
 
 #include <getopt.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static const char help[] =
     "usage: drover serve [OPTIONS]\n"
     "\n"
     "Runs the container engine of this machine behind a unix socket that speaks the Docker Engine API.\n"
-    "Containers keep running when it ends.\n"
+    "Containers keep running when it ends. Without root it runs in a user namespace: see docs/rootless.md.\n"
     "\n"
-    "  --root DIR                 where everything is kept (default /var/lib/drover)\n"
-    "  --socket PATH              where to listen (default /run/drover.sock)\n"
+    "  --root DIR                 where everything is kept (default /var/lib/drover;\n"
+    "                             without root $XDG_DATA_HOME/drover)\n"
+    "  --socket PATH              where to listen (default /run/drover.sock;\n"
+    "                             without root $XDG_RUNTIME_DIR/drover.sock)\n"
     "  --insecure-registry HOST   a registry that may be spoken to without TLS; may be given again\n"
     "  --log-level LEVEL          debug, info (default), warning or error\n"
     "  --help                     this text\n";
@@ -51,9 +55,22 @@ static int wrong_call(const char *format, const char *word)
     return 2;
 }
 
+/* The same call again, inside the user's namespaces, where the defaults of root would be meant. */
+static int without_root(int argc, char **argv, const struct serve_options *o, struct err *err)
+{
+    _cleanup_strv_ char **inside = NULL;
+    strv_add(&inside, "drover");
+    for (int i = 0; i < argc; i++)
+        strv_add(&inside, argv[i]);
+    strv_take(&inside, str_printf("--root=%s", o->root));
+    strv_take(&inside, str_printf("--socket=%s", o->socket));
+    return rootless_enter(o->root, true, inside, err);
+}
+
 int cli_serve(int argc, char **argv)
 {
-    struct serve_options o = {.root = "/var/lib/drover", .socket = "/run/drover.sock"};
+    _cleanup_free_ char *root = rootless_default_root(), *socket = rootless_default_socket();
+    struct serve_options o = {.root = root, .socket = socket};
     _cleanup_strv_ char **insecure = NULL;
     enum log_level level = LOG_LEVEL_INFO;
     opterr = 0;
@@ -88,7 +105,9 @@ int cli_serve(int argc, char **argv)
     o.insecure_registries = insecure;
     log_init("serve", level);
     struct err err = {0};
-    int r = serve_run(&o, &err);
+    int r = geteuid() ? without_root(argc, argv, &o, &err) : 0;
+    if (r == 0)
+        r = serve_run(&o, &err);
     if (r < 0) {
         fprintf(stderr, "drover: serve: %s\n", err.msg);
         return err_exit_code(r);

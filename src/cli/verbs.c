@@ -8,6 +8,7 @@
 #include "cli/pull.h"
 #include "cli/serve.h"
 #include "compose/problem.h"
+#include "rootless/rootless.h"
 
 #include <signal.h>
 
@@ -36,6 +37,7 @@ const struct cli_verb cli_verbs[] = {
     {"shutdown", "End what outlives a stopped server", cli_shutdown},
     {"keeper", NULL, cli_keeper},
     {"dns", NULL, cli_dns},
+    {"rootless", NULL, rootless_main},
     {NULL, NULL, NULL},
 };
 

@@ -3,6 +3,7 @@
 
 #include "base/digest.h"
 #include "base/file.h"
+#include "rootless/rootless.h"
 
 #include <unistd.h>
 
@@ -90,6 +91,26 @@ static int make_init_layer(struct engine *e, struct err *err)
     return 0;
 }
 
+static int forward_port(void *e, const char *protocol, const char *host_ip, uint16_t port, struct err *err)
+{
+    return rootless_port_add(((struct engine *)e)->root, protocol, host_ip, port, err);
+}
+
+static int withdraw_port(void *e, const char *protocol, uint16_t port, struct err *err)
+{
+    return rootless_port_remove(((struct engine *)e)->root, protocol, port, err);
+}
+
+static int open_net(struct engine *e, struct err *err)
+{
+    _cleanup_free_ char *state = str_printf("%s/net", e->root), *prefix = engine__instance_prefix(e->root);
+    struct net_forwarder forwarder = {e, forward_port, withdraw_port};
+    int r = net_open(state, prefix, &e->net, err);
+    if (r == 0 && rootless_inside(e->root))
+        net_set_forwarder(e->net, &forwarder);
+    return r < 0 ? err_wrap(err, "open the networks") : 0;
+}
+
 static int open_parts(struct engine *e, const struct engine_config *config, struct err *err)
 {
     int r = make_directories(e, err);
@@ -106,9 +127,7 @@ static int open_parts(struct engine *e, const struct engine_config *config, stru
     r = store_open(db, migrations, &e->store, err);
     if (r < 0)
         return err_wrap(err, "open %s", db);
-    _cleanup_free_ char *state = str_printf("%s/net", e->root), *prefix = engine__instance_prefix(e->root);
-    r = net_open(state, prefix, &e->net, err);
-    return r < 0 ? err_wrap(err, "open the networks") : 0;
+    return open_net(e, err);
 }
 
 static int open_tables(struct engine *e, struct err *err)

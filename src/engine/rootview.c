@@ -41,7 +41,7 @@ static enum found look(int layer, const char *directory, const char *name, int *
     }
     if (errno != ENOENT)
         return FOUND_UNCLEAR;
-    return fgetxattr(dir, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y' ? FOUND_NOWHERE
+    return fgetxattr(dir, file_overlay_opaque(), &value, 1) == 1 && value == 'y' ? FOUND_NOWHERE
                                                                                     : FOUND_BELOW;
 }
 

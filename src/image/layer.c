@@ -246,7 +246,7 @@ static int open_in_lowers(struct unpack *u, size_t below, const char *path, stru
             char proc[40], value[4];
             snprintf(proc, sizeof(proc), "/proc/self/fd/%d", at);
             if (fstat(at, st) < 0 || !S_ISDIR(st->st_mode) ||
-                getxattr(proc, "trusted.overlay.opaque", value, sizeof(value)) == 1)
+                getxattr(proc, file_overlay_opaque(), value, sizeof(value)) == 1)
                 return -ERR_NOT_FOUND;
             break;
         }
@@ -265,7 +265,7 @@ static int fix_directory(struct unpack *u, size_t below, int root, const char *p
     if (fd < 0)
         return 0; /* replaced by a later entry */
     char value[4];
-    if (fgetxattr(fd, "trusted.overlay.opaque", value, sizeof(value)) > 0)
+    if (fgetxattr(fd, file_overlay_opaque(), value, sizeof(value)) > 0)
         return 0; /* a new directory, not the lower one */
     char proc[40];
     snprintf(proc, sizeof(proc), "/proc/self/fd/%d", lower);

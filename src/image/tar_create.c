@@ -214,7 +214,7 @@ static int put_children(struct creation *w, int fd, int depth, struct err *err)
 static bool is_opaque(int fd)
 {
     char value[4];
-    return fgetxattr(fd, "trusted.overlay.opaque", value, sizeof(value)) == 1 && value[0] == 'y';
+    return fgetxattr(fd, file_overlay_opaque(), value, sizeof(value)) == 1 && value[0] == 'y';
 }
 
 static int put_dir(struct creation *w, int dir_fd, const char *base, int depth, struct err *err)

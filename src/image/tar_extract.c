@@ -95,7 +95,7 @@ static void forget_parent(struct extraction *e)
 static int set_opaque(int dir_fd, const char *name)
 {
     _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 ? -1 : fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0);
+    return fd < 0 ? -1 : fsetxattr(fd, file_overlay_opaque(), "y", 1, 0);
 }
 
 /* Makes one directory that no entry described (yet). A whiteout of that name, made before, becomes
@@ -313,7 +313,7 @@ static int extract_dir(struct extraction *e, const char *path, const char *name,
     _cleanup_close_ int fd = openat(e->parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return fail(e, errno, "open", err);
-    if (opaque && fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
+    if (opaque && fsetxattr(fd, file_overlay_opaque(), "y", 1, 0) < 0)
         return fail(e, errno, "mark as opaque", err);
     if (e->notes)
         map_remove(&e->notes->implied, path);
@@ -479,7 +479,7 @@ static int extract_whiteout(struct extraction *e, const char *name, struct err *
     if (str_eq(name, ".wh..wh..opq")) {
         char proc[40];
         snprintf(proc, sizeof(proc), "/proc/self/fd/%d", e->parent);
-        if (setxattr(proc, "trusted.overlay.opaque", "y", 1, 0) < 0)
+        if (setxattr(proc, file_overlay_opaque(), "y", 1, 0) < 0)
             return fail(e, errno, "mark directory as opaque", err);
         return 1;
     }

@@ -103,6 +103,16 @@ int net_ports_publish(struct net *n, const char *owner, struct net_port *ports, 
                       struct err *err);
 int net_ports_withdraw(struct net *n, const char *owner, struct err *err);
 
+/* Where the machine's ports are somebody else's (a Drover without root: our namespace is not the machine's),
+ * a forwarder brings each published port to the same port of this namespace. Host addresses are then its
+ * affair: here a port is published on all. Both calls are idempotent. Before the first publication. */
+struct net_forwarder {
+    void *context; /* borrowed */
+    int (*add)(void *context, const char *protocol, const char *host_ip, uint16_t port, struct err *err);
+    int (*remove)(void *context, const char *protocol, uint16_t port, struct err *err);
+};
+void net_set_forwarder(struct net *n, const struct net_forwarder *forwarder);
+
 /* Names. The table is replaced whole; the DNS process (`drover dns`, restarted when it dies, alive when serve
  * is not) reads it and answers on each bridge's gateway address, port 53: A, AAAA (empty), PTR for what it
  * knows; the rest goes to the host's resolvers. A client sees the names of the networks it is on; which those

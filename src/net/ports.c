@@ -2,6 +2,8 @@
  * sends what arrives there into the container. */
 #include "net/priv.h"
 
+#include "base/log.h"
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/random.h>
@@ -186,6 +188,45 @@ static int port_reserve(struct net *n, struct net__port *p, struct err *err)
     }
 }
 
+void net_set_forwarder(struct net *n, const struct net_forwarder *forwarder)
+{
+    n->forwarder = *forwarder;
+}
+
+static int forward(struct net *n, const struct net__port *p, const char *host_ip, struct err *err)
+{
+    return n->forwarder.add ? n->forwarder.add(n->forwarder.context, net__protocol_name(p->protocol), host_ip,
+                                               p->host_port, err)
+                            : 0;
+}
+
+static void unforward(struct net *n, const struct net__port *p)
+{
+    struct err err = {0};
+    if (n->forwarder.remove &&
+        n->forwarder.remove(n->forwarder.context, net__protocol_name(p->protocol), p->host_port, &err) < 0)
+        log_warning("port %u/%s stays forwarded: %s", p->host_port, net__protocol_name(p->protocol), err.msg);
+}
+
+/* Reserves here and at the forwarder; a port that was free to choose is chosen again when it is taken there.
+ */
+static int reserve_everywhere(struct net *n, struct net__port *p, const char *host_ip, struct err *err)
+{
+    uint16_t asked = p->host_port;
+    for (int attempt = 0;; attempt++) {
+        p->host_port = asked;
+        int r = port_reserve(n, p, err);
+        if (r < 0)
+            return r;
+        r = forward(n, p, host_ip, err);
+        if (r == 0)
+            return 0;
+        p->fd = close_fd(p->fd);
+        if (asked || r != -ERR_CONFLICT || attempt == 100)
+            return r;
+    }
+}
+
 /* One that is published already (by us, or by the process before us). */
 static struct net__port *find_same(struct net *n, const struct net__port *p)
 {
@@ -219,8 +260,10 @@ static int adopt(struct net *n, struct net__port *p, struct err *err)
 
 static void drop_from(struct net *n, size_t first)
 {
-    for (size_t i = first; i < n->port_count; i++)
+    for (size_t i = first; i < n->port_count; i++) {
+        unforward(n, &n->ports[i]);
         close_fd(n->ports[i].fd);
+    }
     n->port_count = first;
 }
 
@@ -233,6 +276,8 @@ static bool outdated(struct net *n, const char *owner, const struct net_port *po
         struct net__port p;
         if (port_parse(owner, &ports[k], &p, NULL) < 0)
             continue;
+        if (n->forwarder.add)
+            p.host_ip = 0;
         for (size_t i = 0; i < n->port_count; i++)
             if (str_eq(n->ports[i].owner, owner) && collide(&n->ports[i], &p) &&
                 n->ports[i].container_ip != p.container_ip)
@@ -256,12 +301,16 @@ static int publish_locked(struct net *n, const char *owner, struct net_port *por
         struct net__port p, *old;
         if ((r = port_parse(owner, &ports[i], &p, err)) < 0)
             break;
+        if (n->forwarder.add)
+            p.host_ip = 0;
         if ((old = find_same(n, &p))) {
             chosen[i] = p.host_port;
             r = adopt(n, old, err);
+            if (r == 0)
+                r = forward(n, &p, ports[i].host_ip, err);
             continue;
         }
-        if ((r = port_reserve(n, &p, err)) < 0)
+        if ((r = reserve_everywhere(n, &p, ports[i].host_ip, err)) < 0)
             break;
         chosen[i] = p.host_port;
         net__firewall_add_port(n, &commands, "add", &p);
@@ -315,6 +364,7 @@ static int withdraw_locked(struct net *n, const char *owner, struct err *err)
     }
     for (size_t i = 0; i < gone_count; i++) {
         net__conntrack_forget(&gone[i]);
+        unforward(n, &gone[i]);
         close_fd(gone[i].fd);
     }
     return 0;

@@ -58,6 +58,7 @@ struct net {
     size_t port_count, port_capacity;
     struct map bridges; /* name -> struct net__bridge */
     struct net__names *names;
+    struct net_forwarder forwarder; /* functions NULL: ports are this namespace's own */
     struct nft_ctx *nft; /* kept: closing its socket waits for the kernel to finish what was deleted */
 };
 
