@@ -4,6 +4,7 @@
 #   make demo       build, make a base image, build and start examples/counter, fetch a page
 #   make demo-down  stop it and what it started (its data stays; DATA=1 removes that too)
 #   make check      all tests, with sanitizers where they are unit tests; ends with "N passed, N failed"
+#   make check-vm   only those on a booted cgroup v2 host (QEMU, software emulation; part of check)
 #   make bench      the tables of docs/benchmarks.md, from one run
 #   make install    DESTDIR= PREFIX=/usr/local
 #   make format     clang-format over the tree
@@ -12,7 +13,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: all build setup demo demo-down check check-build lint bench install format clean
+.PHONY: all build setup demo demo-down check check-build check-vm lint bench install format clean
 
 all: build
 
@@ -40,6 +41,10 @@ check-build: setup
 
 check: build check-build
 	@python3 tests/run.py
+
+check-vm: build
+	@scripts/setup check
+	@python3 tests/run.py vm
 
 lint:
 	@python3 tests/run.py lint

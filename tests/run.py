@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the tests and counts them: lint, unit (sanitized, TAP), fuzz corpora, stories (black box).
+"""Runs the tests and counts them: lint, unit (sanitized, TAP), fuzz corpora, stories (black box), a booted cgroup v2 host.
 
     tests/run.py                 everything; what `make check` does
     tests/run.py unit            one kind
@@ -97,35 +97,51 @@ def fuzz():
         command("fuzz", f"{name}: {len(corpus)} inputs", [program, *corpus])
 
 
+def take_over(kind, argv, whole):
+    """Counts what another program reports, as it comes: "@ok SECONDS NAME", a failure's details before its line."""
+    process = subprocess.Popen(argv, cwd=TOP, stdout=subprocess.PIPE, stderr=None, text=True, errors="replace",
+                               stdin=subprocess.DEVNULL)
+    counted = 0
+    detail = []
+    for line in process.stdout:
+        match = re.match(r"@(ok|FAILED|skipped) ([\d.]+) (.*?)(?: \| (.*))?$", line.rstrip("\n"))
+        if match:
+            counted += 1
+            report(kind, match.group(3), match.group(1), "\n".join(detail) or match.group(4) or "", float(match.group(2)))
+            detail = []
+        else:
+            detail.append(line.rstrip("\n"))
+    status = process.wait()
+    if counted == 0 or status not in (0, 1):
+        report(kind, whole, "FAILED", f"exit status {status}\n" + "\n".join(detail[-60:]))
+
+
 def story(names):
     if os.geteuid() != 0:
         report("story", "all stories", "skipped", "needs root")
         return
     # A network of its own: nothing of the host's is touched, and its ports are free.
-    done = subprocess.run(["unshare", "--net", sys.executable, os.path.join(TOP, "tests/story/main.py"), *names],
-                          cwd=TOP, stdout=subprocess.PIPE, stderr=None, text=True, errors="replace",
-                          stdin=subprocess.DEVNULL)
-    counted = 0
-    detail = []
-    for line in done.stdout.splitlines():
-        match = re.match(r"@(ok|FAILED|skipped) ([\d.]+) (.*?)(?: \| (.*))?$", line)
-        if match:
-            counted += 1
-            report("story", match.group(3), match.group(1), "\n".join(detail) or match.group(4) or "", float(match.group(2)))
-            detail = []
-        else:
-            detail.append(line)
-    if counted == 0 or done.returncode not in (0, 1):
-        report("story", "the stories run to their end", "FAILED", f"exit status {done.returncode}\n" + "\n".join(detail[-60:]))
+    take_over("story", ["unshare", "--net", sys.executable, os.path.join(TOP, "tests/story/main.py"), *names],
+              "the stories run to their end")
+
+
+def vm():
+    """The runtime's tests and the engine on a booted kernel that has cgroup v2 with every controller."""
+    if os.uname().machine != "x86_64":
+        report("vm", "a booted cgroup v2 host", "skipped", "its kernel and QEMU are those of x86-64")
+    elif not shutil.which("qemu-system-x86_64"):
+        report("vm", "a booted cgroup v2 host", "skipped", "qemu-system-x86_64 is not installed")
+    elif command("vm", "Debian's cloud kernel is at hand", ["scripts/vm-kernel"]):
+        take_over("vm", [sys.executable, os.path.join(TOP, "tests/vm/run.py")], "the machine is built and read")
 
 
 def main():
-    kinds = sys.argv[1:2] or ["lint", "unit", "fuzz", "story"]
+    kinds = sys.argv[1:2] or ["lint", "unit", "fuzz", "story", "vm"]
     for kind in kinds:
         if kind == "story":
             story(sys.argv[2:])
         else:
-            {"lint": lint, "unit": unit, "fuzz": fuzz}[kind]()
+            {"lint": lint, "unit": unit, "fuzz": fuzz, "vm": vm}[kind]()
     if skipped:
         print("\nskipped:")
         for kind, name, detail in skipped:
