@@ -51,6 +51,10 @@ static int raise_fd(int *fd, struct err *err)
 
 static int set_stdio(struct child *c, struct err *err)
 {
+    if (setsid() < 0)
+        return err_sys(err, errno, "setsid");
+    if (c->console_fd >= 0)
+        return 0;
     for (int i = 0; i < 3; i++) {
         int r = raise_fd(&c->stdio[i], err);
         if (r < 0)
@@ -59,8 +63,6 @@ static int set_stdio(struct child *c, struct err *err)
     for (int i = 0; i < 3; i++)
         if (dup2(c->stdio[i], i) < 0)
             return err_sys(err, errno, "set descriptor %d", i);
-    if (setsid() < 0)
-        return err_sys(err, errno, "setsid");
     if (c->tty && ioctl(0, TIOCSCTTY, 0) < 0)
         return err_sys(err, errno, "make the terminal the controlling one");
     return 0;
@@ -263,14 +265,30 @@ static int build_container(struct child *c, struct err *err)
         r = set_sysctls(plan, err);
     if (r == 0)
         r = rootfs_enter(plan, root_fd, err);
+    if (r == 0 && c->console_fd >= 0) {
+        r = child__open_console(c, err);
+        if (r == 0)
+            r = child__bind_console(c, err);
+    }
     return r < 0 ? r : rootfs_protect(plan, err);
 }
 
-static int close_between(int first, int last, struct err *err)
+/* Closes all but stdio, what the program is to have, and `keep` (negative ones count for nothing). */
+static int close_others(const struct child *c, int *keep, size_t count, struct err *err)
 {
-    if (first <= last && syscall(SYS_close_range, first, last, 0) < 0)
-        return err_sys(err, errno, "close descriptors");
-    return 0;
+    int first = 3 + (int)c->preserve_fds;
+    for (;;) {
+        int next = -1;
+        for (size_t i = 0; i < count; i++)
+            if (keep[i] >= first && (next < 0 || keep[i] < next))
+                next = keep[i];
+        unsigned last = next < 0 ? ~0U : (unsigned)next - 1;
+        if ((unsigned)first <= last && syscall(SYS_close_range, first, last, 0) < 0)
+            return err_sys(err, errno, "close descriptors");
+        if (next < 0)
+            return 0;
+        first = next + 1;
+    }
 }
 
 /* From here on processes of the container can see this one: nothing of the engine may be left in it that a
@@ -286,10 +304,8 @@ static int enter_container(struct child *c, struct err *err)
         r = set_oom_score(&c->plan->process, err);
     if (r < 0)
         return r;
-    int low = MIN(c->status_fd, c->container_fd), high = MAX(c->status_fd, c->container_fd);
-    if ((r = close_between(3, low - 1, err)) < 0 || (r = close_between(low + 1, high - 1, err)) < 0)
-        return r;
-    return close_between(high + 1, INT_MAX, err);
+    int keep[] = {c->status_fd, c->container_fd, c->console_fd};
+    return close_others(c, keep, ARRAY_SIZE(keep), err);
 }
 
 static int join_container(struct child *c, struct err *err)
@@ -316,27 +332,54 @@ static void report(int fd, const void *bytes, size_t n)
         ;
 }
 
+void child__report_ready(const struct child *c)
+{
+    char ready = CHILD_READY;
+    report(c->status_fd, &ready, 1);
+}
+
+static int await_start(struct child *c, struct err *err)
+{
+    /* It may wait for days, beside what an exec brings into the container, and holds nothing meanwhile. */
+    int keep[] = {c->status_fd, c->start_fd};
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        return err_sys(err, errno, "hide the process");
+    int r = close_others(c, keep, ARRAY_SIZE(keep), err);
+    if (r == 0)
+        r = child__await_start(c, err);
+    if (r == 0 && !c->plan->process.args)
+        r = err_set(err, ERR_INVALID, "the container's config has no \"process\" to start");
+    return r;
+}
+
 static int run(struct child *c, struct err *err)
 {
     const struct plan *plan = c->plan;
     int r = raise_fd(&c->status_fd, err);
+    if (r == 0 && c->start_fd >= 0)
+        r = raise_fd(&c->start_fd, err);
+    if (r == 0 && c->console_fd >= 0)
+        r = raise_fd(&c->console_fd, err);
     reset_signals();
     if (r == 0)
         r = c->container_fd < 0 ? build_container(c, err) : enter_container(c, err);
     if (r == 0 && c->container_fd >= 0)
         r = join_container(c, err);
+    if (r == 0 && c->console_fd >= 0)
+        r = child__open_console(c, err);
     if (r == 0)
         r = give_stdio(plan->process.uid, err);
     if (r == 0)
         r = join_keyring(plan, err);
+    if (r == 0 && c->start_fd >= 0)
+        r = await_start(c, err);
     if (r == 0)
         r = drop_privileges(plan, err);
     if (r < 0)
         return r;
-    if (syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+    if (syscall(SYS_close_range, 3 + c->preserve_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
         return err_sys(err, errno, "mark descriptors to be closed");
-    char ready = CHILD_READY;
-    report(c->status_fd, &ready, 1);
+    child__report_ready(c);
     if (plan->seccomp && plan->process.no_new_privileges &&
         (r = seccomp_apply(plan->seccomp, plan->seccomp_flags, err)) < 0)
         return r;

@@ -76,6 +76,8 @@ static int start(struct child *c, uint64_t flags, int pid_namespace, struct runt
 
 static int check_stdio(const struct runtime_launch *launch, struct err *err)
 {
+    if (launch->own_console)
+        return 0;
     for (int i = 0; i < 3; i++)
         if (launch->stdio[i] < 0)
             return err_set(err, ERR_INVALID, "descriptor %d of the process was not given", i);
@@ -89,8 +91,11 @@ static struct child child_of(const struct runtime_launch *launch, const struct p
         .plan = plan,
         .cgroup = cgroup,
         .stdio = {launch->stdio[0], launch->stdio[1], launch->stdio[2]},
-        .tty = launch->tty,
+        .tty = launch->tty && !launch->own_console,
         .container_fd = -EBADF,
+        .start_fd = launch->two_phase ? launch->start_fd : -EBADF,
+        .console_fd = launch->own_console ? launch->console_fd : -EBADF,
+        .preserve_fds = launch->preserve_fds,
     };
 }
 

@@ -235,7 +235,10 @@ int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err
         r = json_get_string(launch->spec, "", "hostname", &plan.hostname, err);
     if (r == 0)
         r = json_get_string(launch->spec, "", "domainname", &plan.domainname, err);
-    if (r == 0)
+    /* A container may be made without knowing what it will run: config.md asks for it at start only. */
+    if (r == 0 && !process && launch->two_phase)
+        plan.process = (struct plan_process){.cwd = "/", .umask = -1};
+    else if (r == 0)
         r = plan__parse_process(process, &plan.process, err);
     if (r == 0)
         r = parse_root(launch->spec, &plan, err);

@@ -45,6 +45,7 @@ struct plan_process {
     size_t rlimit_count;
     bool has_oom_score_adj;
     int oom_score_adj;
+    uint16_t console_rows, console_columns; /* 0: as it is */
 };
 
 struct plan_mount {

@@ -165,6 +165,24 @@ static int parse_oom_score(const json_t *process, struct plan_process *ret, stru
     return 0;
 }
 
+static int parse_console_size(const json_t *process, struct plan_process *ret, struct err *err)
+{
+    json_t *size = NULL;
+    int64_t rows = 0, columns = 0;
+    int r = json_get_object(process, "process", "consoleSize", &size, err);
+    if (r == 0)
+        r = json_get_i64(size, "process.consoleSize", "height", &rows, err);
+    if (r == 0)
+        r = json_get_i64(size, "process.consoleSize", "width", &columns, err);
+    if (r < 0)
+        return r;
+    if (rows < 0 || rows > UINT16_MAX || columns < 0 || columns > UINT16_MAX)
+        return err_set(err, ERR_INVALID, "\"process.consoleSize\" is not between 0 and %d", UINT16_MAX);
+    ret->console_rows = (uint16_t)rows;
+    ret->console_columns = (uint16_t)columns;
+    return 0;
+}
+
 int plan__parse_process(const json_t *process, struct plan_process *ret, struct err *err)
 {
     static const char *const refused[] = {"apparmorProfile", "selinuxLabel",    "scheduler",
@@ -191,6 +209,8 @@ int plan__parse_process(const json_t *process, struct plan_process *ret, struct 
         r = parse_rlimits(process, ret, err);
     if (r == 0)
         r = parse_oom_score(process, ret, err);
+    if (r == 0)
+        r = parse_console_size(process, ret, err);
     if (r < 0)
         return r;
     if (strv_len(ret->args) == 0 || strv_len(ret->args) > MAX_ARGS)
