@@ -62,6 +62,11 @@ static uint64_t available(void)
     return mask;
 }
 
+const char *caps_name(unsigned number)
+{
+    return number < ARRAY_SIZE(names) ? names[number] : NULL;
+}
+
 char *const *runtime_all_capabilities(void)
 {
     static char *list[ARRAY_SIZE(names) + 1];

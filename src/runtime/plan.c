@@ -61,6 +61,11 @@ static const struct {
     {"network", CLONE_NEWNET}, {"cgroup", CLONE_NEWCGROUP}, {"user", CLONE_NEWUSER}, {"time", CLONE_NEWTIME},
 };
 
+const char *plan__namespace_type(size_t i)
+{
+    return i < ARRAY_SIZE(namespace_types) ? namespace_types[i].type : NULL;
+}
+
 static int open_namespace(const char *path, const struct runtime_launch *launch, struct plan_join *join,
                           struct err *err)
 {

@@ -122,6 +122,8 @@ int plan__parse_devices(const json_t *list, struct plan *plan, struct err *err);
 int plan__parse_sysctls(const json_t *sysctls, struct plan *plan, struct err *err);
 int plan__parse_namespaces(const json_t *list, const struct runtime_launch *launch, struct plan *plan,
                            struct err *err);
+const char *plan__namespace_type(size_t i); /* "pid", ...; NULL beyond the last */
+json_t *plan__mount_option_names(void);
 /* ERR_UNSUPPORTED naming the first of `keys` (NULL-terminated) that is present and not empty. */
 int plan__refuse(const json_t *object, const char *where, const char *const *keys, struct err *err);
 unsigned long plan__propagation(const char *option); /* MS_..., or 0 */

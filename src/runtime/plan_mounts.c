@@ -57,6 +57,22 @@ static const struct option *option_find(const char *name)
     return NULL;
 }
 
+json_t *plan__mount_option_names(void)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+        json_array_append_new(list, json_string(options[i].name));
+        if (options[i].attr || options[i].mask)
+            json_array_append_new(list, json_sprintf("r%s", options[i].name));
+    }
+    static const char *const others[] = {"bind",    "rbind",  "private",   "rprivate",   "shared",
+                                         "rshared", "slave",  "rslave",    "unbindable", "runbindable",
+                                         "idmap",   "ridmap", "tmpcopyup", "remount",    "defaults"};
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+        json_array_append_new(list, json_string(others[i]));
+    return list;
+}
+
 static void apply(const struct option *option, uint64_t *set, uint64_t *clear)
 {
     uint64_t mask = option->mask ? option->mask : option->attr;

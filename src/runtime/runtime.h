@@ -22,6 +22,9 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+/* The newest version of the specification that is done here. */
+#define RUNTIME_SPEC_VERSION "1.2.0"
+
 /* A container's cgroup in whichever hierarchies this host has: see cgroup.h. */
 struct cgroup;
 

@@ -1,0 +1,79 @@
+/* What this runtime can do on this machine (features.md, features-linux.md of the runtime-spec). */
+#include "runtime/runtime.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "runtime/caps.h"
+#include "runtime/cgroup.h"
+#include "runtime/hooks.h"
+#include "runtime/labels.h"
+#include "runtime/plan.h"
+
+#include <sys/utsname.h>
+
+static json_t *hook_names(void)
+{
+    json_t *list = json_array();
+    for (int kind = 0; kind < HOOK_KINDS_; kind++)
+        json_array_append_new(list, json_string(hooks_kind_name((enum hook_kind)kind)));
+    return list;
+}
+
+static json_t *namespace_names(void)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; plan__namespace_type(i); i++)
+        json_array_append_new(list, json_string(plan__namespace_type(i)));
+    return list;
+}
+
+static json_t *capability_names(void)
+{
+    json_t *list = json_array();
+    for (unsigned i = 0; caps_name(i); i++)
+        json_array_append_new(list, json_string(caps_name(i)));
+    return list;
+}
+
+static json_t *strings(const char *const *list)
+{
+    return json_of_strv((char *const *)list);
+}
+
+static json_t *seccomp_features(void)
+{
+    static const char *const actions[] = {"SCMP_ACT_ALLOW",       "SCMP_ACT_ERRNO",
+                                          "SCMP_ACT_KILL",        "SCMP_ACT_KILL_PROCESS",
+                                          "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG",
+                                          "SCMP_ACT_NOTIFY",      "SCMP_ACT_TRACE",
+                                          "SCMP_ACT_TRAP",        NULL};
+    static const char *const operators[] = {"SCMP_CMP_EQ", "SCMP_CMP_GE",        "SCMP_CMP_GT", "SCMP_CMP_LE",
+                                            "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE", NULL};
+    static const char *const archs[] = {
+        "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM",      "SCMP_ARCH_MIPS",   "SCMP_ARCH_MIPS64",
+        "SCMP_ARCH_MIPSEL",  "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_PPC",    "SCMP_ARCH_PPC64",
+        "SCMP_ARCH_PPC64LE", "SCMP_ARCH_RISCV64",  "SCMP_ARCH_S390",   "SCMP_ARCH_S390X",
+        "SCMP_ARCH_X32",     "SCMP_ARCH_X86",      "SCMP_ARCH_X86_64", NULL};
+    static const char *const flags[] = {"SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+                                        "SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+                                        NULL};
+    return json_pack("{s:b,s:o,s:o,s:o,s:o,s:o}", "enabled", 1, "actions", strings(actions), "operators",
+                     strings(operators), "archs", strings(archs), "knownFlags", strings(flags),
+                     "supportedFlags", strings(flags));
+}
+
+json_t *runtime_features(void)
+{
+    json_t *cgroup = json_pack("{s:b,s:b,s:b,s:b,s:b}", "v1", 1, "v2", 1, "systemd", 0, "systemdUser", 0,
+                               "rdma", file_exists("/sys/fs/cgroup/rdma") || cgroup_host_version() == 2);
+    json_t *linux_ =
+        json_pack("{s:o,s:o,s:o,s:o,s:{s:b},s:{s:b},s:{s:b},s:{s:{s:b}}}", "namespaces", namespace_names(),
+                  "capabilities", capability_names(), "cgroup", cgroup, "seccomp", seccomp_features(),
+                  "apparmor", "enabled", labels_have_apparmor(), "selinux", "enabled", labels_have_selinux(),
+                  "intelRdt", "enabled", 0, "mountExtensions", "idmap", "enabled", 1);
+    json_t *features =
+        json_pack("{s:s,s:s,s:o,s:o,s:o}", "ociVersionMin", "1.0.0", "ociVersionMax", RUNTIME_SPEC_VERSION,
+                  "hooks", hook_names(), "mountOptions", plan__mount_option_names(), "linux", linux_);
+    must(features);
+    return features;
+}
