@@ -256,7 +256,7 @@ static int build_container(struct child *c, struct err *err)
     if (r == 0)
         r = rootfs_mount_root(plan, &root_fd, err);
     if (r == 0)
-        r = rootfs_mount_all(plan, c->cgroup, root_fd, err);
+        r = rootfs_mount_all(plan, c->cgroup, &root_fd, err);
     if (r == 0)
         r = rootfs_make_devices(plan, root_fd, c->tty ? 0 : -EBADF, err);
     if (r == 0)

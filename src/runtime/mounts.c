@@ -6,189 +6,340 @@
 #include "runtime/cgroup_priv.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-static int make_file(int root_fd, const char *path, struct err *err)
-{
-    const char *slash = strrchr(path, '/');
-    _cleanup_free_ char *above = mem_strndup(path, slash ? (size_t)(slash - path) : 0);
-    _cleanup_close_ int dir = file_mkdirs_in_root(root_fd, above, 0755, err);
-    if (dir < 0)
-        return dir;
-    const char *name = slash ? slash + 1 : path;
-    int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-    if (fd < 0 && errno != EEXIST)
-        return err_sys(err, errno, "create %s", path);
-    close_fd(fd);
-    return file_open_in_root(root_fd, path, O_PATH, 0, err);
-}
+struct mounter {
+    const struct plan *plan;
+    const struct cgroup *cgroup;
+    int root_fd;
+};
 
-int rootfs__target(int root_fd, const char *path, bool directory, struct err *err)
+static int attach(struct mounter *mr, int tree, int target, const struct plan_mount *m, struct err *err)
 {
-    int fd = file_open_in_root(root_fd, path, O_PATH, 0, err);
-    if (fd == -ERR_NOT_FOUND)
-        fd = directory ? file_mkdirs_in_root(root_fd, path, 0755, err) : make_file(root_fd, path, err);
-    return fd;
-}
-
-int rootfs__attach(int tree_fd, int target_fd, const char *what, struct err *err)
-{
-    if (move_mount(tree_fd, "", target_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-        return err_sys(err, errno, "mount over %s", what);
+    int r = rootfs__attach(tree, target, m->destination, err);
+    if (r < 0 || !rootfs__is_root(m->destination))
+        return r;
+    int top = fcntl(tree, F_DUPFD_CLOEXEC, 3);
+    if (top < 0)
+        return err_sys(err, errno, "dup");
+    close_fd(mr->root_fd);
+    mr->root_fd = top;
     return 0;
 }
 
-/* proc and sysfs are what later checks rely on. An image whose /proc is a symlink would put it elsewhere and
- * leave paths below /proc under its own control. */
-static int plain_directory(int root_fd, const char *path, struct err *err)
+/* --- filesystems --- */
+
+/* An option as `key` in a list such as "mode=755,size=64k". */
+static const char *find_option(const char *data, const char *key)
 {
-    struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS};
-    int fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
-    if (fd < 0 && errno == ELOOP)
-        return err_set(err, ERR_INVALID, "%s is a symbolic link in the image; it must be a directory", path);
-    if (fd < 0 && errno == ENOENT)
-        return file_mkdirs_in_root(root_fd, path, 0755, err);
-    return fd < 0 ? err_sys(err, errno, "open %s", path) : fd;
+    for (; data && *data; data += strcspn(data, ","), data += *data == ',') {
+        const char *value = str_after(data, key);
+        if (value && *value == '=')
+            return value + 1;
+    }
+    return NULL;
 }
 
-static int mount_filesystem(const struct plan_mount *m, int root_fd, struct err *err)
+static char *without_option(const char *data, const char *key)
 {
-    bool strict = str_eq(m->type, "proc") || str_eq(m->type, "sysfs");
-    _cleanup_close_ int target = strict ? plain_directory(root_fd, m->destination, err)
-                                        : rootfs__target(root_fd, m->destination, true, err);
-    if (target < 0)
-        return target;
+    _cleanup_str_ struct str kept = STR_INIT;
+    for (; *data; data += strcspn(data, ","), data += *data == ',') {
+        const char *value = str_after(data, key);
+        if (value && *value == '=')
+            continue;
+        if (kept.len)
+            str_addc(&kept, ',');
+        str_addn(&kept, data, strcspn(data, ","));
+    }
+    return str_take(&kept);
+}
+
+static bool in_user_namespace(const struct plan *plan)
+{
+    return plan->namespaces & CLONE_NEWUSER;
+}
+
+static bool gid_is_mapped(const struct plan *plan, const char *text)
+{
+    int64_t gid;
+    if (!in_user_namespace(plan) || !plan->id_maps.gid_count ||
+        parse_i64(text, 0, UINT32_MAX, &gid, NULL) < 0)
+        return true;
+    for (size_t i = 0; i < plan->id_maps.gid_count; i++) {
+        const struct plan_id_map *map = &plan->id_maps.gids[i];
+        if (gid >= map->inside && gid - map->inside < map->count)
+            return true;
+    }
+    return false;
+}
+
+/* What the kernel would not give in this namespace is bound from the host when that shows nothing more. */
+static int bind_instead(const struct mounter *mr, const struct plan_mount *m, struct err *err)
+{
+    static const struct {
+        const char *type, *source;
+        uint64_t needs; /* only where the container shares this namespace with the host */
+        uint64_t attr;
+    } table[] = {
+        /* sysfs shows the devices of a network namespace to who owns that. */
+        {"sysfs", "/sys", CLONE_NEWNET, MOUNT_ATTR_RDONLY},
+        {"proc", "/proc", CLONE_NEWPID, 0},
+        {"mqueue", "/dev/mqueue", CLONE_NEWIPC, 0},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        if (!str_eq(m->type, table[i].type) || mr->plan->namespaces & table[i].needs)
+            continue;
+        struct plan_mount bind = *m;
+        bind.bind = bind.recursive = true;
+        bind.source = table[i].source;
+        bind.tree_set |=
+            m->attr_set | table[i].attr | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+        bind.tree_clear |= m->attr_clear & MOUNT_ATTR__ATIME;
+        bind.attr_set = bind.attr_clear = 0;
+        return rootfs__open_bind(&bind, err);
+    }
+    if (str_eq(m->type, "proc"))
+        return err_wrap(err, "the host's own /proc is partly covered, so the kernel gives no new one");
+    return err->code ? -err->code : -ERR_DENIED;
+}
+
+/* mount(2) for what fsopen(2) has no word for: a subtype ("fuse.sshfs"), i_version, quoted options. It takes
+ * one page of options and ignores what is behind. */
+static bool needs_old_mount(const struct plan_mount *m)
+{
+    return m->flags & MS_I_VERSION || strchr(m->type, '.') || (m->data && strpbrk(m->data, "\\\""));
+}
+
+static int old_mount(struct mounter *mr, const struct plan_mount *m, int target, struct err *err)
+{
     char path[64];
+    if (m->data && strlen(m->data) > 4000)
+        return err_set(err, ERR_LIMIT, "mount of %s: more than 4000 bytes of options", m->destination);
     snprintf(path, sizeof(path), "/proc/self/fd/%d", target);
     if (mount(m->source ? m->source : m->type, path, m->type, m->flags, m->data) < 0)
         return err_sys(err, errno, "mount %s at %s%s%s", m->type, m->destination, m->data ? " with " : "",
                        m->data ? m->data : "");
-    if (m->propagation || m->tree_set || m->tree_clear) {
-        _cleanup_close_ int top = file_open_in_root(root_fd, m->destination, O_PATH, 0, err);
-        if (top < 0)
-            return top;
-        struct mount_attr attr = {.attr_set = m->tree_set,
-                                  .attr_clr = m->tree_clear,
-                                  .propagation = m->propagation & ~(unsigned long)MS_REC};
-        if (mount_setattr(top, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-            return err_sys(err, errno, "set the options of %s", m->destination);
+    _cleanup_close_ int top = file_open_in_root(mr->root_fd, m->destination, O_PATH, 0, err);
+    if (top < 0)
+        return top;
+    int r = rootfs__dress(top, m, err);
+    if (r < 0 || !rootfs__is_root(m->destination))
+        return r;
+    return err_set(err, ERR_UNSUPPORTED, "a filesystem of type \"%s\" cannot be the root", m->type);
+}
+
+static int open_filesystem(const struct mounter *mr, const struct plan_mount *m, struct err *err)
+{
+    const char *label = str_eq(m->type, "proc") || str_eq(m->type, "sysfs") || str_eq(m->type, "mqueue")
+                            ? NULL
+                            : mr->plan->mount_label;
+    const char *gid = str_eq(m->type, "devpts") ? find_option(m->data, "gid") : NULL;
+    struct plan_mount changed = *m;
+    _cleanup_free_ char *data = NULL;
+    if (gid && !gid_is_mapped(mr->plan, gid)) {
+        /* The terminals' group then is that of who opens them. */
+        changed.data = data = without_option(m->data, "gid");
+        gid = NULL;
     }
-    return 0;
+    int tree = rootfs__new_filesystem(&changed, label, err);
+    if (tree >= 0)
+        return tree;
+    if (gid && err->sys == EINVAL && in_user_namespace(mr->plan)) {
+        changed.data = data = without_option(m->data, "gid");
+        return rootfs__new_filesystem(&changed, label, err);
+    }
+    return err->sys == EPERM || err->sys == EACCES ? bind_instead(mr, m, err) : tree;
 }
 
-/* The tree is dressed while it is attached nowhere, so that there is no moment in which it could be written.
- */
-static int dress(int tree, const struct plan_mount *m, struct err *err)
+/* A tmpfs over a directory of the image looks like it, unless the config says otherwise. */
+static char *data_like(const struct plan_mount *m, int target)
 {
-    unsigned long propagation = m->propagation ? m->propagation : MS_PRIVATE | MS_REC;
-    struct mount_attr spread = {.propagation = propagation & ~(unsigned long)MS_REC};
-    unsigned deep = propagation & MS_REC ? AT_RECURSIVE : 0;
-    struct mount_attr tree_attr = {.attr_set = m->tree_set, .attr_clr = m->tree_clear};
-    struct mount_attr top = {.attr_set = m->attr_set, .attr_clr = m->attr_clear};
-    if (mount_setattr(tree, "", AT_EMPTY_PATH | deep, &spread, sizeof(spread)) < 0)
-        return err_sys(err, errno, "set the propagation of %s", m->destination);
-    if ((m->tree_set || m->tree_clear) &&
-        mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &tree_attr, sizeof(tree_attr)) < 0)
-        return err_sys(err, errno, "set the recursive options of %s", m->destination);
-    if ((m->attr_set || m->attr_clear) && mount_setattr(tree, "", AT_EMPTY_PATH, &top, sizeof(top)) < 0)
-        return err_sys(err, errno, "set the options of %s", m->destination);
-    return 0;
-}
-
-static int mount_bind(const struct plan_mount *m, int root_fd, struct err *err)
-{
-    unsigned deep = m->recursive ? AT_RECURSIVE : 0;
-    _cleanup_close_ int tree = open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | deep);
     struct stat st;
-    if (tree < 0 || fstat(tree, &st) < 0)
+    if (!str_eq(m->type, "tmpfs") || find_option(m->data, "mode") || fstat(target, &st) < 0)
+        return NULL;
+    return str_printf("mode=%o%s%s", st.st_mode & 07777, m->data ? "," : "", m->data ? m->data : "");
+}
+
+static int copy_up(const struct mounter *mr, const struct plan_mount *m, int tree, struct err *err)
+{
+    _cleanup_close_ int from = file_open_in_root(mr->root_fd, m->destination, O_RDONLY | O_DIRECTORY, 0, err);
+    if (from < 0)
+        return from;
+    int r = rootfs__copy_up(from, tree, m->destination, err);
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
+    if (r == 0 && m->attr_set & MOUNT_ATTR_RDONLY &&
+        mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+        return err_sys(err, errno, "make %s read-only", m->destination);
+    return r;
+}
+
+static int mount_filesystem(struct mounter *mr, const struct plan_mount *m, struct err *err)
+{
+    bool strict = str_eq(m->type, "proc") || str_eq(m->type, "sysfs");
+    _cleanup_free_ char *data = NULL;
+    struct plan_mount changed = *m;
+    _cleanup_close_ int target = strict ? rootfs__plain_directory(mr->root_fd, m->destination, err)
+                                        : file_open_in_root(mr->root_fd, m->destination, O_PATH, 0, err);
+    if (target >= 0 && (data = data_like(m, target)))
+        changed.data = data;
+    if (target == -ERR_NOT_FOUND)
+        target = rootfs__target(mr->root_fd, m->destination, true, err);
+    if (target < 0)
+        return target;
+    int r = rootfs__check_proc(mr->root_fd, target, m->destination, str_eq(m->type, "proc"), err);
+    if (r < 0)
+        return r;
+    if (needs_old_mount(m))
+        return old_mount(mr, &changed, target, err);
+    if (m->copy_up)
+        changed.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
+    _cleanup_close_ int tree = open_filesystem(mr, &changed, err);
+    if (tree < 0)
+        return tree;
+    if (m->copy_up && (r = copy_up(mr, m, tree, err)) < 0)
+        return r;
+    if ((r = rootfs__dress(tree, m, err)) < 0)
+        return r;
+    return attach(mr, tree, target, m, err);
+}
+
+/* --- binds --- */
+
+static int mount_bind(struct mounter *mr, const struct plan_mount *m, struct err *err)
+{
+    _cleanup_close_ int own = m->tree_fd < 0 ? rootfs__open_bind(m, err) : -EBADF;
+    int tree = m->tree_fd < 0 ? own : m->tree_fd;
+    struct stat st, there;
+    if (tree < 0)
+        return tree;
+    if (fstat(tree, &st) < 0)
         return err_sys(err, errno, "bind source path %s", m->source);
-    _cleanup_close_ int target = rootfs__target(root_fd, m->destination, S_ISDIR(st.st_mode), err);
+    _cleanup_close_ int target = rootfs__target(mr->root_fd, m->destination, S_ISDIR(st.st_mode), err);
     if (target < 0)
         return err_wrap(err, "bind %s", m->source);
-    struct stat there;
     if (fstat(target, &there) < 0)
         return err_sys(err, errno, "bind %s", m->source);
     if (S_ISDIR(st.st_mode) != S_ISDIR(there.st_mode))
         return err_set(err, ERR_INVALID,
                        "cannot mount %s over %s: one is a directory and the other a file: not a directory",
                        m->source, m->destination);
-    int r = dress(tree, m, err);
-    return r < 0 ? r : rootfs__attach(tree, target, m->destination, err);
+    int r = rootfs__check_proc(mr->root_fd, target, m->destination,
+                               S_ISDIR(st.st_mode) && rootfs__is_proc(tree), err);
+    return r < 0 ? r : attach(mr, tree, target, m, err);
 }
 
-/* cgroup v1: a small tmpfs with the container's own group of each hierarchy below its usual name. */
-static int mount_cgroup_v1(const struct plan_mount *m, const struct cgroup *cgroup, int root_fd,
+static int remount(struct mounter *mr, const struct plan_mount *m, struct err *err)
+{
+    _cleanup_close_ int target = file_open_in_root(mr->root_fd, m->destination, O_PATH, 0, err);
+    if (target < 0)
+        return target;
+    if (m->bind) {
+        struct mount_attr attr = {.attr_set = m->attr_set, .attr_clr = m->attr_clear};
+        if (mount_setattr(target, "", AT_EMPTY_PATH | (m->recursive ? AT_RECURSIVE : 0), &attr,
+                          sizeof(attr)) < 0)
+            return err_sys(err, errno, "remount %s", m->destination);
+        return rootfs__dress(target, m, err);
+    }
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", target);
+    if (mount(NULL, path, NULL, MS_REMOUNT | m->flags, m->data) < 0)
+        return err_sys(err, errno, "remount %s", m->destination);
+    return rootfs__dress(target, m, err);
+}
+
+/* --- cgroups --- */
+
+/* One hierarchy below the small tmpfs, by the names that hosts use: "cpu,cpuacct", and a link for each. */
+static int mount_hierarchy(const struct plan_mount *m, int top, const char *name, const char *dir,
                            struct err *err)
 {
-    struct plan_mount base = {.destination = m->destination,
-                              .type = "tmpfs",
-                              .source = "cgroup",
-                              .flags = m->flags & ~(unsigned long)MS_RDONLY,
-                              .data = (char *)"mode=755"};
-    int r = mount_filesystem(&base, root_fd, err);
-    if (r < 0)
+    struct plan_mount bind = {
+        .destination = m->destination,
+        .source = dir,
+        .attr_set = m->attr_set | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+    };
+    _cleanup_close_ int tree = rootfs__open_bind(&bind, err);
+    if (tree < 0)
+        return tree;
+    if (mkdirat(top, name, 0755) < 0 && errno != EEXIST)
+        return err_sys(err, errno, "create %s/%s", m->destination, name);
+    int r = rootfs__attach_at(tree, top, name, m->destination, err);
+    if (r < 0 || !strchr(name, ','))
         return r;
-    const char *name, *dir;
-    for (size_t i = 0; cgroup__directory(cgroup, i, &name, &dir); i++) {
-        _cleanup_free_ char *destination = str_printf("%s/%s", m->destination, name);
-        struct plan_mount bind = {.destination = destination,
-                                  .source = dir,
-                                  .bind = true,
-                                  .attr_set =
-                                      m->attr_set | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
-        if ((r = mount_bind(&bind, root_fd, err)) < 0)
-            return r;
-    }
-    if (!(m->flags & MS_RDONLY))
-        return 0;
-    _cleanup_close_ int top = file_open_in_root(root_fd, m->destination, O_PATH, 0, err);
-    if (top < 0)
-        return top;
-    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
-    if (mount_setattr(top, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-        return err_sys(err, errno, "make %s read-only", m->destination);
+    _cleanup_strv_ char **parts = strv_split(name, ',');
+    STRV_FOREACH (part, parts)
+        if (symlinkat(name, top, *part) < 0 && errno != EEXIST)
+            return err_sys(err, errno, "link %s/%s", m->destination, *part);
     return 0;
 }
 
-static int mount_cgroup(const struct plan_mount *m, const struct plan *plan, const struct cgroup *cgroup,
-                        int root_fd, struct err *err)
+/* cgroup v1: a small tmpfs with the container's own group of each hierarchy below its usual name. It is
+ * filled while it is visible, as mounts cannot be made in a detached one, and read-only afterwards. */
+static int mount_cgroup_v1(struct mounter *mr, const struct plan_mount *m, struct err *err)
 {
-    if (!cgroup_is_v2(cgroup))
-        return mount_cgroup_v1(m, cgroup, root_fd, err);
-    /* Without a namespace of its own the container would see the whole machine's tree. */
+    char data[] = "mode=755";
+    struct plan_mount base = *m;
+    base.type = "tmpfs";
+    base.source = "cgroup";
+    base.data = data;
+    base.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
+    base.flags &= ~(unsigned long)MS_RDONLY;
+    _cleanup_close_ int target = rootfs__target(mr->root_fd, m->destination, true, err);
+    if (target < 0)
+        return target;
+    _cleanup_close_ int top = rootfs__new_filesystem(&base, mr->plan->mount_label, err);
+    if (top < 0)
+        return top;
+    int r = attach(mr, top, target, m, err);
+    const char *name, *dir;
+    for (size_t i = 0; r == 0 && cgroup__directory(mr->cgroup, i, &name, &dir); i++)
+        r = mount_hierarchy(m, top, name, dir, err);
+    if (r < 0)
+        return r;
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
+    if (m->attr_set & MOUNT_ATTR_RDONLY && mount_setattr(top, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+        return err_sys(err, errno, "make %s read-only", m->destination);
+    return rootfs__dress(top, m, err);
+}
+
+/* Without a namespace of its own the container would see the whole machine's tree: it gets its own part. */
+static int mount_cgroup(struct mounter *mr, const struct plan_mount *m, struct err *err)
+{
+    if (!cgroup_is_v2(mr->cgroup))
+        return mount_cgroup_v1(mr, m, err);
     const char *name, *dir = NULL;
-    if (!(plan->namespaces & CLONE_NEWCGROUP) && cgroup__directory(cgroup, 0, &name, &dir)) {
-        struct plan_mount bind = *m;
-        bind.bind = true;
-        bind.source = dir;
-        return mount_bind(&bind, root_fd, err);
-    }
-    struct plan_mount tree = *m;
+    cgroup__directory(mr->cgroup, 0, &name, &dir);
+    struct plan_mount bind = *m, tree = *m;
+    bind.bind = true;
+    bind.source = dir;
+    if (!(mr->plan->namespaces & CLONE_NEWCGROUP) && dir)
+        return mount_bind(mr, &bind, err);
     tree.type = "cgroup2";
     tree.source = "cgroup";
     tree.data = NULL;
-    return mount_filesystem(&tree, root_fd, err);
+    int r = mount_filesystem(mr, &tree, err);
+    /* A cgroup namespace that another user namespace owns. */
+    return r < 0 && (err->sys == EPERM || err->sys == EBUSY) && dir ? mount_bind(mr, &bind, err) : r;
 }
 
-int rootfs_mount_all(const struct plan *plan, const struct cgroup *cgroup, int root_fd, struct err *err)
+int rootfs_mount_all(const struct plan *plan, const struct cgroup *cgroup, int *root_fd, struct err *err)
 {
-    for (size_t i = 0; i < plan->mount_count; i++) {
+    struct mounter mr = {.plan = plan, .cgroup = cgroup, .root_fd = *root_fd};
+    int r = 0;
+    for (size_t i = 0; i < plan->mount_count && r == 0; i++) {
         const struct plan_mount *m = &plan->mounts[i];
-        int r;
-        if (m->bind)
-            r = mount_bind(m, root_fd, err);
+        if (m->remount)
+            r = remount(&mr, m, err);
+        else if (m->bind)
+            r = mount_bind(&mr, m, err);
         else if (str_eq(m->type, "cgroup") || str_eq(m->type, "cgroup2"))
-            r = mount_cgroup(m, plan, cgroup, root_fd, err);
+            r = mount_cgroup(&mr, m, err);
         else
-            r = mount_filesystem(m, root_fd, err);
-        if (r < 0)
-            return r;
+            r = mount_filesystem(&mr, m, err);
     }
-    return 0;
+    *root_fd = mr.root_fd;
+    return r;
 }

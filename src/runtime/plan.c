@@ -225,7 +225,11 @@ static int check_whole(const struct plan *plan, struct err *err)
 int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err *err)
 {
     static const char *const refused[] = {"hooks", "solaris", "windows", "vm", "zos", NULL};
-    _cleanup_plan_ struct plan plan = {.id = launch->id, .root = launch->root, .personality = -1};
+    _cleanup_plan_ struct plan plan = {.id = launch->id,
+                                       .root = launch->root,
+                                       .bundle = launch->bundle,
+                                       .no_pivot = launch->no_pivot,
+                                       .personality = -1};
     if (launch->overlay.lowers)
         plan.overlay = &launch->overlay;
     json_t *process = NULL, *linux_ = NULL, *mounts = NULL;
@@ -298,10 +302,7 @@ void plan_done(struct plan *plan)
     for (size_t i = 0; i < plan->join_count; i++)
         if (plan->joins[i].owned)
             close_fd(plan->joins[i].fd);
-    for (size_t i = 0; i < plan->mount_count; i++)
-        free(plan->mounts[i].data);
-    free(plan->mounts);
-    free(plan->devices);
+    plan__mounts_done(plan);
     for (size_t i = 0; i < plan->sysctl_count; i++)
         free(plan->sysctls[i].path);
     free(plan->sysctls);

@@ -48,14 +48,34 @@ struct plan_process {
     uint16_t console_rows, console_columns; /* 0: as it is */
 };
 
+/* One line of a uid_map or gid_map. */
+struct plan_id_map {
+    uint32_t inside, outside, count;
+};
+
+struct plan_id_maps {
+    struct plan_id_map *uids, *gids;
+    size_t uid_count, gid_count; /* both 0: none given */
+};
+
+enum { PLAN_MAX_PROPAGATIONS = 8 };
+
+enum plan_idmap { IDMAP_NONE, IDMAP_TOP, IDMAP_TREE };
+
 struct plan_mount {
     const char *destination, *type, *source;
-    char *data;           /* what the filesystem itself gets; NULL: nothing */
-    unsigned long flags;  /* MS_ of a new filesystem */
-    bool bind, recursive; /* a bind, and with the mounts below its source */
+    char *own_source, *own_destination; /* what the two above point to when the config's needed changes */
+    char *data;                         /* what the filesystem itself gets; NULL: nothing */
+    unsigned long flags;                /* MS_ of a new filesystem */
+    bool bind, recursive;               /* a bind, and with the mounts below its source */
+    bool remount, copy_up;
     uint64_t attr_set, attr_clear;
     uint64_t tree_set, tree_clear; /* the same for the mount and all below it: "rro" and kin */
-    unsigned long propagation;     /* MS_SHARED, ... maybe | MS_REC; 0: rprivate for a bind */
+    unsigned long propagations[PLAN_MAX_PROPAGATIONS]; /* in order: MS_SHARED, ... maybe | MS_REC */
+    size_t propagation_count;                          /* 0: rprivate for a bind */
+    enum plan_idmap idmap;
+    struct plan_id_maps id_maps; /* none given: the container's */
+    int tree_fd;                 /* detached and dressed by the parent; negative: up to the child */
 };
 
 struct plan_device {
@@ -86,8 +106,16 @@ struct plan {
     struct plan_join joins[PLAN_MAX_JOINS];
     size_t join_count;
 
+    /* What ids of a new user namespace mean outside (linux.uidMappings, gidMappings). */
+    struct plan_id_maps id_maps;
+
+    const char *bundle; /* what relative bind sources are relative to; may be NULL */
     const char *root;
+    bool root_prepared; /* rootfs_prepare() made it, detached: */
+    int root_fd;
     const struct runtime_overlay *overlay;
+    bool no_pivot;
+    const char *mount_label; /* SELinux context of new filesystems; NULL: none */
     bool root_readonly;
     unsigned long root_propagation; /* 0: private */
     struct plan_mount *mounts;
@@ -118,6 +146,9 @@ void plan_done(struct plan *plan);
 /* Parts, each in the file of its concern. */
 int plan__parse_process(const json_t *process, struct plan_process *ret, struct err *err);
 int plan__parse_mounts(const json_t *list, struct plan *plan, struct err *err);
+void plan__mounts_done(struct plan *plan); /* mounts, devices, id maps, the prepared root */
+/* "uidMappings" and "gidMappings" of `object`. */
+int plan__parse_id_maps(const json_t *object, const char *where, struct plan_id_maps *ret, struct err *err);
 int plan__parse_devices(const json_t *list, struct plan *plan, struct err *err);
 int plan__parse_sysctls(const json_t *sysctls, struct plan *plan, struct err *err);
 int plan__parse_namespaces(const json_t *list, const struct runtime_launch *launch, struct plan *plan,

@@ -1,13 +1,13 @@
-/* "mounts", "linux.devices" and "linux.sysctl" of the config. */
+/* "mounts" and id maps of the config. */
+#include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "runtime/plan.h"
 
-#include <ctype.h>
-#include <sched.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
+
+/* Far above any list of layers; and what the kernel takes in a uid_map (user_namespaces(7)). */
+enum { MAX_DATA = 65536, MAX_ID_MAPS = 340 };
 
 /* config.md, "Linux mount options". `attr` is the same as an attribute of one mount, for binds and for the
  * recursive forms, which have an "r" in front. A clearing option names what it takes away. */
@@ -88,40 +88,76 @@ static void apply(const struct option *option, uint64_t *set, uint64_t *clear)
     }
 }
 
-static int parse_option(const char *text, struct plan_mount *mount, struct str *data, bool *ret_plain_flag,
+/* What changes more than a flag. */
+static bool parse_special(const char *text, struct plan_mount *mount)
+{
+    if (str_eq(text, "bind") || str_eq(text, "rbind")) {
+        mount->bind = true;
+        mount->recursive |= *text == 'r';
+    } else if (str_eq(text, "idmap")) {
+        mount->idmap = MAX(mount->idmap, IDMAP_TOP);
+    } else if (str_eq(text, "ridmap")) {
+        mount->idmap = IDMAP_TREE;
+    } else if (str_eq(text, "remount")) {
+        mount->remount = true;
+    } else if (str_eq(text, "tmpcopyup")) {
+        mount->copy_up = true;
+    } else {
+        return str_eq(text, "defaults") || !*text;
+    }
+    return true;
+}
+
+/* `*ret_super` is set to an option that only a filesystem as a whole can have. */
+static int parse_option(const char *text, struct plan_mount *mount, struct str *data, const char **ret_super,
                         struct err *err)
 {
     const struct option *option = option_find(text);
     unsigned long propagation = plan__propagation(text);
-    if (str_eq(text, "bind") || str_eq(text, "rbind")) {
-        mount->bind = true;
-        mount->recursive |= *text == 'r';
-    } else if (option) {
+    if (parse_special(text, mount))
+        return 0;
+    if (option) {
         mount->flags = option->clear ? mount->flags & ~option->flag : mount->flags | option->flag;
         if (option->attr || option->mask)
             apply(option, &mount->attr_set, &mount->attr_clear);
-        else
-            *ret_plain_flag = true;
+        else if (!option->clear && option->flag != MS_SILENT)
+            *ret_super = option->name;
     } else if (propagation) {
-        mount->propagation = propagation;
+        if (mount->propagation_count == PLAN_MAX_PROPAGATIONS)
+            return err_set(err, ERR_LIMIT, "mount of %s: more than %d propagation options",
+                           mount->destination, PLAN_MAX_PROPAGATIONS);
+        mount->propagations[mount->propagation_count++] = propagation;
     } else if (*text == 'r' && (option = option_find(text + 1)) && (option->attr || option->mask)) {
         apply(option, &mount->tree_set, &mount->tree_clear);
-    } else if (str_eq(text, "idmap") || str_eq(text, "ridmap") || str_eq(text, "tmpcopyup") ||
-               str_eq(text, "remount")) {
-        return err_set(err, ERR_UNSUPPORTED, "mount option \"%s\" of %s is not supported", text,
-                       mount->destination);
-    } else if (*text && !str_eq(text, "defaults")) {
+    } else {
         str_addf(data, "%s%s", data->len ? "," : "", text);
     }
+    return 0;
+}
+
+static int check_options(struct plan_mount *mount, const char *super, const struct str *data, struct err *err)
+{
+    if (mount->bind && (data->len || (super && !mount->remount)))
+        return err_set(err, ERR_INVALID, "mount of %s: a bind mount cannot take the option \"%s\"",
+                       mount->destination, data->len ? str_get(data) : super);
+    if (mount->copy_up && !str_eq(mount->type, "tmpfs"))
+        return err_set(err, ERR_INVALID, "mount of %s: only a tmpfs can have \"tmpcopyup\"",
+                       mount->destination);
+    if (mount->idmap && (!mount->bind || mount->remount))
+        return err_set(err, ERR_UNSUPPORTED, "mount of %s: only a bind mount can be id-mapped",
+                       mount->destination);
+    if (data->len > MAX_DATA)
+        return err_set(err, ERR_LIMIT, "mount of %s: more than %d bytes of options", mount->destination,
+                       MAX_DATA);
     return 0;
 }
 
 static int parse_options(char **list, struct plan_mount *mount, struct err *err)
 {
     _cleanup_str_ struct str data = STR_INIT;
-    bool plain_flag = false;
+    const char *super = NULL;
     STRV_FOREACH (text, list) {
-        int r = parse_option(*text, mount, &data, &plain_flag, err);
+        int r = parse_option(*text, mount, &data, &super, err);
         if (r < 0)
             return r;
     }
@@ -129,43 +165,111 @@ static int parse_options(char **list, struct plan_mount *mount, struct err *err)
         mount->bind = true;
         mount->recursive |= *mount->type == 'r';
     }
-    if (mount->bind && (data.len || plain_flag))
-        return err_set(err, ERR_INVALID, "mount of %s: a bind mount cannot take the option \"%s\"",
-                       mount->destination,
-                       data.len ? str_get(&data) : "sync, dirsync, mand, iversion, lazytime");
-    /* mount(2) takes one page of options and ignores what is behind. */
-    if (data.len > 4000)
-        return err_set(err, ERR_LIMIT, "mount of %s: more than 4000 bytes of options", mount->destination);
-    if (data.len)
+    if (!mount->idmap && (mount->id_maps.uid_count || mount->id_maps.gid_count))
+        mount->idmap = IDMAP_TOP;
+    int r = check_options(mount, super, &data, err);
+    if (r == 0 && data.len)
         mount->data = str_take(&data);
+    return r;
+}
+
+static int parse_id_map(const json_t *entry, const char *where, struct plan_id_map *ret, struct err *err)
+{
+    int64_t inside = -1, outside = -1, count = 0;
+    if (!json_is_object(entry))
+        return err_set(err, ERR_INVALID, "\"%s\": an id mapping must be an object", where);
+    int r = json_get_i64(entry, where, "containerID", &inside, err);
+    if (r == 0)
+        r = json_get_i64(entry, where, "hostID", &outside, err);
+    if (r == 0)
+        r = json_get_i64(entry, where, "size", &count, err);
+    if (r < 0)
+        return r;
+    /* The last id, 4294967295, means "none" to the kernel. */
+    if (inside < 0 || outside < 0 || count < 1 || count > UINT32_MAX || inside + count > UINT32_MAX ||
+        outside + count > UINT32_MAX)
+        return err_set(err, ERR_INVALID,
+                       "\"%s\": no such range of ids: containerID %lld, hostID %lld, size %lld", where,
+                       (long long)inside, (long long)outside, (long long)count);
+    *ret = (struct plan_id_map){(uint32_t)inside, (uint32_t)outside, (uint32_t)count};
     return 0;
 }
 
-static int parse_mount(const json_t *entry, struct plan_mount *mount, struct err *err)
+static int parse_id_map_list(const json_t *object, const char *where, const char *key,
+                             struct plan_id_map **ret, size_t *ret_count, struct err *err)
 {
-    static const char *const refused[] = {"uidMappings", "gidMappings", NULL};
-    _cleanup_strv_ char **list = NULL;
-    int r = plan__refuse(entry, "mounts", refused, err);
+    json_t *list = NULL, *entry;
+    int r = json_get_array(object, where, key, &list, err);
+    if (r < 0 || !json_array_size(list))
+        return r;
+    if (json_array_size(list) > MAX_ID_MAPS)
+        return err_set(err, ERR_LIMIT, "\"%s.%s\": the kernel takes at most %d mappings", where, key,
+                       MAX_ID_MAPS);
+    free(*ret);
+    *ret = NEW_N(struct plan_id_map, json_array_size(list));
+    *ret_count = json_array_size(list);
+    char name[64];
+    snprintf(name, sizeof(name), "%s.%s", where, key);
+    size_t i;
+    json_array_foreach (list, i, entry)
+        if ((r = parse_id_map(entry, name, &(*ret)[i], err)) < 0)
+            return r;
+    return 0;
+}
+
+int plan__parse_id_maps(const json_t *object, const char *where, struct plan_id_maps *ret, struct err *err)
+{
+    int r = parse_id_map_list(object, where, "uidMappings", &ret->uids, &ret->uid_count, err);
     if (r == 0)
-        r = json_get_string(entry, "mounts", "destination", &mount->destination, err);
+        r = parse_id_map_list(object, where, "gidMappings", &ret->gids, &ret->gid_count, err);
+    if (r == 0 && !ret->uid_count != !ret->gid_count)
+        return err_set(err, ERR_INVALID, "\"%s\": uidMappings and gidMappings must be given together", where);
+    return r;
+}
+
+/* The sources of binds are the host's: relative ones are the bundle's. Destinations are absolute by the
+ * specification; a relative one has always been taken as if it began at the root. */
+static int complete_paths(struct plan_mount *mount, const struct plan *plan, struct err *err)
+{
+    if (str_empty(mount->destination))
+        return err_set(err, ERR_INVALID, "a mount has no destination");
+    if (*mount->destination != '/')
+        mount->destination = mount->own_destination = str_printf("/%s", mount->destination);
+    if (mount->remount || !mount->bind)
+        return 0;
+    if (str_empty(mount->source))
+        return err_set(err, ERR_INVALID, "mount of %s: a bind mount needs a source", mount->destination);
+    if (*mount->source == '/')
+        return 0;
+    if (str_empty(plan->bundle))
+        return err_set(err, ERR_INVALID, "mount of %s: the source of a bind mount must be an absolute path",
+                       mount->destination);
+    mount->source = mount->own_source = str_printf("%s/%s", plan->bundle, mount->source);
+    return 0;
+}
+
+static int parse_mount(const json_t *entry, const struct plan *plan, struct plan_mount *mount,
+                       struct err *err)
+{
+    _cleanup_strv_ char **list = NULL;
+    if (!json_is_object(entry))
+        return err_set(err, ERR_INVALID, "\"mounts\": a mount must be an object");
+    int r = json_get_string(entry, "mounts", "destination", &mount->destination, err);
     if (r == 0)
         r = json_get_string(entry, "mounts", "type", &mount->type, err);
     if (r == 0)
         r = json_get_string(entry, "mounts", "source", &mount->source, err);
     if (r == 0)
         r = json_get_strv(entry, "mounts", "options", &list, err);
-    if (r < 0)
-        return r;
-    if (str_empty(mount->destination))
-        return err_set(err, ERR_INVALID, "a mount has no destination");
-    if ((r = parse_options(list, mount, err)) < 0)
-        return r;
-    if (mount->bind && (str_empty(mount->source) || *mount->source != '/'))
-        return err_set(err, ERR_INVALID, "mount of %s: the source of a bind mount must be an absolute path",
-                       mount->destination);
-    if (!mount->bind && str_empty(mount->type))
+    if (r == 0)
+        r = plan__parse_id_maps(entry, "mounts", &mount->id_maps, err);
+    if (r == 0)
+        r = parse_options(list, mount, err);
+    if (r == 0)
+        r = complete_paths(mount, plan, err);
+    if (r == 0 && !mount->bind && !mount->remount && str_empty(mount->type))
         return err_set(err, ERR_INVALID, "mount of %s has no type", mount->destination);
-    return 0;
+    return r;
 }
 
 int plan__parse_mounts(const json_t *list, struct plan *plan, struct err *err)
@@ -176,124 +280,33 @@ int plan__parse_mounts(const json_t *list, struct plan *plan, struct err *err)
     size_t i;
     json_t *entry;
     json_array_foreach (list, i, entry) {
-        plan->mount_count++;
-        int r = parse_mount(entry, &plan->mounts[i], err);
+        plan->mounts[plan->mount_count].tree_fd = -EBADF;
+        int r = parse_mount(entry, plan, &plan->mounts[plan->mount_count++], err);
         if (r < 0)
             return r;
     }
     return 0;
 }
 
-static int parse_device(const json_t *entry, struct plan_device *device, struct err *err)
+static void id_maps_done(struct plan_id_maps *maps)
 {
-    const char *type = "";
-    int64_t major_ = 0, minor_ = 0, mode = 0666, uid = 0, gid = 0;
-    int r = json_get_string(entry, "linux.devices", "type", &type, err);
-    if (r == 0)
-        r = json_get_string(entry, "linux.devices", "path", &device->path, err);
-    if (r == 0)
-        r = json_get_i64(entry, "linux.devices", "major", &major_, err);
-    if (r == 0)
-        r = json_get_i64(entry, "linux.devices", "minor", &minor_, err);
-    if (r == 0)
-        r = json_get_i64(entry, "linux.devices", "fileMode", &mode, err);
-    if (r == 0)
-        r = json_get_i64(entry, "linux.devices", "uid", &uid, err);
-    if (r == 0)
-        r = json_get_i64(entry, "linux.devices", "gid", &gid, err);
-    if (r < 0)
-        return r;
-    if (str_empty(device->path) || *device->path != '/')
-        return err_set(err, ERR_INVALID, "\"linux.devices\": the path of a device must be absolute");
-    if (major_ < 0 || major_ > 4095 || minor_ < 0 || minor_ > 0xfffff)
-        return err_set(err, ERR_INVALID, "device %s: no such number %lld:%lld", device->path,
-                       (long long)major_, (long long)minor_);
-    mode_t kind = str_eq(type, "c") || str_eq(type, "u") ? S_IFCHR
-                  : str_eq(type, "b")                    ? S_IFBLK
-                  : str_eq(type, "p")                    ? S_IFIFO
-                                                         : 0;
-    if (!kind)
-        return err_set(err, ERR_INVALID, "device %s: unknown type \"%s\"", device->path, type);
-    device->mode = kind | ((mode_t)mode & 07777);
-    device->number = makedev((unsigned)major_, (unsigned)minor_);
-    device->uid = (uid_t)uid;
-    device->gid = (gid_t)gid;
-    return 0;
+    free(maps->uids);
+    free(maps->gids);
 }
 
-int plan__parse_devices(const json_t *list, struct plan *plan, struct err *err)
+void plan__mounts_done(struct plan *plan)
 {
-    if (json_array_size(list) > PLAN_MAX_ITEMS)
-        return err_set(err, ERR_LIMIT, "more than %d devices", PLAN_MAX_ITEMS);
-    plan->devices = NEW_N(struct plan_device, json_array_size(list) + 1);
-    size_t i;
-    json_t *entry;
-    json_array_foreach (list, i, entry) {
-        plan->device_count++;
-        int r = parse_device(entry, &plan->devices[i], err);
-        if (r < 0)
-            return r;
+    for (size_t i = 0; i < plan->mount_count; i++) {
+        struct plan_mount *mount = &plan->mounts[i];
+        free(mount->own_source);
+        free(mount->own_destination);
+        free(mount->data);
+        id_maps_done(&mount->id_maps);
+        close_fd(mount->tree_fd);
     }
-    return 0;
-}
-
-/* The namespace that a sysctl belongs to, or 0 when it is the whole machine's. */
-static uint64_t sysctl_namespace(const char *name)
-{
-    static const char *const ipc[] = {"kernel.msgmax", "kernel.msgmnb",         "kernel.msgmni",
-                                      "kernel.sem",    "kernel.shmall",         "kernel.shmmax",
-                                      "kernel.shmmni", "kernel.shm_rmid_forced"};
-    for (size_t i = 0; i < ARRAY_SIZE(ipc); i++)
-        if (str_eq(name, ipc[i]))
-            return CLONE_NEWIPC;
-    if (str_after(name, "fs.mqueue."))
-        return CLONE_NEWIPC;
-    if (str_after(name, "net."))
-        return CLONE_NEWNET;
-    return str_eq(name, "kernel.domainname") || str_eq(name, "kernel.hostname") ? CLONE_NEWUTS : 0;
-}
-
-/* "net.ipv4.conf.eth0/1.forwarding" is net/ipv4/conf/eth0.1/forwarding: sysctl(8) swaps the two signs. */
-static char *sysctl_path(const char *name)
-{
-    char *path = str_printf("/proc/sys/%s", name);
-    for (char *c = path + strlen("/proc/sys/"); *c; c++)
-        *c = *c == '.' ? '/' : *c == '/' ? '.' : *c;
-    return path;
-}
-
-static int parse_sysctl(const char *name, const json_t *value, struct plan *plan, struct err *err)
-{
-    uint64_t owner = sysctl_namespace(name);
-    if (!owner)
-        return err_set(err, ERR_DENIED,
-                       "sysctl \"%s\" is not of a namespace: it would change the whole machine", name);
-    if (!json_is_string(value))
-        return err_set(err, ERR_INVALID, "\"linux.sysctl.%s\" must be a string", name);
-    for (const char *c = name; *c; c++)
-        if (!isalnum((unsigned char)*c) && !strchr("._-/:@", *c))
-            return err_set(err, ERR_INVALID, "sysctl \"%s\" is not a well-formed name", name);
-    if (strstr(name, "//") || strstr(name, ".."))
-        return err_set(err, ERR_INVALID, "sysctl \"%s\" is not a well-formed name", name);
-    if (!(plan->namespaces & owner))
-        return err_set(err, ERR_DENIED,
-                       "sysctl \"%s\" needs a namespace that the container shares with the machine", name);
-    plan->sysctls[plan->sysctl_count++] =
-        (struct plan_sysctl){.path = sysctl_path(name), .name = name, .value = json_string_value(value)};
-    return 0;
-}
-
-int plan__parse_sysctls(const json_t *sysctls, struct plan *plan, struct err *err)
-{
-    if (json_object_size(sysctls) > PLAN_MAX_ITEMS)
-        return err_set(err, ERR_LIMIT, "more than %d sysctls", PLAN_MAX_ITEMS);
-    plan->sysctls = NEW_N(struct plan_sysctl, json_object_size(sysctls) + 1);
-    const char *name;
-    json_t *value;
-    json_object_foreach ((json_t *)sysctls, name, value) {
-        int r = parse_sysctl(name, value, plan, err);
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    free(plan->mounts);
+    free(plan->devices);
+    id_maps_done(&plan->id_maps);
+    if (plan->root_prepared)
+        close_fd(plan->root_fd);
 }

@@ -1,9 +1,11 @@
 #include "runtime/rootfs.h"
 
 #include "base/file.h"
+#include "base/process.h"
 #include "base/str.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -34,8 +36,9 @@ static void add_escaped(struct str *data, const char *path)
     }
 }
 
-static int overlay_data(const struct runtime_overlay *overlay, struct str *data, struct err *err)
+static int overlay_data(const struct plan *plan, struct str *data, struct err *err)
 {
+    const struct runtime_overlay *overlay = plan->overlay;
     str_add(data, "lowerdir=");
     for (const char *const *lower = overlay->lowers; *lower; lower++) {
         if (lower != overlay->lowers)
@@ -48,15 +51,32 @@ static int overlay_data(const struct runtime_overlay *overlay, struct str *data,
         str_add(data, ",workdir=");
         add_escaped(data, overlay->work);
     }
-    /* Each layer stays readable on its own: no redirects, no metadata-only copies, no index. */
-    str_add(data, ",index=off,metacopy=off,redirect_dir=off");
+    /* Each layer stays readable on its own: no redirects, no metadata-only copies, no index. In a user
+     * namespace the marks are user.*, which rules out redirects by itself. */
+    bool mapped = plan->namespaces & CLONE_NEWUSER || process_in_user_namespace();
+    str_add(data, mapped ? ",index=off,userxattr" : ",index=off,metacopy=off,redirect_dir=off");
+    if (overlay->upper && overlay->is_volatile)
+        str_add(data, ",volatile");
+    if (!str_empty(plan->mount_label))
+        str_addf(data, ",context=\"%s\"", plan->mount_label);
     if (data->len > OVERLAY_DATA_MAX)
         return err_set(err, ERR_LIMIT, "the image has too many layers: their names take %zu bytes of %d",
                        data->len, OVERLAY_DATA_MAX);
     return 0;
 }
 
-static int mount_overlay(const struct plan *plan, struct err *err)
+/* The mark of a volatile mount, by which the kernel refuses a second one. What was written may have been lost
+ * only if the machine went down, and then whoever calls an overlay volatile does not want it any more. */
+static void forget_volatile(const struct runtime_overlay *overlay)
+{
+    _cleanup_free_ char *mark = str_printf("%s/work/incompat/volatile", overlay->work);
+    if (rmdir(mark) == 0) {
+        *strrchr(mark, '/') = '\0';
+        rmdir(mark);
+    }
+}
+
+int rootfs__mount_overlay(const struct plan *plan, struct err *err)
 {
     const struct runtime_overlay *overlay = plan->overlay;
     if (chdir(overlay->layers_dir) < 0)
@@ -70,8 +90,10 @@ static int mount_overlay(const struct plan *plan, struct err *err)
             return err_sys(err, errno, "mount layer %s at %s", overlay->lowers[0], plan->root);
         return 0;
     }
+    if (overlay->upper && overlay->is_volatile)
+        forget_volatile(overlay);
     _cleanup_str_ struct str data = STR_INIT;
-    int r = overlay_data(overlay, &data, err);
+    int r = overlay_data(plan, &data, err);
     if (r < 0)
         return r;
     if (mount("overlay", plan->root, "overlay", 0, str_get(&data)) < 0)
@@ -94,30 +116,99 @@ static int make_parent_private(const char *root, struct err *err)
     }
 }
 
+/* Over "/", which hides nothing from a process whose root lies below: so that the place of the root need not
+ * be one that a mapped root could reach. */
+static int attach_prepared(const struct plan *plan, int *ret_root_fd, struct err *err)
+{
+    struct mount_attr attr = {.propagation = MS_SLAVE};
+    if (!(plan->root_propagation & MS_SHARED) &&
+        mount_setattr(plan->root_fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
+        return err_sys(err, errno, "set the propagation of the root");
+    if (move_mount(plan->root_fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        return err_sys(err, errno, "mount the root %s", plan->root);
+    int fd = fcntl(plan->root_fd, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0)
+        return err_sys(err, errno, "dup");
+    *ret_root_fd = fd;
+    return 0;
+}
+
+static int open_root(const char *path, int *ret_root_fd, struct err *err)
+{
+    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_sys(err, errno, "open the root %s", path);
+    *ret_root_fd = fd;
+    return 0;
+}
+
 int rootfs_mount_root(const struct plan *plan, int *ret_root_fd, struct err *err)
 {
+    /* In somebody else's mount namespace nothing is changed but what the config says. */
+    if (!(plan->new_namespaces & CLONE_NEWNS))
+        return open_root(plan->root, ret_root_fd, err);
     int r = set_initial_propagation(plan, err);
     if (r == 0 && plan->root_propagation & MS_SHARED)
-        r = make_parent_private(plan->root, err);
+        r = make_parent_private(plan->root_prepared ? "/" : plan->root, err);
     if (r < 0)
         return r;
+    if (plan->root_prepared)
+        return attach_prepared(plan, ret_root_fd, err);
     if (plan->overlay)
-        r = mount_overlay(plan, err);
+        r = rootfs__mount_overlay(plan, err);
     else if (mount(plan->root, plan->root, NULL, MS_BIND | MS_REC, NULL) < 0)
         r = err_sys(err, errno, "bind the root %s", plan->root);
     if (r < 0)
         return r;
     if (plan->root_propagation & MS_SHARED && mount(NULL, plan->root, NULL, MS_PRIVATE, NULL) < 0)
         return err_sys(err, errno, "make %s private", plan->root);
-    int fd = open(plan->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return err_sys(err, errno, "open the root %s", plan->root);
-    *ret_root_fd = fd;
+    return open_root(plan->root, ret_root_fd, err);
+}
+
+/* --- entering --- */
+
+static int change_root(int root_fd, struct err *err)
+{
+    if (fchdir(root_fd) < 0 || chroot(".") < 0 || chdir("/") < 0)
+        return err_sys(err, errno, "change the root");
     return 0;
+}
+
+/* What shows the whole machine is taken off first: it would stay mounted below, where a process that breaks
+ * out of its chroot finds it. */
+static void drop_kernel_filesystems(const char *root)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    if (file_read("/proc/self/mountinfo", 16 << 20, &text, NULL) < 0)
+        return;
+    _cleanup_strv_ char **lines = strv_split(str_get(&text), '\n');
+    STRV_FOREACH (line, lines) {
+        _cleanup_strv_ char **fields = strv_split(*line, ' ');
+        const char *type = strstr(*line, " - ");
+        if (strv_len(fields) < 7 || !type || (!str_after(type, " - proc ") && !str_after(type, " - sysfs ")))
+            continue;
+        const char *path = fields[4], *below = str_after(path, root);
+        if (!below || (*below && *below != '/'))
+            umount2(path, MNT_DETACH);
+    }
+}
+
+/* For a root that pivot_root refuses, such as an initramfs. */
+static int move_root(const struct plan *plan, int root_fd, struct err *err)
+{
+    if (!plan->root_prepared)
+        drop_kernel_filesystems(plan->root);
+    if (fchdir(root_fd) < 0 || (!plan->root_prepared && mount(".", "/", NULL, MS_MOVE, NULL) < 0))
+        return err_sys(err, errno, "move the root %s", plan->root);
+    return change_root(root_fd, err);
 }
 
 int rootfs_enter(const struct plan *plan, int root_fd, struct err *err)
 {
+    if (!(plan->new_namespaces & CLONE_NEWNS))
+        return change_root(root_fd, err);
+    if (plan->no_pivot)
+        return move_root(plan, root_fd, err);
     _cleanup_close_ int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (old < 0)
         return err_sys(err, errno, "open /");
@@ -131,118 +222,5 @@ int rootfs_enter(const struct plan *plan, int root_fd, struct err *err)
         return err_sys(err, errno, "detach the old root from the host");
     if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
         return err_sys(err, errno, "leave the old root");
-    return 0;
-}
-
-/* --- inside --- */
-
-/* What lies over a masked file and over a masked directory. */
-struct covers {
-    int null_fd, empty_fd;
-    bool empty_used;
-};
-
-static int mask_path(const char *path, struct covers *covers, struct err *err)
-{
-    _cleanup_close_ int target = open(path, O_PATH | O_CLOEXEC);
-    if (target < 0) {
-        if (errno == ENOENT || errno == ENOTDIR || errno == EACCES || errno == ELOOP)
-            return 0;
-        return err_sys(err, errno, "mask %s", path);
-    }
-    struct stat st;
-    if (fstat(target, &st) < 0)
-        return err_sys(err, errno, "mask %s", path);
-    /* A kernel before 6.15 clones only what is mounted in our namespace: the first one is the original. */
-    if (S_ISDIR(st.st_mode) && !covers->empty_used) {
-        covers->empty_used = true;
-        return rootfs__attach(covers->empty_fd, target, path, err);
-    }
-    int cover = S_ISDIR(st.st_mode) ? covers->empty_fd : covers->null_fd;
-    _cleanup_close_ int tree = open_tree(cover, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
-    if (tree < 0)
-        return err_sys(err, errno, "mask %s", path);
-    return rootfs__attach(tree, target, path, err);
-}
-
-/* What lies over masked files. The container's /dev/null could be anything when the image brought its own,
- * so it is only used when it is the real one. */
-static int open_null(struct err *err)
-{
-    _cleanup_close_ int fd = open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return err_sys(err, errno, "masking paths needs /dev/null");
-    if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
-        return err_set(err, ERR_INVALID, "the container's /dev/null is not the null device");
-    return take_fd(&fd);
-}
-
-/* One empty read-only tmpfs, not mounted anywhere, of which every masked directory gets a clone. */
-static int open_empty(struct err *err)
-{
-    _cleanup_close_ int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
-    if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "size", "0k", 0) < 0 ||
-        fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", "1", 0) < 0 ||
-        fsconfig(fs, FSCONFIG_SET_STRING, "mode", "555", 0) < 0 ||
-        fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-        return err_sys(err, errno, "make an empty tmpfs");
-    int fd = fsmount(fs, FSMOUNT_CLOEXEC,
-                     MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-    return fd < 0 ? err_sys(err, errno, "make an empty tmpfs") : fd;
-}
-
-static int mask_all(const struct plan *plan, struct err *err)
-{
-    if (!strv_len(plan->masked_paths))
-        return 0;
-    _cleanup_close_ int null_fd = open_null(err);
-    if (null_fd < 0)
-        return null_fd;
-    _cleanup_close_ int empty_fd = open_empty(err);
-    if (empty_fd < 0)
-        return empty_fd;
-    struct covers covers = {null_fd, empty_fd, false};
-    STRV_FOREACH (path, plan->masked_paths) {
-        int r = mask_path(*path, &covers, err);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
-static int protect_path(const char *path, struct err *err)
-{
-    _cleanup_close_ int tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-    if (tree < 0) {
-        if (errno == ENOENT || errno == ENOTDIR || errno == EACCES || errno == ELOOP)
-            return 0;
-        return err_sys(err, errno, "make %s read-only", path);
-    }
-    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
-    if (mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
-        return err_sys(err, errno, "make %s read-only", path);
-    _cleanup_close_ int target = open(path, O_PATH | O_CLOEXEC);
-    if (target < 0)
-        return err_sys(err, errno, "make %s read-only", path);
-    return rootfs__attach(tree, target, path, err);
-}
-
-int rootfs_protect(const struct plan *plan, struct err *err)
-{
-    STRV_FOREACH (path, plan->readonly_paths) {
-        int r = protect_path(*path, err);
-        if (r < 0)
-            return r;
-    }
-    int r = mask_all(plan, err);
-    if (r < 0)
-        return r;
-    struct mount_attr attr = {.attr_set = plan->root_readonly ? MOUNT_ATTR_RDONLY : 0};
-    if (attr.attr_set && mount_setattr(AT_FDCWD, "/", 0, &attr, sizeof(attr)) < 0)
-        return err_sys(err, errno, "make the root read-only");
-    unsigned long propagation = plan->root_propagation ? plan->root_propagation : MS_PRIVATE;
-    if (mount(NULL, "/", NULL, propagation, NULL) < 0)
-        return err_sys(err, errno, "set the propagation of the root");
     return 0;
 }

@@ -1,22 +1,28 @@
 /* The container's file system, built by the child in its own mount namespace.
  *
- * The image is the attacker: it may hold symlinks anywhere. Until the root has been changed, every path in it
- * is resolved with RESOLVE_IN_ROOT and then only used through its descriptor; afterwards nothing outside can
- * be named any more. */
+ * The image is the attacker: it may hold symlinks anywhere, and another container that shares a volume may
+ * change them meanwhile. Until the root has been changed, every path in it is resolved with RESOLVE_IN_ROOT
+ * and then only used through its descriptor; afterwards nothing outside can be named any more.
+ *
+ * Filesystems and binds are made detached, get all of their options, and only then become visible with
+ * move_mount(2).
+ *
+ * What a user namespace's root could not do or reach is done before by the parent: see rootfs_prepare(). */
 #ifndef RUNTIME_ROOTFS_H
 #define RUNTIME_ROOTFS_H
 
 #include "runtime/cgroup.h"
 #include "runtime/plan.h"
 
-/* The descriptor to open `path` inside the root with O_PATH, made first when missing: a directory or an empty
- * file, with the directories above it. */
-int rootfs__target(int root_fd, const char *path, bool directory, struct err *err);
+/* In the parent, before the clone. Makes what many containers share, once for the life of the process; and
+ * for a container with a user namespace, or a mount with an id map, the detached trees of its root, binds and
+ * id-mapped mounts, which plan_done() closes. Blocks for the life of a short process only then. */
+int rootfs_prepare(struct plan *plan, struct err *err);
 
 /* Propagation, overlay or bind: `*ret_root_fd` is the root to be (O_PATH). */
 int rootfs_mount_root(const struct plan *plan, int *ret_root_fd, struct err *err);
-/* The config's mounts in their order. */
-int rootfs_mount_all(const struct plan *plan, const struct cgroup *cgroup, int root_fd, struct err *err);
+/* The config's mounts in their order. A mount over "/" replaces `*root_fd`. */
+int rootfs_mount_all(const struct plan *plan, const struct cgroup *cgroup, int *root_fd, struct err *err);
 /* /dev: nodes, links, and the terminal (`tty_fd`, or negative) as /dev/console. Left alone when the config
  * binds a /dev of its own. */
 int rootfs_make_devices(const struct plan *plan, int root_fd, int tty_fd, struct err *err);
@@ -25,7 +31,41 @@ int rootfs_enter(const struct plan *plan, int root_fd, struct err *err);
 /* Inside: masked and read-only paths, the root's own read-only flag and propagation. */
 int rootfs_protect(const struct plan *plan, struct err *err);
 
-/* A bind of `source_fd`'s tree, detached, with a mount's attributes. Shared with devices. */
+/* --- shared by the files of this part --- */
+
+/* The descriptor to open `path` inside the root with O_PATH, made first when missing: a directory or an empty
+ * file, with the directories above it, and what dangling symlinks lead to. */
+int rootfs__target(int root_fd, const char *path, bool directory, struct err *err);
+/* The same for a directory to which no symlink leads: proc and sysfs are what later checks rely on. An image
+ * whose /proc is a symlink would put it elsewhere and leave paths below /proc under its own control. */
+int rootfs__plain_directory(int root_fd, const char *path, struct err *err);
+bool rootfs__is_root(const char *path); /* "/", "/.", ... */
+bool rootfs__is_proc(int fd);
+/* ERR_DENIED for a mount inside a procfs, but for a few files that only inform; or over "/proc", unless what
+ * is mounted is a procfs itself. */
+int rootfs__check_proc(int root_fd, int target_fd, const char *destination, bool brings_proc,
+                       struct err *err);
+
+/* A detached tree becomes visible. */
 int rootfs__attach(int tree_fd, int target_fd, const char *what, struct err *err);
+int rootfs__attach_at(int tree_fd, int dir_fd, const char *name, const char *what, struct err *err);
+/* The source of a bind as a detached tree with all options of the mount but its id map. */
+int rootfs__open_bind(const struct plan_mount *m, struct err *err);
+/* A new filesystem, detached, with all options. */
+int rootfs__new_filesystem(const struct plan_mount *m, const char *label, struct err *err);
+int rootfs__dress(int tree_fd, const struct plan_mount *m, struct err *err);
+/* The overlay at plan->root, in the calling process's mount namespace. */
+int rootfs__mount_overlay(const struct plan *plan, struct err *err);
+/* Copies what is in the directory `from_fd` into the empty `to_fd`; symlinks are copied, mounts not entered,
+ * and the destination's size is the bound. */
+int rootfs__copy_up(int from_fd, int to_fd, const char *what, struct err *err);
+
+/* Writes uid_map and gid_map of a process in a fresh user namespace. */
+int rootfs__write_id_maps(pid_t pid, const struct plan_id_maps *maps, struct err *err);
+
+/* Covers for masked files and directories, shared by all containers of a process; negative where the kernel
+ * cannot share them (before 6.15). */
+int rootfs__cover_null(void);
+int rootfs__cover_empty(void);
 
 #endif

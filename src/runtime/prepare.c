@@ -1,0 +1,230 @@
+/* What the parent does for a container's mounts before it is born: trees that the root of a user namespace
+ * could not open, id maps, and covers that all containers share. */
+#include "runtime/rootfs.h"
+
+#include "base/file.h"
+#include "base/str.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef SELINUX_MAGIC
+#define SELINUX_MAGIC 0xf97cff8c
+#endif
+
+/* --- covers --- */
+
+/* One small read-only tmpfs with a null device and an empty directory. Nobody can write to it, so it may be
+ * in all containers; it lives as long as the process and a container that has it. */
+static struct {
+    bool tried;
+    int null_fd, empty_fd;
+} covers = {false, -EBADF, -EBADF};
+
+int rootfs__cover_null(void)
+{
+    return covers.null_fd;
+}
+
+int rootfs__cover_empty(void)
+{
+    return covers.empty_fd;
+}
+
+/* A clone of a clone works from Linux 6.15 on, and in another mount namespace only when what is cloned came
+ * from fsmount(2). Whoever cannot make a node (rootless) does without. */
+static int fill_covers(int top)
+{
+    if (mknodat(top, "null", S_IFCHR | 0666, makedev(1, 3)) < 0 || mkdirat(top, "empty", 0555) < 0)
+        return -1;
+    _cleanup_close_ int test = open_tree(top, "empty", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (test < 0)
+        return -1;
+    _cleanup_close_ int fs = fspick(top, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
+    if (fs < 0 || fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0)
+        return -1;
+    return fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0);
+}
+
+static void make_covers(void)
+{
+    if (covers.tried)
+        return;
+    covers.tried = true;
+    char data[] = "size=16k,nr_inodes=4,mode=555";
+    const struct plan_mount cover = {
+        .destination = "masked paths",
+        .type = "tmpfs",
+        .source = "tmpfs",
+        .data = data,
+        .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+    };
+    mode_t mask = umask(0);
+    _cleanup_close_ int top = rootfs__new_filesystem(&cover, NULL, NULL);
+    int r = top < 0 ? -1 : fill_covers(top);
+    umask(mask);
+    if (r < 0)
+        return;
+    covers.null_fd = openat(top, "null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    covers.empty_fd = openat(top, "empty", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    /* A detached mount goes with the descriptor that made it. */
+    (void)take_fd(&top);
+}
+
+/* --- id maps --- */
+
+static int write_map(pid_t pid, const char *file, const struct plan_id_map *maps, size_t count,
+                     struct err *err)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    char path[64];
+    for (size_t i = 0; i < count; i++)
+        str_addf(&text, "%u %u %u\n", maps[i].inside, maps[i].outside, maps[i].count);
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+    int r = file_poke(path, str_get(&text), err);
+    return r < 0 ? err_wrap(err, "map the ids of a user namespace") : 0;
+}
+
+int rootfs__write_id_maps(pid_t pid, const struct plan_id_maps *maps, struct err *err)
+{
+    int r = write_map(pid, "uid_map", maps->uids, maps->uid_count, err);
+    return r < 0 ? r : write_map(pid, "gid_map", maps->gids, maps->gid_count, err);
+}
+
+/* A user namespace needs a process for its maps to be written; then its descriptor is enough. The exit signal
+ * is none, so that a waiting parent does not take it for a container's. */
+static int new_user_namespace(const struct plan_id_maps *maps, struct err *err)
+{
+    struct clone_args args = {.flags = CLONE_NEWUSER};
+    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+    if (pid == 0)
+        for (;;)
+            pause();
+    if (pid < 0)
+        return err_sys(err, errno, "make a user namespace for an id-mapped mount");
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+    int r = rootfs__write_id_maps(pid, maps, err);
+    int fd = r < 0 ? r : open(path, O_RDONLY | O_CLOEXEC);
+    if (r == 0 && fd < 0)
+        fd = err_sys(err, errno, "open %s", path);
+    kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
+        ;
+    return fd;
+}
+
+static bool same_map(const struct plan_id_map *a, size_t n, const struct plan_id_map *b, size_t m)
+{
+    return n == m && memcmp(a, b, n * sizeof(*a)) == 0;
+}
+
+/* Containers of one engine mostly have the same map: the last namespace is kept. */
+static int user_namespace_of(const struct plan_id_maps *maps, struct err *err)
+{
+    static struct plan_id_maps last;
+    static int last_fd = -EBADF;
+    if (last_fd >= 0 && same_map(last.uids, last.uid_count, maps->uids, maps->uid_count) &&
+        same_map(last.gids, last.gid_count, maps->gids, maps->gid_count))
+        return last_fd;
+    int fd = new_user_namespace(maps, err);
+    if (fd < 0)
+        return fd;
+    close_fd(last_fd);
+    free(last.uids);
+    free(last.gids);
+    last = *maps;
+    last.uids = mem_dup(maps->uids, maps->uid_count * sizeof(*maps->uids));
+    last.gids = mem_dup(maps->gids, maps->gid_count * sizeof(*maps->gids));
+    return last_fd = fd;
+}
+
+static int map_ids(const struct plan *plan, const struct plan_mount *m, struct err *err)
+{
+    int userns = -EBADF;
+    if (m->id_maps.uid_count)
+        userns = user_namespace_of(&m->id_maps, err);
+    else if (plan->id_maps.uid_count)
+        userns = user_namespace_of(&plan->id_maps, err);
+    else
+        for (size_t i = 0; i < plan->join_count; i++)
+            if (plan->joins[i].flag == CLONE_NEWUSER)
+                userns = plan->joins[i].fd;
+    if (userns == -EBADF)
+        return err_set(err, ERR_INVALID,
+                       "mount of %s: \"idmap\" needs uidMappings and gidMappings, since the container has no "
+                       "user namespace",
+                       m->destination);
+    if (userns < 0)
+        return userns;
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns};
+    unsigned deep = m->idmap == IDMAP_TREE ? AT_RECURSIVE : 0;
+    if (mount_setattr(m->tree_fd, "", AT_EMPTY_PATH | deep, &attr, sizeof(attr)) < 0)
+        return err_sys(err, errno, "map the ids of %s at %s%s", m->source, m->destination,
+                       errno == EINVAL ? ": its filesystem does not support that (or is mapped already)"
+                                       : "");
+    return 0;
+}
+
+/* --- trees --- */
+
+static int prepare_mount(const struct plan *plan, struct plan_mount *m, struct err *err)
+{
+    int tree = rootfs__open_bind(m, err);
+    /* Who has no right to that here has it in the user namespace, over what can be reached there. */
+    if (tree == -ERR_DENIED && err->sys == EPERM && !m->idmap)
+        return 0;
+    if (tree < 0)
+        return tree;
+    m->tree_fd = tree;
+    return m->idmap ? map_ids(plan, m, err) : 0;
+}
+
+/* Its propagation is left for the child to decide, who may be asked to share it. */
+static int prepare_root(struct plan *plan, struct err *err)
+{
+    int fd = open_tree(AT_FDCWD, plan->root, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    if (fd < 0 && errno == EPERM)
+        return 0;
+    if (fd < 0)
+        return err_sys(err, errno, "bind the root %s", plan->root);
+    plan->root_fd = fd;
+    plan->root_prepared = true;
+    return 0;
+}
+
+static int check_label(const struct plan *plan, struct err *err)
+{
+    struct statfs fs;
+    if (str_empty(plan->mount_label) ||
+        (statfs("/sys/fs/selinux", &fs) == 0 && (unsigned)fs.f_type == SELINUX_MAGIC))
+        return 0;
+    return err_set(err, ERR_UNSUPPORTED,
+                   "\"linux.mountLabel\" is given, but SELinux is not enabled on this machine");
+}
+
+int rootfs_prepare(struct plan *plan, struct err *err)
+{
+    bool mapped = plan->namespaces & CLONE_NEWUSER;
+    int r = check_label(plan, err);
+    if (strv_len(plan->masked_paths))
+        make_covers();
+    for (size_t i = 0; i < plan->mount_count && r == 0; i++) {
+        struct plan_mount *m = &plan->mounts[i];
+        if (m->bind && !m->remount && (mapped || m->idmap))
+            r = prepare_mount(plan, m, err);
+    }
+    if (r == 0 && mapped && !plan->overlay && !plan->root_prepared)
+        r = prepare_root(plan, err);
+    return r;
+}
