@@ -42,7 +42,7 @@ static enum found look(int layer, const char *directory, const char *name, int *
     if (errno != ENOENT)
         return FOUND_UNCLEAR;
     return fgetxattr(dir, file_overlay_opaque(), &value, 1) == 1 && value == 'y' ? FOUND_NOWHERE
-                                                                                    : FOUND_BELOW;
+                                                                                 : FOUND_BELOW;
 }
 
 /* The common case without a mount: a plain file of the topmost layer that has it. Anything unusual is left to

@@ -2,6 +2,7 @@
 #include "engine/engine_priv.h"
 
 #include "base/file.h"
+#include "base/process.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -245,10 +246,27 @@ static int one_mode(const struct spec_input *in, json_t *list, const char *field
     return 0;
 }
 
+/* Processes that are not all ours may be shown, not mounted anew: the kernel refuses a user namespace a
+ * procfs of a pid namespace that is not its own. */
+static void show_proc(json_t *spec)
+{
+    size_t i;
+    json_t *m;
+    json_array_foreach (json_object_get(spec, "mounts"), i, m)
+        if (str_eq(json_str(m, "destination"), "/proc"))
+            json_array_set_new(json_object_get(spec, "mounts"), i,
+                               json_pack("{s:s, s:s, s:s, s:[s,s,s,s]}", "destination", "/proc", "type",
+                                         "bind", "source", "/proc", "options", "rbind", "nosuid", "noexec",
+                                         "nodev"));
+}
+
 int spec__namespaces(const struct spec_input *in, json_t *spec, struct err *err)
 {
     json_t *list = json_object_get(json_object_get(spec, "linux"), "namespaces");
     const char *other = str_after(network__mode(json_object_get(in->doc, "HostConfig")), "container:");
+    if (str_eq(json_str(json_object_get(in->doc, "HostConfig"), "PidMode"), "host") &&
+        process_in_user_namespace())
+        show_proc(spec);
     int r = one_mode(in, list, "PidMode", "pid", "pid", err);
     if (r == 0)
         r = one_mode(in, list, "IpcMode", "ipc", "ipc", err);

@@ -6,6 +6,7 @@
  *   LOWERDIR       fsconfig(2) "lowerdir", 255 bytes in all, so relative to a thread's own working directory
  *   MOUNT          mount(2), a page of options, in a thread's own mount namespace; then open_tree(2) */
 #include "base/file.h"
+#include "base/process.h"
 #include "image/image_priv.h"
 #include "image/tar_priv.h"
 
@@ -141,7 +142,12 @@ static int finish_fs(struct mount_work *m, int fs)
     if (fs_string(fs, "upperdir", m->upper) < 0 || fs_string(fs, "workdir", m->work) < 0 ||
         fs_string(fs, "source", "overlay") < 0)
         return failed(m, fs);
-    for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+    /* In a user namespace overlayfs has marks of its own, with which the first two are off and may not be
+     * said to be. */
+    bool user = process_in_user_namespace();
+    if (user && syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) < 0)
+        return failed(m, fs);
+    for (size_t i = user ? 2 : 0; i < ARRAY_SIZE(options); i++)
         if (fs_string(fs, options[i][0], options[i][1]) < 0)
             return failed(m, fs);
     if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
@@ -199,7 +205,8 @@ static void add_escaped(struct str *s, const char *path)
 static int mount_classic(struct mount_work *m, const char *lowers)
 {
     _cleanup_str_ struct str options = STR_INIT;
-    str_addf(&options, "lowerdir=%s,redirect_dir=off,metacopy=off,index=off,upperdir=", lowers);
+    str_addf(&options, "lowerdir=%s,%s,index=off,upperdir=", lowers,
+             process_in_user_namespace() ? "userxattr" : "redirect_dir=off,metacopy=off");
     add_escaped(&options, m->snapshot->upper);
     str_add(&options, ",workdir=");
     add_escaped(&options, m->snapshot->work);

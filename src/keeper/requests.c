@@ -138,6 +138,13 @@ static int kill_all(struct process *p, int signal, struct err *err)
     return cgroup_kill(p->c->cgroup, signal, err);
 }
 
+static int kill_one(struct process *p, int signal, struct err *err)
+{
+    if (syscall(SYS_pidfd_send_signal, p->pidfd.fd, signal, NULL, 0) == 0)
+        return 0;
+    return errno == ESRCH ? not_running(p, err) : err_sys(err, errno, "signal %d to %s", signal, p->c->id);
+}
+
 static int handle_kill(struct request *q, struct err *err)
 {
     struct process *p;
@@ -152,11 +159,11 @@ static int handle_kill(struct request *q, struct err *err)
         return err_set(err, ERR_INVALID, "%d is no signal", signal);
     if (p->state != PROCESS_RUNNING)
         return not_running(p, err);
-    if (all) {
-        r = kill_all(p, signal, err);
-    } else if (syscall(SYS_pidfd_send_signal, p->pidfd.fd, signal, NULL, 0) < 0) {
-        r = errno == ESRCH ? not_running(p, err) : err_sys(err, errno, "signal %d to %s", signal, p->c->id);
-    }
+    r = all ? kill_all(p, signal, err) : -ERR_UNSUPPORTED;
+    /* Without a cgroup the others cannot be found: those of the container's pid namespace end with the first.
+     */
+    if (r == -ERR_UNSUPPORTED)
+        r = kill_one(p, signal, err);
     /* A frozen process does not die before it is thawed. */
     if (r == 0 && signal == SIGKILL && p->c->paused && cgroup_freeze(p->c->cgroup, false, err) == 0)
         p->c->paused = false;

@@ -223,7 +223,10 @@ static int normal_path(const char *path, char **ret, struct err *err)
 static int group_new(const char *path, struct cgroup **ret, struct err *err)
 {
     const struct cgroup_host *h = cgroup__host();
-    if (!h->version)
+    static const struct cgroup_host none;
+    if (cgroup__may_be_none(h))
+        h = &none;
+    else if (!h->version)
         return err_set(err, ERR_UNSUPPORTED, "no cgroup hierarchy is mounted below /sys/fs/cgroup");
     char *normal = NULL;
     int r = normal_path(path, &normal, err);
@@ -232,7 +235,7 @@ static int group_new(const char *path, struct cgroup **ret, struct err *err)
     struct cgroup *g = NEW(struct cgroup);
     g->path = normal;
     g->version = h->version;
-    g->ops = h->version == 2 ? &cgroup__v2 : &cgroup__v1;
+    g->ops = h->version == 2 ? &cgroup__v2 : h->version == 1 ? &cgroup__v1 : &cgroup__none;
     for (size_t i = 0; i < h->count; i++)
         g->dirs[g->count++] = (struct cgroup_dir){
             .root = str_printf("%s/%s", h->dirs[i].root, normal),
@@ -296,7 +299,7 @@ int cgroup_open(const char *path, struct cgroup **ret, struct err *err)
     int r = group_new(path, &g, err);
     if (r < 0)
         return r;
-    bool found = false;
+    bool found = g->version == 0;
     for (size_t i = 0; i < g->count; i++)
         found |= file_exists(g->dirs[i].root);
     if (!found) {
@@ -390,7 +393,8 @@ int cgroup_pids(struct cgroup *g, pid_t **ret, size_t *ret_count, struct err *er
 {
     const char *dir = cgroup__dir_of(g, CG_PIDS);
     struct pid_list list = {0};
-    walk(dir ? dir : g->dirs[0].root, 0, visit_pids, &list);
+    if (g->count)
+        walk(dir ? dir : g->dirs[0].root, 0, visit_pids, &list);
     *ret = list.pids;
     *ret_count = list.count;
     return 0;
@@ -399,6 +403,8 @@ int cgroup_pids(struct cgroup *g, pid_t **ret, size_t *ret_count, struct err *er
 /* A frozen group cannot fork, so one pass finds everybody; the signal works when they thaw. */
 int cgroup_kill(struct cgroup *g, int signal, struct err *err)
 {
+    if (!g->version) /* who can be found is who the caller knows: the first process */
+        return err_set(err, ERR_UNSUPPORTED, "there is no cgroup to find the processes of %s by", g->path);
     if (g->version == 2 && signal == SIGKILL && cgroup__write(g->dirs[0].root, "cgroup.kill", "1", NULL) == 0)
         return 0;
     bool was_frozen = g->ops->is_frozen(g);

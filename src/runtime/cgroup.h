@@ -3,7 +3,8 @@
  * Groups live below "drover/" (a parent may be given as spec linux.cgroupsPath: "/drover/<id>"). On v1 a
  * group is made in every mounted controller that matters (memory, cpu, cpuacct, cpuset, pids, blkio, devices,
  * freezer); on v2 in the one tree, with controllers enabled on the way down. Nothing outside of our groups is
- * changed, no hierarchy is mounted. */
+ * changed, no hierarchy is mounted. In a user namespace whose user may write none, a group is a name only:
+ * its limits are refused, cgroup_kill() and cgroup_freeze() are ERR_UNSUPPORTED. */
 #ifndef RUNTIME_CGROUP_H
 #define RUNTIME_CGROUP_H
 

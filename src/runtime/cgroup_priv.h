@@ -47,7 +47,10 @@ struct cgroup {
     size_t count;
 };
 
-extern const struct cgroup_ops cgroup__v1, cgroup__v2;
+extern const struct cgroup_ops cgroup__v1, cgroup__v2, cgroup__none;
+/* No hierarchy is ours to write, and we are an ordinary user: groups are of version 0, without directories.
+ */
+bool cgroup__may_be_none(const struct cgroup_host *h);
 
 /* The machine's hierarchies, found once. */
 const struct cgroup_host *cgroup__host(void);

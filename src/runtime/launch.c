@@ -1,10 +1,10 @@
 #include "runtime/runtime.h"
 
 #include "base/file.h"
+#include "base/process.h"
 #include "base/str.h"
 #include "runtime/cgroup_priv.h"
 #include "runtime/child.h"
-#include "runtime/rootfs.h"
 
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -20,7 +20,7 @@ static pid_t clone_child(uint64_t flags, int cgroup_fd, int *ret_pidfd)
     struct clone_args args = {
         .flags = flags | CLONE_PIDFD,
         .pidfd = (uint64_t)(uintptr_t)ret_pidfd,
-        .exit_signal = SIGCHLD,
+        .exit_signal = flags & CLONE_PARENT ? 0 : SIGCHLD, /* else inherited */
     };
     if (cgroup_fd >= 0) {
         args.flags |= CLONE_INTO_CGROUP;
@@ -29,12 +29,62 @@ static pid_t clone_child(uint64_t flags, int cgroup_fd, int *ret_pidfd)
     return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
 
+struct middle_report {
+    pid_t pid;
+    int sys;
+};
+
+static _Noreturn void middle_run(struct child *c, uint64_t flags, int target, int cgroup_fd, int report)
+{
+    struct middle_report result = {-1, 0};
+    int pidfd = -EBADF;
+    if (setns(target, CLONE_NEWPID) == 0)
+        result.pid = clone_child(flags | CLONE_PARENT, cgroup_fd, &pidfd);
+    if (result.pid == 0)
+        child_run(c);
+    result.sys = errno;
+    (void)!write(report, &result, sizeof(result));
+    _exit(0);
+}
+
+/* Root of a user namespace may not come back to the pid namespace of the machine. A process in the middle
+ * enters instead of us, and its child is made ours. */
+static pid_t clone_through_middle(struct child *c, uint64_t flags, int target, int cgroup_fd, int *ret_pidfd,
+                                  struct err *err)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return err_sys(err, errno, "pipe");
+    pid_t middle = fork();
+    if (middle == 0)
+        middle_run(c, flags, target, cgroup_fd, ends[1]);
+    int sys = errno;
+    close(ends[1]);
+    _cleanup_close_ int report = ends[0];
+    if (middle < 0)
+        return err_sys(err, sys, "fork");
+    struct middle_report result = {-1, EIO};
+    while (waitpid(middle, NULL, 0) < 0 && errno == EINTR)
+        ;
+    /* What it said is in the pipe now. End of file may be far: its child has the other end too. */
+    if (read(report, &result, sizeof(result)) != sizeof(result))
+        result = (struct middle_report){-1, EIO};
+    if (result.pid < 0 && result.sys == ESRCH)
+        return err_set(err, ERR_CONFLICT, "the container is not running");
+    if (result.pid < 0)
+        return err_sys(err, result.sys, "enter the pid namespace");
+    *ret_pidfd = (int)syscall(SYS_pidfd_open, result.pid, 0); /* ours to reap: the number is its own */
+    return *ret_pidfd < 0 ? err_sys(err, errno, "watch the process") : result.pid;
+}
+
 /* A pid namespace is entered by children only: the parent chooses it for the moment of the clone. `target` is
  * a namespace or a pidfd, or negative. Failing to come back would put every later container into this one. */
 static pid_t clone_in_pid_namespace(struct child *c, uint64_t flags, int target, int cgroup_fd,
                                     int *ret_pidfd, struct err *err)
 {
     _cleanup_close_ int home = -EBADF;
+    if (target >= 0 && process_in_user_namespace())
+        return clone_through_middle(c, flags, target, cgroup_fd, ret_pidfd, err);
     if (target >= 0) {
         home = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
         if (home < 0)
@@ -108,8 +158,6 @@ int runtime_launch(const struct runtime_launch *launch, struct cgroup **ret_cgro
     int r = check_stdio(launch, err);
     if (r == 0)
         r = plan_parse(launch, &plan, err);
-    if (r == 0)
-        r = rootfs_prepare(&plan, err);
     if (r == 0)
         r = cgroup_create(plan.cgroups_path ? plan.cgroups_path : launch->id, plan.resources, &cgroup, err);
     if (r < 0)
