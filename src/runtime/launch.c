@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "runtime/cgroup_priv.h"
 #include "runtime/child.h"
+#include "runtime/rootfs.h"
 
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -158,6 +159,8 @@ int runtime_launch(const struct runtime_launch *launch, struct cgroup **ret_cgro
     int r = check_stdio(launch, err);
     if (r == 0)
         r = plan_parse(launch, &plan, err);
+    if (r == 0)
+        r = rootfs_prepare(&plan, err);
     if (r == 0)
         r = cgroup_create(plan.cgroups_path ? plan.cgroups_path : launch->id, plan.resources, &cgroup, err);
     if (r < 0)
