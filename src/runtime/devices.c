@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 /* makedev() of small numbers, as a constant. */
@@ -37,82 +38,148 @@ static bool config_binds_dev(const struct plan *plan)
     return false;
 }
 
-/* Opens the directory that holds `path`, made when missing, and gives the last part of the name. */
-static int open_parent(int root_fd, int dev_fd, const char *path, const char **ret_name, struct err *err)
+/* The directory that holds `path`, made when missing, as `*ret_dir`; what must be closed of it as `*ret_own`.
+ */
+static int open_parent(int root_fd, int dev_fd, const char *path, int *ret_dir, int *ret_own,
+                       const char **ret_name, struct err *err)
 {
     const char *slash = strrchr(path, '/');
     *ret_name = slash + 1;
     if (!**ret_name || str_eq(*ret_name, ".") || str_eq(*ret_name, ".."))
         return err_set(err, ERR_INVALID, "device path %s does not name a file", path);
-    const char *below = str_after(path, "/dev/");
-    if (below == *ret_name && dev_fd >= 0) {
-        int fd = fcntl(dev_fd, F_DUPFD_CLOEXEC, 3);
-        return fd < 0 ? err_sys(err, errno, "dup") : fd;
+    if (str_after(path, "/dev/") == *ret_name) {
+        *ret_dir = dev_fd;
+        return 0;
     }
     _cleanup_free_ char *above = mem_strndup(path, (size_t)(slash - path));
-    return file_mkdirs_in_root(root_fd, above, 0755, err);
+    *ret_dir = *ret_own = rootfs__target(root_fd, *above ? above : "/", true, err);
+    return *ret_dir < 0 ? *ret_dir : 0;
+}
+
+static bool is_same(const struct stat *st, const struct plan_device *device)
+{
+    return (st->st_mode & S_IFMT) == (device->mode & S_IFMT) &&
+           (S_ISFIFO(device->mode) || st->st_rdev == device->number);
+}
+
+/* The host's node of that number: by the same name, or as udev lists it. */
+static int open_host_node(const struct plan_device *device, struct err *err)
+{
+    char by_number[64];
+    snprintf(by_number, sizeof(by_number), "/dev/%s/%u:%u", S_ISBLK(device->mode) ? "block" : "char",
+             major(device->number), minor(device->number));
+    const char *const paths[] = {device->path, by_number};
+    struct stat st = {0};
+    int sys = ENOENT;
+    for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+        _cleanup_close_ int tree = open_tree(AT_FDCWD, paths[i], OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+        if (tree >= 0 && fstat(tree, &st) == 0 && is_same(&st, device))
+            return take_fd(&tree);
+        sys = tree < 0 ? errno : EPERM;
+    }
+    if (st.st_mode)
+        return err_set(err, ERR_DENIED, "device %s cannot be made, and the host's is another one",
+                       device->path);
+    return err_sys(err, sys, "device %s cannot be made, nor bound from the host", device->path);
 }
 
 /* Where nodes may not be made (a user namespace, a nodev file system) the host's node is bound instead. */
-static int bind_node(int root_fd, const struct plan_device *device, struct err *err)
+static int bind_node(int dir, const char *name, const struct plan_device *device, struct err *err)
 {
-    _cleanup_close_ int tree = open_tree(AT_FDCWD, device->path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    struct stat st;
-    if (tree < 0 || fstat(tree, &st) < 0)
-        return err_sys(err, errno, "device %s cannot be made, nor bound from the host", device->path);
-    if ((st.st_mode & S_IFMT) != (device->mode & S_IFMT) || st.st_rdev != device->number)
-        return err_set(err, ERR_DENIED, "device %s cannot be made, and the host's is another one",
-                       device->path);
-    _cleanup_close_ int target = rootfs__target(root_fd, device->path, false, err);
-    return target < 0 ? target : rootfs__attach(tree, target, device->path, err);
-}
-
-static int existing_is_same(int dir, const char *name, const struct plan_device *device, struct err *err)
-{
-    struct stat st;
-    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return err_sys(err, errno, "device %s", device->path);
-    if ((st.st_mode & S_IFMT) != (device->mode & S_IFMT) || st.st_rdev != device->number)
-        return err_set(err, ERR_CONFLICT, "cannot make device %s: the image has another file there",
-                       device->path);
-    return 0;
-}
-
-static int make_device(int root_fd, int dev_fd, const struct plan_device *device, struct err *err)
-{
-    const char *name;
-    _cleanup_close_ int dir = open_parent(root_fd, dev_fd, device->path, &name, err);
-    if (dir < 0)
-        return dir;
-    if (mknodat(dir, name, device->mode, device->number) < 0) {
-        if (errno == EEXIST)
-            return existing_is_same(dir, name, device, err);
-        if (errno == EPERM)
-            return bind_node(root_fd, device, err);
+    _cleanup_close_ int tree = open_host_node(device, err);
+    if (tree < 0)
+        return tree;
+    int made = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (made < 0)
         return err_sys(err, errno, "make device %s", device->path);
-    }
+    close_fd(made);
+    return rootfs__attach_at(tree, dir, name, "the place of a device", err);
+}
+
+static int set_owner(int dir, const char *name, const struct plan_device *device, struct err *err)
+{
     if ((device->uid || device->gid) &&
         fchownat(dir, name, device->uid, device->gid, AT_SYMLINK_NOFOLLOW) < 0)
         return err_sys(err, errno, "set the owner of device %s", device->path);
     return 0;
 }
 
+/* "If a file already exists at path that does not match the requested device, the runtime MUST generate an
+ * error." */
+static int take_existing(int dir, const char *name, const struct plan_device *device, struct err *err)
+{
+    char path[64];
+    struct stat st;
+    _cleanup_close_ int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_sys(err, errno, "device %s", device->path);
+    if (!is_same(&st, device))
+        return err_set(err, ERR_CONFLICT, "cannot make device %s: the image has another file there",
+                       device->path);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    if ((st.st_mode & 07777) != (device->mode & 07777) && chmod(path, device->mode & 07777) < 0 &&
+        errno != EPERM && errno != EROFS)
+        return err_sys(err, errno, "set the mode of device %s", device->path);
+    if ((st.st_uid != device->uid || st.st_gid != device->gid) &&
+        fchownat(fd, "", device->uid, device->gid, AT_EMPTY_PATH) < 0 && errno != EPERM && errno != EROFS)
+        return err_sys(err, errno, "set the owner of device %s", device->path);
+    return 0;
+}
+
+static int make_device(int root_fd, int dev_fd, const struct plan_device *device, struct err *err)
+{
+    const char *name;
+    int dir;
+    _cleanup_close_ int own = -EBADF;
+    int r = open_parent(root_fd, dev_fd, device->path, &dir, &own, &name, err);
+    if (r < 0)
+        return r;
+    if (mknodat(dir, name, device->mode, device->number) == 0)
+        return set_owner(dir, name, device, err);
+    if (errno == EEXIST)
+        return take_existing(dir, name, device, err);
+    if (errno == EPERM)
+        return bind_node(dir, name, device, err);
+    return err_sys(err, errno, "make device %s", device->path);
+}
+
+static bool config_has(const struct plan *plan, const char *path)
+{
+    for (size_t i = 0; i < plan->device_count; i++)
+        if (str_eq(plan->devices[i].path, path))
+            return true;
+    return false;
+}
+
+/* An image without a /dev of the config's may have brought a symlink to anywhere. */
+static int console_target(int dev, struct err *err)
+{
+    struct stat st;
+    close_fd(openat(dev, "console", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    _cleanup_close_ int target = openat(dev, "console", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (target < 0 || fstat(target, &st) < 0)
+        return err_sys(err, errno, "make /dev/console");
+    if (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode))
+        return err_set(err, ERR_INVALID, "/dev/console is neither a device nor a file in the image");
+    return take_fd(&target);
+}
+
 /* The terminal is one of the host's; its own path leads there, and nothing of the container is looked at. */
-static int make_console(int root_fd, int tty_fd, struct err *err)
+static int make_console(int dev, int tty_fd, struct err *err)
 {
     char link[64], path[128];
+    struct stat here, there;
     snprintf(link, sizeof(link), "/proc/self/fd/%d", tty_fd);
     ssize_t n = readlink(link, path, sizeof(path) - 1);
     if (n < 0)
         return err_sys(err, errno, "find the terminal");
     path[n] = '\0';
-    struct stat here, there;
     _cleanup_close_ int tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
     if (tree < 0)
         return errno == ENOENT ? 0 : err_sys(err, errno, "open the terminal %s", path);
     if (fstat(tree, &there) < 0 || fstat(tty_fd, &here) < 0 || here.st_rdev != there.st_rdev)
         return 0; /* of another devpts instance: /dev/console stays absent, as without a terminal */
-    _cleanup_close_ int target = rootfs__target(root_fd, "/dev/console", false, err);
+    _cleanup_close_ int target = console_target(dev, err);
     return target < 0 ? target : rootfs__attach(tree, target, "/dev/console", err);
 }
 
@@ -120,18 +187,19 @@ int rootfs_make_devices(const struct plan *plan, int root_fd, int tty_fd, struct
 {
     if (config_binds_dev(plan))
         return 0;
-    _cleanup_close_ int dev = file_mkdirs_in_root(root_fd, "/dev", 0755, err);
+    _cleanup_close_ int dev = rootfs__target(root_fd, "/dev", true, err);
     if (dev < 0)
         return dev;
     int r = 0;
-    for (size_t i = 0; i < ARRAY_SIZE(default_devices) && r == 0; i++)
-        r = make_device(root_fd, dev, &default_devices[i], err);
     for (size_t i = 0; i < plan->device_count && r == 0; i++)
         r = make_device(root_fd, dev, &plan->devices[i], err);
+    for (size_t i = 0; i < ARRAY_SIZE(default_devices) && r == 0; i++)
+        if (!config_has(plan, default_devices[i].path))
+            r = make_device(root_fd, dev, &default_devices[i], err);
     if (r < 0)
         return r;
     for (size_t i = 0; i < ARRAY_SIZE(links); i++)
         if (symlinkat(links[i].target, dev, links[i].name) < 0 && errno != EEXIST)
             return err_sys(err, errno, "make the link /dev/%s", links[i].name);
-    return tty_fd >= 0 ? make_console(root_fd, tty_fd, err) : 0;
+    return tty_fd >= 0 ? make_console(dev, tty_fd, err) : 0;
 }

@@ -11,7 +11,9 @@
 static int parse_device(const json_t *entry, struct plan_device *device, struct err *err)
 {
     const char *type = "";
-    int64_t major_ = 0, minor_ = 0, mode = 0666, uid = 0, gid = 0;
+    int64_t major_ = -1, minor_ = -1, mode = 0666, uid = 0, gid = 0;
+    if (!json_is_object(entry))
+        return err_set(err, ERR_INVALID, "\"linux.devices\": a device must be an object");
     int r = json_get_string(entry, "linux.devices", "type", &type, err);
     if (r == 0)
         r = json_get_string(entry, "linux.devices", "path", &device->path, err);
@@ -29,15 +31,20 @@ static int parse_device(const json_t *entry, struct plan_device *device, struct 
         return r;
     if (str_empty(device->path) || *device->path != '/')
         return err_set(err, ERR_INVALID, "\"linux.devices\": the path of a device must be absolute");
-    if (major_ < 0 || major_ > 4095 || minor_ < 0 || minor_ > 0xfffff)
-        return err_set(err, ERR_INVALID, "device %s: no such number %lld:%lld", device->path,
-                       (long long)major_, (long long)minor_);
     mode_t kind = str_eq(type, "c") || str_eq(type, "u") ? S_IFCHR
                   : str_eq(type, "b")                    ? S_IFBLK
                   : str_eq(type, "p")                    ? S_IFIFO
                                                          : 0;
     if (!kind)
         return err_set(err, ERR_INVALID, "device %s: unknown type \"%s\"", device->path, type);
+    if (kind == S_IFIFO)
+        major_ = minor_ = 0;
+    if (major_ < 0 || major_ > 4095 || minor_ < 0 || minor_ > 0xfffff)
+        return err_set(err, ERR_INVALID,
+                       "device %s: major and minor must be given and be a possible number, not %lld:%lld",
+                       device->path, (long long)major_, (long long)minor_);
+    if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX || mode < 0)
+        return err_set(err, ERR_INVALID, "device %s: uid, gid or fileMode is out of range", device->path);
     device->mode = kind | ((mode_t)mode & 07777);
     device->number = makedev((unsigned)major_, (unsigned)minor_);
     device->uid = (uid_t)uid;
