@@ -35,6 +35,8 @@ void container__unref(struct container *c)
     free(c->doc);
     free(c->net);
     free(c->image_id);
+    free(c->image_name);
+    json_decref(c->labels);
     free(c->state.error);
     strv_free(c->volumes);
     strv_free(c->execs);
@@ -43,9 +45,17 @@ void container__unref(struct container *c)
 
 static void read_facts(struct container *c, const json_t *doc)
 {
-    const json_t *host = json_object_get(doc, "HostConfig");
-    c->tty = json_bool(json_object_get(doc, "Config"), "Tty");
+    const json_t *host = json_object_get(doc, "HostConfig"), *config = json_object_get(doc, "Config");
+    const char *policy = json_str(json_object_get(host, "RestartPolicy"), "Name");
+    c->tty = json_bool(config, "Tty");
     c->auto_remove = json_bool(host, "AutoRemove");
+    c->restarts = *policy && !str_eq(policy, "no");
+    json_decref(c->labels);
+    c->labels = json_object_size(json_object_get(config, "Labels"))
+                    ? json_deep_copy(json_object_get(config, "Labels"))
+                    : NULL;
+    free(c->image_name);
+    c->image_name = mem_strdup(json_str(config, "Image"));
     if (!c->image_id) /* never changes, and is read without a lock */
         c->image_id = mem_strdup(json_str(doc, "Image"));
     c->volumes = strv_free(c->volumes);
@@ -212,12 +222,13 @@ char *container__dir(struct container *c)
 
 void container__event_with(struct container *c, const char *action, const json_t *more)
 {
-    _cleanup_json_ json_t *doc = container__doc(c);
-    const json_t *config = json_object_get(doc, "Config");
     _cleanup_json_ json_t *attributes = json_object();
     _cleanup_free_ char *name = container__name(c);
-    json_object_update(attributes, json_object_get(config, "Labels"));
-    json_set_str(attributes, "image", json_str(config, "Image"));
+    pthread_mutex_lock(&c->lock);
+    if (c->labels)
+        json_object_update(attributes, c->labels);
+    json_set_str(attributes, "image", c->image_name);
+    pthread_mutex_unlock(&c->lock);
     json_set_str(attributes, "name", name);
     json_object_update(attributes, (json_t *)more);
     engine_event(c->engine, "container", action, c->id, attributes);
@@ -255,6 +266,26 @@ int container__insert(struct container *c, struct err *err)
         "INSERT INTO containers (id, name, created_ns, doc, net, state) VALUES (?, ?, ?, ?, ?, ?)", values,
         ARRAY_SIZE(values), 1};
     return store_batch(c->engine->store, &s, 1, STORE_LAZY, err);
+}
+
+/* The id by which the supervisor lets the keeper forget. */
+static void saved(void *context)
+{
+    struct container *c = context;
+    supervisor__forget_due(c->engine, c->id);
+    container__unref(c);
+}
+
+void container__save_behind(struct container *c, bool then_forget)
+{
+    pthread_mutex_lock(&c->lock);
+    _cleanup_free_ char *state = state_text(c);
+    _cleanup_free_ char *net = mem_strdup(c->net);
+    pthread_mutex_unlock(&c->lock);
+    struct store_value values[] = {STORE_STR(state), STORE_STR(net), STORE_STR(c->id)};
+    struct store_statement s = {"UPDATE containers SET state = ?, net = ? WHERE id = ?", values,
+                                ARRAY_SIZE(values), -1};
+    store_behind(c->engine->store, &s, then_forget ? saved : NULL, then_forget ? container__ref(c) : NULL);
 }
 
 static void save(struct container *c, bool whole)

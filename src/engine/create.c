@@ -134,11 +134,21 @@ static const char *const host_defaults =
     "\"MemorySwappiness\":null,\"OomKillDisable\":false,\"PidsLimit\":null,\"Ulimits\":null,\"CpuCount\":0,"
     "\"CpuPercent\":0,\"IOMaximumIOps\":0,\"IOMaximumBandwidth\":0}";
 
-static json_t *with_defaults(const json_t *given, const char *defaults)
+static json_t *config_defaults_read, *host_defaults_read;
+
+static void read_defaults(void)
 {
-    json_t *object = json_loads(defaults, 0, NULL), *value;
+    config_defaults_read = json_loads(config_defaults, 0, NULL);
+    host_defaults_read = json_loads(host_defaults, 0, NULL);
+    must(config_defaults_read && host_defaults_read);
+}
+
+static json_t *with_defaults(const json_t *given, json_t *const *defaults)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, read_defaults);
+    json_t *object = json_deep_copy(*defaults), *value;
     const char *key;
-    must(object);
     json_object_foreach ((json_t *)given, key, value) {
         bool number = json_is_integer(value) && json_integer_value(value) == 0;
         if (!json_is_null(value) && !(number && json_object_get(object, key)) &&
@@ -303,8 +313,9 @@ static int build_config(const json_t *body, const struct image_info *image, cons
     const json_t *entry = json_object_get(given, "Entrypoint");
     if (json_array_size(entry) == 1 && !*json_string_value(json_array_get(entry, 0)))
         json_object_set_new(given, "Entrypoint", json_array());
-    merge_image(given, json_object_get(image->config, "config"));
-    _cleanup_json_ json_t *config = with_defaults(given, config_defaults);
+    _cleanup_json_ json_t *defaults = json_deep_copy(json_object_get(image->config, "config"));
+    merge_image(given, defaults);
+    _cleanup_json_ json_t *config = with_defaults(given, &config_defaults_read);
     if (!*json_str(config, "Hostname")) {
         char host[13];
         snprintf(host, sizeof(host), "%.12s", id);
@@ -318,7 +329,7 @@ static int build_config(const json_t *body, const struct image_info *image, cons
 
 static json_t *build_host(const json_t *body)
 {
-    json_t *host = with_defaults(json_object_get(body, "HostConfig"), host_defaults);
+    json_t *host = with_defaults(json_object_get(body, "HostConfig"), &host_defaults_read);
     if (json_object_get(host, "NanoCPUs")) {
         json_object_set(host, "NanoCpus", json_object_get(host, "NanoCPUs"));
         json_object_del(host, "NanoCPUs");
@@ -330,18 +341,13 @@ static json_t *build_host(const json_t *body)
                             json_pack("{s:s,s:i}", "Name", "no", "MaximumRetryCount", 0));
     static const char *const hidden[][2] = {{"MaskedPaths", "maskedPaths"},
                                             {"ReadonlyPaths", "readonlyPaths"}};
-    json_t *spec = NULL;
-    for (size_t i = 0; i < ARRAY_SIZE(hidden); i++) {
-        if (field(host, hidden[i][0]))
-            continue;
-        if (!spec)
-            spec = runtime_default_spec();
-        json_object_set_new(host, hidden[i][0],
-                            json_bool(host, "Privileged")
-                                ? json_array()
-                                : json_incref(json_object_get(json_object_get(spec, "linux"), hidden[i][1])));
-    }
-    json_decref(spec);
+    const json_t *linux_ = json_object_get(spec__defaults(), "linux");
+    for (size_t i = 0; i < ARRAY_SIZE(hidden); i++)
+        if (!field(host, hidden[i][0]))
+            json_object_set_new(host, hidden[i][0],
+                                json_bool(host, "Privileged")
+                                    ? json_array()
+                                    : json_deep_copy(json_object_get(linux_, hidden[i][1])));
     return host;
 }
 
@@ -349,11 +355,8 @@ static json_t *build_host(const json_t *body)
 static int make_snapshot(struct container *c, const json_t *doc, struct err *err)
 {
     _cleanup_free_ char *dir = container__dir(c);
-    _cleanup_free_ char *root = str_printf("%s/root", dir);
     struct image_snapshot s = {0};
     int r = image_snapshot_create(c->engine->images, *c->image_id ? c->image_id : NULL, dir, &s, err);
-    if (r == 0 && mkdir(root, 0755) < 0 && errno != EEXIST)
-        r = err_sys(err, errno, "create %s", root);
     image_snapshot_done(&s);
     if (r < 0)
         return r;

@@ -522,6 +522,16 @@ static int publish(struct container *c, const json_t *doc, json_t *net, const ch
 
 /* --- a run's networks --- */
 
+bool endpoint__wired(const json_t *net)
+{
+    const char *name;
+    json_t *settings;
+    json_object_foreach (json_object_get(net, "Networks"), name, settings)
+        if (*json_str(settings, "IPAddress"))
+            return true;
+    return json_object_size(json_object_get(net, "Ports")) > 0;
+}
+
 int endpoint__connect_all(struct container *c, const json_t *doc, json_t *net, int netns_fd, struct err *err)
 {
     json_t *networks = json_object_get(net, "Networks"), *host = json_object(), *settings;
@@ -549,7 +559,8 @@ int endpoint__connect_all(struct container *c, const json_t *doc, json_t *net, i
         endpoint__release_all(c);
         return r;
     }
-    supervisor__names_due(c->engine);
+    if (endpoint__wired(net))
+        supervisor__names_due(c->engine);
     return 0;
 }
 
@@ -582,9 +593,11 @@ void endpoint__release_all(struct container *c)
     pthread_mutex_lock(&e->lock);
     struct map_entry *entry;
     _cleanup_strv_ char **left = NULL;
+    bool named = false;
     for (size_t i = 0; (entry = map_next(&e->networks, &i));) {
         struct network *n = entry->value;
         if (map_remove(&n->endpoints, c->id)) {
+            named |= *n->bridge != '\0';
             strv_add(&left, n->id);
             strv_add(&left, n->name);
             strv_add(&left, n->driver);
@@ -598,7 +611,8 @@ void endpoint__release_all(struct container *c)
         container__set_net(c, net);
     else
         json_decref(net);
-    supervisor__names_due(e);
+    if (named)
+        supervisor__names_due(e);
 }
 
 /* Puts one endpoint back into the table as the document says. */

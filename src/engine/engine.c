@@ -61,7 +61,7 @@ char *engine__instance_prefix(const char *root)
 
 static int make_directories(struct engine *e, struct err *err)
 {
-    static const char *const names[] = {"", "/containers", "/volumes", "/net", "/trash"};
+    static const char *const names[] = {"", "/containers", "/volumes", "/net", "/trash", "/root"};
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         _cleanup_free_ char *path = str_printf("%s%s", e->root, names[i]);
         int r = file_mkdirs(path, i == 2 ? 0711 : 0710, err);
@@ -180,6 +180,9 @@ void engine_close(struct engine *e)
     health__thread_stop(e);
     if (e->keeper)
         keeper_close(e->keeper);
+    if (e->store) /* what waits in it refers to containers */
+        store_close(e->store);
+    strv_free(e->forgets);
     map_done(&e->names);
     map_done(&e->containers);
     map_done(&e->execs);
@@ -191,8 +194,6 @@ void engine_close(struct engine *e)
     }
     if (e->net)
         net_close(e->net);
-    if (e->store)
-        store_close(e->store);
     if (e->images)
         images_close(e->images);
     events__free(e->events);

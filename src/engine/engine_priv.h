@@ -65,7 +65,10 @@ struct container {
     struct container_state state;
     uint64_t exits; /* how often it has ended, for "next-exit" */
     bool removing, removed;
-    bool tty, auto_remove;
+    bool forget_due;                 /* the keeper still has its last exit; guarded by container.op */
+    bool tty, auto_remove, restarts; /* restarts: its policy is other than "no" */
+    json_t *labels;                  /* of Config; what events tell without the whole document */
+    char *image_name;
     int64_t backoff_ns;    /* before the next automatic restart */
     int64_t restart_at_ns; /* monotonic; 0: none is due */
     struct health *health; /* or NULL */
@@ -134,7 +137,9 @@ struct engine {
     pthread_mutex_t queue_lock;
     pthread_cond_t queue_changed;
     struct exit_record *exits, **exits_end;
+    char **forgets; /* ids whose exit has been saved: the keeper may forget them */
     bool closing, reconcile_due, names_due, restarts_due;
+    atomic_int restarting; /* non-zero: a container waits for its restart */
     bool supervisor_started;
     struct health_thread *health;
 };
@@ -183,6 +188,9 @@ bool container__running(struct container *c);                 /* running, paused
 int container__insert(struct container *c, struct err *err);  /* a new row */
 void container__save(struct container *c);                    /* state and documents, lazily */
 void container__save_state(struct container *c);
+/* The state soon, without waiting: what a restart learns from the keeper. Then the keeper may forget the
+ * exit. */
+void container__save_behind(struct container *c, bool then_forget);
 int container__load_all(struct engine *e, struct err *err);
 char *container__dir(struct container *c); /* <root>/containers/<id> */
 const char *container__status_name(enum container_status s);
@@ -227,6 +235,7 @@ struct spec_input {
     int netns_index;       /* which of them is the container's own network, or -1 */
 };
 int spec__build(const struct spec_input *in, json_t **ret, struct err *err);
+const json_t *spec__defaults(void); /* Docker's, without seccomp; shared: not to be changed */
 int spec__process(const struct spec_input *in, json_t *spec, struct err *err);
 int spec__resources(const json_t *host, json_t *spec, struct err *err);
 int spec__resources_object(const json_t *host, json_t *resources, struct err *err);
@@ -256,6 +265,7 @@ void supervisor__on_exit(void *context, const struct keeper_exit *exit);
 void supervisor__on_restart(void *context);
 void supervisor__names_due(struct engine *e);
 void supervisor__restarts_due(struct engine *e);
+void supervisor__forget_due(struct engine *e, const char *id); /* an exit has been saved */
 int recover__run(struct engine *e, bool at_open, struct err *err);
 
 /* --- network.c, endpoint.c --- */
@@ -271,6 +281,8 @@ int endpoint__check_settings(const json_t *settings, const char *where, struct e
 /* Connects all of a container's networks to a namespace and publishes its ports; fills `net`. */
 int endpoint__connect_all(struct container *c, const json_t *doc, json_t *net, int netns_fd, struct err *err);
 void endpoint__release_all(struct container *c);
+/* Whether a run has what only its net document tells: an address, or ports. */
+bool endpoint__wired(const json_t *net);
 int endpoint__restore(struct container *c, struct err *err); /* the tables again after a restart of ours */
 void endpoint__free(void *endpoint);
 const char *network__mode(const json_t *host); /* "bridge" for "default" */

@@ -56,7 +56,7 @@ void engine_event(struct engine *e, const char *type, const char *action, const 
     int64_t now = time_now_ns();
     json_t *actor = json_object();
     json_set_str(actor, "ID", actor_id);
-    json_object_set_new(actor, "Attributes", attributes ? json_deep_copy(attributes) : json_object());
+    json_object_set_new(actor, "Attributes", attributes ? json_incref((json_t *)attributes) : json_object());
     json_t *event = json_object();
     if (strcmp(type, "container") == 0 ||
         strcmp(type, "image") == 0) { /* fields of before API 1.22 that clients still read */

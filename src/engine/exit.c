@@ -30,6 +30,8 @@ static void set_state(struct container *c, const struct keeper_exit *exit)
 
 static bool policy_wants(struct container *c)
 {
+    if (!c->restarts)
+        return false;
     _cleanup_json_ json_t *doc = container__doc(c);
     const json_t *policy = json_object_get(json_object_get(doc, "HostConfig"), "RestartPolicy");
     struct container_state s = container__state(c);
@@ -45,8 +47,8 @@ static void drop_pending(struct container *c)
     c->pending_count = 0;
 }
 
-/* Without container.op. An exit that was handled already (the keeper repeats until told to forget) is only
- * forgotten. */
+/* Without container.op. The keeper holds the exit until it is in the database. One that was handled already
+ * (the keeper repeats until told to forget) is only forgotten. */
 void container__exited(struct container *c, const struct keeper_exit *exit)
 {
     pthread_mutex_lock(&c->op);
@@ -62,9 +64,11 @@ void container__exited(struct container *c, const struct keeper_exit *exit)
             restart__schedule(c);
         else
             remove = c->auto_remove && !c->removing;
-        container__save_state(c);
+        c->forget_due = true;
+        container__save_behind(c, true);
+    } else if (!c->forget_due) {
+        keeper_forget_later(c->engine->keeper, c->id);
     }
-    keeper_forget(c->engine->keeper, c->id, "", NULL);
     /* Whoever waits is told when all of it is done: the ports are free, the name resolves no more. */
     pthread_mutex_lock(&c->lock);
     pthread_cond_broadcast(&c->changed);

@@ -5,6 +5,7 @@
  *     running         running     it runs: its network is entered again
  *     running         exited      its end is handled now, with its exit code and time
  *     running         unknown     the machine went down: exit code 255; its policy decides
+ *     not running     exited      a run that nothing was written of: its end is handled now
  *     not running     running     serve died between start and record: it runs
  *     not there       running     it was removed half-way: ended
  */
@@ -61,6 +62,13 @@ static void went_down(struct container *c)
 static void compare(struct container *c, const struct keeper_process *p, bool at_open)
 {
     bool running = container__running(c);
+    if (p && p->state == KEEPER_EXITED && !running && p->exit.at_ns != container__state(c).finished_ns) {
+        /* It was started and ended without either being written down. */
+        pthread_mutex_lock(&c->lock);
+        c->state.status = STATUS_RUNNING;
+        c->state.started_ns = p->started_ns;
+        pthread_mutex_unlock(&c->lock);
+    }
     if (p && p->state == KEEPER_RUNNING) {
         SCOPED_LOCK(op, &c->op);
         take_over(c, p);
@@ -85,7 +93,8 @@ static void after_start(struct container *c)
     struct err err;
     if (s.status == STATUS_RUNNING || s.status == STATUS_PAUSED)
         return;
-    if (s.status == STATUS_REMOVING || (c->auto_remove && s.status == STATUS_EXITED)) {
+    _cleanup_free_ char *dir = container__dir(c);
+    if (s.status == STATUS_REMOVING || !file_exists(dir) || (c->auto_remove && s.status == STATUS_EXITED)) {
         if (container__remove(c, true, c->auto_remove, &err) < 0)
             log_error("container %.12s: finish its removal: %s", c->id, err.msg);
         return;

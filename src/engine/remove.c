@@ -1,7 +1,6 @@
 /* The end of a container: out of the tables and the database, its files away. */
 #include "engine/engine_priv.h"
 
-#include "base/digest.h"
 #include "base/file.h"
 
 #include <unistd.h>
@@ -55,25 +54,24 @@ static void forget_reservations(struct container *c)
     }
 }
 
-static int delete_row(struct container *c, struct err *err)
+/* The container is gone when its directory is: recovery finishes what a crash leaves. */
+static void delete_row(struct container *c)
 {
     struct store_value values[] = {STORE_STR(c->id)};
     struct store_statement s = {"DELETE FROM containers WHERE id = ?", values, 1, -1};
-    return store_batch(c->engine->store, &s, 1, STORE_LAZY, err);
+    store_behind(c->engine->store, &s, NULL, NULL);
 }
 
 /* Away from its name at once, which is quick; deleted after, which may take long. */
-static char *move_to_trash(struct container *c)
+static int move_to_trash(struct container *c, char **ret, struct err *err)
 {
-    char random[65];
-    digest_random_id(random);
     _cleanup_free_ char *dir = container__dir(c);
-    _cleanup_free_ char *trash = str_printf("%s/trash/%.12s-%.16s", c->engine->root, c->id, random);
+    _cleanup_free_ char *trash = str_printf("%s/trash/%s", c->engine->root, c->id);
     if (rename(dir, trash) == 0)
-        return take_ptr(trash);
-    if (errno != ENOENT)
-        log_warning("remove %s: %m", dir);
-    return NULL;
+        *ret = take_ptr(trash);
+    else if (errno != ENOENT)
+        return err_sys(err, errno, "remove %s", dir);
+    return 0;
 }
 
 static void announce(struct container *c)
@@ -88,17 +86,17 @@ static void announce(struct container *c)
 static int take_apart(struct container *c, char **ret_trash, struct err *err)
 {
     SCOPED_LOCK(op, &c->op);
-    int r = delete_row(c, err);
+    int r = move_to_trash(c, ret_trash, err);
     if (r < 0)
         return r;
+    delete_row(c);
     health__end(c);
     container__release(c);
-    keeper_forget(c->engine->keeper, c->id, "", NULL);
+    keeper_forget_later(c->engine->keeper, c->id);
+    c->forget_due = false;
     forget_execs(c);
     forget_reservations(c);
-    *ret_trash = move_to_trash(c);
     container__unregister(c);
-    supervisor__names_due(c->engine);
     return 0;
 }
 

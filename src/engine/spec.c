@@ -236,10 +236,26 @@ static int set_sysctls(const struct spec_input *in, json_t *spec)
     return 0;
 }
 
+/* The defaults, made once: nobody changes them. The policy of system calls is asked of the keeper by name. */
+static json_t *defaults;
+
+static void make_defaults(void)
+{
+    defaults = runtime_default_spec();
+    json_object_del(json_object_get(defaults, "linux"), "seccomp");
+}
+
+const json_t *spec__defaults(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_defaults);
+    return defaults;
+}
+
 int spec__build(const struct spec_input *in, json_t **ret, struct err *err)
 {
     const json_t *host = json_object_get(in->doc, "HostConfig");
-    _cleanup_json_ json_t *spec = runtime_default_spec();
+    _cleanup_json_ json_t *spec = json_deep_copy(spec__defaults());
     _cleanup_strv_ char **caps = NULL;
     set_identity(in, spec);
     set_sysctls(in, spec);

@@ -4,6 +4,8 @@
 
 #include "base/file.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { HOST_FILE_MAX = 1 << 20 };
@@ -39,8 +41,12 @@ static void find_place(const struct spec_input *in, struct place *ret)
 
 static int write_file(const char *dir, const char *name, const char *text, struct err *err)
 {
+    /* In place: the container does not run, and a start that is cut off writes them again. */
     _cleanup_free_ char *path = str_printf("%s/%s", dir, name);
-    return file_replace(path, text, strlen(text), 0644, false, err);
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0 || fchmod(fd, 0644) < 0)
+        return err_sys(err, errno, "create %s", path);
+    return file_write_all(fd, text, strlen(text), err);
 }
 
 static int read_host(const char *path, struct str *ret, struct err *err)

@@ -48,7 +48,7 @@ static int capabilities(const json_t *host, const json_t *process, char ***ret, 
         r = check_capabilities(drop, err);
     if (r < 0)
         return r;
-    _cleanup_json_ json_t *spec = runtime_default_spec();
+    const json_t *spec = spec__defaults();
     _cleanup_strv_ char **defaults = NULL;
     json_get_strv(json_object_get(json_object_get(spec, "process"), "capabilities"), "", "bounding",
                   &defaults, NULL);
@@ -209,7 +209,7 @@ int spec__security(const json_t *host, json_t *spec, char ***ret_caps, struct er
         if ((r = profile(o.seccomp, caps, &seccomp, err)) < 0)
             return r;
     } else if (!o.seccomp && !privileged)
-        seccomp = runtime_default_seccomp(caps);
+        seccomp = json_string(KEEPER_SECCOMP_DEFAULT);
     if (seccomp)
         json_object_set_new(linux_, "seccomp", seccomp);
     else

@@ -94,7 +94,7 @@ static int launch(struct starting *s, pid_t *ret_pid, struct err *err)
     const json_t *config = json_object_get(s->doc, "Config"), *host = json_object_get(s->doc, "HostConfig");
     const json_t *size = json_object_get(host, "ConsoleSize");
     _cleanup_free_ char *dir = container__dir(c), *upper = str_printf("%s/upper", dir);
-    _cleanup_free_ char *work = str_printf("%s/work", dir), *root = str_printf("%s/root", dir);
+    _cleanup_free_ char *work = str_printf("%s/work", dir), *root = str_printf("%s/root", c->engine->root);
     _cleanup_free_ char *log = str_printf("%s/log", dir);
     /* Below the image: the places that the runtime mounts over, so that they are not made in the container's
      * own layer, from where a commit or a build would put them into an image. */
@@ -161,7 +161,7 @@ static void record_failure(struct container *c, int exit_code, const struct err 
     container__save_state(c);
 }
 
-static void record_success(struct container *c, pid_t pid, int64_t at_ns)
+static void record_success(struct container *c, pid_t pid, int64_t at_ns, bool wired)
 {
     close_pending(c);
     pthread_mutex_lock(&c->lock);
@@ -174,7 +174,11 @@ static void record_success(struct container *c, pid_t pid, int64_t at_ns)
     c->restart_at_ns = 0;
     pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->lock);
-    container__save_state(c);
+    /* That it runs, the keeper knows; its addresses are known here only. */
+    if (wired)
+        container__save_state(c);
+    else
+        container__save_behind(c, false);
 }
 
 static void volume_events(struct container *c, const json_t *doc)
@@ -198,6 +202,10 @@ int container__start(struct container *c, bool by_policy, struct err *err)
     if (r < 0)
         return r;
     _cleanup_(starting_done) struct starting s = {.c = c, .doc = container__doc(c), .net = container__net(c)};
+    if (c->forget_due) { /* its last exit has been taken, but not yet given up */
+        keeper_forget(c->engine->keeper, c->id, "", NULL);
+        c->forget_due = false;
+    }
     int64_t now = time_now_ns();
     pid_t pid = 0;
     int exit_code = 128;
@@ -219,7 +227,7 @@ int container__start(struct container *c, bool by_policy, struct err *err)
         c->state.restart_count = 0;
         c->backoff_ns = 0;
     }
-    record_success(c, pid, now);
+    record_success(c, pid, now, endpoint__wired(s.net));
     volume_events(c, s.doc);
     container__event(c, "start", NULL, NULL);
     health__begin(c, s.doc);

@@ -156,7 +156,11 @@ int engine_container_stop(struct engine *e, const char *ref, int timeout_s, cons
 {
     _cleanup_container_ struct container *c = NULL;
     int r = container__find(e, ref, &c, err);
-    return r < 0 ? r : container__stop(c, timeout_s, signal, err);
+    if (r == 0)
+        r = container__stop(c, timeout_s, signal, err);
+    if (r == 0) /* a user's wish: not to be forgotten by whatever happens next */
+        container__save_state(c);
+    return r;
 }
 
 /* --- kill --- */
@@ -180,7 +184,10 @@ int engine_container_kill(struct engine *e, const char *ref, const char *signal,
     if (number != SIGKILL && number != own_signal(json_object_get(doc, "Config")))
         return send(c, number, err);
     mark_stopped(c, &exits);
-    return number == SIGKILL ? kill_and_wait(c, exits, err) : send(c, number, err);
+    r = number == SIGKILL ? kill_and_wait(c, exits, err) : send(c, number, err);
+    if (r == 0)
+        container__save_state(c);
+    return r;
 }
 
 /* --- restart --- */

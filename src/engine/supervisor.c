@@ -21,7 +21,16 @@ void supervisor__names_due(struct engine *e)
 
 void supervisor__restarts_due(struct engine *e)
 {
+    atomic_store(&e->restarting, 1);
     signal_work(e, &e->restarts_due);
+}
+
+void supervisor__forget_due(struct engine *e, const char *id)
+{
+    pthread_mutex_lock(&e->queue_lock);
+    strv_add(&e->forgets, id);
+    pthread_cond_signal(&e->queue_changed);
+    pthread_mutex_unlock(&e->queue_lock);
 }
 
 void supervisor__on_restart(void *context)
@@ -69,6 +78,21 @@ static void handle_exits(struct engine *e, struct exit_record *x)
     }
 }
 
+/* What was started again meanwhile, or removed, has been seen to by who did it. */
+static void let_forget(struct engine *e, char **ids)
+{
+    STRV_FOREACH (id, ids) {
+        _cleanup_container_ struct container *c = NULL;
+        if (container__find(e, *id, &c, NULL) < 0)
+            continue;
+        SCOPED_LOCK(op, &c->op);
+        if (c->forget_due)
+            keeper_forget_later(e->keeper, c->id);
+        c->forget_due = false;
+    }
+    strv_free(ids);
+}
+
 static void start_again(struct container *c)
 {
     SCOPED_LOCK(op, &c->op);
@@ -93,15 +117,20 @@ static void start_again(struct container *c)
 static int64_t handle_restarts(struct engine *e)
 {
     int64_t next = INT64_MAX, now = time_monotonic_ns();
+    if (!atomic_load(&e->restarting))
+        return next;
+    atomic_store(&e->restarting, 0); /* counted again below */
     struct container **all = container__all(e);
     for (struct container **c = all; *c; c++) {
         pthread_mutex_lock(&(*c)->lock);
         int64_t at = (*c)->state.status == STATUS_RESTARTING ? (*c)->restart_at_ns : 0;
         pthread_mutex_unlock(&(*c)->lock);
-        if (at && at <= now)
+        if (at && at <= now) {
             start_again(*c);
-        else if (at)
+        } else if (at) {
+            atomic_store(&e->restarting, 1);
             next = MIN(next, at);
+        }
     }
     container__all_free(all);
     return next;
@@ -132,19 +161,22 @@ static void *supervisor_main(void *context)
     pthread_mutex_lock(&e->queue_lock);
     for (;;) {
         while (!e->exits && !e->closing && !e->reconcile_due && !e->names_due && !e->restarts_due &&
-               time_monotonic_ns() < MIN(next_restart, next_reconcile))
+               !e->forgets && time_monotonic_ns() < MIN(next_restart, next_reconcile))
             wait_for_work(e, MIN(next_restart, next_reconcile));
         if (e->closing)
             break;
         struct exit_record *exits = e->exits;
         e->exits = NULL;
         e->exits_end = &e->exits;
+        char **forgets = e->forgets;
+        e->forgets = NULL;
         bool reconcile = take_flag(&e->reconcile_due) || time_monotonic_ns() >= next_reconcile;
         bool names = take_flag(&e->names_due);
         take_flag(&e->restarts_due);
         pthread_mutex_unlock(&e->queue_lock);
 
         handle_exits(e, exits);
+        let_forget(e, forgets);
         if (reconcile) {
             next_reconcile = INT64_MAX;
             if (recover__run(e, false, &err) < 0) {

@@ -2,6 +2,9 @@
 #include "base/json.h"
 #include "image/image_priv.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 static int not_found(const char *name, struct err *err)
 {
     _cleanup_free_ char *familiar = image_ref_familiar_text(name);
@@ -97,7 +100,60 @@ static int fill(struct images *im, const char *id, struct image_info *info, stru
     return r;
 }
 
-int image_get(struct images *im, const char *name, struct image_info *ret, struct err *err)
+/* What was found of names lately, so that launching from an image again and again costs no query and no
+ * reading. It holds for one version of the database only: whatever is written there empties it; and while the
+ * documents' files are as they were read. */
+enum { KNOWN_MAX = 64 };
+
+struct known_image {
+    struct image_info info; /* documents are shared with callers, who do not change them */
+    char **lowers;          /* or NULL */
+    struct stat config, manifest;
+};
+
+static bool same_file(struct images *im, const char *digest, const struct stat *as)
+{
+    _cleanup_free_ char *path = image__blob_path(im, digest);
+    struct stat st;
+    return stat(path, &st) == 0 && st.st_ino == as->st_ino && st.st_size == as->st_size &&
+           st.st_mtim.tv_sec == as->st_mtim.tv_sec && st.st_mtim.tv_nsec == as->st_mtim.tv_nsec;
+}
+
+void image__known_free(void *known_image)
+{
+    struct known_image *k = known_image;
+    image_info_done(&k->info);
+    strv_free(k->lowers);
+    free(k);
+}
+
+/* im->mutex held. */
+static struct known_image *known_find(struct images *im, const char *name, uint64_t version)
+{
+    if (im->known_at != version || im->known.count >= KNOWN_MAX) {
+        map_done(&im->known);
+        im->known = MAP_INIT(image__known_free);
+        im->known_at = version;
+    }
+    struct known_image *k = map_get(&im->known, name);
+    return k && same_file(im, k->info.id, &k->config) && same_file(im, k->info.manifest_digest, &k->manifest)
+               ? k
+               : NULL;
+}
+
+static void copy_info(const struct image_info *from, struct image_info *ret)
+{
+    *ret = *from;
+    ret->id = mem_strdup(from->id);
+    ret->manifest_digest = mem_strdup(from->manifest_digest);
+    ret->parent_id = from->parent_id ? mem_strdup(from->parent_id) : NULL;
+    ret->references = from->references ? strv_dup(from->references) : NULL;
+    ret->digests = from->digests ? strv_dup(from->digests) : NULL;
+    json_incref(ret->config);
+    json_incref(ret->manifest);
+}
+
+static int look_up(struct images *im, const char *name, struct image_info *ret, struct err *err)
 {
     _cleanup_free_ char *id = NULL;
     int r = image__resolve(im, name, &id, err);
@@ -110,6 +166,33 @@ int image_get(struct images *im, const char *name, struct image_info *ret, struc
         return r;
     }
     *ret = info;
+    return 0;
+}
+
+int image_get(struct images *im, const char *name, struct image_info *ret, struct err *err)
+{
+    uint64_t version = store_version(im->store);
+    pthread_mutex_lock(&im->mutex);
+    const struct known_image *known = known_find(im, name, version);
+    if (known)
+        copy_info(&known->info, ret);
+    pthread_mutex_unlock(&im->mutex);
+    if (known)
+        return 0;
+    int r = look_up(im, name, ret, err);
+    if (r < 0)
+        return r;
+    struct known_image *k = NEW(struct known_image);
+    copy_info(ret, &k->info);
+    _cleanup_free_ char *config = image__blob_path(im, ret->id);
+    _cleanup_free_ char *manifest = image__blob_path(im, ret->manifest_digest);
+    bool there = stat(config, &k->config) == 0 && stat(manifest, &k->manifest) == 0;
+    pthread_mutex_lock(&im->mutex);
+    if (there && !known_find(im, name, version) && im->known_at == store_version(im->store))
+        map_put(&im->known, name, k);
+    else
+        image__known_free(k);
+    pthread_mutex_unlock(&im->mutex);
     return 0;
 }
 
@@ -176,7 +259,17 @@ int image_tag(struct images *im, const char *name, const char *new_reference, st
     return image__set_tag(im, id, full, err);
 }
 
-int image_lowers(struct images *im, const char *id, char ***ret, struct err *err)
+/* Somebody may have taken a layer's directory away by hand. */
+static bool all_there(struct images *im, char **dirs)
+{
+    struct stat st;
+    STRV_FOREACH (dir, dirs)
+        if (fstatat(im->layers_fd, *dir, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            return false;
+    return true;
+}
+
+static int find_lowers(struct images *im, const char *id, char ***ret, struct err *err)
 {
     struct image_info info = {0};
     int r = image_get(im, id, &info, err);
@@ -210,5 +303,29 @@ int image_lowers(struct images *im, const char *id, char ***ret, struct err *err
     if (!dirs)
         dirs = NEW_N(char *, 1);
     *ret = take_ptr(dirs);
+    return 0;
+}
+
+int image_lowers(struct images *im, const char *id, char ***ret, struct err *err)
+{
+    uint64_t version = store_version(im->store);
+    char **lowers = NULL;
+    pthread_mutex_lock(&im->mutex);
+    struct known_image *known = known_find(im, id, version);
+    if (known && known->lowers && all_there(im, known->lowers))
+        lowers = strv_dup(known->lowers);
+    pthread_mutex_unlock(&im->mutex);
+    if (lowers) {
+        *ret = lowers;
+        return 0;
+    }
+    int r = find_lowers(im, id, ret, err);
+    if (r < 0 || !**ret)
+        return r;
+    pthread_mutex_lock(&im->mutex);
+    known = known_find(im, id, version);
+    if (known && !known->lowers && version == store_version(im->store))
+        known->lowers = strv_dup(*ret);
+    pthread_mutex_unlock(&im->mutex);
     return 0;
 }

@@ -41,6 +41,8 @@ struct images {
     struct map pins;      /* digests and chain ids that the sweep leaves alone */
     struct map unpacking; /* chain ids in work */
     struct map diffs;     /* blob -> diff id of layers made here */
+    struct map known;     /* name -> struct known_image, see catalog.c */
+    uint64_t known_at;    /* the store's version that `known` is of */
     unsigned temp_counter, holds;
     char **brought; /* by operations that hold */
     char **insecure;
@@ -81,6 +83,7 @@ void image__blob_sweep(struct images *im, char *const *digests);
 void image__hold(struct images *im);
 void image__let_go(struct images *im, char *const *digests);
 
+void image__known_free(void *known_image);
 char *image__temp_path(struct images *im, const char *what); /* a fresh name in tmp/ */
 
 /* --- layers --- */

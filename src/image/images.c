@@ -161,6 +161,7 @@ int images_open(const char *root, struct images **ret, struct err *err)
     im->pins = MAP_INIT(NULL);
     im->unpacking = MAP_INIT(NULL);
     im->diffs = MAP_INIT(free);
+    im->known = MAP_INIT(image__known_free);
     pthread_mutex_init(&im->mutex, NULL);
     pthread_cond_init(&im->changed, NULL);
     int r = file_mkdirs(root, 0700, err);
@@ -190,6 +191,7 @@ void images_close(struct images *im)
     map_done(&im->pins);
     map_done(&im->unpacking);
     map_done(&im->diffs);
+    map_done(&im->known);
     strv_free(im->insecure);
     strv_free(im->brought);
     pthread_mutex_destroy(&im->mutex);

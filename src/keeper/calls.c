@@ -207,6 +207,16 @@ int keeper_forget(struct keeper *k, const char *id, const char *exec_id, struct 
     return client__call(k, &m, NULL, 0, NULL, NULL, err);
 }
 
+void keeper_forget_later(struct keeper *k, const char *id)
+{
+    _cleanup_str_ struct str m = STR_INIT;
+    begin(&m, PROTOCOL_FORGET, id, ""); /* request 0: nobody takes the answer */
+    pthread_mutex_lock(&k->lock);
+    if (k->fd >= 0)
+        file_send_fds(k->fd, m.data, m.len, NULL, 0, NULL);
+    pthread_mutex_unlock(&k->lock);
+}
+
 static bool get_process(struct protocol_reader *r, struct keeper_process *p)
 {
     p->state = protocol_get_u32(r) ? KEEPER_EXITED : KEEPER_RUNNING;

@@ -60,6 +60,10 @@ struct keeper_overlay {
     const char *work;
 };
 
+/* As "linux.seccomp" of a spec: the runtime's default policy for the spec's bounding capabilities. The policy
+ * is far longer than the rest of a config, and the keeper has it. */
+#define KEEPER_SECCOMP_DEFAULT "default"
+
 struct keeper_start {
     const char *id;     /* [a-zA-Z0-9_.-]{1,128} */
     const json_t *spec; /* OCI runtime config; namespaces with path "fd:N" take the N-th of `fds` */
@@ -141,5 +145,8 @@ int keeper_list(struct keeper *k, struct keeper_process **ret, size_t *ret_count
 /* Drops the record of an exited process; for the first process also the container's cgroup and files. Absent
  * is fine. */
 int keeper_forget(struct keeper *k, const char *id, const char *exec_id, struct err *err);
+/* The same for a container's first process without waiting for the answer. What is lost with the connection
+ * is made good by the exit's repetition. */
+void keeper_forget_later(struct keeper *k, const char *id);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/timeutil.h"
+#include "keeper/policy.h"
 #include "runtime/runtime.h"
 
 #include <fcntl.h>
@@ -235,6 +236,7 @@ int launch_start(struct client *cl, uint64_t request, const struct keeper_start 
     int r = read_json(fds[0], "the container's config", &text, &spec, err);
     if (r < 0)
         return r;
+    policy_expand(spec);
     struct container *c = container_new(d, s->id);
     struct process *p = proc_new(c, "");
     p->tty = s->tty;

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "keeper/policy.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -123,7 +124,11 @@ int record_read_config(const struct container *c, json_t **ret, struct err *err)
     _cleanup_free_ char *path = record_path(c, "");
     _cleanup_strv_ char **lines = NULL;
     int r = read_lines(path, &lines, err);
-    return r < 0 ? r : parse_line(lines, 0, ret, err);
+    if (r == 0)
+        r = parse_line(lines, 0, ret, err);
+    if (r == 0)
+        policy_expand(*ret);
+    return r;
 }
 
 /* --- a new keeper --- */

@@ -294,7 +294,7 @@ int seccomp_compile(const json_t *policy, const struct sock_fprog **ret, unsigne
         int r = compile(policy, &fresh, err);
         if (r < 0)
             return r;
-        fresh.policy = json_deep_copy(policy);
+        fresh.policy = json_incref((json_t *)policy); /* a config is not changed once it is launched */
         must(fresh.policy);
         slot = &cache[cache_next++ % CACHE_SLOTS];
         json_decref(slot->policy);

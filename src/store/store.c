@@ -38,6 +38,7 @@ static void store_free(struct store *s)
     }
     store__disconnect(s->writer); /* last: it folds the write-ahead log into the file */
     pthread_cond_destroy(&s->work);
+    pthread_cond_destroy(&s->behind_room);
     pthread_mutex_destroy(&s->lock);
     free(s->path);
     free(s);
@@ -51,6 +52,7 @@ int store_open(const char *path, const char *const *migrations, struct store **r
     s->full = true; /* as store__connect leaves it */
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->work, NULL);
+    pthread_cond_init(&s->behind_room, NULL);
     int r = store__connect(path, false, &s->writer, err);
     if (r == 0) {
         r = store__migrate(s->writer, migrations, err);
@@ -88,12 +90,70 @@ int store_batch(struct store *s, const struct store_statement *statements, size_
     must(!s->stopping);
     *s->queue_end = &q;
     s->queue_end = &q.next;
+    s->waited_count++;
     pthread_cond_signal(&s->work);
     while (!q.done)
         pthread_cond_wait(&q.finished, &s->lock);
     pthread_mutex_unlock(&s->lock);
     pthread_cond_destroy(&q.finished);
     return q.result < 0 ? err_copy(err, &q.err) : 0;
+}
+
+uint64_t store_version(struct store *s)
+{
+    return atomic_load(&s->version);
+}
+
+static void *copy_bytes(const void *bytes, size_t n)
+{
+    char *copy = mem_new(n + 1);
+    memcpy(copy, bytes, n);
+    copy[n] = '\0';
+    return copy;
+}
+
+static void copy_values(struct store_request *q, const struct store_statement *from)
+{
+    struct store_value *values = NEW_N(struct store_value, from->param_count + 1);
+    for (size_t i = 0; i < from->param_count; i++) {
+        values[i] = from->params[i];
+        if (values[i].type == STORE_TEXT || values[i].type == STORE_BLOB)
+            values[i].bytes = copy_bytes(from->params[i].bytes, from->params[i].size);
+    }
+    q->own = *from;
+    q->own.params = values;
+    q->statements = &q->own;
+    q->count = 1;
+}
+
+void store__behind_free(struct store_request *q)
+{
+    for (size_t i = 0; i < q->own.param_count; i++)
+        if (q->own.params[i].type == STORE_TEXT || q->own.params[i].type == STORE_BLOB)
+            free((void *)q->own.params[i].bytes);
+    free((void *)q->own.params);
+    free(q);
+}
+
+void store_behind(struct store *s, const struct store_statement *statement, void (*done)(void *context),
+                  void *context)
+{
+    struct store_request *q = NEW(struct store_request);
+    q->behind = true;
+    q->durability = STORE_LAZY;
+    q->call = done;
+    q->context = context;
+    copy_values(q, statement);
+    pthread_mutex_lock(&s->lock);
+    must(!s->stopping);
+    while (s->behind_count >= STORE_BEHIND_MAX)
+        pthread_cond_wait(&s->behind_room, &s->lock);
+    *s->queue_end = q;
+    s->queue_end = &q->next;
+    /* The first one starts the writer's clock; when they are many, there is no company to wait for. */
+    if (++s->behind_count == 1 || s->behind_count == STORE_BEHIND_MAX / 4)
+        pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
 }
 
 /* There are as many readers as queries at a time (a row's callback may query again); a few are kept. */

@@ -52,6 +52,17 @@ enum store_durability {
 int store_batch(struct store *s, const struct store_statement *statements, size_t count,
                 enum store_durability durability, struct err *err);
 
+/* Queues one statement and returns at once: for what may be lost with the process, because a restart finds it
+ * out. All batches take effect in the order they were given. The values are copied; the text of the SQL must
+ * stay. `done` (may be NULL) is called on the writer's thread once the statement has been committed, or has
+ * failed, which is logged; it must not call the store. Waits when too many are queued. */
+void store_behind(struct store *s, const struct store_statement *statement, void (*done)(void *context),
+                  void *context);
+
+/* Changes with every write that may have been visible: what was read at one version holds while it is the
+ * same. */
+uint64_t store_version(struct store *s);
+
 /* Calls `row` for each row; a non-zero return ends the query and is returned. Values are borrowed for the
  * call. */
 typedef int (*store_row_fn)(void *context, const struct store_value *columns, size_t column_count,

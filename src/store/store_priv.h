@@ -7,9 +7,16 @@
 
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
-enum { STORE_KEPT_STATEMENTS = 64, STORE_IDLE_READERS = 3, STORE_GROUP_BATCHES = 512 };
+enum {
+    STORE_KEPT_STATEMENTS = 64,
+    STORE_IDLE_READERS = 3,
+    STORE_GROUP_BATCHES = 512,
+    STORE_BEHIND_MAX = 2048, /* statements that nobody waits for */
+    STORE_BEHIND_MS = 50,    /* how long they may wait for company */
+};
 
 /* A connection is used by one thread at a time. */
 struct store_connection {
@@ -19,15 +26,19 @@ struct store_connection {
     struct store_connection *next;
 };
 
-/* One batch on its way; lives on the caller's stack until `done`. */
+/* One batch on its way; lives on the caller's stack until `done`. With `behind` nobody waits, and it owns
+ * itself, its statement and its values. */
 struct store_request {
     const struct store_statement *statements;
     size_t count;
     enum store_durability durability;
     int result;
     struct err err;
-    bool done;
+    bool done, behind;
     pthread_cond_t finished;
+    struct store_statement own;
+    void (*call)(void *context);
+    void *context;
     struct store_request *next;
 };
 
@@ -38,10 +49,13 @@ struct store {
     struct store_request *queue, **queue_end; /* under lock */
     struct store_connection *idle_readers;    /* under lock */
     size_t idle_reader_count;                 /* under lock */
-    bool stopping;                            /* under lock */
-    struct store_connection *writer;          /* of the writer thread once it runs */
-    bool full;                                /* writer thread: commits sync (PRAGMA synchronous) */
-    bool unsynced;                            /* writer thread: lazy commits not yet on disk */
+    size_t behind_count, waited_count;        /* under lock: of the queue, by kind */
+    pthread_cond_t behind_room;
+    bool stopping;                   /* under lock */
+    struct store_connection *writer; /* of the writer thread once it runs */
+    atomic_ullong version;
+    bool full;     /* writer thread: commits sync (PRAGMA synchronous) */
+    bool unsynced; /* writer thread: lazy commits not yet on disk */
     pthread_t thread;
 };
 
@@ -56,6 +70,7 @@ void store__release(sqlite3_stmt *statement);
 /* The error of the last call on a connection, in words that say what to do. */
 int store__error(struct store_connection *c, int rc, const char *what, struct err *err);
 
+void store__behind_free(struct store_request *q);
 int store__migrate(struct store_connection *c, const char *const *migrations, struct err *err);
 void *store__writer_main(void *store);
 

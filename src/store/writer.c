@@ -1,5 +1,6 @@
 #include "store/store_priv.h"
 
+#include "base/log.h"
 #include "base/timeutil.h"
 
 #include <time.h>
@@ -98,9 +99,11 @@ static void run_group(struct store *s, struct store_request *group)
     if (r < 0)
         return;
     s->full = durable;
+    atomic_fetch_add(&s->version, 1); /* before, for who reads meanwhile, and after */
     if (!group->next || !run_together(s->writer, group))
         for (struct store_request *q = group; q; q = q->next)
             run_alone(s->writer, q);
+    atomic_fetch_add(&s->version, 1);
     s->unsynced |= !durable; /* a durable group may have failed, or changed nothing: sync_log takes it back */
 }
 
@@ -114,40 +117,90 @@ static void sync_log(struct store *s)
     s->unsynced = false;
 }
 
+static bool work_due(const struct store *s)
+{
+    return s->waited_count || s->behind_count >= STORE_BEHIND_MAX / 4 || (s->stopping && s->queue);
+}
+
+static struct timespec after_ms(int64_t ms)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    int64_t ns = t.tv_nsec + ms * NS_PER_MS;
+    return (struct timespec){t.tv_sec + ns / NS_PER_S, ns % NS_PER_S};
+}
+
+/* Lock held. Returns when there is work, when the time for what nobody waits for has come, or when it is time
+ * to sync. */
+static void wait_for_work(struct store *s)
+{
+    while (!work_due(s) && !s->stopping) {
+        bool behind = s->behind_count > 0;
+        struct timespec until = after_ms(behind ? STORE_BEHIND_MS : LAZY_SYNC_S * 1000);
+        int late = 0;
+        /* A first statement that comes while we wait for ever or for the sync starts another, shorter wait.
+         */
+        while (late == 0 && !work_due(s) && !s->stopping && (behind || !s->behind_count))
+            late = behind || s->unsynced ? pthread_cond_timedwait(&s->work, &s->lock, &until)
+                                         : pthread_cond_wait(&s->work, &s->lock);
+        if (late)
+            return;
+    }
+}
+
 /* Waits for work; takes up to STORE_GROUP_BATCHES off the queue. NULL: stop, or time to sync. */
 static struct store_request *next_group(struct store *s, bool *ret_stop)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += LAZY_SYNC_S;
     pthread_mutex_lock(&s->lock);
-    int late = 0;
-    while (!s->queue && !s->stopping && late == 0)
-        late = s->unsynced ? pthread_cond_timedwait(&s->work, &s->lock, &until)
-                           : pthread_cond_wait(&s->work, &s->lock);
+    wait_for_work(s);
     struct store_request *group = s->queue;
     struct store_request **end = &group;
-    for (size_t n = 0; *end && n < STORE_GROUP_BATCHES; n++)
+    for (size_t n = 0; *end && n < STORE_GROUP_BATCHES; n++) {
+        *((*end)->behind ? &s->behind_count : &s->waited_count) -= 1;
         end = &(*end)->next;
+    }
     s->queue = *end;
     *end = NULL;
     if (!s->queue)
         s->queue_end = &s->queue;
     *ret_stop = !group && s->stopping;
+    pthread_cond_broadcast(&s->behind_room);
     pthread_mutex_unlock(&s->lock);
     return group;
 }
 
-static void answer(struct store *s, struct store_request *group)
+/* Returns those that nobody waited for. */
+static struct store_request *answer(struct store *s, struct store_request *group)
 {
+    struct store_request *behind = NULL;
     pthread_mutex_lock(&s->lock);
     while (group) {
         struct store_request *q = group;
         group = q->next; /* q is its caller's again once it is done */
+        if (q->behind) {
+            q->next = behind;
+            behind = q;
+            continue;
+        }
         q->done = true;
         pthread_cond_signal(&q->finished);
     }
     pthread_mutex_unlock(&s->lock);
+    return behind;
+}
+
+/* Newest first: `done` says only that it is over. */
+static void end_behind(struct store_request *behind)
+{
+    while (behind) {
+        struct store_request *q = behind;
+        behind = q->next;
+        if (q->result < 0)
+            log_error("%s (%s)", q->err.msg, q->own.sql);
+        if (q->call)
+            q->call(q->context);
+        store__behind_free(q);
+    }
 }
 
 void *store__writer_main(void *context)
@@ -157,7 +210,7 @@ void *store__writer_main(void *context)
         struct store_request *group = next_group(s, &stop);
         if (group) {
             run_group(s, group);
-            answer(s, group);
+            end_behind(answer(s, group));
         } else if (s->unsynced) {
             sync_log(s);
         }

@@ -156,6 +156,38 @@ struct worker {
 };
 
 /* Every tenth batch must fail in its second statement. */
+static void count_done(void *context)
+{
+    ++*(int *)context;
+}
+
+static void what_is_written_behind_keeps_its_order_and_is_there_after_closing(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    int done = 0;
+    char name[16] = "later";
+    struct store_value values[] = {STORE_STR(name), STORE_I64(1)};
+    struct store_statement first = {"INSERT INTO item(name, n) VALUES (?, ?)", values, 2, 1};
+    uint64_t before = store_version(f->store);
+    store_behind(f->store, &first, count_done, &done);
+    memcpy(name, "other", 6); /* the value was copied */
+    struct store_value again[] = {STORE_STR("later"), STORE_I64(2)};
+    struct store_statement replace = {"UPDATE item SET n = ?2 WHERE name = ?1", again, 2, 1};
+    assert_ok(store_batch(f->store, &replace, 1, STORE_LAZY, &err), &err);
+    assert_int_equal(number(f->store, "SELECT n FROM item WHERE name = 'later'"), 2);
+    assert_true(store_version(f->store) != before);
+    struct store_statement wrong = {"INSERT INTO item(name, n) VALUES ('later', 3)", NULL, 0, 1};
+    store_behind(f->store, &wrong, count_done, &done); /* fails, is logged, and is done */
+    struct store_statement last = {"INSERT INTO item(name, n) VALUES ('last', 4)", NULL, 0, 1};
+    store_behind(f->store, &last, count_done, &done);
+    store_close(f->store);
+    assert_int_equal(done, 3);
+    assert_ok(store_open(f->path, MIGRATIONS, &f->store, &err), &err);
+    assert_int_equal(number(f->store, "SELECT n FROM item WHERE name = 'last'"), 4);
+    assert_int_equal(number(f->store, "SELECT count(*) FROM item"), 2);
+}
+
 static void *work(void *context)
 {
     struct worker *w = context;
@@ -350,6 +382,7 @@ int main(void)
         WITH_STORE(a_failed_batch_leaves_no_trace),
         WITH_STORE(a_broken_reference_is_refused),
         WITH_STORE(statements_that_would_break_the_rules_are_refused),
+        WITH_STORE(what_is_written_behind_keeps_its_order_and_is_there_after_closing),
         WITH_STORE(concurrent_batches_each_commit_whole_or_not_at_all),
         WITH_STORE(a_row_callback_may_query_and_may_end_the_query),
         WITH_STORE(acknowledged_durable_rows_survive_kill_nine),
