@@ -1,0 +1,92 @@
+#include "oci/bundle.h"
+
+#include "base/file.h"
+
+#include <ctype.h>
+
+enum { CONFIG_MAX = 8 << 20 };
+
+void bundle_done(struct bundle *b)
+{
+    free(b->path);
+    free(b->rootfs);
+    str_free(&b->text);
+    json_decref(b->config);
+    *b = (struct bundle){0};
+}
+
+/* SemVer 2.0.0 of major version 1: what a 1.x config asks for is what is done here (config.md,
+ * "Specification version"). */
+static int check_version(const json_t *config, struct err *err)
+{
+    const char *version = NULL;
+    int r = json_get_string(config, "", "ociVersion", &version, err);
+    if (r < 0)
+        return r;
+    if (!version)
+        return err_set(err, ERR_INVALID, "config.json has no \"ociVersion\"");
+    int dots = 0;
+    const char *at = version;
+    for (; isdigit((unsigned char)*at) || (*at == '.' && isdigit((unsigned char)at[1])); at++)
+        dots += *at == '.';
+    if (dots != 2 || !isdigit((unsigned char)*version) || (*at && *at != '-' && *at != '+'))
+        return err_set(err, ERR_INVALID, "\"ociVersion\": \"%s\" is not a version of the form 1.2.0",
+                       version);
+    if (!str_after(version, "1."))
+        return err_set(err, ERR_UNSUPPORTED, "\"ociVersion\": \"%s\" is not supported; 1.x is", version);
+    return 0;
+}
+
+static int find_root(struct bundle *b, struct err *err)
+{
+    json_t *root = NULL;
+    const char *path = NULL;
+    int r = json_get_object(b->config, "", "root", &root, err);
+    if (r == 0)
+        r = json_get_string(root, "root", "path", &path, err);
+    if (r < 0)
+        return r;
+    if (str_empty(path))
+        return err_set(err, ERR_INVALID, "config.json has no \"root.path\"");
+    b->rootfs = *path == '/' ? mem_strdup(path) : str_printf("%s/%s", b->path, path);
+    struct stat st;
+    if (stat(b->rootfs, &st) < 0)
+        return err_sys(err, errno, "\"root.path\": \"%s\"", b->rootfs);
+    if (!S_ISDIR(st.st_mode))
+        return err_set(err, ERR_INVALID, "\"root.path\": \"%s\" is not a directory", b->rootfs);
+    char *real = realpath(b->rootfs, NULL);
+    if (real) {
+        free(b->rootfs);
+        b->rootfs = real;
+    }
+    return 0;
+}
+
+int bundle_load(const char *path, struct bundle *ret, struct err *err)
+{
+    _cleanup_bundle_ struct bundle b = {0};
+    b.path = realpath(str_empty(path) ? "." : path, NULL);
+    if (!b.path)
+        return err_sys(err, errno, "bundle \"%s\"", str_empty(path) ? "." : path);
+    _cleanup_free_ char *file = str_printf("%s/config.json", b.path);
+    int r = file_read(file, CONFIG_MAX, &b.text, err);
+    if (r == 0)
+        r = json_parse(str_get(&b.text), b.text.len, file, &b.config, err);
+    if (r < 0)
+        return r;
+    if (!json_is_object(b.config))
+        return err_set(err, ERR_INVALID, "%s: not an object", file);
+    r = check_version(b.config, err);
+    if (r == 0)
+        r = find_root(&b, err);
+    if (r < 0)
+        return r;
+    *ret = b;
+    b = (struct bundle){0};
+    return 0;
+}
+
+bool bundle_wants_terminal(const struct bundle *b)
+{
+    return json_bool(json_object_get(b->config, "process"), "terminal");
+}

@@ -1,0 +1,224 @@
+#include "oci/launch.h"
+
+#include "base/file.h"
+#include "base/timeutil.h"
+#include "oci/bundle.h"
+#include "oci/console.h"
+#include "oci/report.h"
+#include "runtime/cgroup.h"
+#include "runtime/runtime.h"
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { INHERITED_MAX = 1 << 16 };
+
+/* sd_listen_fds(3): ours when LISTEN_PID is our pid, or when the engine did not say. */
+static int64_t activation_fds(void)
+{
+    const char *fds = getenv("LISTEN_FDS"), *pid = getenv("LISTEN_PID");
+    int64_t count = 0, owner = 0;
+    if (str_empty(fds) || parse_i64(fds, 0, INHERITED_MAX, &count, NULL) < 0)
+        return 0;
+    if (!str_empty(pid) && (parse_i64(pid, 0, INT32_MAX, &owner, NULL) < 0 || owner != getpid()))
+        return 0;
+    return count;
+}
+
+int launch_inherited_fds(const struct oci_args *args, unsigned *ret_count, json_t *process, struct err *err)
+{
+    int64_t activated = activation_fds();
+    if (args->preserve_fds < 0 || args->preserve_fds > INHERITED_MAX)
+        return err_set(err, ERR_INVALID, "option --preserve-fds: %lld is not a count of descriptors",
+                       (long long)args->preserve_fds);
+    int64_t count = activated + args->preserve_fds;
+    for (int fd = 3; fd < 3 + count; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            return err_set(err, ERR_INVALID, "unable to pass on descriptor %d (of %lld): it is not open", fd,
+                           (long long)count);
+    if (activated && process) {
+        json_t *env = json_object_get(process, "env");
+        if (!env)
+            json_object_set_new(process, "env", env = json_array());
+        json_array_append_new(env, json_sprintf("LISTEN_FDS=%lld", (long long)activated));
+        json_array_append_new(env, json_string("LISTEN_PID=1"));
+    }
+    *ret_count = (unsigned)count;
+    return 0;
+}
+
+int launch_write_pid(const char *path, pid_t pid, struct err *err)
+{
+    char text[16];
+    if (!path)
+        return 0;
+    int n = snprintf(text, sizeof(text), "%d", (int)pid);
+    int r = file_replace(path, text, (size_t)n, 0644, false, err);
+    return r < 0 ? err_wrap(err, "write the pid file") : 0;
+}
+
+static json_t *new_state(const struct bundle *bundle, const struct cgroup *cgroup)
+{
+    char when[TIME_RFC3339_BYTES], owner[32];
+    json_t *state = json_object();
+    json_set_str(state, "ociVersion", json_str(bundle->config, "ociVersion"));
+    json_set_str(state, "bundle", bundle->path);
+    json_set_str(state, "rootfs", bundle->rootfs);
+    json_set_str(state, "created", time_format_rfc3339(time_now_ns(), when));
+    json_t *annotations = json_object_get(bundle->config, "annotations");
+    if (json_is_object(annotations))
+        json_object_set(state, "annotations", annotations);
+    snprintf(owner, sizeof(owner), "%u", (unsigned)geteuid());
+    json_set_str(state, "owner", geteuid() == 0 ? "root" : owner);
+    json_set_str(state, "cgroupPath", cgroup_path(cgroup));
+    return state;
+}
+
+/* With status.json, pid and cgroup on record before its set-up is over, so that whatever happens to us
+ * `delete --force` finds all of it. */
+static int record(struct container *c, const struct bundle *bundle, struct cgroup *cgroup,
+                  struct runtime_child *child, struct err *err)
+{
+    c->state = new_state(bundle, cgroup);
+    c->pid = child->pid;
+    c->pidfd = child->pidfd;
+    int r = container_save_config(c, str_get(&bundle->text), bundle->text.len, err);
+    if (r == 0)
+        r = container_save(c, err);
+    if (r == 0)
+        r = runtime_launch_result(child->status_fd, err);
+    close_fd(child->status_fd);
+    return r;
+}
+
+struct attempt {
+    struct runtime_launch launch;
+    struct console console;
+    int start_fd;
+    unsigned inherited;
+};
+
+static void attempt_done(struct attempt *a)
+{
+    console_done(&a->console);
+    close_fd(a->start_fd);
+}
+
+static int prepare(const struct oci_args *args, const struct container *c, const struct bundle *bundle,
+                   bool two_phase, bool detached, struct attempt *a, struct err *err)
+{
+    _cleanup_free_ char *socket = container_start_socket(c);
+    int r = console_open(args, bundle_wants_terminal(bundle), detached, &a->console, err);
+    if (r == 0 && two_phase)
+        r = file_listen_unix(socket, SOCK_STREAM, 0600, &a->start_fd, err);
+    a->launch = (struct runtime_launch){
+        .id = c->id,
+        .spec = bundle->config,
+        .root = bundle->rootfs,
+        .stdio = {0, 1, 2},
+        .tty = a->console.runtime_fd >= 0,
+        .bundle = bundle->path,
+        .preserve_fds = a->inherited,
+        .no_pivot = args->no_pivot,
+        .no_new_keyring = args->no_new_keyring,
+        .systemd_cgroup = args->systemd_cgroup || str_eq(args->cgroup_manager, "systemd"),
+        .two_phase = two_phase,
+        .start_fd = a->start_fd,
+        .own_console = a->console.runtime_fd >= 0,
+        .console_fd = a->console.runtime_fd,
+    };
+    return r;
+}
+
+static int go(struct container *c, const struct bundle *bundle, struct attempt *a, struct err *err)
+{
+    struct cgroup *cgroup = NULL;
+    struct runtime_child child;
+    int r = runtime_launch(&a->launch, &cgroup, &child, err);
+    if (r == 0)
+        r = record(c, bundle, cgroup, &child, err);
+    cgroup_free(cgroup);
+    return r;
+}
+
+int launch_container(const struct oci_args *args, const char *id, bool two_phase, bool detached,
+                     struct container *ret, int *ret_master, struct err *err)
+{
+    _cleanup_bundle_ struct bundle bundle = {0};
+    _cleanup_container_ struct container c = CONTAINER_INIT;
+    _cleanup_(attempt_done) struct attempt a = {.console = CONSOLE_INIT, .start_fd = -EBADF};
+    int r = bundle_load(args->bundle, &bundle, err);
+    if (r == 0)
+        r = launch_inherited_fds(args, &a.inherited, json_object_get(bundle.config, "process"), err);
+    if (r == 0)
+        r = container_make(args, id, &c, err);
+    if (r < 0)
+        return r;
+    c.config = json_incref(bundle.config);
+    r = prepare(args, &c, &bundle, two_phase, detached, &a, err);
+    if (r == 0)
+        r = go(&c, &bundle, &a, err);
+    if (r == 0)
+        r = console_receive(&a.console, ret_master, err);
+    if (r == 0)
+        r = launch_write_pid(args->pid_file, c.pid, err);
+    if (r < 0) {
+        struct err ignored;
+        launch_destroy(&c, &ignored);
+        return r;
+    }
+    report_debug("container %s: process %d is set up", id, (int)c.pid);
+    *ret = c;
+    c = CONTAINER_INIT;
+    return 0;
+}
+
+void launch_run_hooks(struct container *c, const char *kind, const char *status)
+{
+    const json_t *config;
+    struct err err = {0};
+    if (container_config(c, &config, &err) == 0) {
+        const json_t *list = json_object_get(json_object_get(config, "hooks"), kind);
+        if (json_array_size(list) == 0)
+            return;
+        _cleanup_json_ json_t *state = container_state_json(c, status);
+        if (runtime_run_hooks(config, kind, state, &err) == 0)
+            return;
+    }
+    report_warning("%s hooks of container %s: %s", kind, c->id, err.msg);
+}
+
+/* The first process, and with it its pid namespace; then whatever else is in the cgroup. */
+static void end_processes(struct container *c, struct cgroup *cgroup)
+{
+    if (c->pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
+    if (cgroup)
+        cgroup_kill(cgroup, SIGKILL, NULL);
+    if (c->pid > 0)
+        waitpid(c->pid, NULL, 0); /* when it is our own child */
+    c->pid = 0;
+}
+
+int launch_destroy(struct container *c, struct err *err)
+{
+    struct cgroup *cgroup = container_cgroup(c);
+    bool existed = c->state != NULL;
+    end_processes(c, cgroup);
+    int r = cgroup ? cgroup_remove(cgroup, err) : 0;
+    cgroup_free(cgroup);
+    if (r < 0)
+        return err_wrap(err, "remove the cgroup of container %s", c->id);
+    const json_t *ignored;
+    if (existed)
+        container_config(c, &ignored, NULL); /* for the hooks, while it is there */
+    r = container_forget(c, err);
+    if (r == 0 && existed)
+        launch_run_hooks(c, "poststop", "stopped");
+    return r;
+}

@@ -1,0 +1,79 @@
+/* create, start and run. */
+#include "oci/commands.h"
+#include "oci/launch.h"
+#include "oci/wait.h"
+#include "runtime/runtime.h"
+
+#include <unistd.h>
+
+int command_create(const struct oci_args *args, int *ret_status, struct err *err)
+{
+    _cleanup_container_ struct container c = CONTAINER_INIT;
+    int no_master = -EBADF;
+    return launch_container(args, args->words[0], true, true, &c, &no_master, err);
+}
+
+static int check_startable(struct container *c, struct err *err)
+{
+    const char *status = container_status(c);
+    const json_t *config;
+    if (str_eq(status, "stopped"))
+        return err_set(err, ERR_CONFLICT, "cannot start a container that has stopped");
+    if (!str_eq(status, "created"))
+        return err_set(err, ERR_CONFLICT, "cannot start an already running container");
+    int r = container_config(c, &config, err);
+    if (r == 0 && !json_is_object(json_object_get(config, "process")))
+        r = err_set(err, ERR_INVALID, "cannot start: config.json has no \"process\"");
+    return r;
+}
+
+int command_start(const struct oci_args *args, int *ret_status, struct err *err)
+{
+    _cleanup_container_ struct container c = CONTAINER_INIT;
+    int r = container_open(args, args->words[0], true, &c, err);
+    if (r == 0)
+        r = check_startable(&c, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *socket = container_start_socket(&c);
+    r = runtime_start(socket, err);
+    if (r < 0)
+        return r;
+    unlink(socket);
+    container_unlock(&c); /* a hook may want to look at the container */
+    launch_run_hooks(&c, "poststart", "running");
+    return 0;
+}
+
+static int stay(const struct oci_args *args, struct container *c, struct foreground *f, int master,
+                int *ret_status, struct err *err)
+{
+    container_unlock(c);
+    launch_run_hooks(c, "poststart", "running");
+    int r = foreground_wait(f, c->pid, master, ret_status, err);
+    if (r < 0 || args->keep)
+        return r;
+    _cleanup_container_ struct container last = CONTAINER_INIT;
+    r = container_open(args, c->id, true, &last, err);
+    if (r == -ERR_NOT_FOUND) /* somebody deleted it meanwhile */
+        return 0;
+    return r < 0 ? r : launch_destroy(&last, err);
+}
+
+int command_run(const struct oci_args *args, int *ret_status, struct err *err)
+{
+    _cleanup_container_ struct container c = CONTAINER_INIT;
+    _cleanup_foreground_ struct foreground f = FOREGROUND_INIT;
+    int r = 0, master = -EBADF;
+    if (!args->detach)
+        r = foreground_begin(&f, !args->no_subreaper, err);
+    if (r == 0)
+        r = launch_container(args, args->words[0], false, args->detach, &c, &master, err);
+    if (r < 0)
+        return r;
+    if (!args->detach)
+        return stay(args, &c, &f, master, ret_status, err);
+    container_unlock(&c);
+    launch_run_hooks(&c, "poststart", "running");
+    return 0;
+}
