@@ -185,3 +185,13 @@ bool process_in_user_namespace(void)
     }
     return value == 2;
 }
+
+uint32_t process_last_group(void)
+{
+    unsigned first, outside, count;
+    uint64_t next = 0;
+    _cleanup_file_ FILE *map = process_in_user_namespace() ? fopen("/proc/self/gid_map", "re") : NULL;
+    while (map && fscanf(map, "%u %u %u", &first, &outside, &count) == 3 && first == next)
+        next += count;
+    return next && next < INT32_MAX ? (uint32_t)next - 1 : INT32_MAX;
+}

@@ -26,6 +26,9 @@ uint64_t process_start_time(pid_t pid);
  * only the machine's root may (make device nodes, write trusted extended attributes, raise limits). */
 bool process_in_user_namespace(void);
 
+/* The highest group id up to which all have a number in our user namespace; 2^31-1 where all have. */
+uint32_t process_last_group(void);
+
 /* The path of the running binary, as a new process can execute it. */
 int process_self_path(char **ret, struct err *err);
 

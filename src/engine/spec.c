@@ -183,7 +183,9 @@ int spec__process(const struct spec_input *in, json_t *spec, struct err *err)
     json_object_set_new(process, "env", environment(config, json_str(config, "Hostname"), home));
     json_object_set_new(process, "terminal", json_boolean(json_bool(config, "Tty")));
     json_set_str(process, "cwd", cwd);
-    json_object_set_new(process, "oomScoreAdj", json_integer(json_int(host, "OomScoreAdj")));
+    /* An ordinary user may only raise what the session gave them. */
+    if (json_int(host, "OomScoreAdj") || !process_in_user_namespace())
+        json_object_set_new(process, "oomScoreAdj", json_integer(json_int(host, "OomScoreAdj")));
     return 0;
 }
 
@@ -212,24 +214,13 @@ static void set_identity(const struct spec_input *in, json_t *spec)
         json_object_set(spec, "annotations", json_object_get(host, "Annotations"));
 }
 
-/* All groups there are: in a user namespace the kernel takes none that has no number there. */
-static json_t *every_group(void)
-{
-    unsigned first, outside, count, last = INT32_MAX;
-    _cleanup_file_ FILE *map = process_in_user_namespace() ? fopen("/proc/self/gid_map", "re") : NULL;
-    for (uint64_t next = 0; map && fscanf(map, "%u %u %u", &first, &outside, &count) == 3; next += count)
-        if (first == next)
-            last = MIN(first + count - 1, (unsigned)INT32_MAX);
-    return json_sprintf("0 %u", last);
-}
-
 static int set_sysctls(const struct spec_input *in, json_t *spec)
 {
     const json_t *host = json_object_get(in->doc, "HostConfig");
     json_t *sysctls = json_object();
     if (in->netns_index >= 0) { /* as Docker: an own network needs no privilege for its ports and pings */
         json_object_set_new(sysctls, "net.ipv4.ip_unprivileged_port_start", json_string("0"));
-        json_object_set_new(sysctls, "net.ipv4.ping_group_range", every_group());
+        json_object_set_new(sysctls, "net.ipv4.ping_group_range", json_sprintf("0 %u", process_last_group()));
     }
     json_object_update(sysctls, json_object_get(host, "Sysctls"));
     json_object_set_new(json_object_get(spec, "linux"), "sysctl", sysctls);

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "runtime/cgroup.h"
 
+#include <dirent.h>
 #include <pwd.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -276,6 +277,37 @@ static json_t *process_row(const struct process *p, int64_t booted_ns)
     return row;
 }
 
+static bool namespace_of(const char *pid, ino_t *ret)
+{
+    _cleanup_free_ char *path = str_printf("/proc/%s/ns/pid", pid);
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return false;
+    *ret = st.st_ino;
+    return true;
+}
+
+/* For a container without a cgroup: who shares the pid namespace of its first process, or that one alone when
+ * it has none of its own. */
+static void pids_by_namespace(pid_t first, pid_t **ret, size_t *ret_count)
+{
+    size_t capacity = 0;
+    ino_t ours, theirs, other;
+    _cleanup_free_ char *first_text = str_printf("%d", (int)first);
+    bool own = namespace_of("self", &ours) && namespace_of(first_text, &theirs) && ours != theirs;
+    DIR *d = opendir("/proc");
+    for (struct dirent *e; d && (e = readdir(d));) {
+        int64_t pid;
+        if (parse_i64(e->d_name, 1, INT32_MAX, &pid, NULL) < 0 ||
+            (pid != first && (!own || !namespace_of(e->d_name, &other) || other != theirs)))
+            continue;
+        GROW(*ret, *ret_count, capacity);
+        (*ret)[(*ret_count)++] = (pid_t)pid;
+    }
+    if (d)
+        closedir(d);
+}
+
 int engine_container_top(struct engine *e, const char *ref, const char *ps_args, json_t **ret,
                          struct err *err)
 {
@@ -298,6 +330,10 @@ int engine_container_top(struct engine *e, const char *ref, const char *ps_args,
     cgroup_free(group);
     if (r < 0)
         return r;
+    if (!count) {
+        free(take_ptr(pids));
+        pids_by_namespace(container__state(c).pid, &pids, &count);
+    }
     json_t *rows = json_array();
     int64_t booted = boot_ns();
     for (size_t i = 0; i < MIN(count, (size_t)TOP_MAX_PROCESSES); i++) {

@@ -2,6 +2,7 @@
 #include "runtime/runtime.h"
 
 #include "base/json.h"
+#include "base/process.h"
 #include "base/str.h"
 #include "runtime/cgroup.h"
 
@@ -71,7 +72,11 @@ static json_t *default_mounts(void)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < ARRAY_SIZE(mounts); i++) {
-        _cleanup_strv_ char **options = strv_split(mounts[i].options, ',');
+        /* The group "tty" may have no number where an ordinary user has but few. */
+        const char *tty = process_last_group() < 5 ? strstr(mounts[i].options, ",gid=5") : NULL;
+        _cleanup_free_ char *text = mem_strndup(mounts[i].options, tty ? (size_t)(tty - mounts[i].options)
+                                                                       : strlen(mounts[i].options));
+        _cleanup_strv_ char **options = strv_split(text, ',');
         json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:o}", "destination", mounts[i].destination,
                                               "type", mounts[i].type, "source", mounts[i].source, "options",
                                               json_of_strv(options)));
