@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CONTESTANTS_MAX = 16, EXISTING = 4 };
+enum { CONTESTANTS_MAX = 16, EXISTING = 4, ROUNDS_MAX = 15 };
 
 static const int depths[DEPTHS_MAX] = {1, 2, 8, 64};
 static const unsigned existing[EXISTING] = {0, 500, 1000, 2000};
@@ -22,6 +22,7 @@ static const unsigned existing[EXISTING] = {0, 500, 1000, 2000};
 struct result {
     struct contestant c;
     bool ran;
+    struct rate rounds[DEPTHS_MAX][ROUNDS_MAX];
     struct rate rates[DEPTHS_MAX];
     struct rate best;
     double one_ms;
@@ -31,9 +32,9 @@ static struct options {
     const char *only, *folder, *rootfs, *drover_socket, *drover_root, *dockerd_socket, *oci, *crun, *runc;
     const char *podman;
     struct limits limits;
-    unsigned idle, scale;
+    unsigned idle, scale, rounds;
     bool json;
-} o = {.limits = {2000, 3}, .idle = 1000, .scale = 2000};
+} o = {.limits = {2000, 3}, .idle = 1000, .scale = 2000, .rounds = 3};
 
 static struct result results[CONTESTANTS_MAX];
 static size_t result_count;
@@ -102,6 +103,7 @@ static void add_engine(const char *name, const char *socket, bool own_network, b
     if (socket)
         add((struct contestant){.name = name,
                                 .socket = socket,
+                                .root = socket == o.drover_socket ? o.drover_root : NULL,
                                 .own_network = own_network,
                                 .serial = serial,
                                 .begin = api_begin,
@@ -142,25 +144,58 @@ static void add_contestants(void)
     add_engine("dockerd_own_network", o.dockerd_socket, true, true);
 }
 
-static void run_one(struct result *r)
+/* Once before the first round: caches, and whether it works at all. */
+static void warm_up(struct result *r)
 {
     struct limits warm = {3, 10};
     struct rate ignored;
-    if (bench_rate(&r->c, 1, &warm, &ignored) < 0) {
-        failures = true;
+    r->ran = bench_rate(&r->c, 1, &warm, &ignored) == 0;
+    failures |= !r->ran;
+}
+
+static void run_depth(struct result *r, size_t depth, unsigned round)
+{
+    struct limits limits = {(o.limits.launches + o.rounds - 1) / o.rounds, o.limits.seconds / o.rounds};
+    if (!r->ran || (r->c.serial && depth))
         return;
+    if (bench_rate(&r->c, depths[depth], &limits, &r->rounds[depth][round]) < 0) {
+        fprintf(stderr, "%s: failed with %d in flight\n", r->c.name, depths[depth]);
+        failures = true;
+        r->ran = false;
     }
-    for (size_t i = 0; i < DEPTHS_MAX && !(r->c.serial && i); i++) {
-        if (bench_rate(&r->c, depths[i], &o.limits, &r->rates[i]) < 0) {
-            fprintf(stderr, "%s: failed with %d in flight\n", r->c.name, depths[i]);
-            failures = true;
-            return;
-        }
+}
+
+static int by_rate(const void *a, const void *b)
+{
+    double x = ((const struct rate *)a)->per_s, y = ((const struct rate *)b)->per_s;
+    return (x > y) - (x < y);
+}
+
+/* The middle one of a depth's rounds stands for it. */
+static void sum_up(struct result *r)
+{
+    for (size_t i = 0; i < DEPTHS_MAX; i++) {
+        qsort(r->rounds[i], o.rounds, sizeof(r->rounds[i][0]), by_rate);
+        r->rates[i] = r->rounds[i][o.rounds / 2];
         if (r->rates[i].per_s > r->best.per_s)
             r->best = r->rates[i];
     }
     r->one_ms = r->rates[0].p50_ms;
-    r->ran = true;
+}
+
+/* One after the other at each depth, and that several times: what the machine does besides touches all alike.
+ */
+static void run_all(void)
+{
+    for (size_t i = 0; i < result_count; i++)
+        warm_up(&results[i]);
+    for (unsigned round = 0; round < o.rounds; round++)
+        for (size_t depth = 0; depth < DEPTHS_MAX; depth++)
+            for (size_t i = 0; i < result_count; i++)
+                run_depth(&results[i], depth, round);
+    for (size_t i = 0; i < result_count; i++)
+        if (results[i].ran)
+            sum_up(&results[i]);
 }
 
 /* Idle cost first, then the rate on top of ever more sleeping containers. */
@@ -201,8 +236,8 @@ static void print_table(void)
 {
     printf("Launches of /bin/true from nothing to removed; %.0f s or %u launches a cell\n\n",
            o.limits.seconds, o.limits.launches);
-    printf("| | one, ms | /s at 1 | 2 | 8 | 64 | best /s | its p50, ms | its p99, ms |\n");
-    printf("|---|---|---|---|---|---|---|---|---|\n");
+    printf("| | one, ms | /s at 1 | 2 | 8 | 64 | best /s | its p50, ms | its p99, ms | CPU, ms |\n");
+    printf("|---|---|---|---|---|---|---|---|---|---|\n");
     for (size_t i = 0; i < result_count; i++) {
         const struct result *r = &results[i];
         if (!r->ran)
@@ -213,7 +248,8 @@ static void print_table(void)
                 printf(" %.0f |", r->rates[k].per_s);
             else
                 printf(" |");
-        printf(" %.1f | %.2f | %.2f |\n", r->best.per_s, r->best.p50_ms, r->best.p99_ms);
+        printf(" %.1f | %.2f | %.2f | %.2f |\n", r->best.per_s, r->best.p50_ms, r->best.p99_ms,
+               r->best.cpu_ms);
     }
     if (idle_ran)
         printf("\n%u sleeping containers: %.1f KB each above their own processes (%ld KB before, %ld KB with "
@@ -276,8 +312,9 @@ static json_t *json_of(const struct result *r)
                                           r->rates[k].p50_ms, "p99_ms", r->rates[k].p99_ms, "launches",
                                           (int)r->rates[k].launches));
         }
-    return json_pack("{s:f,s:f,s:f,s:f,s:i,s:o}", "one_ms", r->one_ms, "per_s", r->best.per_s, "p50_ms",
-                     r->best.p50_ms, "p99_ms", r->best.p99_ms, "depth", r->best.depth, "in_flight", rates);
+    return json_pack("{s:f,s:f,s:f,s:f,s:f,s:i,s:o}", "one_ms", r->one_ms, "cpu_ms", r->best.cpu_ms, "per_s",
+                     r->best.per_s, "p50_ms", r->best.p50_ms, "p99_ms", r->best.p99_ms, "depth",
+                     r->best.depth, "in_flight", rates);
 }
 
 /* Who was not there has null for its key. */
@@ -311,6 +348,7 @@ static void parse(int argc, char **argv)
 {
     enum {
         ONLY = 1,
+        ROUNDS,
         LAUNCHES,
         SECONDS,
         IDLE,
@@ -328,6 +366,7 @@ static void parse(int argc, char **argv)
     };
     static const struct option known[] = {{"only", 1, NULL, ONLY},
                                           {"launches", 1, NULL, LAUNCHES},
+                                          {"rounds", 1, NULL, ROUNDS},
                                           {"seconds", 1, NULL, SECONDS},
                                           {"idle", 1, NULL, IDLE},
                                           {"existing", 1, NULL, SCALE},
@@ -352,6 +391,8 @@ static void parse(int argc, char **argv)
             exit(2);
         if (key == LAUNCHES)
             o.limits.launches = (unsigned)strtoul(optarg, NULL, 10);
+        else if (key == ROUNDS)
+            o.rounds = (unsigned)strtoul(optarg, NULL, 10);
         else if (key == SECONDS)
             o.limits.seconds = strtod(optarg, NULL);
         else if (key == IDLE)
@@ -363,6 +404,10 @@ static void parse(int argc, char **argv)
         else
             *texts[key] = optarg;
     }
+    if (o.rounds < 1 || o.rounds > ROUNDS_MAX) {
+        fprintf(stderr, "--rounds is 1 to %d\n", ROUNDS_MAX);
+        exit(2);
+    }
 }
 
 int main(int argc, char **argv)
@@ -370,8 +415,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     parse(argc, argv);
     add_contestants();
-    for (size_t i = 0; i < result_count; i++)
-        run_one(&results[i]);
+    run_all();
     run_idle();
     if (o.json) {
         print_json();

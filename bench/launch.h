@@ -25,6 +25,7 @@ struct contestant {
     bool own_network;
     bool serial;         /* only one at a time: it is slow, and its rate does not grow */
     const char *socket;  /* of an engine */
+    const char *root;    /* of an engine whose processes' time counts: Drover's */
     const char *program; /* of a command line */
     const char *folder;  /* bundles, or scratch space */
     const char *rootfs;  /* prepared base root with /bin/true */
@@ -34,7 +35,10 @@ struct rate {
     int depth;
     unsigned launches;
     double per_s, p50_ms, p99_ms;
+    double cpu_ms; /* a launch: of the workers and their children, and of an engine's processes */
 };
+
+enum { OWN_MAX = 64 };
 
 struct limits {
     unsigned launches; /* at most, a depth */
@@ -76,6 +80,10 @@ struct idle {
 /* `root`: the engine's root directory, by which its own processes are found. */
 int idle_measure(const struct contestant *engine, const char *root, unsigned containers, double watch_s,
                  struct idle *ret);
+/* The engine's processes are those whose command line names its root. */
+size_t own_processes(const char *root, pid_t found[OWN_MAX]);
+/* With their reaped children's. */
+double cpu_seconds(const pid_t *pids, size_t count, bool children);
 /* Brings the number of sleeping containers from `have` to `want`. */
 int idle_fill(const struct contestant *engine, unsigned have, unsigned want);
 int idle_remove(const struct contestant *engine, unsigned have, double *ret_stop_s);
