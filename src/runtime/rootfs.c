@@ -69,10 +69,11 @@ static int overlay_data(const struct plan *plan, struct str *data, struct err *e
  * only if the machine went down, and then whoever calls an overlay volatile does not want it any more. */
 static void forget_volatile(const struct runtime_overlay *overlay)
 {
-    _cleanup_free_ char *mark = str_printf("%s/work/incompat/volatile", overlay->work);
-    if (rmdir(mark) == 0) {
+    _cleanup_free_ char *mark = str_printf("%s/work/incompat/volatile/dirty", overlay->work);
+    for (size_t i = 0; i < 3; i++) {
+        if ((i ? rmdir(mark) : unlink(mark)) < 0)
+            return;
         *strrchr(mark, '/') = '\0';
-        rmdir(mark);
     }
 }
 

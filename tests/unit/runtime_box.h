@@ -28,6 +28,8 @@ struct box {
     const int *fds;
     size_t fd_count;
     char id[64];
+    const char *bundle;
+    bool no_pivot;
     /* of the last run */
     int status; /* exit status, 128 + signal, or -1 when it was not started */
     struct err err;
@@ -58,9 +60,9 @@ static inline void box_tree(const char *root)
 {
     static const char *const dirs[] = {"bin", "etc", "tmp", "proc", "sys", "dev"};
     static const char *const applets[] = {
-        "sh",      "true", "cat",      "ls",     "grep",   "mount", "id",       "env",  "sleep",
-        "touch",   "echo", "stat",     "mknod",  "dd",     "wc",    "readlink", "tail", "chroot",
-        "unshare", "ps",   "hostname", "ulimit", "umount", "tty",   "kill"};
+        "sh",       "true",   "cat",    "ls",  "grep", "mount",    "id",    "env",    "sleep",   "touch",
+        "echo",     "stat",   "mknod",  "dd",  "wc",   "readlink", "tail",  "chroot", "unshare", "ps",
+        "hostname", "ulimit", "umount", "tty", "kill", "mkdir",    "rmdir", "head"};
     struct err err;
     for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
         _cleanup_free_ char *dir = str_printf("%s/%s", root, dirs[i]);
@@ -111,7 +113,9 @@ static inline struct runtime_launch box_launch(struct box *b, int in, int out)
                                    .overlay = b->overlay,
                                    .stdio = {in, out, out},
                                    .fds = b->fds,
-                                   .fd_count = b->fd_count};
+                                   .fd_count = b->fd_count,
+                                   .bundle = b->bundle,
+                                   .no_pivot = b->no_pivot};
 }
 
 static inline int box_wait(pid_t pid)

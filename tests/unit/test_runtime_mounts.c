@@ -1,0 +1,824 @@
+/* Mounts, devices and protected paths of containers that are really launched, some from hostile images. */
+#include "runtime_box.h"
+
+#include "base/timeutil.h"
+
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+
+static void add_mount(struct box *b, const char *destination, const char *type, const char *source,
+                      const char *options)
+{
+    json_t *mount = json_pack("{s:s}", "destination", destination);
+    _cleanup_strv_ char **list = strv_split(options, ',');
+    if (type)
+        json_object_set_new(mount, "type", json_string(type));
+    if (source)
+        json_object_set_new(mount, "source", json_string(source));
+    json_object_set_new(mount, "options", json_of_strv(list));
+    json_array_append_new(json_object_get(b->spec, "mounts"), mount);
+}
+
+static json_t *last_mount(struct box *b)
+{
+    json_t *mounts = json_object_get(b->spec, "mounts");
+    return json_array_get(mounts, json_array_size(mounts) - 1);
+}
+
+static void forget_mount(struct box *b, const char *destination)
+{
+    json_t *mounts = json_object_get(b->spec, "mounts");
+    for (size_t i = json_array_size(mounts); i-- > 0;)
+        if (str_eq(json_str(json_array_get(mounts, i), "destination"), destination))
+            json_array_remove(mounts, i);
+}
+
+static json_t *id_map(int inside, int outside, int count)
+{
+    return json_pack("[{s:i,s:i,s:i}]", "containerID", inside, "hostID", outside, "size", count);
+}
+
+static char *make_dir(struct box *b, const char *path)
+{
+    char *whole = str_printf("%s/%s", b->dir, path);
+    struct err err;
+    assert_ok(file_mkdirs(whole, 0755, &err), &err);
+    return whole;
+}
+
+static void put_link(const char *base, const char *path, const char *target)
+{
+    _cleanup_free_ char *whole = str_printf("%s/%s", base, path);
+    (void)rmdir(whole);
+    assert_int_equal(symlink(target, whole), 0);
+}
+
+static void run_true(struct box *b)
+{
+    const char *args[] = {"true", NULL};
+    box_args(b, args);
+    box_run(b);
+}
+
+#define assert_refused(b, part)                                                                              \
+    do {                                                                                                     \
+        run_true(b);                                                                                         \
+        assert_int_equal((b)->status, -1);                                                                   \
+        assert_contains((b)->err.msg, part);                                                                 \
+    } while (0)
+
+/* --- options --- */
+
+static void every_option_of_the_specification_is_taken_by_a_bind_and_a_tmpfs(void **state)
+{
+    static const struct {
+        const char *option, *shown; /* in /proc/mounts, with a comma on both sides; "!" in front: not shown */
+    } cases[] = {
+        {"ro", ",ro,"},
+        {"rw", ",rw,"},
+        {"nosuid", ",nosuid,"},
+        {"suid", "!,nosuid,"},
+        {"nodev", ",nodev,"},
+        {"dev", "!,nodev,"},
+        {"noexec", ",noexec,"},
+        {"exec", "!,noexec,"},
+        {"noatime", ",noatime,"},
+        {"atime", "!,noatime,"},
+        {"nodiratime", ",nodiratime,"},
+        {"diratime", "!,nodiratime,"},
+        {"relatime", ",relatime,"},
+        {"norelatime", ",relatime,"}, /* the kernel's default */
+        {"strictatime", "!,relatime,"},
+        {"nostrictatime", ",relatime,"},
+        {"nosymfollow", ",nosymfollow,"},
+        {"symfollow", "!,nosymfollow,"},
+        {"rro", ",ro,"},
+        {"rrw", ",rw,"},
+        {"rnosuid", ",nosuid,"},
+        {"rsuid", "!,nosuid,"},
+        {"rnodev", ",nodev,"},
+        {"rdev", "!,nodev,"},
+        {"rnoexec", ",noexec,"},
+        {"rexec", "!,noexec,"},
+        {"rnoatime", ",noatime,"},
+        {"ratime", "!,noatime,"},
+        {"rnodiratime", ",nodiratime,"},
+        {"rdiratime", "!,nodiratime,"},
+        {"rrelatime", ",relatime,"},
+        {"rnorelatime", ",relatime,"},
+        {"rstrictatime", "!,relatime,"},
+        {"rnostrictatime", ",relatime,"},
+        {"rnosymfollow", ",nosymfollow,"},
+        {"rsymfollow", "!,nosymfollow,"},
+        {"defaults", ",rw,"},
+        {"async", ",rw,"},
+        {"nomand", ",rw,"},
+        {"noiversion", ",rw,"},
+        {"nolazytime", ",rw,"},
+        {"silent", ",rw,"},
+        {"loud", ",rw,"},
+    };
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *data = make_dir(&b, "data");
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        _cleanup_free_ char *tmpfs = str_printf("/t%zu", i);
+        _cleanup_free_ char *bind = str_printf("/b%zu", i);
+        _cleanup_free_ char *options = str_printf("bind,%s", cases[i].option);
+        add_mount(&b, tmpfs, "tmpfs", "tmpfs", cases[i].option);
+        add_mount(&b, bind, "bind", data, options);
+    }
+    _cleanup_free_ char *text = mem_strdup(box_sh(&b, "cat /proc/mounts"));
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        for (size_t kind = 0; kind < 2; kind++) {
+            char place[32], found[256], options[300];
+            snprintf(place, sizeof(place), " /%c%zu ", "tb"[kind], i);
+            const char *line = strstr(text, place);
+            if (!line || sscanf(line + strlen(place), "%*s %240s", found) != 1)
+                fail_msg("no mount at%s", place);
+            snprintf(options, sizeof(options), ",%s,", found);
+            bool absent = *cases[i].shown == '!';
+            if (!strstr(options, cases[i].shown + absent) != absent)
+                fail_msg("\"%s\" at%s gives %s", cases[i].option, place, options);
+        }
+    box_done(&b);
+}
+
+static void options_of_a_filesystem_reach_it(void **state)
+{
+    struct box b;
+    box_init(&b);
+    add_mount(&b, "/a", "tmpfs", "tmpfs", "sync,dirsync,lazytime,size=32k,uid=7,gid=8,mode=711");
+    add_mount(&b, "/b", "tmpfs", "", "iversion,mand");
+    const char *text = box_sh(&b, "grep -E ' /[ab] ' /proc/mounts; stat -c '%a %u %g' /a; ls -d /b");
+    assert_contains(text, "sync");
+    assert_contains(text, "dirsync");
+    assert_contains(text, "lazytime");
+    assert_contains(text, "size=32k");
+    assert_contains(text, "711 7 8\n/b\n");
+    box_done(&b);
+}
+
+static void what_a_mount_cannot_take_is_refused_by_its_name(void **state)
+{
+    static const struct {
+        const char *type, *options, *message;
+    } cases[] = {
+        {"tmpfs", "frobnicate", "frobnicate"},
+        {"tmpfs", "size=lots", "size"},
+        {"bind", "bind,sync", "\"sync\""},
+        {"bind", "bind,mode=755", "\"mode=755\""},
+        {"bind", "bind,tmpcopyup", "tmpcopyup"},
+        {"bind", "bind,idmap", "idmap"},
+        {"tmpfs", "idmap", "id-mapped"},
+        {"nosuchfs", "ro", "no such filesystem"},
+        {"bind", "private,shared,slave,private,shared,slave,private,shared,slave", "propagation"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct box b;
+        box_init(&b);
+        add_mount(&b, "/x", cases[i].type, b.dir, cases[i].options);
+        assert_refused(&b, cases[i].message);
+        assert_contains(b.err.msg, "/x");
+        box_done(&b);
+    }
+    struct box b;
+    box_init(&b);
+    _cleanup_str_ struct str lots = STR_INIT;
+    str_add(&lots, "mode=755,nr_inodes=");
+    for (int i = 0; i < 300; i++)
+        str_addc(&lots, '1');
+    add_mount(&b, "/x", "tmpfs", "tmpfs", str_get(&lots));
+    assert_refused(&b, "nr_inodes");
+    forget_mount(&b, "/x");
+    add_mount(&b, "/x", "bind", "/no/such/source", "bind");
+    assert_refused(&b, "bind source path /no/such/source");
+    box_done(&b);
+}
+
+static void all_eight_propagations_are_what_the_mount_has(void **state)
+{
+    static const struct {
+        const char *option, *top, *below; /* optional fields in mountinfo */
+    } cases[] = {
+        {"private", "-", NULL},
+        {"rprivate", "-", "-"},
+        {"shared", "shared:", NULL},
+        {"rshared", "shared:", "shared:"},
+        {"slave", "master:", NULL},
+        {"rslave", "master:", "master:"},
+        {"unbindable", "unbindable", NULL},
+        {"runbindable", "unbindable", "unbindable"},
+    };
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *data = make_dir(&b, "data");
+    assert_int_equal(mount("tmpfs", data, "tmpfs", 0, NULL), 0);
+    assert_int_equal(mount(NULL, data, NULL, MS_SHARED, NULL), 0);
+    _cleanup_free_ char *below = make_dir(&b, "data/below");
+    assert_int_equal(mount("tmpfs", below, "tmpfs", 0, NULL), 0);
+    assert_int_equal(mount(NULL, below, NULL, MS_SHARED, NULL), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        _cleanup_free_ char *options = str_printf("rbind,%s", cases[i].option);
+        _cleanup_free_ char *place = str_printf("/m%zu", i);
+        add_mount(&b, place, NULL, data, options);
+    }
+    box_sh(&b, "cat /proc/self/mountinfo");
+    umount2(below, MNT_DETACH);
+    umount2(data, MNT_DETACH);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        const char *const want[] = {cases[i].top, cases[i].below};
+        for (size_t k = 0; k < 2; k++) {
+            char place[32], fields[128];
+            snprintf(place, sizeof(place), " /m%zu%s ", i, k ? "/below" : "");
+            const char *line = strstr(str_get(&b.output), place);
+            assert_non_null(line);
+            assert_int_equal(sscanf(line + strlen(place), "%*s %120s", fields), 1);
+            if (want[k] && !str_after(fields, want[k]))
+                fail_msg("%s: at%s is %s", cases[i].option, place, fields);
+        }
+    }
+    box_done(&b);
+}
+
+static void a_relative_source_is_the_bundles_and_a_relative_destination_the_roots(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *data = make_dir(&b, "data");
+    box_file(b.dir, "data/word", "relative\n", 0644);
+    add_mount(&b, "here", "bind", "data", "rbind");
+    assert_refused(&b, "must be an absolute path");
+    b.bundle = b.dir;
+    assert_contains(box_sh(&b, "cat /here/word"), "relative\n");
+    box_done(&b);
+}
+
+static void a_remount_changes_what_is_there(void **state)
+{
+    struct box b;
+    box_init(&b);
+    add_mount(&b, "/t", "tmpfs", "tmpfs", "size=64k,nosuid");
+    add_mount(&b, "/t", NULL, NULL, "bind,remount,ro");
+    add_mount(&b, "/u", "tmpfs", "tmpfs", "size=64k");
+    add_mount(&b, "/u", "tmpfs", "tmpfs", "remount,size=128k");
+    const char *text = box_sh(&b, "grep -E ' /[tu] ' /proc/mounts; touch /t/x; touch /u/x && echo u");
+    assert_contains(text, "/t tmpfs ro,nosuid");
+    assert_contains(text, "size=128k");
+    assert_contains(text, "touch: /t/x: Read-only file system");
+    box_done(&b);
+}
+
+/* --- sources and destinations --- */
+
+static void files_sockets_and_devices_can_be_bound(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *path = str_printf("%s/socket", b.dir);
+    _cleanup_free_ char *node = str_printf("%s/node", b.dir);
+    _cleanup_free_ char *fifo = str_printf("%s/fifo", b.dir);
+    int fd;
+    struct err err;
+    assert_ok(file_listen_unix(path, SOCK_STREAM, 0666, &fd, &err), &err);
+    assert_int_equal(mknod(node, S_IFCHR | 0666, makedev(1, 5)), 0);
+    assert_int_equal(mkfifo(fifo, 0666), 0);
+    box_file(b.root, "etc/there", "image\n", 0644);
+    box_file(b.dir, "file", "bound\n", 0644);
+    _cleanup_free_ char *file = str_printf("%s/file", b.dir);
+    add_mount(&b, "/run/deep/socket", "bind", path, "bind");
+    add_mount(&b, "/node", "bind", node, "bind");
+    add_mount(&b, "/fifo", "bind", fifo, "bind");
+    add_mount(&b, "/etc/there", "bind", file, "bind,ro");
+    const char *text = box_sh(&b, "stat -c %F /run/deep/socket /node /fifo; cat /etc/there");
+    assert_contains(text, "socket\ncharacter special file\nfifo\nbound\n");
+    add_mount(&b, "/tmp", "bind", file, "bind");
+    assert_refused(&b, "one is a directory and the other a file");
+    close(fd);
+    box_done(&b);
+}
+
+static void a_dangling_symlink_is_made_to_lead_to_the_mount(void **state)
+{
+    struct box b;
+    box_init(&b);
+    box_file(b.dir, "file", "bound\n", 0644);
+    _cleanup_free_ char *file = str_printf("%s/file", b.dir);
+    _cleanup_free_ char *data = make_dir(&b, "data");
+    box_file(b.dir, "data/word", "word\n", 0644);
+    put_link(b.root, "etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf");
+    put_link(b.root, "srv", "/var/lib/srv/../data");
+    put_link(b.root, "etc/up", "../../../../../../../../../tmp/drover-unit-up");
+    add_mount(&b, "/etc/resolv.conf", "bind", file, "bind");
+    add_mount(&b, "/srv/one", "bind", data, "rbind");
+    add_mount(&b, "/etc/up", "bind", file, "bind");
+    const char *text = box_sh(&b, "cat /run/systemd/resolve/stub-resolv.conf /etc/resolv.conf"
+                                  " /var/lib/data/one/word /tmp/drover-unit-up");
+    assert_string_equal(text, "bound\nbound\nword\nbound\n");
+    assert_false(file_exists("/tmp/drover-unit-up"));
+    put_link(b.root, "etc/loop", "loop2");
+    put_link(b.root, "etc/loop2", "loop");
+    add_mount(&b, "/etc/loop", "bind", file, "bind");
+    assert_refused(&b, "Too many levels of symbolic links");
+    box_done(&b);
+}
+
+static void a_mount_over_the_root_becomes_the_root(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *other = make_dir(&b, "other");
+    box_tree(other);
+    box_file(b.dir, "other/etc/which", "the other\n", 0644);
+    json_t *mounts = json_object_get(b.spec, "mounts");
+    json_array_insert_new(mounts, 0,
+                          json_pack("{s:s,s:s,s:s,s:[s]}", "destination", "/", "type", "bind", "source",
+                                    other, "options", "rbind"));
+    assert_contains(box_sh(&b, "cat /etc/which; ls -d /proc/self"), "the other\n/proc/self\n");
+    box_done(&b);
+}
+
+static void a_tmpfs_looks_like_the_directory_it_covers(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *tmp = str_printf("%s/tmp", b.root);
+    assert_int_equal(chmod(tmp, 01773), 0);
+    add_mount(&b, "/tmp", "tmpfs", "tmpfs", "nosuid");
+    add_mount(&b, "/new", "tmpfs", "tmpfs", "nosuid");
+    add_mount(&b, "/etc", "tmpfs", "tmpfs", "mode=700");
+    assert_contains(box_sh(&b, "stat -c %a /tmp /new /etc"), "1773\n1777\n700\n");
+    box_done(&b);
+}
+
+static void tmpcopyup_begins_with_what_the_image_has(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *deep = str_printf("%s/var/deep/er", b.root);
+    _cleanup_free_ char *file = str_printf("%s/var/file", b.root);
+    struct err err;
+    assert_ok(file_mkdirs(deep, 0750, &err), &err);
+    box_file(b.root, "var/file", "content\n", 0640);
+    box_file(b.root, "var/deep/er/x", "deep\n", 0600);
+    assert_int_equal(chown(file, 5, 6), 0);
+    assert_int_equal(chmod(file, 04751), 0);
+    put_link(b.root, "var/host", "/etc/hostname");
+    put_link(b.root, "var/out", "../../../../../../etc");
+    add_mount(&b, "/var", "tmpfs", "tmpfs", "tmpcopyup,nosuid");
+    const char *text =
+        box_sh(&b, "stat -c '%a %u %g' /var/file; cat /var/file /var/deep/er/x; stat -c '%a %F' /var/deep "
+                   "/var/out; readlink /var/host; touch /var/new; grep -c ' /var ' /proc/mounts");
+    assert_contains(text, "4751 5 6\ncontent\ndeep\n");
+    assert_contains(text, "750 directory\n777 symbolic link\n/etc/hostname\n1\n");
+    _cleanup_free_ char *escaped = str_printf("%s/var/new", b.root);
+    assert_false(file_exists(escaped));
+    json_object_set_new(last_mount(&b), "options", json_pack("[s,s,s]", "tmpcopyup", "ro", "size=1m"));
+    assert_contains(box_sh(&b, "cat /var/file; touch /var/new"), "content\ntouch: /var/new: Read-only");
+    json_object_set_new(last_mount(&b), "options", json_pack("[s,s]", "tmpcopyup", "nr_inodes=4"));
+    assert_refused(&b, "No space left on device");
+    box_done(&b);
+}
+
+/* --- /proc --- */
+
+static void nothing_is_mounted_inside_proc_but_what_informs(void **state)
+{
+    struct box b;
+    box_init(&b);
+    box_file(b.dir, "file", "4 CPUs\n", 0644);
+    _cleanup_free_ char *file = str_printf("%s/file", b.dir);
+    _cleanup_free_ char *data = make_dir(&b, "data");
+    add_mount(&b, "/proc/cpuinfo", "bind", file, "bind,ro");
+    assert_string_equal(box_sh(&b, "cat /proc/cpuinfo"), "4 CPUs\n");
+    static const char *const forbidden[] = {"/proc/self/attr/exec", "/proc/self/exe",
+                                            "/proc/sys/kernel/core_pattern", "/proc/1/status",
+                                            "/proc/sysrq-trigger"};
+    for (size_t i = 0; i < ARRAY_SIZE(forbidden); i++) {
+        forget_mount(&b, i ? forbidden[i - 1] : "");
+        add_mount(&b, forbidden[i], "bind", file, "bind");
+        assert_refused(&b, "/proc");
+    }
+    forget_mount(&b, "/proc/sysrq-trigger");
+    put_link(b.root, "alias", "/proc/sys/kernel/core_pattern");
+    add_mount(&b, "/alias", "bind", file, "bind");
+    assert_refused(&b, "leads to /proc/sys/kernel/core_pattern");
+    forget_mount(&b, "/alias");
+    add_mount(&b, "/proc/sys", "tmpfs", "tmpfs", "ro");
+    assert_refused(&b, "nothing may be mounted inside /proc");
+    forget_mount(&b, "/proc/sys");
+    add_mount(&b, "/proc/", "bind", data, "rbind");
+    assert_refused(&b, "only a proc filesystem");
+    forget_mount(&b, "/proc/");
+    add_mount(&b, "//proc", "tmpfs", "tmpfs", "ro");
+    assert_refused(&b, "only a proc filesystem");
+    forget_mount(&b, "//proc");
+    add_mount(&b, "/proc", "bind", "/proc", "rbind");
+    assert_contains(box_sh(&b, "ls -d /proc/self"), "/proc/self\n");
+    box_done(&b);
+}
+
+static void proc_and_sys_must_be_plain_directories_of_the_image(void **state)
+{
+    static const char *const places[] = {"proc", "sys"};
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        struct box b;
+        box_init(&b);
+        put_link(b.root, places[i], "/tmp");
+        assert_refused(&b, "is a symbolic link in the image");
+        box_done(&b);
+        box_init(&b);
+        _cleanup_free_ char *path = str_printf("%s/%s", b.root, places[i]);
+        assert_int_equal(rmdir(path), 0);
+        put_link(b.root, places[i], "nowhere");
+        assert_refused(&b, "is a symbolic link in the image");
+        box_done(&b);
+        box_init(&b);
+        _cleanup_free_ char *file = str_printf("%s/%s", b.root, places[i]);
+        assert_int_equal(rmdir(file), 0);
+        box_file(b.root, places[i], "x", 0644);
+        assert_refused(&b, "must be a directory");
+        assert_int_equal(unlink(file), 0);
+        assert_contains(box_sh(&b, "ls /proc/self/exe"), "/proc/self/exe\n"); /* made when missing */
+        box_done(&b);
+    }
+}
+
+/* CVE-2021-30465: another container exchanges a directory of a shared volume with a symlink to the host's
+ * root while our mounts are made in it. */
+static void *exchange(void *argument)
+{
+    const struct box *b = argument;
+    _cleanup_free_ char *a = str_printf("%s/volume/target", b->dir);
+    _cleanup_free_ char *c = str_printf("%s/volume/link", b->dir);
+    while (!__atomic_load_n(&b->fd_count, __ATOMIC_RELAXED))
+        renameat2(AT_FDCWD, a, AT_FDCWD, c, RENAME_EXCHANGE);
+    return NULL;
+}
+
+static void a_racing_symlink_exchange_never_leads_a_mount_outside(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *volume = make_dir(&b, "volume");
+    _cleanup_free_ char *target = make_dir(&b, "volume/target");
+    _cleanup_free_ char *victim = make_dir(&b, "victim/sub");
+    _cleanup_free_ char *outside = str_printf("%s/victim", b.dir);
+    _cleanup_free_ char *data = make_dir(&b, "data");
+    box_file(b.dir, "data/mark", "mark\n", 0644);
+    put_link(volume, "link", outside);
+    add_mount(&b, "/volume", "bind", volume, "rbind");
+    add_mount(&b, "/volume/target/sub", "bind", data, "rbind");
+    add_mount(&b, "/volume/target/made/deep", "tmpfs", "tmpfs", "size=4k");
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, exchange, &b), 0);
+    int started = 0;
+    for (int i = 0; i < 60; i++) {
+        const char *args[] = {"sh", "-c", "grep -c mark /proc/1/mountinfo", NULL};
+        box_args(&b, args);
+        box_run(&b);
+        started += b.status >= 0;
+        _cleanup_free_ char *made = str_printf("%s/made", outside);
+        _cleanup_free_ char *mark = str_printf("%s/mark", victim);
+        assert_false(file_exists(made));
+        assert_false(file_exists(mark));
+    }
+    __atomic_store_n(&b.fd_count, 1, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    b.fd_count = 0;
+    assert_true(started > 0);
+    box_done(&b);
+}
+
+/* --- id maps --- */
+
+static void an_id_mapped_bind_shows_other_owners(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *data = make_dir(&b, "data");
+    _cleanup_free_ char *inside = make_dir(&b, "data/below");
+    box_file(b.dir, "data/file", "x", 0644);
+    _cleanup_free_ char *file = str_printf("%s/data/file", b.dir);
+    assert_int_equal(chown(file, 1000, 1001), 0);
+    add_mount(&b, "/plain", "bind", data, "rbind");
+    add_mount(&b, "/mapped", "bind", data, "rbind,idmap");
+    json_object_set_new(last_mount(&b), "uidMappings", id_map(1000, 2000, 10));
+    json_object_set_new(last_mount(&b), "gidMappings", id_map(1000, 3000, 10));
+    const char *text = box_sh(&b, "stat -c '%u %g' /plain/file /mapped/file");
+    assert_string_equal(text, "1000 1001\n2000 3001\n");
+    /* Mappings without the word mean the same; one without the other is a mistake. */
+    json_object_set_new(last_mount(&b), "options", json_pack("[s]", "bind"));
+    assert_string_equal(box_sh(&b, "stat -c '%u %g' /plain/file /mapped/file"), "1000 1001\n2000 3001\n");
+    json_object_del(last_mount(&b), "gidMappings");
+    assert_refused(&b, "must be given together");
+    json_object_set_new(last_mount(&b), "gidMappings", id_map(1000, -3, 10));
+    assert_refused(&b, "no such range of ids");
+    box_done(&b);
+}
+
+static void ridmap_maps_the_mounts_below_too(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *data = make_dir(&b, "data");
+    _cleanup_free_ char *below = make_dir(&b, "data/below");
+    assert_int_equal(mount("tmpfs", below, "tmpfs", 0, "uid=1000,gid=1000"), 0);
+    add_mount(&b, "/top", "bind", data, "rbind,idmap");
+    json_object_set_new(last_mount(&b), "uidMappings", id_map(1000, 2000, 10));
+    json_object_set_new(last_mount(&b), "gidMappings", id_map(1000, 2000, 10));
+    add_mount(&b, "/tree", "bind", data, "rbind,ridmap");
+    json_object_set_new(last_mount(&b), "uidMappings", id_map(1000, 2000, 10));
+    json_object_set_new(last_mount(&b), "gidMappings", id_map(1000, 2000, 10));
+    run_true(&b);
+    bool supported = b.status == 0;
+    if (supported)
+        box_sh(&b, "stat -c %u /top/below /tree/below");
+    umount2(below, MNT_DETACH);
+    if (!supported) /* tmpfs: Linux 6.3 */
+        assert_contains(b.err.msg, "does not support");
+    else
+        assert_string_equal(str_get(&b.output), "1000\n2000\n");
+    box_done(&b);
+}
+
+/* --- devices --- */
+
+static void devices_of_every_type_are_made_with_mode_and_owner(void **state)
+{
+    struct box b;
+    box_init(&b);
+    json_t *devices = json_object_get(box_linux(&b), "devices");
+    static const struct {
+        const char *path, *type;
+        int major, minor, mode;
+    } cases[] = {
+        {"/dev/c", "c", 1, 3, 0640},   {"/dev/deep/b", "b", 7, 250, 0600},  {"/dev/u", "u", 1, 8, 0444},
+        {"/dev/p", "p", -1, -1, 0622}, {"/opt/outside", "c", 1, 7, 020666}, {"/dev/null", "c", 1, 3, 0606},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        json_t *d = json_pack("{s:s,s:s,s:i,s:i,s:i}", "path", cases[i].path, "type", cases[i].type,
+                              "fileMode", cases[i].mode, "uid", 11, "gid", 12);
+        if (cases[i].major >= 0) {
+            json_object_set_new(d, "major", json_integer(cases[i].major));
+            json_object_set_new(d, "minor", json_integer(cases[i].minor));
+        }
+        json_array_append_new(devices, d);
+    }
+    const char *text = box_sh(&b, "stat -c '%F %t:%T %a %u:%g' /dev/c /dev/deep/b /dev/u /dev/p /opt/outside "
+                                  "/dev/null /dev/zero; for l in fd stdin stdout stderr ptmx core; do "
+                                  "readlink /dev/$l; done; echo x > /dev/null");
+    assert_contains(text, "character special file 1:3 640 11:12\nblock special file 7:fa 600 11:12\n"
+                          "character special file 1:8 444 11:12\nfifo 0:0 622 11:12\n"
+                          "character special file 1:7 666 11:12\ncharacter special file 1:3 606 11:12\n"
+                          "character special file 1:5 666 0:0\n");
+    assert_contains(text, "/proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\npts/ptmx\n"
+                          "/proc/kcore\n");
+    box_done(&b);
+}
+
+static void a_device_that_cannot_be_is_refused_by_its_path(void **state)
+{
+    static const struct {
+        const char *json, *message;
+    } cases[] = {
+        {"{\"path\":\"dev/x\",\"type\":\"c\",\"major\":1,\"minor\":3}", "must be absolute"},
+        {"{\"path\":\"/dev/x\",\"type\":\"z\",\"major\":1,\"minor\":3}", "unknown type \"z\""},
+        {"{\"path\":\"/dev/x\",\"type\":\"c\",\"major\":1}", "major and minor"},
+        {"{\"path\":\"/dev/x\",\"type\":\"c\",\"major\":70000,\"minor\":3}", "major and minor"},
+        {"{\"path\":\"/dev/x\",\"type\":\"c\",\"major\":1,\"minor\":3,\"uid\":-5}", "out of range"},
+        {"{\"path\":\"/dev/\",\"type\":\"c\",\"major\":1,\"minor\":3}", "does not name a file"},
+        {"{\"path\":\"/etc/plain\",\"type\":\"c\",\"major\":1,\"minor\":3}", "another file there"},
+        {"{\"path\":\"/etc/other\",\"type\":\"c\",\"major\":1,\"minor\":3}", "another file there"},
+        {"[]", "must be an object"},
+    };
+    struct box b;
+    box_init(&b);
+    box_file(b.root, "etc/plain", "x", 0644);
+    put_link(b.root, "etc/other", "/dev/null");
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        json_t *devices = json_array(), *device;
+        struct err err;
+        assert_ok(json_parse(cases[i].json, strlen(cases[i].json), "device", &device, &err), &err);
+        json_array_append_new(devices, device);
+        json_object_set_new(box_linux(&b), "devices", devices);
+        assert_refused(&b, cases[i].message);
+    }
+    box_done(&b);
+}
+
+static void a_node_that_the_image_has_already_is_taken_when_it_is_the_same(void **state)
+{
+    struct box b;
+    box_init(&b);
+    forget_mount(&b, "/dev");
+    _cleanup_free_ char *node = str_printf("%s/dev/zero", b.root);
+    assert_int_equal(mknod(node, S_IFCHR | 0600, makedev(1, 5)), 0);
+    assert_contains(box_sh(&b, "stat -c '%t:%T %a' /dev/zero /dev/full"), "1:5 666\n1:7 666\n");
+    assert_int_equal(unlink(node), 0);
+    box_file(b.root, "dev/zero", "x", 0666);
+    assert_refused(&b, "cannot make device /dev/zero");
+    box_done(&b);
+}
+
+static void a_bound_dev_is_left_alone(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *dev = make_dir(&b, "own-dev");
+    static const char *const gone[] = {"/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"};
+    for (size_t i = 0; i < ARRAY_SIZE(gone); i++)
+        forget_mount(&b, gone[i]);
+    json_object_del(box_linux(&b), "maskedPaths");
+    add_mount(&b, "/dev", "bind", dev, "rbind");
+    assert_string_equal(box_sh(&b, "ls /dev"), "");
+    box_done(&b);
+}
+
+/* --- the root, masked and read-only paths --- */
+
+static void masked_and_read_only_paths_may_be_anywhere_or_missing(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *secret = str_printf("%s/opt/secret", b.root);
+    struct err err;
+    assert_ok(file_mkdirs(secret, 0755, &err), &err);
+    box_file(b.root, "opt/secret/file", "x", 0644);
+    box_file(b.root, "etc/key", "key", 0644);
+    box_file(b.root, "etc/fixed", "fixed", 0644);
+    put_link(b.root, "etc/link", "fixed");
+    json_t *masked = json_object_get(box_linux(&b), "maskedPaths");
+    json_t *fixed = json_object_get(box_linux(&b), "readonlyPaths");
+    json_array_append_new(masked, json_string("/opt/secret"));
+    json_array_append_new(masked, json_string("/etc/key"));
+    json_array_append_new(masked, json_string("/no/such"));
+    json_array_append_new(fixed, json_string("/etc/link"));
+    json_array_append_new(fixed, json_string("/no/such"));
+    json_array_append_new(fixed, json_string("/tmp"));
+    const char *text = box_sh(&b, "ls /opt/secret; touch /opt/secret/x; cat /etc/key; echo x > /etc/fixed;"
+                                  "touch /tmp/x; touch /y && echo y; umount /etc/key; mount -o remount,rw "
+                                  "/opt/secret; cat /sys/firmware/* /proc/keys; echo end");
+    assert_contains(text, "touch: /opt/secret/x: Read-only file system\n");
+    assert_contains(text, "can't create /etc/fixed: Read-only file system\n");
+    assert_contains(text, "touch: /tmp/x: Read-only file system\ny\n");
+    assert_contains(text, "end\n");
+    assert_lacks(text, "key\n");
+    box_done(&b);
+}
+
+/* Also for a container that may do anything: what covers is shared with others. */
+static void a_masked_directory_cannot_be_written_by_anybody(void **state)
+{
+    struct box b;
+    box_init(&b);
+    json_t *all = json_of_strv(runtime_all_capabilities());
+    static const char *const sets[] = {"bounding", "effective", "permitted"};
+    for (size_t i = 0; i < ARRAY_SIZE(sets); i++)
+        json_object_set(json_object_get(box_process(&b), "capabilities"), sets[i], all);
+    json_decref(all);
+    json_object_del(box_linux(&b), "seccomp");
+    const char *text = box_sh(&b, "touch /sys/firmware/x; mount -o remount,bind,rw /sys/firmware; "
+                                  "touch /sys/firmware/x; ls /sys/firmware; echo end");
+    assert_contains(text, "Read-only file system\n");
+    assert_contains(text, "touch: /sys/firmware/x: ");
+    assert_lacks(text, "\nx\n");
+    box_done(&b);
+}
+
+static void the_roots_propagation_is_the_configs(void **state)
+{
+    static const struct {
+        const char *value, *shown;
+    } cases[] = {
+        {"private", " - "}, {"rprivate", " - "}, {"shared", "shared:"},        {"rshared", "shared:"},
+        {"slave", ""},      {"rslave", ""},      {"unbindable", "unbindable"}, {"runbindable", "unbindable"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct box b;
+        box_init(&b);
+        json_object_set_new(box_linux(&b), "rootfsPropagation", json_string(cases[i].value));
+        const char *text =
+            box_sh(&b, "grep ' / / ' /proc/self/mountinfo || grep '/root / ' /proc/self/mountinfo");
+        assert_contains(text, cases[i].shown);
+        box_done(&b);
+    }
+    struct box b;
+    box_init(&b);
+    json_object_set_new(box_linux(&b), "rootfsPropagation", json_string("sideways"));
+    assert_refused(&b, "\"sideways\"");
+    box_done(&b);
+}
+
+static void without_pivot_root_the_host_is_out_of_sight_too(void **state)
+{
+    struct box b;
+    box_init(&b);
+    b.no_pivot = true;
+    const char *text = box_sh(&b, "ls /; ls /root /proc/1/root/root 2>&1; cat /proc/1/comm");
+    assert_contains(text, "bin\ndev\netc\nproc\nsys\ntmp\n");
+    assert_contains(text, "/root: No such file");
+    box_done(&b);
+}
+
+static void a_volatile_overlay_can_be_mounted_again(void **state)
+{
+    struct box b;
+    box_init(&b);
+    static const char *const dirs[] = {"layers/base", "upper", "work", "merged"};
+    for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
+        free(make_dir(&b, dirs[i]));
+    _cleanup_free_ char *base = str_printf("%s/layers/base", b.dir);
+    _cleanup_free_ char *layers = str_printf("%s/layers", b.dir);
+    _cleanup_free_ char *upper = str_printf("%s/upper", b.dir);
+    _cleanup_free_ char *work = str_printf("%s/work", b.dir);
+    box_tree(base);
+    const char *lowers[] = {"base", NULL};
+    b.overlay = (struct runtime_overlay){
+        .layers_dir = layers, .lowers = lowers, .upper = upper, .work = work, .is_volatile = true};
+    free(b.root);
+    b.root = str_printf("%s/merged", b.dir);
+    assert_contains(box_sh(&b, "echo one > /written; grep -o volatile /proc/mounts"), "volatile\n");
+    assert_contains(box_sh(&b, "cat /written"), "one\n");
+    b.overlay.is_volatile = false;
+    box_done(&b);
+}
+
+/* --- cgroups --- */
+
+static void the_cgroup_mount_shows_the_containers_own_part(void **state)
+{
+    struct box b;
+    box_init(&b);
+    const char *text = box_sh(&b, "ls /sys/fs/cgroup | wc -l; grep -c . /sys/fs/cgroup/pids/tasks "
+                                  "/sys/fs/cgroup/cgroup.procs 2>/dev/null; touch /sys/fs/cgroup/x 2>&1;"
+                                  "grep ' /sys/fs/cgroup' /proc/mounts | grep -c ' rw,'");
+    assert_contains(text, "Read-only file system");
+    assert_contains(text, "\n0\n");
+    /* Without a cgroup namespace just the same. */
+    json_t *namespaces = json_object_get(box_linux(&b), "namespaces");
+    for (size_t i = json_array_size(namespaces); i-- > 0;)
+        if (str_eq(json_str(json_array_get(namespaces, i), "type"), "cgroup"))
+            json_array_remove(namespaces, i);
+    text = box_sh(&b, "cat /sys/fs/cgroup/pids/tasks /sys/fs/cgroup/cgroup.procs 2>/dev/null | head -1");
+    assert_contains(text, "1\n");
+    /* And writable when the config says so. */
+    forget_mount(&b, "/sys/fs/cgroup");
+    add_mount(&b, "/sys/fs/cgroup", "cgroup", "cgroup", "nosuid,noexec,nodev,rw");
+    text = box_sh(&b, "mkdir -p /sys/fs/cgroup/pids/below 2>/dev/null || mkdir /sys/fs/cgroup/below; echo $?;"
+                      "rmdir /sys/fs/cgroup/pids/below 2>/dev/null || rmdir /sys/fs/cgroup/below");
+    assert_contains(text, "0\n");
+    box_done(&b);
+}
+
+static void no_mount_of_a_container_is_left_on_the_host(void **state)
+{
+    struct box b;
+    box_init(&b);
+    struct err err;
+    _cleanup_str_ struct str before = STR_INIT, after = STR_INIT;
+    assert_ok(file_read("/proc/self/mountinfo", 1 << 20, &before, &err), &err);
+    add_mount(&b, "/t", "tmpfs", "tmpfs", "tmpcopyup");
+    box_sh(&b, "true");
+    add_mount(&b, "/x", "bind", "/no/such", "bind");
+    run_true(&b);
+    assert_ok(file_read("/proc/self/mountinfo", 1 << 20, &after, &err), &err);
+    assert_string_equal(str_get(&before), str_get(&after));
+    box_done(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_option_of_the_specification_is_taken_by_a_bind_and_a_tmpfs),
+        cmocka_unit_test(options_of_a_filesystem_reach_it),
+        cmocka_unit_test(what_a_mount_cannot_take_is_refused_by_its_name),
+        cmocka_unit_test(all_eight_propagations_are_what_the_mount_has),
+        cmocka_unit_test(a_relative_source_is_the_bundles_and_a_relative_destination_the_roots),
+        cmocka_unit_test(a_remount_changes_what_is_there),
+        cmocka_unit_test(files_sockets_and_devices_can_be_bound),
+        cmocka_unit_test(a_dangling_symlink_is_made_to_lead_to_the_mount),
+        cmocka_unit_test(a_mount_over_the_root_becomes_the_root),
+        cmocka_unit_test(a_tmpfs_looks_like_the_directory_it_covers),
+        cmocka_unit_test(tmpcopyup_begins_with_what_the_image_has),
+        cmocka_unit_test(nothing_is_mounted_inside_proc_but_what_informs),
+        cmocka_unit_test(proc_and_sys_must_be_plain_directories_of_the_image),
+        cmocka_unit_test(a_racing_symlink_exchange_never_leads_a_mount_outside),
+        cmocka_unit_test(an_id_mapped_bind_shows_other_owners),
+        cmocka_unit_test(ridmap_maps_the_mounts_below_too),
+        cmocka_unit_test(devices_of_every_type_are_made_with_mode_and_owner),
+        cmocka_unit_test(a_device_that_cannot_be_is_refused_by_its_path),
+        cmocka_unit_test(a_node_that_the_image_has_already_is_taken_when_it_is_the_same),
+        cmocka_unit_test(a_bound_dev_is_left_alone),
+        cmocka_unit_test(masked_and_read_only_paths_may_be_anywhere_or_missing),
+        cmocka_unit_test(a_masked_directory_cannot_be_written_by_anybody),
+        cmocka_unit_test(the_roots_propagation_is_the_configs),
+        cmocka_unit_test(without_pivot_root_the_host_is_out_of_sight_too),
+        cmocka_unit_test(a_volatile_overlay_can_be_mounted_again),
+        cmocka_unit_test(the_cgroup_mount_shows_the_containers_own_part),
+        cmocka_unit_test(no_mount_of_a_container_is_left_on_the_host),
+    };
+    return cmocka_run_group_tests_name("runtime_mounts", tests, NULL, NULL);
+}
