@@ -197,12 +197,35 @@ static int enter_cwd(const char *cwd, bool as_user, bool *entered, struct err *e
     return check_cwd(cwd, err);
 }
 
+/* A user namespace made by an ordinary user without a range of ids may not drop the groups of that user,
+ * since a group can also take rights away (user_namespaces(7), "/proc/pid/setgroups"). Nothing is lost where
+ * no group was asked for that is not the process's own. */
+static bool groups_are_fixed(const struct plan_process *process)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    if (file_read("/proc/self/setgroups", 16, &text, NULL) < 0 || !str_after(str_get(&text), "deny"))
+        return false;
+    for (size_t i = 0; i < process->gid_count; i++)
+        if (process->gids[i] != process->gid)
+            return false;
+    return true;
+}
+
+static int set_groups(const struct plan_process *process, struct err *err)
+{
+    if (setgroups(process->gid_count, process->gids) == 0)
+        return 0;
+    int sys = errno;
+    return sys == EPERM && groups_are_fixed(process) ? 0 : err_sys(err, sys, "set the additional groups");
+}
+
 static int set_user(const struct plan_process *process, struct err *err)
 {
     if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
         return err_sys(err, errno, "keep capabilities");
-    if (setgroups(process->gid_count, process->gids) < 0)
-        return err_sys(err, errno, "set the additional groups");
+    int r = set_groups(process, err);
+    if (r < 0)
+        return r;
     if (setresgid(process->gid, process->gid, process->gid) < 0)
         return err_sys(err, errno, "set group %u", process->gid);
     if (setresuid(process->uid, process->uid, process->uid) < 0)
