@@ -207,13 +207,14 @@ int rootless_enter(const char *root, bool make, char *const *argv, struct err *e
     r = process_self_path(&binary, err);
     if (r < 0)
         return r;
-    if (setns(holder, CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWCGROUP) < 0)
+    if (setns(holder, CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET) < 0)
         return err_sys(err, errno, "enter the namespaces of %s", root);
     if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
         return err_sys(err, errno, "become root of the user namespace");
     if (!cwd || chdir(cwd) < 0)
         (void)!chdir("/");
     holder = close_fd(holder);
+    rootless__join_cgroup();
     execv(binary, argv);
     return err_sys(err, errno, "execute %s", binary);
 }

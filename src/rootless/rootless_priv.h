@@ -22,6 +22,12 @@ int rootless__world_hold(const char *root, const int *namespaces, size_t count, 
                          struct err *err);
 _Noreturn void rootless__hold(void);
 
+/* --- delegation.c --- */
+/* Inside: makes /sys/fs/cgroup the part of the v2 tree that this user was given, when there is one. */
+int rootless__own_cgroup(struct err *err);
+/* Inside: takes the calling process to where the instance's own processes are. Best effort. */
+void rootless__join_cgroup(void);
+
 /* --- slirp.c --- */
 struct slirp {
     char *api; /* its socket */

@@ -25,7 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { NAMESPACES = 4, REQUEST_SECONDS = 5, REPORT_FD = 3, STATE_MAX = 1 << 20, SLIRP_TRIES = 20 };
+enum { NAMESPACES = 3, REQUEST_SECONDS = 5, REPORT_FD = 3, STATE_MAX = 1 << 20, SLIRP_TRIES = 20 };
 
 struct forward {
     char protocol[8], host_ip[16];
@@ -202,7 +202,7 @@ static bool holder_load(struct uplink *u)
 
 static int open_namespaces(struct uplink *u, struct err *err)
 {
-    static const char *const names[NAMESPACES] = {"user", "mnt", "net", "cgroup"};
+    static const char *const names[NAMESPACES] = {"user", "mnt", "net"};
     for (size_t i = 0; i < NAMESPACES; i++) {
         _cleanup_free_ char *path = str_printf("/proc/%d/ns/%s", (int)u->holder, names[i]);
         u->namespaces[i] = open(path, O_RDONLY | O_CLOEXEC);

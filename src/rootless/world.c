@@ -162,13 +162,15 @@ static int furnish(struct err *err)
 {
     if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
         return err_sys(err, errno, "become root of the user namespace");
-    if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWCGROUP) < 0)
-        return err_sys(err, errno, "make mount, network and cgroup namespaces");
+    if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0)
+        return err_sys(err, errno, "make a mount and a network namespace");
     /* What the host mounts and unmounts shows here; nothing of ours shows there. */
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         return err_sys(err, errno, "part from the host's mounts");
     int r = loopback_up(err);
-    return r < 0 ? r : own_etc(err);
+    if (r == 0)
+        r = own_etc(err);
+    return r < 0 ? r : rootless__own_cgroup(err);
 }
 
 static _Noreturn void hold_exec(const char *root)
