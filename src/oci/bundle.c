@@ -62,13 +62,45 @@ static int find_root(struct bundle *b, struct err *err)
     return 0;
 }
 
-int bundle_load(const char *path, struct bundle *ret, struct err *err)
+/* The devices that every container has in /dev by itself (config-linux.md, "Default Devices") are of no use
+ * when its cgroup forbids them, which a config's "deny all" would do. Making nodes is what CAP_MKNOD is for.
+ */
+static void allow_default_devices(json_t *config)
+{
+    static const struct {
+        const char *type;
+        int major, minor; /* <0: any */
+        const char *access;
+    } defaults[] = {
+        {"c", -1, -1, "m"}, {"b", -1, -1, "m"}, {"c", 1, 3, "rwm"}, {"c", 1, 5, "rwm"}, {"c", 1, 7, "rwm"},
+        {"c", 1, 8, "rwm"}, {"c", 1, 9, "rwm"}, {"c", 5, 0, "rwm"}, {"c", 5, 2, "rwm"}, {"c", 136, -1, "rwm"},
+    };
+    json_t *resources = json_object_get(json_object_get(config, "linux"), "resources");
+    json_t *list = json_object_get(resources, "devices");
+    if (!json_is_array(list) || json_array_size(list) == 0)
+        return;
+    for (size_t i = 0; i < ARRAY_SIZE(defaults); i++) {
+        json_t *rule = json_object();
+        json_object_set_new(rule, "allow", json_true());
+        json_set_str(rule, "type", defaults[i].type);
+        json_set_str(rule, "access", defaults[i].access);
+        if (defaults[i].major >= 0)
+            json_object_set_new(rule, "major", json_integer(defaults[i].major));
+        if (defaults[i].minor >= 0)
+            json_object_set_new(rule, "minor", json_integer(defaults[i].minor));
+        json_array_append_new(list, rule);
+    }
+}
+
+int bundle_load(const char *path, const char *config, struct bundle *ret, struct err *err)
 {
     _cleanup_bundle_ struct bundle b = {0};
     b.path = realpath(str_empty(path) ? "." : path, NULL);
     if (!b.path)
         return err_sys(err, errno, "bundle \"%s\"", str_empty(path) ? "." : path);
-    _cleanup_free_ char *file = str_printf("%s/config.json", b.path);
+    if (str_empty(config))
+        config = "config.json";
+    _cleanup_free_ char *file = *config == '/' ? mem_strdup(config) : str_printf("%s/%s", b.path, config);
     int r = file_read(file, CONFIG_MAX, &b.text, err);
     if (r == 0)
         r = json_parse(str_get(&b.text), b.text.len, file, &b.config, err);
@@ -81,6 +113,7 @@ int bundle_load(const char *path, struct bundle *ret, struct err *err)
         r = find_root(&b, err);
     if (r < 0)
         return r;
+    allow_default_devices(b.config);
     *ret = b;
     b = (struct bundle){0};
     return 0;

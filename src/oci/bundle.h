@@ -15,9 +15,10 @@ struct bundle {
 void bundle_done(struct bundle *b);
 #define _cleanup_bundle_ _cleanup_(bundle_done)
 
-/* `path` NULL: the working directory. Checks what the runtime itself does not read: the version and the root.
+/* `path` NULL: the working directory; `config` NULL: its config.json, else a file named from there. Checks
+ * what the runtime itself does not read: the version and the root.
  */
-int bundle_load(const char *path, struct bundle *ret, struct err *err);
+int bundle_load(const char *path, const char *config, struct bundle *ret, struct err *err);
 bool bundle_wants_terminal(const struct bundle *b);
 
 #endif

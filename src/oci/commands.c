@@ -24,6 +24,10 @@ const struct oci_option oci_global_options[] = {
     {                                                                                                        \
         'b', "bundle", OCI_TEXT, AT(bundle), "DIR", "The bundle (default the working directory)"             \
     }
+#define CONFIG                                                                                               \
+    {                                                                                                        \
+        'f', "config", OCI_TEXT, AT(config), "FILE", "Instead of the bundle's config.json"                   \
+    }
 #define PID_FILE                                                                                             \
     {                                                                                                        \
         0, "pid-file", OCI_TEXT, AT(pid_file), "FILE", "Write the process's pid here"                        \
@@ -59,16 +63,32 @@ const struct oci_option oci_global_options[] = {
 
 static const struct oci_option none[] = {{0}};
 
+/* clang-format off */
 static const struct oci_option create_options[] = {
-    BUNDLE, PID_FILE, CONSOLE_SOCKET, PRESERVE_FDS, NO_PIVOT, NO_NEW_KEYRING, {0},
+    BUNDLE,
+    CONFIG,
+    PID_FILE,
+    CONSOLE_SOCKET,
+    PRESERVE_FDS,
+    NO_PIVOT,
+    NO_NEW_KEYRING,
+    {0},
 };
 
 static const struct oci_option run_options[] = {
-    BUNDLE,       PID_FILE, CONSOLE_SOCKET,
-    PRESERVE_FDS, NO_PIVOT, NO_NEW_KEYRING,
-    NO_SUBREAPER, DETACH,   {0, "keep", OCI_FLAG, AT(keep), NULL, "Do not delete the container when it ends"},
+    BUNDLE,
+    CONFIG,
+    PID_FILE,
+    CONSOLE_SOCKET,
+    PRESERVE_FDS,
+    NO_PIVOT,
+    NO_NEW_KEYRING,
+    NO_SUBREAPER,
+    DETACH,
+    {0, "keep", OCI_FLAG, AT(keep), NULL, "Do not delete the container when it ends"},
     {0},
 };
+/* clang-format on */
 
 static const struct oci_option exec_options[] = {
     {'p', "process", OCI_TEXT, AT(process), "FILE",

@@ -152,7 +152,7 @@ int launch_container(const struct oci_args *args, const char *id, bool two_phase
     _cleanup_bundle_ struct bundle bundle = {0};
     _cleanup_container_ struct container c = CONTAINER_INIT;
     _cleanup_(attempt_done) struct attempt a = {.console = CONSOLE_INIT, .start_fd = -EBADF};
-    int r = bundle_load(args->bundle, &bundle, err);
+    int r = bundle_load(args->bundle, args->config, &bundle, err);
     if (r == 0)
         r = launch_inherited_fds(args, &a.inherited, json_object_get(bundle.config, "process"), err);
     if (r == 0)

@@ -50,7 +50,7 @@ int command_help(const struct oci_args *args, int *ret_status, struct err *err)
 {
     const struct oci_command *c = args->word_count ? find_command(args->words[0]) : NULL;
     if (args->word_count && !c)
-        return err_set(err, ERR_INVALID, "there is no command \"%s\"", args->words[0]);
+        return err_set(err, ERR_INVALID, "No help topic for '%s'", args->words[0]);
     if (args->markdown)
         print_markdown();
     else if (c)
@@ -108,7 +108,8 @@ static int run(int argc, char **argv, struct oci_args *args, int *ret_status, st
     }
     const struct oci_command *command = find_command(argv[at]);
     if (!command)
-        return err_set(err, ERR_INVALID, "no such command: \"%s\"; see drover-oci --help", argv[at]);
+        return err_set(err, ERR_INVALID,
+                       "No help topic for '%s': there is no such command; see drover-oci --help", argv[at]);
     for (int i = at + 1; i < argc && argv[i][0] == '-' && !str_eq(argv[i], "--"); i++)
         if (str_eq(argv[i], "--help") || str_eq(argv[i], "-h")) {
             print_command_help(command);
