@@ -50,6 +50,9 @@ struct health; /* health.c */
 
 enum { PENDING_ATTACH_MAX = 4 };
 
+/* In a container's directory, see image_snapshot_create(): without it there is no container. */
+#define CONTAINER_UPPER "upper"
+
 struct container {
     atomic_int refs;
     struct engine *engine;

@@ -93,8 +93,8 @@ static void after_start(struct container *c)
     struct err err;
     if (s.status == STATUS_RUNNING || s.status == STATUS_PAUSED)
         return;
-    _cleanup_free_ char *dir = container__dir(c);
-    if (s.status == STATUS_REMOVING || !file_exists(dir) || (c->auto_remove && s.status == STATUS_EXITED)) {
+    _cleanup_free_ char *dir = container__dir(c), *upper = str_printf("%s/" CONTAINER_UPPER, dir);
+    if (s.status == STATUS_REMOVING || !file_exists(upper) || (c->auto_remove && s.status == STATUS_EXITED)) {
         if (container__remove(c, true, c->auto_remove, &err) < 0)
             log_error("container %.12s: finish its removal: %s", c->id, err.msg);
         return;
