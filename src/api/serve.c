@@ -157,7 +157,9 @@ int serve_run(const struct serve_options *options, struct err *err)
     if (r < 0)
         return r;
     struct engine_config config = {.root = options->root,
-                                   .insecure_registries = options->insecure_registries};
+                                   .insecure_registries = options->insecure_registries,
+                                   .runtimes = options->runtimes,
+                                   .default_runtime = options->default_runtime};
     r = engine_open(&config, &e, err);
     if (r < 0)
         return r;

@@ -3,12 +3,16 @@
 #ifndef API_SERVE_H
 #define API_SERVE_H
 
+#include <jansson.h>
+
 struct err;
 
 struct serve_options {
     const char *root;   /* everything it keeps; made when missing, for root alone */
     const char *socket; /* mode 0660, of the group "docker" when there is one */
     char *const *insecure_registries;
+    const json_t *runtimes; /* see struct engine_config */
+    const char *default_runtime;
 };
 
 /* Returns after a clean end, or with the reason why it could not serve (ERR_CONFLICT: another one has the

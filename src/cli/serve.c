@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "cli/serve_config.h"
 #include "rootless/rootless.h"
 
 #include <getopt.h>
@@ -22,15 +23,31 @@ static const char help[] =
     "  --socket PATH              where to listen (default /run/drover.sock;\n"
     "                             without root $XDG_RUNTIME_DIR/drover.sock)\n"
     "  --insecure-registry HOST   a registry that may be spoken to without TLS; may be given again\n"
+    "  --add-runtime NAME=PATH    another OCI runtime, for docker run --runtime NAME; may be given again\n"
+    "  --default-runtime NAME     what runs containers that name none (default native, which is built in)\n"
+    "  --config-file FILE         options in the form of dockerd's daemon.json\n"
+    "                             (default /etc/drover/serve.json, when there is one)\n"
     "  --log-level LEVEL          debug, info (default), warning or error\n"
     "  --help                     this text\n";
 
-enum { OPTION_ROOT = 256, OPTION_SOCKET, OPTION_INSECURE, OPTION_LOG_LEVEL, OPTION_HELP };
+enum {
+    OPTION_ROOT = 256,
+    OPTION_SOCKET,
+    OPTION_INSECURE,
+    OPTION_ADD_RUNTIME,
+    OPTION_DEFAULT_RUNTIME,
+    OPTION_CONFIG_FILE,
+    OPTION_LOG_LEVEL,
+    OPTION_HELP
+};
 
 static const struct option options[] = {
     {"root", required_argument, NULL, OPTION_ROOT},
     {"socket", required_argument, NULL, OPTION_SOCKET},
     {"insecure-registry", required_argument, NULL, OPTION_INSECURE},
+    {"add-runtime", required_argument, NULL, OPTION_ADD_RUNTIME},
+    {"default-runtime", required_argument, NULL, OPTION_DEFAULT_RUNTIME},
+    {"config-file", required_argument, NULL, OPTION_CONFIG_FILE},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
@@ -67,27 +84,44 @@ static int without_root(int argc, char **argv, const struct serve_options *o, st
     return rootless_enter(o->root, true, inside, err);
 }
 
-int cli_serve(int argc, char **argv)
+/* What the command line says, before the file is read. */
+struct call {
+    char **insecure, **runtimes;
+    const char *config_file, *default_runtime, *log_level;
+};
+
+static void call_done(struct call *c)
 {
-    _cleanup_free_ char *root = rootless_default_root(), *socket = rootless_default_socket();
-    struct serve_options o = {.root = root, .socket = socket};
-    _cleanup_strv_ char **insecure = NULL;
-    enum log_level level = LOG_LEVEL_INFO;
+    strv_free(c->insecure);
+    strv_free(c->runtimes);
+}
+
+/* Less than 0: go on; else the exit status. */
+static int parse(int argc, char **argv, struct serve_options *o, struct call *call)
+{
     opterr = 0;
     for (int c; (c = getopt_long(argc, argv, "+:", options, NULL)) != -1;) {
         switch (c) {
         case OPTION_ROOT:
-            o.root = optarg;
+            o->root = optarg;
             break;
         case OPTION_SOCKET:
-            o.socket = optarg;
+            o->socket = optarg;
             break;
         case OPTION_INSECURE:
-            strv_add(&insecure, optarg);
+            strv_add(&call->insecure, optarg);
+            break;
+        case OPTION_ADD_RUNTIME:
+            strv_add(&call->runtimes, optarg);
+            break;
+        case OPTION_DEFAULT_RUNTIME:
+            call->default_runtime = optarg;
+            break;
+        case OPTION_CONFIG_FILE:
+            call->config_file = optarg;
             break;
         case OPTION_LOG_LEVEL:
-            if (!parse_level(optarg, &level))
-                return wrong_call("there is no log level \"%s\"", optarg);
+            call->log_level = optarg;
             break;
         case OPTION_HELP:
             fputs(help, stdout);
@@ -100,12 +134,45 @@ int cli_serve(int argc, char **argv)
     }
     if (optind < argc)
         return wrong_call("unexpected argument \"%s\"", argv[optind]);
-    if (o.root[0] != '/')
-        return wrong_call("--root must be an absolute path, not \"%s\"", o.root);
-    o.insecure_registries = insecure;
-    log_init("serve", level);
+    if (o->root[0] != '/')
+        return wrong_call("--root must be an absolute path, not \"%s\"", o->root);
+    return -1;
+}
+
+static int configure(struct call *call, struct serve_config *config, struct serve_options *o, struct err *err)
+{
+    int r = serve_config_load(call->config_file, config, err);
+    STRV_FOREACH (text, call->runtimes)
+        if (r == 0)
+            r = serve_config_add_runtime(config, *text, err);
+    if (r < 0)
+        return r;
+    STRV_FOREACH (registry, config->insecure_registries)
+        strv_add(&call->insecure, *registry);
+    o->insecure_registries = call->insecure;
+    o->runtimes = config->runtimes;
+    o->default_runtime = call->default_runtime ? call->default_runtime : config->default_runtime;
+    return 0;
+}
+
+int cli_serve(int argc, char **argv)
+{
+    _cleanup_free_ char *root = rootless_default_root(), *socket = rootless_default_socket();
+    struct serve_options o = {.root = root, .socket = socket};
+    _cleanup_(call_done) struct call call = {0};
+    _cleanup_(serve_config_done) struct serve_config config = {0};
+    enum log_level level = LOG_LEVEL_INFO;
     struct err err = {0};
-    int r = geteuid() ? without_root(argc, argv, &o, &err) : 0;
+    int r = parse(argc, argv, &o, &call);
+    if (r >= 0)
+        return r;
+    r = configure(&call, &config, &o, &err);
+    const char *level_name = call.log_level ? call.log_level : config.log_level;
+    if (r == 0 && level_name && !parse_level(level_name, &level))
+        return wrong_call("there is no log level \"%s\"", level_name);
+    log_init("serve", level);
+    if (r == 0)
+        r = geteuid() ? without_root(argc, argv, &o, &err) : 0;
     if (r == 0)
         r = serve_run(&o, &err);
     if (r < 0) {

@@ -124,7 +124,7 @@ static const char *const host_defaults =
     "\"Privileged\":"
     "false,\"PublishAllPorts\":false,\"ReadonlyRootfs\":false,\"SecurityOpt\":null,\"UTSMode\":\"\","
     "\"UsernsMode\":"
-    "\"\",\"ShmSize\":67108864,\"Runtime\":\"native\",\"Isolation\":\"\",\"CpuShares\":0,\"Memory\":0,"
+    "\"\",\"ShmSize\":67108864,\"Runtime\":\"\",\"Isolation\":\"\",\"CpuShares\":0,\"Memory\":0,"
     "\"NanoCpus\":"
     "0,\"CgroupParent\":\"\",\"BlkioWeight\":0,\"BlkioWeightDevice\":[],\"BlkioDeviceReadBps\":[],"
     "\"BlkioDeviceWriteBps\":[],\"BlkioDeviceReadIOps\":[],\"BlkioDeviceWriteIOps\":[],\"CpuPeriod\":0,"
@@ -418,9 +418,13 @@ static int create_with_image(struct engine *e, const char *name, const json_t *b
     digest_random_id(id);
     _cleanup_json_ json_t *config = NULL, *host = build_host(body), *points = NULL, *networks = NULL;
     _cleanup_strv_ char **volumes = NULL;
+    if (!*json_str(host, "Runtime"))
+        json_set_str(host, "Runtime", e->default_runtime);
     int r = build_config(body, image, id, &config, err);
     if (r == 0)
         r = create__check(config, host, err);
+    if (r == 0)
+        r = runtimes__check(e, json_str(host, "Runtime"), err);
     if (r == 0)
         r = endpoint__plan(e, body, id, &networks, err);
     if (r == 0)

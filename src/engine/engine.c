@@ -152,7 +152,9 @@ static int open_keeper(struct engine *e, struct err *err)
 int engine_open(const struct engine_config *config, struct engine **ret, struct err *err)
 {
     struct engine *e = engine_new(config->root);
-    int r = open_parts(e, config, err);
+    int r = runtimes__configure(e, config->runtimes, config->default_runtime, err);
+    if (r == 0)
+        r = open_parts(e, config, err);
     if (r == 0)
         r = open_tables(e, err);
     if (r == 0)
@@ -200,6 +202,8 @@ void engine_close(struct engine *e)
     pthread_mutex_destroy(&e->lock);
     pthread_mutex_destroy(&e->queue_lock);
     pthread_cond_destroy(&e->queue_changed);
+    json_decref(e->runtimes);
+    free(e->default_runtime);
     free(e->root);
     free(e);
 }

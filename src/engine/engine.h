@@ -27,6 +27,9 @@ struct engine;
 struct engine_config {
     const char *root;
     char *const *insecure_registries;
+    /* Other OCI runtimes, as daemon.json has them: {NAME: {"path": ..., "runtimeArgs": [...]}}; or NULL. */
+    const json_t *runtimes;
+    const char *default_runtime; /* NULL: "native", our own */
 };
 int engine_open(const struct engine_config *config, struct engine **ret, struct err *err);
 void engine_close(struct engine *e); /* containers live on */

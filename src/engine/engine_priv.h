@@ -134,6 +134,8 @@ struct engine {
     struct map volumes;    /* name -> struct volume */
     struct map execs;      /* id -> struct exec */
     struct event_ring *events;
+    json_t *runtimes; /* never changed after the start */
+    char *default_runtime;
 
     /* The supervisor thread: exits, restarts, the DNS table. */
     pthread_t supervisor;
@@ -203,6 +205,16 @@ void container__event_with(struct container *c, const char *action, const json_t
 /* --- create.c --- */
 /* What the fields of a body say together: limits, policies, the log's options. */
 int create__check(const json_t *config, const json_t *host, struct err *err);
+
+/* --- runtimes.c: other OCI runtimes by name --- */
+struct runtime_choice {
+    char *path, **args; /* path NULL: our own */
+};
+int runtimes__configure(struct engine *e, const json_t *runtimes, const char *chosen, struct err *err);
+int runtimes__check(struct engine *e, const char *name, struct err *err); /* whether there is such a name */
+int runtimes__find(struct engine *e, const char *name, struct runtime_choice *ret, struct err *err);
+void runtimes__choice_done(struct runtime_choice *c);
+void runtimes__show(struct engine *e, json_t *info);
 
 /* --- names.c --- */
 int names__check(const char *name, struct err *err);

@@ -127,8 +127,7 @@ int engine_info(struct engine *e, json_t **ret, struct err *err)
     json_set_str(info, "DockerRootDir", e->root);
     json_set_str(info, "ServerVersion", DROVER_VERSION);
     json_set_str(info, "IndexServerAddress", "https://index.docker.io/v1/");
-    json_set_str(info, "DefaultRuntime", "native");
-    json_object_set_new(info, "Runtimes", json_pack("{s:{s:s}}", "native", "path", "drover"));
+    runtimes__show(e, info);
     json_object_set_new(info, "Swarm",
                         json_pack("{s:s,s:b}", "LocalNodeState", "inactive", "ControlAvailable", 0));
     json_object_set_new(info, "SecurityOptions", json_pack("[s]", "name=seccomp,profile=default"));

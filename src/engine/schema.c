@@ -79,7 +79,7 @@ static const struct field host_fields[] = {
     {"UsernsMode", TEXT, false, "host"},
     {"ShmSize", INT},
     {"Sysctls", MAP_OF_TEXT},
-    {"Runtime", TEXT, false, "native"},
+    {"Runtime", TEXT}, /* runtimes.c */
     {"Isolation", TEXT, false, "default"},
     {"CpuShares", INT},
     {"Memory", INT},

@@ -92,6 +92,10 @@ static int launch(struct starting *s, pid_t *ret_pid, struct err *err)
 {
     struct container *c = s->c;
     const json_t *config = json_object_get(s->doc, "Config"), *host = json_object_get(s->doc, "HostConfig");
+    _cleanup_(runtimes__choice_done) struct runtime_choice runtime = {0};
+    int r = runtimes__find(c->engine, json_str(host, "Runtime"), &runtime, err);
+    if (r < 0)
+        return r;
     const json_t *size = json_object_get(host, "ConsoleSize");
     _cleanup_free_ char *dir = container__dir(c), *upper = str_printf("%s/upper", dir);
     _cleanup_free_ char *work = str_printf("%s/work", dir), *root = str_printf("%s/root", c->engine->root);
@@ -118,6 +122,7 @@ static int launch(struct starting *s, pid_t *ret_pid, struct err *err)
         .fd_count = s->fds.count,
         .attach_fds = attach,
         .attach_count = attached,
+        .runtime = {runtime.path, (const char *const *)runtime.args},
     };
     return keeper_start(c->engine->keeper, &start, ret_pid, err);
 }

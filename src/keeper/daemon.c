@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/timeutil.h"
 #include "keeper/daemon.h"
+#include "keeper/foreign.h"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -78,7 +79,10 @@ static void tick_one(struct process *p, void *context)
 static void tick(struct loop *l)
 {
     int64_t now = time_monotonic_ns();
-    daemon_each_process(OWNER(l, struct daemon, loop), tick_one, &now);
+    struct daemon *d = OWNER(l, struct daemon, loop);
+    daemon_each_process(d, tick_one, &now);
+    if (d->children.fd >= 0)
+        foreign_reap_strays(d);
 }
 
 static void listener_ready(struct watch *w, uint32_t events)
@@ -141,6 +145,7 @@ static void close_daemon(struct daemon *d)
     map_done(&d->containers);
     watch_close(&d->loop, &d->listener);
     watch_close(&d->loop, &d->signals);
+    watch_close(&d->loop, &d->children);
     signal_pipe = close_fd(signal_pipe);
     loop_done(&d->loop);
     str_free(&d->scratch);
@@ -160,8 +165,11 @@ int keeper_main(int argc, char **argv)
     /* One thread, many small objects: what is freed goes back. */
     mallopt(M_TRIM_THRESHOLD, 64 * 1024);
     mallopt(M_MMAP_THRESHOLD, 64 * 1024);
-    struct daemon d = {
-        .lock_fd = -EBADF, .listener = WATCH_NONE, .signals = WATCH_NONE, .loop.epoll_fd = -EBADF};
+    struct daemon d = {.lock_fd = -EBADF,
+                       .listener = WATCH_NONE,
+                       .signals = WATCH_NONE,
+                       .children = WATCH_NONE,
+                       .loop.epoll_fd = -EBADF};
     struct err err = {0};
     int r = open_daemon(&d, argv[2], &err);
     if (r == 0)

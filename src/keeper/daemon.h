@@ -5,6 +5,7 @@
  *   launch.c   START and EXEC: from the request to the moment of execve
  *   process.c  a process's life: output to log and streams, exit, conclusion
  *   attach.c   attached streams: frames out, stdin in, back-pressure
+ *   foreign.c  containers of other OCI runtimes
  *   record.c   files from which a new keeper finds its processes again; adoption of descriptors
  *
  *     LAUNCHING --execve--> RUNNING --ended, reaped--> ENDING --output drained, streams sent--> EXITED
@@ -39,7 +40,7 @@ struct daemon {
     struct loop loop;
     char *dir; /* <root>/keeper */
     int lock_fd;
-    struct watch listener, signals;
+    struct watch listener, signals, children;
     struct client *clients;
     size_t client_count;
     uint64_t next_client;
@@ -51,12 +52,16 @@ struct daemon {
     struct rlimit nofile;
 };
 
+struct foreign;        /* foreign.h: a container of another runtime */
+struct foreign_launch; /* a process of one, while it is launched */
+
 struct container {
     struct daemon *d;
     char id[PROTOCOL_ID_BYTES];
     struct process *first;
     struct map execs; /* exec id -> struct process */
     struct cgroup *cgroup;
+    struct foreign *foreign; /* NULL: native */
     struct log_file *log;
     char *log_path;
     int64_t log_max_bytes;
@@ -88,7 +93,8 @@ struct process {
     uint64_t reply_client, reply_request; /* of the launch */
     struct err *launch_err;               /* set: the launch failed, and waits for the reaping */
     int64_t linger_until_ns;
-    struct keeper_exit exit; /* ids are not set here */
+    struct foreign_launch *launching; /* or NULL */
+    struct keeper_exit exit;          /* ids are not set here */
 };
 
 struct attach {
@@ -132,6 +138,9 @@ int launch_start(struct client *cl, uint64_t request, const struct keeper_start 
                  struct err *err);
 int launch_exec(struct client *cl, uint64_t request, const struct keeper_exec *e, int *fds, size_t fd_count,
                 struct err *err);
+
+/* The helper of a process that another runtime launches has been reaped; false: the launch failed. */
+bool launch_helper_ended(struct process *p);
 
 /* process.c */
 struct process *proc_find(struct daemon *d, const char *id, const char *exec_id, struct err *err);

@@ -64,6 +64,12 @@ struct keeper_overlay {
  * is far longer than the rest of a config, and the keeper has it. */
 #define KEEPER_SECCOMP_DEFAULT "default"
 
+/* Another OCI runtime (runc, crun, ...), which is asked instead of our own. */
+struct keeper_runtime {
+    const char *path;        /* absolute; NULL: our own */
+    const char *const *args; /* before those of each command; NULL-terminated, or NULL */
+};
+
 struct keeper_start {
     const char *id;     /* [a-zA-Z0-9_.-]{1,128} */
     const json_t *spec; /* OCI runtime config; namespaces with path "fd:N" take the N-th of `fds` */
@@ -78,6 +84,7 @@ struct keeper_start {
     size_t fd_count;       /* at most 8 */
     const int *attach_fds; /* streams attached before the first byte; see keeper_attach; stay the caller's */
     size_t attach_count;   /* at most 4 */
+    struct keeper_runtime runtime;
 };
 
 struct keeper_exec {

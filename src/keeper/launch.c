@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/timeutil.h"
+#include "keeper/foreign.h"
 #include "keeper/policy.h"
 #include "runtime/runtime.h"
 
@@ -57,9 +58,16 @@ static int open_terminal(struct streams *s, bool open_stdin, int rows, int colum
     return 0;
 }
 
-static int streams_open(struct streams *s, bool tty, bool open_stdin, int rows, int columns, struct err *err)
+/* Another runtime makes its own terminals. */
+static int streams_none(struct streams *s)
 {
     *s = (struct streams){{-EBADF, -EBADF, -EBADF}, -EBADF, {-EBADF, -EBADF}};
+    return 0;
+}
+
+static int streams_open(struct streams *s, bool tty, bool open_stdin, int rows, int columns, struct err *err)
+{
+    streams_none(s);
     if (tty)
         return open_terminal(s, open_stdin, rows, columns, err);
     int r = open_pipe(&s->out[0], &s->child[1], true, err);
@@ -132,21 +140,39 @@ static void reply_started(struct process *p)
     keeper__client_send(cl, &m, NULL, 0);
 }
 
+static void started(struct process *p)
+{
+    struct err err;
+    p->started_ns = time_now_ns();
+    if (record_write(p, &err) < 0)
+        log_error("%s: a restart of the keeper would not find it: %s", p->c->id, err.msg);
+    proc_run(p);
+    reply_started(p);
+}
+
+bool launch_helper_ended(struct process *p)
+{
+    bool ok = foreign_helper_ended(p);
+    if (ok)
+        started(p);
+    return ok;
+}
+
 static void status_ready(struct watch *w, uint32_t events)
 {
     struct process *p = OWNER(w, struct process, status);
     struct err err = {0};
+    if (p->launching) {
+        foreign_hear(p);
+        return;
+    }
     int r = runtime_launch_result(w->fd, &err);
     watch_close(&p->c->d->loop, w);
     if (r < 0) {
         p->launch_err = mem_dup(&err, sizeof(err));
         return; /* the rest when it has been reaped */
     }
-    p->started_ns = time_now_ns();
-    if (record_write(p, &err) < 0)
-        log_error("%s: a restart of the keeper would not find it: %s", p->c->id, err.msg);
-    proc_run(p);
-    reply_started(p);
+    started(p);
 }
 
 /* The child sets itself up; what it says arrives at status_ready. */
@@ -179,7 +205,8 @@ static int launch_container(struct container *c, const struct keeper_start *s, j
     struct streams streams;
     struct runtime_child child;
     hide_own_limits(c->d, json_object_get(spec, "process"));
-    int r = streams_open(&streams, s->tty, s->open_stdin, s->rows, s->columns, err);
+    int r = c->foreign && s->tty ? streams_none(&streams)
+                                 : streams_open(&streams, s->tty, s->open_stdin, s->rows, s->columns, err);
     if (r == 0)
         r = attach_all(c->first, fds + s->fd_count, s->attach_count, err);
     if (r == 0) {
@@ -196,7 +223,8 @@ static int launch_container(struct container *c, const struct keeper_start *s, j
             .fds = fds,
             .fd_count = s->fd_count,
         };
-        r = runtime_launch(&launch, &c->cgroup, &child, err);
+        r = c->foreign ? foreign_create(c->first, &launch, s->rows, s->columns, &child, err)
+                       : runtime_launch(&launch, &c->cgroup, &child, err);
     }
     if (r < 0) {
         streams_done(&streams);
@@ -245,6 +273,8 @@ int launch_start(struct client *cl, uint64_t request, const struct keeper_start 
     p->reply_client = cl->number;
     p->reply_request = request;
     r = prepare_container(c, s, spec, &text, err);
+    if (r == 0 && s->runtime.path)
+        r = foreign_new(c, &s->runtime, err);
     if (r == 0)
         r = launch_container(c, s, spec, fds + 1, err);
     if (r < 0) {
@@ -266,7 +296,8 @@ static int launch_in(struct process *p, const struct keeper_exec *e, json_t *pro
     if (r < 0)
         return r;
     hide_own_limits(c->d, process);
-    r = streams_open(&streams, e->tty, e->open_stdin, e->rows, e->columns, err);
+    r = c->foreign && e->tty ? streams_none(&streams)
+                             : streams_open(&streams, e->tty, e->open_stdin, e->rows, e->columns, err);
     if (r == 0)
         r = attach_all(p, fds, e->attach_count, err);
     if (r == 0) {
@@ -276,7 +307,9 @@ static int launch_in(struct process *p, const struct keeper_exec *e, json_t *pro
             .stdio = {streams.child[0], streams.child[1], streams.child[2]},
             .tty = e->tty,
         };
-        r = runtime_exec(&launch, container_spec, c->first->pid, c->first->pidfd.fd, c->cgroup, &child, err);
+        r = c->foreign ? foreign_exec(p, process, &launch, e->rows, e->columns, &child, err)
+                       : runtime_exec(&launch, container_spec, c->first->pid, c->first->pidfd.fd, c->cgroup,
+                                      &child, err);
     }
     if (r < 0) {
         streams_done(&streams);

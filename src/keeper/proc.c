@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/timeutil.h"
+#include "keeper/foreign.h"
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -39,6 +40,7 @@ void container_free(struct container *c)
     map_remove(&c->d->containers, c->id);
     log_file_close(c->log);
     cgroup_free(c->cgroup);
+    foreign_free(c->foreign);
     free(c->log_path);
     free(c);
 }
@@ -74,6 +76,7 @@ void proc_free(struct process *p)
         map_remove(&p->c->execs, p->exec_id);
     else
         p->c->first = NULL;
+    foreign_launch_free(p->launching);
     free(p->launch_err);
     free(p->exec_id);
     loop_bury(l, p);
@@ -261,7 +264,8 @@ static void launch_failed(struct process *p)
     }
     struct container *c = p->c;
     record_remove(p);
-    cgroup_remove(c->cgroup, NULL);
+    if (c->cgroup)
+        cgroup_remove(c->cgroup, NULL);
     container_free(c);
 }
 
@@ -281,6 +285,8 @@ static void pidfd_ready(struct watch *w, uint32_t events)
     if (!take_status(p, events))
         return;
     watch_set(&p->c->d->loop, w, 0);
+    if (p->launching && launch_helper_ended(p))
+        return;
     if (p->state == PROCESS_LAUNCHING)
         launch_failed(p);
     else
@@ -341,8 +347,10 @@ void proc_conclude_if_done(struct process *p)
 {
     if (p->state != PROCESS_ENDING)
         return;
+    bool gone = *p->exec_id || foreign_gone(p->c);
     drain(p);
-    if (p->state != PROCESS_ENDING || p->out[0].fd >= 0 || p->out[1].fd >= 0 || attach_any_pending(p))
+    if (p->state != PROCESS_ENDING || p->out[0].fd >= 0 || p->out[1].fd >= 0 || attach_any_pending(p) ||
+        !gone)
         return;
     p->state = PROCESS_EXITED;
     struct err err;

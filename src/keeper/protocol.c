@@ -150,9 +150,11 @@ void protocol_put_start(struct str *m, const struct keeper_start *start)
     protocol_put_u32(m, (uint32_t)start->log.max_files);
     protocol_put_u32(m, (uint32_t)start->fd_count);
     protocol_put_u32(m, (uint32_t)start->attach_count);
+    protocol_put_text(m, start->runtime.path);
+    protocol_put_list(m, start->runtime.args);
 }
 
-int protocol_get_start(struct protocol_reader *r, struct keeper_start *ret, const char ***ret_lowers,
+int protocol_get_start(struct protocol_reader *r, struct keeper_start *ret, struct protocol_lists *ret_lists,
                        struct err *err)
 {
     struct keeper_start s = {.id = protocol_get_text(r)};
@@ -175,12 +177,17 @@ int protocol_get_start(struct protocol_reader *r, struct keeper_start *ret, cons
     s.log.max_files = (int)(protocol_get_u32(r) & INT32_MAX);
     s.fd_count = protocol_get_u32(r);
     s.attach_count = protocol_get_u32(r);
+    s.runtime.path = protocol_get_text(r);
+    _cleanup_free_ const char **args = protocol_get_list(r, PROTOCOL_MAX_RUNTIME_ARGS);
+    s.runtime.args = args;
+    if (!*s.runtime.path)
+        s.runtime.path = NULL;
     if (!protocol_end(r) || s.fd_count > PROTOCOL_MAX_PASSED || s.attach_count > PROTOCOL_MAX_ATTACHED)
         return malformed(err, "start");
     if (!protocol_id_valid(s.id))
         return err_set(err, ERR_INVALID, "\"%.140s\" is no container id", s.id);
     *ret = s;
-    *ret_lowers = take_ptr(lowers);
+    *ret_lists = (struct protocol_lists){take_ptr(lowers), take_ptr(args)};
     return 0;
 }
 

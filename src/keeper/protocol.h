@@ -28,6 +28,7 @@ enum {
     PROTOCOL_MAX_BYTES = 64 * 1024,
     PROTOCOL_MAX_SPEC_BYTES = 8 << 20,
     PROTOCOL_MAX_LOWERS = 512,
+    PROTOCOL_MAX_RUNTIME_ARGS = 64,
     PROTOCOL_MAX_PASSED = 8,
     PROTOCOL_MAX_ATTACHED = 4,
     PROTOCOL_ID_BYTES = 129,
@@ -88,10 +89,18 @@ bool protocol_end(const struct protocol_reader *r);
 bool protocol_id_valid(const char *id);
 
 /* The two large requests. Formatting leaves out what travels as descriptors; parsing leaves `spec`,
- * `process`, fds and attach_fds alone and sets their counts. *ret_lowers owns what start->overlay.lowers
+ * `process`, fds and attach_fds alone and sets their counts. *ret_lists owns the lists that the start
  * points to. */
 void protocol_put_start(struct str *m, const struct keeper_start *start);
-int protocol_get_start(struct protocol_reader *r, struct keeper_start *ret, const char ***ret_lowers,
+struct protocol_lists {
+    const char **lowers, **runtime_args;
+};
+static inline void protocol_lists_done(struct protocol_lists *l)
+{
+    free(l->lowers);
+    free(l->runtime_args);
+}
+int protocol_get_start(struct protocol_reader *r, struct keeper_start *ret, struct protocol_lists *ret_lists,
                        struct err *err);
 void protocol_put_exec(struct str *m, const struct keeper_exec *exec);
 int protocol_get_exec(struct protocol_reader *r, struct keeper_exec *ret, struct err *err);

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "keeper/foreign.h"
 #include "keeper/policy.h"
 
 #include <dirent.h>
@@ -147,6 +148,7 @@ static void load_flags(struct process *p, const json_t *record)
 static void load_container(struct container *c, const json_t *record)
 {
     struct err err;
+    foreign_load(c);
     const char *log = json_str(record, "log"), *cgroup = json_str(record, "cgroup");
     c->log_path = str_empty(log) ? NULL : mem_strdup(log);
     c->log_max_bytes = json_int(record, "log_max_bytes");
@@ -221,9 +223,11 @@ static void end_unfinished(struct container *c)
         c->cgroup = NULL;
         return;
     }
+    foreign_load(c);
     log_warning("%s: its launch was not finished when the keeper ended: it is removed", c->id);
     if (cgroup_kill(c->cgroup, SIGKILL, &err) < 0 || cgroup_remove(c->cgroup, &err) < 0)
         log_error("%s: %s", c->id, err.msg);
+    foreign_clean_up(c);
 }
 
 /* `name` is "<id>:container" or "<id>:exec:<exec id>"; no id has a colon. */

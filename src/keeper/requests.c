@@ -99,8 +99,8 @@ static int handle_ready(struct request *q, struct err *err)
 static int handle_start(struct request *q, struct err *err)
 {
     struct keeper_start s;
-    _cleanup_free_ const char **lowers = NULL;
-    int r = protocol_get_start(q->r, &s, &lowers, err);
+    _cleanup_(protocol_lists_done) struct protocol_lists lists = {0};
+    int r = protocol_get_start(q->r, &s, &lists, err);
     if (r == 0 && q->fd_count != 1 + s.fd_count + s.attach_count)
         r = malformed(err);
     if (r == 0)

@@ -83,6 +83,9 @@ int runtime_start(const char *path, struct err *err);
  * fails. runtime_launch() runs prestart, createRuntime, createContainer and startContainer itself, and blocks
  * for them. */
 int runtime_run_hooks(const json_t *spec, const char *kind, const json_t *state, struct err *err);
+/* Only the root, at launch->root, in the caller's own mount namespace (which becomes private to it before):
+ * for a caller that leaves the rest to another runtime. */
+int runtime_mount_root(const struct runtime_launch *launch, struct err *err);
 /* What this runtime can do on this machine: features.md of the runtime-spec. */
 json_t *runtime_features(void);
 

@@ -10,13 +10,13 @@ static void start_again(const struct keeper_start *s)
     struct protocol_head head;
     struct protocol_reader r;
     struct keeper_start again;
-    _cleanup_free_ const char **lowers = NULL;
+    _cleanup_(protocol_lists_done) struct protocol_lists lists = {0};
     protocol_begin(&m, PROTOCOL_START, 1);
     protocol_put_start(&m, s);
     if (m.len > PROTOCOL_MAX_BYTES)
         return;
     must(protocol_open(m.data, m.len, &head, &r));
-    must(protocol_get_start(&r, &again, &lowers, NULL) == 0);
+    must(protocol_get_start(&r, &again, &lists, NULL) == 0);
     must(str_eq(again.id, s->id) && str_eq(again.root, s->root) && again.fd_count == s->fd_count);
 }
 
@@ -31,9 +31,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     _cleanup_free_ uint8_t *bytes = mem_dup(data, size ? size : 1);
     if (!protocol_open(bytes, size, &head, &r))
         return 0;
-    _cleanup_free_ const char **lowers = NULL;
+    _cleanup_(protocol_lists_done) struct protocol_lists lists = {0};
     fields = r;
-    if (protocol_get_start(&fields, &start, &lowers, NULL) == 0) {
+    if (protocol_get_start(&fields, &start, &lists, NULL) == 0) {
         must(protocol_id_valid(start.id));
         start_again(&start);
     }

@@ -1,0 +1,13 @@
+#include "base/err.h"
+#include "runtime/rootfs.h"
+
+#include <errno.h>
+#include <sys/mount.h>
+
+int runtime_mount_root(const struct runtime_launch *launch, struct err *err)
+{
+    struct plan plan = {.root = launch->root, .overlay = &launch->overlay};
+    if (mount(NULL, "/", NULL, MS_SLAVE | MS_REC, NULL) < 0)
+        return err_sys(err, errno, "change the propagation of mounts");
+    return launch->overlay.lowers ? rootfs__mount_overlay(&plan, err) : 0;
+}
