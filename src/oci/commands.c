@@ -119,6 +119,7 @@ static const struct oci_option kill_options[] = {
 
 static const struct oci_option delete_options[] = {
     {'f', "force", OCI_FLAG, AT(force), NULL, "Kill it first; a container that does not exist is no error"},
+    {0, "regex", OCI_FLAG, AT(regex), NULL, "Delete every container whose id this regular expression finds"},
     {0},
 };
 

@@ -139,8 +139,7 @@ static int find_cgroup(const struct oci_args *args, const struct container *c, s
         return cgroup_open(base, ret, err);
     _cleanup_strv_ char **parts = strv_split(args->cgroup, '/');
     if (strv_has(parts, "..") || strchr(args->cgroup, ':'))
-        return err_set(err, ERR_INVALID, "option --cgroup: \"%s\" is not a path below the container's cgroup",
-                       args->cgroup);
+        return err_set(err, ERR_INVALID, "option --cgroup: %s is not a sub cgroup path", args->cgroup);
     _cleanup_free_ char *path = str_printf("%s/%s", base, args->cgroup + strspn(args->cgroup, "/"));
     int r = cgroup_open(path, ret, err);
     return r < 0 ? err_wrap(err, "option --cgroup") : 0;

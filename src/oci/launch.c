@@ -30,17 +30,17 @@ static int64_t activation_fds(void)
     return count;
 }
 
+int64_t launch_inherited_count(const struct oci_args *args)
+{
+    return args->preserve_fds < 0 ? 0 : activation_fds() + MIN(args->preserve_fds, (int64_t)INHERITED_MAX);
+}
+
 int launch_inherited_fds(const struct oci_args *args, unsigned *ret_count, json_t *process, struct err *err)
 {
     int64_t activated = activation_fds();
     if (args->preserve_fds < 0 || args->preserve_fds > INHERITED_MAX)
         return err_set(err, ERR_INVALID, "option --preserve-fds: %lld is not a count of descriptors",
                        (long long)args->preserve_fds);
-    int64_t count = activated + args->preserve_fds;
-    for (int fd = 3; fd < 3 + count; fd++)
-        if (fcntl(fd, F_GETFD) < 0)
-            return err_set(err, ERR_INVALID, "unable to pass on descriptor %d (of %lld): it is not open", fd,
-                           (long long)count);
     if (activated && process) {
         json_t *env = json_object_get(process, "env");
         if (!env)
@@ -48,7 +48,7 @@ int launch_inherited_fds(const struct oci_args *args, unsigned *ret_count, json_
         json_array_append_new(env, json_sprintf("LISTEN_FDS=%lld", (long long)activated));
         json_array_append_new(env, json_string("LISTEN_PID=1"));
     }
-    *ret_count = (unsigned)count;
+    *ret_count = (unsigned)launch_inherited_count(args);
     return 0;
 }
 
@@ -169,7 +169,7 @@ int launch_container(const struct oci_args *args, const char *id, bool two_phase
         r = launch_write_pid(args->pid_file, c.pid, err);
     if (r < 0) {
         struct err ignored;
-        launch_destroy(&c, &ignored);
+        launch_destroy(&c, true, &ignored);
         return r;
     }
     report_debug("container %s: process %d is set up", id, (int)c.pid);
@@ -205,15 +205,20 @@ static void end_processes(struct container *c, struct cgroup *cgroup)
     c->pid = 0;
 }
 
-int launch_destroy(struct container *c, struct err *err)
+int launch_destroy(struct container *c, bool force, struct err *err)
 {
     struct cgroup *cgroup = container_cgroup(c);
     bool existed = c->state != NULL;
     end_processes(c, cgroup);
     int r = cgroup ? cgroup_remove(cgroup, err) : 0;
     cgroup_free(cgroup);
-    if (r < 0)
-        return err_wrap(err, "remove the cgroup of container %s", c->id);
+    if (r < 0) {
+        /* Such as a process that somebody froze elsewhere, and that dies when it thaws. */
+        err_wrap(err, "remove the cgroup of container %s", c->id);
+        if (!force)
+            return r;
+        report_warning("%s", err->msg);
+    }
     const json_t *ignored;
     if (existed)
         container_config(c, &ignored, NULL); /* for the hooks, while it is there */

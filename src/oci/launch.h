@@ -4,8 +4,10 @@
 
 #include "oci/container.h"
 
-/* Descriptors from 3 on that the program inherits: --preserve-fds and those of socket activation
- * (LISTEN_FDS). Each must be open. */
+/* How many descriptors from 3 on the program inherits: --preserve-fds, after those of socket activation
+ * (LISTEN_FDS). Those of them that are not open are passed over. */
+int64_t launch_inherited_count(const struct oci_args *args);
+/* The same, checked, with what sd_listen_fds(3) wants in the environment of `process` (may be NULL). */
 int launch_inherited_fds(const struct oci_args *args, unsigned *ret_count, json_t *process, struct err *err);
 /* Atomically: engines read the file as soon as it is there. */
 int launch_write_pid(const char *path, pid_t pid, struct err *err);
@@ -20,7 +22,7 @@ int launch_container(const struct oci_args *args, const char *id, bool two_phase
 void launch_run_hooks(struct container *c, const char *kind, const char *status);
 
 /* Ends what is left of a locked container (its processes, its cgroup, its directory), and runs the poststop
- * hooks. */
-int launch_destroy(struct container *c, struct err *err);
+ * hooks. With `force` a cgroup that cannot be removed is only warned about. */
+int launch_destroy(struct container *c, bool force, struct err *err);
 
 #endif

@@ -1,9 +1,11 @@
 #include "oci/oci.h"
 
 #include "oci/commands.h"
+#include "oci/launch.h"
 #include "oci/report.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/close_range.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -73,10 +75,13 @@ static void fill_stdio(void)
             open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY);
 }
 
-/* Whatever else the engine left open is not for hooks, nor for the container. */
-static void hide_descriptors(void)
+/* Whatever else the engine left open is not for hooks, nor for the container. What we open ourselves is
+ * CLOEXEC from birth, so that of the descriptors to pass on those count that are not. */
+static void hide_descriptors(const struct oci_args *args)
 {
-    syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
+    int64_t kept = launch_inherited_count(args);
+    if (kept >= 0 && kept <= INT_MAX - 3)
+        syscall(SYS_close_range, 3 + (unsigned)kept, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
 static int check_words(const struct oci_command *c, const struct oci_args *args, struct err *err)
@@ -119,6 +124,7 @@ static int run(int argc, char **argv, struct oci_args *args, int *ret_status, st
     r = oci_options_parse(command->options, argc, argv, &at, args, err);
     args->words = argv + at;
     args->word_count = (size_t)(argc - at);
+    hide_descriptors(args);
     if (r == 0)
         r = check_words(command, args, err);
     if (r < 0)
@@ -133,7 +139,6 @@ int oci_main(int argc, char **argv)
     struct err err = {0};
     int status = 0;
     fill_stdio();
-    hide_descriptors();
     int r = run(argc, argv, &args, &status, &err);
     if (r < 0) {
         report_error(err.msg);

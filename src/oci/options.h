@@ -31,7 +31,7 @@ struct oci_args {
     char **env, **caps, **groups;
     bool tty, no_new_privs, ignore_paused;
     /* kill, delete, list, ps, events */
-    bool all, force, quiet, stats;
+    bool all, force, regex, quiet, stats;
     const char *format, *interval;
     /* update */
     const char *resources;

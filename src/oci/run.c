@@ -57,7 +57,7 @@ static int stay(const struct oci_args *args, struct container *c, struct foregro
     r = container_open(args, c->id, true, &last, err);
     if (r == -ERR_NOT_FOUND) /* somebody deleted it meanwhile */
         return 0;
-    return r < 0 ? r : launch_destroy(&last, err);
+    return r < 0 ? r : launch_destroy(&last, false, err);
 }
 
 int command_run(const struct oci_args *args, int *ret_status, struct err *err)

@@ -3,7 +3,7 @@
 #include "oci/launch.h"
 #include "runtime/cgroup.h"
 
-#include <ctype.h>
+#include <regex.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -103,18 +103,52 @@ static int delete_remnant(const struct oci_args *args, const char *id, struct er
     return r < 0 ? r : container_forget(&c, err);
 }
 
-int command_delete(const struct oci_args *args, int *ret_status, struct err *err)
+static int delete_one(const struct oci_args *args, const char *id, struct err *err)
 {
     _cleanup_container_ struct container c = CONTAINER_INIT;
-    int r = container_open(args, args->words[0], true, &c, err);
+    int r = container_open(args, id, true, &c, err);
     if (r == -ERR_NOT_FOUND && args->force)
-        return delete_remnant(args, args->words[0], err);
+        return delete_remnant(args, id, err);
     if (r < 0)
         return r;
     const char *status = container_status(&c);
     if (!args->force && !str_eq(status, "stopped") && !str_eq(status, "created"))
         return err_set(err, ERR_CONFLICT, "cannot delete container %s that is not stopped: %s", c.id, status);
-    return launch_destroy(&c, err);
+    return launch_destroy(&c, args->force, err);
+}
+
+struct matching {
+    regex_t expression;
+    char **ids;
+};
+
+static void note_match(struct container *c, void *arg)
+{
+    struct matching *m = arg;
+    if (regexec(&m->expression, c->id, 0, NULL, 0) == 0)
+        strv_add(&m->ids, c->id);
+}
+
+/* All are tried; the first error is told. */
+static int delete_matching(const struct oci_args *args, struct err *err)
+{
+    struct matching m = {0};
+    struct err later;
+    if (regcomp(&m.expression, args->words[0], REG_EXTENDED | REG_NOSUB) != 0)
+        return err_set(err, ERR_INVALID, "\"%s\" is not a regular expression", args->words[0]);
+    int r = container_each(args, note_match, &m, err);
+    STRV_FOREACH (id, m.ids) {
+        int one = delete_one(args, *id, r == 0 ? err : &later);
+        r = r == 0 ? one : r;
+    }
+    regfree(&m.expression);
+    strv_free(m.ids);
+    return r;
+}
+
+int command_delete(const struct oci_args *args, int *ret_status, struct err *err)
+{
+    return args->regex ? delete_matching(args, err) : delete_one(args, args->words[0], err);
 }
 
 static int freeze(const struct oci_args *args, bool frozen, struct err *err)
