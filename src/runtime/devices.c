@@ -32,8 +32,7 @@ static const struct {
 static bool config_binds_dev(const struct plan *plan)
 {
     for (size_t i = 0; i < plan->mount_count; i++)
-        if (plan->mounts[i].bind &&
-            (str_eq(plan->mounts[i].destination, "/dev") || str_eq(plan->mounts[i].destination, "/dev/")))
+        if (plan->mounts[i].bind && !plan->mounts[i].remount && rootfs__is_dev(plan->mounts[i].destination))
             return true;
     return false;
 }
@@ -83,10 +82,80 @@ static int open_host_node(const struct plan_device *device, struct err *err)
     return err_sys(err, sys, "device %s cannot be made, nor bound from the host", device->path);
 }
 
-/* Where nodes may not be made (a user namespace, a nodev file system) the host's node is bound instead. */
-static int bind_node(int dir, const char *name, const struct plan_device *device, struct err *err)
+/* --- nodes made by the parent --- */
+
+static uint32_t outside(const struct plan_id_map *maps, size_t count, uint32_t id)
 {
-    _cleanup_close_ int tree = open_host_node(device, err);
+    for (size_t i = 0; i < count; i++)
+        if (id >= maps[i].inside && id - maps[i].inside < maps[i].count)
+            return maps[i].outside + (id - maps[i].inside);
+    return UINT32_MAX; /* leaves it as it is */
+}
+
+static const struct plan_device *device_at(const struct plan *plan, size_t i)
+{
+    return i < plan->device_count ? &plan->devices[i] : &default_devices[i - plan->device_count];
+}
+
+static size_t all_devices(const struct plan *plan)
+{
+    return plan->device_count + ARRAY_SIZE(default_devices);
+}
+
+static int prepare_node(const struct plan *plan, int dir, size_t i, struct err *err)
+{
+    const struct plan_device *device = device_at(plan, i);
+    char name[32];
+    snprintf(name, sizeof(name), "%zu", i);
+    if (mknodat(dir, name, device->mode, device->number) < 0 ||
+        fchmodat(dir, name, device->mode & 07777, 0) < 0 ||
+        fchownat(dir, name, outside(plan->id_maps.uids, plan->id_maps.uid_count, device->uid),
+                 outside(plan->id_maps.gids, plan->id_maps.gid_count, device->gid), AT_SYMLINK_NOFOLLOW) < 0)
+        return err_sys(err, errno, "make device %s", device->path);
+    return 0;
+}
+
+int rootfs__prepare_nodes(struct plan *plan, struct err *err)
+{
+    char data[] = "size=64k,mode=555";
+    const struct plan_mount nodes = {.destination = "/dev",
+                                     .type = "tmpfs",
+                                     .source = "tmpfs",
+                                     .data = data,
+                                     .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC};
+    _cleanup_close_ int dir = rootfs__new_filesystem(&nodes, NULL, err);
+    if (dir < 0)
+        return 0; /* who may not do that finds the host's nodes */
+    for (size_t i = 0; i < all_devices(plan); i++) {
+        int r = S_ISFIFO(device_at(plan, i)->mode) ? 0 : prepare_node(plan, dir, i, err);
+        if (r < 0)
+            return err->sys == EPERM ? 0 : r;
+    }
+    plan->nodes_fd = take_fd(&dir);
+    plan->nodes_prepared = true;
+    return 0;
+}
+
+/* Linux 6.15 can clone out of a detached filesystem. */
+static int open_prepared_node(const struct plan *plan, const struct plan_device *device)
+{
+    for (size_t i = 0; plan->nodes_prepared && i < all_devices(plan); i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "%zu", i);
+        if (device_at(plan, i) == device)
+            return open_tree(plan->nodes_fd, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    }
+    return -1;
+}
+
+/* Where nodes may not be made (a user namespace, a nodev file system) one that was made outside is bound, or
+ * the host's. */
+static int bind_node(const struct plan *plan, int dir, const char *name, const struct plan_device *device,
+                     struct err *err)
+{
+    _cleanup_close_ int tree = open_prepared_node(plan, device);
+    if (tree < 0)
+        tree = open_host_node(device, err);
     if (tree < 0)
         return tree;
     int made = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
@@ -95,6 +164,8 @@ static int bind_node(int dir, const char *name, const struct plan_device *device
     close_fd(made);
     return rootfs__attach_at(tree, dir, name, "the place of a device", err);
 }
+
+/* --- */
 
 static int set_owner(int dir, const char *name, const struct plan_device *device, struct err *err)
 {
@@ -126,7 +197,8 @@ static int take_existing(int dir, const char *name, const struct plan_device *de
     return 0;
 }
 
-static int make_device(int root_fd, int dev_fd, const struct plan_device *device, struct err *err)
+static int make_device(const struct plan *plan, int root_fd, int dev_fd, const struct plan_device *device,
+                       struct err *err)
 {
     const char *name;
     int dir;
@@ -139,7 +211,7 @@ static int make_device(int root_fd, int dev_fd, const struct plan_device *device
     if (errno == EEXIST)
         return take_existing(dir, name, device, err);
     if (errno == EPERM)
-        return bind_node(dir, name, device, err);
+        return bind_node(plan, dir, name, device, err);
     return err_sys(err, errno, "make device %s", device->path);
 }
 
@@ -183,6 +255,19 @@ static int make_console(int dev, int tty_fd, struct err *err)
     return target < 0 ? target : rootfs__attach(tree, target, "/dev/console", err);
 }
 
+/* A read-only /dev is one only from now on. */
+static int finish_dev(const struct plan *plan, int dev, struct err *err)
+{
+    bool read_only = false;
+    for (size_t i = 0; i < plan->mount_count; i++)
+        if (rootfs__is_dev(plan->mounts[i].destination))
+            read_only = plan->mounts[i].attr_set & MOUNT_ATTR_RDONLY;
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
+    if (read_only && mount_setattr(dev, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+        return err_sys(err, errno, "make /dev read-only");
+    return 0;
+}
+
 int rootfs_make_devices(const struct plan *plan, int root_fd, int tty_fd, struct err *err)
 {
     if (config_binds_dev(plan))
@@ -192,14 +277,15 @@ int rootfs_make_devices(const struct plan *plan, int root_fd, int tty_fd, struct
         return dev;
     int r = 0;
     for (size_t i = 0; i < plan->device_count && r == 0; i++)
-        r = make_device(root_fd, dev, &plan->devices[i], err);
+        r = make_device(plan, root_fd, dev, &plan->devices[i], err);
     for (size_t i = 0; i < ARRAY_SIZE(default_devices) && r == 0; i++)
         if (!config_has(plan, default_devices[i].path))
-            r = make_device(root_fd, dev, &default_devices[i], err);
+            r = make_device(plan, root_fd, dev, &default_devices[i], err);
     if (r < 0)
         return r;
     for (size_t i = 0; i < ARRAY_SIZE(links); i++)
         if (symlinkat(links[i].target, dev, links[i].name) < 0 && errno != EEXIST)
             return err_sys(err, errno, "make the link /dev/%s", links[i].name);
-    return tty_fd >= 0 ? make_console(dev, tty_fd, err) : 0;
+    r = tty_fd >= 0 ? make_console(dev, tty_fd, err) : 0;
+    return r < 0 ? r : finish_dev(plan, dev, err);
 }

@@ -11,15 +11,29 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { MAX_LATE = 64 };
+
 struct mounter {
     const struct plan *plan;
     const struct cgroup *cgroup;
     int root_fd;
+    /* The last tmpfs, which nobody else has been in yet: mounts right below it need no walk. */
+    int recent_fd;
+    const char *recent;
+    struct stat recent_root;
+    /* Read-only ones become that when all mounts in them are made; /dev when its nodes are. */
+    int late[MAX_LATE];
+    size_t late_count;
 };
 
 static int attach(struct mounter *mr, int tree, int target, const struct plan_mount *m, struct err *err)
 {
+    struct stat st;
     int r = rootfs__attach(tree, target, m->destination, err);
+    /* What covers the recent tmpfs, by whatever name, takes its place. */
+    if (mr->recent && (fstat(target, &st) < 0 ||
+                       (st.st_dev == mr->recent_root.st_dev && st.st_ino == mr->recent_root.st_ino)))
+        mr->recent = NULL;
     if (r < 0 || !rootfs__is_root(m->destination))
         return r;
     int top = fcntl(tree, F_DUPFD_CLOEXEC, 3);
@@ -154,6 +168,47 @@ static int open_filesystem(const struct mounter *mr, const struct plan_mount *m,
     return err->sys == EPERM || err->sys == EACCES ? bind_instead(mr, m, err) : tree;
 }
 
+static int finish(struct mounter *mr, int r, struct err *err)
+{
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
+    for (size_t i = 0; i < mr->late_count; i++) {
+        if (r == 0 && mount_setattr(mr->late[i], "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+            r = err_sys(err, errno, "make a tmpfs read-only");
+        close_fd(mr->late[i]);
+    }
+    close_fd(mr->recent_fd);
+    return r;
+}
+
+/* Takes a tmpfs that has just been attached. */
+static int remember(struct mounter *mr, int *tree, const struct plan_mount *m, struct err *err)
+{
+    if (m->attr_set & MOUNT_ATTR_RDONLY && !rootfs__is_dev(m->destination)) {
+        int fd = mr->late_count < MAX_LATE ? fcntl(*tree, F_DUPFD_CLOEXEC, 3) : -1;
+        if (fd < 0)
+            return err_set(err, ERR_LIMIT, "more than %d read-only tmpfs mounts", MAX_LATE);
+        mr->late[mr->late_count++] = fd;
+    }
+    if (mr->recent && str_after(m->destination, mr->recent))
+        return 0;
+    if (fstat(*tree, &mr->recent_root) < 0)
+        return err_sys(err, errno, "look at %s", m->destination);
+    close_fd(mr->recent_fd);
+    mr->recent_fd = take_fd(tree);
+    mr->recent = m->destination;
+    return 0;
+}
+
+/* The name of `destination` right below the recent tmpfs, or NULL. */
+static const char *below_recent(const struct mounter *mr, const char *destination)
+{
+    const char *name = mr->recent ? str_after(destination, mr->recent) : NULL;
+    if (!name || *name != '/' || !name[1] || strchr(name + 1, '/') || str_eq(name, "/.") ||
+        str_eq(name, "/.."))
+        return NULL;
+    return name + 1;
+}
+
 /* A tmpfs over a directory of the image looks like it, unless the config says otherwise. */
 static char *data_like(const struct plan_mount *m, int target)
 {
@@ -166,44 +221,65 @@ static char *data_like(const struct plan_mount *m, int target)
 static int copy_up(const struct mounter *mr, const struct plan_mount *m, int tree, struct err *err)
 {
     _cleanup_close_ int from = file_open_in_root(mr->root_fd, m->destination, O_RDONLY | O_DIRECTORY, 0, err);
-    if (from < 0)
-        return from;
-    int r = rootfs__copy_up(from, tree, m->destination, err);
-    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
-    if (r == 0 && m->attr_set & MOUNT_ATTR_RDONLY &&
-        mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-        return err_sys(err, errno, "make %s read-only", m->destination);
-    return r;
+    return from < 0 ? from : rootfs__copy_up(from, tree, m->destination, err);
 }
 
-static int mount_filesystem(struct mounter *mr, const struct plan_mount *m, struct err *err)
+/* `name` is a directory just made in the recent tmpfs. */
+static int mount_below_recent(struct mounter *mr, const struct plan_mount *m, const char *name,
+                              struct err *err)
 {
-    bool strict = str_eq(m->type, "proc") || str_eq(m->type, "sysfs");
-    _cleanup_free_ char *data = NULL;
     struct plan_mount changed = *m;
-    _cleanup_close_ int target = strict ? rootfs__plain_directory(mr->root_fd, m->destination, err)
-                                        : file_open_in_root(mr->root_fd, m->destination, O_PATH, 0, err);
-    if (target >= 0 && (data = data_like(m, target)))
-        changed.data = data;
-    if (target == -ERR_NOT_FOUND)
-        target = rootfs__target(mr->root_fd, m->destination, true, err);
-    if (target < 0)
-        return target;
-    int r = rootfs__check_proc(mr->root_fd, target, m->destination, str_eq(m->type, "proc"), err);
-    if (r < 0)
-        return r;
-    if (needs_old_mount(m))
-        return old_mount(mr, &changed, target, err);
-    if (m->copy_up)
+    bool tmpfs = str_eq(m->type, "tmpfs");
+    if (tmpfs)
         changed.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
     _cleanup_close_ int tree = open_filesystem(mr, &changed, err);
     if (tree < 0)
         return tree;
-    if (m->copy_up && (r = copy_up(mr, m, tree, err)) < 0)
+    int r = rootfs__dress(tree, m, err);
+    if (r == 0)
+        r = rootfs__attach_at(tree, mr->recent_fd, name, mr->recent, err);
+    return r == 0 && tmpfs ? remember(mr, &tree, m, err) : r;
+}
+
+static int find_target(struct mounter *mr, struct plan_mount *m, char **ret_data, struct err *err)
+{
+    if (str_eq(m->type, "proc") || str_eq(m->type, "sysfs"))
+        return rootfs__plain_directory(mr->root_fd, m->destination, err);
+    int target = file_open_in_root(mr->root_fd, m->destination, O_PATH, 0, err);
+    if (target >= 0 && (*ret_data = data_like(m, target)))
+        m->data = *ret_data;
+    if (target == -ERR_NOT_FOUND)
+        target = rootfs__target(mr->root_fd, m->destination, true, err);
+    return target;
+}
+
+static int mount_filesystem(struct mounter *mr, const struct plan_mount *m, struct err *err)
+{
+    bool tmpfs = str_eq(m->type, "tmpfs"), proc = str_eq(m->type, "proc");
+    const char *name = below_recent(mr, m->destination);
+    if (name && !proc && !needs_old_mount(m) && mkdirat(mr->recent_fd, name, 0755) == 0)
+        return mount_below_recent(mr, m, name, err);
+    struct plan_mount changed = *m;
+    _cleanup_free_ char *data = NULL;
+    _cleanup_close_ int target = find_target(mr, &changed, &data, err);
+    if (target < 0)
+        return target;
+    int r = proc ? 0 : rootfs__check_proc(mr->root_fd, target, m->destination, false, err);
+    if (r < 0)
         return r;
-    if ((r = rootfs__dress(tree, m, err)) < 0)
-        return r;
-    return attach(mr, tree, target, m, err);
+    if (needs_old_mount(m))
+        return old_mount(mr, &changed, target, err);
+    if (tmpfs)
+        changed.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
+    _cleanup_close_ int tree = open_filesystem(mr, &changed, err);
+    if (tree < 0)
+        return tree;
+    r = m->copy_up ? copy_up(mr, m, tree, err) : 0;
+    if (r == 0)
+        r = rootfs__dress(tree, m, err);
+    if (r == 0)
+        r = attach(mr, tree, target, m, err);
+    return r == 0 && tmpfs ? remember(mr, &tree, m, err) : r;
 }
 
 /* --- binds --- */
@@ -327,7 +403,7 @@ static int mount_cgroup(struct mounter *mr, const struct plan_mount *m, struct e
 
 int rootfs_mount_all(const struct plan *plan, const struct cgroup *cgroup, int *root_fd, struct err *err)
 {
-    struct mounter mr = {.plan = plan, .cgroup = cgroup, .root_fd = *root_fd};
+    struct mounter mr = {.plan = plan, .cgroup = cgroup, .root_fd = *root_fd, .recent_fd = -EBADF};
     int r = 0;
     for (size_t i = 0; i < plan->mount_count && r == 0; i++) {
         const struct plan_mount *m = &plan->mounts[i];
@@ -341,5 +417,5 @@ int rootfs_mount_all(const struct plan *plan, const struct cgroup *cgroup, int *
             r = mount_filesystem(&mr, m, err);
     }
     *root_fd = mr.root_fd;
-    return r;
+    return finish(&mr, r, err);
 }

@@ -113,6 +113,8 @@ struct plan {
     const char *root;
     bool root_prepared; /* rootfs_prepare() made it, detached: */
     int root_fd;
+    bool nodes_prepared; /* and a filesystem with the device nodes, by their index */
+    int nodes_fd;
     const struct runtime_overlay *overlay;
     bool no_pivot;
     const char *mount_label; /* SELinux context of new filesystems; NULL: none */

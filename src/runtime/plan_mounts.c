@@ -309,4 +309,6 @@ void plan__mounts_done(struct plan *plan)
     id_maps_done(&plan->id_maps);
     if (plan->root_prepared)
         close_fd(plan->root_fd);
+    if (plan->nodes_prepared)
+        close_fd(plan->nodes_fd);
 }

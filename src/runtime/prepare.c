@@ -226,5 +226,7 @@ int rootfs_prepare(struct plan *plan, struct err *err)
     }
     if (r == 0 && mapped && !plan->overlay && !plan->root_prepared)
         r = prepare_root(plan, err);
+    if (r == 0 && mapped)
+        r = rootfs__prepare_nodes(plan, err);
     return r;
 }

@@ -40,6 +40,7 @@ int rootfs__target(int root_fd, const char *path, bool directory, struct err *er
  * whose /proc is a symlink would put it elsewhere and leave paths below /proc under its own control. */
 int rootfs__plain_directory(int root_fd, const char *path, struct err *err);
 bool rootfs__is_root(const char *path); /* "/", "/.", ... */
+bool rootfs__is_dev(const char *path);  /* "/dev", "/dev/", ... */
 bool rootfs__is_proc(int fd);
 /* ERR_DENIED for a mount inside a procfs, but for a few files that only inform; or over "/proc", unless what
  * is mounted is a procfs itself. */
@@ -60,6 +61,8 @@ int rootfs__mount_overlay(const struct plan *plan, struct err *err);
  * and the destination's size is the bound. */
 int rootfs__copy_up(int from_fd, int to_fd, const char *what, struct err *err);
 
+/* In the parent: the device nodes of a container with a user namespace, which may not make any itself. */
+int rootfs__prepare_nodes(struct plan *plan, struct err *err);
 /* Writes uid_map and gid_map of a process in a fresh user namespace. */
 int rootfs__write_id_maps(pid_t pid, const struct plan_id_maps *maps, struct err *err);
 

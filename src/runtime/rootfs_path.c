@@ -161,8 +161,8 @@ int rootfs__plain_directory(int root_fd, const char *path, struct err *err)
     if (fd >= 0)
         return fd;
     if (errno == ELOOP || errno == ENOTDIR)
-        return err_set(err, ERR_INVALID, "%s is %s in the image; it must be a directory", path,
-                       errno == ELOOP ? "a symbolic link" : "a file");
+        return err_set(err, ERR_INVALID, "%s is %s in the image; it must be mounted on ordinary directory",
+                       path, errno == ELOOP ? "a symbolic link" : "a file");
     return err_sys(err, errno, "open %s", path);
 }
 
@@ -173,18 +173,23 @@ bool rootfs__is_root(const char *path)
     return !*path;
 }
 
+static bool names(const char *path, const char *name)
+{
+    const char *after = str_after(path + strspn(path, "/"), name);
+    return after && !after[strspn(after, "/")];
+}
+
+bool rootfs__is_dev(const char *path)
+{
+    return names(path, "dev");
+}
+
 /* --- /proc --- */
 
 bool rootfs__is_proc(int fd)
 {
     struct statfs fs;
     return fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
-}
-
-static bool names_proc(const char *path)
-{
-    const char *after = str_after(path + strspn(path, "/"), "proc");
-    return after && !after[strspn(after, "/")];
 }
 
 /* Where a descriptor of the root's tree lies, seen from there. */
@@ -224,7 +229,7 @@ int rootfs__check_proc(int root_fd, int target_fd, const char *destination, bool
     };
     if (brings_proc)
         return 0;
-    if (names_proc(destination))
+    if (names(destination, "proc"))
         return err_set(err, ERR_DENIED, "mount of %s: only a proc filesystem can be mounted at /proc",
                        destination);
     if (!rootfs__is_proc(target_fd))

@@ -353,6 +353,40 @@ static void a_tmpfs_looks_like_the_directory_it_covers(void **state)
     box_done(&b);
 }
 
+static void a_read_only_tmpfs_holds_the_mounts_below_it(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *data = make_dir(&b, "data");
+    box_file(b.dir, "data/word", "word\n", 0644);
+    json_object_set_new(json_array_get(json_object_get(b.spec, "mounts"), 1), "options",
+                        json_pack("[s,s,s]", "ro", "nosuid", "mode=755"));
+    add_mount(&b, "/t", "tmpfs", "tmpfs", "ro,mode=755");
+    add_mount(&b, "/t/a", "tmpfs", "tmpfs", "size=4k");
+    add_mount(&b, "/t/a/deep", "bind", data, "rbind");
+    add_mount(&b, "/t/a/ro", "tmpfs", "tmpfs", "ro");
+    const char *text = box_sh(&b, "touch /dev/x; echo y > /dev/null && touch /dev/shm/y && touch /t/x;"
+                                  "touch /t/a/x && cat /t/a/deep/word; touch /t/a/ro/x; ls /t/a");
+    assert_contains(text, "touch: /dev/x: Read-only file system\ntouch: /t/x: Read-only file system\nword\n"
+                          "touch: /t/a/ro/x: Read-only file system\ndeep\nro\nx\n");
+    box_done(&b);
+}
+
+static void a_mount_that_covers_another_is_what_later_ones_lie_in(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *data = make_dir(&b, "data");
+    put_link(b.root, "alias", "/t");
+    add_mount(&b, "/t", "tmpfs", "tmpfs", "size=4k");
+    add_mount(&b, "/alias", "bind", data, "rbind");
+    add_mount(&b, "/t/below", "mqueue", "mqueue", "ro");
+    assert_contains(box_sh(&b, "ls /t; grep -c ' /t/below mqueue' /proc/mounts"), "below\n1\n");
+    _cleanup_free_ char *made = str_printf("%s/below", data);
+    assert_true(file_exists(made));
+    box_done(&b);
+}
+
 static void tmpcopyup_begins_with_what_the_image_has(void **state)
 {
     struct box b;
@@ -439,7 +473,7 @@ static void proc_and_sys_must_be_plain_directories_of_the_image(void **state)
         _cleanup_free_ char *file = str_printf("%s/%s", b.root, places[i]);
         assert_int_equal(rmdir(file), 0);
         box_file(b.root, places[i], "x", 0644);
-        assert_refused(&b, "must be a directory");
+        assert_refused(&b, "ordinary directory");
         assert_int_equal(unlink(file), 0);
         assert_contains(box_sh(&b, "ls /proc/self/exe"), "/proc/self/exe\n"); /* made when missing */
         box_done(&b);
@@ -802,6 +836,8 @@ int main(void)
         cmocka_unit_test(a_dangling_symlink_is_made_to_lead_to_the_mount),
         cmocka_unit_test(a_mount_over_the_root_becomes_the_root),
         cmocka_unit_test(a_tmpfs_looks_like_the_directory_it_covers),
+        cmocka_unit_test(a_read_only_tmpfs_holds_the_mounts_below_it),
+        cmocka_unit_test(a_mount_that_covers_another_is_what_later_ones_lie_in),
         cmocka_unit_test(tmpcopyup_begins_with_what_the_image_has),
         cmocka_unit_test(nothing_is_mounted_inside_proc_but_what_informs),
         cmocka_unit_test(proc_and_sys_must_be_plain_directories_of_the_image),
