@@ -6,8 +6,15 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+extern char **environ;
 
 enum { OUTPUT_MAX = 1 << 20 };
 
@@ -194,4 +201,53 @@ uint32_t process_last_group(void)
     while (map && fscanf(map, "%u %u %u", &first, &outside, &count) == 3 && first == next)
         next += count;
     return next && next < INT32_MAX ? (uint32_t)next - 1 : INT32_MAX;
+}
+
+/* --- the binary and containers --- */
+
+enum { BINARY_SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
+
+static int read_only_mount(int binary)
+{
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
+    int fd = open_tree(binary, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    if (fd >= 0 && mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+        fd = close_fd(fd);
+    return fd;
+}
+
+static int sealed_copy(int binary)
+{
+    _cleanup_close_ int fd = memfd_create("drover", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    off_t at = 0;
+    ssize_t n;
+    if (fd < 0)
+        return -1;
+    while ((n = sendfile(fd, binary, &at, INT32_MAX)) > 0 || (n < 0 && errno == EINTR))
+        ;
+    if (n < 0 || fchmod(fd, 0555) < 0 || fcntl(fd, F_ADD_SEALS, BINARY_SEALS) < 0)
+        return -1;
+    return take_fd(&fd);
+}
+
+static bool guarded(int binary)
+{
+    struct statvfs fs;
+    return fcntl(binary, F_GET_SEALS) >= BINARY_SEALS ||
+           (fstatvfs(binary, &fs) == 0 && (fs.f_flag & ST_RDONLY));
+}
+
+int process_guard_binary(char *const *argv, struct err *err)
+{
+    _cleanup_close_ int binary = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (binary < 0)
+        return err_sys(err, errno, "open /proc/self/exe");
+    if (guarded(binary))
+        return 0;
+    _cleanup_close_ int safe = read_only_mount(binary);
+    if (safe < 0)
+        safe = sealed_copy(binary);
+    if (safe >= 0)
+        execveat(safe, "", argv, environ, AT_EMPTY_PATH);
+    return err_sys(err, errno, "protect the binary from containers");
 }

@@ -29,6 +29,14 @@ bool process_in_user_namespace(void);
 /* The highest group id up to which all have a number in our user namespace; 2^31-1 where all have. */
 uint32_t process_last_group(void);
 
+/* For a process of which a container's program can come to be a copy: a child of ours, until its execve, and
+ * an execve of "/proc/self/exe", a script or a dynamic loader of the image's making, run our own binary,
+ * whose /proc/PID/exe then leads out of the container, to a file that the machine's root may write
+ * (CVE-2019-5736). Executes the binary again from a read-only mount of it that is mounted nowhere, or from a
+ * sealed copy where no mount may be made; returns 0 at once in the process that this makes. Early:
+ * descriptors that are CLOEXEC and everything in memory are lost. */
+int process_guard_binary(char *const *argv, struct err *err);
+
 /* The path of the running binary, as a new process can execute it. */
 int process_self_path(char **ret, struct err *err);
 

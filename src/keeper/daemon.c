@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/timeutil.h"
 #include "keeper/daemon.h"
 #include "keeper/foreign.h"
@@ -161,6 +162,9 @@ int keeper_main(int argc, char **argv)
         fprintf(stderr, "usage: drover keeper --root DIRECTORY\n");
         return 2;
     }
+    struct err guard_err = {0};
+    if (process_guard_binary((char *[]){(char *)"drover", argv[0], argv[1], argv[2], NULL}, &guard_err) < 0)
+        log_error("%s", guard_err.msg);
     prctl(PR_SET_NAME, "drover-keeper");
     /* One thread, many small objects: what is freed goes back. */
     mallopt(M_TRIM_THRESHOLD, 64 * 1024);

@@ -1,5 +1,6 @@
 #include "oci/oci.h"
 
+#include "base/process.h"
 #include "oci/commands.h"
 #include "oci/launch.h"
 #include "oci/report.h"
@@ -95,6 +96,11 @@ static int check_words(const struct oci_command *c, const struct oci_args *args,
     return 0;
 }
 
+static bool launches(const struct oci_command *c)
+{
+    return c->run == command_create || c->run == command_run || c->run == command_exec;
+}
+
 static int run(int argc, char **argv, struct oci_args *args, int *ret_status, struct err *err)
 {
     int at = 1;
@@ -115,6 +121,8 @@ static int run(int argc, char **argv, struct oci_args *args, int *ret_status, st
     if (!command)
         return err_set(err, ERR_INVALID,
                        "No help topic for '%s': there is no such command; see drover-oci --help", argv[at]);
+    if (launches(command) && (r = process_guard_binary(argv, err)) < 0)
+        return r;
     for (int i = at + 1; i < argc && argv[i][0] == '-' && !str_eq(argv[i], "--"); i++)
         if (str_eq(argv[i], "--help") || str_eq(argv[i], "-h")) {
             print_command_help(command);
