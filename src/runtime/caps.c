@@ -51,15 +51,29 @@ static const char *const names[] = {
     "CAP_CHECKPOINT_RESTORE",
 };
 
-/* What this process may hand on: a capability outside its bounding set is out of reach for its children. */
-static uint64_t available(void)
+/* What the kernel knows, also by numbers newer than our names; and of it what this process may hand on: a
+ * capability outside its bounding set is out of reach for its children. */
+static struct {
+    uint64_t known, available;
+} kernel;
+
+static void ask_kernel(void)
 {
-    static uint64_t mask;
-    if (!mask)
-        for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
-            if (prctl(PR_CAPBSET_READ, i, 0, 0, 0) == 1)
-                mask |= UINT64_C(1) << i;
-    return mask;
+    for (unsigned i = 0; i < 64 && !(kernel.known >> 63); i++) {
+        int answer = prctl(PR_CAPBSET_READ, i, 0, 0, 0);
+        if (answer < 0)
+            break;
+        kernel.known |= UINT64_C(1) << i;
+        if (answer == 1)
+            kernel.available |= UINT64_C(1) << i;
+    }
+}
+
+static uint64_t available(bool mapped)
+{
+    if (!kernel.known)
+        ask_kernel();
+    return mapped ? kernel.known : kernel.available;
 }
 
 const char *caps_name(unsigned number)
@@ -73,18 +87,18 @@ char *const *runtime_all_capabilities(void)
     if (!list[0]) {
         size_t n = 0;
         for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-            if (available() & UINT64_C(1) << i)
+            if (available(false) & UINT64_C(1) << i)
                 list[n++] = (char *)names[i];
     }
     return list;
 }
 
-int caps_parse(const char *name, uint64_t *set, struct err *err)
+int caps_parse(const char *name, bool mapped, uint64_t *set, struct err *err)
 {
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         if (!str_eq(name, names[i]))
             continue;
-        if (!(available() & UINT64_C(1) << i))
+        if (!(available(mapped) & UINT64_C(1) << i))
             return err_set(
                 err, ERR_DENIED,
                 "capability %s cannot be given: the engine itself does not have it on this machine", name);
@@ -94,12 +108,12 @@ int caps_parse(const char *name, uint64_t *set, struct err *err)
     return err_set(err, ERR_INVALID, "unknown capability \"%s\"", name);
 }
 
-int caps_drop_bounding(const struct plan_process *process, struct err *err)
+int caps_drop_bounding(const struct plan_process *process, bool mapped, struct err *err)
 {
-    uint64_t drop = available() & ~process->capabilities[CAPS_BOUNDING];
+    uint64_t drop = available(mapped) & ~process->capabilities[CAPS_BOUNDING];
     for (unsigned i = 0; i < 64; i++)
         if (drop & UINT64_C(1) << i && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0)
-            return err_sys(err, errno, "drop %s from the bounding set", names[i]);
+            return err_sys(err, errno, "drop capability %u from the bounding set", i);
     return 0;
 }
 

@@ -2,22 +2,17 @@
 
 #include "base/file.h"
 #include "base/str.h"
-#include "runtime/caps.h"
 #include "runtime/cgroup_priv.h"
 #include "runtime/filter.h"
+#include "runtime/labels.h"
+#include "runtime/privileges.h"
 #include "runtime/rootfs.h"
 
 #include <fcntl.h>
-#include <grp.h>
-#include <limits.h>
 #include <linux/close_range.h>
-#include <linux/keyctl.h>
-#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
-#include <sys/mount.h>
-#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -85,27 +80,6 @@ static int give_stdio(uid_t uid, struct err *err)
     return 0;
 }
 
-static int raise_loopback(struct err *err)
-{
-    _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-    if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) < 0)
-        return err_sys(err, errno, "bring up the loopback interface");
-    return 0;
-}
-
-static int join_namespaces(const struct plan *plan, struct err *err)
-{
-    for (size_t i = 0; i < plan->join_count; i++) {
-        const struct plan_join *join = &plan->joins[i];
-        if (join->flag != CLONE_NEWPID && setns(join->fd, join->flag) < 0)
-            return err_sys(err, errno, "join a namespace");
-    }
-    if (plan->new_cgroup_namespace && unshare(CLONE_NEWCGROUP) < 0)
-        return err_sys(err, errno, "make a cgroup namespace");
-    return plan->new_namespaces & CLONE_NEWNET ? raise_loopback(err) : 0;
-}
-
 static int set_names(const struct plan *plan, struct err *err)
 {
     if (!str_empty(plan->hostname) && sethostname(plan->hostname, strlen(plan->hostname)) < 0)
@@ -126,142 +100,27 @@ static int set_sysctls(const struct plan *plan, struct err *err)
     return 0;
 }
 
-static int set_oom_score(const struct plan_process *process, struct err *err)
-{
-    if (!process->has_oom_score_adj)
-        return 0;
-    char text[16];
-    snprintf(text, sizeof(text), "%d", process->oom_score_adj);
-    int r = file_poke("/proc/self/oom_score_adj", text, err);
-    if (r == -ERR_DENIED)
-        return err_set(err, ERR_DENIED,
-                       "set oomScoreAdj to %d: the engine lacks CAP_SYS_RESOURCE, which lowering it needs",
-                       process->oom_score_adj);
-    return r;
-}
-
-static int set_rlimits(const struct plan_process *process, struct err *err)
-{
-    for (size_t i = 0; i < process->rlimit_count; i++) {
-        const struct plan_rlimit *wanted = &process->rlimits[i];
-        struct rlimit64 now;
-        if (prlimit64(0, (enum __rlimit_resource)wanted->resource, &wanted->limit, &now) == 0)
-            continue;
-        int sys = errno;
-        if (sys == EPERM && prlimit64(0, (enum __rlimit_resource)wanted->resource, NULL, &now) == 0)
-            return err_set(err, ERR_DENIED,
-                           "raise %s from %llu to %llu: operation not permitted (the engine lacks "
-                           "CAP_SYS_RESOURCE; raise its own hard limit)",
-                           wanted->name, (unsigned long long)now.rlim_max,
-                           (unsigned long long)wanted->limit.rlim_max);
-        return err_sys(err, sys, "set %s to %llu", wanted->name, (unsigned long long)wanted->limit.rlim_max);
-    }
-    return 0;
-}
-
-/* A session keyring of its own, so that the engine's keys cannot be read and the container's not by others.
+/* What has to happen while both file systems can be seen: hooks of the host with the container's mounts in
+ * place (config.md, "createRuntime", "createContainer"), and labels, which are set through the host's /proc.
  */
-static int join_keyring(const struct plan *plan, struct err *err)
+static int between_two_roots(struct child *c, struct err *err)
 {
-    char name[160];
-    snprintf(name, sizeof(name), "_ses.%s", plan->id ? plan->id : "");
-    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name) < 0 && errno != ENOSYS)
-        return err_sys(err, errno, "make a session keyring");
-    return 0;
-}
-
-/* getcwd says "(unreachable)" when a descriptor of the host led us outside of the root, such as a cwd of
- * /proc/self/fd/7 (CVE-2024-21626). */
-static int check_cwd(const char *cwd, struct err *err)
-{
-    char path[PATH_MAX];
-    if (syscall(SYS_getcwd, path, sizeof(path)) < 0)
-        return err_sys(err, errno, "the working directory \"%s\" is not inside the container", cwd);
-    if (*path != '/')
-        return err_set(err, ERR_DENIED, "the working directory \"%s\" is not inside the container", cwd);
-    return 0;
-}
-
-/* With all rights first, as Docker does: WORKDIR /root serves a plain user too. Where root itself is kept out
- * (a network file system) the user tries again. */
-static int enter_cwd(const char *cwd, bool as_user, bool *entered, struct err *err)
-{
-    if (*entered)
-        return 0;
-    if (chdir(cwd) < 0) {
-        if (!as_user && errno == EACCES)
-            return 0;
-        return err_sys(err, errno, "chdir to cwd (\"%s\") set in config.json failed", cwd);
+    const struct plan *plan = c->plan;
+    if (plan->hooks.counts[HOOK_PRESTART] || plan->hooks.counts[HOOK_CREATE_RUNTIME]) {
+        char byte = CHILD_MOUNTED;
+        if (send(c->sync_fd, &byte, 1, MSG_NOSIGNAL) < 0 || read(c->sync_fd, &byte, 1) != 1)
+            return err_set(err, ERR_CANCELLED, "who makes the container went away");
     }
-    *entered = true;
-    return check_cwd(cwd, err);
-}
-
-/* A user namespace made by an ordinary user without a range of ids may not drop the groups of that user,
- * since a group can also take rights away (user_namespaces(7), "/proc/pid/setgroups"). Nothing is lost where
- * no group was asked for that is not the process's own. */
-static bool groups_are_fixed(const struct plan_process *process)
-{
-    _cleanup_str_ struct str text = STR_INIT;
-    if (file_read("/proc/self/setgroups", 16, &text, NULL) < 0 || !str_after(str_get(&text), "deny"))
-        return false;
-    for (size_t i = 0; i < process->gid_count; i++)
-        if (process->gids[i] != process->gid)
-            return false;
-    return true;
-}
-
-static int set_groups(const struct plan_process *process, struct err *err)
-{
-    if (setgroups(process->gid_count, process->gids) == 0)
-        return 0;
-    int sys = errno;
-    return sys == EPERM && groups_are_fixed(process) ? 0 : err_sys(err, sys, "set the additional groups");
-}
-
-static int set_user(const struct plan_process *process, struct err *err)
-{
-    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
-        return err_sys(err, errno, "keep capabilities");
-    int r = set_groups(process, err);
-    if (r < 0)
-        return r;
-    if (setresgid(process->gid, process->gid, process->gid) < 0)
-        return err_sys(err, errno, "set group %u", process->gid);
-    if (setresuid(process->uid, process->uid, process->uid) < 0)
-        return err_sys(err, errno, "set user %u", process->uid);
-    if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
-        return err_sys(err, errno, "keep capabilities");
-    return 0;
-}
-
-/* From the engine's rights to the container's. Without no_new_privs a filter can only be loaded while
- * CAP_SYS_ADMIN is there, so it must allow what comes after; with it, it is loaded as late as can be. */
-static int drop_privileges(const struct plan *plan, struct err *err)
-{
-    const struct plan_process *p = &plan->process;
-    bool entered = false;
-    int r = set_rlimits(p, err);
+    if (plan->hooks.counts[HOOK_CREATE_CONTAINER]) {
+        _cleanup_free_ char *state = hooks_state_of(&c->creating, c->outer_pid);
+        int r = hooks_run(&plan->hooks, HOOK_CREATE_CONTAINER, state, err);
+        if (r < 0)
+            return r;
+    }
+    int r = set_names(plan, err);
     if (r == 0)
-        r = enter_cwd(p->cwd, false, &entered, err);
-    if (r == 0)
-        r = caps_drop_bounding(p, err);
-    if (r == 0 && plan->personality >= 0 && personality((unsigned long)plan->personality) < 0)
-        r = err_sys(err, errno, "set the personality");
-    if (r == 0 && p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        r = err_sys(err, errno, "set no_new_privs");
-    if (r == 0 && plan->seccomp && !p->no_new_privileges)
-        r = seccomp_apply(plan->seccomp, plan->seccomp_flags, err);
-    if (r == 0)
-        r = set_user(p, err);
-    if (r == 0)
-        r = caps_apply(p, err);
-    if (r == 0)
-        r = enter_cwd(p->cwd, true, &entered, err);
-    if (r < 0)
-        return r;
-    umask(p->umask < 0 ? 0022 : (mode_t)p->umask);
-    return 0;
+        r = set_sysctls(plan, err);
+    return r < 0 ? r : labels_apply(plan->process.apparmor_profile, plan->process.selinux_label, err);
 }
 
 static int build_container(struct child *c, struct err *err)
@@ -269,13 +128,16 @@ static int build_container(struct child *c, struct err *err)
     const struct plan *plan = c->plan;
     _cleanup_close_ int root_fd = -EBADF;
     umask(0);
-    int r = c->in_cgroup ? 0 : cgroup__join(c->cgroup, err);
+    int r = c->in_cgroup || c->mapped ? 0 : cgroup__join(c->cgroup, err);
     if (r == 0)
-        r = join_namespaces(plan, err);
+        r = child__enter_namespaces(c, err);
     if (r == 0)
         r = set_stdio(c, err);
+    if (r == 0 && !c->mapped)
+        r = privileges_set_oom_score(&plan->process, 0, err);
     if (r == 0)
-        r = set_oom_score(&plan->process, err);
+        r = c->mapped ? privileges_become_root(&plan->process, err)
+                      : scheduling_apply(&plan->process.scheduling, 0, err);
     if (r == 0)
         r = rootfs_mount_root(plan, &root_fd, err);
     if (r == 0)
@@ -283,9 +145,7 @@ static int build_container(struct child *c, struct err *err)
     if (r == 0)
         r = rootfs_make_devices(plan, root_fd, c->tty ? 0 : -EBADF, err);
     if (r == 0)
-        r = set_names(plan, err);
-    if (r == 0)
-        r = set_sysctls(plan, err);
+        r = between_two_roots(c, err);
     if (r == 0)
         r = rootfs_enter(plan, root_fd, err);
     if (r == 0 && c->console_fd >= 0) {
@@ -318,35 +178,49 @@ static int close_others(const struct child *c, int *keep, size_t count, struct e
  * descriptor in /proc could give away, and no debugger may attach (CVE-2016-9962). */
 static int enter_container(struct child *c, struct err *err)
 {
+    const struct plan_process *p = &c->plan->process;
     int r = raise_fd(&c->container_fd, err);
-    if (r == 0 && !c->in_cgroup)
+    if (r == 0 && p->scheduling.has_initial)
+        r = scheduling_set_affinity(&p->scheduling.initial, err);
+    if (r == 0 && !c->in_cgroup && !c->mapped)
         r = cgroup__join(c->cgroup, err);
+    if (r == 0 && p->scheduling.has_final)
+        r = scheduling_set_affinity(&p->scheduling.final, err);
     if (r == 0)
         r = set_stdio(c, err);
+    if (r == 0 && !c->mapped)
+        r = privileges_set_oom_score(p, 0, err);
+    if (r == 0 && !c->mapped)
+        r = scheduling_apply(&p->scheduling, 0, err);
     if (r == 0)
-        r = set_oom_score(&c->plan->process, err);
+        r = labels_apply(p->apparmor_profile, p->selinux_label, err);
     if (r < 0)
         return r;
-    int keep[] = {c->status_fd, c->container_fd, c->console_fd};
+    int keep[] = {c->status_fd, c->container_fd, c->console_fd, c->container_root_fd};
     return close_others(c, keep, ARRAY_SIZE(keep), err);
 }
 
 static int join_container(struct child *c, struct err *err)
 {
     /* One call for all, so that the container's root is not entered with half of its namespaces. The pid
-     * namespace was chosen by the parent before the clone. */
-    int flags = (int)(c->plan->namespaces & ~(uint64_t)CLONE_NEWPID);
+     * namespace was chosen before the clone, and with it a user namespace. */
+    uint64_t flags = c->plan->namespaces & ~(uint64_t)CLONE_NEWPID;
+    if (c->joined)
+        flags &= ~(uint64_t)CLONE_NEWUSER;
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return err_sys(err, errno, "hide the process");
-    if (setns(c->container_fd, flags) < 0) {
+    if (flags && setns(c->container_fd, (int)flags) < 0) {
         if (errno == ESRCH)
             return err_set(err, ERR_CONFLICT, "the container is not running");
         return err_sys(err, errno, "enter the container");
     }
     c->container_fd = close_fd(c->container_fd);
+    if (c->container_root_fd >= 0 && (fchdir(c->container_root_fd) < 0 || chroot(".") < 0))
+        return err_sys(err, errno, "enter the container's root");
+    c->container_root_fd = close_fd(c->container_root_fd);
     if (chdir("/") < 0)
         return err_sys(err, errno, "enter the container's root");
-    return 0;
+    return c->mapped ? privileges_become_root(&c->plan->process, err) : 0;
 }
 
 static void report(int fd, const void *bytes, size_t n)
@@ -375,15 +249,44 @@ static int await_start(struct child *c, struct err *err)
     return r;
 }
 
-static int run(struct child *c, struct err *err)
+static int load_filter(void *context, struct err *err)
 {
-    const struct plan *plan = c->plan;
-    int r = raise_fd(&c->status_fd, err);
-    if (r == 0 && c->start_fd >= 0)
-        r = raise_fd(&c->start_fd, err);
-    if (r == 0 && c->console_fd >= 0)
-        r = raise_fd(&c->console_fd, err);
+    const struct plan *plan = ((struct child *)context)->plan;
+    return plan->seccomp ? seccomp_apply(plan->seccomp, plan->seccomp_flags, err) : 0;
+}
+
+/* The parent has written the maps, and done what a mapped user may not. */
+static int await_parent(struct child *c, struct err *err)
+{
+    if (c->sync_fd < 0)
+        return 0;
+    c->sync_other_fd = close_fd(c->sync_other_fd);
+    int pid = 0;
+    if (read(c->sync_fd, &pid, sizeof(pid)) != sizeof(pid))
+        return err_set(err, ERR_CANCELLED, "who makes the container went away");
+    c->outer_pid = pid;
+    return 0;
+}
+
+/* Out of the way of 0, 1 and 2, and of each other. */
+static int raise_all(struct child *c, struct err *err)
+{
+    int *const fds[] = {&c->status_fd, &c->start_fd, &c->console_fd, &c->sync_fd};
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        int r = *fds[i] >= 0 ? raise_fd(fds[i], err) : 0;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* What is set up and can fail, before a starter is awaited. */
+static int set_up(struct child *c, struct err *err)
+{
+    int r = raise_all(c, err);
     reset_signals();
+    if (r == 0)
+        r = await_parent(c, err);
     if (r == 0)
         r = c->container_fd < 0 ? build_container(c, err) : enter_container(c, err);
     if (r == 0 && c->container_fd >= 0)
@@ -391,22 +294,42 @@ static int run(struct child *c, struct err *err)
     if (r == 0 && c->console_fd >= 0)
         r = child__open_console(c, err);
     if (r == 0)
-        r = give_stdio(plan->process.uid, err);
-    if (r == 0)
-        r = join_keyring(plan, err);
+        r = give_stdio(c->plan->process.uid, err);
+    if (r == 0 && !c->no_new_keyring)
+        r = privileges_join_keyring(c->plan->id, err);
+    return r;
+}
+
+static int run_start_hooks(struct child *c, struct err *err)
+{
+    const struct hooks *hooks = &c->plan->hooks;
+    if (!hooks->counts[HOOK_START_CONTAINER])
+        return 0;
+    _cleanup_free_ char *state = hooks_state_of(&c->created, c->outer_pid);
+    return hooks_run(hooks, HOOK_START_CONTAINER, state, err);
+}
+
+static int run(struct child *c, struct err *err)
+{
+    const struct plan_process *process = &c->plan->process;
+    int r = set_up(c, err);
     if (r == 0 && c->start_fd >= 0)
         r = await_start(c, err);
+    if (r < 0)
+        return r;
+    char **env = child__environment(process);
+    r = privileges_drop(c->plan, load_filter, c, err);
+    /* They may be the image's own programs, so they get no more rights than it does. */
     if (r == 0)
-        r = drop_privileges(plan, err);
+        r = run_start_hooks(c, err);
     if (r < 0)
         return r;
     if (syscall(SYS_close_range, 3 + c->preserve_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
         return err_sys(err, errno, "mark descriptors to be closed");
     child__report_ready(c);
-    if (plan->seccomp && plan->process.no_new_privileges &&
-        (r = seccomp_apply(plan->seccomp, plan->seccomp_flags, err)) < 0)
+    if (process->no_new_privileges && (r = load_filter(c, err)) < 0)
         return r;
-    return child__execute(&plan->process, err);
+    return child__execute(process, env, err);
 }
 
 _Noreturn void child_run(struct child *c)

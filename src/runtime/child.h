@@ -9,18 +9,30 @@ struct child {
     const struct plan *plan;
     const struct cgroup *cgroup;
     bool in_cgroup; /* was born in it (CLONE_INTO_CGROUP) */
+    bool mapped;    /* is in a user namespace: see launch.c for what the parent does then */
+    bool joined;    /* its usher has joined the namespaces that are not new */
+    bool no_new_keyring;
     int stdio[3];
     bool tty;
-    int status_fd;    /* where the outcome goes; negative while it waits to be started */
-    int container_fd; /* exec: pidfd of the container's first process; else negative */
-    int start_fd;     /* listening; negative: one phase */
-    int console_fd;   /* who gets the terminal's master; negative: stdio are what was given */
+    int status_fd;         /* where the outcome goes; negative while it waits to be started */
+    int container_fd;      /* exec: pidfd of the container's first process; else negative */
+    int container_root_fd; /* exec: its root, where that is not its mount namespace's; else negative */
+    int start_fd;          /* listening; negative: one phase */
+    int console_fd;        /* who gets the terminal's master; negative: stdio are what was given */
     unsigned preserve_fds;
+    /* To the parent, for what only it can do; negative when there is no such thing. The other end is the
+     * parent's, of which the child has a copy to close. */
+    int sync_fd, sync_other_fd;
+    pid_t outer_pid; /* as the parent sees it; 0 without a sync_fd */
+    struct hook_state creating, created;
 };
 
 /* What goes through the status pipe: this byte once all is set up and execve is next, and a struct err when
  * anything failed, before or after. The pipe closes with execve. */
 enum { CHILD_READY = 'r' };
+/* What goes through sync_fd: the child's pid (int) once the parent has done its part; then, with hooks, one
+ * byte from the child when its mounts are there, and one back when prestart and createRuntime are through. */
+enum { CHILD_MOUNTED = 'm', CHILD_GO_ON = 'g' };
 
 /* Never returns. */
 _Noreturn void child_run(struct child *c);
@@ -35,7 +47,13 @@ int child__await_start(struct child *c, struct err *err);
 int child__open_console(struct child *c, struct err *err);
 int child__bind_console(const struct child *c, struct err *err); /* stdin as /dev/console */
 
+/* New and joined namespaces, but for those that the clone made. */
+int child__enter_namespaces(const struct child *c, struct err *err);
+
+/* The environment of the program: the config's, with a HOME from the container's /etc/passwd when it has
+ * none. */
+char **child__environment(const struct plan_process *process);
 /* Finds the program and becomes it; returns only with an error. */
-int child__execute(const struct plan_process *process, struct err *err);
+int child__execute(const struct plan_process *process, char **env, struct err *err);
 
 #endif

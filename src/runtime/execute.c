@@ -56,9 +56,9 @@ static int explain(int sys, const char *program, const char *path, struct err *e
     }
 }
 
-static int execute_in_path(const struct plan_process *process, struct err *err)
+static int execute_in_path(const struct plan_process *process, char **env, struct err *err)
 {
-    const char *program = process->args[0], *search = find_variable(process->env, "PATH");
+    const char *program = process->args[0], *search = find_variable(env, "PATH");
     if (!search)
         search = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     _cleanup_strv_ char **dirs = strv_split(search, ':');
@@ -71,7 +71,7 @@ static int execute_in_path(const struct plan_process *process, struct err *err)
         struct stat st;
         if (stat(path, &st) < 0 || S_ISDIR(st.st_mode))
             continue;
-        execve(path, process->args, process->env ? process->env : (char *[]){NULL});
+        execve(path, process->args, env);
         if (errno != EACCES)
             return explain(errno, program, path, err);
         if (!refused) {
@@ -82,13 +82,13 @@ static int execute_in_path(const struct plan_process *process, struct err *err)
     return refused ? explain(refusal, program, refused, err) : no_such(program, err);
 }
 
-int child__execute(const struct plan_process *process, struct err *err)
+int child__execute(const struct plan_process *process, char **env, struct err *err)
 {
     const char *program = process->args[0];
     if (!*program)
         return no_such(program, err);
     if (!strchr(program, '/'))
-        return execute_in_path(process, err);
-    execve(program, process->args, process->env ? process->env : (char *[]){NULL});
+        return execute_in_path(process, env, err);
+    execve(program, process->args, env);
     return explain(errno, program, program, err);
 }

@@ -143,7 +143,7 @@ static _Noreturn void become(const struct hook *hook, int in, int out)
     char *plain[] = {(char *)hook->path, NULL}, *nothing[] = {NULL};
     if (dup2(in, 0) >= 0 && dup2(out, 1) >= 0 && dup2(out, 2) >= 0 &&
         syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
-        execve(hook->path, hook->args ? hook->args : plain, hook->env ? hook->env : nothing);
+        execve(hook->path, hook->args && hook->args[0] ? hook->args : plain, hook->env ? hook->env : nothing);
     dprintf(2, "%s", strerror(errno));
     _exit(127);
 }

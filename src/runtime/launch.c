@@ -5,123 +5,146 @@
 #include "base/str.h"
 #include "runtime/cgroup_priv.h"
 #include "runtime/child.h"
+#include "runtime/idmaps.h"
+#include "runtime/privileges.h"
 #include "runtime/rootfs.h"
+#include "runtime/usher.h"
 
 #include <fcntl.h>
-#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* clone3 without sharing memory: fork with the extras. Returns as fork does. */
-static pid_t clone_child(uint64_t flags, int cgroup_fd, int *ret_pidfd)
-{
-    struct clone_args args = {
-        .flags = flags | CLONE_PIDFD,
-        .pidfd = (uint64_t)(uintptr_t)ret_pidfd,
-        .exit_signal = flags & CLONE_PARENT ? 0 : SIGCHLD, /* else inherited */
-    };
-    if (cgroup_fd >= 0) {
-        args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = (uint64_t)cgroup_fd;
-    }
-    return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
-}
+/* --- the clone --- */
 
-struct middle_report {
-    pid_t pid;
-    int sys;
-};
-
-static _Noreturn void middle_run(struct child *c, uint64_t flags, int target, int cgroup_fd, int report)
-{
-    struct middle_report result = {-1, 0};
-    int pidfd = -EBADF;
-    if (setns(target, CLONE_NEWPID) == 0)
-        result.pid = clone_child(flags | CLONE_PARENT, cgroup_fd, &pidfd);
-    if (result.pid == 0)
-        child_run(c);
-    result.sys = errno;
-    (void)!write(report, &result, sizeof(result));
-    _exit(0);
-}
-
-/* Root of a user namespace may not come back to the pid namespace of the machine. A process in the middle
- * enters instead of us, and its child is made ours. */
-static pid_t clone_through_middle(struct child *c, uint64_t flags, int target, int cgroup_fd, int *ret_pidfd,
-                                  struct err *err)
-{
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return err_sys(err, errno, "pipe");
-    pid_t middle = fork();
-    if (middle == 0)
-        middle_run(c, flags, target, cgroup_fd, ends[1]);
-    int sys = errno;
-    close(ends[1]);
-    _cleanup_close_ int report = ends[0];
-    if (middle < 0)
-        return err_sys(err, sys, "fork");
-    struct middle_report result = {-1, EIO};
-    while (waitpid(middle, NULL, 0) < 0 && errno == EINTR)
-        ;
-    /* What it said is in the pipe now. End of file may be far: its child has the other end too. */
-    if (read(report, &result, sizeof(result)) != sizeof(result))
-        result = (struct middle_report){-1, EIO};
-    if (result.pid < 0 && result.sys == ESRCH)
-        return err_set(err, ERR_CONFLICT, "the container is not running");
-    if (result.pid < 0)
-        return err_sys(err, result.sys, "enter the pid namespace");
-    *ret_pidfd = (int)syscall(SYS_pidfd_open, result.pid, 0); /* ours to reap: the number is its own */
-    return *ret_pidfd < 0 ? err_sys(err, errno, "watch the process") : result.pid;
-}
-
-/* A pid namespace is entered by children only: the parent chooses it for the moment of the clone. `target` is
- * a namespace or a pidfd, or negative. Failing to come back would put every later container into this one. */
+/* Chooses the pid namespace for the moment of the clone, which is quicker than an usher. Failing to come back
+ * would put every later container into this one. */
 static pid_t clone_in_pid_namespace(struct child *c, uint64_t flags, int target, int cgroup_fd,
                                     int *ret_pidfd, struct err *err)
 {
-    _cleanup_close_ int home = -EBADF;
-    if (target >= 0 && process_in_user_namespace())
-        return clone_through_middle(c, flags, target, cgroup_fd, ret_pidfd, err);
-    if (target >= 0) {
-        home = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
-        if (home < 0)
-            return err_sys(err, errno, "open /proc/self/ns/pid");
-        if (setns(target, CLONE_NEWPID) < 0) {
-            if (errno == ESRCH)
-                return err_set(err, ERR_CONFLICT, "the container is not running");
-            return err_sys(err, errno, "enter the pid namespace");
-        }
+    _cleanup_close_ int home = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+    if (home < 0)
+        return err_sys(err, errno, "open /proc/self/ns/pid");
+    if (setns(target, CLONE_NEWPID) < 0) {
+        if (errno == ESRCH)
+            return err_set(err, ERR_CONFLICT, "the container is not running");
+        return err_sys(err, errno, "join the pid namespace");
     }
-    pid_t pid = clone_child(flags, cgroup_fd, ret_pidfd);
-    if (pid == 0)
-        child_run(c);
-    int sys = errno;
-    if (home >= 0)
-        must(setns(home, CLONE_NEWPID) == 0);
-    return pid < 0 ? err_sys(err, sys, "clone") : pid;
+    pid_t pid = usher_clone_plain(c, flags, cgroup_fd, ret_pidfd, err);
+    must(setns(home, CLONE_NEWPID) == 0);
+    return pid;
 }
 
-/* On v2 the child is born in its group where the kernel can (5.7), which spares it the move. */
-static int start(struct child *c, uint64_t flags, int pid_namespace, struct runtime_child *ret,
-                 struct err *err)
+/* What a child needs to be born with. */
+struct birth {
+    uint64_t flags;
+    struct usher_join joins[PLAN_MAX_JOINS];
+    size_t join_count;
+    bool by_usher; /* joins all; else the pid namespace alone, the rest is the child's to join */
+};
+
+static pid_t clone_child(struct child *c, const struct birth *birth, int cgroup_fd, int *ret_pidfd,
+                         struct err *err)
 {
-    int pipe_fds[2];
+    c->joined = birth->by_usher;
+    if (birth->by_usher)
+        return usher_clone(c, birth->joins, birth->join_count, birth->flags, cgroup_fd, ret_pidfd, err);
+    for (size_t i = 0; i < birth->join_count; i++)
+        if (birth->joins[i].flags & CLONE_NEWPID)
+            return clone_in_pid_namespace(c, birth->flags, birth->joins[i].fd, cgroup_fd, ret_pidfd, err);
+    return usher_clone_plain(c, birth->flags, cgroup_fd, ret_pidfd, err);
+}
+
+/* --- what only the parent can do --- */
+
+static int run_host_hooks(const struct child *c, int sync_fd, pid_t pid, struct err *err)
+{
+    const struct hooks *hooks = &c->plan->hooks;
+    if (!hooks->counts[HOOK_PRESTART] && !hooks->counts[HOOK_CREATE_RUNTIME])
+        return 0;
+    char byte = 0;
+    ssize_t n;
+    while ((n = read(sync_fd, &byte, 1)) < 0 && errno == EINTR)
+        ;
+    if (n != 1) /* it failed before; its status says why */
+        return 0;
+    _cleanup_free_ char *state = hooks_state_of(&c->creating, pid);
+    int r = hooks_run(hooks, HOOK_PRESTART, state, err);
+    if (r == 0)
+        r = hooks_run(hooks, HOOK_CREATE_RUNTIME, state, err);
+    byte = CHILD_GO_ON;
+    if (r == 0)
+        send(sync_fd, &byte, 1, MSG_NOSIGNAL);
+    return r;
+}
+
+/* The child of a user namespace is nobody outside: it may not enter its cgroup, raise a limit or take a
+ * better place for itself. */
+static int attend(const struct child *c, int sync_fd, pid_t pid, struct err *err)
+{
+    const struct plan *plan = c->plan;
+    int r = 0;
+    if (c->mapped) {
+        if (plan->new_namespaces & CLONE_NEWUSER)
+            r = idmaps_write(pid, &plan->id_maps, err);
+        if (r == 0 && !c->in_cgroup)
+            r = cgroup_add_pid((struct cgroup *)c->cgroup, pid, err);
+        if (r == 0)
+            r = privileges_set_oom_score(&plan->process, pid, err);
+        if (r == 0)
+            r = privileges_raise_limits(&plan->process, pid, err);
+        if (r == 0)
+            r = scheduling_apply(&plan->process.scheduling, pid, err);
+    }
+    int number = (int)pid;
+    if (r == 0)
+        send(sync_fd, &number, sizeof(number), MSG_NOSIGNAL);
+    return r < 0 ? r : run_host_hooks(c, sync_fd, pid, err);
+}
+
+/* --- both --- */
+
+static void discard(pid_t pid, int pidfd)
+{
+    kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    close_fd(pidfd);
+}
+
+static int start(struct child *c, const struct birth *birth, struct runtime_child *ret, struct err *err)
+{
+    int pipe_fds[2], pair[2] = {-EBADF, -EBADF};
     if (pipe2(pipe_fds, O_CLOEXEC) < 0)
         return err_sys(err, errno, "pipe");
     _cleanup_close_ int read_end = pipe_fds[0], write_end = pipe_fds[1];
+    bool attended = c->mapped || c->plan->hooks.any;
+    if (attended && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_sys(err, errno, "socketpair");
+    _cleanup_close_ int ours = pair[0], theirs = pair[1];
     _cleanup_close_ int cgroup_fd = -EBADF;
-    c->status_fd = write_end;
-    if (cgroup_is_v2(c->cgroup))
+    /* On v2 the child is born in its group, which spares it the move. An exec may be asked to have another
+     * set of CPUs before. */
+    if (cgroup_is_v2(c->cgroup) && !c->plan->process.scheduling.has_initial)
         cgroup_fd = open(c->cgroup->dirs[0].root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     c->in_cgroup = cgroup_fd >= 0;
+    c->status_fd = write_end;
+    c->sync_fd = theirs;
+    c->sync_other_fd = ours;
     int pidfd = -EBADF;
-    pid_t pid = clone_in_pid_namespace(c, flags, pid_namespace, cgroup_fd, &pidfd, err);
+    pid_t pid = clone_child(c, birth, cgroup_fd, &pidfd, err);
     if (pid < 0)
         return pid;
+    theirs = close_fd(theirs);
+    int r = attended ? attend(c, ours, pid, err) : 0;
+    if (r < 0) {
+        discard(pid, pidfd);
+        return r;
+    }
     *ret = (struct runtime_child){.pid = pid, .pidfd = pidfd, .status_fd = take_fd(&read_end)};
     return 0;
 }
@@ -142,13 +165,31 @@ static struct child child_of(const struct runtime_launch *launch, const struct p
     return (struct child){
         .plan = plan,
         .cgroup = cgroup,
+        .mapped = plan->namespaces & CLONE_NEWUSER,
+        .no_new_keyring = launch->no_new_keyring,
         .stdio = {launch->stdio[0], launch->stdio[1], launch->stdio[2]},
         .tty = launch->tty && !launch->own_console,
         .container_fd = -EBADF,
+        .container_root_fd = -EBADF,
         .start_fd = launch->two_phase ? launch->start_fd : -EBADF,
         .console_fd = launch->own_console ? launch->console_fd : -EBADF,
         .preserve_fds = launch->preserve_fds,
     };
+}
+
+/* New namespaces belong to the user namespace they are made in, and one that is to be joined may only be
+ * open to us outside of a new user namespace: then somebody has to go ahead. */
+static struct birth birth_of(const struct plan *plan)
+{
+    struct birth birth = {.flags = plan->new_namespaces, .join_count = plan->join_count};
+    bool pid = false;
+    for (size_t i = 0; i < plan->join_count; i++) {
+        birth.joins[i] = (struct usher_join){.flags = plan->joins[i].flag, .fd = plan->joins[i].fd};
+        pid |= plan->joins[i].flag == CLONE_NEWPID;
+    }
+    birth.by_usher =
+        plan->join_count && (plan->namespaces & CLONE_NEWUSER || (pid && process_in_user_namespace()));
+    return birth;
 }
 
 int runtime_launch(const struct runtime_launch *launch, struct cgroup **ret_cgroup, struct runtime_child *ret,
@@ -165,12 +206,15 @@ int runtime_launch(const struct runtime_launch *launch, struct cgroup **ret_cgro
         r = cgroup_create(plan.cgroups_path ? plan.cgroups_path : launch->id, plan.resources, &cgroup, err);
     if (r < 0)
         return r;
-    int pid_namespace = -EBADF;
-    for (size_t i = 0; i < plan.join_count; i++)
-        if (plan.joins[i].flag == CLONE_NEWPID)
-            pid_namespace = plan.joins[i].fd;
     struct child child = child_of(launch, &plan, cgroup);
-    r = start(&child, plan.new_namespaces, pid_namespace, ret, err);
+    struct birth birth = birth_of(&plan);
+    if (plan.hooks.any) {
+        child.creating = hooks_state(launch->id, launch->bundle, "creating", launch->spec);
+        child.created = hooks_state(launch->id, launch->bundle, "created", launch->spec);
+    }
+    r = start(&child, &birth, ret, err);
+    hooks_state_done(&child.creating);
+    hooks_state_done(&child.created);
     if (r < 0) {
         cgroup_remove(cgroup, NULL);
         cgroup_free(cgroup);
@@ -178,6 +222,16 @@ int runtime_launch(const struct runtime_launch *launch, struct cgroup **ret_cgro
     }
     *ret_cgroup = cgroup;
     return 0;
+}
+
+/* Joining the user namespace we are in is an error to the kernel. */
+static bool in_our_user_namespace(pid_t pid)
+{
+    char path[48];
+    struct stat ours, theirs;
+    snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+    return stat(path, &theirs) == 0 && stat("/proc/self/ns/user", &ours) == 0 &&
+           ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
 }
 
 int runtime_exec(const struct runtime_launch *launch, const json_t *container_spec, pid_t pid, int pidfd,
@@ -189,9 +243,25 @@ int runtime_exec(const struct runtime_launch *launch, const json_t *container_sp
         r = plan_parse_exec(launch, container_spec, &plan, err);
     if (r < 0)
         return r;
+    if (plan.namespaces & CLONE_NEWUSER && in_our_user_namespace(pid))
+        plan.namespaces &= ~(uint64_t)CLONE_NEWUSER;
     struct child child = child_of(launch, &plan, cgroup);
     child.container_fd = pidfd;
-    return start(&child, 0, plan.namespaces & CLONE_NEWPID ? pidfd : -EBADF, ret, err);
+    _cleanup_close_ int root = -EBADF;
+    if (plan.root_is_first_process) {
+        char path[48];
+        snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
+        root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (root < 0)
+            return errno == ENOENT ? err_set(err, ERR_CONFLICT, "the container is not running")
+                                   : err_sys(err, errno, "open the container's root");
+        child.container_root_fd = root;
+    }
+    struct birth birth = {.joins = {{.fd = pidfd}}};
+    birth.joins[0].flags = (int)(plan.namespaces & (CLONE_NEWPID | CLONE_NEWUSER));
+    birth.join_count = birth.joins[0].flags != 0;
+    birth.by_usher = birth.join_count && (child.mapped || process_in_user_namespace());
+    return start(&child, &birth, ret, err);
 }
 
 int runtime_launch_result(int status_fd, struct err *err)

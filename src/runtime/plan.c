@@ -3,15 +3,12 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "runtime/filter.h"
+#include "runtime/labels.h"
 
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <unistd.h>
-
-#ifndef CLONE_NEWTIME
-#define CLONE_NEWTIME 0x00000080
-#endif
 
 static bool is_empty(const json_t *value)
 {
@@ -53,91 +50,6 @@ unsigned long plan__propagation(const char *option)
     return 0;
 }
 
-static const struct {
-    const char *type;
-    uint64_t flag;
-} namespace_types[] = {
-    {"pid", CLONE_NEWPID},     {"mount", CLONE_NEWNS},      {"uts", CLONE_NEWUTS},   {"ipc", CLONE_NEWIPC},
-    {"network", CLONE_NEWNET}, {"cgroup", CLONE_NEWCGROUP}, {"user", CLONE_NEWUSER}, {"time", CLONE_NEWTIME},
-};
-
-const char *plan__namespace_type(size_t i)
-{
-    return i < ARRAY_SIZE(namespace_types) ? namespace_types[i].type : NULL;
-}
-
-static int open_namespace(const char *path, const struct runtime_launch *launch, struct plan_join *join,
-                          struct err *err)
-{
-    const char *number = str_after(path, "fd:");
-    if (number) {
-        int64_t n;
-        int r = parse_i64(number, 0, INT32_MAX, &n, err);
-        if (r < 0)
-            return r;
-        if ((size_t)n >= launch->fd_count)
-            return err_set(err, ERR_INVALID, "namespace path \"%s\": only %zu descriptors were passed", path,
-                           launch->fd_count);
-        join->fd = launch->fds[n];
-        join->owned = false;
-        return 0;
-    }
-    join->fd = open(path, O_RDONLY | O_CLOEXEC);
-    join->owned = true;
-    return join->fd < 0 ? err_sys(err, errno, "open namespace %s", path) : 0;
-}
-
-static int parse_namespace(const json_t *entry, const struct runtime_launch *launch, struct plan *plan,
-                           struct err *err)
-{
-    const char *type = "", *path = NULL;
-    int r = json_get_string(entry, "linux.namespaces", "type", &type, err);
-    if (r == 0)
-        r = json_get_string(entry, "linux.namespaces", "path", &path, err);
-    if (r < 0)
-        return r;
-    uint64_t flag = 0;
-    for (size_t i = 0; i < ARRAY_SIZE(namespace_types); i++)
-        if (str_eq(type, namespace_types[i].type))
-            flag = namespace_types[i].flag;
-    if (!flag)
-        return err_set(err, ERR_INVALID, "unknown namespace type \"%s\"", type);
-    if (flag == CLONE_NEWUSER || flag == CLONE_NEWTIME)
-        return err_set(err, ERR_UNSUPPORTED, "namespaces of type \"%s\" are not supported", type);
-    if (plan->namespaces & flag)
-        return err_set(err, ERR_INVALID, "namespace \"%s\" is listed twice", type);
-    plan->namespaces |= flag;
-    if (str_empty(path)) {
-        if (flag == CLONE_NEWCGROUP)
-            plan->new_cgroup_namespace = true;
-        else
-            plan->new_namespaces |= flag;
-        return 0;
-    }
-    if (flag == CLONE_NEWNS)
-        return err_set(err, ERR_UNSUPPORTED, "joining a mount namespace (\"%s\") is not supported", path);
-    must(plan->join_count < PLAN_MAX_JOINS);
-    struct plan_join *join = &plan->joins[plan->join_count];
-    if ((r = open_namespace(path, launch, join, err)) < 0)
-        return r;
-    join->flag = (int)flag;
-    plan->join_count++;
-    return 0;
-}
-
-int plan__parse_namespaces(const json_t *list, const struct runtime_launch *launch, struct plan *plan,
-                           struct err *err)
-{
-    size_t i;
-    json_t *entry;
-    json_array_foreach (list, i, entry) {
-        int r = parse_namespace(entry, launch, plan, err);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
 static int parse_root(const json_t *spec, struct plan *plan, struct err *err)
 {
     json_t *root = NULL;
@@ -150,9 +62,9 @@ static int parse_root(const json_t *spec, struct plan *plan, struct err *err)
 static int parse_linux(const json_t *linux_, const struct runtime_launch *launch, struct plan *plan,
                        struct err *err)
 {
-    static const char *const refused[] = {"uidMappings", "gidMappings", "intelRdt", "mountLabel",
-                                          "timeOffsets", "netDevices",  NULL};
-    json_t *namespaces = NULL, *devices = NULL, *sysctl = NULL, *resources = NULL, *seccomp = NULL;
+    static const char *const refused[] = {"intelRdt", "netDevices", NULL};
+    json_t *namespaces = NULL, *devices = NULL, *sysctl = NULL, *resources = NULL, *seccomp = NULL,
+           *offsets = NULL;
     const char *propagation = NULL, *cgroups_path = NULL;
     int r = plan__refuse(linux_, "linux", refused, err);
     if (r == 0)
@@ -166,6 +78,10 @@ static int parse_linux(const json_t *linux_, const struct runtime_launch *launch
     if (r == 0)
         r = json_get_object(linux_, "linux", "seccomp", &seccomp, err);
     if (r == 0)
+        r = json_get_object(linux_, "linux", "timeOffsets", &offsets, err);
+    if (r == 0)
+        r = json_get_string(linux_, "linux", "mountLabel", &plan->mount_label, err);
+    if (r == 0)
         r = json_get_string(linux_, "linux", "rootfsPropagation", &propagation, err);
     if (r == 0)
         r = json_get_string(linux_, "linux", "cgroupsPath", &cgroups_path, err);
@@ -175,6 +91,10 @@ static int parse_linux(const json_t *linux_, const struct runtime_launch *launch
         r = json_get_strv(linux_, "linux", "readonlyPaths", &plan->readonly_paths, err);
     if (r == 0)
         r = plan__parse_namespaces(namespaces, launch, plan, err);
+    if (r == 0)
+        r = plan__parse_time_offsets(offsets, plan, err);
+    if (r == 0)
+        r = plan__parse_id_maps(linux_, "linux", &plan->id_maps, err);
     if (r == 0)
         r = plan__parse_devices(devices, plan, err);
     if (r == 0)
@@ -195,9 +115,13 @@ static int parse_personality(const json_t *linux_, struct plan *plan, struct err
     const char *domain = NULL;
     int r = json_get_object(linux_, "linux", "personality", &personality, err);
     if (r == 0)
+        r = plan__refuse(personality, "linux.personality", (const char *const[]){"flags", NULL}, err);
+    if (r == 0)
         r = json_get_string(personality, "linux.personality", "domain", &domain, err);
-    if (r < 0 || !domain)
+    if (r < 0 || !personality)
         return r;
+    if (!domain)
+        return err_set(err, ERR_INVALID, "\"linux.personality\" has no \"domain\"");
     if (str_eq(domain, "LINUX"))
         plan->personality = 0;
     else if (str_eq(domain, "LINUX32"))
@@ -210,21 +134,32 @@ static int parse_personality(const json_t *linux_, struct plan *plan, struct err
 /* What one part of the config demands of another. */
 static int check_whole(const struct plan *plan, struct err *err)
 {
-    if (!(plan->new_namespaces & CLONE_NEWNS))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "a container without a mount namespace of its own is not supported");
-    if ((!str_empty(plan->hostname) || !str_empty(plan->domainname)) &&
-        !(plan->new_namespaces & CLONE_NEWUTS))
-        return err_set(err, ERR_INVALID,
-                       "\"hostname\" is given, but the container has no uts namespace of its own");
     if (str_empty(plan->root) || *plan->root != '/')
         return err_set(err, ERR_INVALID, "the container's root must be an absolute path");
+    int r = plan__check_namespaces(plan, err);
+    if (r < 0)
+        return r;
+    return labels_check(plan->process.apparmor_profile, plan->process.selinux_label, plan->mount_label, err);
+}
+
+/* SemVer; what a later major version means is unknown. Absent in what an engine builds itself. */
+static int check_version(const json_t *spec, struct err *err)
+{
+    const char *version = NULL;
+    int r = json_get_string(spec, "", "ociVersion", &version, err);
+    if (r < 0 || !version)
+        return r;
+    int64_t major_ = 0;
+    _cleanup_strv_ char **parts = strv_split(version, '.');
+    if (strv_len(parts) < 3 || parse_i64(parts[0], 0, INT32_MAX, &major_, NULL) < 0 || major_ != 1)
+        return err_set(err, ERR_UNSUPPORTED, "\"ociVersion\": \"%s\" is not supported, only 1.x.y is",
+                       version);
     return 0;
 }
 
 int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err *err)
 {
-    static const char *const refused[] = {"hooks", "solaris", "windows", "vm", "zos", NULL};
+    static const char *const refused[] = {"solaris", "windows", "vm", "zos", NULL};
     _cleanup_plan_ struct plan plan = {.id = launch->id,
                                        .root = launch->root,
                                        .bundle = launch->bundle,
@@ -235,6 +170,10 @@ int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err
     json_t *process = NULL, *linux_ = NULL, *mounts = NULL;
     int r = plan__refuse(launch->spec, "", refused, err);
     if (r == 0)
+        r = check_version(launch->spec, err);
+    if (r == 0)
+        r = hooks_parse(launch->spec, &plan.hooks, err);
+    if (r == 0)
         r = json_get_object(launch->spec, "", "process", &process, err);
     if (r == 0)
         r = json_get_object(launch->spec, "", "linux", &linux_, err);
@@ -244,17 +183,17 @@ int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err
         r = json_get_string(launch->spec, "", "hostname", &plan.hostname, err);
     if (r == 0)
         r = json_get_string(launch->spec, "", "domainname", &plan.domainname, err);
-    /* A container may be made without knowing what it will run: config.md asks for it at start only. */
-    if (r == 0 && !process && launch->two_phase)
-        plan.process = (struct plan_process){.cwd = "/", .umask = -1};
-    else if (r == 0)
-        r = plan__parse_process(process, &plan.process, err);
     if (r == 0)
         r = parse_root(launch->spec, &plan, err);
     if (r == 0)
         r = plan__parse_mounts(mounts, &plan, err);
     if (r == 0)
         r = parse_linux(linux_, launch, &plan, err);
+    /* A container may be made without knowing what it will run: config.md asks for it at start only. */
+    if (r == 0 && !process && launch->two_phase)
+        plan.process = (struct plan_process){.cwd = "/", .umask = -1};
+    else if (r == 0)
+        r = plan__parse_process(process, launch, plan.namespaces & CLONE_NEWUSER, &plan.process, err);
     if (r == 0)
         r = parse_personality(linux_, &plan, err);
     if (r == 0)
@@ -269,11 +208,22 @@ int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err
 int plan_parse_exec(const struct runtime_launch *launch, const json_t *container_spec, struct plan *ret,
                     struct err *err)
 {
-    _cleanup_plan_ struct plan plan = {.id = launch->id, .personality = -1};
+    _cleanup_plan_ struct plan plan = {.id = launch->id, .personality = -1, .root_is_first_process = true};
     const json_t *process = json_object_get(launch->spec, "process");
     const json_t *linux_ = json_object_get(container_spec, "linux");
     json_t *seccomp = NULL;
-    int r = plan__parse_process(process ? process : launch->spec, &plan.process, err);
+    size_t i;
+    json_t *entry;
+    json_array_foreach (json_object_get(linux_, "namespaces"), i, entry) {
+        uint64_t flag = plan__namespace_flag(json_str(entry, "type"));
+        plan.namespaces |= flag;
+        if (flag == CLONE_NEWNS && str_empty(json_str(entry, "path")))
+            plan.root_is_first_process = false;
+    }
+    int r = plan__parse_process(process ? process : launch->spec, launch, plan.namespaces & CLONE_NEWUSER,
+                                &plan.process, err);
+    if (r == 0)
+        r = labels_check(plan.process.apparmor_profile, plan.process.selinux_label, NULL, err);
     if (r == 0)
         r = parse_personality(linux_, &plan, err);
     if (r == 0)
@@ -282,12 +232,6 @@ int plan_parse_exec(const struct runtime_launch *launch, const json_t *container
         r = seccomp_compile(seccomp, &plan.seccomp, &plan.seccomp_flags, err);
     if (r < 0)
         return r;
-    size_t i;
-    json_t *entry;
-    json_array_foreach (json_object_get(linux_, "namespaces"), i, entry)
-        for (size_t k = 0; k < ARRAY_SIZE(namespace_types); k++)
-            if (str_eq(json_str(entry, "type"), namespace_types[k].type))
-                plan.namespaces |= namespace_types[k].flag;
     *ret = plan;
     plan = (struct plan){0};
     return 0;
@@ -295,6 +239,7 @@ int plan_parse_exec(const struct runtime_launch *launch, const json_t *container
 
 void plan_done(struct plan *plan)
 {
+    hooks_done(&plan->hooks);
     strv_free(plan->process.args);
     strv_free(plan->process.env);
     free(plan->process.gids);

@@ -7,13 +7,20 @@
 #ifndef RUNTIME_PLAN_H
 #define RUNTIME_PLAN_H
 
+#include "runtime/hooks.h"
 #include "runtime/runtime.h"
+#include "runtime/scheduling.h"
 
 #include <linux/filter.h>
+#include <sched.h>
 #include <stdint.h>
 #include <sys/resource.h>
 
-enum { PLAN_MAX_ITEMS = 4096, PLAN_MAX_JOINS = 8 };
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
+
+enum { PLAN_MAX_ITEMS = 4096, PLAN_MAX_JOINS = 8, PLAN_CLOCKS = 2 };
 
 enum plan_cap_set {
     CAPS_BOUNDING,
@@ -46,6 +53,8 @@ struct plan_process {
     bool has_oom_score_adj;
     int oom_score_adj;
     uint16_t console_rows, console_columns; /* 0: as it is */
+    const char *apparmor_profile, *selinux_label;
+    struct scheduling scheduling;
 };
 
 /* One line of a uid_map or gid_map. */
@@ -92,6 +101,12 @@ struct plan_join {
     bool owned;
 };
 
+struct plan_time_offset {
+    int clock;
+    int64_t seconds;
+    uint32_t nanoseconds;
+};
+
 struct plan_sysctl {
     char *path; /* below /proc/sys */
     const char *name, *value;
@@ -100,16 +115,21 @@ struct plan_sysctl {
 struct plan {
     const char *id;
     struct plan_process process;
-    uint64_t new_namespaces; /* CLONE_NEW..., without CLONE_NEWCGROUP */
-    bool new_cgroup_namespace;
-    uint64_t namespaces; /* new or joined: what an exec must enter */
+    uint64_t new_namespaces;                       /* CLONE_NEW... for the clone */
+    bool new_cgroup_namespace, new_time_namespace; /* which the child makes itself */
+    uint64_t namespaces;                           /* new or joined: what an exec must enter */
+    uint64_t seen_namespaces;                      /* in the config */
     struct plan_join joins[PLAN_MAX_JOINS];
     size_t join_count;
+    struct plan_time_offset time_offsets[PLAN_CLOCKS];
+    size_t time_offset_count;
+    struct hooks hooks;
 
     /* What ids of a new user namespace mean outside (linux.uidMappings, gidMappings). */
     struct plan_id_maps id_maps;
 
-    const char *bundle; /* what relative bind sources are relative to; may be NULL */
+    bool root_is_first_process; /* exec: the container's root is not that of its mount namespace */
+    const char *bundle;         /* what relative bind sources are relative to; may be NULL */
     const char *root;
     bool root_prepared; /* rootfs_prepare() made it, detached: */
     int root_fd;
@@ -146,7 +166,8 @@ void plan_done(struct plan *plan);
 #define _cleanup_plan_ _cleanup_(plan_done)
 
 /* Parts, each in the file of its concern. */
-int plan__parse_process(const json_t *process, struct plan_process *ret, struct err *err);
+int plan__parse_process(const json_t *process, const struct runtime_launch *launch, bool mapped,
+                        struct plan_process *ret, struct err *err);
 int plan__parse_mounts(const json_t *list, struct plan *plan, struct err *err);
 void plan__mounts_done(struct plan *plan); /* mounts, devices, id maps, the prepared root */
 /* "uidMappings" and "gidMappings" of `object`. */
@@ -156,6 +177,9 @@ int plan__parse_sysctls(const json_t *sysctls, struct plan *plan, struct err *er
 int plan__parse_namespaces(const json_t *list, const struct runtime_launch *launch, struct plan *plan,
                            struct err *err);
 const char *plan__namespace_type(size_t i); /* "pid", ...; NULL beyond the last */
+uint64_t plan__namespace_flag(const char *type);
+int plan__parse_time_offsets(const json_t *offsets, struct plan *plan, struct err *err);
+int plan__check_namespaces(const struct plan *plan, struct err *err);
 json_t *plan__mount_option_names(void);
 /* ERR_UNSUPPORTED naming the first of `keys` (NULL-terminated) that is present and not empty. */
 int plan__refuse(const json_t *object, const char *where, const char *const *keys, struct err *err);

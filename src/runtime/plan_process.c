@@ -126,7 +126,18 @@ static int parse_user(const json_t *process, struct plan_process *ret, struct er
     return 0;
 }
 
-static int parse_capabilities(const json_t *process, struct plan_process *ret, struct err *err)
+/* Warned of, not refused, as config.md has it for those that are unknown or cannot be given. */
+static void ignore_capability(const struct runtime_launch *launch, const struct err *why)
+{
+    if (!launch->warn)
+        return;
+    char text[ERR_MESSAGE_BYTES + 64];
+    snprintf(text, sizeof(text), "%s; it is left out", why->msg);
+    launch->warn(text);
+}
+
+static int parse_capabilities(const json_t *process, const struct runtime_launch *launch, bool mapped,
+                              struct plan_process *ret, struct err *err)
 {
     static const char *const sets[CAPS_SETS_] = {
         [CAPS_BOUNDING] = "bounding",   [CAPS_EFFECTIVE] = "effective", [CAPS_INHERITABLE] = "inheritable",
@@ -141,9 +152,10 @@ static int parse_capabilities(const json_t *process, struct plan_process *ret, s
         _cleanup_strv_ char **names = NULL;
         if ((r = json_get_strv(capabilities, "process.capabilities", sets[i], &names, err)) < 0)
             return r;
+        struct err why;
         STRV_FOREACH (name, names)
-            if ((r = caps_parse(*name, &ret->capabilities[i], err)) < 0)
-                return r;
+            if (caps_parse(*name, mapped, &ret->capabilities[i], &why) < 0)
+                ignore_capability(launch, &why);
     }
     return 0;
 }
@@ -183,16 +195,13 @@ static int parse_console_size(const json_t *process, struct plan_process *ret, s
     return 0;
 }
 
-int plan__parse_process(const json_t *process, struct plan_process *ret, struct err *err)
+int plan__parse_process(const json_t *process, const struct runtime_launch *launch, bool mapped,
+                        struct plan_process *ret, struct err *err)
 {
-    static const char *const refused[] = {"apparmorProfile", "selinuxLabel",    "scheduler",
-                                          "ioPriority",      "execCPUAffinity", NULL};
     if (!json_is_object(process))
         return err_set(err, ERR_INVALID, "the container's config has no \"process\"");
     ret->umask = -1;
-    int r = plan__refuse(process, "process", refused, err);
-    if (r == 0)
-        r = json_get_strv(process, "process", "args", &ret->args, err);
+    int r = json_get_strv(process, "process", "args", &ret->args, err);
     if (r == 0)
         r = json_get_strv(process, "process", "env", &ret->env, err);
     if (r == 0)
@@ -204,7 +213,13 @@ int plan__parse_process(const json_t *process, struct plan_process *ret, struct 
     if (r == 0)
         r = parse_user(process, ret, err);
     if (r == 0)
-        r = parse_capabilities(process, ret, err);
+        r = parse_capabilities(process, launch, mapped, ret, err);
+    if (r == 0)
+        r = json_get_string(process, "process", "apparmorProfile", &ret->apparmor_profile, err);
+    if (r == 0)
+        r = json_get_string(process, "process", "selinuxLabel", &ret->selinux_label, err);
+    if (r == 0)
+        r = scheduling_parse(process, &ret->scheduling, err);
     if (r == 0)
         r = parse_rlimits(process, ret, err);
     if (r == 0)

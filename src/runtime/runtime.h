@@ -48,6 +48,10 @@ struct runtime_launch {
     const int *fds; /* "fd:N" in a namespace's path means fds[N] */
     size_t fd_count;
 
+    /* Called with what is left out of the config although the specification lets it be asked for; NULL: said
+     * to nobody. */
+    void (*warn)(const char *message);
+
     /* What only an OCI command line asks for; all zero for the keeper, whose loop must never block. */
     const char *bundle;    /* absolute; for the state that hooks and the seccomp listener are given */
     unsigned preserve_fds; /* descriptors 3 to 2 + n stay open in the program */

@@ -251,6 +251,8 @@ static void descriptors_that_were_given_stay_open_in_the_program(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        /* First: it closes descriptors that a launch would keep for later ones. */
+        cmocka_unit_test(descriptors_that_were_given_stay_open_in_the_program),
         cmocka_unit_test(a_created_container_runs_when_it_is_started_and_only_once),
         cmocka_unit_test(a_socket_path_longer_than_the_kernel_takes_is_reached),
         cmocka_unit_test(a_starter_that_dies_starts_nothing_and_an_error_reaches_the_one_that_lives),
@@ -258,7 +260,6 @@ int main(void)
         cmocka_unit_test(a_config_without_a_process_is_created_and_not_started),
         cmocka_unit_test(a_terminal_of_its_own_devpts_is_stdio_console_and_controlling),
         cmocka_unit_test(a_terminal_without_a_devpts_is_refused),
-        cmocka_unit_test(descriptors_that_were_given_stay_open_in_the_program),
     };
     return cmocka_run_group_tests_name("runtime_phases", tests, NULL, NULL);
 }

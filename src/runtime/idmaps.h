@@ -1,0 +1,12 @@
+/* Who the users of a new user namespace are outside of it (user_namespaces(7)). */
+#ifndef RUNTIME_IDMAPS_H
+#define RUNTIME_IDMAPS_H
+
+#include "runtime/plan.h"
+
+/* Writes the maps of the process's namespace. Who may not do it alone has newuidmap(1) and newgidmap(1) do it
+ * by /etc/subuid and /etc/subgid; a map of nobody but the caller is always possible, and then the groups can
+ * not be changed inside. */
+int idmaps_write(pid_t pid, const struct plan_id_maps *maps, struct err *err);
+
+#endif

@@ -1,0 +1,25 @@
+/* Clones the child of a launch into namespaces that exist already.
+ *
+ * A pid, user or time namespace is chosen by the parent for the moment of the clone, and what is new must
+ * belong to the user namespace that was joined. A parent that must not change itself sends an usher: a short
+ * process that enters them and clones; the child is made the parent's own (CLONE_PARENT). */
+#ifndef RUNTIME_USHER_H
+#define RUNTIME_USHER_H
+
+#include "runtime/child.h"
+
+struct usher_join {
+    int flags; /* CLONE_NEW..., several only with a pidfd */
+    int fd;
+};
+
+/* Calls child_run(c) in the child. Returns its pid, or a negative code; ERR_CONFLICT when a process whose
+ * namespaces were to be joined is gone. `cgroup_fd`: born in that group (v2), or negative. */
+pid_t usher_clone(struct child *c, const struct usher_join *joins, size_t join_count, uint64_t flags,
+                  int cgroup_fd, int *ret_pidfd, struct err *err);
+/* The same without joining: one clone3. */
+pid_t usher_clone_plain(struct child *c, uint64_t flags, int cgroup_fd, int *ret_pidfd, struct err *err);
+
+const char *usher_name_of(int flag); /* "pid" of CLONE_NEWPID, for messages */
+
+#endif
