@@ -87,6 +87,22 @@ static int of_file(const char *path, json_t **ret, struct err *err)
     return r;
 }
 
+/* Engines send the whole structure with zeros for what is to stay as it is. Of these two a zero says
+ * something. */
+static void drop_zeros(json_t *resources)
+{
+    const char *section_name, *key;
+    json_t *section, *value;
+    void *next_section, *next;
+    json_object_foreach_safe (resources, next_section, section_name, section)
+        if (json_is_object(section))
+            json_object_foreach_safe (section, next, key, value)
+                if ((json_is_integer(value) && json_integer_value(value) == 0 && !str_eq(key, "idle") &&
+                     !str_eq(key, "swappiness")) ||
+                    (json_is_string(value) && !*json_string_value(value)))
+                    json_object_del(section, key);
+}
+
 int command_update(const struct oci_args *args, int *ret_status, struct err *err)
 {
     _cleanup_container_ struct container c = CONTAINER_INIT;
@@ -100,6 +116,7 @@ int command_update(const struct oci_args *args, int *ret_status, struct err *err
         r = of_options(&args->limits, resources, err);
     if (r < 0)
         return r;
+    drop_zeros(resources);
     struct cgroup *cgroup = container_cgroup(&c);
     if (!cgroup || c.pid <= 0) {
         cgroup_free(cgroup);
