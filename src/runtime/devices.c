@@ -255,19 +255,6 @@ static int make_console(int dev, int tty_fd, struct err *err)
     return target < 0 ? target : rootfs__attach(tree, target, "/dev/console", err);
 }
 
-/* A read-only /dev is one only from now on. */
-static int finish_dev(const struct plan *plan, int dev, struct err *err)
-{
-    bool read_only = false;
-    for (size_t i = 0; i < plan->mount_count; i++)
-        if (rootfs__is_dev(plan->mounts[i].destination))
-            read_only = plan->mounts[i].attr_set & MOUNT_ATTR_RDONLY;
-    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
-    if (read_only && mount_setattr(dev, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-        return err_sys(err, errno, "make /dev read-only");
-    return 0;
-}
-
 int rootfs_make_devices(const struct plan *plan, int root_fd, int tty_fd, struct err *err)
 {
     if (config_binds_dev(plan))
@@ -286,6 +273,5 @@ int rootfs_make_devices(const struct plan *plan, int root_fd, int tty_fd, struct
     for (size_t i = 0; i < ARRAY_SIZE(links); i++)
         if (symlinkat(links[i].target, dev, links[i].name) < 0 && errno != EEXIST)
             return err_sys(err, errno, "make the link /dev/%s", links[i].name);
-    r = tty_fd >= 0 ? make_console(dev, tty_fd, err) : 0;
-    return r < 0 ? r : finish_dev(plan, dev, err);
+    return tty_fd >= 0 ? make_console(dev, tty_fd, err) : 0;
 }

@@ -181,7 +181,8 @@ static struct child child_of(const struct runtime_launch *launch, const struct p
  * open to us outside of a new user namespace: then somebody has to go ahead. */
 static struct birth birth_of(const struct plan *plan)
 {
-    struct birth birth = {.flags = plan->new_namespaces, .join_count = plan->join_count};
+    struct birth birth = {.flags = plan->new_namespaces & ~plan->late_namespaces,
+                          .join_count = plan->join_count};
     bool pid = false;
     for (size_t i = 0; i < plan->join_count; i++) {
         birth.joins[i] = (struct usher_join){.flags = plan->joins[i].flag, .fd = plan->joins[i].fd};

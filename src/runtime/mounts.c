@@ -11,8 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAX_LATE = 64 };
-
 struct mounter {
     const struct plan *plan;
     const struct cgroup *cgroup;
@@ -21,9 +19,6 @@ struct mounter {
     int recent_fd;
     const char *recent;
     struct stat recent_root;
-    /* Read-only ones become that when all mounts in them are made; /dev when its nodes are. */
-    int late[MAX_LATE];
-    size_t late_count;
 };
 
 static int attach(struct mounter *mr, int tree, int target, const struct plan_mount *m, struct err *err)
@@ -122,9 +117,10 @@ static int bind_instead(const struct mounter *mr, const struct plan_mount *m, st
 
 /* mount(2) for what fsopen(2) has no word for: a subtype ("fuse.sshfs"), i_version, quoted options. It takes
  * one page of options and ignores what is behind. */
-static bool needs_old_mount(const struct plan_mount *m)
+bool rootfs__needs_old_mount(const struct plan_mount *m)
 {
-    return m->flags & MS_I_VERSION || strchr(m->type, '.') || (m->data && strpbrk(m->data, "\\\""));
+    return !m->bind && m->type &&
+           (m->flags & MS_I_VERSION || strchr(m->type, '.') || (m->data && strpbrk(m->data, "\\\"")));
 }
 
 static int old_mount(struct mounter *mr, const struct plan_mount *m, int target, struct err *err)
@@ -168,27 +164,12 @@ static int open_filesystem(const struct mounter *mr, const struct plan_mount *m,
     return err->sys == EPERM || err->sys == EACCES ? bind_instead(mr, m, err) : tree;
 }
 
-static int finish(struct mounter *mr, int r, struct err *err)
-{
-    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
-    for (size_t i = 0; i < mr->late_count; i++) {
-        if (r == 0 && mount_setattr(mr->late[i], "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-            r = err_sys(err, errno, "make a tmpfs read-only");
-        close_fd(mr->late[i]);
-    }
-    close_fd(mr->recent_fd);
-    return r;
-}
-
 /* Takes a tmpfs that has just been attached. */
 static int remember(struct mounter *mr, int *tree, const struct plan_mount *m, struct err *err)
 {
-    if (m->attr_set & MOUNT_ATTR_RDONLY && !rootfs__is_dev(m->destination)) {
-        int fd = mr->late_count < MAX_LATE ? fcntl(*tree, F_DUPFD_CLOEXEC, 3) : -1;
-        if (fd < 0)
-            return err_set(err, ERR_LIMIT, "more than %d read-only tmpfs mounts", MAX_LATE);
-        mr->late[mr->late_count++] = fd;
-    }
+    int r = m->attr_set & MOUNT_ATTR_RDONLY ? rootfs__read_only_later(*tree, err) : 0;
+    if (r < 0)
+        return r;
     if (mr->recent && str_after(m->destination, mr->recent))
         return 0;
     if (fstat(*tree, &mr->recent_root) < 0)
@@ -257,7 +238,7 @@ static int mount_filesystem(struct mounter *mr, const struct plan_mount *m, stru
 {
     bool tmpfs = str_eq(m->type, "tmpfs"), proc = str_eq(m->type, "proc");
     const char *name = below_recent(mr, m->destination);
-    if (name && !proc && !needs_old_mount(m) && mkdirat(mr->recent_fd, name, 0755) == 0)
+    if (name && !proc && !rootfs__needs_old_mount(m) && mkdirat(mr->recent_fd, name, 0755) == 0)
         return mount_below_recent(mr, m, name, err);
     struct plan_mount changed = *m;
     _cleanup_free_ char *data = NULL;
@@ -267,7 +248,7 @@ static int mount_filesystem(struct mounter *mr, const struct plan_mount *m, stru
     int r = proc ? 0 : rootfs__check_proc(mr->root_fd, target, m->destination, false, err);
     if (r < 0)
         return r;
-    if (needs_old_mount(m))
+    if (rootfs__needs_old_mount(m))
         return old_mount(mr, &changed, target, err);
     if (tmpfs)
         changed.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
@@ -369,16 +350,13 @@ static int mount_cgroup_v1(struct mounter *mr, const struct plan_mount *m, struc
     _cleanup_close_ int top = rootfs__new_filesystem(&base, mr->plan->mount_label, err);
     if (top < 0)
         return top;
-    int r = attach(mr, top, target, m, err);
+    int r = rootfs__dress(top, m, err);
+    if (r == 0)
+        r = attach(mr, top, target, m, err);
     const char *name, *dir;
     for (size_t i = 0; r == 0 && cgroup__directory(mr->cgroup, i, &name, &dir); i++)
         r = mount_hierarchy(m, top, name, dir, err);
-    if (r < 0)
-        return r;
-    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
-    if (m->attr_set & MOUNT_ATTR_RDONLY && mount_setattr(top, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-        return err_sys(err, errno, "make %s read-only", m->destination);
-    return rootfs__dress(top, m, err);
+    return r == 0 && m->attr_set & MOUNT_ATTR_RDONLY ? rootfs__read_only_later(top, err) : r;
 }
 
 /* Without a namespace of its own the container would see the whole machine's tree: it gets its own part. */
@@ -417,5 +395,6 @@ int rootfs_mount_all(const struct plan *plan, const struct cgroup *cgroup, int *
             r = mount_filesystem(&mr, m, err);
     }
     *root_fd = mr.root_fd;
-    return finish(&mr, r, err);
+    close_fd(mr.recent_fd);
+    return r;
 }

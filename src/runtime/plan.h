@@ -117,6 +117,7 @@ struct plan {
     struct plan_process process;
     uint64_t new_namespaces;                       /* CLONE_NEW... for the clone */
     bool new_cgroup_namespace, new_time_namespace; /* which the child makes itself */
+    uint64_t late_namespaces;                      /* of them, what rootfs_enter() makes instead */
     uint64_t namespaces;                           /* new or joined: what an exec must enter */
     uint64_t seen_namespaces;                      /* in the config */
     struct plan_join joins[PLAN_MAX_JOINS];

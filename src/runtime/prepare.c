@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/str.h"
+#include "runtime/idmaps.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -53,7 +54,10 @@ static int fill_covers(int top)
     _cleanup_close_ int fs = fspick(top, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
     if (fs < 0 || fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0)
         return -1;
-    return fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0);
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
+    return fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0
+               ? -1
+               : mount_setattr(top, "", AT_EMPTY_PATH, &attr, sizeof(attr));
 }
 
 static void make_covers(void)
@@ -83,24 +87,6 @@ static void make_covers(void)
 
 /* --- id maps --- */
 
-static int write_map(pid_t pid, const char *file, const struct plan_id_map *maps, size_t count,
-                     struct err *err)
-{
-    _cleanup_str_ struct str text = STR_INIT;
-    char path[64];
-    for (size_t i = 0; i < count; i++)
-        str_addf(&text, "%u %u %u\n", maps[i].inside, maps[i].outside, maps[i].count);
-    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
-    int r = file_poke(path, str_get(&text), err);
-    return r < 0 ? err_wrap(err, "map the ids of a user namespace") : 0;
-}
-
-int rootfs__write_id_maps(pid_t pid, const struct plan_id_maps *maps, struct err *err)
-{
-    int r = write_map(pid, "uid_map", maps->uids, maps->uid_count, err);
-    return r < 0 ? r : write_map(pid, "gid_map", maps->gids, maps->gid_count, err);
-}
-
 /* A user namespace needs a process for its maps to be written; then its descriptor is enough. The exit signal
  * is none, so that a waiting parent does not take it for a container's. */
 static int new_user_namespace(const struct plan_id_maps *maps, struct err *err)
@@ -114,7 +100,7 @@ static int new_user_namespace(const struct plan_id_maps *maps, struct err *err)
         return err_sys(err, errno, "make a user namespace for an id-mapped mount");
     char path[64];
     snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
-    int r = rootfs__write_id_maps(pid, maps, err);
+    int r = idmaps_write(pid, maps, err);
     int fd = r < 0 ? r : open(path, O_RDONLY | O_CLOEXEC);
     if (r == 0 && fd < 0)
         fd = err_sys(err, errno, "open %s", path);
@@ -228,5 +214,7 @@ int rootfs_prepare(struct plan *plan, struct err *err)
         r = prepare_root(plan, err);
     if (r == 0 && mapped)
         r = rootfs__prepare_nodes(plan, err);
+    if (r == 0 && rootfs__can_be_late(plan))
+        plan->late_namespaces |= CLONE_NEWNS;
     return r;
 }

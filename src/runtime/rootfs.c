@@ -67,7 +67,7 @@ static int overlay_data(const struct plan *plan, struct str *data, struct err *e
 
 /* The mark of a volatile mount, by which the kernel refuses a second one. What was written may have been lost
  * only if the machine went down, and then whoever calls an overlay volatile does not want it any more. */
-static void forget_volatile(const struct runtime_overlay *overlay)
+void rootfs__forget_volatile(const struct runtime_overlay *overlay)
 {
     _cleanup_free_ char *mark = str_printf("%s/work/incompat/volatile/dirty", overlay->work);
     for (size_t i = 0; i < 3; i++) {
@@ -92,7 +92,7 @@ int rootfs__mount_overlay(const struct plan *plan, struct err *err)
         return 0;
     }
     if (overlay->upper && overlay->is_volatile)
-        forget_volatile(overlay);
+        rootfs__forget_volatile(overlay);
     _cleanup_str_ struct str data = STR_INIT;
     int r = overlay_data(plan, &data, err);
     if (r < 0)
@@ -148,6 +148,12 @@ int rootfs_mount_root(const struct plan *plan, int *ret_root_fd, struct err *err
     /* In somebody else's mount namespace nothing is changed but what the config says. */
     if (!(plan->new_namespaces & CLONE_NEWNS))
         return open_root(plan->root, ret_root_fd, err);
+    if (plan->late_namespaces & CLONE_NEWNS) {
+        int fd = rootfs__open_late_root(plan, err);
+        if (fd >= 0)
+            *ret_root_fd = fd;
+        return MIN(fd, 0);
+    }
     int r = set_initial_propagation(plan, err);
     if (r == 0 && plan->root_propagation & MS_SHARED)
         r = make_parent_private(plan->root_prepared ? "/" : plan->root, err);
@@ -204,10 +210,40 @@ static int move_root(const struct plan *plan, int root_fd, struct err *err)
     return change_root(root_fd, err);
 }
 
-int rootfs_enter(const struct plan *plan, int root_fd, struct err *err)
+enum { MAX_LATER = 256 };
+
+static struct {
+    int fds[MAX_LATER];
+    size_t count;
+} read_only_later;
+
+int rootfs__read_only_later(int fd, struct err *err)
+{
+    int own = read_only_later.count < MAX_LATER ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
+    if (own < 0)
+        return err_set(err, ERR_LIMIT, "more than %d read-only mounts of tmpfs", MAX_LATER);
+    read_only_later.fds[read_only_later.count++] = own;
+    return 0;
+}
+
+static int make_read_only(struct err *err)
+{
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
+    for (size_t i = 0; i < read_only_later.count; i++)
+        if (mount_setattr(read_only_later.fds[i], "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+            return err_sys(err, errno, "make a tmpfs read-only");
+    for (size_t i = 0; i < read_only_later.count; i++)
+        close_fd(read_only_later.fds[i]);
+    read_only_later.count = 0;
+    return 0;
+}
+
+static int enter(const struct plan *plan, int root_fd, struct err *err)
 {
     if (!(plan->new_namespaces & CLONE_NEWNS))
         return change_root(root_fd, err);
+    if (plan->late_namespaces & CLONE_NEWNS)
+        return rootfs__enter_late(root_fd, err);
     if (plan->no_pivot)
         return move_root(plan, root_fd, err);
     _cleanup_close_ int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -224,4 +260,10 @@ int rootfs_enter(const struct plan *plan, int root_fd, struct err *err)
     if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
         return err_sys(err, errno, "leave the old root");
     return 0;
+}
+
+int rootfs_enter(const struct plan *plan, int root_fd, struct err *err)
+{
+    int r = enter(plan, root_fd, err);
+    return r < 0 ? r : make_read_only(err);
 }

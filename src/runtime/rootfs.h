@@ -26,7 +26,8 @@ int rootfs_mount_all(const struct plan *plan, const struct cgroup *cgroup, int *
 /* /dev: nodes, links, and the terminal (`tty_fd`, or negative) as /dev/console. Left alone when the config
  * binds a /dev of its own. */
 int rootfs_make_devices(const struct plan *plan, int root_fd, int tty_fd, struct err *err);
-/* Moves the process into the root and drops the old one. */
+/* Moves the process into the root and drops the old one. Read-only tmpfs become that now, when all that lies
+ * in them has been made. */
 int rootfs_enter(const struct plan *plan, int root_fd, struct err *err);
 /* Inside: masked and read-only paths, the root's own read-only flag and propagation. */
 int rootfs_protect(const struct plan *plan, struct err *err);
@@ -47,6 +48,8 @@ bool rootfs__is_proc(int fd);
 int rootfs__check_proc(int root_fd, int target_fd, const char *destination, bool brings_proc,
                        struct err *err);
 
+/* In rootfs_enter(): a filesystem of our own that still has to be filled. */
+int rootfs__read_only_later(int fd, struct err *err);
 /* A detached tree becomes visible. */
 int rootfs__attach(int tree_fd, int target_fd, const char *what, struct err *err);
 int rootfs__attach_at(int tree_fd, int dir_fd, const char *name, const char *what, struct err *err);
@@ -61,11 +64,15 @@ int rootfs__mount_overlay(const struct plan *plan, struct err *err);
  * and the destination's size is the bound. */
 int rootfs__copy_up(int from_fd, int to_fd, const char *what, struct err *err);
 
+void rootfs__forget_volatile(const struct runtime_overlay *overlay);
+/* Whether only mount(2) knows what the config asks for. */
+bool rootfs__needs_old_mount(const struct plan_mount *m);
+/* The quick way: see late.c. The first in the parent; the others in the child. */
+bool rootfs__can_be_late(const struct plan *plan);
+int rootfs__open_late_root(const struct plan *plan, struct err *err);
+int rootfs__enter_late(int root_fd, struct err *err);
 /* In the parent: the device nodes of a container with a user namespace, which may not make any itself. */
 int rootfs__prepare_nodes(struct plan *plan, struct err *err);
-/* Writes uid_map and gid_map of a process in a fresh user namespace. */
-int rootfs__write_id_maps(pid_t pid, const struct plan_id_maps *maps, struct err *err);
-
 /* Covers for masked files and directories, shared by all containers of a process; negative where the kernel
  * cannot share them (before 6.15). */
 int rootfs__cover_null(void);
