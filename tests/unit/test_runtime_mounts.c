@@ -578,6 +578,83 @@ static void ridmap_maps_the_mounts_below_too(void **state)
     box_done(&b);
 }
 
+/* --- user namespaces --- */
+
+/* Ids 0 to 65535 inside are 100000 and up outside, and the image belongs to them. */
+static void box_map(struct box *b, bool network)
+{
+    json_t *namespaces = json_object_get(box_linux(b), "namespaces");
+    json_array_append_new(namespaces, json_pack("{s:s}", "type", "user"));
+    if (network)
+        json_array_append_new(namespaces, json_pack("{s:s}", "type", "network"));
+    json_object_set_new(box_linux(b), "uidMappings", id_map(0, 100000, 65536));
+    json_object_set_new(box_linux(b), "gidMappings", id_map(0, 100000, 65536));
+    static const char *const dirs[] = {"", "/bin", "/etc", "/tmp", "/proc", "/sys", "/dev"};
+    for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+        _cleanup_free_ char *path = str_printf("%s%s", b->root, dirs[i]);
+        assert_int_equal(chown(path, 100000, 100000), 0);
+    }
+}
+
+static void a_user_namespace_has_all_its_mounts_and_devices(void **state)
+{
+    for (int network = 0; network < 2; network++) {
+        struct box b;
+        box_init(&b);
+        box_map(&b, network);
+        json_array_append_new(json_object_get(box_linux(&b), "devices"),
+                              json_pack("{s:s,s:s,s:i,s:i,s:i,s:i,s:i}", "path", "/dev/extra", "type", "b",
+                                        "major", 7, "minor", 251, "fileMode", 0640, "uid", 10, "gid", 11));
+        const char *text = box_sh(
+            &b,
+            "head -1 /proc/self/uid_map; stat -c '%F %t:%T %a %u:%g' /dev/null /dev/extra; echo x > "
+            "/dev/null && echo null; grep -cE ' (/proc|/sys|/dev|/dev/pts|/dev/shm|/dev/mqueue) ' "
+            "/proc/mounts; ls -d /sys/class/net/lo /sys/kernel; touch /sys/x /proc/sys/x; wc -c < "
+            "/proc/keys; ls /sys/firmware | wc -l; touch /dev/shm/x && echo shm; ls /sys/fs/cgroup | head "
+            "-1");
+        assert_contains(text, "         0     100000      65536\ncharacter special file 1:3 666 0:0\n"
+                              "block special file 7:fb 640 10:11\nnull\n6\n/sys/class/net/lo\n/sys/kernel\n");
+        assert_contains(text, "touch: /sys/x: ");
+        assert_contains(text, "0\n0\nshm\n");
+        box_done(&b);
+    }
+}
+
+static void a_mapped_root_gets_sources_and_a_root_that_it_could_not_reach(void **state)
+{
+    struct box b;
+    box_init(&b);
+    box_map(&b, false);
+    _cleanup_free_ char *closed = make_dir(&b, "closed");
+    _cleanup_free_ char *data = make_dir(&b, "closed/data");
+    box_file(b.dir, "closed/data/file", "behind a closed door\n", 0644);
+    assert_int_equal(chmod(closed, 0700), 0);
+    assert_int_equal(chmod(b.dir, 0700), 0);
+    add_mount(&b, "/plain", "bind", data, "rbind,ro");
+    add_mount(&b, "/mapped", "bind", data, "rbind,idmap");
+    const char *text =
+        box_sh(&b, "cat /plain/file; stat -c '%u %g' /plain/file /mapped/file; touch /plain/x; "
+                   "touch /mapped/made; stat -c %u /mapped/made");
+    assert_contains(text, "behind a closed door\n65534 65534\n0 0\n");
+    assert_contains(text, "touch: /plain/x: Read-only file system\n0\n");
+    struct stat st;
+    _cleanup_free_ char *made = str_printf("%s/made", data);
+    assert_int_equal(stat(made, &st), 0);
+    assert_int_equal(st.st_uid, 0); /* stored as the image's ids */
+    box_done(&b);
+}
+
+static void a_terminal_group_that_is_not_mapped_is_left_out(void **state)
+{
+    struct box b;
+    box_init(&b);
+    box_map(&b, false);
+    json_object_set_new(box_linux(&b), "gidMappings", id_map(0, 100000, 1));
+    assert_contains(box_sh(&b, "grep ' /dev/pts ' /proc/mounts"), "ptmxmode=666");
+    assert_lacks(str_get(&b.output), "gid=");
+    box_done(&b);
+}
+
 /* --- devices --- */
 
 static void devices_of_every_type_are_made_with_mode_and_owner(void **state)
@@ -844,6 +921,9 @@ int main(void)
         cmocka_unit_test(a_racing_symlink_exchange_never_leads_a_mount_outside),
         cmocka_unit_test(an_id_mapped_bind_shows_other_owners),
         cmocka_unit_test(ridmap_maps_the_mounts_below_too),
+        cmocka_unit_test(a_user_namespace_has_all_its_mounts_and_devices),
+        cmocka_unit_test(a_mapped_root_gets_sources_and_a_root_that_it_could_not_reach),
+        cmocka_unit_test(a_terminal_group_that_is_not_mapped_is_left_out),
         cmocka_unit_test(devices_of_every_type_are_made_with_mode_and_owner),
         cmocka_unit_test(a_device_that_cannot_be_is_refused_by_its_path),
         cmocka_unit_test(a_node_that_the_image_has_already_is_taken_when_it_is_the_same),
