@@ -149,7 +149,6 @@ static void close_daemon(struct daemon *d)
     watch_close(&d->loop, &d->children);
     signal_pipe = close_fd(signal_pipe);
     loop_done(&d->loop);
-    str_free(&d->scratch);
     free(d->burst);
     free(d->dir);
     close_fd(d->lock_fd);

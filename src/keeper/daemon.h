@@ -25,7 +25,7 @@
 #include <sys/resource.h>
 
 enum {
-    BURST_BYTES = 64 * 1024,         /* read from a pipe at once */
+    BURST_BYTES = LOG_PAYLOAD_BYTES, /* read from a pipe at once */
     ATTACH_BUFFER_BYTES = 64 * 1024, /* pending for one stream before its process is held back */
     STDIN_BUFFER_BYTES = 64 * 1024,
     MAX_CLIENTS = 64,
@@ -46,7 +46,6 @@ struct daemon {
     uint64_t next_client;
     struct map containers; /* id -> struct container */
     char *burst;           /* BURST_BYTES */
-    struct str scratch;    /* log records being put together */
     bool shutting_down;
     int oom_score_adj; /* what we were born with, for the containers */
     struct rlimit nofile;
@@ -87,7 +86,6 @@ struct process {
     bool held;         /* output is not read because a stream is full */
     bool warned;
     struct str stdin_buffer;
-    struct log_carry carry[2];
     struct attach *attached;
     size_t attached_count;
     uint64_t reply_client, reply_request; /* of the launch */

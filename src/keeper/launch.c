@@ -249,7 +249,7 @@ static int prepare_container(struct container *c, const struct keeper_start *s, 
     c->log_max_files = s->log.max_files;
     int r = record_begin(c, text, err);
     if (r == 0 && c->log_path)
-        r = log_file_open(c->log_path, c->log_max_bytes, c->log_max_files, &c->log, err);
+        r = log_file_open(c->log_path, c->log_max_bytes, c->log_max_files, false, &c->log, err);
     return r;
 }
 

@@ -1,19 +1,31 @@
 /* Container logs on disk: the "local" record format, and its writer.
  *
  * A log is a set of files: `path` is written, path.1 is the one before it, path.2 older still. A file begins
- * with a header (LOG_HEADER_BYTES): 8 bytes magic, u64 sequence number (one more for each rotation), u64
- * zero. Then come records, each
+ * with a header (LOG_HEADER_BYTES): 8 bytes magic, u64 sequence number (one more for each rotation), u64 salt
+ * (random; 0 in files of the first version). Then come records, each
  *
  *     u32 size | u8 stream | u8 flags | u16 zero | i64 time ns | size bytes | u32 crc32 | u32 size
  *
- * in the machine's byte order; the crc (zlib's) covers all before it. The trailing size lets a reader walk
- * from the end. A record holds one line with its newline; a longer line is cut in pieces of LOG_PIECE_BYTES,
- * all but the last flagged LOG_PARTIAL; the last line of a stream may lack its newline.
+ * in the machine's byte order; the crc (zlib's, begun with the salt) covers all before it. The trailing size
+ * lets a reader walk from the end. The salt is what a container does not know: no output of it can look like
+ * a record of its log.
  *
- * Invariants: the files' sequence numbers rise towards `path`; a record is never changed; bytes behind the
- * last whole record (a writer died in the middle of a write) are cut off when the log is opened for writing.
- * Nothing is synced: a crash of the machine may cost the last seconds, a crash of the writer costs nothing
- * written.
+ * A record holds what a stream said in one burst: any number of lines, and parts of lines. A record that goes
+ * on with a line that an earlier record of its stream began is flagged LOG_CONTINUES; where that flag is
+ * missing, a line left open before is complete as it is. Readers put lines together (log_reader.h).
+ *
+ * Every byte once, whenever the writer is killed. log_file_move() takes bytes from a pipe whose only reader
+ * it is, in four steps: (1) the record's head, with the number of bytes that are in the pipe; (2) splice(2)
+ * from the pipe into the file; (3) the crc and the trailing size. In step 2 the kernel writes bytes to the
+ * file and takes the same bytes from the pipe before it looks at a signal again, so that at any instant each
+ * byte is in exactly one of the two, and in order. Whoever opens the log next finds a last record with k
+ * bytes behind its head and no tail: it makes it a record of these k bytes (or cuts it off when k is 0). The
+ * others are still in the pipe, of which `serve` holds a copy, and go into the next record. No counter is
+ * kept that could disagree with the bytes. Rotation falls between records.
+ *
+ * Invariants: the files' sequence numbers rise towards `path`; a whole record is never changed. Nothing is
+ * synced: a crash of the machine may cost the last seconds. A disk that is full costs the bytes that do not
+ * fit (they are taken from the pipe, so that the container goes on, and counted).
  *
  * One writer, single-threaded. Readers: log_reader.h. */
 #ifndef KEEPER_LOG_FILE_H
@@ -28,10 +40,15 @@ enum {
     LOG_HEADER_BYTES = 24,
     LOG_RECORD_HEAD_BYTES = 16,
     LOG_RECORD_TAIL_BYTES = 8,
-    LOG_PIECE_BYTES = 16 * 1024,
+    LOG_PAYLOAD_BYTES = 32 * 1024, /* of one record */
+    LOG_PIECE_BYTES = 16 * 1024,   /* a longer line is told in pieces of this size */
     LOG_MAX_FILES = 1000,
 };
-enum { LOG_PARTIAL = 1 };
+enum {
+    LOG_PARTIAL = 1,   /* only in files of the first version: the next record goes on with this line */
+    LOG_CONTINUES = 2, /* its first bytes go on with a line of its stream */
+    LOG_OTHER_OPEN = 4 /* the other stream had an unfinished line when this was written */
+};
 
 struct log_record {
     int64_t time_ns;
@@ -43,36 +60,41 @@ struct log_record {
 
 /* --- the format, shared with the reader --- */
 
-void log_record_add(struct str *to, const struct log_record *r);
+struct log_header {
+    uint64_t sequence; /* never 0 */
+    uint32_t salt;
+};
+
+void log_record_add(struct str *to, const struct log_record *r, uint32_t salt);
 /* Parses the record at the start of `bytes`: its whole length, 0 when `n` does not hold all of it, or
  * -ERR_CORRUPT. `ret->bytes` points into `bytes`. */
-ssize_t log_record_parse(const void *bytes, size_t n, struct log_record *ret);
-/* The sequence number of an open file, or 0 when it is no log file. */
-uint64_t log_header_read(int fd);
-/* Length of the record that ends at `end`, or 0 when there is none that is whole. */
-ssize_t log_record_length_before(int fd, int64_t end);
+ssize_t log_record_parse(const void *bytes, size_t n, uint32_t salt, struct log_record *ret);
+/* The header of an open file; false when it is no log file. */
+bool log_header_read(int fd, struct log_header *ret);
+/* Length of the record that ends at `end`, or 0 when there is none that is whole. `ret` (may be NULL) gets it
+ * without its bytes; `ret_lines` (may be NULL) the number of line ends in it. */
+ssize_t log_record_length_before(int fd, int64_t end, uint32_t salt, struct log_record *ret,
+                                 size_t *ret_lines);
 /* Where the last whole record ends. */
-int64_t log_valid_end(int fd);
+int64_t log_valid_end(int fd, uint32_t salt);
 
 /* --- the writer --- */
 
 struct log_file;
 
-/* What a stream has left of an unfinished line. All zero at first. */
-struct log_carry {
-    char *bytes;
-    uint32_t size;
-};
-
-int log_file_open(const char *path, int64_t max_bytes, int max_files, struct log_file **ret, struct err *err);
-/* Splits into lines and writes the finished ones, in one write as long as no rotation falls between.
- * `scratch` is working space that the caller keeps for reuse. After an error the bytes are dropped, and
+/* `goes_on`: the process whose output comes now is the one whose output is in there already. Otherwise its
+ * first line is not joined to an open one. */
+int log_file_open(const char *path, int64_t max_bytes, int max_files, bool goes_on, struct log_file **ret,
+                  struct err *err);
+/* Moves up to `n` (at most LOG_PAYLOAD_BYTES) of the bytes that are in `pipe_fd` into the log. What was taken
+ * from the pipe is in `buffer` afterwards: the count is returned, also when some of it did not get into the
+ * log, which `err` then tells (its code is 0 otherwise). 0: nothing was there. */
+size_t log_file_move(struct log_file *f, int stream, int64_t time_ns, int pipe_fd, char *buffer, size_t n,
+                     struct err *err);
+/* The same for bytes that are in memory already; a kill may cost them. After an error they are dropped, and
  * counted. */
-int log_file_write(struct log_file *f, struct log_carry *carry, int stream, int64_t time_ns,
-                   const char *bytes, size_t n, struct str *scratch, struct err *err);
-/* The stream has ended: writes the unfinished line. */
-int log_file_finish(struct log_file *f, struct log_carry *carry, int stream, int64_t time_ns,
-                    struct str *scratch, struct err *err);
+int log_file_write(struct log_file *f, int stream, int64_t time_ns, const char *bytes, size_t n,
+                   struct err *err);
 uint64_t log_file_dropped(const struct log_file *f); /* bytes that could not be written */
 void log_file_close(struct log_file *f);
 /* Removes all files of a log. */

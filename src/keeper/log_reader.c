@@ -9,23 +9,41 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 64 * 1024, ASK_MS = 100 };
+enum { BUFFER_BYTES = 2 * LOG_PAYLOAD_BYTES, ASK_MS = 100 };
+
+/* What a stream has left of a line. */
+struct open_line {
+    char *bytes;
+    size_t size;
+    int64_t time_ns;
+    bool told;    /* it was given to the caller, who has read it by now */
+    bool goes_on; /* the record before said so (first version of the format) */
+    bool skip;    /* its beginning was not read: nothing of it is told */
+    bool met;     /* a record of this stream was seen */
+};
 
 struct log_reader {
     struct log_reader_options o;
     char *path;
     int fd; /* of the file being read, or negative: none found yet */
-    uint64_t sequence;
+    struct log_header header;
     int64_t at; /* offset of the first byte not told */
     char *buffer;
     int64_t buffer_at; /* offset of the buffer's first byte */
     size_t buffer_size;
     int notify_fd, notify_watch;
+    struct log_record record; /* being told, from `record_at` on */
+    size_t record_at;
+    bool record_met; /* its open line was looked at */
+    struct open_line lines[2];
+    bool amid;         /* reading began in the middle of the log */
+    int64_t skip_left; /* lines before those that are wanted */
+    bool ended;        /* what is told now are the rests */
 };
 
 /* Of the files there are, the one with the lowest sequence number from `least` on. Looked for upwards, as
  * files move, so that one that is renamed meanwhile is met later rather than missed. */
-static int open_from(const char *path, uint64_t least, uint64_t *ret_sequence)
+static int open_from(const char *path, uint64_t least, struct log_header *ret)
 {
     int best = -EBADF;
     int missing = 0;
@@ -34,21 +52,22 @@ static int open_from(const char *path, uint64_t least, uint64_t *ret_sequence)
         _cleanup_close_ int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         /* In the middle of a rotation there is a gap of one. */
         missing = fd < 0 ? missing + 1 : 0;
-        uint64_t sequence = fd < 0 ? 0 : log_header_read(fd);
-        if (sequence < least || sequence == 0 || (best >= 0 && sequence >= *ret_sequence))
+        struct log_header header;
+        if (fd < 0 || !log_header_read(fd, &header) || header.sequence < least ||
+            (best >= 0 && header.sequence >= ret->sequence))
             continue;
         close_fd(best);
         best = take_fd(&fd);
-        *ret_sequence = sequence;
+        *ret = header;
     }
     return best;
 }
 
-static void use_file(struct log_reader *r, int fd, uint64_t sequence, int64_t at)
+static void use_file(struct log_reader *r, int fd, const struct log_header *header, int64_t at)
 {
     close_fd(r->fd);
     r->fd = fd;
-    r->sequence = sequence;
+    r->header = *header;
     r->at = at;
     r->buffer_size = 0;
     if (r->notify_fd < 0)
@@ -62,105 +81,112 @@ static void use_file(struct log_reader *r, int fd, uint64_t sequence, int64_t at
 
 /* --- where to begin --- */
 
-/* Walks back over `fd` from `end`. Returns true when all lines wanted were found; *lines counts down. */
-static bool walk_back(int fd, int64_t end, int64_t *lines, int64_t *ret_at)
+/* Walks back over `fd` from `end` until it has passed *lines line ends, which counts down. Returns true when
+ * all were found. */
+static bool walk_back(int fd, uint32_t salt, int64_t end, int64_t *lines, int64_t *ret_at)
 {
-    for (;;) {
-        ssize_t length = log_record_length_before(fd, end);
-        if (length <= 0)
-            break;
-        uint8_t flags;
-        /* A piece without its end belongs to the line that is counted already, unless it is the newest. */
-        if (pread(fd, &flags, 1, end - length + 5) != 1)
-            break;
-        if (!(flags & LOG_PARTIAL)) {
-            if (*lines == 0) {
-                *ret_at = end;
-                return true;
-            }
-            --*lines;
-        }
+    ssize_t length;
+    size_t found;
+    while (*lines > 0 && (length = log_record_length_before(fd, end, salt, NULL, &found)) > 0) {
+        *lines -= (int64_t)found;
         end -= length;
     }
-    *ret_at = LOG_HEADER_BYTES;
-    return *lines == 0;
+    *ret_at = *lines > 0 ? LOG_HEADER_BYTES : end;
+    return *lines <= 0;
 }
 
 /* The file before `sequence`, or negative. */
-static int open_before(const char *path, uint64_t sequence, uint64_t *ret_sequence)
+static int open_before(const char *path, uint64_t sequence, struct log_header *ret)
 {
-    uint64_t found = 0;
-    for (uint64_t back = 1; back <= LOG_MAX_FILES && back < sequence; back++) {
-        int fd = open_from(path, sequence - back, &found);
-        if (fd >= 0 && found < sequence) {
-            *ret_sequence = found;
+    for (uint64_t back = 1; back <= 3 && back < sequence; back++) { /* no gaps but those of a clash */
+        int fd = open_from(path, sequence - back, ret);
+        if (fd >= 0 && ret->sequence < sequence)
             return fd;
-        }
         close_fd(fd);
-        if (back > 2)
-            break; /* numbers have no gaps but those of a clash */
     }
     return -EBADF;
 }
 
-static int open_newest(const char *path, uint64_t *ret_sequence)
+static int open_newest(const char *path, struct log_header *ret)
 {
     int best = -EBADF;
-    uint64_t least = 1;
-    for (;;) {
-        uint64_t sequence = 0;
-        int fd = open_from(path, least, &sequence);
+    struct log_header header;
+    for (uint64_t least = 1;; least = header.sequence + 1) {
+        int fd = open_from(path, least, &header);
         if (fd < 0)
             return best;
         close_fd(best);
         best = fd;
-        *ret_sequence = sequence;
-        least = sequence + 1;
+        *ret = header;
     }
 }
 
+static void forget_lines(struct log_reader *r)
+{
+    for (int i = 0; i < 2; i++) {
+        free(r->lines[i].bytes);
+        r->lines[i] = (struct open_line){0};
+    }
+    r->record = (struct log_record){0};
+    r->record_at = 0;
+    r->ended = false;
+}
+
+/* Goes back two line ends more than lines are wanted: with each of the two streams, the first line met may
+ * have begun before, and is not told. Then all is read once to count what there is before the wanted ones. */
 static void seek_tail(struct log_reader *r)
 {
-    uint64_t sequence = 0;
-    int fd = open_newest(r->path, &sequence);
-    int64_t lines = r->o.tail, at = fd >= 0 ? log_valid_end(fd) : 0;
+    struct log_header header = {0}, older;
+    int fd = open_newest(r->path, &header);
+    int64_t wanted = r->o.tail + 2, at = fd >= 0 ? log_valid_end(fd, header.salt) : 0, lines = 0;
     if (fd < 0)
         return;
-    while (!walk_back(fd, at, &lines, &at)) {
-        uint64_t older = 0;
-        int previous = open_before(r->path, sequence, &older);
+    while (!(r->amid = walk_back(fd, header.salt, at, &wanted, &at))) {
+        int previous = open_before(r->path, header.sequence, &older);
         if (previous < 0)
             break;
         close_fd(fd);
         fd = previous;
-        sequence = older;
-        at = log_valid_end(fd);
+        header = older;
+        at = log_valid_end(fd, header.salt);
     }
-    use_file(r, fd, sequence, at);
+    _cleanup_close_ int again = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (again < 0) {
+        close_fd(fd);
+        return;
+    }
+    const struct log_reader_options given = r->o;
+    struct log_entry entry;
+    r->o = (struct log_reader_options){.path = given.path, .gone = given.gone, .context = given.context};
+    use_file(r, fd, &header, at);
+    while (log_reader_next(r, &entry, NULL) > 0)
+        lines += !entry.partial;
+    r->o = given;
+    forget_lines(r);
+    r->skip_left = MAX(lines - r->o.tail, 0);
+    use_file(r, take_fd(&again), &header, at);
 }
 
-static bool ends_before(int fd, int64_t since_ns)
+static bool ends_before(int fd, uint32_t salt, int64_t since_ns)
 {
-    int64_t end = log_valid_end(fd), time_ns = 0;
-    ssize_t length = log_record_length_before(fd, end);
-    return length > 0 && pread(fd, &time_ns, 8, end - length + 8) == 8 && time_ns < since_ns;
+    struct log_record r;
+    return log_record_length_before(fd, log_valid_end(fd, salt), salt, &r, NULL) > 0 && r.time_ns < since_ns;
 }
 
 static void seek_begin(struct log_reader *r)
 {
-    uint64_t sequence = 0;
-    int fd = open_from(r->path, 1, &sequence);
-    while (fd >= 0 && r->o.since_ns && ends_before(fd, r->o.since_ns)) {
-        uint64_t next_sequence = 0;
-        int next = open_from(r->path, sequence + 1, &next_sequence);
+    struct log_header header = {0}, next_header;
+    int fd = open_from(r->path, 1, &header);
+    while (fd >= 0 && r->o.since_ns && ends_before(fd, header.salt, r->o.since_ns)) {
+        int next = open_from(r->path, header.sequence + 1, &next_header);
         if (next < 0)
             break;
         close_fd(fd);
         fd = next;
-        sequence = next_sequence;
+        header = next_header;
     }
     if (fd >= 0)
-        use_file(r, fd, sequence, LOG_HEADER_BYTES);
+        use_file(r, fd, &header, LOG_HEADER_BYTES);
 }
 
 int log_reader_open(const struct log_reader_options *options, struct log_reader **ret, struct err *err)
@@ -191,6 +217,7 @@ void log_reader_close(struct log_reader *r)
         return;
     close_fd(r->fd);
     close_fd(r->notify_fd);
+    forget_lines(r);
     free(r->buffer);
     free(r->path);
     free(r);
@@ -204,7 +231,7 @@ static int take_record(struct log_reader *r, struct log_record *ret)
     for (int tries = 0; tries < 2; tries++) {
         size_t skip = (size_t)(r->at - r->buffer_at);
         if (r->buffer_size > skip) {
-            ssize_t length = log_record_parse(r->buffer + skip, r->buffer_size - skip, ret);
+            ssize_t length = log_record_parse(r->buffer + skip, r->buffer_size - skip, r->header.salt, ret);
             if (length > 0) {
                 r->at += length;
                 return 1;
@@ -221,8 +248,8 @@ static int take_record(struct log_reader *r, struct log_record *ret)
 /* True when the file will not grow any more: the writer has begun another. */
 static bool advance(struct log_reader *r, struct log_record *record, bool *ret_found)
 {
-    uint64_t sequence = 0;
-    int next = open_from(r->path, r->fd >= 0 ? r->sequence + 1 : 1, &sequence);
+    struct log_header header = {0};
+    int next = open_from(r->path, r->fd >= 0 ? r->header.sequence + 1 : 1, &header);
     *ret_found = false;
     if (next < 0)
         return false;
@@ -233,7 +260,7 @@ static bool advance(struct log_reader *r, struct log_record *record, bool *ret_f
         *ret_found = true;
         return true;
     }
-    use_file(r, next, sequence, LOG_HEADER_BYTES);
+    use_file(r, next, &header, LOG_HEADER_BYTES);
     return true;
 }
 
@@ -269,21 +296,105 @@ static int next_record(struct log_reader *r, struct log_record *record)
     }
 }
 
+/* --- lines --- */
+
+static struct log_entry entry_of(struct open_line *l, int stream, bool partial)
+{
+    l->told = true;
+    return (struct log_entry){
+        .time_ns = l->time_ns, .stream = stream, .partial = partial, .bytes = l->bytes, .size = l->size};
+}
+
+/* What stands open of a line that no record will go on with. */
+static bool take_rest(struct log_reader *r, int stream, struct log_entry *ret)
+{
+    struct open_line *l = &r->lines[stream - 1];
+    if (l->told || !l->size)
+        return false;
+    *ret = entry_of(l, stream, false);
+    return true;
+}
+
+/* True: an entry. False: the bytes have joined the stream's open line, or were skipped. */
+static bool take_bytes(struct log_reader *r, struct open_line *l, struct log_entry *ret)
+{
+    const char *bytes = r->record.bytes + r->record_at;
+    size_t n = r->record.size - r->record_at;
+    const char *newline = memchr(bytes, '\n', n);
+    size_t room = l->skip ? n : LOG_PIECE_BYTES - l->size;
+    size_t part = MIN(newline ? (size_t)(newline - bytes) + 1 : n, room);
+    bool whole = newline && newline < bytes + part;
+    r->record_at += part;
+    if (l->skip) {
+        l->skip = !whole;
+        return false;
+    }
+    if (!l->size && (whole || part == LOG_PIECE_BYTES)) {
+        *ret = (struct log_entry){.time_ns = r->record.time_ns,
+                                  .stream = r->record.stream,
+                                  .partial = !whole,
+                                  .bytes = bytes,
+                                  .size = part};
+        return true;
+    }
+    if (!l->bytes)
+        l->bytes = mem_new(LOG_PIECE_BYTES);
+    if (!l->size)
+        l->time_ns = r->record.time_ns;
+    memcpy(l->bytes + l->size, bytes, part);
+    l->size += part;
+    if (!whole && l->size < LOG_PIECE_BYTES)
+        return false;
+    *ret = entry_of(l, r->record.stream, !whole);
+    return true;
+}
+
+/* Does the record go on with its stream's open line? */
+static bool meet_record(struct log_reader *r, struct open_line *l, struct log_entry *ret)
+{
+    bool goes_on = r->record.flags & LOG_CONTINUES || l->goes_on;
+    r->record_met = true;
+    if (!l->met && r->amid)
+        l->skip = goes_on;
+    l->met = true;
+    l->goes_on = r->record.flags & LOG_PARTIAL;
+    return !goes_on && take_rest(r, r->record.stream, ret);
+}
+
+static bool take_entry(struct log_reader *r, struct log_entry *ret)
+{
+    for (int i = 0; i < 2; i++)
+        if (r->lines[i].told) {
+            r->lines[i].told = false;
+            r->lines[i].size = 0;
+        }
+    while (!r->ended) {
+        if (r->record_at == r->record.size) {
+            r->record_at = 0;
+            r->record_met = false;
+            r->ended = !next_record(r, &r->record);
+            if (r->ended || r->record.stream < 1 || r->record.stream > 2)
+                r->record.size = 0;
+            continue;
+        }
+        struct open_line *l = &r->lines[r->record.stream - 1];
+        if ((!r->record_met && meet_record(r, l, ret)) || take_bytes(r, l, ret))
+            return true;
+    }
+    return take_rest(r, 1, ret) || take_rest(r, 2, ret);
+}
+
 int log_reader_next(struct log_reader *r, struct log_entry *ret, struct err *err)
 {
-    struct log_record record;
-    do {
-        if (r->o.gone && r->o.gone(r->o.context))
+    for (;;) {
+        if ((r->o.gone && r->o.gone(r->o.context)) || !take_entry(r, ret) ||
+            (r->o.until_ns && ret->time_ns > r->o.until_ns))
             return 0;
-        if (!next_record(r, &record))
-            return 0;
-        if (r->o.until_ns && record.time_ns > r->o.until_ns)
-            return 0;
-    } while (r->o.since_ns && record.time_ns < r->o.since_ns);
-    *ret = (struct log_entry){.time_ns = record.time_ns,
-                              .stream = record.stream,
-                              .partial = record.flags & LOG_PARTIAL,
-                              .bytes = record.bytes,
-                              .size = record.size};
-    return 1;
+        if (r->skip_left) {
+            r->skip_left -= !ret->partial;
+            continue;
+        }
+        if (!r->o.since_ns || ret->time_ns >= r->o.since_ns)
+            return 1;
+    }
 }

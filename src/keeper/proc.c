@@ -5,6 +5,7 @@
 #include "keeper/foreign.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,7 +25,7 @@ void container_open_log(struct container *c)
 {
     struct err err;
     if (c->log_path && !c->log &&
-        log_file_open(c->log_path, c->log_max_bytes, c->log_max_files, &c->log, &err) < 0)
+        log_file_open(c->log_path, c->log_max_bytes, c->log_max_files, true, &c->log, &err) < 0)
         log_error("%s: its output is not kept: %s", c->id, err.msg);
 }
 
@@ -70,8 +71,6 @@ void proc_free(struct process *p)
     watch_close(l, &p->out[0]);
     watch_close(l, &p->out[1]);
     str_free(&p->stdin_buffer);
-    free(p->carry[0].bytes);
-    free(p->carry[1].bytes);
     if (*p->exec_id)
         map_remove(&p->c->execs, p->exec_id);
     else
@@ -119,22 +118,35 @@ static void warn_once(struct process *p, const struct err *err)
     p->warned = true;
 }
 
-static void output(struct process *p, int stream, const char *bytes, size_t n)
+/* Bytes of a stream, as they come from its pipe: 0 at the end of file, negative with errno. Those of a
+ * container's first process are in the log when it returns. */
+static ssize_t take_output(struct process *p, int i)
 {
-    struct err err;
-    if (keeps_log(p) && log_file_write(p->c->log, &p->carry[stream - 1], stream, time_now_ns(), bytes, n,
-                                       &p->c->d->scratch, &err) < 0)
+    char *burst = p->c->d->burst;
+    int fd = p->out[i].fd;
+    struct err err = {0};
+    if (!keeps_log(p) || p->tty) {
+        ssize_t n = read(fd, burst, BURST_BYTES);
+        if (n > 0 && keeps_log(p) &&
+            log_file_write(p->c->log, i + 1, time_now_ns(), burst, (size_t)n, &err) < 0)
+            warn_once(p, &err);
+        return n;
+    }
+    size_t n = log_file_move(p->c->log, i + 1, time_now_ns(), fd, burst, BURST_BYTES, &err);
+    if (err.code)
         warn_once(p, &err);
-    attach_output(p, stream, bytes, n);
+    if (n)
+        return (ssize_t)n;
+    struct pollfd poll_one = {.fd = fd, .events = POLLIN};
+    if (poll(&poll_one, 1, 0) == 1 && poll_one.revents && !(poll_one.revents & POLLIN))
+        return 0;
+    errno = EAGAIN;
+    return -1;
 }
 
 static void output_closed(struct process *p, int i)
 {
-    struct err err;
     watch_close(&p->c->d->loop, &p->out[i]);
-    if (keeps_log(p) &&
-        log_file_finish(p->c->log, &p->carry[i], i + 1, time_now_ns(), &p->c->d->scratch, &err) < 0)
-        warn_once(p, &err);
 }
 
 /* Reads until nothing is there, up to a number of bursts, so that one process cannot keep the others waiting.
@@ -142,17 +154,14 @@ static void output_closed(struct process *p, int i)
 static bool read_output(struct process *p, int i, int bursts)
 {
     while (bursts-- > 0 && !p->held) {
-        ssize_t n = read(p->out[i].fd, p->c->d->burst, BURST_BYTES);
+        ssize_t n = take_output(p, i);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
             return false;
         if (n <= 0) /* a terminal without a slave says EIO */
             return true;
-        output(p, i + 1, p->c->d->burst, (size_t)n);
-        /* A pipe gives all it has at once, a terminal in pieces. */
-        if (!p->tty && n < BURST_BYTES)
-            return false;
+        attach_output(p, i + 1, p->c->d->burst, (size_t)n);
     }
     return false;
 }

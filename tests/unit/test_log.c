@@ -1,21 +1,24 @@
 /* Container logs: the writer and the reader against each other, torn files, rotation under a follower. */
 #include "unit.h"
 
+#include "base/timeutil.h"
 #include "keeper/log_file.h"
 #include "keeper/log_reader.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 
 struct fixture {
     char *dir, *path;
     struct log_file *f;
-    struct log_carry carry[2];
-    struct str scratch;
 };
 
 static int set_up(void **state)
@@ -31,9 +34,6 @@ static int tear_down(void **state)
 {
     struct fixture *t = *state;
     log_file_close(t->f);
-    free(t->carry[0].bytes);
-    free(t->carry[1].bytes);
-    str_free(&t->scratch);
     scratch_remove(t->dir);
     free(t->path);
     free(t);
@@ -45,15 +45,13 @@ static void open_log(struct fixture *t, int64_t max_bytes, int max_files)
     struct err err;
     log_file_close(t->f);
     t->f = NULL;
-    assert_ok(log_file_open(t->path, max_bytes, max_files, &t->f, &err), &err);
+    assert_ok(log_file_open(t->path, max_bytes, max_files, false, &t->f, &err), &err);
 }
 
 static void put_at(struct fixture *t, int stream, int64_t time_ns, const char *text)
 {
     struct err err;
-    assert_ok(
-        log_file_write(t->f, &t->carry[stream - 1], stream, time_ns, text, strlen(text), &t->scratch, &err),
-        &err);
+    assert_ok(log_file_write(t->f, stream, time_ns, text, strlen(text), &err), &err);
 }
 
 static void put(struct fixture *t, const char *text)
@@ -83,12 +81,11 @@ static char *read_all(const struct log_reader_options *o)
 static void lines_come_back_as_they_were_written_whatever_the_pieces(void **state)
 {
     struct fixture *t = *state;
-    struct err err;
+
     open_log(t, 0, 0);
     put(t, "one\ntw");
     put_at(t, 2, 2, "err\n");
     put(t, "o\n\nlast");
-    assert_ok(log_file_finish(t->f, &t->carry[0], 1, 3, &t->scratch, &err), &err);
     _cleanup_free_ char *got = read_all(&(struct log_reader_options){.path = t->path, .tail = -1});
     assert_string_equal(got, "1:one\n|2:err\n|1:two\n|1:\n|1:last|");
 }
@@ -152,26 +149,140 @@ static void only_so_many_files_are_kept_each_within_its_bound(void **state)
     }
 }
 
-static void a_torn_record_is_cut_off_and_writing_goes_on(void **state)
+static void of_a_torn_record_the_bytes_that_came_are_kept_and_writing_goes_on(void **state)
 {
     struct fixture *t = *state;
-    for (int cut = 1; cut < 30; cut++) {
+    static const char text[] = "torn\n";
+    for (int cut = 1; cut <= 29; cut++) {
         open_log(t, 0, 0);
         put(t, "kept\n");
-        put(t, "torn\n");
+        put(t, text);
         struct stat st;
         assert_int_equal(stat(t->path, &st), 0);
         log_file_close(take_ptr(t->f));
-        assert_int_equal(truncate(t->path, st.st_size - MIN(cut, 28)), 0);
+        assert_int_equal(truncate(t->path, st.st_size - cut), 0);
         _cleanup_free_ char *torn = read_all(&(struct log_reader_options){.path = t->path, .tail = 5});
         assert_string_equal(torn, "1:kept\n|");
         open_log(t, 0, 0);
         put(t, "new\n");
+        int came = cut <= 8 ? 5 : cut >= 13 ? 0 : 13 - cut;
+        _cleanup_free_ char *want =
+            str_printf("1:kept\n|%s%.*s%s1:new\n|", came ? "1:" : "", came, text, came ? "|" : "");
         _cleanup_free_ char *got = read_all(&(struct log_reader_options){.path = t->path, .tail = -1});
-        assert_string_equal(got, "1:kept\n|1:new\n|");
+        assert_string_equal(got, want);
         log_file_close(take_ptr(t->f));
         log_file_remove(t->path);
     }
+}
+
+/* Numbered lines of many lengths, written in pieces that end anywhere. */
+static _Noreturn void talk(int fd, unsigned seed, int lines)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    for (int i = 0; i < lines; i++) {
+        str_addf(&text, "%d:", i);
+        for (unsigned n = (seed * 31 + (unsigned)i * 7919) % 300; n; n--)
+            str_addc(&text, (char)('a' + n % 26));
+        str_addc(&text, '\n');
+    }
+    for (size_t at = 0, n; at < text.len; at += n) {
+        n = MIN(1 + (at * 31 + seed) % 9000, text.len - at);
+        if (file_write_all(fd, text.data + at, n, NULL) < 0)
+            _exit(1);
+    }
+    _exit(0);
+}
+
+/* A writer that lives until it is killed, or the pipe ends. */
+static _Noreturn void keep_log(const struct fixture *t, int pipe_fd)
+{
+    struct err err;
+    struct log_file *f;
+    char buffer[LOG_PAYLOAD_BYTES], end;
+    if (log_file_open(t->path, 100000, 400, true, &f, &err) < 0)
+        _exit(1);
+    for (;;) {
+        struct pollfd p = {.fd = pipe_fd, .events = POLLIN};
+        poll(&p, 1, -1);
+        if (log_file_move(f, 1, 1, pipe_fd, buffer, sizeof(buffer), &err) == 0 && !(p.revents & POLLIN))
+            _exit(read(pipe_fd, &end, 1) == 0 ? 0 : 2);
+        if (err.code)
+            _exit(3);
+    }
+}
+
+static void assert_numbered(const struct fixture *t, unsigned seed, int lines)
+{
+    struct err err;
+    struct log_reader *r;
+    struct log_entry e;
+    int next = 0, more;
+    assert_ok(log_reader_open(&(struct log_reader_options){.path = t->path, .tail = -1}, &r, &err), &err);
+    while ((more = log_reader_next(r, &e, &err)) > 0) {
+        char head[16];
+        int n = snprintf(head, sizeof(head), "%d:", next);
+        size_t want = (size_t)n + (seed * 31 + (unsigned)next * 7919) % 300 + 1;
+        if (e.size != want || memcmp(e.bytes, head, (size_t)n) != 0 || e.bytes[want - 1] != '\n')
+            fail_msg("seed %u: line %d of %zu bytes is \"%.*s\"", seed, next, want, (int)e.size, e.bytes);
+        next++;
+    }
+    assert_ok(more, &err);
+    assert_int_equal(next, lines);
+    log_reader_close(r);
+}
+
+static void a_writer_killed_at_any_instant_loses_and_doubles_no_byte(void **state)
+{
+    struct fixture *t = *state;
+    enum { LINES = 20000 };
+    unsigned seed = (unsigned)time_now_ns(), kills = 0;
+    int ends[2], status = 0;
+    print_message("seed %u\n", seed);
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    pid_t talker = fork();
+    if (talker == 0)
+        talk(ends[1], seed, LINES);
+    close(ends[1]);
+    struct timespec pause = {.tv_nsec = 0};
+    for (;; kills++) {
+        pid_t writer = fork();
+        if (writer == 0)
+            keep_log(t, ends[0]);
+        /* Not to wait for anything, but to kill at an instant that nobody chose. */
+        pause.tv_nsec = 100000 + (long)((seed + kills * 7919) % 997) * 1500;
+        nanosleep(&pause, NULL);
+        kill(writer, SIGKILL);
+        assert_int_equal(waitpid(writer, &status, 0), writer);
+        if (WIFEXITED(status))
+            break;
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(waitpid(talker, &status, 0), talker);
+    assert_int_equal(status, 0);
+    close(ends[0]);
+    assert_true(kills > 0);
+    assert_numbered(t, seed, LINES);
+}
+
+static void what_a_container_says_cannot_look_like_a_record(void **state)
+{
+    struct fixture *t = *state;
+    _cleanup_str_ struct str fake = STR_INIT;
+    struct log_record r = {.stream = 1, .bytes = "forged\n", .size = 7};
+    log_record_add(&fake, &r, 0);
+    open_log(t, 0, 0);
+    struct err err;
+    put(t, "true\n");
+    assert_ok(log_file_write(t->f, 1, 1, fake.data, fake.len, &err), &err);
+    struct stat st;
+    assert_int_equal(stat(t->path, &st), 0);
+    log_file_close(take_ptr(t->f));
+    /* As if its writer had been killed before the tail: the end of the file looks like a whole record. */
+    assert_int_equal(truncate(t->path, st.st_size - LOG_RECORD_TAIL_BYTES), 0);
+    open_log(t, 0, 0);
+    struct stat repaired;
+    assert_int_equal(stat(t->path, &repaired), 0);
+    assert_int_equal(repaired.st_size, st.st_size);
 }
 
 static void a_flipped_bit_hides_no_earlier_line(void **state)
@@ -254,8 +365,7 @@ static void a_full_disk_costs_lines_but_no_file_and_no_half_line(void **state)
     open_log(t, 40000, 9);
     int failed = 0;
     for (int i = 0; i < 6000; i++)
-        failed += log_file_write(t->f, &t->carry[0], 1, 1, "a line that has its place\n", 26, &t->scratch,
-                                 &err) < 0;
+        failed += log_file_write(t->f, 1, 1, "a line that has its place\n", 26, &err) < 0;
     assert_true(failed > 0);
     assert_int_equal(err.code, ERR_NO_SPACE);
     assert_true(log_file_dropped(t->f) > 0);
@@ -291,7 +401,9 @@ int main(void)
         T(a_long_line_is_cut_into_marked_pieces_that_join_to_the_line),
         T(the_tail_reaches_back_across_rotated_files),
         T(only_so_many_files_are_kept_each_within_its_bound),
-        T(a_torn_record_is_cut_off_and_writing_goes_on),
+        T(of_a_torn_record_the_bytes_that_came_are_kept_and_writing_goes_on),
+        T(a_writer_killed_at_any_instant_loses_and_doubles_no_byte),
+        T(what_a_container_says_cannot_look_like_a_record),
         T(a_flipped_bit_hides_no_earlier_line),
         T(a_follower_sees_every_line_once_through_rotations),
         T(a_full_disk_costs_lines_but_no_file_and_no_half_line),
