@@ -113,7 +113,7 @@ static int between_two_roots(struct child *c, struct err *err)
     }
     if (plan->hooks.counts[HOOK_CREATE_CONTAINER]) {
         _cleanup_free_ char *state = hooks_state_of(&c->creating, c->outer_pid);
-        int r = hooks_run(&plan->hooks, HOOK_CREATE_CONTAINER, state, err);
+        int r = hooks_run(&plan->hooks, HOOK_CREATE_CONTAINER, state, environ, err);
         if (r < 0)
             return r;
     }
@@ -121,6 +121,16 @@ static int between_two_roots(struct child *c, struct err *err)
     if (r == 0)
         r = set_sysctls(plan, err);
     return r < 0 ? r : labels_apply(plan->process.apparmor_profile, plan->process.selinux_label, err);
+}
+
+/* Whether it worked shows when it is entered. */
+static void make_cwd(const char *cwd)
+{
+    struct stat st;
+    if (stat(cwd, &st) == 0)
+        return;
+    _cleanup_close_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    close_fd(file_mkdirs_in_root(root, cwd, 0755, NULL));
 }
 
 static int build_container(struct child *c, struct err *err)
@@ -153,6 +163,8 @@ static int build_container(struct child *c, struct err *err)
         if (r == 0)
             r = child__bind_console(c, err);
     }
+    if (r == 0 && c->make_cwd)
+        make_cwd(plan->process.cwd);
     return r < 0 ? r : rootfs_protect(plan, err);
 }
 
@@ -235,8 +247,17 @@ void child__report_ready(const struct child *c)
     report(c->status_fd, &ready, 1);
 }
 
-static int await_start(struct child *c, struct err *err)
+/* What a start would fail for is an error of the creation, as far as it can be seen by then. */
+static int await_start(struct child *c, char **env, struct err *err)
 {
+    const struct plan_process *process = &c->plan->process;
+    if (process->args) {
+        int r = privileges_check_cwd(process, err);
+        if (r == 0)
+            r = child__check_program(process, env, err);
+        if (r < 0)
+            return r;
+    }
     /* It may wait for days, beside what an exec brings into the container, and holds nothing meanwhile. */
     int keep[] = {c->status_fd, c->start_fd};
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
@@ -244,7 +265,7 @@ static int await_start(struct child *c, struct err *err)
     int r = close_others(c, keep, ARRAY_SIZE(keep), err);
     if (r == 0)
         r = child__await_start(c, err);
-    if (r == 0 && !c->plan->process.args)
+    if (r == 0 && !process->args)
         r = err_set(err, ERR_INVALID, "the container's config has no \"process\" to start");
     return r;
 }
@@ -300,28 +321,29 @@ static int set_up(struct child *c, struct err *err)
     return r;
 }
 
-static int run_start_hooks(struct child *c, struct err *err)
+static int run_start_hooks(struct child *c, char **env, struct err *err)
 {
     const struct hooks *hooks = &c->plan->hooks;
     if (!hooks->counts[HOOK_START_CONTAINER])
         return 0;
     _cleanup_free_ char *state = hooks_state_of(&c->created, c->outer_pid);
-    return hooks_run(hooks, HOOK_START_CONTAINER, state, err);
+    return hooks_run(hooks, HOOK_START_CONTAINER, state, env, err);
 }
 
 static int run(struct child *c, struct err *err)
 {
     const struct plan_process *process = &c->plan->process;
     int r = set_up(c, err);
-    if (r == 0 && c->start_fd >= 0)
-        r = await_start(c, err);
     if (r < 0)
         return r;
     char **env = child__environment(process);
-    r = privileges_drop(c->plan, load_filter, c, err);
+    if (c->start_fd >= 0)
+        r = await_start(c, env, err);
+    if (r == 0)
+        r = privileges_drop(c->plan, load_filter, c, err);
     /* They may be the image's own programs, so they get no more rights than it does. */
     if (r == 0)
-        r = run_start_hooks(c, err);
+        r = run_start_hooks(c, env, err);
     if (r < 0)
         return r;
     if (syscall(SYS_close_range, 3 + c->preserve_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)

@@ -12,6 +12,7 @@ struct child {
     bool mapped;    /* is in a user namespace: see launch.c for what the parent does then */
     bool joined;    /* its usher has joined the namespaces that are not new */
     bool no_new_keyring;
+    bool make_cwd; /* when the image has no such directory */
     int stdio[3];
     bool tty;
     int status_fd;         /* where the outcome goes; negative while it waits to be started */
@@ -53,6 +54,8 @@ int child__enter_namespaces(const struct child *c, struct err *err);
 /* The environment of the program: the config's, with a HOME from the container's /etc/passwd when it has
  * none. */
 char **child__environment(const struct plan_process *process);
+/* What child__execute() would say of a program that is not there or may not be executed. */
+int child__check_program(const struct plan_process *process, char **env, struct err *err);
 /* Finds the program and becomes it; returns only with an error. */
 int child__execute(const struct plan_process *process, char **env, struct err *err);
 

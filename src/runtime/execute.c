@@ -21,6 +21,12 @@ static const char *find_variable(char **env, const char *name)
     return value;
 }
 
+static char **search_path(char **env)
+{
+    const char *search = find_variable(env, "PATH");
+    return strv_split(search ? search : "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ':');
+}
+
 static int no_such(const char *program, struct err *err)
 {
     int r = err_set(err, ERR_NOT_FOUND, "exec: \"%s\": executable file not found in $PATH", program);
@@ -56,12 +62,40 @@ static int explain(int sys, const char *program, const char *path, struct err *e
     }
 }
 
+static int check_in_path(const char *program, char **env, struct err *err)
+{
+    _cleanup_strv_ char **dirs = search_path(env);
+    _cleanup_free_ char *refused = NULL;
+    STRV_FOREACH (dir, dirs) {
+        _cleanup_free_ char *path = **dir == '/' ? str_printf("%s/%s", *dir, program) : NULL;
+        struct stat st;
+        if (!path || stat(path, &st) < 0 || S_ISDIR(st.st_mode))
+            continue;
+        if (access(path, X_OK) == 0)
+            return 0;
+        if (!refused)
+            refused = take_ptr(path);
+    }
+    return refused ? explain(EACCES, program, refused, err) : no_such(program, err);
+}
+
+int child__check_program(const struct plan_process *process, char **env, struct err *err)
+{
+    const char *program = process->args[0];
+    struct stat st;
+    if (!*program)
+        return no_such(program, err);
+    if (!strchr(program, '/'))
+        return check_in_path(program, env, err);
+    if (stat(program, &st) < 0)
+        return explain(errno, program, program, err);
+    return S_ISDIR(st.st_mode) || access(program, X_OK) < 0 ? explain(EACCES, program, program, err) : 0;
+}
+
 static int execute_in_path(const struct plan_process *process, char **env, struct err *err)
 {
-    const char *program = process->args[0], *search = find_variable(env, "PATH");
-    if (!search)
-        search = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    _cleanup_strv_ char **dirs = strv_split(search, ':');
+    const char *program = process->args[0];
+    _cleanup_strv_ char **dirs = search_path(env);
     _cleanup_free_ char *refused = NULL; /* the first that was there and could not be executed */
     int refusal = 0;
     STRV_FOREACH (dir, dirs) {

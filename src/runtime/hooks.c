@@ -131,7 +131,7 @@ static const char *tail_line(struct tail *t)
     return t->len ? t->text : "it said nothing";
 }
 
-static _Noreturn void become(const struct hook *hook, int in, int out)
+static _Noreturn void become(const struct hook *hook, char **env, int in, int out)
 {
     /* Ignored signals and the mask would be handed on. */
     for (int i = 1; i < NSIG; i++)
@@ -140,10 +140,10 @@ static _Noreturn void become(const struct hook *hook, int in, int out)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid(); /* a group of its own, to be killed as one */
-    char *plain[] = {(char *)hook->path, NULL}, *nothing[] = {NULL};
+    char *plain[] = {(char *)hook->path, NULL};
     if (dup2(in, 0) >= 0 && dup2(out, 1) >= 0 && dup2(out, 2) >= 0 &&
         syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
-        execve(hook->path, hook->args && hook->args[0] ? hook->args : plain, hook->env ? hook->env : nothing);
+        execve(hook->path, hook->args && hook->args[0] ? hook->args : plain, hook->env ? hook->env : env);
     dprintf(2, "%s", strerror(errno));
     _exit(127);
 }
@@ -218,7 +218,7 @@ static int judge(struct run *run, struct err *err)
     return 0;
 }
 
-static int run_hook(const struct hook *hook, const char *state, struct err *err)
+static int run_hook(const struct hook *hook, const char *state, char **env, struct err *err)
 {
     int in[2], out[2];
     if (pipe2(in, O_CLOEXEC) < 0)
@@ -233,7 +233,7 @@ static int run_hook(const struct hook *hook, const char *state, struct err *err)
     if (run.pid < 0)
         return err_sys(err, errno, "fork");
     if (run.pid == 0)
-        become(hook, in_read, out_write);
+        become(hook, env, in_read, out_write);
     in_read = close_fd(in_read);
     out_write = close_fd(out_write);
     _cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, run.pid, 0);
@@ -254,7 +254,7 @@ static int run_hook(const struct hook *hook, const char *state, struct err *err)
     return r;
 }
 
-int hooks_run(const struct hooks *hooks, enum hook_kind kind, const char *state, struct err *err)
+int hooks_run(const struct hooks *hooks, enum hook_kind kind, const char *state, char **env, struct err *err)
 {
     if (!hooks->counts[kind])
         return 0;
@@ -263,7 +263,7 @@ int hooks_run(const struct hooks *hooks, enum hook_kind kind, const char *state,
     sigaction(SIGPIPE, &ignore, &before);
     int r = 0;
     for (size_t i = 0; i < hooks->counts[kind] && r == 0; i++) {
-        r = run_hook(&hooks->lists[kind][i], state, err);
+        r = run_hook(&hooks->lists[kind][i], state, env, err);
         if (r < 0)
             err_wrap(err, "%s hook %zu (%s) failed", kind_names[kind], i, hooks->lists[kind][i].path);
     }
@@ -282,7 +282,7 @@ int runtime_run_hooks(const json_t *spec, const char *kind, const json_t *state,
         k++;
     _cleanup_free_ char *text = json_format(state);
     r = k == HOOK_KINDS_ ? err_set(err, ERR_INVALID, "there are no \"%s\" hooks", kind)
-                         : hooks_run(&hooks, k, text, err);
+                         : hooks_run(&hooks, k, text, environ, err);
     hooks_done(&hooks);
     return r;
 }

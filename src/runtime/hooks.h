@@ -38,8 +38,9 @@ void hooks_done(struct hooks *hooks);
 const char *hooks_kind_name(enum hook_kind kind);
 
 /* One after the other; stops at the first that fails. A hook that takes longer than its timeout is killed
- * with all that it started. Callable in a process that was cloned. */
-int hooks_run(const struct hooks *hooks, enum hook_kind kind, const char *state, struct err *err);
+ * with all that it started. A hook that has no "env" of its own gets `env`. Callable in a process that was
+ * cloned. */
+int hooks_run(const struct hooks *hooks, enum hook_kind kind, const char *state, char **env, struct err *err);
 
 /* The state of runtime.md up to and from the value of "pid", so that a child can complete it. */
 struct hook_state {

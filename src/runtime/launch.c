@@ -73,9 +73,9 @@ static int run_host_hooks(const struct child *c, int sync_fd, pid_t pid, struct 
     if (n != 1) /* it failed before; its status says why */
         return 0;
     _cleanup_free_ char *state = hooks_state_of(&c->creating, pid);
-    int r = hooks_run(hooks, HOOK_PRESTART, state, err);
+    int r = hooks_run(hooks, HOOK_PRESTART, state, environ, err);
     if (r == 0)
-        r = hooks_run(hooks, HOOK_CREATE_RUNTIME, state, err);
+        r = hooks_run(hooks, HOOK_CREATE_RUNTIME, state, environ, err);
     byte = CHILD_GO_ON;
     if (r == 0)
         send(sync_fd, &byte, 1, MSG_NOSIGNAL);
@@ -167,6 +167,7 @@ static struct child child_of(const struct runtime_launch *launch, const struct p
         .cgroup = cgroup,
         .mapped = plan->namespaces & CLONE_NEWUSER,
         .no_new_keyring = launch->no_new_keyring,
+        .make_cwd = launch->bundle != NULL,
         .stdio = {launch->stdio[0], launch->stdio[1], launch->stdio[2]},
         .tty = launch->tty && !launch->own_console,
         .container_fd = -EBADF,

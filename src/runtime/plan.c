@@ -134,7 +134,7 @@ static int parse_personality(const json_t *linux_, struct plan *plan, struct err
 /* What one part of the config demands of another. */
 static int check_whole(const struct plan *plan, struct err *err)
 {
-    if (str_empty(plan->root) || *plan->root != '/')
+    if (!plan->root_prepared && (str_empty(plan->root) || *plan->root != '/'))
         return err_set(err, ERR_INVALID, "the container's root must be an absolute path");
     int r = plan__check_namespaces(plan, err);
     if (r < 0)
@@ -165,8 +165,14 @@ int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err
                                        .bundle = launch->bundle,
                                        .no_pivot = launch->no_pivot,
                                        .personality = -1};
-    if (launch->overlay.lowers)
+    if (launch->root_ready) {
+        plan.root_prepared = true;
+        plan.root_fd = fcntl(launch->root_fd, F_DUPFD_CLOEXEC, 3);
+        if (plan.root_fd < 0)
+            return err_sys(err, errno, "take the container's root");
+    } else if (launch->overlay.lowers) {
         plan.overlay = &launch->overlay;
+    }
     json_t *process = NULL, *linux_ = NULL, *mounts = NULL;
     int r = plan__refuse(launch->spec, "", refused, err);
     if (r == 0)

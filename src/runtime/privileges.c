@@ -176,6 +176,12 @@ int privileges_join_keyring(const char *container_id, struct err *err)
     return 0;
 }
 
+int privileges_check_cwd(const struct plan_process *process, struct err *err)
+{
+    bool entered = false;
+    return enter_cwd(process->cwd, false, &entered, err);
+}
+
 int privileges_drop(const struct plan *plan, int (*load_filter)(void *context, struct err *err),
                     void *context, struct err *err)
 {

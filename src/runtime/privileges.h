@@ -16,6 +16,8 @@ int privileges_become_root(const struct plan_process *process, struct err *err);
 /* A session keyring of its own, so that the engine's keys cannot be read and the container's not by others.
  */
 int privileges_join_keyring(const char *container_id, struct err *err);
+/* Whether the working directory can be entered; enters it. */
+int privileges_check_cwd(const struct plan_process *process, struct err *err);
 /* From the engine's rights to the container's. Without no_new_privs a filter can only be loaded while
  * CAP_SYS_ADMIN is there, so it must allow what comes after; with it, the caller loads it as late as can be.
  */

@@ -43,6 +43,8 @@ struct runtime_launch {
     const json_t *spec; /* the whole config for a container; only "process" counts for an exec */
     const char *root;   /* host path that becomes / (overlay mounted over it, or bind as it is) */
     struct runtime_overlay overlay;
+    bool root_ready; /* root_fd, a detached mount tree that stays the caller's, becomes / instead */
+    int root_fd;
     int stdio[3];   /* descriptors to become 0, 1, 2; with a terminal all three the pty's slave side */
     bool tty;       /* make stdio[0] the controlling terminal */
     const int *fds; /* "fd:N" in a namespace's path means fds[N] */
@@ -92,11 +94,6 @@ int runtime_run_hooks(const json_t *spec, const char *kind, const json_t *state,
 int runtime_mount_root(const struct runtime_launch *launch, struct err *err);
 /* What this runtime can do on this machine: features.md of the runtime-spec. */
 json_t *runtime_features(void);
-
-/* First of all in main(): makes sure that the running binary is not a file that a container could write, by
- * executing itself once more from a read-only clone, or from a sealed copy in memory (`copy`: for a process
- * that stays). Returns 0 when it is so already. The process then has another /proc/self/exe. */
-int runtime_seal_self(char *const *argv, bool copy, struct err *err);
 
 /* A config with Docker's defaults to start from: mounts, masked and read-only paths, default capabilities,
  * the default seccomp policy, devices, namespaces pid, mount, uts, ipc, cgroup (network is the caller's to

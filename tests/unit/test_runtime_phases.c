@@ -97,6 +97,7 @@ static void a_starter_that_dies_starts_nothing_and_an_error_reaches_the_one_that
     struct box b;
     struct created c;
     box_init(&b);
+    box_file(b.root, "bin/nothere", "#!/no/such\n", 0755);
     const char *args[] = {"nothere", NULL};
     box_args(&b, args);
     assert_ok(create(&b, &c), &b.err);
@@ -104,8 +105,35 @@ static void a_starter_that_dies_starts_nothing_and_an_error_reaches_the_one_that
     assert_ok(file_connect_unix(c.path, SOCK_STREAM, &fd, &b.err), &b.err);
     close(fd);
     assert_int_equal(runtime_start(c.path, &b.err), -ERR_NOT_FOUND);
-    assert_contains(b.err.msg, "exec: \"nothere\"");
+    assert_contains(b.err.msg, "/bin/nothere: its interpreter");
     assert_int_equal(finish(&b, &c), 127);
+    box_done(&b);
+}
+
+static void a_program_or_directory_that_is_not_there_fails_the_creation(void **state)
+{
+    static const struct {
+        const char *program, *cwd;
+        int code;
+    } cases[] = {
+        {"nothere", "/", ERR_NOT_FOUND}, {"/bin/nothere", "/", ERR_NOT_FOUND},
+        {"/etc", "/", ERR_DENIED},       {"/etc/plain", "/", ERR_DENIED},
+        {"true", "/etc/plain", 0},
+    };
+    struct box b;
+    struct created c;
+    box_init(&b);
+    box_file(b.root, "etc/plain", "x", 0644);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        const char *args[] = {cases[i].program, NULL};
+        box_args(&b, args);
+        json_object_set_new(box_process(&b), "cwd", json_string(cases[i].cwd));
+        int r = create(&b, &c);
+        assert_true(r < 0);
+        if (cases[i].code)
+            assert_int_equal(r, -cases[i].code);
+        finish(&b, &c);
+    }
     box_done(&b);
 }
 
@@ -256,6 +284,7 @@ int main(void)
         cmocka_unit_test(a_created_container_runs_when_it_is_started_and_only_once),
         cmocka_unit_test(a_socket_path_longer_than_the_kernel_takes_is_reached),
         cmocka_unit_test(a_starter_that_dies_starts_nothing_and_an_error_reaches_the_one_that_lives),
+        cmocka_unit_test(a_program_or_directory_that_is_not_there_fails_the_creation),
         cmocka_unit_test(one_that_was_killed_while_it_waited_cannot_be_started),
         cmocka_unit_test(a_config_without_a_process_is_created_and_not_started),
         cmocka_unit_test(a_terminal_of_its_own_devpts_is_stdio_console_and_controlling),
