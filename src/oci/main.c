@@ -1,5 +1,7 @@
 #include "oci/oci.h"
 
+#include "base/process.h"
+
 #include "oci/commands.h"
 #include "oci/launch.h"
 #include "oci/report.h"
@@ -121,7 +123,7 @@ static int run(int argc, char **argv, struct oci_args *args, int *ret_status, st
     if (!command)
         return err_set(err, ERR_INVALID,
                        "No help topic for '%s': there is no such command; see drover-oci --help", argv[at]);
-    if (launches(command) && (r = runtime_seal_self(argv, false, err)) < 0)
+    if (launches(command) && (r = process_guard_binary(argv, err)) < 0)
         return r;
     for (int i = at + 1; i < argc && argv[i][0] == '-' && !str_eq(argv[i], "--"); i++)
         if (str_eq(argv[i], "--help") || str_eq(argv[i], "-h")) {
