@@ -71,13 +71,25 @@ static void add_capabilities(json_t *process, char **caps)
     }
 }
 
+/* A name that is there already gets the new value. */
+static void set_variable(json_t *list, const char *entry)
+{
+    size_t name = strcspn(entry, "=");
+    for (size_t i = json_array_size(list); i-- > 0;) {
+        const char *old = json_string_value(json_array_get(list, i));
+        if (old && strncmp(old, entry, name) == 0 && (old[name] == '=' || !old[name]))
+            json_array_remove(list, i);
+    }
+    json_array_append_new(list, json_string(entry));
+}
+
 static void add_environment(json_t *process, char **env)
 {
     json_t *list = json_object_get(process, "env");
     if (env && !list)
         json_object_set_new(process, "env", list = json_array());
     STRV_FOREACH (entry, env)
-        json_array_append_new(list, json_string(*entry));
+        set_variable(list, *entry);
 }
 
 /* The container's own process with what the options change. */

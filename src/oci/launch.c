@@ -62,7 +62,7 @@ int launch_write_pid(const char *path, pid_t pid, struct err *err)
     return r < 0 ? err_wrap(err, "write the pid file") : 0;
 }
 
-static json_t *new_state(const struct bundle *bundle, const struct cgroup *cgroup)
+static json_t *new_state(const struct bundle *bundle)
 {
     char when[TIME_RFC3339_BYTES], owner[32];
     json_t *state = json_object();
@@ -75,7 +75,6 @@ static json_t *new_state(const struct bundle *bundle, const struct cgroup *cgrou
         json_object_set(state, "annotations", annotations);
     snprintf(owner, sizeof(owner), "%u", (unsigned)geteuid());
     json_set_str(state, "owner", geteuid() == 0 ? "root" : owner);
-    json_set_str(state, "cgroupPath", cgroup_path(cgroup));
     return state;
 }
 
@@ -84,7 +83,7 @@ static json_t *new_state(const struct bundle *bundle, const struct cgroup *cgrou
 static int record(struct container *c, const struct bundle *bundle, struct cgroup *cgroup,
                   struct runtime_child *child, struct err *err)
 {
-    c->state = new_state(bundle, cgroup);
+    json_set_str(c->state, "cgroupPath", cgroup_path(cgroup));
     c->pid = child->pid;
     c->pidfd = child->pidfd;
     int r = container_save_config(c, str_get(&bundle->text), bundle->text.len, err);
@@ -139,11 +138,23 @@ static int go(struct container *c, const struct bundle *bundle, struct attempt *
 {
     struct cgroup *cgroup = NULL;
     struct runtime_child child;
+    c->state = new_state(bundle);
     int r = runtime_launch(&a->launch, &cgroup, &child, err);
     if (r == 0)
         r = record(c, bundle, cgroup, &child, err);
     cgroup_free(cgroup);
     return r;
+}
+
+/* Whoever's hook was called while it was made is called when it is gone (runtime.md, "Lifecycle"). */
+static bool has_begun(const struct container *c)
+{
+    static const char *const kinds[] = {"prestart", "createRuntime", "createContainer", "startContainer"};
+    const json_t *hooks = json_object_get(c->config, "hooks");
+    bool begun = c->pid > 0;
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+        begun |= json_array_size(json_object_get(hooks, kinds[i])) > 0;
+    return begun;
 }
 
 int launch_container(const struct oci_args *args, const char *id, bool two_phase, bool detached,
@@ -169,6 +180,10 @@ int launch_container(const struct oci_args *args, const char *id, bool two_phase
         r = launch_write_pid(args->pid_file, c.pid, err);
     if (r < 0) {
         struct err ignored;
+        if (!has_begun(&c)) {
+            json_decref(c.state);
+            c.state = NULL;
+        }
         launch_destroy(&c, true, &ignored);
         return r;
     }
