@@ -87,12 +87,12 @@ int child__bind_console(const struct child *c, struct err *err)
 {
     if (!has_own_dev(c->plan))
         return 0;
-    _cleanup_close_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (root < 0)
-        return err_sys(err, errno, "open /");
+    _cleanup_close_ int dev = open("/dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dev < 0)
+        return err_sys(err, errno, "open /dev");
     _cleanup_close_ int tree = open_tree(0, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
     if (tree < 0)
         return err_sys(err, errno, "open the terminal");
-    _cleanup_close_ int target = rootfs__target(root, "/dev/console", false, err);
+    _cleanup_close_ int target = rootfs__console_target(dev, err);
     return target < 0 ? target : rootfs__attach(tree, target, "/dev/console", err);
 }

@@ -224,7 +224,7 @@ static bool config_has(const struct plan *plan, const char *path)
 }
 
 /* An image without a /dev of the config's may have brought a symlink to anywhere. */
-static int console_target(int dev, struct err *err)
+int rootfs__console_target(int dev, struct err *err)
 {
     struct stat st;
     close_fd(openat(dev, "console", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
@@ -251,7 +251,7 @@ static int make_console(int dev, int tty_fd, struct err *err)
         return errno == ENOENT ? 0 : err_sys(err, errno, "open the terminal %s", path);
     if (fstat(tree, &there) < 0 || fstat(tty_fd, &here) < 0 || here.st_rdev != there.st_rdev)
         return 0; /* of another devpts instance: /dev/console stays absent, as without a terminal */
-    _cleanup_close_ int target = console_target(dev, err);
+    _cleanup_close_ int target = rootfs__console_target(dev, err);
     return target < 0 ? target : rootfs__attach(tree, target, "/dev/console", err);
 }
 

@@ -81,7 +81,7 @@ static uint64_t sysctl_namespace(const char *name)
         return CLONE_NEWIPC;
     if (str_after(name, "net."))
         return CLONE_NEWNET;
-    return str_eq(name, "kernel.domainname") || str_eq(name, "kernel.hostname") ? CLONE_NEWUTS : 0;
+    return str_eq(name, "kernel.domainname") ? CLONE_NEWUTS : 0;
 }
 
 /* "net.ipv4.conf.eth0/1.forwarding" is net/ipv4/conf/eth0.1/forwarding: sysctl(8) swaps the two signs. */
@@ -96,6 +96,9 @@ static char *sysctl_path(const char *name)
 static int parse_sysctl(const char *name, const json_t *value, struct plan *plan, struct err *err)
 {
     uint64_t owner = sysctl_namespace(name);
+    if (str_eq(name, "kernel.hostname"))
+        return err_set(err, ERR_INVALID, "sysctl \"%s\" conflicts with the config's \"hostname\": use that",
+                       name);
     if (!owner)
         return err_set(err, ERR_DENIED,
                        "sysctl \"%s\" is not of a namespace: it would change the whole machine", name);

@@ -122,13 +122,14 @@ static int protect_path(const char *path, struct err *err)
 
 int rootfs_protect(const struct plan *plan, struct err *err)
 {
+    int r = rootfs__make_read_only(err);
+    if (r < 0)
+        return r;
     STRV_FOREACH (path, plan->readonly_paths) {
-        int r = protect_path(*path, err);
-        if (r < 0)
+        if ((r = protect_path(*path, err)) < 0)
             return r;
     }
-    int r = mask_all(plan, err);
-    if (r < 0)
+    if ((r = mask_all(plan, err)) < 0)
         return r;
     if (!(plan->new_namespaces & CLONE_NEWNS))
         return 0;

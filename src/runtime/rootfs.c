@@ -226,7 +226,7 @@ int rootfs__read_only_later(int fd, struct err *err)
     return 0;
 }
 
-static int make_read_only(struct err *err)
+int rootfs__make_read_only(struct err *err)
 {
     struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
     for (size_t i = 0; i < read_only_later.count; i++)
@@ -238,7 +238,7 @@ static int make_read_only(struct err *err)
     return 0;
 }
 
-static int enter(const struct plan *plan, int root_fd, struct err *err)
+int rootfs_enter(const struct plan *plan, int root_fd, struct err *err)
 {
     if (!(plan->new_namespaces & CLONE_NEWNS))
         return change_root(root_fd, err);
@@ -260,10 +260,4 @@ static int enter(const struct plan *plan, int root_fd, struct err *err)
     if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
         return err_sys(err, errno, "leave the old root");
     return 0;
-}
-
-int rootfs_enter(const struct plan *plan, int root_fd, struct err *err)
-{
-    int r = enter(plan, root_fd, err);
-    return r < 0 ? r : make_read_only(err);
 }

@@ -26,10 +26,10 @@ int rootfs_mount_all(const struct plan *plan, const struct cgroup *cgroup, int *
 /* /dev: nodes, links, and the terminal (`tty_fd`, or negative) as /dev/console. Left alone when the config
  * binds a /dev of its own. */
 int rootfs_make_devices(const struct plan *plan, int root_fd, int tty_fd, struct err *err);
-/* Moves the process into the root and drops the old one. Read-only tmpfs become that now, when all that lies
- * in them has been made. */
+/* Moves the process into the root and drops the old one. */
 int rootfs_enter(const struct plan *plan, int root_fd, struct err *err);
-/* Inside: masked and read-only paths, the root's own read-only flag and propagation. */
+/* Inside, when all mounts and nodes are made: masked and read-only paths, read-only tmpfs, the root's own
+ * read-only flag and propagation. */
 int rootfs_protect(const struct plan *plan, struct err *err);
 
 /* --- shared by the files of this part --- */
@@ -48,8 +48,11 @@ bool rootfs__is_proc(int fd);
 int rootfs__check_proc(int root_fd, int target_fd, const char *destination, bool brings_proc,
                        struct err *err);
 
-/* In rootfs_enter(): a filesystem of our own that still has to be filled. */
+/* In rootfs_protect(): filesystems of our own that are still being filled. */
 int rootfs__read_only_later(int fd, struct err *err);
+int rootfs__make_read_only(struct err *err);
+/* The place of the terminal in the container's /dev, held as `dev_fd`: never through a symlink. */
+int rootfs__console_target(int dev_fd, struct err *err);
 /* A detached tree becomes visible. */
 int rootfs__attach(int tree_fd, int target_fd, const char *what, struct err *err);
 int rootfs__attach_at(int tree_fd, int dir_fd, const char *name, const char *what, struct err *err);
