@@ -1,111 +1,14 @@
+/* A group's life: made, joined, looked into, emptied, removed. */
 #include "runtime/cgroup_priv.h"
 
-#include "base/file.h"
-#include "base/json.h"
-#include "base/str.h"
 #include "base/timeutil.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { REMOVE_TRIES = 200, FILE_MAX = 1 << 20, MAX_DEPTH = 32 };
-
-static const struct {
-    const char *name;
-    unsigned bit;
-} controllers[] = {
-    {"memory", CG_MEMORY},   {"cpu", CG_CPU},         {"cpuacct", CG_CPUACCT},
-    {"cpuset", CG_CPUSET},   {"pids", CG_PIDS},       {"blkio", CG_BLKIO},
-    {"devices", CG_DEVICES}, {"freezer", CG_FREEZER}, {"hugetlb", CG_HUGETLB},
-};
-
-static struct cgroup_host host, test_host;
-
-static void host_add(struct cgroup_host *h, const char *mount, unsigned mask)
-{
-    if (h->count == CGROUP_MAX_DIRS)
-        return;
-    const char *slash = strrchr(mount, '/');
-    h->dirs[h->count++] = (struct cgroup_dir){
-        .root = mem_strdup(mount), .name = mem_strdup(slash ? slash + 1 : mount), .controllers = mask};
-}
-
-/* One line of /proc/self/mountinfo (proc_pid_mountinfo(5)): "... ID PARENT DEV ROOT MOUNT OPTS [tags] - TYPE
- * SOURCE SUPER". */
-static void host_read_line(struct cgroup_host *v1, char **unified, const char *line)
-{
-    const char *dash = strstr(line, " - ");
-    _cleanup_strv_ char **left = strv_split(line, ' ');
-    if (!dash || strv_len(left) < 6)
-        return;
-    _cleanup_strv_ char **right = strv_split(dash + 3, ' ');
-    if (strv_len(right) < 3)
-        return;
-    if (str_eq(right[0], "cgroup2") && !*unified)
-        *unified = mem_strdup(left[4]);
-    if (!str_eq(right[0], "cgroup"))
-        return;
-    _cleanup_strv_ char **words = strv_split(right[2], ',');
-    unsigned mask = 0;
-    for (size_t i = 0; i < ARRAY_SIZE(controllers); i++)
-        if (strv_has(words, controllers[i].name))
-            mask |= controllers[i].bit;
-    for (size_t i = 0; i < v1->count; i++) /* mounted in two places */
-        mask &= ~v1->dirs[i].controllers;
-    if (mask)
-        host_add(v1, left[4], mask);
-}
-
-const struct cgroup_host *cgroup__host(void)
-{
-    if (test_host.version)
-        return &test_host;
-    if (host.version)
-        return &host;
-    _cleanup_str_ struct str text = STR_INIT;
-    _cleanup_free_ char *unified = NULL;
-    if (file_read("/proc/self/mountinfo", 8 << 20, &text, NULL) < 0)
-        return &host;
-    _cleanup_strv_ char **lines = strv_split(str_get(&text), '\n');
-    STRV_FOREACH (line, lines)
-        host_read_line(&host, &unified, *line);
-    unsigned all = 0;
-    for (size_t i = 0; i < host.count; i++)
-        all |= host.dirs[i].controllers;
-    /* A machine of v2 may keep one v1 hierarchy for an old program; what matters is who has the memory. */
-    if (unified && !(all & (CG_MEMORY | CG_CPU | CG_PIDS))) {
-        host.count = 0;
-        host_add(&host, unified, ~0U);
-        host.version = 2;
-    } else if (host.count) {
-        host.version = 1;
-    }
-    return &host;
-}
-
-void cgroup__use_v2(const char *mount)
-{
-    for (size_t i = 0; i < test_host.count; i++) {
-        free(test_host.dirs[i].root);
-        free(test_host.dirs[i].name);
-    }
-    test_host = (struct cgroup_host){0};
-    if (mount) {
-        host_add(&test_host, mount, ~0U);
-        test_host.version = 2;
-    }
-}
-
-int cgroup_host_version(void)
-{
-    const struct cgroup_host *h = cgroup__host();
-    return h->version ? h->version : 2;
-}
-
-/* --- files --- */
+enum { REMOVE_TRIES = 400 };
 
 const char *cgroup__dir_of(const struct cgroup *g, unsigned controller)
 {
@@ -115,132 +18,34 @@ const char *cgroup__dir_of(const struct cgroup *g, unsigned controller)
     return NULL;
 }
 
-int cgroup__write(const char *dir, const char *file, const char *text, struct err *err)
+void cgroup__drop_dir(struct cgroup *g, size_t i)
 {
-    _cleanup_free_ char *path = str_printf("%s/%s", dir, file);
-    _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_sys(err, errno, "open %s", path);
-    if (write(fd, text, strlen(text)) < 0)
-        return err_sys(err, errno, "write \"%s\" to %s", text, path);
-    return 0;
+    free(g->dirs[i].root);
+    free(g->dirs[i].name);
+    g->dirs[i] = g->dirs[--g->count];
 }
 
-int cgroup__write_i64(const char *dir, const char *file, int64_t value, struct err *err)
+static int group_new(const char *path, const char *fs_path, bool as_given, struct cgroup **ret,
+                     struct err *err)
 {
-    char text[32];
-    snprintf(text, sizeof(text), "%lld", (long long)value);
-    return cgroup__write(dir, file, text, err);
-}
-
-static bool read_text(const char *dir, const char *file, struct str *ret)
-{
-    _cleanup_free_ char *path = str_printf("%s/%s", dir, file);
-    return file_read(path, FILE_MAX, ret, NULL) >= 0;
-}
-
-static bool number(const char *text, int64_t *ret)
-{
-    if (str_after(text, "max")) {
-        *ret = -1;
-        return true;
-    }
-    char *end;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (end == text || errno)
-        return false;
-    *ret = value > INT64_MAX ? INT64_MAX : (int64_t)value;
-    return true;
-}
-
-void cgroup__read_i64(const char *dir, const char *file, int64_t *ret)
-{
-    _cleanup_str_ struct str text = STR_INIT;
-    if (dir && read_text(dir, file, &text))
-        number(str_get(&text), ret);
-}
-
-void cgroup__read_key(const char *dir, const char *file, const char *key, int64_t *ret)
-{
-    _cleanup_str_ struct str text = STR_INIT;
-    if (!dir || !read_text(dir, file, &text))
-        return;
-    size_t n = strlen(key);
-    for (const char *line = str_get(&text); line; line = strchr(line, '\n')) {
-        line += *line == '\n';
-        if (strncmp(line, key, n) == 0 && line[n] == ' ') {
-            number(line + n + 1, ret);
-            return;
-        }
-    }
-}
-
-int64_t cgroup__sum_key(const char *dir, const char *file, const char *key)
-{
-    _cleanup_str_ struct str text = STR_INIT;
-    int64_t sum = 0, value;
-    if (!dir || !read_text(dir, file, &text))
-        return 0;
-    for (const char *at = str_get(&text); (at = strstr(at, key));) {
-        at += strlen(key);
-        if ((*at == ' ' || *at == '=') && number(at + 1, &value) && value > 0)
-            sum += value;
-    }
-    return sum;
-}
-
-int cgroup__mkdirs(const char *root, const char *path, struct err *err)
-{
-    _cleanup_free_ char *whole = str_printf("%s/%s", root, path);
-    return file_mkdirs(whole, 0755, err);
-}
-
-/* --- a group --- */
-
-/* "/drover/x", "drover/x" and "x" are drover/x: whatever the config says, groups of others stay out of reach.
- */
-static int normal_path(const char *path, char **ret, struct err *err)
-{
-    while (*path == '/')
-        path++;
-    const char *below = str_after(path, "drover/");
-    if (below)
-        path = below;
-    _cleanup_strv_ char **parts = strv_split(path, '/');
-    if (strchr(path, ':'))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "cgroup path \"%s\": systemd's slice:prefix:name form is not supported", path);
-    STRV_FOREACH (part, parts)
-        if (!**part || **part == '.' || strlen(*part) > 255)
-            return err_set(err, ERR_INVALID, "cgroup path \"%s\" is not well-formed", path);
-    if (strv_len(parts) > 16)
-        return err_set(err, ERR_LIMIT, "cgroup path \"%s\" is too deep", path);
-    *ret = str_printf("drover/%s", path);
-    return 0;
-}
-
-static int group_new(const char *path, struct cgroup **ret, struct err *err)
-{
-    const struct cgroup_host *h = cgroup__host();
     static const struct cgroup_host none;
+    const struct cgroup_host *h = cgroup__host();
     if (cgroup__may_be_none(h))
         h = &none;
     else if (!h->version)
         return err_set(err, ERR_UNSUPPORTED, "no cgroup hierarchy is mounted below /sys/fs/cgroup");
-    char *normal = NULL;
-    int r = normal_path(path, &normal, err);
-    if (r < 0)
-        return r;
     struct cgroup *g = NEW(struct cgroup);
-    g->path = normal;
+    g->path = mem_strdup(path);
+    g->fs_path = mem_strdup(fs_path);
+    g->as_given = as_given;
     g->version = h->version;
     g->ops = h->version == 2 ? &cgroup__v2 : h->version == 1 ? &cgroup__v1 : &cgroup__none;
     for (size_t i = 0; i < h->count; i++)
         g->dirs[g->count++] = (struct cgroup_dir){
-            .root = str_printf("%s/%s", h->dirs[i].root, normal),
+            .root = str_printf("%s%s", h->dirs[i].root, fs_path),
             .name = mem_strdup(h->dirs[i].name),
             .controllers = h->dirs[i].controllers,
+            .join_fd = -EBADF,
         };
     *ret = g;
     return 0;
@@ -250,78 +55,192 @@ void cgroup_free(struct cgroup *g)
 {
     if (!g)
         return;
-    for (size_t i = 0; i < g->count; i++) {
-        free(g->dirs[i].root);
-        free(g->dirs[i].name);
-    }
+    cgroup__systemd_release(g);
+    while (g->count)
+        cgroup__drop_dir(g, g->count - 1);
     free(g->path);
+    free(g->fs_path);
     free(g);
 }
 
-static int refuse_living(struct cgroup *g, struct err *err)
+/* Takes back what this cgroup_create() made, and nothing that was there. */
+static void undo(struct cgroup *g)
 {
-    _cleanup_free_ pid_t *pids = NULL;
-    size_t count;
-    int r = cgroup_pids(g, &pids, &count, err);
-    if (r == 0 && count)
-        return err_set(err, ERR_CONFLICT, "cgroup %s has running processes (such as %d)", g->path,
-                       (int)pids[0]);
+    cgroup__systemd_release(g);
+    for (size_t i = 0; i < g->count; i++)
+        if (g->dirs[i].made)
+            rmdir(g->dirs[i].root);
+}
+
+/* Hierarchies that a v1 group needs no directory in. */
+static void leave_out(struct cgroup *g, unsigned controllers)
+{
+    for (size_t i = g->count; g->version == 1 && i-- > 0;)
+        if (!(g->dirs[i].controllers & ~controllers))
+            cgroup__drop_dir(g, i);
+    g->missing |= controllers;
+}
+
+static int share(struct cgroup *g, const struct cgroup_place *place, const struct cgroup_limits *l,
+                 struct err *err)
+{
+    if (g->version != 1 || place->as_given || place->exclusive)
+        return 0;
+    for (size_t i = 0; i < g->count; i++) {
+        unsigned c = g->dirs[i].controllers;
+        if (c & ~(unsigned)CG_SHARABLE || (c & CG_CPUSET && (l->cpus || l->mems)))
+            continue;
+        int r = cgroup__share(g, i, l, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int find_place(const struct cgroup_place *place, const struct cgroup_limits *l, char **ret_path,
+                      char **ret_fs_path, pid_t *ret_stand_in, struct err *err)
+{
+    if (!place->systemd)
+        return cgroup__place(place, ret_path, ret_fs_path, err);
+    int r = cgroup__systemd_scope(place, l, ret_fs_path, ret_stand_in, err);
+    if (r == 0)
+        *ret_path = str_printf("host:%s", *ret_fs_path);
     return r;
 }
 
-int cgroup_create(const char *path, const json_t *resources, struct cgroup **ret, struct err *err)
+int cgroup_create_in(const struct cgroup_place *place, const json_t *resources, struct cgroup **ret,
+                     struct err *err)
 {
+    _cleanup_limits_ struct cgroup_limits l = {0};
+    _cleanup_free_ char *path = NULL, *fs_path = NULL;
+    pid_t stand_in = 0;
     struct cgroup *g;
-    int r = group_new(path, &g, err);
+    int r = cgroup__limits_parse(resources, place->as_given, &l, err);
+    if (r == 0)
+        r = find_place(place, &l, &path, &fs_path, &stand_in, err);
+    if (r == 0)
+        r = group_new(path, fs_path, place->as_given, &g, err);
     if (r < 0)
         return r;
-    bool made = false;
-    r = refuse_living(g, err);
-    if (r == 0) {
-        made = true;
-        r = g->ops->make(g, err);
-    }
+    g->stand_in = stand_in;
+    g->creating = true;
+    leave_out(g, (CG_ON_DEMAND & ~cgroup__limits_demand(&l)) |
+                     (place->as_given || place->systemd ? 0 : CG_SYSTEMD));
+    r = share(g, place, &l, err);
     if (r == 0)
-        r = g->ops->apply(g, resources, err);
+        r = g->ops->make(g, err);
+    g->fresh = true;
+    for (size_t i = 0; i < g->count; i++)
+        g->fresh &= g->dirs[i].made || g->dirs[i].shared;
+    if (r == 0)
+        r = g->ops->apply(g, &l, err);
     if (r < 0) {
-        if (made)
-            cgroup_remove(g, NULL);
+        undo(g);
         cgroup_free(g);
         return r;
     }
+    g->fresh = g->creating = false;
     *ret = g;
     return 0;
 }
 
+int cgroup_create(const char *path, const json_t *resources, struct cgroup **ret, struct err *err)
+{
+    const struct cgroup_place place = {.path = path, .id = ""};
+    return cgroup_create_in(&place, resources, ret, err);
+}
+
+/* Where the group's processes are in a hierarchy in which it has no directory: with others (cgroup__share),
+ * or where they were before. */
+static char *place_of_pid(pid_t pid, unsigned controller)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+    _cleanup_str_ struct str text = STR_INIT;
+    if (!cgroup__read_text(path, "cgroup", &text))
+        return NULL;
+    _cleanup_strv_ char **lines = strv_split(str_get(&text), '\n');
+    STRV_FOREACH (line, lines) { /* "4:devices:/drover/.shared-1-2" */
+        char *names = strchr(*line, ':'), *dir = names ? strchr(names + 1, ':') : NULL;
+        if (!dir)
+            continue;
+        *dir++ = '\0';
+        _cleanup_strv_ char **list = strv_split(names + 1, ',');
+        if (strv_has(list, cgroup__controller_name(controller)))
+            return mem_strdup(dir);
+    }
+    return NULL;
+}
+
+static void find_shared(struct cgroup *g)
+{
+    const struct cgroup_host *h = cgroup__host();
+    _cleanup_free_ pid_t *pids = NULL;
+    size_t count = 0;
+    cgroup_pids(g, &pids, &count, NULL);
+    for (size_t i = g->count; i-- > 0;) {
+        struct cgroup_dir *d = &g->dirs[i];
+        if (access(d->root, F_OK) == 0)
+            continue;
+        _cleanup_free_ char *path = count ? place_of_pid(pids[0], d->controllers & -d->controllers) : NULL;
+        const char *mount = NULL;
+        for (size_t k = 0; k < h->count; k++)
+            if (h->dirs[k].controllers == d->controllers)
+                mount = h->dirs[k].root;
+        if (!path || !mount || !str_after(path, "/drover/.")) {
+            g->missing |= d->controllers;
+            cgroup__drop_dir(g, i);
+            continue;
+        }
+        free(d->root);
+        d->root = str_printf("%s%s", mount, path);
+        d->shared = true;
+    }
+}
+
 int cgroup_open(const char *path, struct cgroup **ret, struct err *err)
 {
+    _cleanup_free_ char *fs_path = NULL;
+    bool as_given;
     struct cgroup *g;
-    int r = group_new(path, &g, err);
+    int r = cgroup__place_open(path, &fs_path, &as_given, err);
+    if (r == 0 && as_given)
+        r = group_new(path, fs_path, true, &g, err);
+    else if (r == 0)
+        r = group_new(fs_path + strlen(cgroup__host()->base) + 1, fs_path, false, &g, err);
     if (r < 0)
         return r;
     bool found = g->version == 0;
     for (size_t i = 0; i < g->count; i++)
-        found |= file_exists(g->dirs[i].root);
+        found |= access(g->dirs[i].root, F_OK) == 0;
     if (!found) {
         r = err_set(err, ERR_NOT_FOUND, "cgroup %s does not exist", g->path);
         cgroup_free(g);
         return r;
     }
+    if (g->version == 1)
+        find_shared(g);
     *ret = g;
     return 0;
 }
 
 int cgroup_update(struct cgroup *g, const json_t *resources, struct err *err)
 {
-    return g->ops->apply(g, resources, err);
+    _cleanup_limits_ struct cgroup_limits l = {0};
+    bool devices = json_array_size(json_object_get(resources, "devices")) > 0;
+    int r = cgroup__limits_parse(resources, g->as_given && devices, &l, err);
+    return r < 0 ? r : g->ops->apply(g, &l, err);
 }
 
-static int add(const struct cgroup *g, const char *file, const char *pid, struct err *err)
+static int add(const struct cgroup *g, const char *file, const char *text, struct err *err)
 {
     for (size_t i = 0; i < g->count; i++) {
-        int r = cgroup__write(g->dirs[i].root, file, pid, err);
+        const struct cgroup_dir *d = &g->dirs[i];
+        if (d->shared && d->join_fd >= 0 && *file == 't' && write(d->join_fd, text, strlen(text)) >= 0)
+            continue;
+        int r = cgroup__write(d->root, file, text, err);
         if (r < 0)
-            return r;
+            return err_wrap(err, "join cgroup %s", g->path);
     }
     return 0;
 }
@@ -355,46 +274,42 @@ bool cgroup_is_frozen(const struct cgroup *g)
 struct pid_list {
     pid_t *pids;
     size_t count, capacity;
+    pid_t but;
 };
 
-static void read_pids(const char *dir, struct pid_list *list)
+static void visit_pids(const char *dir, void *context)
 {
-    _cleanup_free_ char *path = str_printf("%s/cgroup.procs", dir);
-    _cleanup_file_ FILE *f = fopen(path, "re");
-    int pid;
-    while (f && fscanf(f, "%d", &pid) == 1) {
+    struct pid_list *list = context;
+    _cleanup_str_ struct str text = STR_INIT;
+    if (!cgroup__read_text(dir, "cgroup.procs", &text) && !cgroup__read_text(dir, "cgroup.threads", &text))
+        return;
+    for (char *at = text.data; at && *at; at += strspn(at, "\n")) {
+        pid_t pid = (pid_t)strtol(at, &at, 10);
+        if (pid == list->but && pid)
+            continue;
         GROW(list->pids, list->count, list->capacity);
         list->pids[list->count++] = pid;
     }
 }
 
-/* Depth first; a container may make groups of its own below its group. */
-static void walk(const char *dir, int depth, void (*visit)(const char *dir, void *context), void *context)
+/* The directory in which all processes of the group are, and none of another. */
+static const char *own_dir(const struct cgroup *g)
 {
-    DIR *d = depth < MAX_DEPTH ? opendir(dir) : NULL;
-    if (d) {
-        for (struct dirent *e; (e = readdir(d));) {
-            if (e->d_type != DT_DIR || *e->d_name == '.')
-                continue;
-            _cleanup_free_ char *below = str_printf("%s/%s", dir, e->d_name);
-            walk(below, depth + 1, visit, context);
-        }
-        closedir(d);
+    static const unsigned order[] = {CG_PIDS, CG_FREEZER, CG_MEMORY, CG_CPU, CG_CPUACCT, CG_BLKIO};
+    for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
+        const char *dir = cgroup__dir_of(g, order[i]);
+        if (dir)
+            return dir;
     }
-    visit(dir, context);
-}
-
-static void visit_pids(const char *dir, void *context)
-{
-    read_pids(dir, context);
+    return g->count ? g->dirs[0].root : NULL;
 }
 
 int cgroup_pids(struct cgroup *g, pid_t **ret, size_t *ret_count, struct err *err)
 {
-    const char *dir = cgroup__dir_of(g, CG_PIDS);
-    struct pid_list list = {0};
-    if (g->count)
-        walk(dir ? dir : g->dirs[0].root, 0, visit_pids, &list);
+    struct pid_list list = {.but = g->stand_in};
+    const char *dir = own_dir(g);
+    if (dir)
+        cgroup__walk(dir, visit_pids, &list);
     *ret = list.pids;
     *ret_count = list.count;
     return 0;
@@ -431,16 +346,32 @@ static void visit_remove(const char *dir, void *context)
         *(int *)context = errno;
 }
 
-int cgroup_remove(struct cgroup *g, struct err *err)
+/* A directory goes with one call as a rule. When it does not, it has groups below it that the container made,
+ * or a killed process has yet to leave it. */
+static int remove_dir(const char *dir)
 {
     int sys = 0;
     for (int tries = 0; tries < REMOVE_TRIES; tries++) {
+        if (rmdir(dir) == 0 || errno == ENOENT)
+            return 0;
+        if (errno != EBUSY)
+            return errno;
         sys = 0;
-        for (size_t i = 0; i < g->count; i++)
-            walk(g->dirs[i].root, 0, visit_remove, &sys);
+        cgroup__walk(dir, visit_remove, &sys);
         if (sys != EBUSY)
-            break;
-        time_sleep_ns(NS_PER_MS / 2); /* a killed process leaves its group a moment after its exit */
+            return sys;
+        time_sleep_ns(tries < 20 ? NS_PER_MS / 20 : NS_PER_MS / 2);
+    }
+    return sys;
+}
+
+int cgroup_remove(struct cgroup *g, struct err *err)
+{
+    int sys = 0;
+    cgroup__systemd_release(g);
+    for (size_t i = 0; i < g->count; i++) {
+        int one = g->dirs[i].shared ? 0 : remove_dir(g->dirs[i].root);
+        sys = sys ? sys : one;
     }
     return sys ? err_sys(err, sys, "remove cgroup %s", g->path) : 0;
 }
@@ -457,6 +388,11 @@ int cgroup_usage(struct cgroup *g, struct cgroup_usage *ret, struct err *err)
 const char *cgroup_path(const struct cgroup *g)
 {
     return g->path;
+}
+
+const char *cgroup_fs_path(const struct cgroup *g)
+{
+    return g->fs_path;
 }
 
 bool cgroup_is_v2(const struct cgroup *g)

@@ -1,66 +1,50 @@
 /* Which devices a group may open: the config's rules, and on v2 the program that decides by them. */
 #include "runtime/cgroup_priv.h"
 
-#include "base/json.h"
 #include "base/str.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/bpf.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { MAX_RULES = 512 };
+enum { MAX_RULES = 512 + 32 };
 
-static int parse_rule(const json_t *entry, struct cgroup_device_rule *ret, struct err *err)
+/* --- v1 --- */
+
+static int format_rule(const struct cgroup_device_rule *rule, char *text, size_t size)
 {
-    static const char where[] = "linux.resources.devices";
-    const char *type = "a", *access = "rwm";
-    *ret = (struct cgroup_device_rule){.major = -1, .minor = -1};
-    int r = json_get_bool(entry, where, "allow", &ret->allow, err);
-    if (r == 0)
-        r = json_get_string(entry, where, "type", &type, err);
-    if (r == 0)
-        r = json_get_string(entry, where, "access", &access, err);
-    if (r == 0)
-        r = json_get_i64(entry, where, "major", &ret->major, err);
-    if (r == 0)
-        r = json_get_i64(entry, where, "minor", &ret->minor, err);
-    if (r < 0)
-        return r;
-    if (!*type)
-        type = "a";
-    if (!strchr("abc", *type) || type[1])
-        return err_set(err, ERR_INVALID, "\"%s.type\": unknown type \"%s\"", where, type);
-    if (ret->major > UINT32_MAX || ret->minor > UINT32_MAX)
-        return err_set(err, ERR_INVALID, "\"%s\": no such device number", where);
-    ret->type = *type;
-    for (const char *c = *access ? access : "rwm"; *c; c++) {
-        if (!strchr("rwm", *c))
-            return err_set(err, ERR_INVALID, "\"%s.access\": unknown access \"%s\"", where, access);
-        ret->read |= *c == 'r';
-        ret->write |= *c == 'w';
-        ret->mknod |= *c == 'm';
-    }
-    return 0;
+    char major_[24] = "*", minor_[24] = "*";
+    if (rule->type == 'a') /* with anything behind it, it means everything all the same */
+        return snprintf(text, size, "a");
+    if (rule->major >= 0)
+        snprintf(major_, sizeof(major_), "%lld", (long long)rule->major);
+    if (rule->minor >= 0)
+        snprintf(minor_, sizeof(minor_), "%lld", (long long)rule->minor);
+    return snprintf(text, size, "%c %s:%s %s%s%s", rule->type, major_, minor_, rule->read ? "r" : "",
+                    rule->write ? "w" : "", rule->mknod ? "m" : "");
 }
 
-int cgroup__device_rules(const json_t *resources, struct cgroup_device_rule **ret, size_t *ret_count,
-                         struct err *err)
+int cgroup__write_devices(const char *dir, const struct cgroup_device_rule *rules, size_t count,
+                          struct err *err)
 {
-    json_t *list = NULL, *entry;
-    int r = json_get_array(resources, "linux.resources", "devices", &list, err);
-    if (r < 0)
-        return r;
-    if (json_array_size(list) > MAX_RULES)
-        return err_set(err, ERR_LIMIT, "more than %d device rules", MAX_RULES);
-    _cleanup_free_ struct cgroup_device_rule *rules =
-        NEW_N(struct cgroup_device_rule, json_array_size(list) + 1);
-    size_t i;
-    json_array_foreach (list, i, entry)
-        if ((r = parse_rule(entry, &rules[i], err)) < 0)
-            return r;
-    *ret = take_ptr(rules);
-    *ret_count = json_array_size(list);
+    static const char *const files[] = {"devices.deny", "devices.allow"};
+    _cleanup_close_ int deny = -EBADF, allow = -EBADF;
+    int *fds[] = {&deny, &allow};
+    for (size_t i = 0; i < count; i++) {
+        int *fd = fds[rules[i].allow];
+        const char *file = files[rules[i].allow];
+        char path[PATH_MAX], text[96];
+        if (*fd < 0) {
+            snprintf(path, sizeof(path), "%s/%s", dir, file);
+            if ((*fd = open(path, O_WRONLY | O_CLOEXEC)) < 0)
+                return err_sys(err, errno, "open %s", path);
+        }
+        int n = format_rule(&rules[i], text, sizeof(text));
+        if (write(*fd, text, (size_t)n) < 0)
+            return err_sys(err, errno, "write \"%s\" to %s/%s", text, dir, file);
+    }
     return 0;
 }
 

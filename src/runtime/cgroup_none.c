@@ -3,7 +3,6 @@
  * by what its user namespace may open. */
 #include "runtime/cgroup_priv.h"
 
-#include "base/json.h"
 #include "base/process.h"
 #include "base/str.h"
 
@@ -22,25 +21,42 @@ static int make(struct cgroup *g, struct err *err)
     return 0;
 }
 
-static int apply(struct cgroup *g, const json_t *resources, struct err *err)
+static int apply(struct cgroup *g, const struct cgroup_limits *l, struct err *err)
 {
-    const char *key, *inner;
-    json_t *value, *limit;
-    json_object_foreach ((json_t *)resources, key, value) {
-        if (str_eq(key, "devices")) /* the default rules of every config */
-            continue;
-        if (!json_is_object(value)) {
-            if (json_array_size(value))
-                return refuse(err, key);
-            continue;
-        }
-        json_object_foreach (value, inner, limit) {
-            bool nothing = json_is_null(limit) || json_is_false(limit) ||
-                           (str_eq(key, "pids") && json_integer_value(limit) <= 0);
-            _cleanup_free_ char *name = str_printf("resources.%.50s.%.50s", key, inner);
-            if (!nothing)
-                return refuse(err, name);
-        }
+    /* Device rules are part of every config, and so is "no limit". */
+    const struct {
+        bool set;
+        const char *name;
+    } asked[] = {
+        {l->memory.set && l->memory.n > 0, "memory.limit"},
+        {l->swap.set && l->swap.n > 0, "memory.swap"},
+        {l->reservation.set && l->reservation.n > 0, "memory.reservation"},
+        {l->kernel_tcp.set && l->kernel_tcp.n > 0, "memory.kernelTCP"},
+        {l->swappiness.set, "memory.swappiness"},
+        {l->no_oom_killer, "memory.disableOOMKiller"},
+        {l->shares.set, "cpu.shares"},
+        {l->quota.set && l->quota.n > 0, "cpu.quota"},
+        {l->period.set, "cpu.period"},
+        {l->burst.set && l->burst.n > 0, "cpu.burst"},
+        {l->rt_runtime.set, "cpu.realtimeRuntime"},
+        {l->rt_period.set, "cpu.realtimePeriod"},
+        {l->idle.set && l->idle.n, "cpu.idle"},
+        {l->cpus, "cpu.cpus"},
+        {l->mems, "cpu.mems"},
+        {l->pids.set && l->pids.n > 0, "pids.limit"},
+        {l->io_weight.set, "blockIO.weight"},
+        {l->io_leaf_weight.set, "blockIO.leafWeight"},
+        {l->io_count, "blockIO"},
+        {l->hugepage_count, "hugepageLimits"},
+        {l->class_id.set, "network.classID"},
+        {l->priority_count, "network.priorities"},
+        {l->rdma_count, "rdma"},
+        {l->unified, "unified"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(asked); i++) {
+        _cleanup_free_ char *name = str_printf("resources.%s", asked[i].name);
+        if (asked[i].set)
+            return refuse(err, name);
     }
     return 0;
 }
@@ -64,11 +80,12 @@ const struct cgroup_ops cgroup__none = {make, apply, freeze, is_frozen, usage};
 
 bool cgroup__may_be_none(const struct cgroup_host *h)
 {
-    if (!process_in_user_namespace())
+    if (geteuid() == 0 && !process_in_user_namespace())
         return false;
     for (size_t i = 0; i < h->count; i++) {
-        _cleanup_free_ char *ours = str_printf("%s/drover", h->dirs[i].root);
-        if (access(h->dirs[i].root, W_OK) < 0 && access(ours, W_OK) < 0)
+        _cleanup_free_ char *ours = str_printf("%s%s/drover", h->dirs[i].root, h->base);
+        _cleanup_free_ char *top = str_printf("%s%s", h->dirs[i].root, h->base);
+        if (access(top, W_OK) < 0 && access(ours, W_OK) < 0)
             return true;
     }
     return !h->count;

@@ -1,58 +1,128 @@
 /* cgroup v2: one directory (the kernel's admin-guide/cgroup-v2). */
 #include "runtime/cgroup_priv.h"
 
-#include "base/file.h"
-#include "base/json.h"
-#include "base/str.h"
+#include "base/process.h"
 #include "base/timeutil.h"
 
+#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum { FREEZE_TRIES = 1000 };
 
-/* Which controllers the group's parents pass down. All that exist are asked for one by one, since a single
- * write is all or nothing. */
+/* --- making --- */
+
+static bool has_word(const char *list, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *at = list; (at = strstr(at, word)); at += n)
+        if ((at == list || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\n' || !at[n]))
+            return true;
+    return false;
+}
+
+/* Which controllers the group's parents pass down. All are asked for in one write; since that is all or
+ * nothing, one by one when it fails. What cannot be had is said when a limit needs it. */
 static void enable_controllers(const char *dir)
 {
     static const char *const wanted[] = {"memory", "cpu", "pids", "io", "cpuset", "hugetlb", "rdma"};
-    _cleanup_free_ char *offered = str_printf("%s/cgroup.controllers", dir);
-    _cleanup_free_ char *enabled = str_printf("%s/cgroup.subtree_control", dir);
-    _cleanup_str_ struct str have = STR_INIT, on = STR_INIT;
-    if (file_read(offered, 4096, &have, NULL) < 0 || file_read(enabled, 4096, &on, NULL) < 0)
+    _cleanup_str_ struct str have = STR_INIT, on = STR_INIT, all = STR_INIT;
+    if (!cgroup__read_text(dir, "cgroup.controllers", &have) ||
+        !cgroup__read_text(dir, "cgroup.subtree_control", &on))
         return;
-    _cleanup_free_ char *have_line = str_strip(str_get(&have));
-    _cleanup_free_ char *on_line = str_strip(str_get(&on));
-    _cleanup_strv_ char **have_list = strv_split(have_line, ' ');
-    _cleanup_strv_ char **on_list = strv_split(on_line, ' ');
-    for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
-        if (!strv_has(have_list, wanted[i]) || strv_has(on_list, wanted[i]))
-            continue;
-        char word[32];
-        snprintf(word, sizeof(word), "+%s", wanted[i]);
-        cgroup__write(dir, "cgroup.subtree_control", word, NULL); /* its lack is said when it is needed */
+    for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+        if (has_word(str_get(&have), wanted[i]) && !has_word(str_get(&on), wanted[i]))
+            str_addf(&all, "%s+%s", all.len ? " " : "", wanted[i]);
+    if (!all.len || cgroup__write(dir, "cgroup.subtree_control", str_get(&all), NULL) == 0)
+        return;
+    _cleanup_strv_ char **each = strv_split(str_get(&all), ' ');
+    STRV_FOREACH (word, each)
+        cgroup__write(dir, "cgroup.subtree_control", *word, NULL);
+}
+
+/* Parents, from the mount down, with their controllers passed on. */
+static int make_parents(const char *root, const char *fs_path, struct err *err)
+{
+    char dir[PATH_MAX];
+    size_t start = strlen(root) - strlen(fs_path);
+    if (strlen(root) >= sizeof(dir))
+        return err_set(err, ERR_LIMIT, "cgroup path %s is too long", fs_path);
+    for (const char *slash = root + start; slash; slash = strchr(slash + 1, '/')) {
+        snprintf(dir, sizeof(dir), "%.*s", (int)(slash - root), root);
+        if (slash > root + start && mkdir(dir, 0755) < 0 && errno != EEXIST)
+            return err_sys(err, errno, "make cgroup %s", dir);
+        enable_controllers(dir);
     }
+    return 0;
+}
+
+/* A threaded group, and one below it, takes threads, not the processes that a container needs. */
+static int check_type(const char *dir, struct err *err)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    if (!cgroup__read_text(dir, "cgroup.type", &text) || str_after(str_get(&text), "domain\n") ||
+        str_after(str_get(&text), "domain threaded\n"))
+        return 0;
+    _cleanup_free_ char *type = str_strip(str_get(&text));
+    return err_set(err, ERR_CONFLICT,
+                   "cgroup %s is of type \"%s\", which takes no processes: choose one that is not below a "
+                   "threaded cgroup",
+                   dir, type);
+}
+
+static int refuse_living(struct cgroup *g, struct err *err)
+{
+    _cleanup_free_ pid_t *pids = NULL;
+    size_t count;
+    int r = cgroup_pids(g, &pids, &count, err);
+    if (r == 0 && count)
+        return err_set(err, ERR_CONFLICT, "cgroup %s has running processes (such as %d)", g->path,
+                       (int)pids[0]);
+    return r;
+}
+
+/* One that was there. Of ours, it was left by a run that was cut off, with its limits, and is replaced. */
+static int take_over(struct cgroup *g, struct err *err)
+{
+    struct cgroup_dir *d = &g->dirs[0];
+    int r = refuse_living(g, err);
+    if (r == 0 && g->as_given && g->ops->is_frozen(g))
+        return err_set(err, ERR_CONFLICT, "cgroup %s is frozen", g->path);
+    if (r < 0 || g->as_given)
+        return r;
+    if (rmdir(d->root) < 0 || mkdir(d->root, 0755) < 0)
+        return err_sys(err, errno, "replace cgroup %s", d->root);
+    d->made = true;
+    return 0;
 }
 
 static int v2_make(struct cgroup *g, struct err *err)
 {
-    _cleanup_strv_ char **parts = strv_split(g->path, '/');
-    _cleanup_free_ char *dir = mem_strdup(cgroup__host()->dirs[0].root);
-    STRV_FOREACH (part, parts) {
-        enable_controllers(dir);
-        char *below = str_printf("%s/%s", dir, *part);
-        free(dir);
-        dir = below;
-        bool last = !part[1];
-        if (mkdir(dir, 0755) == 0 || (errno == EEXIST && !last))
-            continue;
-        /* Left by a run that was cut off; nobody is in it (cgroup_create has looked). */
-        if (errno == EEXIST && rmdir(dir) == 0 && mkdir(dir, 0755) == 0)
-            continue;
-        return err_sys(err, errno, "make cgroup %s", dir);
+    /* The parent of the last group: its controllers were passed on, and stay so as long as it exists. */
+    static char *ready;
+    struct cgroup_dir *d = &g->dirs[0];
+    _cleanup_free_ char *parent = mem_strdup(d->root);
+    *strrchr(parent, '/') = '\0';
+    int r = 0, made = -1;
+    errno = ENOENT;
+    if (str_eq(ready, parent))
+        made = mkdir(d->root, 0755);
+    if (made < 0 && errno == ENOENT) {
+        if ((r = make_parents(d->root, g->fs_path, err)) < 0)
+            return r;
+        free(ready);
+        ready = take_ptr(parent);
+        made = mkdir(d->root, 0755);
     }
-    return 0;
+    if (made < 0 && errno != EEXIST)
+        return err_sys(err, errno, "make cgroup %s", d->root);
+    d->made = made == 0;
+    if (made < 0 && (r = take_over(g, err)) < 0)
+        return r;
+    return check_type(d->root, err);
 }
+
+/* --- limits --- */
 
 static int set_text(const struct cgroup *g, const char *file, const char *text, const char *what,
                     struct err *err)
@@ -60,9 +130,9 @@ static int set_text(const struct cgroup *g, const char *file, const char *text, 
     int r = cgroup__write(g->dirs[0].root, file, text, err);
     if (r == -ERR_NOT_FOUND)
         return err_set(err, ERR_UNSUPPORTED,
-                       "%s cannot be limited: the controller of %s is not available to cgroup %s", what, file,
-                       g->path);
-    return r < 0 ? err_wrap(err, "set %s", what) : 0;
+                       "%s cannot be set: the controller \"%.*s\" (of %s) is not available to cgroup %s",
+                       what, (int)strcspn(file, "."), file, file, g->path);
+    return r < 0 ? err_wrap(err, "set %s to \"%s\"", what, text) : 0;
 }
 
 static int set_i64(const struct cgroup *g, const char *file, int64_t value, const char *what, struct err *err)
@@ -73,41 +143,53 @@ static int set_i64(const struct cgroup *g, const char *file, int64_t value, cons
     return set_text(g, file, text, what, err);
 }
 
-static int apply_memory(const struct cgroup *g, const json_t *memory, struct err *err)
+/* A limit, or none: then a controller that is not there limits nothing just as well. */
+static int set_limit(const struct cgroup *g, const char *file, const struct cgroup_number *limit,
+                     const char *what, struct err *err)
+{
+    if (!limit->set || (limit->n < 0 && (g->fresh || !cgroup__has(g->dirs[0].root, file))))
+        return 0;
+    return set_i64(g, file, limit->n, what, err);
+}
+
+/* The config counts memory and swap together, v2 counts swap alone. */
+static int apply_swap(const struct cgroup *g, const struct cgroup_limits *l, struct err *err)
+{
+    int64_t memory = l->memory.n;
+    if (!l->memory.set)
+        cgroup__read_i64(g->dirs[0].root, "memory.max", &memory);
+    if (l->swap.n > 0 && memory <= 0)
+        return err_set(err, ERR_INVALID, "\"linux.resources.memory.swap\" needs a memory limit beside it");
+    if (l->swap.n > 0 && l->swap.n < memory)
+        return err_set(
+            err, ERR_INVALID,
+            "\"linux.resources.memory.swap\" (memory and swap together) is below the memory limit");
+    struct cgroup_number alone = {true, l->swap.n < 0 ? -1 : l->swap.n - memory};
+    /* A kernel without swap keeps that limit by itself. */
+    if (alone.n == 0 && !cgroup__has(g->dirs[0].root, "memory.swap.max"))
+        return 0;
+    return set_limit(g, "memory.swap.max", &alone, "linux.resources.memory.swap", err);
+}
+
+static int apply_memory(const struct cgroup *g, const struct cgroup_limits *l, struct err *err)
 {
     static const char where[] = "linux.resources.memory";
-    int64_t limit = 0, swap = 0, reservation = 0, kernel = 0, swappiness = -1;
-    bool no_oom = false;
-    int r = json_get_i64(memory, where, "limit", &limit, err);
-    if (r == 0)
-        r = json_get_i64(memory, where, "swap", &swap, err);
-    if (r == 0)
-        r = json_get_i64(memory, where, "reservation", &reservation, err);
-    if (r == 0)
-        r = json_get_i64(memory, where, "kernel", &kernel, err);
-    if (r == 0)
-        r = json_get_i64(memory, where, "swappiness", &swappiness, err);
-    if (r == 0)
-        r = json_get_bool(memory, where, "disableOOMKiller", &no_oom, err);
-    if (r < 0)
-        return r;
-    if (kernel > 0 || swappiness >= 0 || no_oom)
+    int64_t usage = 0;
+    if (l->swappiness.set || l->no_oom_killer)
         return err_set(err, ERR_UNSUPPORTED, "\"%s.%s\" does not exist on cgroup v2", where,
-                       kernel > 0 ? "kernel"
-                       : no_oom   ? "disableOOMKiller"
-                                  : "swappiness");
-    if (limit && (r = set_i64(g, "memory.max", limit, "the memory limit", err)) < 0)
-        return r;
-    /* The config counts memory and swap together, v2 counts swap alone. */
-    if (swap > 0 && limit <= 0)
-        return err_set(err, ERR_INVALID, "\"%s.swap\" needs a memory limit beside it", where);
-    if (swap > 0 && swap < limit)
-        return err_set(err, ERR_INVALID, "\"%s.swap\" (memory and swap together) is below the memory limit",
-                       where);
-    if (swap)
-        r = set_i64(g, "memory.swap.max", swap < 0 ? -1 : swap - limit, "the swap limit", err);
-    if (r == 0 && reservation)
-        r = set_i64(g, "memory.low", reservation, "the memory reservation", err);
+                       l->no_oom_killer ? "disableOOMKiller" : "swappiness");
+    if (l->check_before_update && l->memory.set && l->memory.n > 0) {
+        cgroup__read_i64(g->dirs[0].root, "memory.current", &usage);
+        if (usage > l->memory.n)
+            return err_set(err, ERR_CONFLICT,
+                           "unable to set memory limit to %lld (current usage: %lld, checkBeforeUpdate)",
+                           (long long)l->memory.n, (long long)usage);
+    }
+    int r = l->swap.set ? apply_swap(g, l, err) : 0;
+    if (r == 0)
+        r = set_limit(g, "memory.max", &l->memory, "linux.resources.memory.limit", err);
+    if (r == 0)
+        r = set_limit(g, "memory.low", &l->reservation, "linux.resources.memory.reservation", err);
     return r;
 }
 
@@ -119,92 +201,139 @@ static int64_t weight_of_shares(int64_t shares)
     return 1 + (shares - 2) * 9999 / 262142;
 }
 
-static int apply_cpu_max(const struct cgroup *g, int64_t quota, int64_t period, struct err *err)
+static int apply_cpu_max(const struct cgroup *g, const struct cgroup_limits *l, struct err *err)
 {
-    char text[64];
-    if (!period)
-        period = 100000;
-    if (quota > 0)
-        snprintf(text, sizeof(text), "%lld %lld", (long long)quota, (long long)period);
-    else
-        snprintf(text, sizeof(text), "max %lld", (long long)period);
-    return set_text(g, "cpu.max", text, "the cpu quota", err);
+    char quota[24] = "max", text[64];
+    _cleanup_str_ struct str now = STR_INIT;
+    long long period = l->period.n;
+    if (l->quota.set && l->quota.n > 0)
+        snprintf(quota, sizeof(quota), "%lld", (long long)l->quota.n);
+    /* What is not said stays as it is. */
+    if ((!l->quota.set || !l->period.set) && !g->fresh &&
+        cgroup__read_text(g->dirs[0].root, "cpu.max", &now)) {
+        _cleanup_strv_ char **words = strv_split(str_get(&now), ' ');
+        if (strv_len(words) == 2 && !l->quota.set)
+            snprintf(quota, sizeof(quota), "%s", words[0]);
+        if (strv_len(words) == 2 && !l->period.set)
+            period = strtoll(words[1], NULL, 10);
+    }
+    snprintf(text, sizeof(text), "%s %lld", quota, period > 0 ? period : 100000);
+    return set_text(g, "cpu.max", text, "linux.resources.cpu.quota", err);
 }
 
-static int apply_cpu(const struct cgroup *g, const json_t *cpu, struct err *err)
+/* The burst is checked against the quota at each write, whichever comes first. */
+static int apply_bandwidth(const struct cgroup *g, const struct cgroup_limits *l, struct err *err)
 {
-    static const char where[] = "linux.resources.cpu";
-    int64_t shares = 0, quota = 0, period = 0, burst = 0, idle = 0, runtime = 0;
-    const char *cpus = NULL, *mems = NULL;
-    int r = json_get_i64(cpu, where, "shares", &shares, err);
+    static const char what[] = "linux.resources.cpu.burst";
+    bool quota = l->quota.set || l->period.set, burst = l->burst.set && !(g->fresh && !l->burst.n);
+    struct err why = {0};
+    if (g->fresh && l->quota.n <= 0 && (!l->period.set || l->period.n == 100000))
+        quota = false;
+    int r = quota ? apply_cpu_max(g, l, &why) : 0;
+    if (r < 0 && (why.sys != EINVAL || !burst)) {
+        err_copy(err, &why);
+        return r;
+    }
+    bool again = r < 0;
+    r = burst ? set_i64(g, "cpu.max.burst", l->burst.n, what, err) : 0;
+    return r == 0 && again ? apply_cpu_max(g, l, err) : r;
+}
+
+static int apply_cpu(const struct cgroup *g, const struct cgroup_limits *l, struct err *err)
+{
+    int r = 0;
+    if ((l->rt_runtime.set && l->rt_runtime.n) || (l->rt_period.set && l->rt_period.n))
+        return err_set(err, ERR_UNSUPPORTED, "\"linux.resources.cpu.realtime%s\" does not exist on cgroup v2",
+                       l->rt_runtime.set ? "Runtime" : "Period");
+    if (l->idle.set && !(g->fresh && !l->idle.n))
+        r = set_i64(g, "cpu.idle", l->idle.n, "linux.resources.cpu.idle", err);
+    /* An idle group's weight is that of idleness. */
+    if (r == 0 && l->shares.set && !(l->idle.set && l->idle.n))
+        r = set_i64(g, "cpu.weight", weight_of_shares(l->shares.n), "linux.resources.cpu.shares", err);
     if (r == 0)
-        r = json_get_i64(cpu, where, "quota", &quota, err);
-    if (r == 0)
-        r = json_get_i64(cpu, where, "period", &period, err);
-    if (r == 0)
-        r = json_get_i64(cpu, where, "burst", &burst, err);
-    if (r == 0)
-        r = json_get_i64(cpu, where, "idle", &idle, err);
-    if (r == 0)
-        r = json_get_i64(cpu, where, "realtimeRuntime", &runtime, err);
-    if (r == 0)
-        r = json_get_string(cpu, where, "cpus", &cpus, err);
-    if (r == 0)
-        r = json_get_string(cpu, where, "mems", &mems, err);
-    if (r == 0 && runtime)
-        r = err_set(err, ERR_UNSUPPORTED, "\"%s.realtimeRuntime\" does not exist on cgroup v2", where);
-    if (r == 0 && shares)
-        r = set_i64(g, "cpu.weight", weight_of_shares(shares), "the cpu weight", err);
-    if (r == 0 && idle)
-        r = set_i64(g, "cpu.idle", idle, "cpu idle", err);
-    if (r == 0 && (quota || period))
-        r = apply_cpu_max(g, quota, period, err);
-    if (r == 0 && burst)
-        r = set_i64(g, "cpu.max.burst", burst, "the cpu burst", err);
-    if (r == 0 && !str_empty(cpus))
-        r = set_text(g, "cpuset.cpus", cpus, "the cpus", err);
-    if (r == 0 && !str_empty(mems))
-        r = set_text(g, "cpuset.mems", mems, "the memory nodes", err);
+        r = apply_bandwidth(g, l, err);
+    if (r == 0 && l->cpus)
+        r = set_text(g, "cpuset.cpus", l->cpus, "linux.resources.cpu.cpus", err);
+    if (r == 0 && l->mems)
+        r = set_text(g, "cpuset.mems", l->mems, "linux.resources.cpu.mems", err);
     return r;
 }
 
-static int apply_throttle(const struct cgroup *g, const json_t *io, const char *key, const char *word,
-                          struct err *err)
+/* Weights of 10..1000 onto 1..10000, unless the disk's scheduler is bfq, which takes the number as it is. */
+static int set_io_weight(const struct cgroup *g, const char *device, int64_t weight, struct err *err)
 {
-    json_t *list = NULL, *entry;
-    int r = json_get_array(io, "linux.resources.blockIO", key, &list, err);
-    size_t i;
-    json_array_foreach (list, i, entry) {
-        char text[96];
-        snprintf(text, sizeof(text), "%lld:%lld %s=%lld", (long long)json_int(entry, "major"),
-                 (long long)json_int(entry, "minor"), word, (long long)json_int(entry, "rate"));
-        if ((r = set_text(g, "io.max", text, key, err)) < 0)
+    static const char what[] = "linux.resources.blockIO.weight";
+    char text[64];
+    snprintf(text, sizeof(text), "%s%lld", device, (long long)weight);
+    if (cgroup__has(g->dirs[0].root, "io.bfq.weight"))
+        return set_text(g, "io.bfq.weight", text, what, err);
+    snprintf(text, sizeof(text), "%s%lld", device, (long long)(1 + (MAX(weight, 10) - 10) * 9999 / 990));
+    return set_text(g, "io.weight", text, what, err);
+}
+
+static int apply_io_device(const struct cgroup *g, const struct cgroup_io_device *io, struct err *err)
+{
+    static const char *const words[] = {
+        [IO_READ_BPS] = "rbps",
+        [IO_WRITE_BPS] = "wbps",
+        [IO_READ_IOPS] = "riops",
+        [IO_WRITE_IOPS] = "wiops",
+    };
+    char text[96], value[24] = "max";
+    if (io->kind == IO_LEAF_WEIGHT)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "\"linux.resources.blockIO.weightDevice.leafWeight\" does not exist on cgroup v2");
+    snprintf(text, sizeof(text), "%lld:%lld ", (long long)io->major, (long long)io->minor);
+    if (io->kind == IO_WEIGHT)
+        return set_io_weight(g, text, io->value, err);
+    if (io->value > 0)
+        snprintf(value, sizeof(value), "%lld", (long long)io->value);
+    size_t n = strlen(text);
+    snprintf(text + n, sizeof(text) - n, "%s=%s", words[io->kind], value);
+    return set_text(g, "io.max", text, "the throttle of linux.resources.blockIO", err);
+}
+
+static int apply_io(const struct cgroup *g, const struct cgroup_limits *l, struct err *err)
+{
+    int r = 0;
+    if (l->io_leaf_weight.set)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "\"linux.resources.blockIO.leafWeight\" does not exist on cgroup v2");
+    if (l->io_weight.set)
+        r = set_io_weight(g, "", l->io_weight.n, err);
+    for (size_t i = 0; r == 0 && i < l->io_count; i++)
+        r = apply_io_device(g, &l->io[i], err);
+    return r;
+}
+
+static int apply_hugepages(const struct cgroup *g, const struct cgroup_limits *l, struct err *err)
+{
+    for (size_t i = 0; i < l->hugepage_count; i++) {
+        char file[64];
+        snprintf(file, sizeof(file), "hugetlb.%s.max", l->hugepages[i].size);
+        int r = set_i64(g, file, l->hugepages[i].limit, "linux.resources.hugepageLimits", err);
+        snprintf(file, sizeof(file), "hugetlb.%s.rsvd.max", l->hugepages[i].size);
+        if (r == 0 && cgroup__has(g->dirs[0].root, file))
+            r = set_i64(g, file, l->hugepages[i].limit, "linux.resources.hugepageLimits", err);
+        if (r < 0)
             return r;
     }
-    return r;
+    return 0;
 }
 
-static int apply_io(const struct cgroup *g, const json_t *io, struct err *err)
+static int apply_rdma(const struct cgroup *g, const struct cgroup_limits *l, struct err *err)
 {
-    static const struct {
-        const char *key, *word;
-    } throttles[] = {
-        {"throttleReadBpsDevice", "rbps"},
-        {"throttleWriteBpsDevice", "wbps"},
-        {"throttleReadIOPSDevice", "riops"},
-        {"throttleWriteIOPSDevice", "wiops"},
-    };
-    int64_t weight = 0;
-    int r = json_get_i64(io, "linux.resources.blockIO", "weight", &weight, err);
-    if (r == 0 && json_array_size(json_object_get(io, "weightDevice")))
-        r = err_set(err, ERR_UNSUPPORTED,
-                    "\"linux.resources.blockIO.weightDevice\" is not supported on cgroup v2");
-    /* 10..1000 onto 1..10000 when the disk's scheduler is not bfq, which takes the number as it is. */
-    if (r == 0 && weight && cgroup__write_i64(g->dirs[0].root, "io.bfq.weight", weight, NULL) < 0)
-        r = set_i64(g, "io.weight", 1 + (weight - 10) * 9999 / 990, "the I/O weight", err);
-    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(throttles); i++)
-        r = apply_throttle(g, io, throttles[i].key, throttles[i].word, err);
-    return r;
+    for (size_t i = 0; i < l->rdma_count; i++) {
+        int r = cgroup__write_rdma(g->dirs[0].root, &l->rdma[i], err);
+        if (r == -ERR_NOT_FOUND)
+            return err_set(err, ERR_UNSUPPORTED,
+                           "linux.resources.rdma cannot be set: the controller \"rdma\" is not available to "
+                           "cgroup %s",
+                           g->path);
+        if (r < 0)
+            return r;
+    }
+    return 0;
 }
 
 static int apply_unified(const struct cgroup *g, const json_t *unified, struct err *err)
@@ -212,68 +341,59 @@ static int apply_unified(const struct cgroup *g, const json_t *unified, struct e
     const char *key;
     json_t *value;
     json_object_foreach ((json_t *)unified, key, value) {
-        if (!json_is_string(value) || strchr(key, '/') || *key == '.' || str_after(key, "cgroup."))
-            return err_set(err, ERR_INVALID, "\"linux.resources.unified\": \"%s\" is not a setting", key);
-        int r = set_text(g, key, json_string_value(value), key, err);
-        if (r < 0)
-            return r;
+        char what[128];
+        snprintf(what, sizeof(what), "linux.resources.unified.%.90s", key);
+        /* Several lines are several writes: "8:0 rbps=1\n8:16 rbps=2". */
+        _cleanup_strv_ char **lines = strv_split(json_string_value(value), '\n');
+        STRV_FOREACH (line, lines) {
+            if (!**line && strv_len(lines) > 1)
+                continue;
+            int r = set_text(g, key, *line, what, err);
+            if (r < 0)
+                return r;
+        }
     }
     return 0;
 }
 
-static int apply_pids(const struct cgroup *g, const json_t *pids, struct err *err)
+static int apply_pids(const struct cgroup *g, const struct cgroup_limits *l, struct err *err)
 {
-    int64_t limit = 0;
-    int r = json_get_i64(pids, "linux.resources.pids", "limit", &limit, err);
-    if (r < 0 || !json_object_get(pids, "limit"))
-        return r;
-    /* Without the controller there is no limit, which is what is asked for. */
-    if (limit <= 0)
-        return cgroup__write(g->dirs[0].root, "pids.max", "max", err) == -ERR_NOT_FOUND ? 0 : r;
-    return set_i64(g, "pids.max", limit, "the number of processes", err);
+    struct cgroup_number limit = {l->pids.set, l->pids.n > 0 ? l->pids.n : -1};
+    return set_limit(g, "pids.max", &limit, "linux.resources.pids.limit", err);
 }
 
-static int apply_devices(const struct cgroup *g, const json_t *resources, struct err *err)
+static int apply_devices(const struct cgroup *g, const struct cgroup_limits *l, struct err *err)
 {
-    _cleanup_free_ struct cgroup_device_rule *rules = NULL;
-    size_t count;
-    int r = cgroup__device_rules(resources, &rules, &count, err);
-    if (r < 0 || !count)
-        return r;
-    return cgroup__attach_devices(g->dirs[0].root, rules, count, err);
+    if (!l->device_count)
+        return 0;
+    if (l->device_count == 1 && l->devices[0].type == 'a' && l->devices[0].allow && g->fresh)
+        return 0;
+    int r = cgroup__attach_devices(g->dirs[0].root, l->devices, l->device_count, err);
+    /* A user namespace's root may not load programs; the kernel keeps such a user from devices by itself. */
+    return r == -ERR_DENIED && (geteuid() != 0 || process_in_user_namespace()) ? 0 : r;
 }
 
-static int v2_apply(struct cgroup *g, const json_t *resources, struct err *err)
+static int v2_apply(struct cgroup *g, const struct cgroup_limits *l, struct err *err)
 {
-    static const char where[] = "linux.resources";
-    json_t *memory = NULL, *cpu = NULL, *pids = NULL, *io = NULL, *unified = NULL;
-    int r = json_get_object(resources, where, "memory", &memory, err);
+    if (l->class_id.set || l->priority_count)
+        return err_set(err, ERR_UNSUPPORTED, "\"linux.resources.network.%s\" does not exist on cgroup v2",
+                       l->class_id.set ? "classID" : "priorities");
+    int r = apply_memory(g, l, err);
+    if (r == 0 && l->kernel_tcp.set && l->kernel_tcp.n > 0)
+        r = err_set(err, ERR_UNSUPPORTED, "\"linux.resources.memory.kernelTCP\" does not exist on cgroup v2");
     if (r == 0)
-        r = json_get_object(resources, where, "cpu", &cpu, err);
+        r = apply_cpu(g, l, err);
     if (r == 0)
-        r = json_get_object(resources, where, "pids", &pids, err);
+        r = apply_pids(g, l, err);
     if (r == 0)
-        r = json_get_object(resources, where, "blockIO", &io, err);
+        r = apply_io(g, l, err);
     if (r == 0)
-        r = json_get_object(resources, where, "unified", &unified, err);
-    if (r < 0)
-        return r;
-    static const char *const others[] = {"network", "rdma", "hugepageLimits"};
-    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
-        const json_t *value = json_object_get(resources, others[i]);
-        if (json_object_size(value) || json_array_size(value))
-            return err_set(err, ERR_UNSUPPORTED, "\"%s.%s\" is not supported", where, others[i]);
-    }
-    r = apply_memory(g, memory, err);
+        r = apply_hugepages(g, l, err);
     if (r == 0)
-        r = apply_cpu(g, cpu, err);
-    if (r == 0)
-        r = apply_pids(g, pids, err);
-    if (r == 0)
-        r = apply_io(g, io, err);
-    if (r == 0)
-        r = apply_unified(g, unified, err);
-    return r < 0 ? r : apply_devices(g, resources, err);
+        r = apply_rdma(g, l, err);
+    if (r == 0 && l->unified)
+        r = apply_unified(g, l->unified, err);
+    return r < 0 ? r : apply_devices(g, l, err);
 }
 
 static bool v2_is_frozen(const struct cgroup *g)

@@ -119,8 +119,9 @@ static void discard(pid_t pid, int pidfd)
 static int start(struct child *c, const struct birth *birth, struct runtime_child *ret, struct err *err)
 {
     int pipe_fds[2], pair[2] = {-EBADF, -EBADF};
-    if (pipe2(pipe_fds, O_CLOEXEC) < 0)
-        return err_sys(err, errno, "pipe");
+    if ((c->confirmed ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pipe_fds)
+                      : pipe2(pipe_fds, O_CLOEXEC)) < 0)
+        return err_sys(err, errno, "make a channel for the status");
     _cleanup_close_ int read_end = pipe_fds[0], write_end = pipe_fds[1];
     bool attended = c->mapped || c->plan->hooks.any;
     if (attended && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -175,6 +176,7 @@ static struct child child_of(const struct runtime_launch *launch, const struct p
         .start_fd = launch->two_phase ? launch->start_fd : -EBADF,
         .console_fd = launch->own_console ? launch->console_fd : -EBADF,
         .preserve_fds = launch->preserve_fds,
+        .confirmed = launch->confirmed,
     };
 }
 
@@ -205,7 +207,7 @@ int runtime_launch(const struct runtime_launch *launch, struct cgroup **ret_cgro
     if (r == 0)
         r = rootfs_prepare(&plan, err);
     if (r == 0)
-        r = cgroup_create(plan.cgroups_path ? plan.cgroups_path : launch->id, plan.resources, &cgroup, err);
+        r = cgroup__for_launch(launch, &plan, &cgroup, err);
     if (r < 0)
         return r;
     struct child child = child_of(launch, &plan, cgroup);
@@ -286,4 +288,16 @@ int runtime_launch_result(int status_fd, struct err *err)
     memcpy(&message.err, buffer + skip, sizeof(message.err));
     message.err.msg[sizeof(message.err.msg) - 1] = '\0';
     return err_copy(err, &message.err);
+}
+
+void runtime_launch_confirm(int status_fd)
+{
+    char byte = CHILD_CONFIRMED;
+    send(status_fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+bool runtime_launch_executed(int status_fd)
+{
+    char bytes[2];
+    return recv(status_fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT) == 1 && bytes[0] == CHILD_READY;
 }
