@@ -308,10 +308,11 @@ class Oci(unittest.TestCase):
 
         def open_more():
             os.dup2(read, 3)
-            os.set_inheritable(3, True)
             null = os.open("/dev/null", os.O_RDONLY)
             os.dup2(null, 5)
             os.dup2(null, 9)
+            for fd in (3, 5, 9):
+                os.set_inheritable(fd, True)
 
         def descriptors(*options, program="ls /proc/self/fd", **env):
             self.configure("sh", "-c", program)
@@ -434,7 +435,7 @@ class Oci(unittest.TestCase):
             (dict(process__args=["nonsense"]), "nonsense"),
             (dict(process__args=["/etc/passwd"]), "denied"),
             (dict(process__args=[]), "command"),
-            (dict(process__cwd="relative"), "cwd"),
+            (dict(process__cwd="relative"), "absolute"),
             (dict(process__user={"uid": -1, "gid": 0}), "uid"),
             (dict(process__rlimits=[{"type": "RLIMIT_NONSENSE", "soft": 1, "hard": 1}]), "RLIMIT_NONSENSE"),
             (dict(mounts=[{"destination": "/x", "type": "nonsense", "source": "x"}]), "nonsense"),
