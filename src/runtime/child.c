@@ -330,6 +330,17 @@ static int run_start_hooks(struct child *c, char **env, struct err *err)
     return hooks_run(hooks, HOOK_START_CONTAINER, state, env, err);
 }
 
+/* Silent: nobody is left to be told. */
+static void await_confirmation(const struct child *c)
+{
+    char byte;
+    ssize_t n;
+    while ((n = read(c->status_fd, &byte, 1)) < 0 && errno == EINTR)
+        ;
+    if (n != 1)
+        _exit(126);
+}
+
 static int run(struct child *c, struct err *err)
 {
     const struct plan_process *process = &c->plan->process;
@@ -339,6 +350,8 @@ static int run(struct child *c, struct err *err)
     char **env = child__environment(process);
     if (c->start_fd >= 0)
         r = await_start(c, env, err);
+    if (r == 0 && c->confirmed)
+        await_confirmation(c);
     if (r == 0)
         r = privileges_drop(c->plan, load_filter, c, err);
     /* They may be the image's own programs, so they get no more rights than it does. */

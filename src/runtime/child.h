@@ -21,6 +21,7 @@ struct child {
     int start_fd;          /* listening; negative: one phase */
     int console_fd;        /* who gets the terminal's master; negative: stdio are what was given */
     unsigned preserve_fds;
+    bool confirmed; /* waits for CHILD_CONFIRMED on status_fd */
     /* To the parent, for what only it can do; negative when there is no such thing. The other end is the
      * parent's, of which the child has a copy to close. */
     int sync_fd, sync_other_fd;
@@ -30,7 +31,7 @@ struct child {
 
 /* What goes through the status pipe: this byte once all is set up and execve is next, and a struct err when
  * anything failed, before or after. The pipe closes with execve. */
-enum { CHILD_READY = 'r' };
+enum { CHILD_READY = 'r', CHILD_CONFIRMED = 'c' };
 /* What goes through sync_fd: the child's pid (int) once the parent has done its part; then, with hooks, one
  * byte from the child when its mounts are there, and one back when prestart and createRuntime are through. */
 enum { CHILD_MOUNTED = 'm', CHILD_GO_ON = 'g' };

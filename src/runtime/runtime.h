@@ -49,6 +49,9 @@ struct runtime_launch {
     bool tty;       /* make stdio[0] the controlling terminal */
     const int *fds; /* "fd:N" in a namespace's path means fds[N] */
     size_t fd_count;
+    /* The child waits, set up, for runtime_launch_confirm(), and ends when all copies of its status_fd are
+     * closed before: a launch that nobody knows of runs nothing. status_fd is a stream socket then. */
+    bool confirmed;
 
     /* Called with what is left out of the config although the specification lets it be asked for; NULL: said
      * to nobody. */
@@ -80,6 +83,11 @@ int runtime_exec(const struct runtime_launch *launch, const json_t *container_sp
 /* 0 when the program has been executed; else why not. Blocks from the moment the descriptor becomes readable
  * only for the execve itself. Closes nothing. ERR_NOT_FOUND and ERR_DENIED are Docker's 127 and 126. */
 int runtime_launch_result(int status_fd, struct err *err);
+/* Only with `confirmed`. Lets the child go on; once more is harmless. */
+void runtime_launch_confirm(int status_fd);
+/* Only with `confirmed`, after the hang-up (EPOLLRDHUP) of status_fd: whether the program has been executed.
+ * It takes nothing from the descriptor, so that another process may ask again. */
+bool runtime_launch_executed(int status_fd);
 
 /* Lets a two-phase launch go on: connects to the socket at `path` (any length), and returns when the program
  * has been executed, or with why not. ERR_CONFLICT: it has been started before. */
