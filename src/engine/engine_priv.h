@@ -4,8 +4,8 @@
  *     container.op    serialises what changes a container's life: start, exit, remove, rename, update,
  * connect engine.lock     the tables: containers, names, networks with their addresses, volumes, execs
  *     container.lock  a container's fields; short, never held over a call that can block
- * The keeper's callbacks only queue work for the supervisor thread, so that they can never meet a lock that
- * is held by a request to the keeper.
+ * The keeper's exits are handled on its client's dispatching thread, which no request waits for (answers come
+ * on another), so that it may wait for a lock that is held by a request to the keeper.
  *
  * A container is counted: container__find() gives a reference, container__unref() returns it; the table holds
  * one. Its documents are kept as text and parsed on demand: a container costs a few kilobytes at rest. */
@@ -142,7 +142,9 @@ struct engine {
     pthread_mutex_t queue_lock;
     pthread_cond_t queue_changed;
     struct exit_record *exits, **exits_end;
-    char **forgets; /* ids whose exit has been saved: the keeper may forget them */
+    char **forgets;   /* ids whose exit has been saved: the keeper may forget them */
+    bool supervising; /* the thread is there */
+    bool comparing;   /* it is at work with the keeper's list or with queued exits */
     bool closing, reconcile_due, names_due, restarts_due;
     atomic_int restarting; /* non-zero: a container waits for its restart */
     bool supervisor_started;

@@ -1,4 +1,4 @@
-/* The supervisor thread: handles exits in their order, starts containers again when their time has come, and
+/* The supervisor thread: starts containers again when their time has come, compares with the keeper, and
  * keeps the DNS table and the picture of the keeper up to date. Others only set flags and queue work, so that
  * none of them waits here. */
 #include "engine/engine_priv.h"
@@ -39,22 +39,6 @@ void supervisor__on_restart(void *context)
     signal_work(e, &e->reconcile_due);
 }
 
-void supervisor__on_exit(void *context, const struct keeper_exit *exit)
-{
-    struct engine *e = context;
-    struct exit_record *x = NEW(struct exit_record);
-    x->exit = *exit;
-    snprintf(x->id, sizeof(x->id), "%s", exit->id);
-    snprintf(x->exec_id, sizeof(x->exec_id), "%s", exit->exec_id);
-    x->exit.id = x->id;
-    x->exit.exec_id = x->exec_id;
-    pthread_mutex_lock(&e->queue_lock);
-    *e->exits_end = x;
-    e->exits_end = &x->next;
-    pthread_cond_signal(&e->queue_changed);
-    pthread_mutex_unlock(&e->queue_lock);
-}
-
 static void handle_exit(struct engine *e, const struct keeper_exit *exit)
 {
     if (*exit->exec_id) {
@@ -67,6 +51,34 @@ static void handle_exit(struct engine *e, const struct keeper_exit *exit)
         container__exited(c, exit);
     else
         keeper_forget(e->keeper, exit->id, "", NULL);
+}
+
+/* Exits are handled on the thread they come on, one hand-over less; but one after the other with what
+ * compares tables with the keeper, whose picture would be older than the exit. */
+static bool may_handle_now(struct engine *e)
+{
+    SCOPED_LOCK(lock, &e->queue_lock);
+    return e->supervising && !e->comparing && !e->reconcile_due && !e->exits;
+}
+
+void supervisor__on_exit(void *context, const struct keeper_exit *exit)
+{
+    struct engine *e = context;
+    if (may_handle_now(e)) {
+        handle_exit(e, exit);
+        return;
+    }
+    struct exit_record *x = NEW(struct exit_record);
+    x->exit = *exit;
+    snprintf(x->id, sizeof(x->id), "%s", exit->id);
+    snprintf(x->exec_id, sizeof(x->exec_id), "%s", exit->exec_id);
+    x->exit.id = x->id;
+    x->exit.exec_id = x->exec_id;
+    pthread_mutex_lock(&e->queue_lock);
+    *e->exits_end = x;
+    e->exits_end = &x->next;
+    pthread_cond_signal(&e->queue_changed);
+    pthread_mutex_unlock(&e->queue_lock);
 }
 
 static void handle_exits(struct engine *e, struct exit_record *x)
@@ -159,18 +171,22 @@ static void *supervisor_main(void *context)
     int64_t next_restart = INT64_MAX, next_reconcile = INT64_MAX;
     struct err err;
     pthread_mutex_lock(&e->queue_lock);
+    e->supervising = true;
     for (;;) {
         while (!e->exits && !e->closing && !e->reconcile_due && !e->names_due && !e->restarts_due &&
                !e->forgets && time_monotonic_ns() < MIN(next_restart, next_reconcile))
             wait_for_work(e, MIN(next_restart, next_reconcile));
-        if (e->closing)
+        if (e->closing) {
+            e->supervising = false;
             break;
+        }
         struct exit_record *exits = e->exits;
         e->exits = NULL;
         e->exits_end = &e->exits;
         char **forgets = e->forgets;
         e->forgets = NULL;
         bool reconcile = take_flag(&e->reconcile_due) || time_monotonic_ns() >= next_reconcile;
+        e->comparing = reconcile || exits;
         bool names = take_flag(&e->names_due);
         take_flag(&e->restarts_due);
         pthread_mutex_unlock(&e->queue_lock);
@@ -188,6 +204,7 @@ static void *supervisor_main(void *context)
             log_error("update the names: %s", err.msg);
         next_restart = handle_restarts(e);
         pthread_mutex_lock(&e->queue_lock);
+        e->comparing = false;
     }
     pthread_mutex_unlock(&e->queue_lock);
     return NULL;

@@ -94,11 +94,33 @@ static enum MHD_Result refuse(struct http_request *q, unsigned status, const cha
     return result;
 }
 
+static const char too_many[] = "too many requests in progress; try again later";
+
 static bool body_announced(struct MHD_Connection *connection)
 {
     const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
     return length ? strcmp(length, "0") != 0
                   : MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Transfer-Encoding") != NULL;
+}
+
+/* A body that the ring holds is waited for here, without a thread; the handler of a larger or endless one
+ * reads while it comes. */
+static bool body_fits(struct MHD_Connection *connection)
+{
+    const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
+    int64_t n = 0;
+    return length && parse_i64(length, 0, HTTP_RING_BYTES, &n, NULL) == 0;
+}
+
+static enum MHD_Result start_handler(struct http_server *s, struct http_request *q)
+{
+    q->refs++;
+    list_add(s, q);
+    if (workers_start(s->workers, run_request, q))
+        return MHD_YES;
+    list_remove(s, q);
+    q->refs--;
+    return MHD_NO;
 }
 
 static enum MHD_Result first_call(struct http_server *s, struct http_request *q,
@@ -108,21 +130,19 @@ static enum MHD_Result first_call(struct http_server *s, struct http_request *q,
     q->connection = connection;
     q->method = mem_strdup(method);
     q->socket = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-    int domain = 0;
-    socklen_t n = sizeof(domain);
-    q->is_unix = getsockopt(q->socket, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && domain == AF_UNIX;
+    const struct sockaddr *peer =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+    q->is_unix = peer && peer->sa_family == AF_UNIX;
     q->has_body = body_announced(connection);
     MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)BODY_TIMEOUT_S);
     if (!http__target_parse(q))
         return refuse(q, 400, "malformed request target");
     q->route = http__route_find(s->config.routes, q);
-    q->refs++;
-    list_add(s, q);
-    if (workers_start(s->workers, run_request, q))
+    if (!q->has_body || body_fits(connection)) {
+        q->late = true;
         return MHD_YES;
-    list_remove(s, q);
-    q->refs--;
-    return refuse(q, 503, "too many requests in progress; try again later");
+    }
+    return start_handler(s, q) == MHD_YES ? MHD_YES : refuse(q, 503, too_many);
 }
 
 static void take_body(struct http_request *q, const char *bytes, size_t *n)
@@ -157,6 +177,21 @@ static bool last_call(struct http_request *q)
     return q->queued;
 }
 
+/* The same for a request whose handler starts now: it finds everything there, and the connection at rest. */
+static enum MHD_Result last_call_late(struct http_server *s, struct http_request *q)
+{
+    q->body_end = true;
+    q->suspended = true;
+    MHD_suspend_connection(q->connection);
+    if (start_handler(s, q) == MHD_YES)
+        return MHD_YES;
+    q->response = http__response_of_message(q, too_many);
+    q->status = 503;
+    q->suspended = false;
+    MHD_resume_connection(q->connection);
+    return MHD_YES;
+}
+
 static enum MHD_Result on_access(void *context, struct MHD_Connection *connection, const char *url,
                                  const char *method, const char *version, const char *bytes, size_t *n,
                                  void **request)
@@ -175,6 +210,10 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *connectio
     /* From here on silence is no fault: logs -f, wait, a reader who pages. */
     if (!q->body_end)
         MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
+    if (q->late) {
+        q->late = false;
+        return last_call_late(context, q);
+    }
     return last_call(q) ? MHD_queue_response(connection, q->status, q->response) : MHD_YES;
 }
 

@@ -62,6 +62,7 @@ struct http_request {
     const struct http_route *route;
     bool started;
     bool has_body;
+    bool late; /* the handler starts when the body is in */
 
     struct http_ring body;
     int64_t body_bytes;

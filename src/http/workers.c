@@ -125,8 +125,9 @@ bool workers_start(struct workers *w, void (*run)(void *), void *argument)
         *w->last = job;
         w->last = &job->next;
         w->queued++;
-        pthread_cond_signal(&w->work);
     }
     pthread_mutex_unlock(&w->lock);
+    if (room) /* outside of the lock, which the thread that wakes takes first */
+        pthread_cond_signal(&w->work);
     return room;
 }

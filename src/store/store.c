@@ -1,6 +1,7 @@
 #include "store/store_priv.h"
 
 #include "base/str.h"
+#include "base/timeutil.h"
 
 #include <signal.h>
 
@@ -51,7 +52,11 @@ int store_open(const char *path, const char *const *migrations, struct store **r
     s->queue_end = &s->queue;
     s->full = true; /* as store__connect leaves it */
     pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->work, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->work, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&s->behind_room, NULL);
     int r = store__connect(path, false, &s->writer, err);
     if (r == 0) {
@@ -91,7 +96,10 @@ int store_batch(struct store *s, const struct store_statement *statements, size_
     *s->queue_end = &q;
     s->queue_end = &q.next;
     s->waited_count++;
-    pthread_cond_signal(&s->work);
+    /* Who finds nobody at work does it himself, together with what came meanwhile: no thread has to be woken
+     * for a batch alone. */
+    if (!s->busy)
+        store__work(s, &q);
     while (!q.done)
         pthread_cond_wait(&q.finished, &s->lock);
     pthread_mutex_unlock(&s->lock);
@@ -150,8 +158,10 @@ void store_behind(struct store *s, const struct store_statement *statement, void
         pthread_cond_wait(&s->behind_room, &s->lock);
     *s->queue_end = q;
     s->queue_end = &q->next;
-    /* The first one starts the writer's clock; when they are many, there is no company to wait for. */
-    if (++s->behind_count == 1 || s->behind_count == STORE_BEHIND_MAX / 4)
+    /* The first one starts the thread's clock; when they are many, there is no company to wait for. */
+    if (++s->behind_count == 1)
+        s->behind_since_ns = time_monotonic_ns();
+    if (s->sleeping || s->behind_count == STORE_BEHIND_MANY)
         pthread_cond_signal(&s->work);
     pthread_mutex_unlock(&s->lock);
 }

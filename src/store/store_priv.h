@@ -14,8 +14,9 @@ enum {
     STORE_KEPT_STATEMENTS = 64,
     STORE_IDLE_READERS = 3,
     STORE_GROUP_BATCHES = 512,
-    STORE_BEHIND_MAX = 2048, /* statements that nobody waits for */
-    STORE_BEHIND_MS = 50,    /* how long they may wait for company */
+    STORE_BEHIND_MAX = 2048,                  /* statements that nobody waits for */
+    STORE_BEHIND_MANY = STORE_BEHIND_MAX / 4, /* of these enough to begin at once */
+    STORE_BEHIND_MS = 50,                     /* how long they may wait for company */
 };
 
 /* A connection is used by one thread at a time. */
@@ -44,18 +45,21 @@ struct store_request {
 
 struct store {
     char *path;
-    pthread_mutex_t lock;
-    pthread_cond_t work;
-    struct store_request *queue, **queue_end; /* under lock */
-    struct store_connection *idle_readers;    /* under lock */
-    size_t idle_reader_count;                 /* under lock */
-    size_t behind_count, waited_count;        /* under lock: of the queue, by kind */
-    pthread_cond_t behind_room;
-    bool stopping;                   /* under lock */
-    struct store_connection *writer; /* of the writer thread once it runs */
+    pthread_mutex_t lock; /* all below, but what `busy` gives to one thread */
+    pthread_cond_t work, behind_room;
+    struct store_request *queue, **queue_end;
+    size_t behind_count, waited_count; /* of the queue, by kind */
+    int64_t behind_since_ns;           /* the oldest of those behind */
+    struct store_connection *idle_readers;
+    size_t idle_reader_count;
+    bool stopping;
+    bool sleeping; /* the thread waits for a signal, however long */
+    bool busy;     /* somebody works on a group: the next four are his */
+    struct store_connection *writer;
+    bool full;     /* commits sync (PRAGMA synchronous) */
+    bool unsynced; /* lazy commits not yet on disk */
+    int64_t unsynced_since_ns;
     atomic_ullong version;
-    bool full;     /* writer thread: commits sync (PRAGMA synchronous) */
-    bool unsynced; /* writer thread: lazy commits not yet on disk */
     pthread_t thread;
 };
 
@@ -73,5 +77,8 @@ int store__error(struct store_connection *c, int rc, const char *what, struct er
 void store__behind_free(struct store_request *q);
 int store__migrate(struct store_connection *c, const char *const *migrations, struct err *err);
 void *store__writer_main(void *store);
+/* Lock held, and nobody is busy: works on what is queued until all of it is done, or `until` (may be NULL).
+ */
+void store__work(struct store *s, const struct store_request *until);
 
 #endif

@@ -1,9 +1,11 @@
 #include "store/store_priv.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/timeutil.h"
 
-#include <time.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 /* How long a lazy batch may stay in the page cache only. */
 enum { LAZY_SYNC_S = 1 };
@@ -104,55 +106,26 @@ static void run_group(struct store *s, struct store_request *group)
         for (struct store_request *q = group; q; q = q->next)
             run_alone(s->writer, q);
     atomic_fetch_add(&s->version, 1);
-    s->unsynced |= !durable; /* a durable group may have failed, or changed nothing: sync_log takes it back */
-}
-
-/* Brings lazily committed batches to the disk. What fails here is found by the next durable commit. */
-static void sync_log(struct store *s)
-{
-    sqlite3_file *log = NULL;
-    int rc = sqlite3_file_control(s->writer->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
-    if (rc == SQLITE_OK && log && log->pMethods)
-        log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
-    s->unsynced = false;
-}
-
-static bool work_due(const struct store *s)
-{
-    return s->waited_count || s->behind_count >= STORE_BEHIND_MAX / 4 || (s->stopping && s->queue);
-}
-
-static struct timespec after_ms(int64_t ms)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    int64_t ns = t.tv_nsec + ms * NS_PER_MS;
-    return (struct timespec){t.tv_sec + ns / NS_PER_S, ns % NS_PER_S};
-}
-
-/* Lock held. Returns when there is work, when the time for what nobody waits for has come, or when it is time
- * to sync. */
-static void wait_for_work(struct store *s)
-{
-    while (!work_due(s) && !s->stopping) {
-        bool behind = s->behind_count > 0;
-        struct timespec until = after_ms(behind ? STORE_BEHIND_MS : LAZY_SYNC_S * 1000);
-        int late = 0;
-        /* A first statement that comes while we wait for ever or for the sync starts another, shorter wait.
-         */
-        while (late == 0 && !work_due(s) && !s->stopping && (behind || !s->behind_count))
-            late = behind || s->unsynced ? pthread_cond_timedwait(&s->work, &s->lock, &until)
-                                         : pthread_cond_wait(&s->work, &s->lock);
-        if (late)
-            return;
+    /* A durable group may have failed, or changed nothing: sync_log takes it back. */
+    if (!durable && !s->unsynced) {
+        s->unsynced = true;
+        s->unsynced_since_ns = time_monotonic_ns();
     }
 }
 
-/* Waits for work; takes up to STORE_GROUP_BATCHES off the queue. NULL: stop, or time to sync. */
-static struct store_request *next_group(struct store *s, bool *ret_stop)
+/* Brings lazily committed batches to the disk, beside whoever writes: what comes meanwhile has its own turn.
+ * What fails here is found by the next durable commit. */
+static void sync_log(const struct store *s)
 {
-    pthread_mutex_lock(&s->lock);
-    wait_for_work(s);
+    _cleanup_free_ char *path = str_printf("%s-wal", s->path);
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0)
+        fdatasync(fd);
+}
+
+/* Lock held. Takes up to STORE_GROUP_BATCHES off the queue. */
+static struct store_request *take_group(struct store *s)
+{
     struct store_request *group = s->queue;
     struct store_request **end = &group;
     for (size_t n = 0; *end && n < STORE_GROUP_BATCHES; n++) {
@@ -163,17 +136,14 @@ static struct store_request *next_group(struct store *s, bool *ret_stop)
     *end = NULL;
     if (!s->queue)
         s->queue_end = &s->queue;
-    *ret_stop = !group && s->stopping;
     pthread_cond_broadcast(&s->behind_room);
-    pthread_mutex_unlock(&s->lock);
     return group;
 }
 
-/* Returns those that nobody waited for. */
-static struct store_request *answer(struct store *s, struct store_request *group)
+/* Lock held. Returns those that nobody waited for. */
+static struct store_request *answer(struct store_request *group)
 {
     struct store_request *behind = NULL;
-    pthread_mutex_lock(&s->lock);
     while (group) {
         struct store_request *q = group;
         group = q->next; /* q is its caller's again once it is done */
@@ -185,7 +155,6 @@ static struct store_request *answer(struct store *s, struct store_request *group
         q->done = true;
         pthread_cond_signal(&q->finished);
     }
-    pthread_mutex_unlock(&s->lock);
     return behind;
 }
 
@@ -203,17 +172,70 @@ static void end_behind(struct store_request *behind)
     }
 }
 
+void store__work(struct store *s, const struct store_request *until)
+{
+    s->busy = true;
+    while (s->queue && !(until && until->done)) {
+        struct store_request *group = take_group(s);
+        pthread_mutex_unlock(&s->lock);
+        run_group(s, group);
+        pthread_mutex_lock(&s->lock);
+        struct store_request *behind = answer(group);
+        if (behind) {
+            pthread_mutex_unlock(&s->lock);
+            end_behind(behind);
+            pthread_mutex_lock(&s->lock);
+        }
+    }
+    s->busy = false;
+    if (s->queue || (s->unsynced && s->sleeping) || s->stopping)
+        pthread_cond_signal(&s->work);
+}
+
+/* Lock held, nobody busy. */
+static bool work_due(const struct store *s)
+{
+    return s->waited_count || s->behind_count >= STORE_BEHIND_MANY || (s->queue && s->stopping) ||
+           (s->behind_count && time_monotonic_ns() >= s->behind_since_ns + STORE_BEHIND_MS * NS_PER_MS);
+}
+
+static void wait_for_work(struct store *s)
+{
+    int64_t due = INT64_MAX;
+    if (!s->busy && s->behind_count)
+        due = s->behind_since_ns + STORE_BEHIND_MS * NS_PER_MS;
+    if (!s->busy && s->unsynced)
+        due = MIN(due, s->unsynced_since_ns + LAZY_SYNC_S * NS_PER_S);
+    if (due == INT64_MAX) {
+        s->sleeping = true;
+        pthread_cond_wait(&s->work, &s->lock);
+        s->sleeping = false;
+    } else {
+        struct timespec at = {.tv_sec = due / NS_PER_S, .tv_nsec = due % NS_PER_S};
+        pthread_cond_timedwait(&s->work, &s->lock, &at);
+    }
+}
+
+/* What callers do not do themselves: what is behind, what came while another was busy, and syncing. */
 void *store__writer_main(void *context)
 {
     struct store *s = context;
-    for (bool stop = false; !stop;) {
-        struct store_request *group = next_group(s, &stop);
-        if (group) {
-            run_group(s, group);
-            end_behind(answer(s, group));
-        } else if (s->unsynced) {
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        if (!s->busy && work_due(s)) {
+            store__work(s, NULL);
+        } else if (!s->busy && s->stopping) {
+            break;
+        } else if (!s->busy && s->unsynced &&
+                   time_monotonic_ns() >= s->unsynced_since_ns + LAZY_SYNC_S * NS_PER_S) {
+            s->unsynced = false;
+            pthread_mutex_unlock(&s->lock);
             sync_log(s);
+            pthread_mutex_lock(&s->lock);
+        } else {
+            wait_for_work(s);
         }
     }
+    pthread_mutex_unlock(&s->lock);
     return NULL;
 }
