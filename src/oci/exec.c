@@ -223,7 +223,7 @@ static int execute(const struct oci_args *args, int *ret_status, struct err *err
         r = launch_write_pid(args->pid_file, child.pid, err);
     if (r < 0 || args->detach)
         return r;
-    return foreground_wait(&f, child.pid, master, ret_status, err);
+    return foreground_wait(&f, child.pid, master, -EBADF, ret_status, err);
 }
 
 int command_exec(const struct oci_args *args, int *ret_status, struct err *err)

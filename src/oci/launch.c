@@ -4,6 +4,7 @@
 #include "base/timeutil.h"
 #include "oci/bundle.h"
 #include "oci/console.h"
+#include "oci/notify.h"
 #include "oci/report.h"
 #include "runtime/cgroup.h"
 #include "runtime/runtime.h"
@@ -158,7 +159,7 @@ static bool has_begun(const struct container *c)
 }
 
 int launch_container(const struct oci_args *args, const char *id, bool two_phase, bool detached,
-                     struct container *ret, int *ret_master, struct err *err)
+                     struct container *ret, struct launched *ret_more, struct err *err)
 {
     _cleanup_bundle_ struct bundle bundle = {0};
     _cleanup_container_ struct container c = CONTAINER_INIT;
@@ -171,11 +172,15 @@ int launch_container(const struct oci_args *args, const char *id, bool two_phase
     if (r < 0)
         return r;
     c.config = json_incref(bundle.config);
-    r = prepare(args, &c, &bundle, two_phase, detached, &a, err);
+    r = notify_prepare(&c, bundle.config, err);
+    if (r == 0 && !two_phase)
+        r = notify_listen(&c, &ret_more->notify_fd, err);
+    if (r == 0)
+        r = prepare(args, &c, &bundle, two_phase, detached, &a, err);
     if (r == 0)
         r = go(&c, &bundle, &a, err);
     if (r == 0)
-        r = console_receive(&a.console, ret_master, err);
+        r = console_receive(&a.console, &ret_more->master, err);
     if (r == 0)
         r = launch_write_pid(args->pid_file, c.pid, err);
     if (r < 0) {

@@ -12,11 +12,22 @@ int launch_inherited_fds(const struct oci_args *args, unsigned *ret_count, json_
 /* Atomically: engines read the file as soon as it is there. */
 int launch_write_pid(const char *path, pid_t pid, struct err *err);
 
+/* What only a caller in the foreground needs. */
+struct launched {
+    int master;    /* the terminal, or negative */
+    int notify_fd; /* see notify.h, or negative */
+};
+
+#define LAUNCHED_INIT ((struct launched){.master = -EBADF, .notify_fd = -EBADF})
+static inline void launched_done(struct launched *l)
+{
+    l->notify_fd = close_fd(l->notify_fd); /* the terminal is the relay's to close */
+}
+
 /* Launches `id` from --bundle, and returns when its set-up is complete: waiting for `start` with `two_phase`,
- * else running its program. *ret is locked. *ret_master is the terminal in the foreground, or negative. On an
- * error nothing is left. */
+ * else running its program. *ret is locked. On an error nothing is left. */
 int launch_container(const struct oci_args *args, const char *id, bool two_phase, bool detached,
-                     struct container *ret, int *ret_master, struct err *err);
+                     struct container *ret, struct launched *ret_more, struct err *err);
 
 /* "poststart", "poststop": a hook that fails is a warning (runtime.md, "Lifecycle"). */
 void launch_run_hooks(struct container *c, const char *kind, const char *status);

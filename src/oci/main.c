@@ -112,7 +112,8 @@ static int run(int argc, char **argv, struct oci_args *args, int *ret_status, st
     if (r < 0)
         return r;
     if (args->version) {
-        printf("drover-oci version %s\nspec: 1.2.0\n", DROVER_VERSION);
+        /* The third line is what callers of crun look for a feature in. */
+        printf("drover-oci version %s\nspec: 1.2.0\n+SYSTEMD +CAP +SECCOMP +EBPF\n", DROVER_VERSION);
         return 0;
     }
     if (at >= argc || args->help) {

@@ -1,6 +1,7 @@
 /* create, start and run. */
 #include "oci/commands.h"
 #include "oci/launch.h"
+#include "oci/notify.h"
 #include "oci/wait.h"
 #include "runtime/runtime.h"
 
@@ -9,8 +10,8 @@
 int command_create(const struct oci_args *args, int *ret_status, struct err *err)
 {
     _cleanup_container_ struct container c = CONTAINER_INIT;
-    int no_master = -EBADF;
-    return launch_container(args, args->words[0], true, true, &c, &no_master, err);
+    _cleanup_(launched_done) struct launched launched = LAUNCHED_INIT;
+    return launch_container(args, args->words[0], true, true, &c, &launched, err);
 }
 
 static int check_startable(struct container *c, struct err *err)
@@ -36,7 +37,10 @@ int command_start(const struct oci_args *args, int *ret_status, struct err *err)
     if (r < 0)
         return r;
     _cleanup_free_ char *socket = container_start_socket(&c);
-    r = runtime_start(socket, err);
+    _cleanup_close_ int notify_fd = -EBADF;
+    r = notify_listen(&c, &notify_fd, err);
+    if (r == 0)
+        r = runtime_start(socket, err);
     if (r < 0)
         return r;
     unlink(socket);
@@ -45,12 +49,12 @@ int command_start(const struct oci_args *args, int *ret_status, struct err *err)
     return 0;
 }
 
-static int stay(const struct oci_args *args, struct container *c, struct foreground *f, int master,
-                int *ret_status, struct err *err)
+static int stay(const struct oci_args *args, struct container *c, struct foreground *f,
+                const struct launched *launched, int *ret_status, struct err *err)
 {
     container_unlock(c);
     launch_run_hooks(c, "poststart", "running");
-    int r = foreground_wait(f, c->pid, master, ret_status, err);
+    int r = foreground_wait(f, c->pid, launched->master, launched->notify_fd, ret_status, err);
     if (r < 0 || args->keep)
         return r;
     _cleanup_container_ struct container last = CONTAINER_INIT;
@@ -64,16 +68,18 @@ int command_run(const struct oci_args *args, int *ret_status, struct err *err)
 {
     _cleanup_container_ struct container c = CONTAINER_INIT;
     _cleanup_foreground_ struct foreground f = FOREGROUND_INIT;
-    int r = 0, master = -EBADF;
+    _cleanup_(launched_done) struct launched launched = LAUNCHED_INIT;
+    int r = 0;
     if (!args->detach)
         r = foreground_begin(&f, !args->no_subreaper, err);
     if (r == 0)
-        r = launch_container(args, args->words[0], false, args->detach, &c, &master, err);
+        r = launch_container(args, args->words[0], false, args->detach, &c, &launched, err);
     if (r < 0)
         return r;
     if (!args->detach)
-        return stay(args, &c, &f, master, ret_status, err);
+        return stay(args, &c, &f, &launched, ret_status, err);
     container_unlock(&c);
     launch_run_hooks(&c, "poststart", "running");
+    notify_wait(launched.notify_fd, c.pidfd);
     return 0;
 }

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "oci/notify.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -145,7 +146,8 @@ static bool take_signals(struct foreground *f, pid_t pid, const struct relay *r,
     return ended;
 }
 
-int foreground_wait(struct foreground *f, pid_t pid, int master, int *ret_status, struct err *err)
+int foreground_wait(struct foreground *f, pid_t pid, int master, int notify_fd, int *ret_status,
+                    struct err *err)
 {
     struct relay relay;
     begin_relay(&relay, master);
@@ -156,6 +158,7 @@ int foreground_wait(struct foreground *f, pid_t pid, int master, int *ret_status
             {.fd = f->signal_fd, .events = POLLIN},
             {.fd = relay.master, .events = (short)(POLLIN | (waiting ? POLLOUT : 0))},
             {.fd = relay.master >= 0 && relay.input_open && !waiting ? STDIN_FILENO : -1, .events = POLLIN},
+            {.fd = notify_fd, .events = POLLIN},
         };
         if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
             return err_sys(err, errno, "poll");
@@ -165,9 +168,13 @@ int foreground_wait(struct foreground *f, pid_t pid, int master, int *ret_status
             pass_input(&relay);
         if (fds[2].revents)
             relay_input(&relay);
+        if (fds[3].revents && notify_forward(notify_fd))
+            notify_fd = -EBADF; /* once is enough */
         if (fds[0].revents)
             ended = take_signals(f, pid, &relay, ret_status);
     }
+    if (notify_fd >= 0)
+        notify_forward(notify_fd);
     relay_output(&relay);
     end_relay(&relay);
     return 0;

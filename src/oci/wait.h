@@ -17,8 +17,10 @@ void foreground_done(struct foreground *f);
 /* Before the launch: from now on signals wait for foreground_wait(), which passes them on. With `subreaper`
  * what the container leaves behind becomes our child. */
 int foreground_begin(struct foreground *f, bool subreaper, struct err *err);
-/* Relays the terminal (`master`, or negative), forwards signals, and returns when `pid` has ended, with its
+/* Relays the terminal (`master`, or negative), forwards signals and readiness (`notify_fd`: see notify.h, or
+ * negative), and returns when `pid` has ended, with its
  * exit status as a shell counts it (128 + signal). */
-int foreground_wait(struct foreground *f, pid_t pid, int master, int *ret_status, struct err *err);
+int foreground_wait(struct foreground *f, pid_t pid, int master, int notify_fd, int *ret_status,
+                    struct err *err);
 
 #endif
