@@ -334,8 +334,14 @@ static json_t *build_host(const json_t *body)
         json_object_set(host, "NanoCpus", json_object_get(host, "NanoCPUs"));
         json_object_del(host, "NanoCPUs");
     }
-    if (!*json_str(json_object_get(host, "LogConfig"), "Type"))
-        json_object_set_new(host, "LogConfig", json_pack("{s:s,s:{}}", "Type", "local", "Config"));
+    /* A client that names options only means them for the default driver. */
+    const json_t *log = json_object_get(host, "LogConfig");
+    json_t *log_options = json_object_get(log, "Config");
+    if (!*json_str(log, "Type"))
+        json_object_set_new(
+            host, "LogConfig",
+            json_pack("{s:s,s:o}", "Type", "local", "Config",
+                      json_is_object(log_options) ? json_incref(log_options) : json_object()));
     if (!*json_str(json_object_get(host, "RestartPolicy"), "Name"))
         json_object_set_new(host, "RestartPolicy",
                             json_pack("{s:s,s:i}", "Name", "no", "MaximumRetryCount", 0));

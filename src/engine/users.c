@@ -72,7 +72,8 @@ static int find_user(const char *passwd, const char *who, struct users_identity 
         at = next_entry(at, &e);
         if (e.count < 4 || !e.length[0] || !field_id(&e, 2, &uid) || !field_id(&e, 3, &gid))
             continue;
-        if (!field_is(&e, 0, who) && !(numeric && uid == number))
+        /* A number is never a name: an image could call root "1000" (CVE-2016-3697). */
+        if (numeric ? uid != number : !field_is(&e, 0, who))
             continue;
         ret->uid = uid;
         ret->gid = gid;
@@ -92,7 +93,7 @@ static int find_group(const char *group, const char *which, gid_t *ret, struct e
     struct entry e;
     unsigned number = 0, gid;
     bool numeric = to_id(which, strlen(which), &number);
-    for (const char *at = *group ? group : NULL; at;) {
+    for (const char *at = *group && !numeric ? group : NULL; at;) {
         at = next_entry(at, &e);
         if (field_is(&e, 0, which) && field_id(&e, 2, &gid)) {
             *ret = gid;
