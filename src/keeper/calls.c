@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RECONNECT_PATIENCE_SECONDS = 20 };
+enum { RECONNECT_PATIENCE_SECONDS = 20, MAX_TRIES = 100 };
 
 /* Locked. Requests wait for a reconnect under way: it is short, and the caller has nothing better to do. */
 static int wait_connected(struct keeper *k, struct err *err)
@@ -25,31 +25,65 @@ static int wait_connected(struct keeper *k, struct err *err)
     return 0;
 }
 
-static int send_and_wait(struct keeper *k, struct client_pending *p, struct str *m, const int *fds,
-                         size_t fd_count, struct err *err)
+static void unlink_pending(struct keeper *k, const struct client_pending *p)
 {
-    if (m->len > PROTOCOL_MAX_BYTES)
-        return err_set(err, ERR_LIMIT, "the request to the keeper is too large: %zu bytes", m->len);
-    int r = wait_connected(k, err);
-    if (r < 0)
-        return r;
-    p->number = ++k->next_number;
-    memcpy(m->data + offsetof(struct protocol_head, request), &p->number, sizeof(p->number));
+    struct client_pending **at = &k->pending;
+    while (*at && *at != p)
+        at = &(*at)->next;
+    if (*at)
+        *at = p->next;
+}
+
+/* Sends and waits; p->lost when the connection broke before the answer. */
+static int try_once(struct keeper *k, struct client_pending *p, const struct str *m, const int *fds,
+                    size_t fd_count, struct err *err)
+{
+    struct err own = {0};
+    uint64_t connection = k->connection;
+    p->done = p->lost = false;
     p->next = k->pending;
     k->pending = p;
-    if (file_send_fds(k->fd, m->data, m->len, fds, fd_count, err) < 0) {
-        struct client_pending **at = &k->pending;
-        while (*at && *at != p)
-            at = &(*at)->next;
-        if (*at)
-            *at = p->next;
-        return err_wrap(err, "ask the keeper");
+    if (file_send_fds(k->fd, m->data, m->len, fds, fd_count, &own) < 0) {
+        unlink_pending(k, p);
+        if (own.sys != EPIPE && own.sys != ECONNRESET && own.sys != ENOTCONN) {
+            err_copy(err, &own);
+            return err_wrap(err, "ask the keeper");
+        }
+        /* The reader notices by itself. */
+        while (k->connection == connection && k->fd >= 0)
+            pthread_cond_wait(&k->changed, &k->lock);
+        p->lost = true;
+        return 0;
     }
     while (!p->done)
         pthread_cond_wait(&p->cond, &k->lock);
-    if (p->lost)
-        return err_set(err, ERR_UNAVAILABLE, "the keeper ended before it answered");
     return 0;
+}
+
+/* When the keeper dies before it answers, the next one is asked again, and told so: what the first had begun,
+ * it finds and goes on with. A signal may be sent twice that way. */
+static int send_and_wait(struct keeper *k, struct client_pending *p, struct str *m, const int *fds,
+                         size_t fd_count, struct err *err)
+{
+    struct protocol_head head;
+    if (m->len > PROTOCOL_MAX_BYTES)
+        return err_set(err, ERR_LIMIT, "the request to the keeper is too large: %zu bytes", m->len);
+    memcpy(&head, m->data, sizeof(head));
+    head.request = ++k->next_number;
+    p->number = head.request;
+    for (int tries = 0; tries < MAX_TRIES; tries++) {
+        int r = wait_connected(k, err);
+        if (r < 0)
+            return r;
+        memcpy(m->data, &head, sizeof(head));
+        r = try_once(k, p, m, fds, fd_count, err);
+        if (r < 0 || !p->lost)
+            return r;
+        if (head.type == PROTOCOL_SHUTDOWN || k->ending)
+            break;
+        head.type |= PROTOCOL_AGAIN;
+    }
+    return err_set(err, ERR_UNAVAILABLE, "the keeper ended before it answered");
 }
 
 static int read_answer(struct client_pending *p, struct str *ret, struct err *err)
@@ -136,7 +170,9 @@ int keeper_start(struct keeper *k, const struct keeper_start *start, pid_t *ret_
         fds[n++] = start->attach_fds[i];
     protocol_begin(&m, PROTOCOL_START, 0);
     protocol_put_start(&m, start);
-    return call_for_pid(k, &m, fds, n, ret_pid, err);
+    r = call_for_pid(k, &m, fds, n, ret_pid, err);
+    client__launched(k, start->id, "", r == 0);
+    return r;
 }
 
 int keeper_exec(struct keeper *k, const struct keeper_exec *exec, pid_t *ret_pid, struct err *err)
@@ -155,7 +191,9 @@ int keeper_exec(struct keeper *k, const struct keeper_exec *exec, pid_t *ret_pid
         fds[n++] = exec->attach_fds[i];
     protocol_begin(&m, PROTOCOL_EXEC, 0);
     protocol_put_exec(&m, exec);
-    return call_for_pid(k, &m, fds, n, ret_pid, err);
+    r = call_for_pid(k, &m, fds, n, ret_pid, err);
+    client__launched(k, exec->id, exec->exec_id, r == 0);
+    return r;
 }
 
 int keeper_attach(struct keeper *k, const char *id, const char *exec_id, int fd, int flags, struct err *err)

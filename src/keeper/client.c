@@ -154,6 +154,7 @@ static void join_keeper(struct keeper *k, int fd, pid_t pid)
     protocol_begin(&m, PROTOCOL_READY, 0);
     file_send_fds(fd, m.data, m.len, NULL, 0, NULL);
     k->fd = fd;
+    k->connection++;
     k->pid = pid;
     pthread_cond_broadcast(&k->changed);
 }
@@ -214,6 +215,20 @@ static void take_release(struct keeper *k, struct protocol_reader *r)
     struct client_held *h = map_get(&k->held, key);
     if (h)
         h->fds[HELD_STDIN] = close_fd(h->fds[HELD_STDIN]);
+}
+
+void client__launched(struct keeper *k, const char *id, const char *exec_id, bool ok)
+{
+    _cleanup_free_ char *key = held_key(id, exec_id);
+    pthread_mutex_lock(&k->lock);
+    struct client_held *h = map_get(&k->held, key);
+    /* Without a status it is another process of that name, which was there before. */
+    if (h && h->fds[HELD_STATUS] >= 0) {
+        h->fds[HELD_STATUS] = close_fd(h->fds[HELD_STATUS]);
+        if (!ok)
+            map_remove(&k->held, key);
+    }
+    pthread_mutex_unlock(&k->lock);
 }
 
 static void take_exit(struct keeper *k, struct protocol_reader *r)

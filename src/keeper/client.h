@@ -47,6 +47,7 @@ struct keeper {
     bool ending; /* do not connect again */
     bool gone;   /* nor will it ever be connected */
     bool dispatcher_stop;
+    uint64_t connection; /* number of it */
     uint64_t next_number;
     struct client_pending *pending;
     struct map held; /* "id/exec" -> struct client_held */
@@ -57,6 +58,9 @@ struct keeper {
 /* Sends and waits. `ret` (may be NULL) takes the answer's fields behind code and text. */
 int client__call(struct keeper *k, struct str *m, const int *fds, size_t fd_count, struct str *ret,
                  int *ret_fd, struct err *err);
+
+/* The launch of a process is over: the copy of its status socket goes, with all others when it failed. */
+void client__launched(struct keeper *k, const char *id, const char *exec_id, bool ok);
 
 /* Locked by the caller. NULL: the keeper was restarted. */
 void client__push_event(struct keeper *k, const struct keeper_exit *exit);

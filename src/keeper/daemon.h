@@ -81,7 +81,7 @@ struct process {
     int64_t started_ns;
     struct watch pidfd, status, stdin_w, out[2]; /* out[0] also a terminal's output */
     bool tty, open_stdin, stdin_once, keep_output;
-    bool lost;         /* found dead by a new keeper; waits for a client that may hold its pidfd */
+    bool found;        /* by a new keeper: waits for a client that may hold its descriptors */
     bool stdin_ending; /* close when stdin_buffer is empty */
     bool held;         /* output is not read because a stream is full */
     bool warned;
@@ -132,10 +132,12 @@ void keeper__clients_tell(struct daemon *d, const struct str *m, const int *fds,
 void keeper__handle_request(struct client *cl, const void *bytes, size_t n, int *fds, size_t fd_count);
 
 /* launch.c */
-int launch_start(struct client *cl, uint64_t request, const struct keeper_start *s, int *fds, size_t fd_count,
+int launch_start(struct client *cl, uint64_t request, const struct keeper_start *s, int *fds, bool again,
                  struct err *err);
-int launch_exec(struct client *cl, uint64_t request, const struct keeper_exec *e, int *fds, size_t fd_count,
+int launch_exec(struct client *cl, uint64_t request, const struct keeper_exec *e, int *fds, bool again,
                 struct err *err);
+/* Takes up a launch that is known by its record and by its clients. The descriptor becomes the process's. */
+void launch_go_on(struct process *p, int status_fd);
 
 /* The helper of a process that another runtime launches has been reaped; false: the launch failed. */
 bool launch_helper_ended(struct process *p);
@@ -146,7 +148,8 @@ struct process *proc_new(struct container *c, const char *exec_id);
 void proc_free(struct process *p); /* also takes it out of its container */
 void proc_run(struct process *p);  /* starts reading */
 void proc_watch_pidfd(struct process *p, int pidfd);
-void proc_ended(struct process *p); /* status known: drains, concludes */
+void proc_launch_failed(struct process *p); /* says so and frees it; or it ends, when nobody asks */
+void proc_ended(struct process *p);         /* status known: drains, concludes */
 void proc_conclude_if_done(struct process *p);
 void proc_hold_if_full(struct process *p);
 void proc_put_hold(struct process *p, struct str *m, int fds[HELD_MAX], size_t *ret_count);
@@ -180,8 +183,8 @@ void record_remove(const struct process *p); /* of the first process: also those
 void record_load_all(struct daemon *d);
 void record_adopt(struct daemon *d, const char *id, const char *exec_id, unsigned mask, int *fds,
                   size_t fd_count);
-/* No client has more to give: what was found dead is concluded as unknown. */
-void record_give_up_lost(struct daemon *d);
+/* No client has more to give: what was found goes on with what there is. */
+void record_go_on(struct daemon *d);
 uint64_t record_pid_start(pid_t pid); /* 0 when there is none */
 
 #endif

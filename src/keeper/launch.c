@@ -85,6 +85,8 @@ static int streams_open(struct streams *s, bool tty, bool open_stdin, int rows, 
 
 static int read_json(int fd, const char *what, struct str *ret_text, json_t **ret, struct err *err)
 {
+    if (lseek(fd, 0, SEEK_SET) < 0) /* an earlier keeper may have read it */
+        return err_sys(err, errno, "read %s", what);
     int r = file_read_fd(fd, PROTOCOL_MAX_SPEC_BYTES, ret_text, err);
     return r < 0 ? r : json_parse(str_get(ret_text), ret_text->len, what, ret, err);
 }
@@ -121,17 +123,21 @@ static bool has_own_pid_namespace(const json_t *spec)
     return false;
 }
 
-static void reply_started(struct process *p)
+static void tell_hold(struct process *p)
 {
-    struct daemon *d = p->c->d;
     _cleanup_str_ struct str m = STR_INIT;
     int fds[HELD_MAX];
     size_t count;
     proc_put_hold(p, &m, fds, &count);
-    keeper__clients_tell(d, &m, fds, count);
-    struct client *cl = keeper__client_find(d, p->reply_client);
+    keeper__clients_tell(p->c->d, &m, fds, count);
+}
+
+static void reply_started(struct process *p)
+{
+    struct client *cl = keeper__client_find(p->c->d, p->reply_client);
     if (!cl)
         return;
+    _cleanup_str_ struct str m = STR_INIT;
     protocol_begin(&m, PROTOCOL_REPLY, p->reply_request);
     protocol_put_u32(&m, 0);
     protocol_put_u32(&m, 0);
@@ -140,21 +146,23 @@ static void reply_started(struct process *p)
     keeper__client_send(cl, &m, NULL, 0);
 }
 
-static void started(struct process *p)
+static void write_record(struct process *p)
 {
     struct err err;
     p->started_ns = time_now_ns();
     if (record_write(p, &err) < 0)
         log_error("%s: a restart of the keeper would not find it: %s", p->c->id, err.msg);
-    proc_run(p);
-    reply_started(p);
 }
 
 bool launch_helper_ended(struct process *p)
 {
     bool ok = foreign_helper_ended(p);
-    if (ok)
-        started(p);
+    if (ok) {
+        write_record(p);
+        tell_hold(p);
+        proc_run(p);
+        reply_started(p);
+    }
     return ok;
 }
 
@@ -166,29 +174,46 @@ static void status_ready(struct watch *w, uint32_t events)
         foreign_hear(p);
         return;
     }
-    int r = runtime_launch_result(w->fd, &err);
+    bool executed = runtime_launch_executed(w->fd);
+    int r = executed ? 0 : runtime_launch_result(w->fd, &err);
     watch_close(&p->c->d->loop, w);
     if (r < 0) {
         p->launch_err = mem_dup(&err, sizeof(err));
         return; /* the rest when it has been reaped */
     }
-    started(p);
+    proc_run(p);
+    reply_started(p);
 }
 
-/* The child sets itself up; what it says arrives at status_ready. */
+void launch_go_on(struct process *p, int status_fd)
+{
+    p->state = PROCESS_LAUNCHING;
+    watch_start(&p->c->d->loop, &p->status, status_fd, EPOLLRDHUP, status_ready);
+    runtime_launch_confirm(status_fd);
+}
+
+/* The child sets itself up; what it says arrives at status_ready. It executes nothing before a new keeper
+ * could find it (its record) and go on with it (what the client holds): whoever dies from here on, the one
+ * that is left knows of it, and before, nobody is to know. */
 static void pending(struct process *p, const struct streams *s, const struct runtime_child *child)
 {
     struct loop *l = &p->c->d->loop;
     p->state = PROCESS_LAUNCHING;
     p->pid = child->pid;
     p->pid_start = record_pid_start(child->pid);
-    p->started_ns = time_now_ns();
     p->out[0].fd = s->out[0];
     p->out[1].fd = s->out[1];
     if (s->in >= 0)
         stdin_start(p, s->in);
     proc_watch_pidfd(p, child->pidfd);
-    watch_start(l, &p->status, child->status_fd, EPOLLIN, status_ready);
+    if (p->launching) { /* another runtime's */
+        watch_start(l, &p->status, child->status_fd, EPOLLIN, status_ready);
+        return;
+    }
+    p->status.fd = child->status_fd;
+    write_record(p);
+    tell_hold(p);
+    launch_go_on(p, child->status_fd);
 }
 
 static int attach_all(struct process *p, int *fds, size_t count, struct err *err)
@@ -220,6 +245,7 @@ static int launch_container(struct container *c, const struct keeper_start *s, j
                         .work = s->overlay.work},
             .stdio = {streams.child[0], streams.child[1], streams.child[2]},
             .tty = s->tty,
+            .confirmed = true,
             .fds = fds,
             .fd_count = s->fd_count,
         };
@@ -253,11 +279,33 @@ static int prepare_container(struct container *c, const struct keeper_start *s, 
     return r;
 }
 
-int launch_start(struct client *cl, uint64_t request, const struct keeper_start *s, int *fds, size_t fd_count,
+/* The answer to a request that an earlier keeper took, or that was sent again. */
+static int answer_again(struct process *p, struct client *cl, uint64_t request, int *fds, size_t count,
+                        struct err *err)
+{
+    p->reply_client = cl->number;
+    p->reply_request = request;
+    if (p->state == PROCESS_EXITED) {
+        if (p->launch_err)
+            proc_launch_failed(p);
+        else
+            reply_started(p);
+        return 0;
+    }
+    int r = attach_all(p, fds, count, err);
+    if (r == 0 && p->state != PROCESS_LAUNCHING)
+        reply_started(p);
+    return r;
+}
+
+int launch_start(struct client *cl, uint64_t request, const struct keeper_start *s, int *fds, bool again,
                  struct err *err)
 {
     struct daemon *d = cl->d;
-    if (map_has(&d->containers, s->id))
+    struct container *known = map_get(&d->containers, s->id);
+    if (known && again && known->first)
+        return answer_again(known->first, cl, request, fds + 1 + s->fd_count, s->attach_count, err);
+    if (known)
         return err_set(err, ERR_CONFLICT, "the keeper has a container %s already", s->id);
     _cleanup_json_ json_t *spec = NULL;
     _cleanup_str_ struct str text = STR_INIT;
@@ -306,6 +354,7 @@ static int launch_in(struct process *p, const struct keeper_exec *e, json_t *pro
             .spec = spec,
             .stdio = {streams.child[0], streams.child[1], streams.child[2]},
             .tty = e->tty,
+            .confirmed = true,
         };
         r = c->foreign ? foreign_exec(p, process, &launch, e->rows, e->columns, &child, err)
                        : runtime_exec(&launch, container_spec, c->first->pid, c->first->pidfd.fd, c->cgroup,
@@ -321,18 +370,21 @@ static int launch_in(struct process *p, const struct keeper_exec *e, json_t *pro
     return 0;
 }
 
-int launch_exec(struct client *cl, uint64_t request, const struct keeper_exec *e, int *fds, size_t fd_count,
+int launch_exec(struct client *cl, uint64_t request, const struct keeper_exec *e, int *fds, bool again,
                 struct err *err)
 {
     struct process *first = proc_find(cl->d, e->id, "", err);
     if (!first)
         return -ERR_NOT_FOUND;
     struct container *c = first->c;
+    struct process *known = map_get(&c->execs, e->exec_id);
+    if (known && again)
+        return answer_again(known, cl, request, fds + 1, e->attach_count, err);
     if (first->state != PROCESS_RUNNING)
         return err_set(err, ERR_CONFLICT, "container %s is not running", e->id);
     if (c->paused)
         return err_set(err, ERR_CONFLICT, "container %s is paused, unpause the container before exec", e->id);
-    if (map_has(&c->execs, e->exec_id))
+    if (known)
         return err_set(err, ERR_CONFLICT, "container %s has a process %s already", e->id, e->exec_id);
     if (strlen(e->id) + strlen(e->exec_id) > MAX_IDS_BYTES)
         return err_set(err, ERR_LIMIT,

@@ -261,18 +261,26 @@ static bool take_status(struct process *p, uint32_t events)
     return true;
 }
 
-static void launch_failed(struct process *p)
+void proc_launch_failed(struct process *p)
 {
     struct daemon *d = p->c->d;
     struct client *cl = keeper__client_find(d, p->reply_client);
+    if (!cl && p->state == PROCESS_LAUNCHING) {
+        /* Whoever asked has gone, and may have been told that it is there: it ends like any other. */
+        int code = p->launch_err->code;
+        p->exit.signal = 0;
+        p->exit.status = code == ERR_NOT_FOUND ? 127 : code == ERR_DENIED ? 126 : 128;
+        proc_ended(p);
+        return;
+    }
     if (cl)
         keeper__client_send_error(cl, p->reply_request, p->launch_err);
+    record_remove(p);
     if (*p->exec_id) {
         proc_free(p);
         return;
     }
     struct container *c = p->c;
-    record_remove(p);
     if (c->cgroup)
         cgroup_remove(c->cgroup, NULL);
     container_free(c);
@@ -289,6 +297,8 @@ static void note_oom(struct process *p)
 static void pidfd_ready(struct watch *w, uint32_t events)
 {
     struct process *p = OWNER(w, struct process, pidfd);
+    if (p->found)
+        return;
     if (p->state == PROCESS_LAUNCHING && p->status.fd >= 0)
         p->status.ready(&p->status, EPOLLIN);
     if (!take_status(p, events))
@@ -297,7 +307,7 @@ static void pidfd_ready(struct watch *w, uint32_t events)
     if (p->launching && launch_helper_ended(p))
         return;
     if (p->state == PROCESS_LAUNCHING)
-        launch_failed(p);
+        proc_launch_failed(p);
     else
         proc_ended(p);
 }
@@ -390,7 +400,7 @@ void proc_put_exit(struct process *p, struct str *m)
 
 void proc_put_hold(struct process *p, struct str *m, int fds[HELD_MAX], size_t *ret_count)
 {
-    const int all[HELD_MAX] = {p->pidfd.fd, p->stdin_w.fd, p->out[0].fd, p->out[1].fd};
+    const int all[HELD_MAX] = {p->pidfd.fd, p->stdin_w.fd, p->out[0].fd, p->out[1].fd, p->status.fd};
     uint32_t mask = 0;
     *ret_count = 0;
     for (int i = 0; i < HELD_MAX; i++) {

@@ -10,9 +10,14 @@
  *     ADOPT id exec pidfd.. *   ->                         copies kept from a keeper that has died
  *     READY                     ->   HOLD *, EXIT *        copies to keep; exits not yet forgotten
  *     START, EXEC, ... FORGET   ->   REPLY code text ...   any number in flight, answered in any order
- *                                    HOLD                  before the REPLY of a START or an EXEC
+ *                                    HOLD                  before a START's or EXEC's program is executed
  *                                    RELEASE               stdin was closed: close the copy too
  *                                    EXIT
+ *
+ * A request whose keeper died before it answered is sent again to the next one, flagged PROTOCOL_AGAIN. All
+ * requests but START and EXEC can be repeated as they are. With those the answer is that of the process which
+ * is there already, if it is: known by its record, and taken up where the launch stood with what the client
+ * holds of it. Its program is executed only after the HOLD was sent, so that none can run unknown.
  *
  * Everything that comes in is checked: lengths, counts, NULs, ids; the reader's `bad` is sticky, so that a
  * parser reads all its fields and asks once. */
@@ -55,7 +60,10 @@ enum protocol_type {
 };
 
 /* Which descriptors of a process a HOLD or an ADOPT carries, in this order. */
-enum protocol_held { HELD_PIDFD, HELD_STDIN, HELD_STDOUT, HELD_STDERR, HELD_MAX };
+enum protocol_held { HELD_PIDFD, HELD_STDIN, HELD_STDOUT, HELD_STDERR, HELD_STATUS, HELD_MAX };
+
+/* Added to the type of a request that is sent again because the keeper died before it answered. */
+enum { PROTOCOL_AGAIN = 0x8000 };
 
 struct protocol_head {
     uint32_t magic;

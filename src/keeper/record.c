@@ -173,17 +173,18 @@ static bool load_exit(struct process *p, const json_t *record)
     return true;
 }
 
+/* Nothing is concluded yet, not even when it is dead: a client may have its pipes, with output in them, its
+ * pidfd, with its exit code, and the socket that says how its launch went on. */
 static void find_alive(struct process *p)
 {
     p->state = PROCESS_RUNNING;
+    p->found = true;
     int fd = (int)syscall(SYS_pidfd_open, p->pid, 0);
     /* The start is compared after the pidfd was opened: from then on it cannot become another's. */
-    if (fd >= 0 && p->pid_start && record_pid_start(p->pid) == p->pid_start) {
-        proc_watch_pidfd(p, fd);
-        return;
-    }
-    close_fd(fd);
-    p->lost = true;
+    if (fd >= 0 && p->pid_start && record_pid_start(p->pid) == p->pid_start)
+        p->pidfd.fd = fd;
+    else
+        close_fd(fd);
 }
 
 /* False when the launch was not finished when the keeper died, or not yet reported: whoever asked for it was
@@ -268,38 +269,51 @@ void record_load_all(struct daemon *d)
         log_info("found %zu containers of an earlier keeper", d->containers.count);
 }
 
-void record_adopt(struct daemon *d, const char *id, const char *exec_id, unsigned mask, int *fds,
-                  size_t fd_count)
+static void end_unknown(struct process *p)
 {
-    struct process *p = proc_find(d, id, exec_id, NULL);
-    if (!p || p->state != PROCESS_RUNNING || p->out[0].fd >= 0 || p->out[1].fd >= 0)
-        return;
-    int at = 0, *held[HELD_MAX] = {NULL, NULL, NULL, NULL};
-    for (int i = 0; i < HELD_MAX; i++)
-        if (mask & 1u << i)
-            held[i] = (size_t)at < fd_count ? &fds[at++] : NULL;
-    for (int i = 0; i < 2; i++)
-        if (held[HELD_STDOUT + i])
-            p->out[i].fd = take_fd(held[HELD_STDOUT + i]);
-    if (held[HELD_STDIN] && p->stdin_w.fd < 0)
-        stdin_start(p, take_fd(held[HELD_STDIN]));
-    proc_run(p);
-    if (held[HELD_PIDFD] && p->lost) {
-        p->lost = false;
-        proc_watch_pidfd(p, take_fd(held[HELD_PIDFD]));
-    }
-}
-
-static void give_up(struct process *p, void *context)
-{
-    if (!p->lost)
-        return;
-    p->lost = false;
     p->exit = (struct keeper_exit){.status = 128 + SIGKILL};
     proc_ended(p);
 }
 
-void record_give_up_lost(struct daemon *d)
+void record_adopt(struct daemon *d, const char *id, const char *exec_id, unsigned mask, int *fds,
+                  size_t fd_count)
 {
-    daemon_each_process(d, give_up, NULL);
+    struct process *p = proc_find(d, id, exec_id, NULL);
+    if (!p || !p->found)
+        return;
+    p->found = false;
+    size_t at = 0;
+    int none = -EBADF, *held[HELD_MAX];
+    for (int i = 0; i < HELD_MAX; i++)
+        held[i] = mask & 1u << i && at < fd_count ? &fds[at++] : &none;
+    for (int i = 0; i < 2; i++)
+        p->out[i].fd = take_fd(held[HELD_STDOUT + i]);
+    if (*held[HELD_STDIN] >= 0)
+        stdin_start(p, take_fd(held[HELD_STDIN]));
+    if (p->pidfd.fd < 0)
+        p->pidfd.fd = take_fd(held[HELD_PIDFD]);
+    if (*held[HELD_STATUS] >= 0)
+        launch_go_on(p, take_fd(held[HELD_STATUS]));
+    else
+        proc_run(p);
+    if (p->pidfd.fd >= 0)
+        proc_watch_pidfd(p, p->pidfd.fd);
+    else
+        end_unknown(p);
+}
+
+static void go_on(struct process *p, void *context)
+{
+    if (!p->found)
+        return;
+    p->found = false;
+    if (p->pidfd.fd >= 0)
+        proc_watch_pidfd(p, p->pidfd.fd);
+    else
+        end_unknown(p);
+}
+
+void record_go_on(struct daemon *d)
+{
+    daemon_each_process(d, go_on, NULL);
 }

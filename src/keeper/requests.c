@@ -12,6 +12,7 @@ struct request {
     struct client *cl;
     uint64_t number;
     struct protocol_reader *r;
+    bool again; /* sent before, to a keeper that died */
     int *fds;
     size_t fd_count;
 };
@@ -79,7 +80,7 @@ static void tell_one(struct process *p, void *context)
     size_t count = 0;
     if (p->state == PROCESS_EXITED)
         proc_put_exit(p, &m);
-    else if (p->state != PROCESS_LAUNCHING)
+    else if (!p->launching)
         proc_put_hold(p, &m, fds, &count);
     else
         return;
@@ -90,7 +91,7 @@ static int handle_ready(struct request *q, struct err *err)
 {
     if (!protocol_end(q->r))
         return malformed(err);
-    record_give_up_lost(q->d);
+    record_go_on(q->d);
     q->cl->ready = true;
     daemon_each_process(q->d, tell_one, q->cl);
     return 0;
@@ -104,7 +105,7 @@ static int handle_start(struct request *q, struct err *err)
     if (r == 0 && q->fd_count != 1 + s.fd_count + s.attach_count)
         r = malformed(err);
     if (r == 0)
-        r = launch_start(q->cl, q->number, &s, q->fds, q->fd_count, err);
+        r = launch_start(q->cl, q->number, &s, q->fds, q->again, err);
     return r < 0 ? r : 1;
 }
 
@@ -115,7 +116,7 @@ static int handle_exec(struct request *q, struct err *err)
     if (r == 0 && q->fd_count != 1 + e.attach_count)
         r = malformed(err);
     if (r == 0)
-        r = launch_exec(q->cl, q->number, &e, q->fds, q->fd_count, err);
+        r = launch_exec(q->cl, q->number, &e, q->fds, q->again, err);
     return r < 0 ? r : 1;
 }
 
@@ -224,7 +225,7 @@ struct listing {
 static void list_one(struct process *p, void *context)
 {
     struct listing *l = context;
-    if (p->state == PROCESS_LAUNCHING)
+    if (p->launching) /* another runtime's: nobody knows yet what it will be */
         return;
     struct keeper_exit exit = p->exit;
     exit.id = p->c->id;
@@ -337,7 +338,9 @@ void keeper__handle_request(struct client *cl, const void *bytes, size_t n, int 
         keeper__client_send_error(cl, 0, &err);
         return;
     }
-    struct request q = {cl->d, cl, head.request, &reader, fds, fd_count};
+    bool again = head.type & PROTOCOL_AGAIN;
+    head.type &= (uint16_t)~PROTOCOL_AGAIN;
+    struct request q = {cl->d, cl, head.request, &reader, again, fds, fd_count};
     int r = dispatch(&q, &head, &err);
     if (r < 0)
         keeper__client_send_error(cl, head.request, &err);
