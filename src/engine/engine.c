@@ -152,6 +152,7 @@ static int open_keeper(struct engine *e, struct err *err)
 int engine_open(const struct engine_config *config, struct engine **ret, struct err *err)
 {
     struct engine *e = engine_new(config->root);
+    e->files = files__root(config->root);
     int r = runtimes__configure(e, config->runtimes, config->default_runtime, err);
     if (r == 0)
         r = open_parts(e, config, err);
@@ -204,6 +205,7 @@ void engine_close(struct engine *e)
     pthread_cond_destroy(&e->queue_changed);
     json_decref(e->runtimes);
     free(e->default_runtime);
+    free(e->files);
     free(e->root);
     free(e);
 }

@@ -123,6 +123,7 @@ struct health_thread;
 
 struct engine {
     char *root;
+    char *files; /* see files.c, or NULL */
     struct images *images;
     struct store *store;
     struct net *net;
@@ -166,6 +167,17 @@ static inline pthread_mutex_t *lock_of(pthread_mutex_t *m)
 
 /* --- engine.c --- */
 char *engine__instance_prefix(const char *root); /* tells one instance's interfaces from another's */
+
+/* --- files.c --- */
+/* Where a run's /etc/hosts, hostname and resolv.conf are written anew at each start: in memory where the
+ * machine has a tmpfs of its own for that, else in the container's directory. */
+char *
+files__root(const char *engine_root); /* <tmpfs>/drover-<instance>, made and ours; NULL: there is none */
+char *files__dir(struct container *c);
+int files__make(struct container *c, char **ret_dir, struct err *err);
+void files__remove(struct container *c);
+void files__sweep(struct engine *e);        /* those of containers that are no more */
+void files__clear(const char *engine_root); /* all of them */
 
 /* --- container.c --- */
 int container__find(struct engine *e, const char *ref, struct container **ret, struct err *err);

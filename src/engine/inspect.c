@@ -283,7 +283,7 @@ void inspect__set_sizes(json_t *out, struct container *c)
 static void set_identity(json_t *out, struct container *c, const json_t *doc)
 {
     const json_t *config = json_object_get(doc, "Config");
-    _cleanup_free_ char *name = container__name(c), *dir = container__dir(c), *log = logs__path(c);
+    _cleanup_free_ char *name = container__name(c), *dir = files__dir(c), *log = logs__path(c);
     _cleanup_free_ char *shown = str_printf("/%s", name);
     bool keeps_log =
         !str_eq(json_str(json_object_get(json_object_get(doc, "HostConfig"), "LogConfig"), "Type"), "none");

@@ -188,6 +188,7 @@ int recover__run(struct engine *e, bool at_open, struct err *err)
         for (struct container **c = all; *c; c++)
             after_start(*c);
         sweep_directories(e);
+        files__sweep(e);
         reconcile_network(e);
     }
     container__all_free(all);

@@ -109,6 +109,7 @@ static int take_apart(struct container *c, char **ret_trash, struct err *err)
     if (r < 0)
         return r;
     delete_row(c);
+    files__remove(c);
     health__end(c);
     container__release(c);
     keeper_forget_later(c->engine->keeper, c->id);

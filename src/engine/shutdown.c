@@ -42,6 +42,7 @@ int engine_shutdown(const char *root, struct err *err)
     r = net_open(state, prefix, &net, err);
     if (r < 0)
         return r;
+    files__clear(root);
     r = net_teardown(net, err);
     net_close(net);
     return r;

@@ -174,13 +174,15 @@ int spec__network_files(const struct spec_input *in, json_t *spec, struct err *e
 {
     const json_t *host = json_object_get(in->doc, "HostConfig");
     const char *other = str_after(network__mode(host), "container:");
-    _cleanup_free_ char *dir = container__dir(in->c);
+    _cleanup_free_ char *dir = NULL;
+    int r = files__make(in->c, &dir, err);
+    if (r < 0)
+        return r;
     if (other) {
         _cleanup_container_ struct container *c = NULL;
-        int r = container__find(in->c->engine, other, &c, err);
-        if (r < 0)
+        if ((r = container__find(in->c->engine, other, &c, err)) < 0)
             return r;
-        _cleanup_free_ char *from = container__dir(c);
+        _cleanup_free_ char *from = files__dir(c);
         return copy_files(from, dir, err);
     }
     _cleanup_(place_done) struct place p = {0};
@@ -188,7 +190,7 @@ int spec__network_files(const struct spec_input *in, json_t *spec, struct err *e
     const char *name = json_str(spec, "hostname");
     _cleanup_free_ char *line =
         str_printf("%s\n", *name ? name : json_str(json_object_get(in->doc, "Config"), "Hostname"));
-    int r = write_hosts(in, dir, &p, err);
+    r = write_hosts(in, dir, &p, err);
     if (r == 0)
         r = write_resolver(in, dir, &p, err);
     return r < 0 ? r : write_file(dir, "hostname", line, err);

@@ -151,7 +151,7 @@ static int init_mount(const json_t *host, json_t *own, struct err *err)
 static void system_files(const struct spec_input *in, json_t *own)
 {
     static const char *const names[] = {"hosts", "hostname", "resolv.conf"};
-    _cleanup_free_ char *dir = container__dir(in->c);
+    _cleanup_free_ char *dir = files__dir(in->c);
     const json_t *points = json_object_get(in->doc, "MountPoints"), *p;
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         _cleanup_free_ char *inside = str_printf("/etc/%s", names[i]),

@@ -13,10 +13,11 @@
 size_t http__ring_put(struct http_ring *r, const void *bytes, size_t n)
 {
     if (!r->data)
-        r->data = mem_new(HTTP_RING_BYTES);
-    size_t put = MIN(n, HTTP_RING_BYTES - r->len);
-    size_t end = (r->start + r->len) % HTTP_RING_BYTES;
-    size_t first = MIN(put, HTTP_RING_BYTES - end);
+        r->data = mem_new(r->capacity ? r->capacity : HTTP_RING_BYTES);
+    size_t capacity = r->capacity ? r->capacity : HTTP_RING_BYTES;
+    size_t put = MIN(n, capacity - r->len);
+    size_t end = (r->start + r->len) % capacity;
+    size_t first = MIN(put, capacity - end);
     memcpy(r->data + end, bytes, first);
     memcpy(r->data, (const char *)bytes + first, put - first);
     r->len += put;
@@ -28,11 +29,12 @@ size_t http__ring_get(struct http_ring *r, void *buffer, size_t n)
     size_t got = MIN(n, r->len);
     if (got == 0)
         return 0;
-    size_t first = MIN(got, HTTP_RING_BYTES - r->start);
+    size_t capacity = r->capacity ? r->capacity : HTTP_RING_BYTES;
+    size_t first = MIN(got, capacity - r->start);
     memcpy(buffer, r->data + r->start, first);
     memcpy((char *)buffer + first, r->data, got - first);
     r->len -= got;
-    r->start = r->len ? (r->start + got) % HTTP_RING_BYTES : 0;
+    r->start = r->len ? (r->start + got) % capacity : 0;
     return got;
 }
 

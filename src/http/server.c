@@ -105,11 +105,14 @@ static bool body_announced(struct MHD_Connection *connection)
 
 /* A body that the ring holds is waited for here, without a thread; the handler of a larger or endless one
  * reads while it comes. */
-static bool body_fits(struct MHD_Connection *connection)
+static bool body_fits(struct http_request *q)
 {
-    const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
+    const char *length = MHD_lookup_connection_value(q->connection, MHD_HEADER_KIND, "Content-Length");
     int64_t n = 0;
-    return length && parse_i64(length, 0, HTTP_RING_BYTES, &n, NULL) == 0;
+    if (!length || parse_i64(length, 1, HTTP_RING_BYTES, &n, NULL) < 0)
+        return false;
+    q->body.capacity = (size_t)n;
+    return true;
 }
 
 static enum MHD_Result start_handler(struct http_server *s, struct http_request *q)
@@ -138,7 +141,7 @@ static enum MHD_Result first_call(struct http_server *s, struct http_request *q,
     if (!http__target_parse(q))
         return refuse(q, 400, "malformed request target");
     q->route = http__route_find(s->config.routes, q);
-    if (!q->has_body || body_fits(connection)) {
+    if (!q->has_body || body_fits(q)) {
         q->late = true;
         return MHD_YES;
     }

@@ -28,6 +28,7 @@ enum { HTTP_RING_BYTES = 64 << 10, HTTP_MAX_PARAMS = 4 };
 struct http_ring {
     char *data;
     size_t start, len;
+    size_t capacity; /* 0: HTTP_RING_BYTES; less when all that will come is known */
 };
 size_t http__ring_put(struct http_ring *r, const void *bytes, size_t n); /* how many found room */
 size_t http__ring_get(struct http_ring *r, void *buffer, size_t n);
