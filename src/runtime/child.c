@@ -5,6 +5,7 @@
 #include "runtime/cgroup_priv.h"
 #include "runtime/filter.h"
 #include "runtime/labels.h"
+#include "runtime/listener.h"
 #include "runtime/privileges.h"
 #include "runtime/rootfs.h"
 
@@ -208,7 +209,7 @@ static int enter_container(struct child *c, struct err *err)
         r = labels_apply(p->apparmor_profile, p->selinux_label, err);
     if (r < 0)
         return r;
-    int keep[] = {c->status_fd, c->container_fd, c->console_fd, c->container_root_fd};
+    int keep[] = {c->status_fd, c->container_fd, c->console_fd, c->container_root_fd, c->plan->listener.fd};
     return close_others(c, keep, ARRAY_SIZE(keep), err);
 }
 
@@ -259,7 +260,7 @@ static int await_start(struct child *c, char **env, struct err *err)
             return r;
     }
     /* It may wait for days, beside what an exec brings into the container, and holds nothing meanwhile. */
-    int keep[] = {c->status_fd, c->start_fd};
+    int keep[] = {c->status_fd, c->start_fd, c->plan->listener.fd};
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return err_sys(err, errno, "hide the process");
     int r = close_others(c, keep, ARRAY_SIZE(keep), err);
@@ -272,7 +273,10 @@ static int await_start(struct child *c, char **env, struct err *err)
 
 static int load_filter(void *context, struct err *err)
 {
-    const struct plan *plan = ((struct child *)context)->plan;
+    const struct child *c = context;
+    const struct plan *plan = c->plan;
+    if (plan->listener.path)
+        return listener_apply(&plan->listener, plan->seccomp, plan->seccomp_flags, c->outer_pid, err);
     return plan->seccomp ? seccomp_apply(plan->seccomp, plan->seccomp_flags, err) : 0;
 }
 

@@ -12,7 +12,8 @@
  * `ret_flags` are those of seccomp(2). */
 int seccomp_compile(const json_t *policy, const struct sock_fprog **ret, unsigned *ret_flags,
                     struct err *err);
-/* In the child. Without no_new_privs this needs CAP_SYS_ADMIN. */
+/* In the child, for a policy without SCMP_ACT_NOTIFY (then its flags have SECCOMP_FILTER_FLAG_NEW_LISTENER:
+ * see listener.h). Without no_new_privs this needs CAP_SYS_ADMIN. */
 int seccomp_apply(const struct sock_fprog *program, unsigned flags, struct err *err);
 
 #endif

@@ -6,6 +6,7 @@
 #include "runtime/cgroup_priv.h"
 #include "runtime/child.h"
 #include "runtime/idmaps.h"
+#include "runtime/listener.h"
 #include "runtime/privileges.h"
 #include "runtime/rootfs.h"
 #include "runtime/usher.h"
@@ -123,7 +124,7 @@ static int start(struct child *c, const struct birth *birth, struct runtime_chil
                       : pipe2(pipe_fds, O_CLOEXEC)) < 0)
         return err_sys(err, errno, "make a channel for the status");
     _cleanup_close_ int read_end = pipe_fds[0], write_end = pipe_fds[1];
-    bool attended = c->mapped || c->plan->hooks.any;
+    bool attended = c->mapped || c->plan->hooks.any || c->plan->listener.path;
     if (attended && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return err_sys(err, errno, "socketpair");
     _cleanup_close_ int ours = pair[0], theirs = pair[1];
@@ -212,11 +213,13 @@ int runtime_launch(const struct runtime_launch *launch, struct cgroup **ret_cgro
         return r;
     struct child child = child_of(launch, &plan, cgroup);
     struct birth birth = birth_of(&plan);
-    if (plan.hooks.any) {
+    if (plan.hooks.any || plan.listener.path) {
         child.creating = hooks_state(launch->id, launch->bundle, "creating", launch->spec);
         child.created = hooks_state(launch->id, launch->bundle, "created", launch->spec);
     }
-    r = start(&child, &birth, ret, err);
+    r = listener_connect(&plan.listener, &child.creating, 0, err);
+    if (r == 0)
+        r = start(&child, &birth, ret, err);
     hooks_state_done(&child.creating);
     hooks_state_done(&child.created);
     if (r < 0) {
@@ -260,6 +263,13 @@ int runtime_exec(const struct runtime_launch *launch, const json_t *container_sp
             return errno == ENOENT ? err_set(err, ERR_CONFLICT, "the container is not running")
                                    : err_sys(err, errno, "open the container's root");
         child.container_root_fd = root;
+    }
+    if (plan.listener.path) {
+        struct hook_state state = hooks_state(launch->id, launch->bundle, "running", container_spec);
+        r = listener_connect(&plan.listener, &state, pid, err);
+        hooks_state_done(&state);
+        if (r < 0)
+            return r;
     }
     struct birth birth = {.joins = {{.fd = pidfd}}};
     birth.joins[0].flags = (int)(plan.namespaces & (CLONE_NEWPID | CLONE_NEWUSER));

@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "runtime/filter.h"
 #include "runtime/labels.h"
+#include "runtime/listener.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -59,6 +60,12 @@ static int parse_root(const json_t *spec, struct plan *plan, struct err *err)
     return r;
 }
 
+static int parse_seccomp(const json_t *policy, struct plan *plan, struct err *err)
+{
+    int r = seccomp_compile(policy, &plan->seccomp, &plan->seccomp_flags, err);
+    return r < 0 ? r : listener_parse(policy, plan->seccomp_flags, &plan->listener, err);
+}
+
 static int parse_linux(const json_t *linux_, const struct runtime_launch *launch, struct plan *plan,
                        struct err *err)
 {
@@ -106,7 +113,7 @@ static int parse_linux(const json_t *linux_, const struct runtime_launch *launch
     if (!str_empty(cgroups_path))
         plan->cgroups_path = mem_strdup(cgroups_path);
     plan->resources = resources;
-    return seccomp ? seccomp_compile(seccomp, &plan->seccomp, &plan->seccomp_flags, err) : 0;
+    return seccomp ? parse_seccomp(seccomp, plan, err) : 0;
 }
 
 static int parse_personality(const json_t *linux_, struct plan *plan, struct err *err)
@@ -164,6 +171,8 @@ int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err
                                        .root = launch->root,
                                        .bundle = launch->bundle,
                                        .no_pivot = launch->no_pivot,
+
+                                       .listener = {.fd = -EBADF},
                                        .personality = -1};
     if (launch->root_ready) {
         plan.root_prepared = true;
@@ -214,7 +223,8 @@ int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err
 int plan_parse_exec(const struct runtime_launch *launch, const json_t *container_spec, struct plan *ret,
                     struct err *err)
 {
-    _cleanup_plan_ struct plan plan = {.id = launch->id, .personality = -1, .root_is_first_process = true};
+    _cleanup_plan_ struct plan plan = {
+        .id = launch->id, .listener = {.fd = -EBADF}, .personality = -1, .root_is_first_process = true};
     const json_t *process = json_object_get(launch->spec, "process");
     const json_t *linux_ = json_object_get(container_spec, "linux");
     json_t *seccomp = NULL;
@@ -235,7 +245,7 @@ int plan_parse_exec(const struct runtime_launch *launch, const json_t *container
     if (r == 0)
         r = json_get_object(linux_, "linux", "seccomp", &seccomp, err);
     if (r == 0 && seccomp)
-        r = seccomp_compile(seccomp, &plan.seccomp, &plan.seccomp_flags, err);
+        r = parse_seccomp(seccomp, &plan, err);
     if (r < 0)
         return r;
     *ret = plan;
@@ -246,6 +256,7 @@ int plan_parse_exec(const struct runtime_launch *launch, const json_t *container
 void plan_done(struct plan *plan)
 {
     hooks_done(&plan->hooks);
+    listener_done(&plan->listener);
     strv_free(plan->process.args);
     strv_free(plan->process.env);
     free(plan->process.gids);

@@ -112,6 +112,14 @@ struct plan_sysctl {
     const char *name, *value;
 };
 
+/* Who is told of what the seccomp filter holds up; private to listener.c. */
+struct plan_listener {
+    const char *path, *metadata; /* path NULL: nobody */
+    int fd;
+    char *before, *between, *after;
+    pid_t container_pid;
+};
+
 struct plan {
     const char *id;
     struct plan_process process;
@@ -155,6 +163,7 @@ struct plan {
     const json_t *resources;
     const struct sock_fprog *seccomp; /* the cache's; NULL: none */
     unsigned seccomp_flags;
+    struct plan_listener listener;
 };
 
 /* The whole config of a container. */

@@ -44,6 +44,8 @@ static int get_limit(const json_t *entry, const char *key, rlim64_t *ret, struct
 static int parse_rlimit(const json_t *entry, struct plan_rlimit *ret, struct err *err)
 {
     const char *type = "";
+    if (!json_is_object(entry))
+        return err_set(err, ERR_INVALID, "\"process.rlimits\" has an entry that is not an object");
     int r = json_get_string(entry, "process.rlimits", "type", &type, err);
     if (r == 0)
         r = get_limit(entry, "soft", &ret->limit.rlim_cur, err);
@@ -59,7 +61,7 @@ static int parse_rlimit(const json_t *entry, struct plan_rlimit *ret, struct err
             ret->resource = rlimit_names[i].resource;
             return 0;
         }
-    return err_set(err, ERR_INVALID, "unknown resource limit \"%s\"", type);
+    return err_set(err, ERR_INVALID, "\"process.rlimits.type\": unknown resource limit \"%s\"", type);
 }
 
 static int parse_rlimits(const json_t *process, struct plan_process *ret, struct err *err)
@@ -75,6 +77,9 @@ static int parse_rlimits(const json_t *process, struct plan_process *ret, struct
     json_array_foreach (list, i, entry) {
         if ((r = parse_rlimit(entry, &ret->rlimits[i], err)) < 0)
             return r;
+        for (size_t k = 0; k < ret->rlimit_count; k++)
+            if (ret->rlimits[k].resource == ret->rlimits[i].resource)
+                return err_set(err, ERR_INVALID, "\"process.rlimits\" has %s twice", ret->rlimits[i].name);
         ret->rlimit_count++;
     }
     return 0;

@@ -10,6 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* Linux 5.19; younger than some C libraries' headers. */
+enum { WAIT_KILLABLE_RECV = 1 << 5 };
 enum { CACHE_SLOTS = 8, DEFAULT_ERRNO = EPERM, PROGRAM_MAX = BPF_MAXINSNS * sizeof(struct sock_filter) };
 
 struct compiled {
@@ -47,7 +49,7 @@ static int action_of(const char *name, const json_t *errno_ret, uint32_t *ret, s
     else if (str_eq(name, "SCMP_ACT_LOG"))
         *ret = SCMP_ACT_LOG;
     else if (str_eq(name, "SCMP_ACT_NOTIFY"))
-        return err_set(err, ERR_UNSUPPORTED, "seccomp action SCMP_ACT_NOTIFY is not supported");
+        *ret = SCMP_ACT_NOTIFY;
     else
         return err_set(err, ERR_INVALID, "unknown seccomp action \"%s\"", name);
     return 0;
@@ -143,6 +145,9 @@ static int add_syscalls(scmp_filter_ctx context, uint32_t default_action, const 
     if (action == default_action) /* libseccomp refuses what would change nothing */
         return 0;
     STRV_FOREACH (name, names) {
+        /* The outcome of the launch is written after the filter is loaded, before anybody answers. */
+        if (action == SCMP_ACT_NOTIFY && str_eq(*name, "write"))
+            return err_set(err, ERR_INVALID, "SCMP_ACT_NOTIFY cannot be used for the write syscall");
         int number = seccomp_syscall_resolve_name(*name);
         if (number == __NR_SCMP_ERROR) /* newer than the library, or another machine's */
             continue;
@@ -187,6 +192,8 @@ static int parse_flags(const json_t *policy, unsigned *ret, struct err *err)
             *ret |= SECCOMP_FILTER_FLAG_LOG;
         else if (str_eq(*flag, "SECCOMP_FILTER_FLAG_SPEC_ALLOW"))
             *ret |= SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+        else if (str_eq(*flag, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"))
+            *ret |= WAIT_KILLABLE_RECV;
         else
             return err_set(err, ERR_UNSUPPORTED, "seccomp flag \"%s\" is not supported", *flag);
     }
@@ -257,22 +264,35 @@ static int export_program(scmp_filter_ctx context, uint32_t default_action, int 
     return 0;
 }
 
+static bool uses_notify(const json_t *policy)
+{
+    size_t i;
+    json_t *entry;
+    json_array_foreach (json_object_get(policy, "syscalls"), i, entry)
+        if (str_eq(json_str(entry, "action"), "SCMP_ACT_NOTIFY"))
+            return true;
+    return false;
+}
+
 static int compile(const json_t *policy, struct compiled *ret, struct err *err)
 {
     static const char where[] = "linux.seccomp";
-    const char *name = "", *listener = NULL;
+    const char *name = "";
     uint32_t action;
     int r = json_get_string(policy, where, "defaultAction", &name, err);
-    if (r == 0)
-        r = json_get_string(policy, where, "listenerPath", &listener, err);
     if (r == 0)
         r = action_of(name, json_object_get(policy, "defaultErrnoRet"), &action, err);
     if (r == 0)
         r = parse_flags(policy, &ret->flags, err);
     if (r < 0)
         return r;
-    if (!str_empty(listener))
-        return err_set(err, ERR_UNSUPPORTED, "\"linux.seccomp.listenerPath\" is not supported");
+    if (action == SCMP_ACT_NOTIFY)
+        return err_set(err, ERR_INVALID, "SCMP_ACT_NOTIFY cannot be used as default action");
+    if (uses_notify(policy))
+        ret->flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    else if (ret->flags & WAIT_KILLABLE_RECV)
+        return err_set(err, ERR_INVALID,
+                       "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a call with SCMP_ACT_NOTIFY");
     scmp_filter_ctx context _cleanup_(release_p) = seccomp_init(action);
     if (!context)
         return err_set(err, ERR_INVALID, "\"linux.seccomp.defaultAction\": the kernel does not know %s",
