@@ -285,13 +285,21 @@ int runtime_launch_result(int status_fd, struct err *err)
         struct err err;
     } message;
     char buffer[sizeof(message.err) + 1];
-    ssize_t n = file_read_full(status_fd, buffer, sizeof(buffer), err);
-    if (n < 0)
-        return (int)n;
+    size_t n = 0;
+    /* A child that fails leaves the caller's word unread, and its socket says so after its report. */
+    for (ssize_t got; n < sizeof(buffer); n += (size_t)got) {
+        got = read(status_fd, buffer + n, sizeof(buffer) - n);
+        if (got == 0 || (got < 0 && errno == ECONNRESET))
+            break;
+        if (got < 0 && errno != EINTR)
+            return err_sys(err, errno, "read what the container's process says");
+        if (got < 0)
+            got = 0;
+    }
     if (n == 1 && buffer[0] == CHILD_READY)
         return 0;
-    size_t skip = n > 0 && (size_t)n == sizeof(message.err) + 1 ? 1 : 0;
-    if ((size_t)n != sizeof(message.err) + skip)
+    size_t skip = n == sizeof(message.err) + 1 ? 1 : 0;
+    if (n != sizeof(message.err) + skip)
         return err_set(
             err, ERR_SYSTEM,
             "the container's process died while it was set up (killed, or out of its memory limit)");
