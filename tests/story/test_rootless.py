@@ -28,6 +28,13 @@ mount -t tmpfs -o mode=755 tmpfs /dev/net
 mknod -m 666 /dev/net/tun c 10 200
 cd /
 root=$1; shift
+if [ -n "${DELEGATED:-}" ]; then  # as a service manager delegates a part of cgroup v2
+  sub=""; [ ! -d "$DELEGATED/engine" ] || sub=/engine  # DelegateSubgroup=engine
+  echo $$ > "$DELEGATED$sub/cgroup.procs"
+  if [ "$TREE" != /sys/fs/cgroup ]; then
+    mount --bind "$TREE" /mnt; umount -R /sys/fs/cgroup; mount --move /mnt /sys/fs/cgroup
+  fi
+fi
 exec setpriv --reuid 54321 --regid 54321 --clear-groups env -i PATH="$PATH" HOME="$root/home" XDG_RUNTIME_DIR="$root/run" "$@"
 """
 
@@ -54,12 +61,31 @@ class User(Drover):
         self.data = os.path.join(self.root, "home/.local/share/drover")
         self.socket = os.path.join(self.root, "run/drover.sock")
 
+    delegated = tree = ""
+
+    def delegate(self, tree):
+        """Makes a group on the v2 tree that belongs to the user, as systemd's Delegate=yes does."""
+        self.tree, self.delegated = tree, os.path.join(tree, os.path.basename(self.root))
+        os.mkdir(self.delegated)
+        for name in ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
+            os.chown(os.path.join(self.delegated, name), UID, UID)
+        return self
+
+    def remove(self):
+        left = super().remove()
+        if self.delegated:
+            for folder, _, _ in os.walk(self.delegated, topdown=False):
+                wait_for(lambda: open(os.path.join(folder, "cgroup.procs")).read() == "", f"{folder} to be empty")
+                os.rmdir(folder)
+        return left
+
     def as_user(self, *argv):
         return ["unshare", "--mount", "--propagation", "private", "sh", "-c", WORLD, "sh", self.root, *argv]
 
     def start(self, *args):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(self.as_user(self.binary, "serve", *args), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.as_user(self.binary, "serve", *args), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env=dict(os.environ, DELEGATED=self.delegated, TREE=self.tree))
 
         def ready():
             if self.process.poll() is not None:
@@ -251,6 +277,47 @@ class Rootless(Story):
         self.assert_clean_refusal(d.docker("pause", "box", check=False), "cgroup")
         d.docker("kill", "box")
         self.assertEqual(d.docker("wait", "box").out, "137\n")
+
+
+class Delegated(Story):
+    """With a part of cgroup v2 of one's own."""
+    shared = False
+
+    @classmethod
+    def setUpClass(cls):
+        Rootless.setUpClass()
+        with open("/proc/self/mountinfo") as f:
+            cls.tree = next((line.split()[4] for line in f if " - cgroup2 " in line), None)
+        if not cls.tree:
+            raise unittest.SkipTest("no cgroup v2 is mounted")
+
+    @classmethod
+    def tearDownClass(cls):
+        pass
+
+    @classmethod
+    def make(cls):
+        d = User().delegate(cls.tree).start()
+        d.busybox()
+        return d
+
+    def test_a_delegated_cgroup_holds_the_containers_and_lets_them_be_paused(self):
+        d = self.d
+        d.docker("run", "-d", "--name", "box", "busybox", "sh", "-c", "sleep 100000 & sleep 100000")
+        group = os.path.join(d.delegated, "drover", d.inspect("box")["Id"])
+        with open(os.path.join(group, "cgroup.procs")) as f:
+            self.assertIn(str(d.inspect("box")["State"]["Pid"]), f.read().split())
+        with open(os.path.join(d.delegated, "cgroup.procs")) as f:
+            self.assertEqual(f.read(), "", "a group that has limits below may not hold processes")
+        d.docker("pause", "box")
+        with open(os.path.join(group, "cgroup.events")) as f:
+            self.assertIn("frozen 1", f.read())
+        d.docker("unpause", "box")
+        d.kill9()
+        d.start()
+        self.assertEqual(len(d.docker("top", "box").out.splitlines()), 3)
+        d.docker("rm", "-f", "box")
+        self.assertFalse(os.path.exists(group))
 
 
 class OneId(Story):
