@@ -29,6 +29,9 @@ static int take_over(const struct cgroup *g, struct cgroup_dir *d, struct err *e
     cgroup__walk(d->root, first_pid, &pid);
     if (pid && pid != g->stand_in)
         return err_set(err, ERR_CONFLICT, "cgroup %s has running processes (such as %d)", g->path, (int)pid);
+    /* Whoever joined it would stop for ever. */
+    if (g->as_given && d->controllers & CG_FREEZER && g->ops->is_frozen(g))
+        return err_set(err, ERR_CONFLICT, "the container's cgroup unexpectedly frozen: %s", g->path);
     if (g->as_given)
         return 0;
     if (rmdir(d->root) < 0 || mkdir(d->root, 0755) < 0)

@@ -87,7 +87,7 @@ static int take_over(struct cgroup *g, struct err *err)
     struct cgroup_dir *d = &g->dirs[0];
     int r = refuse_living(g, err);
     if (r == 0 && g->as_given && g->ops->is_frozen(g))
-        return err_set(err, ERR_CONFLICT, "cgroup %s is frozen", g->path);
+        return err_set(err, ERR_CONFLICT, "the container's cgroup unexpectedly frozen: %s", g->path);
     if (r < 0 || g->as_given)
         return r;
     if (rmdir(d->root) < 0 || mkdir(d->root, 0755) < 0)
