@@ -198,19 +198,28 @@ int launch_container(const struct oci_args *args, const char *id, bool two_phase
     return 0;
 }
 
+/* One by one: those behind one that fails run all the same. */
+static void run_hook(struct container *c, const char *kind, json_t *hook, const json_t *state)
+{
+    struct err err = {0};
+    _cleanup_json_ json_t *alone = json_pack("{s:{s:[O]}}", "hooks", kind, hook);
+    if (!alone || runtime_run_hooks(alone, kind, state, &err) < 0)
+        report_warning("%s hook of container %s: %s", kind, c->id, err.msg);
+}
+
 void launch_run_hooks(struct container *c, const char *kind, const char *status)
 {
     const json_t *config;
-    struct err err = {0};
-    if (container_config(c, &config, &err) == 0) {
-        const json_t *list = json_object_get(json_object_get(config, "hooks"), kind);
-        if (json_array_size(list) == 0)
-            return;
-        _cleanup_json_ json_t *state = container_state_json(c, status);
-        if (runtime_run_hooks(config, kind, state, &err) == 0)
-            return;
-    }
-    report_warning("%s hooks of container %s: %s", kind, c->id, err.msg);
+    size_t i;
+    json_t *hook;
+    if (container_config(c, &config, NULL) < 0)
+        return;
+    const json_t *list = json_object_get(json_object_get(config, "hooks"), kind);
+    if (!json_is_array(list) || json_array_size(list) == 0)
+        return;
+    _cleanup_json_ json_t *state = container_state_json(c, status);
+    json_array_foreach (list, i, hook)
+        run_hook(c, kind, hook, state);
 }
 
 /* The first process, and with it its pid namespace; then whatever else is in the cgroup. */

@@ -356,11 +356,11 @@ class Oci(unittest.TestCase):
             self.assertEqual([w for w, _ in self.hooks_seen()], [kind, "poststop"])
 
     def test_a_hook_that_fails_after_the_start_is_a_warning(self):
-        self.configure("sleep", "1000", hooks={"poststart": self.hook("poststart", code=3)})
+        self.configure("sleep", "1000", hooks={"poststart": self.hook("one", code=3) + self.hook("two")})
         name = self.name()
         self.quiet("run", "-d", name)
         self.assertEqual(self.status(name), "running")
-        self.hooks_seen()
+        self.assertEqual(self.hooks_seen(), [("one", "running"), ("two", "running")])
         self.ok("delete", "-f", name)
 
     # --- what changes and what is told ---
