@@ -1,21 +1,23 @@
 #include "runtime/filter.h"
 
-#include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
 
 #include <linux/seccomp.h>
-#include <seccomp.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Linux 5.19; younger than some C libraries' headers. */
-enum { WAIT_KILLABLE_RECV = 1 << 5 };
-enum { CACHE_SLOTS = 8, DEFAULT_ERRNO = EPERM, PROGRAM_MAX = BPF_MAXINSNS * sizeof(struct sock_filter) };
+#ifndef SECCOMP_FILTER_FLAG_NEW_LISTENER
+#define SECCOMP_FILTER_FLAG_NEW_LISTENER (1UL << 3)
+#endif
+#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
+#endif
+
+enum { CACHE_SLOTS = 8, DEFAULT_ERRNO = EPERM, MAX_RULES = 65536 };
 
 struct compiled {
-    json_t *policy; /* a copy of ours */
+    json_t *policy;
     struct sock_fprog program;
     unsigned flags;
 };
@@ -23,36 +25,51 @@ struct compiled {
 static struct compiled cache[CACHE_SLOTS];
 static size_t cache_next;
 
-static void release_p(scmp_filter_ctx *context)
-{
-    if (*context)
-        seccomp_release(*context);
-}
+/* --- reading --- */
 
-static int action_of(const char *name, const json_t *errno_ret, uint32_t *ret, struct err *err)
+enum value { NO_VALUE, ERROR_NUMBER, ANY_NUMBER };
+
+static const struct {
+    const char *name;
+    uint32_t action;
+    enum value value; /* what errnoRet may be */
+} actions[] = {
+    {"SCMP_ACT_ALLOW", SCMP_ACT_ALLOW, NO_VALUE},
+    {"SCMP_ACT_ERRNO", SCMP_ACT_ERRNO(0), ERROR_NUMBER},
+    {"SCMP_ACT_KILL", SCMP_ACT_KILL_THREAD, NO_VALUE},
+    {"SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD, NO_VALUE},
+    {"SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS, NO_VALUE},
+    {"SCMP_ACT_TRAP", SCMP_ACT_TRAP, NO_VALUE},
+    {"SCMP_ACT_TRACE", SCMP_ACT_TRACE(0), ANY_NUMBER},
+    {"SCMP_ACT_LOG", SCMP_ACT_LOG, NO_VALUE},
+    {"SCMP_ACT_NOTIFY", SCMP_ACT_NOTIFY, NO_VALUE},
+};
+
+static int parse_action(const json_t *object, const char *where, const char *key, const char *value_key,
+                        uint32_t *ret, struct err *err)
 {
-    int64_t number = json_is_integer(errno_ret) ? json_integer_value(errno_ret) : DEFAULT_ERRNO;
-    if (number < 0 || number > 4095)
-        return err_set(err, ERR_INVALID, "\"linux.seccomp\": %lld is not an error number", (long long)number);
-    if (str_eq(name, "SCMP_ACT_ALLOW"))
-        *ret = SCMP_ACT_ALLOW;
-    else if (str_eq(name, "SCMP_ACT_ERRNO"))
-        *ret = SCMP_ACT_ERRNO((uint32_t)number);
-    else if (str_eq(name, "SCMP_ACT_KILL") || str_eq(name, "SCMP_ACT_KILL_THREAD"))
-        *ret = SCMP_ACT_KILL_THREAD;
-    else if (str_eq(name, "SCMP_ACT_KILL_PROCESS"))
-        *ret = SCMP_ACT_KILL_PROCESS;
-    else if (str_eq(name, "SCMP_ACT_TRAP"))
-        *ret = SCMP_ACT_TRAP;
-    else if (str_eq(name, "SCMP_ACT_TRACE"))
-        *ret = SCMP_ACT_TRACE((uint32_t)number);
-    else if (str_eq(name, "SCMP_ACT_LOG"))
-        *ret = SCMP_ACT_LOG;
-    else if (str_eq(name, "SCMP_ACT_NOTIFY"))
-        *ret = SCMP_ACT_NOTIFY;
-    else
-        return err_set(err, ERR_INVALID, "unknown seccomp action \"%s\"", name);
-    return 0;
+    const char *name = "";
+    int64_t number = DEFAULT_ERRNO;
+    const json_t *given = json_object_get(object, value_key);
+    int r = json_get_string(object, where, key, &name, err);
+    if (r == 0)
+        r = json_get_i64(object, where, value_key, &number, err);
+    if (r < 0)
+        return r;
+    if (!*name)
+        return err_set(err, ERR_INVALID, "\"%s.%s\" is missing", where, key);
+    for (size_t i = 0; i < ARRAY_SIZE(actions); i++) {
+        if (!str_eq(name, actions[i].name))
+            continue;
+        if (actions[i].value == NO_VALUE && given && !json_is_null(given))
+            return err_set(err, ERR_INVALID, "\"%s.%s\": %s takes no number", where, value_key, name);
+        if (number < 0 || number > (actions[i].value == ANY_NUMBER ? 0xffff : 4095))
+            return err_set(err, ERR_INVALID, "\"%s.%s\": %lld is not an error number", where, value_key,
+                           (long long)number);
+        *ret = actions[i].action | (actions[i].value == NO_VALUE ? 0 : (uint32_t)number);
+        return 0;
+    }
+    return err_set(err, ERR_INVALID, "\"%s.%s\": unknown seccomp action \"%s\"", where, key, name);
 }
 
 static const struct {
@@ -71,7 +88,7 @@ static const struct {
 static int parse_arg(const json_t *arg, struct scmp_arg_cmp *ret, struct err *err)
 {
     static const char where[] = "linux.seccomp.syscalls.args";
-    int64_t index = 0, value = 0, second = 0;
+    int64_t index = -1, value = 0, second = 0;
     const char *op = "";
     int r = json_get_i64(arg, where, "index", &index, err);
     if (r == 0)
@@ -82,7 +99,7 @@ static int parse_arg(const json_t *arg, struct scmp_arg_cmp *ret, struct err *er
         r = json_get_string(arg, where, "op", &op, err);
     if (r < 0)
         return r;
-    if (index < 0 || index > 5)
+    if (index < 0 || index >= FILTER_MAX_ARGS)
         return err_set(err, ERR_INVALID, "\"%s.index\": %lld is not between 0 and 5", where,
                        (long long)index);
     for (size_t i = 0; i < ARRAY_SIZE(operators); i++) {
@@ -97,210 +114,211 @@ static int parse_arg(const json_t *arg, struct scmp_arg_cmp *ret, struct err *er
     return err_set(err, ERR_INVALID, "unknown seccomp operator \"%s\"", op);
 }
 
-/* libseccomp takes one condition an argument in a rule; several on the same one become a rule each, which is
- * what the specification's reference does (they are then alternatives). */
-static int add_rule(scmp_filter_ctx context, uint32_t action, int number, const struct scmp_arg_cmp *args,
-                    unsigned count)
-{
-    unsigned seen = 0;
-    bool repeated = false;
-    for (unsigned i = 0; i < count; i++) {
-        repeated |= (seen & 1U << args[i].arg) != 0;
-        seen |= 1U << args[i].arg;
-    }
-    if (!repeated)
-        return seccomp_rule_add_array(context, action, number, count, args);
-    for (unsigned i = 0; i < count; i++) {
-        int r = seccomp_rule_add_array(context, action, number, 1, &args[i]);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
-static int add_syscalls(scmp_filter_ctx context, uint32_t default_action, const json_t *entry, int *newest,
-                        struct err *err)
+static int parse_args(const json_t *entry, struct filter_rule *rule, struct err *err)
 {
     static const char where[] = "linux.seccomp.syscalls";
-    const char *action_name = "";
     json_t *list = NULL, *value;
-    _cleanup_strv_ char **names = NULL;
-    uint32_t action;
-    struct scmp_arg_cmp args[6];
-    int r = json_get_string(entry, where, "action", &action_name, err);
-    if (r == 0)
-        r = json_get_strv(entry, where, "names", &names, err);
-    if (r == 0)
-        r = json_get_array(entry, where, "args", &list, err);
-    if (r == 0)
-        r = action_of(action_name, json_object_get(entry, "errnoRet"), &action, err);
+    int r = json_get_array(entry, where, "args", &list, err);
     if (r < 0)
         return r;
-    if (json_array_size(list) > ARRAY_SIZE(args))
+    if (json_array_size(list) > FILTER_MAX_ARGS)
         return err_set(err, ERR_INVALID, "\"%s.args\" has more than 6 entries", where);
+    unsigned seen = 0;
     size_t i;
-    json_array_foreach (list, i, value)
-        if ((r = parse_arg(value, &args[i], err)) < 0)
+    json_array_foreach (list, i, value) {
+        if ((r = parse_arg(value, &rule->args[i], err)) < 0)
             return r;
-    if (action == default_action) /* libseccomp refuses what would change nothing */
-        return 0;
-    STRV_FOREACH (name, names) {
-        /* The outcome of the launch is written after the filter is loaded, before anybody answers. */
-        if (action == SCMP_ACT_NOTIFY && str_eq(*name, "write"))
-            return err_set(err, ERR_INVALID, "SCMP_ACT_NOTIFY cannot be used for the write syscall");
-        int number = seccomp_syscall_resolve_name(*name);
-        if (number == __NR_SCMP_ERROR) /* newer than the library, or another machine's */
-            continue;
-        *newest = MAX(*newest, number);
-        r = add_rule(context, action, number, args, (unsigned)json_array_size(list));
-        if (r < 0 && r != -EEXIST)
-            return err_sys(err, -r, "seccomp rule for %s", *name);
+        /* Several conditions on one argument are alternatives: what the specification's reference makes of
+         * them, and so what policies are written for. */
+        rule->alternatives |= (seen & 1U << rule->args[i].arg) != 0;
+        seen |= 1U << rule->args[i].arg;
+        rule->arg_count++;
     }
     return 0;
 }
 
-static int add_architectures(scmp_filter_ctx context, const json_t *policy, struct err *err)
+static int check_names(const json_t *names, uint32_t action, struct err *err)
+{
+    static const char where[] = "linux.seccomp.syscalls.names";
+    size_t i;
+    json_t *name;
+    if (!json_array_size(names))
+        return err_set(err, ERR_INVALID, "\"%s\" must name at least one system call", where);
+    json_array_foreach (names, i, name) {
+        if (!json_is_string(name))
+            return err_set(err, ERR_INVALID, "\"%s\" must be strings", where);
+        /* We tell the listener of the container over a socket, under the filter. */
+        if (action == SCMP_ACT_NOTIFY && str_eq(json_string_value(name), "write"))
+            return err_set(err, ERR_INVALID, "SCMP_ACT_NOTIFY cannot be used for the write system call");
+    }
+    return 0;
+}
+
+static int parse_rule(const json_t *entry, struct filter_policy *p, struct err *err)
+{
+    static const char where[] = "linux.seccomp.syscalls";
+    struct filter_rule *rule = &p->rules[p->rule_count];
+    json_t *names = NULL;
+    int r = parse_action(entry, where, "action", "errnoRet", &rule->action, err);
+    if (r == 0)
+        r = json_get_array(entry, where, "names", &names, err);
+    if (r == 0)
+        r = check_names(names, rule->action, err);
+    if (r == 0)
+        r = parse_args(entry, rule, err);
+    if (r < 0)
+        return r;
+    rule->names = names;
+    p->notifies |= rule->action == SCMP_ACT_NOTIFY;
+    if (rule->action == p->default_action) /* would change nothing */
+        *rule = (struct filter_rule){0};
+    else
+        p->rule_count++;
+    return 0;
+}
+
+static int parse_architectures(const json_t *policy, struct filter_policy *p, struct err *err)
 {
     _cleanup_strv_ char **list = NULL;
     int r = json_get_strv(policy, "linux.seccomp", "architectures", &list, err);
     if (r < 0)
         return r;
+    p->arches[p->arch_count++] = seccomp_arch_native();
     STRV_FOREACH (name, list) {
         const char *short_name = str_after(*name, "SCMP_ARCH_");
         _cleanup_free_ char *lower = str_lower(short_name ? short_name : "");
         uint32_t arch = seccomp_arch_resolve_name(lower);
+        bool known = false;
         if (!arch)
             return err_set(err, ERR_INVALID, "unknown seccomp architecture \"%s\"", *name);
-        r = seccomp_arch_add(context, arch);
-        if (r < 0 && r != -EEXIST)
-            return err_sys(err, -r, "seccomp architecture %s", *name);
+        for (size_t i = 0; i < p->arch_count; i++)
+            known |= p->arches[i] == arch;
+        if (known)
+            continue;
+        if (p->arch_count == FILTER_MAX_ARCHES)
+            return err_set(err, ERR_LIMIT, "more than %d seccomp architectures", FILTER_MAX_ARCHES);
+        p->arches[p->arch_count++] = arch;
     }
     return 0;
 }
 
-static int parse_flags(const json_t *policy, unsigned *ret, struct err *err)
+static const struct {
+    const char *name;
+    unsigned flag;
+} flags[] = {
+    {"SECCOMP_FILTER_FLAG_TSYNC", 0}, /* nothing to do: the child has one thread */
+    {"SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG},
+    {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW},
+    {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV},
+};
+
+static int parse_flags(const json_t *policy, struct filter_policy *p, struct err *err)
 {
     _cleanup_strv_ char **list = NULL;
     int r = json_get_strv(policy, "linux.seccomp", "flags", &list, err);
     if (r < 0)
         return r;
-    *ret = 0;
     STRV_FOREACH (flag, list) {
-        if (str_eq(*flag, "SECCOMP_FILTER_FLAG_TSYNC")) /* nothing to do: the child has one thread */
-            continue;
-        else if (str_eq(*flag, "SECCOMP_FILTER_FLAG_LOG"))
-            *ret |= SECCOMP_FILTER_FLAG_LOG;
-        else if (str_eq(*flag, "SECCOMP_FILTER_FLAG_SPEC_ALLOW"))
-            *ret |= SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-        else if (str_eq(*flag, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"))
-            *ret |= WAIT_KILLABLE_RECV;
-        else
+        size_t i = 0;
+        while (i < ARRAY_SIZE(flags) && !str_eq(*flag, flags[i].name))
+            i++;
+        if (i == ARRAY_SIZE(flags))
             return err_set(err, ERR_UNSUPPORTED, "seccomp flag \"%s\" is not supported", *flag);
+        p->flags |= flags[i].flag;
     }
     return 0;
 }
 
-static int build(scmp_filter_ctx context, uint32_t default_action, const json_t *policy, int *newest,
-                 struct err *err)
+static int check_listener(const json_t *policy, struct filter_policy *p, struct err *err)
 {
-    json_t *syscalls = NULL, *entry;
-    int r = seccomp_attr_set(context, SCMP_FLTATR_CTL_NNP, 0);
-    /* A search tree instead of a list: the kernel runs every call number through the filter when it is
-     * loaded, which at the default policy's size takes longer than the rest of a launch. */
+    const char *path = NULL, *metadata = NULL;
+    int r = json_get_string(policy, "linux.seccomp", "listenerPath", &path, err);
     if (r == 0)
-        r = seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-    if (r < 0)
-        return err_sys(err, -r, "seccomp filter");
-    r = add_architectures(context, policy, err);
-    if (r == 0)
-        r = json_get_array(policy, "linux.seccomp", "syscalls", &syscalls, err);
+        r = json_get_string(policy, "linux.seccomp", "listenerMetadata", &metadata, err);
     if (r < 0)
         return r;
+    if (p->notifies && str_empty(path))
+        return err_set(err, ERR_INVALID,
+                       "\"linux.seccomp.listenerPath\" is needed for SCMP_ACT_NOTIFY: who would answer?");
+    if (!str_empty(metadata) && str_empty(path))
+        return err_set(err, ERR_INVALID, "\"linux.seccomp.listenerMetadata\" needs a listenerPath");
+    if (p->notifies)
+        p->flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    else
+        p->flags &= ~(unsigned)SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV; /* of a listener that there is not */
+    return 0;
+}
+
+int filter__parse(const json_t *policy, struct filter_policy *ret, struct err *err)
+{
+    static const char where[] = "linux.seccomp";
+    struct filter_policy p = {0};
+    json_t *syscalls = NULL, *entry;
+    int r = parse_action(policy, where, "defaultAction", "defaultErrnoRet", &p.default_action, err);
+    if (r == 0 && p.default_action == SCMP_ACT_NOTIFY)
+        r = err_set(err, ERR_INVALID, "SCMP_ACT_NOTIFY cannot be the default action");
+    if (r == 0)
+        r = parse_architectures(policy, &p, err);
+    if (r == 0)
+        r = parse_flags(policy, &p, err);
+    if (r == 0)
+        r = json_get_array(policy, where, "syscalls", &syscalls, err);
+    if (r < 0)
+        return r;
+    if (json_array_size(syscalls) > MAX_RULES)
+        return err_set(err, ERR_LIMIT, "\"%s.syscalls\" has more than %d entries", where, MAX_RULES);
+    p.syscalls = syscalls;
+    p.rules = NEW_N(struct filter_rule, json_array_size(syscalls) + 1);
     size_t i;
     json_array_foreach (syscalls, i, entry)
-        if ((r = add_syscalls(context, default_action, entry, newest, err)) < 0)
-            return r;
+        if ((r = parse_rule(entry, &p, err)) < 0)
+            break;
+    if (r == 0)
+        r = check_listener(policy, &p, err);
+    if (r < 0) {
+        filter__done(&p);
+        return r;
+    }
+    *ret = p;
     return 0;
 }
 
-/* A policy that refuses with an errno what it does not list would refuse a call that is younger than itself
- * just so, where a library expects ENOSYS to take the older call. So calls above the newest one listed do not
- * exist. Other architectures, and x32 with its bit in the number, are left to the filter. */
-static void add_prologue(struct str *bytes, int newest)
+void filter__done(struct filter_policy *p)
 {
-    const uint32_t x32 = 0x40000000;
-    const struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, seccomp_arch_native(), 0, 4),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, x32, 2, 0),
-        BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, (uint32_t)newest, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-    };
-    str_addn(bytes, code, sizeof(code));
+    free(p->rules);
 }
 
-static int export_program(scmp_filter_ctx context, uint32_t default_action, int newest,
-                          struct sock_fprog *ret, struct err *err)
+bool filter__hides_new_calls(const struct filter_policy *p)
 {
-    _cleanup_close_ int fd = memfd_create("seccomp", MFD_CLOEXEC);
-    if (fd < 0)
-        return err_sys(err, errno, "memfd_create");
-    int r = seccomp_export_bpf(context, fd);
-    if (r < 0)
-        return err_sys(err, -r, "export seccomp filter");
-    if (lseek(fd, 0, SEEK_SET) < 0)
-        return err_sys(err, errno, "seek");
-    _cleanup_str_ struct str bytes = STR_INIT, filter = STR_INIT;
-    if ((r = file_read_fd(fd, PROGRAM_MAX, &filter, err)) < 0)
-        return err_wrap(err, "the seccomp policy is too large for the kernel");
-    if ((default_action & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO && newest > 0)
-        add_prologue(&bytes, newest);
-    str_addn(&bytes, filter.data, filter.len);
-    if (bytes.len > PROGRAM_MAX)
-        return err_set(err, ERR_LIMIT, "the seccomp policy is too large for the kernel");
-    ret->len = (unsigned short)(bytes.len / sizeof(struct sock_filter));
-    ret->filter = (struct sock_filter *)str_take(&bytes);
-    return 0;
+    return p->default_action != SCMP_ACT_ALLOW && p->default_action != SCMP_ACT_LOG &&
+           p->default_action != SCMP_ACT_ERRNO(ENOSYS) && json_array_size(p->syscalls);
 }
 
-static bool uses_notify(const json_t *policy)
+int filter__newest(const struct filter_policy *p, uint32_t arch)
 {
-    size_t i;
-    json_t *entry;
-    json_array_foreach (json_object_get(policy, "syscalls"), i, entry)
-        if (str_eq(json_str(entry, "action"), "SCMP_ACT_NOTIFY"))
-            return true;
-    return false;
+    int newest = -1;
+    size_t i, k;
+    json_t *entry, *name;
+    json_array_foreach (p->syscalls, i, entry)
+        json_array_foreach (json_object_get(entry, "names"), k, name)
+            newest = MAX(newest, seccomp_syscall_resolve_name_arch(arch, json_string_value(name)));
+    return newest;
 }
+
+/* --- compiling, with a memory --- */
 
 static int compile(const json_t *policy, struct compiled *ret, struct err *err)
 {
-    static const char where[] = "linux.seccomp";
-    const char *name = "";
-    uint32_t action;
-    int r = json_get_string(policy, where, "defaultAction", &name, err);
-    if (r == 0)
-        r = action_of(name, json_object_get(policy, "defaultErrnoRet"), &action, err);
-    if (r == 0)
-        r = parse_flags(policy, &ret->flags, err);
+    struct filter_policy p;
+    int r = filter__parse(policy, &p, err);
     if (r < 0)
         return r;
-    if (action == SCMP_ACT_NOTIFY)
-        return err_set(err, ERR_INVALID, "SCMP_ACT_NOTIFY cannot be used as default action");
-    if (uses_notify(policy))
-        ret->flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
-    else if (ret->flags & WAIT_KILLABLE_RECV)
-        return err_set(err, ERR_INVALID,
-                       "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a call with SCMP_ACT_NOTIFY");
-    scmp_filter_ctx context _cleanup_(release_p) = seccomp_init(action);
-    if (!context)
-        return err_set(err, ERR_INVALID, "\"linux.seccomp.defaultAction\": the kernel does not know %s",
-                       name);
-    int newest = 0;
-    if ((r = build(context, action, policy, &newest, err)) < 0)
-        return r;
-    return export_program(context, action, newest, &ret->program, err);
+    ret->flags = p.flags;
+    r = filter__compile(&p, &ret->program, err);
+    if (r == -ERR_UNSUPPORTED)
+        r = filter__compile_with_library(&p, &ret->program, err);
+    filter__done(&p);
+    return r;
 }
 
 int seccomp_compile(const json_t *policy, const struct sock_fprog **ret, unsigned *ret_flags, struct err *err)
@@ -326,9 +344,11 @@ int seccomp_compile(const json_t *policy, const struct sock_fprog **ret, unsigne
     return 0;
 }
 
-int seccomp_apply(const struct sock_fprog *program, unsigned flags, struct err *err)
+int seccomp_apply(const struct sock_fprog *program, unsigned load_flags, struct err *err)
 {
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, program) < 0)
+    if (load_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
+        return err_set(err, ERR_UNSUPPORTED, "seccomp action SCMP_ACT_NOTIFY is not supported here");
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, load_flags, program) < 0)
         return err_sys(err, errno, "load the seccomp filter");
     return 0;
 }

@@ -3,6 +3,7 @@
 # an initramfs. The root comes as a tar on the first disk.
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t devtmpfs dev /dev
+echo "@boot"
 for module in virtio_pci virtio_blk; do
     /bin/busybox modprobe $module || echo "@FAILED module $module"
 done

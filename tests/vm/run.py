@@ -8,12 +8,13 @@ Prints "@ok|FAILED|skipped SECONDS NAME" lines as the stories do, details of a f
 "N passed, N failed, N skipped". The machine is an initramfs (busybox and the modules of the disk) and a disk that holds the root
 as a tar. It must say that it is done: one that dies or prints nothing for SILENCE seconds is a failure."""
 import argparse
+import ctypes
 import glob
-import io
 import os
 import re
 import selectors
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -26,6 +27,8 @@ sys.dont_write_bytecode = True
 import harness  # noqa: E402
 
 SILENCE = 300  # seconds without a byte on the console: some hundred times what the slowest test takes
+BOOT = 90      # seconds until the first byte, which takes 2; an emulated boot that stands still is tried again
+BOOTS = 3
 UNIT = ["runtime*", "cgroup*", "seccomp*", "keeper*", "net_kernel", "users"]
 BOOT_MODULES = ["virtio_pci", "virtio_blk"]
 MODULES = ["overlay", "loop", "null_blk", "bfq", "bridge", "br_netfilter", "veth", "dummy", "macvlan", "nf_tables", "nf_conntrack",
@@ -170,7 +173,26 @@ def boot(kernel, work):
             "-append", "console=ttyS0 quiet panic=-1 rdinit=/init mitigations=off nokaslr",
             "-drive", f"if=none,id=root,format=raw,readonly=on,file={os.path.join(work, 'root.tar')}",
             "-device", "virtio-blk-pci,drive=root"]
-    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            preexec_fn=lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL))  # PR_SET_PDEATHSIG
+
+
+def end(machine):
+    if machine.poll() is None:
+        machine.kill()
+    machine.wait()
+
+
+def boot_until_life(kernel, work):
+    """A machine that has printed something, or the last one that was tried."""
+    for left in reversed(range(BOOTS)):
+        machine = boot(kernel, work)
+        with selectors.DefaultSelector() as selector:
+            selector.register(machine.stdout, selectors.EVENT_READ)
+            if selector.select(BOOT) or not left:
+                return machine
+        end(machine)
+        print("the machine did not start; once more", flush=True)
 
 
 def console(machine, transcript):
@@ -252,12 +274,6 @@ class Reader:
             self.lines.append(line)
 
 
-def end(machine):
-    if machine.poll() is None:
-        machine.kill()
-    machine.wait()
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", default=os.path.join(TOP, "build"))
@@ -268,7 +284,7 @@ def main():
     make_initramfs(modules, work)
     make_root(modules, os.path.abspath(options.build), work)
     reader, hung = Reader(), False
-    machine = boot(kernel, work)
+    machine = boot_until_life(kernel, work)
     try:
         with open(os.path.join(work, "console.log"), "wb") as transcript:
             for line in console(machine, transcript):
