@@ -51,11 +51,10 @@ static int explain(const char *socket, struct err *err)
     if (err->code == ERR_DENIED && str_after(err->msg, "connect to"))
         return err_set(err, ERR_DENIED, "%s may not be used by this user; try with sudo", socket);
     if (err->code == ERR_UNAVAILABLE && str_after(err->msg, "connect to"))
-        return err_set(
-            err, ERR_UNAVAILABLE,
-            "cannot reach drover serve at %s; start it with \"drover serve\" or name another "
-            "socket with --socket",
-            socket);
+        return err_set(err, ERR_UNAVAILABLE,
+                       "cannot reach drover serve at %s; start it with \"drover serve\" or name another "
+                       "socket with --socket",
+                       socket);
     return -err->code;
 }
 

@@ -1,8 +1,8 @@
 /* Forgetting connections (ctnetlink). The kernel decides about mapping at a flow's first packet and keeps to
  * it: a UDP client that goes on sending from the same port would for ever reach the container that was, or
  * nobody, after its port was published anew. TCP ends by itself. */
-#include "net/priv.h"
 #include "base/deferred.h"
+#include "net/priv.h"
 
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
