@@ -5,10 +5,16 @@
 #include "base/str.h"
 
 #include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+enum { MAX_NODES = 512 };
 
 /* makedev() of small numbers, as a constant. */
 #define SMALL_DEVICE(major_, minor_) ((dev_t)(major_) << 8 | (minor_))
@@ -115,6 +121,41 @@ static int prepare_node(const struct plan *plan, int dir, size_t i, struct err *
     return 0;
 }
 
+/* Before Linux 6.15 only what is mounted in the caller's namespace can be cloned: a process with a namespace
+ * of its own, but with our descriptors, mounts the nodes and clones them for us. */
+static _Noreturn void clone_nodes(int dir, size_t count, int report)
+{
+    bool ok = mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) == 0 &&
+              move_mount(dir, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) == 0;
+    for (size_t i = 0; ok && i < count; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "%zu", i);
+        int fd = open_tree(dir, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+        ok = write(report, &fd, sizeof(fd)) == sizeof(fd);
+    }
+    _exit(0);
+}
+
+static int clone_nodes_apart(int dir, int *fds, size_t count, struct err *err)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return err_sys(err, errno, "pipe");
+    struct clone_args args = {.flags = CLONE_NEWNS | CLONE_FILES};
+    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+    if (pid == 0)
+        clone_nodes(dir, count, ends[1]);
+    int sys = errno;
+    while (pid > 0 && waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
+        ;
+    close(ends[1]);
+    _cleanup_close_ int report = ends[0];
+    if (pid < 0)
+        return err_sys(err, sys, "make device nodes");
+    ssize_t n = file_read_full(report, fds, count * sizeof(*fds), err);
+    return n < 0 ? (int)n : 0;
+}
+
 int rootfs__prepare_nodes(struct plan *plan, struct err *err)
 {
     char data[] = "size=64k,mode=555";
@@ -123,29 +164,37 @@ int rootfs__prepare_nodes(struct plan *plan, struct err *err)
                                      .source = "tmpfs",
                                      .data = data,
                                      .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC};
-    _cleanup_close_ int dir = rootfs__new_filesystem(&nodes, NULL, err);
+    size_t count = all_devices(plan);
+    if (count > MAX_NODES)
+        return err_set(err, ERR_LIMIT, "more than %d devices in a container with a user namespace",
+                       MAX_NODES);
+    _cleanup_close_ int dir = rootfs__new_filesystem(&nodes, NULL, NULL);
     if (dir < 0)
         return 0; /* who may not do that finds the host's nodes */
-    for (size_t i = 0; i < all_devices(plan); i++) {
+    for (size_t i = 0; i < count; i++) {
         int r = S_ISFIFO(device_at(plan, i)->mode) ? 0 : prepare_node(plan, dir, i, err);
         if (r < 0)
             return err->sys == EPERM ? 0 : r;
     }
-    plan->nodes_fd = take_fd(&dir);
-    plan->nodes_prepared = true;
+    plan->node_fds = NEW_N(int, count);
+    for (size_t i = 0; i < count; i++)
+        plan->node_fds[plan->node_count++] = -EBADF;
+    for (size_t i = 0; i < count; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "%zu", i);
+        plan->node_fds[i] = open_tree(dir, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+        if (plan->node_fds[i] < 0 && errno == EINVAL)
+            return clone_nodes_apart(dir, plan->node_fds, count, err);
+    }
     return 0;
 }
 
-/* Linux 6.15 can clone out of a detached filesystem. */
-static int open_prepared_node(const struct plan *plan, const struct plan_device *device)
+static int prepared_node(const struct plan *plan, const struct plan_device *device)
 {
-    for (size_t i = 0; plan->nodes_prepared && i < all_devices(plan); i++) {
-        char name[32];
-        snprintf(name, sizeof(name), "%zu", i);
+    for (size_t i = 0; i < plan->node_count; i++)
         if (device_at(plan, i) == device)
-            return open_tree(plan->nodes_fd, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    }
-    return -1;
+            return plan->node_fds[i];
+    return -EBADF;
 }
 
 /* Where nodes may not be made (a user namespace, a nodev file system) one that was made outside is bound, or
@@ -153,11 +202,10 @@ static int open_prepared_node(const struct plan *plan, const struct plan_device 
 static int bind_node(const struct plan *plan, int dir, const char *name, const struct plan_device *device,
                      struct err *err)
 {
-    _cleanup_close_ int tree = open_prepared_node(plan, device);
-    if (tree < 0)
-        tree = open_host_node(device, err);
-    if (tree < 0)
-        return tree;
+    int tree = prepared_node(plan, device);
+    _cleanup_close_ int own = tree < 0 ? open_host_node(device, err) : -EBADF;
+    if (tree < 0 && (tree = own) < 0)
+        return own;
     int made = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (made < 0)
         return err_sys(err, errno, "make device %s", device->path);

@@ -142,8 +142,8 @@ struct plan {
     const char *root;
     bool root_prepared; /* rootfs_prepare() made it, detached: */
     int root_fd;
-    bool nodes_prepared; /* and a filesystem with the device nodes, by their index */
-    int nodes_fd;
+    int *node_fds; /* and device nodes, detached: those of the config, then the default ones */
+    size_t node_count;
     const struct runtime_overlay *overlay;
     bool no_pivot;
     const char *mount_label; /* SELinux context of new filesystems; NULL: none */

@@ -309,6 +309,7 @@ void plan__mounts_done(struct plan *plan)
     id_maps_done(&plan->id_maps);
     if (plan->root_prepared)
         close_fd(plan->root_fd);
-    if (plan->nodes_prepared)
-        close_fd(plan->nodes_fd);
+    for (size_t i = 0; i < plan->node_count; i++)
+        close_fd(plan->node_fds[i]);
+    free(plan->node_fds);
 }
