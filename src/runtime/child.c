@@ -104,7 +104,7 @@ static int set_sysctls(const struct plan *plan, struct err *err)
 /* What has to happen while both file systems can be seen: hooks of the host with the container's mounts in
  * place (config.md, "createRuntime", "createContainer"), and labels, which are set through the host's /proc.
  */
-static int between_two_roots(struct child *c, struct err *err)
+static int between_two_roots(struct child *c, int root_fd, struct err *err)
 {
     const struct plan *plan = c->plan;
     if (plan->hooks.counts[HOOK_PRESTART] || plan->hooks.counts[HOOK_CREATE_RUNTIME]) {
@@ -114,6 +114,8 @@ static int between_two_roots(struct child *c, struct err *err)
     }
     if (plan->hooks.counts[HOOK_CREATE_CONTAINER]) {
         _cleanup_free_ char *state = hooks_state_of(&c->creating, c->outer_pid);
+        if (fchdir(root_fd) < 0) /* where other runtimes run them, and what hooks count on */
+            return err_sys(err, errno, "enter the container's root");
         int r = hooks_run(&plan->hooks, HOOK_CREATE_CONTAINER, state, environ, err);
         if (r < 0)
             return r;
@@ -156,7 +158,7 @@ static int build_container(struct child *c, struct err *err)
     if (r == 0)
         r = rootfs_make_devices(plan, root_fd, c->tty ? 0 : -EBADF, err);
     if (r == 0)
-        r = between_two_roots(c, err);
+        r = between_two_roots(c, root_fd, err);
     if (r == 0)
         r = rootfs_enter(plan, root_fd, err);
     if (r == 0 && c->console_fd >= 0) {
@@ -359,6 +361,11 @@ static int run(struct child *c, struct err *err)
     if (r == 0)
         r = privileges_drop(c->plan, load_filter, c, err);
     /* They may be the image's own programs, so they get no more rights than it does. */
+    bool late_filter = process->no_new_privileges;
+    if (r == 0 && late_filter && c->plan->hooks.counts[HOOK_START_CONTAINER]) {
+        late_filter = false;
+        r = load_filter(c, err);
+    }
     if (r == 0)
         r = run_start_hooks(c, env, err);
     if (r < 0)
@@ -366,7 +373,7 @@ static int run(struct child *c, struct err *err)
     if (syscall(SYS_close_range, 3 + c->preserve_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
         return err_sys(err, errno, "mark descriptors to be closed");
     child__report_ready(c);
-    if (process->no_new_privileges && (r = load_filter(c, err)) < 0)
+    if (late_filter && (r = load_filter(c, err)) < 0)
         return r;
     return child__execute(process, env, err);
 }

@@ -4,6 +4,7 @@
 #include "base/timeutil.h"
 #include "runtime/runtime.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/close_range.h>
@@ -202,6 +203,16 @@ static int attend(struct run *run, const struct hook *hook, struct err *err)
     }
 }
 
+/* "bad system call" */
+static const char *signal_text(int signal_)
+{
+    static char text[64];
+    const char *name = sigdescr_np(signal_);
+    snprintf(text, sizeof(text), "%s", name ? name : "unknown");
+    *text = (char)tolower((unsigned char)*text);
+    return text;
+}
+
 static int judge(struct run *run, struct err *err)
 {
     int status;
@@ -212,7 +223,8 @@ static int judge(struct run *run, struct err *err)
     while (run->out >= 0 && take_output(run))
         ;
     if (WIFSIGNALED(status))
-        return err_set(err, ERR_SYSTEM, "it died of signal %d", WTERMSIG(status));
+        return err_set(err, ERR_SYSTEM, "killed by signal %d (%s)", WTERMSIG(status),
+                       signal_text(WTERMSIG(status)));
     if (WEXITSTATUS(status))
         return err_set(err, ERR_SYSTEM, "exit status %d: %s", WEXITSTATUS(status), tail_line(&run->tail));
     return 0;
@@ -265,7 +277,8 @@ int hooks_run(const struct hooks *hooks, enum hook_kind kind, const char *state,
     for (size_t i = 0; i < hooks->counts[kind] && r == 0; i++) {
         r = run_hook(&hooks->lists[kind][i], state, env, err);
         if (r < 0)
-            err_wrap(err, "%s hook %zu (%s) failed", kind_names[kind], i, hooks->lists[kind][i].path);
+            err_wrap(err, "error running hook %zu of %s (%s)", i, kind_names[kind],
+                     hooks->lists[kind][i].path);
     }
     sigaction(SIGPIPE, &before, NULL);
     return r;

@@ -164,6 +164,13 @@ static int check_version(const json_t *spec, struct err *err)
     return 0;
 }
 
+/* For files that only a group of the user may read, which an ordinary user's namespace cannot map: an
+ * annotation that Podman passes on (--group-add keep-groups). */
+static bool wants_groups_kept(const json_t *spec)
+{
+    return str_eq(json_str(json_object_get(spec, "annotations"), "run.oci.keep_original_groups"), "1");
+}
+
 int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err *err)
 {
     static const char *const refused[] = {"solaris", "windows", "vm", "zos", NULL};
@@ -211,6 +218,8 @@ int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err
         r = plan__parse_process(process, launch, plan.namespaces & CLONE_NEWUSER, &plan.process, err);
     if (r == 0)
         r = parse_personality(linux_, &plan, err);
+    if (r == 0)
+        plan.process.keep_groups = wants_groups_kept(launch->spec);
     if (r == 0)
         r = check_whole(&plan, err);
     if (r < 0)

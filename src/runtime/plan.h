@@ -47,7 +47,8 @@ struct plan_process {
     gid_t gid;
     gid_t *gids;
     size_t gid_count;
-    int umask; /* <0: 0022 */
+    bool keep_groups; /* those of the runtime's caller */
+    int umask;        /* <0: 0022 */
     struct plan_rlimit *rlimits;
     size_t rlimit_count;
     bool has_oom_score_adj;

@@ -147,7 +147,7 @@ static int set_ids(uid_t uid, gid_t gid, struct err *err)
 
 int privileges_become_root(const struct plan_process *process, struct err *err)
 {
-    int r = set_groups(0, NULL, 0, err);
+    int r = process->keep_groups ? 0 : set_groups(0, NULL, 0, err);
     if (r == 0 && set_ids(0, 0, NULL) < 0)
         r = set_ids(process->uid, process->gid, err);
     return r;
@@ -157,7 +157,7 @@ static int set_user(const struct plan_process *process, struct err *err)
 {
     if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
         return err_sys(err, errno, "keep capabilities");
-    int r = set_groups(process->gid_count, process->gids, process->gid, err);
+    int r = process->keep_groups ? 0 : set_groups(process->gid_count, process->gids, process->gid, err);
     if (r == 0)
         r = set_ids(process->uid, process->gid, err);
     if (r < 0)
