@@ -362,6 +362,7 @@ static int make_snapshot(struct container *c, const json_t *doc, struct err *err
 {
     _cleanup_free_ char *dir = container__dir(c);
     struct image_snapshot s = {0};
+    spare__take(c->engine, dir);
     int r = image_snapshot_create(c->engine->images, *c->image_id ? c->image_id : NULL, dir, &s, err);
     image_snapshot_done(&s);
     if (r < 0)

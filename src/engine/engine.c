@@ -35,6 +35,7 @@ static struct engine *engine_new(const char *root)
     struct engine *e = NEW(struct engine);
     e->root = mem_strdup(root);
     pthread_mutex_init(&e->lock, NULL);
+    pthread_mutex_init(&e->spare_lock, NULL);
     pthread_mutex_init(&e->queue_lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -202,6 +203,7 @@ void engine_close(struct engine *e)
     events__free(e->events);
     pthread_mutex_destroy(&e->lock);
     pthread_mutex_destroy(&e->queue_lock);
+    pthread_mutex_destroy(&e->spare_lock);
     pthread_cond_destroy(&e->queue_changed);
     json_decref(e->runtimes);
     free(e->default_runtime);

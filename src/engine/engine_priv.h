@@ -48,7 +48,7 @@ struct container_state {
 
 struct health; /* health.c */
 
-enum { PENDING_ATTACH_MAX = 4 };
+enum { PENDING_ATTACH_MAX = 4, SPARES_MAX = 128 };
 
 /* In a container's directory, see image_snapshot_create(): without it there is no container. */
 #define CONTAINER_UPPER "upper"
@@ -123,7 +123,10 @@ struct health_thread;
 
 struct engine {
     char *root;
-    char *files; /* see files.c, or NULL */
+    char *files;                /* see files.c, or NULL */
+    pthread_mutex_t spare_lock; /* see spare.c */
+    uint64_t spares[SPARES_MAX], spare_next;
+    size_t spare_count;
     struct images *images;
     struct store *store;
     struct net *net;
@@ -167,6 +170,12 @@ static inline pthread_mutex_t *lock_of(pthread_mutex_t *m)
 
 /* --- engine.c --- */
 char *engine__instance_prefix(const char *root); /* tells one instance's interfaces from another's */
+
+/* --- spare.c --- */
+/* True: the directory has been taken, or has become `dir`. */
+bool spare__put(struct engine *e, const char *dir);
+bool spare__take(struct engine *e, const char *dir);
+void spare__clear(const char *root);
 
 /* --- files.c --- */
 /* Where a run's /etc/hosts, hostname and resolv.conf are written anew at each start: in memory where the

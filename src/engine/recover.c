@@ -189,6 +189,7 @@ int recover__run(struct engine *e, bool at_open, struct err *err)
             after_start(*c);
         sweep_directories(e);
         files__sweep(e);
+        spare__clear(e->root);
         reconcile_network(e);
     }
     container__all_free(all);

@@ -3,7 +3,6 @@
 
 #include "base/file.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 /* Only one removal at a time; whoever comes second is told. */
@@ -55,7 +54,7 @@ static void forget_reservations(struct container *c)
     }
 }
 
-/* The container is gone when its own layer is: recovery finishes what a crash leaves. */
+/* The container is gone when its directory is: recovery finishes what a crash leaves. */
 static void delete_row(struct container *c)
 {
     struct store_value values[] = {STORE_STR(c->id)};
@@ -63,27 +62,12 @@ static void delete_row(struct container *c)
     store_behind(c->engine->store, &s, NULL, NULL);
 }
 
-/* The directory of a container that wrote nothing but output, which is most of those that live short. False:
- * it is not that simple; then only what may be missing has gone. */
-static bool remove_plain(const char *dir)
-{
-    static const char *const files[] = {"log", "hosts", "hostname", "resolv.conf"};
-    _cleanup_close_ int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    /* Without this one it is no container's any more, whatever is left when we are cut off. */
-    if (fd < 0 || unlinkat(fd, CONTAINER_UPPER, AT_REMOVEDIR) < 0)
-        return false;
-    for (size_t i = 0; i < ARRAY_SIZE(files); i++)
-        unlinkat(fd, files[i], 0);
-    unlinkat(fd, "work/work", AT_REMOVEDIR);
-    unlinkat(fd, "work", AT_REMOVEDIR);
-    return rmdir(dir) == 0;
-}
-
-/* Away from its name at once, which is quick; deleted after, which may take long. */
+/* Away from its name at once, which is quick; what is not kept for others is deleted after, which may take
+ * long. */
 static int move_to_trash(struct container *c, char **ret, struct err *err)
 {
     _cleanup_free_ char *dir = container__dir(c);
-    if (remove_plain(dir))
+    if (spare__put(c->engine, dir))
         return 0;
     _cleanup_free_ char *trash = str_printf("%s/trash/%s", c->engine->root, c->id);
     if (rename(dir, trash) == 0)

@@ -43,6 +43,7 @@ int engine_shutdown(const char *root, struct err *err)
     if (r < 0)
         return r;
     files__clear(root);
+    spare__clear(root);
     r = net_teardown(net, err);
     net_close(net);
     return r;
