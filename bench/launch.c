@@ -198,23 +198,33 @@ static void run_all(void)
             sum_up(&results[i]);
 }
 
-/* Idle cost first, then the rate on top of ever more sleeping containers. */
+static struct contestant idle_engine(void)
+{
+    return (struct contestant){.name = "engine",
+                               .socket = o.drover_socket,
+                               .root = o.drover_root,
+                               .begin = api_begin,
+                               .launch = api_launch,
+                               .end = api_end};
+}
+
+/* Before everything else: memory that launches have left free would hide what containers take. */
 static void run_idle(void)
 {
-    struct contestant engine = {.name = "engine",
-                                .socket = o.drover_socket,
-                                .begin = api_begin,
-                                .launch = api_launch,
-                                .end = api_end};
-    unsigned there = 0;
-    if (!o.drover_socket)
+    struct contestant engine = idle_engine();
+    if (!o.drover_socket || !wanted("idle") || !o.idle)
         return;
-    if (wanted("idle") && o.idle) {
-        idle_ran = idle_measure(&engine, o.drover_root, o.idle, 10, &idle) == 0 &&
-                   idle_remove(&engine, o.idle, &idle.stop_all_s) == 0;
-        failures |= !idle_ran;
-    }
-    for (size_t i = 0; wanted("scale") && i < EXISTING && existing[i] <= o.scale; i++) {
+    idle_ran = idle_measure(&engine, o.drover_root, o.idle, 10, &idle) == 0 &&
+               idle_remove(&engine, o.idle, &idle.stop_all_s) == 0;
+    failures |= !idle_ran;
+}
+
+/* The rate on top of ever more sleeping containers. */
+static void run_scale(void)
+{
+    struct contestant engine = idle_engine();
+    unsigned there = 0;
+    for (size_t i = 0; o.drover_socket && wanted("scale") && i < EXISTING && existing[i] <= o.scale; i++) {
         struct rate rate;
         if (idle_fill(&engine, there, existing[i]) < 0) {
             failures = true;
@@ -415,8 +425,9 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     parse(argc, argv);
     add_contestants();
-    run_all();
     run_idle();
+    run_all();
+    run_scale();
     if (o.json) {
         print_json();
     } else {
