@@ -2,6 +2,7 @@
 #include "engine/engine_priv.h"
 
 #include "base/err.h"
+#include "base/log.h"
 
 /* The container's configuration, over which the caller's changes go, without what belongs to one run only. */
 static json_t *image_config_of(const json_t *doc, const json_t *changes)
@@ -95,8 +96,14 @@ int engine_container_commit(struct engine *e, const char *ref, const char *refer
     if (!document)
         return -ERR_NOT_FOUND;
     bool frozen = pause && container__state(c).status == STATUS_RUNNING;
-    if (frozen && (r = keeper_pause(e->keeper, c->id, true, err)) < 0)
-        return r;
+    if (frozen && (r = keeper_pause(e->keeper, c->id, true, err)) < 0) {
+        /* Without a cgroup nothing can be paused, and pausing is only the default: what is written meanwhile
+         * may be in the image or not. */
+        if (r != -ERR_UNSUPPORTED)
+            return r;
+        log_warning("commit of %.12s: it goes on running: %s", c->id, err ? err->msg : "it cannot be paused");
+        frozen = false;
+    }
     r = commit(c, reference, document, ret_image_id, err);
     if (frozen && keeper_pause(e->keeper, c->id, false, r < 0 ? NULL : err) < 0 && r == 0)
         r = -ERR_SYSTEM;

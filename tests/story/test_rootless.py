@@ -275,6 +275,9 @@ class Rootless(Story):
         self.assert_clean_refusal(d.docker("run", "-m", "64m", "busybox", "true", check=False), "memory.limit", "cgroup")
         d.docker("run", "-d", "--name", "box", "busybox", "sleep", "100000")
         self.assert_clean_refusal(d.docker("pause", "box", check=False), "cgroup")
+        d.docker("exec", "box", "touch", "/kept")
+        d.docker("commit", "box", "kept")  # pauses by default, and goes on where that cannot be
+        self.assertEqual(d.docker("run", "--rm", "kept", "ls", "/kept").out, "/kept\n")
         d.docker("kill", "box")
         self.assertEqual(d.docker("wait", "box").out, "137\n")
 
