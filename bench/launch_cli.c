@@ -59,9 +59,27 @@ int podman_launch(const struct contestant *c, int worker, unsigned turn)
     snprintf(root, sizeof(root), "%s/root", c->folder);
     snprintf(runroot, sizeof(runroot), "%s/run", c->folder);
     snprintf(rootfs, sizeof(rootfs), "%s", c->rootfs);
-    const char *argv[] = {"podman",   "--root",       root,       "--runroot", runroot, "--cgroup-manager",
-                          "cgroupfs", "run",          "--rm",     "--network", "host",  "--ulimit",
-                          "host",     "--log-driver", "k8s-file", "--rootfs",  rootfs,  "/bin/true",
+    /* Its own defaults of these limits are above what a machine may allow. */
+    const char *argv[] = {"podman",
+                          "--root",
+                          root,
+                          "--runroot",
+                          runroot,
+                          "--cgroup-manager",
+                          "cgroupfs",
+                          "run",
+                          "--rm",
+                          "--network",
+                          "host",
+                          "--ulimit",
+                          "nofile=1024:1024",
+                          "--ulimit",
+                          "nproc=1024:1024",
+                          "--log-driver",
+                          "k8s-file",
+                          "--rootfs",
+                          rootfs,
+                          "/bin/true",
                           NULL};
     return run(c, argv);
 }
