@@ -125,7 +125,7 @@ int cgroup_create_in(const struct cgroup_place *place, const json_t *resources, 
     g->stand_in = stand_in;
     g->creating = true;
     leave_out(g, (CG_ON_DEMAND & ~cgroup__limits_demand(&l)) |
-                     (place->as_given || place->systemd ? 0 : CG_SYSTEMD));
+                     (place->as_given || place->systemd ? 0 : CG_SYSTEMD | CG_UNIFIED));
     r = share(g, place, &l, err);
     if (r == 0)
         r = g->ops->make(g, err);
@@ -238,7 +238,8 @@ static int add(const struct cgroup *g, const char *file, const char *text, struc
         const struct cgroup_dir *d = &g->dirs[i];
         if (d->shared && d->join_fd >= 0 && *file == 't' && write(d->join_fd, text, strlen(text)) >= 0)
             continue;
-        int r = cgroup__write(d->root, file, text, err);
+        /* A v2 tree's groups have no file "tasks". */
+        int r = cgroup__write(d->root, d->controllers & CG_UNIFIED ? "cgroup.procs" : file, text, err);
         if (r < 0)
             return err_wrap(err, "join cgroup %s", g->path);
     }
@@ -304,14 +305,19 @@ static const char *own_dir(const struct cgroup *g)
     return g->count ? g->dirs[0].root : NULL;
 }
 
-int cgroup_pids(struct cgroup *g, pid_t **ret, size_t *ret_count, struct err *err)
+size_t cgroup__pids_below(const struct cgroup *g, const char *dir, pid_t **ret)
 {
     struct pid_list list = {.but = g->stand_in};
-    const char *dir = own_dir(g);
-    if (dir)
-        cgroup__walk(dir, visit_pids, &list);
+    cgroup__walk(dir, visit_pids, &list);
     *ret = list.pids;
-    *ret_count = list.count;
+    return list.count;
+}
+
+int cgroup_pids(struct cgroup *g, pid_t **ret, size_t *ret_count, struct err *err)
+{
+    const char *dir = own_dir(g);
+    *ret = NULL;
+    *ret_count = dir ? cgroup__pids_below(g, dir, ret) : 0;
     return 0;
 }
 
@@ -402,6 +408,8 @@ bool cgroup_is_v2(const struct cgroup *g)
 
 bool cgroup__directory(const struct cgroup *g, size_t i, const char **ret_name, const char **ret_dir)
 {
+    for (size_t k = 0; k <= i && k < g->count; k++) /* what a v1 host shows has no v2 tree in it */
+        i += g->version == 1 && g->dirs[k].controllers == CG_UNIFIED;
     if (i >= g->count)
         return false;
     *ret_name = g->dirs[i].name;

@@ -137,6 +137,8 @@ const struct cgroup_host *cgroup__host(void)
         host.version = 2;
     } else if (host.count) {
         host.version = 1;
+        if (unified)
+            host_add(&host, unified, CG_UNIFIED);
     }
     host.base = find_base(&host);
     return &host;

@@ -25,5 +25,11 @@ int cgroup__for_launch(const struct runtime_launch *launch, const struct plan *p
         .systemd = launch->systemd_cgroup,
         .exclusive = can_write_groups(plan),
     };
-    return cgroup_create_in(&place, plan->resources, ret, err);
+    int r = cgroup_create_in(&place, plan->resources, ret, err);
+    if (r == 0 && (*ret)->occupied && launch->warn) {
+        _cleanup_free_ char *text =
+            str_printf("container's cgroup is not empty: %zu process(es) found", (*ret)->occupied);
+        launch->warn(text);
+    }
+    return r;
 }

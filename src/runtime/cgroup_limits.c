@@ -314,11 +314,12 @@ static int parse_rule(const json_t *entry, struct cgroup_device_rule *ret, struc
         return err_set(err, ERR_INVALID, "\"%s\": no such device number", where);
     ret->type = *type;
     for (const char *c = *access ? access : "rwm"; *c; c++) {
-        if (!strchr("rwm", *c))
+        if (!strchr("rwma",
+                    *c)) /* "a" is all, which is not in the specification and in configs all the same */
             return err_set(err, ERR_INVALID, "\"%s.access\": unknown access \"%s\"", where, access);
-        ret->read |= *c == 'r';
-        ret->write |= *c == 'w';
-        ret->mknod |= *c == 'm';
+        ret->read |= *c == 'r' || *c == 'a';
+        ret->write |= *c == 'w' || *c == 'a';
+        ret->mknod |= *c == 'm' || *c == 'a';
     }
     return 0;
 }

@@ -22,6 +22,8 @@ enum cgroup_controller {
     CG_RDMA = 1 << 11,
     CG_SYSTEMD = 1 << 12, /* v1's named hierarchy in which systemd keeps its units */
 
+    CG_UNIFIED = 1 << 13, /* a hybrid machine's v2 tree, without controllers */
+
     /* v1: joined only when asked for. */
     CG_ON_DEMAND = CG_HUGETLB | CG_NET_CLS | CG_NET_PRIO | CG_RDMA,
     /* v1: a group of which containers may have none of their own. */
@@ -68,6 +70,7 @@ struct cgroup {
     bool as_given;
     bool creating;    /* cgroup_create() is at work */
     bool fresh;       /* all directories were made by this cgroup_create(), so nothing is set yet */
+    size_t occupied;  /* as_given: how many processes were in it before */
     pid_t stand_in;   /* systemd's scopes must not be empty: who is in it until the container is; 0: nobody */
     unsigned missing; /* on-demand controllers this group has not joined */
 };
@@ -106,6 +109,8 @@ bool cgroup__directory(const struct cgroup *g, size_t i, const char **ret_name, 
 int cgroup__join(const struct cgroup *g, struct err *err);
 /* NULL: not on this machine. One that is shared is for reading. */
 const char *cgroup__dir_of(const struct cgroup *g, unsigned controller);
+/* Processes of a directory of the group and all below. */
+size_t cgroup__pids_below(const struct cgroup *g, const char *dir, pid_t **ret);
 void cgroup__drop_dir(struct cgroup *g, size_t i);
 
 /* --- cgroup_file.c --- */

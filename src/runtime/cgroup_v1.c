@@ -13,22 +13,16 @@ enum { FREEZE_TRIES = 1000, MOVE_TRIES = 1000 };
 
 /* --- directories --- */
 
-static void first_pid(const char *dir, void *context)
-{
-    _cleanup_str_ struct str text = STR_INIT;
-    pid_t *pid = context;
-    if (!*pid && cgroup__read_text(dir, "cgroup.procs", &text))
-        *pid = (pid_t)strtol(str_get(&text), NULL, 10);
-}
-
 /* A directory that was there: with processes in it, it is somebody's. One of ours that is empty was left by a
  * run that was cut off, with its limits, and is replaced; another's is taken as it is. */
-static int take_over(const struct cgroup *g, struct cgroup_dir *d, struct err *err)
+static int take_over(struct cgroup *g, struct cgroup_dir *d, struct err *err)
 {
-    pid_t pid = 0;
-    cgroup__walk(d->root, first_pid, &pid);
-    if (pid && pid != g->stand_in)
-        return err_set(err, ERR_CONFLICT, "cgroup %s has running processes (such as %d)", g->path, (int)pid);
+    _cleanup_free_ pid_t *pids = NULL;
+    size_t count = cgroup__pids_below(g, d->root, &pids);
+    if (count && !g->as_given)
+        return err_set(err, ERR_CONFLICT, "cgroup %s has running processes (such as %d)", g->path,
+                       (int)pids[0]);
+    g->occupied = MAX(g->occupied, count);
     /* Whoever joined it would stop for ever. */
     if (g->as_given && d->controllers & CG_FREEZER && g->ops->is_frozen(g))
         return err_set(err, ERR_CONFLICT, "the container's cgroup unexpectedly frozen: %s", g->path);
@@ -40,7 +34,7 @@ static int take_over(const struct cgroup *g, struct cgroup_dir *d, struct err *e
     return 0;
 }
 
-static int make_dir(const struct cgroup *g, struct cgroup_dir *d, struct err *err)
+static int make_dir(struct cgroup *g, struct cgroup_dir *d, struct err *err)
 {
     int r = 0;
     if (mkdir(d->root, 0755) == 0) {
@@ -416,8 +410,9 @@ static int apply_devices(struct cgroup *g, const struct cgroup_limits *l, struct
 static int v1_apply(struct cgroup *g, const struct cgroup_limits *l, struct err *err)
 {
     if (l->unified)
-        return err_set(err, ERR_UNSUPPORTED,
-                       "\"linux.resources.unified\" is for cgroup v2, and this machine has v1");
+        return err_set(
+            err, ERR_UNSUPPORTED,
+            "invalid configuration: \"linux.resources.unified\" is for cgroup v2, and this machine has v1");
     int r = apply_memory(g, l, err);
     if (r == 0)
         r = apply_cpu(g, l, err);

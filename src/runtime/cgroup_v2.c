@@ -70,26 +70,20 @@ static int check_type(const char *dir, struct err *err)
                    dir, type);
 }
 
-static int refuse_living(struct cgroup *g, struct err *err)
-{
-    _cleanup_free_ pid_t *pids = NULL;
-    size_t count;
-    int r = cgroup_pids(g, &pids, &count, err);
-    if (r == 0 && count)
-        return err_set(err, ERR_CONFLICT, "cgroup %s has running processes (such as %d)", g->path,
-                       (int)pids[0]);
-    return r;
-}
-
 /* One that was there. Of ours, it was left by a run that was cut off, with its limits, and is replaced. */
 static int take_over(struct cgroup *g, struct err *err)
 {
     struct cgroup_dir *d = &g->dirs[0];
-    int r = refuse_living(g, err);
-    if (r == 0 && g->as_given && g->ops->is_frozen(g))
+    _cleanup_free_ pid_t *pids = NULL;
+    size_t count = cgroup__pids_below(g, d->root, &pids);
+    if (count && !g->as_given)
+        return err_set(err, ERR_CONFLICT, "cgroup %s has running processes (such as %d)", g->path,
+                       (int)pids[0]);
+    g->occupied = count;
+    if (g->as_given && g->ops->is_frozen(g))
         return err_set(err, ERR_CONFLICT, "the container's cgroup unexpectedly frozen: %s", g->path);
-    if (r < 0 || g->as_given)
-        return r;
+    if (g->as_given)
+        return 0;
     if (rmdir(d->root) < 0 || mkdir(d->root, 0755) < 0)
         return err_sys(err, errno, "replace cgroup %s", d->root);
     d->made = true;

@@ -149,7 +149,7 @@ static int check_names(const json_t *names, uint32_t action, struct err *err)
             return err_set(err, ERR_INVALID, "\"%s\" must be strings", where);
         /* We tell the listener of the container over a socket, under the filter. */
         if (action == SCMP_ACT_NOTIFY && str_eq(json_string_value(name), "write"))
-            return err_set(err, ERR_INVALID, "SCMP_ACT_NOTIFY cannot be used for the write system call");
+            return err_set(err, ERR_INVALID, "SCMP_ACT_NOTIFY cannot be used for the write syscall");
     }
     return 0;
 }
@@ -244,8 +244,9 @@ static int check_listener(const json_t *policy, struct filter_policy *p, struct 
         return err_set(err, ERR_INVALID, "\"linux.seccomp.listenerMetadata\" needs a listenerPath");
     if (p->notifies)
         p->flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
-    else
-        p->flags &= ~(unsigned)SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV; /* of a listener that there is not */
+    else if (p->flags & SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
+        return err_set(err, ERR_INVALID,
+                       "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a call with SCMP_ACT_NOTIFY");
     return 0;
 }
 
@@ -256,7 +257,7 @@ int filter__parse(const json_t *policy, struct filter_policy *ret, struct err *e
     json_t *syscalls = NULL, *entry;
     int r = parse_action(policy, where, "defaultAction", "defaultErrnoRet", &p.default_action, err);
     if (r == 0 && p.default_action == SCMP_ACT_NOTIFY)
-        r = err_set(err, ERR_INVALID, "SCMP_ACT_NOTIFY cannot be the default action");
+        r = err_set(err, ERR_INVALID, "SCMP_ACT_NOTIFY cannot be used as default action");
     if (r == 0)
         r = parse_architectures(policy, &p, err);
     if (r == 0)

@@ -253,7 +253,7 @@ static void a_policy_that_is_not_understood_is_refused_by_name(void **state)
     } cases[] = {
         {"{\"defaultAction\":\"SCMP_ACT_MAYBE\"}", "SCMP_ACT_MAYBE"},
         {"{}", "defaultAction\" is missing"},
-        {"{\"defaultAction\":\"SCMP_ACT_NOTIFY\"}", "cannot be the default"},
+        {"{\"defaultAction\":\"SCMP_ACT_NOTIFY\"}", "cannot be used as default"},
         {"{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"defaultErrnoRet\":1}", "takes no number"},
         {"{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"defaultErrnoRet\":4096}", "4096"},
         {"{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"mkdir\"],\"action\":\"SCMP_ACT_"

@@ -29,7 +29,7 @@ import harness  # noqa: E402
 SILENCE = 300  # seconds without a byte on the console: some hundred times what the slowest test takes
 BOOT = 90      # seconds until the first byte, which takes 2; an emulated boot that stands still is tried again
 BOOTS = 3
-UNIT = ["runtime*", "cgroup*", "seccomp*", "keeper*", "net_kernel", "users"]
+UNIT = ["runtime*", "cgroup*", "seccomp*", "keeper*"]
 BOOT_MODULES = ["virtio_pci", "virtio_blk"]
 MODULES = ["overlay", "loop", "null_blk", "bfq", "bridge", "br_netfilter", "veth", "dummy", "macvlan", "nf_tables", "nf_conntrack",
            "nf_conntrack_netlink", "xt_conntrack", "fuse", "nft_.*", "nf_nat", "nf_reject_.*", "nfnetlink.*", "xt_addrtype"]
