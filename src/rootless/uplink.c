@@ -25,7 +25,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { NAMESPACES = 3, REQUEST_SECONDS = 5, REPORT_FD = 3, STATE_MAX = 1 << 20, SLIRP_TRIES = 20 };
+enum {
+    NAMESPACES = 3,
+    REQUEST_SECONDS = 5,
+    REPORT_FD = 3,
+    STATE_MAX = 1 << 20,
+    LOG_MAX = 1 << 20,
+    SLIRP_TRIES = 20
+};
 
 struct forward {
     char protocol[8], host_ip[16];
@@ -282,8 +289,17 @@ static int handle(struct uplink *u, const char *request, struct err *err)
     return err_set(err, ERR_INVALID, "the uplink does not know \"%.100s\"", request);
 }
 
+/* slirp4netns writes a line for each request into the log that it shares with us. */
+static void bound_log(void)
+{
+    struct stat st;
+    if (fstat(STDERR_FILENO, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > LOG_MAX)
+        (void)!ftruncate(STDERR_FILENO, 0);
+}
+
 static void serve_one(struct uplink *u)
 {
+    bound_log();
     char request[ROOTLESS_MESSAGE_BYTES];
     _cleanup_close_ int fd = accept4(u->listener, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0)

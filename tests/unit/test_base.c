@@ -1,12 +1,16 @@
 #include "unit.h"
 
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/map.h"
 #include "base/process.h"
 #include "base/timeutil.h"
 
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static void error_keeps_code_and_gathers_context(void **state)
 {
@@ -156,6 +160,50 @@ static void a_program_that_fails_is_told_with_its_last_line(void **state)
                      -ERR_NOT_FOUND);
 }
 
+static void a_number_and_a_start_time_name_one_process(void **state)
+{
+    uint64_t own = process_start_time(getpid());
+    assert_int_not_equal(own, 0);
+    assert_int_equal(process_start_time(getpid()), own);
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        char c;
+        close(ends[1]);
+        (void)!read(ends[0], &c, 1);
+        _exit(0);
+    }
+    close(ends[0]);
+    assert_true(process_start_time(child) >= own);
+    close(ends[1]);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_int_equal(process_start_time(child), 0);
+}
+
+/* What a user namespace without a range of ids has: one user, one group. */
+static void a_user_namespace_is_told_with_its_last_group(void **state)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        if (unshare(CLONE_NEWUSER) < 0)
+            _exit(77);
+        bool wrong = file_poke("/proc/self/setgroups", "deny", NULL) < 0 ||
+                     file_poke("/proc/self/gid_map", "0 0 1", NULL) < 0 ||
+                     file_poke("/proc/self/uid_map", "0 0 1", NULL) < 0 || !process_in_user_namespace() ||
+                     process_last_group() != 0;
+        _exit(wrong);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) {
+        print_message("skipped: user namespaces may not be made here\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +216,8 @@ int main(void)
         cmocka_unit_test(json_errors_name_the_field_and_the_line),
         cmocka_unit_test(times_survive_printing_and_reading),
         cmocka_unit_test(a_program_that_fails_is_told_with_its_last_line),
+        cmocka_unit_test(a_number_and_a_start_time_name_one_process),
+        cmocka_unit_test(a_user_namespace_is_told_with_its_last_group),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
