@@ -183,7 +183,7 @@ static const struct oci_option help_options[] = {
 };
 
 #define ID   "<container-id>"
-#define MANY ((size_t)-1)
+#define MANY OCI_ANY_WORDS
 
 const struct oci_command oci_commands[] = {
     {"create", ID, "Set a container up from a bundle, to be started later", create_options, 1, 1,

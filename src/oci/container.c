@@ -101,7 +101,7 @@ static bool still_there(const struct container *c)
            held.st_ino == named.st_ino;
 }
 
-static int lock(struct container *c, struct err *err)
+int container_lock(struct container *c, struct err *err)
 {
     c->dir_fd = open(c->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (c->dir_fd < 0 && errno == ENOENT)
@@ -162,7 +162,7 @@ int container_make(const struct oci_args *args, const char *id, struct container
         container_unlock(&c);
         r = make_dir(c.dir, err);
         if (r == 0)
-            r = lock(&c, err);
+            r = container_lock(&c, err);
     } while (r == -ERR_NOT_FOUND && !str_empty(c.dir) && c.dir_fd >= 0);
     if (r < 0)
         return r;
@@ -180,7 +180,7 @@ int container_open(const struct oci_args *args, const char *id, bool locked, str
     _cleanup_container_ struct container c = CONTAINER_INIT;
     int r = name_it(args, id, &c, err);
     if (r == 0 && locked)
-        r = lock(&c, err);
+        r = container_lock(&c, err);
     if (r < 0)
         return r;
     _cleanup_free_ char *path = file_of(&c, "state.json");
@@ -227,7 +227,10 @@ int container_config(struct container *c, const json_t **ret, struct err *err)
 
 int container_forget(struct container *c, struct err *err)
 {
-    int r = file_remove_tree(c->dir, err);
+    static const char *const files[] = {"state.json", "config.json", "start.sock"};
+    for (size_t i = 0; c->dir_fd >= 0 && i < ARRAY_SIZE(files); i++)
+        unlinkat(c->dir_fd, files[i], 0);
+    int r = rmdir(c->dir) == 0 ? 0 : file_remove_tree(c->dir, err);
     container_unlock(c);
     return r;
 }

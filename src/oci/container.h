@@ -42,6 +42,8 @@ int container_make(const struct oci_args *args, const char *id, struct container
 int container_open(const struct oci_args *args, const char *id, bool locked, struct container *ret,
                    struct err *err);
 void container_unlock(struct container *c);
+/* Again, for one that was unlocked. ERR_NOT_FOUND when it has been deleted since. */
+int container_lock(struct container *c, struct err *err);
 /* Writes state.json from `state` and `pid`. */
 int container_save(struct container *c, struct err *err);
 int container_save_config(struct container *c, const char *text, size_t n, struct err *err);

@@ -141,6 +141,8 @@ static int go(struct container *c, const struct bundle *bundle, struct attempt *
     struct runtime_child child;
     c->state = new_state(bundle);
     int r = runtime_launch(&a->launch, &cgroup, &child, err);
+    if (r == -ERR_INVALID || r == -ERR_UNSUPPORTED)
+        return err_wrap(err, "invalid configuration");
     if (r == 0)
         r = record(c, bundle, cgroup, &child, err);
     cgroup_free(cgroup);

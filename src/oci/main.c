@@ -98,6 +98,26 @@ static int check_words(const struct oci_command *c, const struct oci_args *args,
     return 0;
 }
 
+/* Options may stand behind the id, except where what is there belongs to another program. The words are moved
+ * to the front. */
+static int parse_command(const struct oci_command *c, int argc, char **argv, int at, struct oci_args *args,
+                         struct err *err)
+{
+    int r = 0;
+    bool only_words = false;
+    args->words = argv + at;
+    while (r == 0) {
+        if (!only_words)
+            r = oci_options_parse(c->options, argc, argv, &at, args, err);
+        if (r < 0 || at >= argc)
+            break;
+        only_words = only_words || c->most == OCI_ANY_WORDS || str_eq(argv[at - 1], "--");
+        args->words[args->word_count++] = argv[at++];
+    }
+    args->words[args->word_count] = NULL;
+    return r;
+}
+
 static bool launches(const struct oci_command *c)
 {
     return c->run == command_create || c->run == command_run || c->run == command_exec;
@@ -131,10 +151,7 @@ static int run(int argc, char **argv, struct oci_args *args, int *ret_status, st
             print_command_help(command);
             return 0;
         }
-    at++;
-    r = oci_options_parse(command->options, argc, argv, &at, args, err);
-    args->words = argv + at;
-    args->word_count = (size_t)(argc - at);
+    r = parse_command(command, argc, argv, at + 1, args, err);
     hide_descriptors(args);
     if (r == 0)
         r = check_words(command, args, err);

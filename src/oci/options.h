@@ -2,8 +2,7 @@
  * them.
  *
  * As engines write them for runc: `--name=value`, `--name value`, `-n value`; a flag may be given as
- * --flag=false; a single dash before a long name is taken too; the first other word, or "--", ends the
- * options. */
+ * --flag=false; a single dash before a long name is taken too; the first other word, or "--", ends them. */
 #ifndef OCI_OPTIONS_H
 #define OCI_OPTIONS_H
 
@@ -64,6 +63,7 @@ struct oci_command {
     const char *summary;
     const struct oci_option *options; /* ends with a NULL name */
     size_t least, most;               /* other words */
+#define OCI_ANY_WORDS ((size_t)-1)
     /* Does it. *ret_status is the exit status when there is no error. */
     int (*run)(const struct oci_args *args, int *ret_status, struct err *err);
 };

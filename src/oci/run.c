@@ -57,11 +57,12 @@ static int stay(const struct oci_args *args, struct container *c, struct foregro
     int r = foreground_wait(f, c->pid, launched->master, launched->notify_fd, ret_status, err);
     if (r < 0 || args->keep)
         return r;
-    _cleanup_container_ struct container last = CONTAINER_INIT;
-    r = container_open(args, c->id, true, &last, err);
+    c->pid = 0;
+    c->pidfd = close_fd(c->pidfd);
+    r = container_lock(c, err);
     if (r == -ERR_NOT_FOUND) /* somebody deleted it meanwhile */
         return 0;
-    return r < 0 ? r : launch_destroy(&last, false, err);
+    return r < 0 ? r : launch_destroy(c, false, err);
 }
 
 int command_run(const struct oci_args *args, int *ret_status, struct err *err)
