@@ -20,14 +20,41 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The parent's handlers, ignored signals and mask are its own affair; execve would hand the last two on. */
+/* The parent's ignored signals and its mask are its own affair; execve would hand them on. (It resets
+ * handlers itself.) Asking for all of them each time would be one in six of a launch's calls: what the parent
+ * ignored at its first launch is known, and others than these are not ignored later. */
+static uint64_t ignored_at_first(void)
+{
+    static uint64_t ignored;
+    static bool known;
+    for (int i = 1; i < _NSIG && !known; i++) {
+        unsigned long action[4] = {0};
+        if (syscall(SYS_rt_sigaction, i, NULL, action, _NSIG / 8) == 0 &&
+            action[0] == (unsigned long)(uintptr_t)SIG_IGN)
+            ignored |= UINT64_C(1) << (i - 1);
+    }
+    known = true;
+    return ignored;
+}
+
+void child__know_signals(void)
+{
+    ignored_at_first();
+}
+
 static void reset_signals(void)
 {
+    static const int often[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGPIPE, SIGALRM, SIGTERM, SIGUSR1,
+                                SIGUSR2, SIGCHLD, SIGTSTP, SIGTTIN, SIGTTOU, SIGXFSZ, SIGWINCH};
     /* All zeros is the default action in the kernel's form, which has no more than these words. The C
      * library's function would refuse its own two signals, which a parent can have ignored all the same. */
     const unsigned long usual[4] = {0};
+    uint64_t set = ignored_at_first();
+    for (size_t i = 0; i < ARRAY_SIZE(often); i++)
+        set |= UINT64_C(1) << (often[i] - 1);
     for (int i = 1; i < _NSIG; i++)
-        syscall(SYS_rt_sigaction, i, usual, NULL, _NSIG / 8);
+        if (set & UINT64_C(1) << (i - 1))
+            syscall(SYS_rt_sigaction, i, usual, NULL, _NSIG / 8);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -113,7 +140,7 @@ static int between_two_roots(struct child *c, int root_fd, struct err *err)
             return err_set(err, ERR_CANCELLED, "who makes the container went away");
     }
     if (plan->hooks.counts[HOOK_CREATE_CONTAINER]) {
-        _cleanup_free_ char *state = hooks_state_of(&c->creating, c->outer_pid);
+        _cleanup_free_ char *state = hooks_state_of(&c->hook_state, c->outer_pid);
         if (fchdir(root_fd) < 0) /* where other runtimes run them, and what hooks count on */
             return err_sys(err, errno, "enter the container's root");
         int r = hooks_run(&plan->hooks, HOOK_CREATE_CONTAINER, state, environ, err);
@@ -332,7 +359,7 @@ static int run_start_hooks(struct child *c, char **env, struct err *err)
     const struct hooks *hooks = &c->plan->hooks;
     if (!hooks->counts[HOOK_START_CONTAINER])
         return 0;
-    _cleanup_free_ char *state = hooks_state_of(&c->created, c->outer_pid);
+    _cleanup_free_ char *state = hooks_state_of(&c->hook_state, c->outer_pid);
     return hooks_run(hooks, HOOK_START_CONTAINER, state, env, err);
 }
 

@@ -26,7 +26,7 @@ struct child {
      * parent's, of which the child has a copy to close. */
     int sync_fd, sync_other_fd;
     pid_t outer_pid; /* as the parent sees it; 0 without a sync_fd */
-    struct hook_state creating, created;
+    struct hook_state hook_state;
 };
 
 /* What goes through the status pipe: this byte once all is set up and execve is next, and a struct err when
@@ -36,6 +36,8 @@ enum { CHILD_READY = 'r', CHILD_CONFIRMED = 'c' };
  * byte from the child when its mounts are there, and one back when prestart and createRuntime are through. */
 enum { CHILD_MOUNTED = 'm', CHILD_GO_ON = 'g' };
 
+/* In the parent, before its first clone: what it ignores, for all its children. */
+void child__know_signals(void);
 /* Never returns. */
 _Noreturn void child_run(struct child *c);
 

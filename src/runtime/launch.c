@@ -73,7 +73,7 @@ static int run_host_hooks(const struct child *c, int sync_fd, pid_t pid, struct 
         ;
     if (n != 1) /* it failed before; its status says why */
         return 0;
-    _cleanup_free_ char *state = hooks_state_of(&c->creating, pid);
+    _cleanup_free_ char *state = hooks_state_of(&c->hook_state, pid);
     int r = hooks_run(hooks, HOOK_PRESTART, state, environ, err);
     if (r == 0)
         r = hooks_run(hooks, HOOK_CREATE_RUNTIME, state, environ, err);
@@ -137,6 +137,7 @@ static int start(struct child *c, const struct birth *birth, struct runtime_chil
     c->status_fd = write_end;
     c->sync_fd = theirs;
     c->sync_other_fd = ours;
+    child__know_signals();
     int pidfd = -EBADF;
     pid_t pid = clone_child(c, birth, cgroup_fd, &pidfd, err);
     if (pid < 0)
@@ -197,6 +198,17 @@ static struct birth birth_of(const struct plan *plan)
     return birth;
 }
 
+static int connect_listener(struct plan *plan, const struct runtime_launch *launch, const json_t *spec,
+                            const char *status, pid_t container_pid, struct err *err)
+{
+    if (!plan->listener.path)
+        return 0;
+    struct hook_state state = hooks_state(launch->id, launch->bundle, status, spec);
+    int r = listener_connect(&plan->listener, &state, container_pid, err);
+    hooks_state_done(&state);
+    return r;
+}
+
 int runtime_launch(const struct runtime_launch *launch, struct cgroup **ret_cgroup, struct runtime_child *ret,
                    struct err *err)
 {
@@ -213,15 +225,13 @@ int runtime_launch(const struct runtime_launch *launch, struct cgroup **ret_cgro
         return r;
     struct child child = child_of(launch, &plan, cgroup);
     struct birth birth = birth_of(&plan);
-    if (plan.hooks.any || plan.listener.path) {
-        child.creating = hooks_state(launch->id, launch->bundle, "creating", launch->spec);
-        child.created = hooks_state(launch->id, launch->bundle, "created", launch->spec);
-    }
-    r = listener_connect(&plan.listener, &child.creating, 0, err);
+    /* The environment is there when the first of them runs (runtime.md, "Lifecycle", step 2). */
+    if (plan.hooks.any)
+        child.hook_state = hooks_state(launch->id, launch->bundle, "created", launch->spec);
+    r = connect_listener(&plan, launch, launch->spec, "creating", 0, err);
     if (r == 0)
         r = start(&child, &birth, ret, err);
-    hooks_state_done(&child.creating);
-    hooks_state_done(&child.created);
+    hooks_state_done(&child.hook_state);
     if (r < 0) {
         cgroup_remove(cgroup, NULL);
         cgroup_free(cgroup);
@@ -264,13 +274,9 @@ int runtime_exec(const struct runtime_launch *launch, const json_t *container_sp
                                    : err_sys(err, errno, "open the container's root");
         child.container_root_fd = root;
     }
-    if (plan.listener.path) {
-        struct hook_state state = hooks_state(launch->id, launch->bundle, "running", container_spec);
-        r = listener_connect(&plan.listener, &state, pid, err);
-        hooks_state_done(&state);
-        if (r < 0)
-            return r;
-    }
+    r = connect_listener(&plan, launch, container_spec, "running", pid, err);
+    if (r < 0)
+        return r;
     struct birth birth = {.joins = {{.fd = pidfd}}};
     birth.joins[0].flags = (int)(plan.namespaces & (CLONE_NEWPID | CLONE_NEWUSER));
     birth.join_count = birth.joins[0].flags != 0;

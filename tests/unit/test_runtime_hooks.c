@@ -53,7 +53,7 @@ static void hooks_run_in_order_in_their_namespaces_with_the_state(void **state)
     assert_true(a && c && d && a < c && c < d);
     _cleanup_free_ char *not_third = str_printf("createContainer %s", own);
     assert_lacks(log, not_third);
-    assert_contains(log, "\"status\":\"creating\",\"pid\":");
+    assert_contains(log, "\"status\":\"created\",\"pid\":");
     assert_contains(log, b.id);
     box_done(&b);
 }
