@@ -35,12 +35,26 @@ static bool is_empty(int fd)
     return empty;
 }
 
+/* Those of overlayfs itself (its uuid) go; any other is the container's. */
+static bool clear_attributes(int fd)
+{
+    char names[1024];
+    ssize_t n = flistxattr(fd, names, sizeof(names));
+    for (char *name = names; n > 0 && name < names + n; name += strlen(name) + 1) {
+        if (!str_after(name, "trusted.overlay.") && !str_after(name, "user.overlay."))
+            return false;
+        if (fremovexattr(fd, name) < 0)
+            return false;
+    }
+    return n >= 0 || errno == ENOTSUP;
+}
+
 static bool is_pristine(int dir, const char *name)
 {
     _cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     struct stat st;
     int flags = 0;
-    if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid || st.st_gid || flistxattr(fd, NULL, 0) != 0)
+    if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid || st.st_gid || !clear_attributes(fd))
         return false;
     if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 && errno != ENOTTY && errno != EOPNOTSUPP)
         return false;
