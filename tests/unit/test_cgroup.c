@@ -4,7 +4,12 @@
 #include "base/timeutil.h"
 #include "runtime/cgroup_priv.h"
 
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 struct group {
     char name[64];
@@ -296,6 +301,405 @@ static void v2_a_container_runs_in_its_group(void **state)
     cgroup__use_v2(NULL);
 }
 
+/* --- as an OCI command line has it --- */
+
+static struct cgroup *create_given(const char *path, const char *resources, struct err *err)
+{
+    _cleanup_json_ json_t *json = NULL;
+    struct cgroup *g = NULL;
+    const struct cgroup_place place = {.path = path, .id = "unit", .as_given = true};
+    if (resources)
+        assert_ok(json_parse(resources, strlen(resources), "resources", &json, err), err);
+    cgroup_create_in(&place, json, &g, err);
+    return g;
+}
+
+static void given_done(struct cgroup *g)
+{
+    struct err err;
+    _cleanup_free_ char *path = mem_strdup(cgroup_path(g));
+    struct cgroup *again;
+    assert_ok(cgroup_open(path, &again, &err), &err);
+    assert_string_equal(cgroup_fs_path(again), cgroup_fs_path(g));
+    cgroup_free(again);
+    assert_ok(cgroup_remove(g, &err), &err);
+    cgroup_free(g);
+    assert_int_equal(cgroup_open(path, &again, &err), -ERR_NOT_FOUND);
+}
+
+static void remove_parents(const char *path)
+{
+    for (size_t i = 0; i < cgroup__host()->count; i++) {
+        _cleanup_free_ char *dir = str_printf("%s%s", cgroup__host()->dirs[i].root, path);
+        rmdir(dir);
+    }
+}
+
+static void a_given_path_is_taken_as_it_is(void **state)
+{
+    struct err err = {0};
+    char name[64], path[128];
+    box_need_root();
+    snprintf(name, sizeof(name), "/unit-given-%d", (int)getpid());
+    snprintf(path, sizeof(path), "%s/a//../b/", name);
+    struct cgroup *g = create_given(path, NULL, &err);
+    if (!g)
+        fail_msg("%s", err.msg);
+    snprintf(path, sizeof(path), "%s/b", name);
+    assert_string_equal(cgroup_fs_path(g), path);
+    given_done(g);
+    remove_parents(name);
+    assert_null(create_given("a:b:c", NULL, &err));
+    assert_contains(err.msg, "--systemd-cgroup");
+    assert_null(create_given("/", NULL, &err));
+    assert_int_equal(err.code, ERR_INVALID);
+}
+
+/* The engine's own callers cannot reach out of drover/ by the name of a given path. */
+static void the_name_of_a_given_path_opens_and_does_not_make(void **state)
+{
+    struct err err = {0};
+    struct cgroup *g;
+    box_need_root();
+    assert_true(cgroup_create("host:/unit-x", NULL, &g, &err) < 0);
+    assert_int_equal(cgroup_open("host:/../x", &g, &err), -ERR_INVALID);
+    assert_int_equal(cgroup_open("host:/unit-not-there", &g, &err), -ERR_NOT_FOUND);
+}
+
+static void a_given_group_with_processes_is_shared_and_an_engines_is_a_conflict(void **state)
+{
+    struct err err = {0};
+    char path[64];
+    box_need_root();
+    snprintf(path, sizeof(path), "/unit-given-%d", (int)getpid());
+    struct group t = {.g = create_given(path, NULL, &err)};
+    assert_non_null(t.g);
+    pid_t pid = spawn_in(&t);
+    struct cgroup *second = create_given(path, NULL, &err);
+    if (!second)
+        fail_msg("%s", err.msg);
+    assert_int_equal(second->occupied, 1);
+    assert_ok(cgroup_kill(t.g, SIGKILL, &err), &err);
+    box_wait(pid);
+    cgroup_free(second);
+    given_done(t.g);
+}
+
+static int probe_open(const struct cgroup *g, const char *path, int flags)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct err err;
+        if (cgroup__join(g, &err) < 0)
+            _exit(200);
+        int fd = open(path, flags | O_CLOEXEC);
+        _exit(fd < 0 ? errno : 0);
+    }
+    return box_wait(pid);
+}
+
+static void a_given_group_has_the_usual_devices_and_no_others(void **state)
+{
+    struct err err = {0};
+    char path[64];
+    box_need_root();
+    snprintf(path, sizeof(path), "/unit-given-%d", (int)getpid());
+    struct cgroup *g = create_given(path, NULL, &err);
+    if (!g)
+        fail_msg("%s", err.msg);
+    assert_int_equal(probe_open(g, "/dev/null", O_RDWR), 0);
+    assert_int_equal(probe_open(g, "/dev/urandom", O_RDONLY), 0);
+    assert_int_equal(probe_open(g, "/dev/kmsg", O_RDONLY), EPERM);
+    _cleanup_json_ json_t *more = json_pack("{s:[{s:b,s:s,s:i,s:i,s:s}]}", "devices", "allow", 1, "type", "c",
+                                            "major", 1, "minor", 11, "access", "r");
+    assert_ok(cgroup_update(g, more, &err), &err);
+    assert_int_equal(probe_open(g, "/dev/kmsg", O_RDONLY), 0);
+    assert_int_equal(probe_open(g, "/dev/kmsg", O_WRONLY), EPERM);
+    _cleanup_json_ json_t *pids = json_pack("{s:{s:i}}", "pids", "limit", 30);
+    assert_ok(cgroup_update(g, pids, &err), &err);
+    assert_int_equal(probe_open(g, "/dev/kmsg", O_RDONLY), 0);
+    given_done(g);
+}
+
+/* --- every part of linux.resources --- */
+
+static void nonsense_is_refused_by_name(void **state)
+{
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"{\"memory\":{\"limit\":-2}}", "linux.resources.memory.limit"},
+        {"{\"memory\":{\"limit\":1048576,\"swap\":4096}}", "linux.resources.memory.swap"},
+        {"{\"memory\":{\"swappiness\":201}}", "swappiness"},
+        {"{\"memory\":{\"disableOOMKiller\":1}}", "disableOOMKiller"},
+        {"{\"memory\":[]}", "linux.resources.memory"},
+        {"{\"cpu\":{\"shares\":\"many\"}}", "shares"},
+        {"{\"cpu\":{\"idle\":2}}", "idle"},
+        {"{\"blockIO\":{\"weight\":1001}}", "weight"},
+        {"{\"blockIO\":{\"throttleReadBpsDevice\":[{\"major\":-1,\"minor\":0,\"rate\":1}]}}", "major"},
+        {"{\"hugepageLimits\":[{\"pageSize\":\"2MB/../x\",\"limit\":1}]}", "pageSize"},
+        {"{\"network\":{\"classID\":4294967296}}", "classID"},
+        {"{\"network\":{\"priorities\":[{\"name\":\"a b\",\"priority\":1}]}}", "priorities"},
+        {"{\"rdma\":{\"x\":7}}", "rdma"},
+        {"{\"rdma\":{\"x\":{\"hcaHandles\":-1}}}", "hcaHandles"},
+        {"{\"unified\":{\"cgroup.procs\":\"1\"}}", "cgroup.procs"},
+        {"{\"unified\":{\"../memory.max\":\"1\"}}", "unified"},
+        {"{\"unified\":{\"memory.max\":1}}", "memory.max"},
+        {"{\"devices\":[{\"allow\":true,\"type\":\"q\"}]}", "type"},
+        {"{\"devices\":[{\"allow\":true,\"access\":\"rx\"}]}", "access"},
+        {"{\"pids\":{\"limit\":true}}", "linux.resources.pids.limit"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct group t;
+        struct err err = {0};
+        int r = group_make(&t, cases[i].text, &err);
+        if (r != -ERR_INVALID || !strstr(err.msg, cases[i].message))
+            fail_msg("%s: %d %s", cases[i].text, r, err.msg);
+        assert_int_equal(cgroup_open(t.name, &t.g, NULL), -ERR_NOT_FOUND);
+    }
+}
+
+static void v1_containers_share_the_groups_they_need_nothing_of_their_own_in(void **state)
+{
+    struct group one, two, three;
+    struct err err = {0};
+    static const char rules[] = "{\"devices\":[{\"allow\":false,\"access\":\"rwm\"},{\"allow\":true,\"type\":"
+                                "\"c\",\"major\":1,\"minor\":3,\"access\":\"rw\"}]}";
+    need_v1();
+    assert_ok(group_make(&one, rules, &err), &err);
+    assert_ok(group_make(&two, rules, &err), &err);
+    assert_ok(group_make(&three,
+                         "{\"cpu\":{\"cpus\":\"0\"},\"devices\":[{\"allow\":false,\"access\":\"rwm\"}]}",
+                         &err),
+              &err);
+    const char *devices = cgroup__dir_of(one.g, CG_DEVICES), *cpuset = cgroup__dir_of(one.g, CG_CPUSET);
+    assert_string_equal(cgroup__dir_of(two.g, CG_DEVICES), devices);
+    assert_string_equal(cgroup__dir_of(two.g, CG_CPUSET), cpuset);
+    assert_string_not_equal(cgroup__dir_of(three.g, CG_DEVICES), devices);
+    assert_string_not_equal(cgroup__dir_of(three.g, CG_CPUSET), cpuset);
+    assert_string_not_equal(cgroup__dir_of(one.g, CG_MEMORY), cgroup__dir_of(two.g, CG_MEMORY));
+    assert_int_equal(probe_open(one.g, "/dev/null", O_RDWR), 0);
+    assert_int_equal(probe_open(two.g, "/dev/zero", O_RDONLY), EPERM);
+    /* Another process finds the group again by who is in it. */
+    pid_t pid = spawn_in(&one);
+    struct cgroup *found;
+    assert_ok(cgroup_open(one.name, &found, &err), &err);
+    assert_string_equal(cgroup__dir_of(found, CG_DEVICES), devices);
+    /* What is set later is set for this one alone, and those in it go along. */
+    _cleanup_json_ json_t *more = json_pack("{s:{s:s}}", "cpu", "cpus", "0");
+    assert_ok(cgroup_update(found, more, &err), &err);
+    assert_string_equal(content(found, CG_CPUSET, "cpuset.cpus"), "0\n");
+    char text[16];
+    snprintf(text, sizeof(text), "%d\n", (int)pid);
+    assert_string_equal(content(found, CG_CPUSET, "cgroup.procs"), text);
+    assert_string_not_equal(content(two.g, CG_CPUSET, "cpuset.cpus"), "");
+    assert_ok(cgroup_kill(found, SIGKILL, &err), &err);
+    box_wait(pid);
+    assert_ok(cgroup_remove(found, &err), &err);
+    cgroup_free(found);
+    cgroup_free(one.g);
+    group_done(&two);
+    group_done(&three);
+}
+
+static void a_container_that_writes_its_groups_shares_none(void **state)
+{
+    struct err err = {0};
+    struct cgroup *g;
+    need_v1();
+    box_need_root();
+    const struct cgroup_place place = {.path = "unit-exclusive", .id = "x", .exclusive = true};
+    assert_ok(cgroup_create_in(&place, NULL, &g, &err), &err);
+    assert_true(str_ends_with(cgroup__dir_of(g, CG_DEVICES), "/drover/unit-exclusive"));
+    assert_true(str_ends_with(cgroup__dir_of(g, CG_CPUSET), "/drover/unit-exclusive"));
+    assert_ok(cgroup_remove(g, &err), &err);
+    cgroup_free(g);
+}
+
+/* --- with every controller of v2 (a booted host) --- */
+
+static void need_all_of_v2(void)
+{
+    box_need_root();
+    _cleanup_str_ struct str text = STR_INIT;
+    if (cgroup_host_version() != 2 ||
+        !cgroup__read_text(cgroup__host()->dirs[0].root, "cgroup.controllers", &text) ||
+        !strstr(str_get(&text), "memory")) {
+        print_message("skipped: needs cgroup v2 with its controllers\n");
+        skip();
+    }
+}
+
+static void v2_limits_arrive_in_the_kernel(void **state)
+{
+    struct group t;
+    struct err err = {0};
+    need_all_of_v2();
+    assert_ok(
+        group_make(&t,
+                   "{\"memory\":{\"limit\":33554432,\"swap\":67108864,\"reservation\":16777216},"
+                   "\"cpu\":{\"shares\":512,\"quota\":50000,\"period\":100000,\"burst\":20000,\"cpus\":\"0\","
+                   "\"mems\":\"0\"},\"pids\":{\"limit\":33},"
+                   "\"hugepageLimits\":[{\"pageSize\":\"2MB\",\"limit\":4194304}],"
+                   "\"unified\":{\"memory.high\":\"30000000\"}}",
+                   &err),
+        &err);
+    static const struct {
+        const char *file, *value;
+    } want[] = {
+        {"memory.max", "33554432\n"},
+        {"memory.low", "16777216\n"},
+        {"memory.high", "29999104\n"},
+        {"cpu.weight", "20\n"},
+        {"cpu.max", "50000 100000\n"},
+        {"cpu.max.burst", "20000\n"},
+        {"cpuset.cpus", "0\n"},
+        {"cpuset.mems", "0\n"},
+        {"pids.max", "33\n"},
+        {"hugetlb.2MB.max", "4194304\n"},
+        {"hugetlb.2MB.rsvd.max", "4194304\n"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(want); i++)
+        assert_string_equal(content(t.g, CG_MEMORY, want[i].file), want[i].value);
+    if (cgroup__has(cgroup__dir_of(t.g, CG_MEMORY), "memory.swap.max"))
+        assert_string_equal(content(t.g, CG_MEMORY, "memory.swap.max"), "33554432\n");
+    group_done(&t);
+}
+
+static void v2_an_update_changes_only_what_it_says(void **state)
+{
+    struct group t;
+    struct err err = {0};
+    need_all_of_v2();
+    assert_ok(group_make(&t, "{\"cpu\":{\"quota\":50000,\"period\":200000},\"pids\":{\"limit\":9}}", &err),
+              &err);
+    static const struct {
+        const char *text, *file, *value;
+    } steps[] = {
+        {"{\"cpu\":{\"period\":100000}}", "cpu.max", "50000 100000\n"},
+        {"{\"cpu\":{\"quota\":70000}}", "cpu.max", "70000 100000\n"},
+        {"{\"cpu\":{\"quota\":-1}}", "cpu.max", "max 100000\n"},
+        {"{\"cpu\":{\"idle\":1}}", "cpu.idle", "1\n"},
+        {"{\"cpu\":{\"idle\":0,\"shares\":2048}}", "cpu.weight", "79\n"},
+        {"{\"memory\":{\"limit\":67108864}}", "memory.max", "67108864\n"},
+        {"{\"memory\":{\"limit\":-1}}", "memory.max", "max\n"},
+        {"{\"pids\":{\"limit\":-1}}", "pids.max", "max\n"},
+        {"{\"unified\":{\"cpu.weight\":\"42\"}}", "cpu.weight", "42\n"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+        _cleanup_json_ json_t *more = NULL;
+        assert_ok(json_parse(steps[i].text, strlen(steps[i].text), "update", &more, &err), &err);
+        assert_ok(cgroup_update(t.g, more, &err), &err);
+        assert_string_equal(content(t.g, CG_CPU, steps[i].file), steps[i].value);
+    }
+    group_done(&t);
+}
+
+static void v2_what_it_has_not_is_refused_by_name(void **state)
+{
+    static const char *const cases[][2] = {
+        {"{\"memory\":{\"swappiness\":10}}", "swappiness"},
+        {"{\"memory\":{\"disableOOMKiller\":true}}", "disableOOMKiller"},
+        {"{\"cpu\":{\"realtimeRuntime\":1000}}", "realtimeRuntime"},
+        {"{\"network\":{\"classID\":1}}", "classID"},
+        {"{\"blockIO\":{\"leafWeight\":10}}", "leafWeight"},
+        {"{\"unified\":{\"nosuch.max\":\"1\"}}", "controller \"nosuch\""},
+        {"{\"hugepageLimits\":[{\"pageSize\":\"3MB\",\"limit\":1}]}", "hugetlb.3MB.max"},
+    };
+    need_all_of_v2();
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct group t;
+        struct err err = {0};
+        if (group_make(&t, cases[i][0], &err) != -ERR_UNSUPPORTED || !strstr(err.msg, cases[i][1]))
+            fail_msg("%s: %s", cases[i][0], err.msg);
+        assert_int_equal(cgroup_open(t.name, &t.g, NULL), -ERR_NOT_FOUND);
+    }
+}
+
+static void v2_block_io_is_limited_by_device(void **state)
+{
+    struct group t;
+    struct err err = {0};
+    struct stat st;
+    need_all_of_v2();
+    if (stat("/dev/nullb0", &st) < 0) {
+        print_message("skipped: needs the block device /dev/nullb0 (null_blk)\n");
+        skip();
+    }
+    _cleanup_free_ char *text =
+        str_printf("{\"blockIO\":{\"weight\":500,\"throttleReadBpsDevice\":[{\"major\":%u,\"minor\":%u,"
+                   "\"rate\":1048576}],"
+                   "\"throttleWriteIOPSDevice\":[{\"major\":%u,\"minor\":%u,\"rate\":77}]}}",
+                   major(st.st_rdev), minor(st.st_rdev), major(st.st_rdev), minor(st.st_rdev));
+    assert_ok(group_make(&t, text, &err), &err);
+    assert_contains(content(t.g, CG_BLKIO, "io.max"), "rbps=1048576 wbps=max riops=max wiops=77");
+    group_done(&t);
+}
+
+static void v2_a_threaded_group_is_refused_by_its_type(void **state)
+{
+    struct group t;
+    struct err err = {0};
+    need_all_of_v2();
+    assert_ok(group_make(&t, NULL, &err), &err);
+    assert_ok(cgroup__write(cgroup__dir_of(t.g, CG_CPU), "cgroup.type", "threaded", &err), &err);
+    _cleanup_free_ char *below = str_printf("%s/x", cgroup_fs_path(t.g));
+    assert_null(create_given(below, NULL, &err));
+    assert_contains(err.msg, "threaded");
+    group_done(&t);
+}
+
+/* --- usage and events --- */
+
+static void what_a_group_uses_is_told_in_numbers_and_as_json(void **state)
+{
+    struct group t;
+    struct err err = {0};
+    json_t *stats = NULL;
+    box_need_root();
+    assert_ok(group_make(&t, NULL, &err), &err);
+    pid_t pid = spawn_in(&t);
+    assert_ok(cgroup_stats_json(t.g, &stats, &err), &err);
+    assert_int_equal(json_int(json_object_get(stats, "pids"), "current"), 1);
+    const json_t *memory = json_object_get(stats, "memory");
+    assert_true(json_is_integer(json_object_get(json_object_get(memory, "usage"), "usage")));
+    assert_true(json_object_size(json_object_get(memory, "raw")) > 5);
+    assert_true(json_is_array(json_object_get(json_object_get(stats, "blkio"), "ioServiceBytesRecursive")));
+    json_decref(stats);
+    assert_int_equal(cgroup_oom_kills(t.g), 0);
+    assert_ok(cgroup_kill(t.g, SIGKILL, &err), &err);
+    box_wait(pid);
+    group_done(&t);
+}
+
+static void running_out_of_memory_is_an_event(void **state)
+{
+    struct group t;
+    struct err err = {0};
+    int fd = -EBADF;
+    box_need_root();
+    assert_ok(group_make(&t, "{\"memory\":{\"limit\":8388608}}", &err), &err);
+    int r = cgroup_watch_oom(t.g, &fd, &err);
+    assert_ok(r, &err);
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 0), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (cgroup__join(t.g, &err) < 0)
+            _exit(1);
+        volatile char *much =
+            mmap(NULL, 64 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        for (size_t i = 0; i < 64 << 20; i += 4096)
+            much[i] = 1;
+        _exit(0);
+    }
+    assert_int_equal(box_wait(pid), 128 + SIGKILL);
+    assert_int_equal(poll(&p, 1, -1), 1);
+    assert_true(cgroup_oom_kills(t.g) >= 1);
+    close(fd);
+    group_done(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -305,6 +709,20 @@ int main(void)
         cmocka_unit_test(paths_stay_below_drover),
         cmocka_unit_test(processes_are_listed_frozen_thawed_and_killed),
         cmocka_unit_test(a_group_in_use_is_a_conflict_and_an_empty_leftover_is_replaced),
+        cmocka_unit_test(a_given_path_is_taken_as_it_is),
+        cmocka_unit_test(the_name_of_a_given_path_opens_and_does_not_make),
+        cmocka_unit_test(a_given_group_with_processes_is_shared_and_an_engines_is_a_conflict),
+        cmocka_unit_test(a_given_group_has_the_usual_devices_and_no_others),
+        cmocka_unit_test(nonsense_is_refused_by_name),
+        cmocka_unit_test(v1_containers_share_the_groups_they_need_nothing_of_their_own_in),
+        cmocka_unit_test(a_container_that_writes_its_groups_shares_none),
+        cmocka_unit_test(v2_limits_arrive_in_the_kernel),
+        cmocka_unit_test(v2_an_update_changes_only_what_it_says),
+        cmocka_unit_test(v2_what_it_has_not_is_refused_by_name),
+        cmocka_unit_test(v2_block_io_is_limited_by_device),
+        cmocka_unit_test(v2_a_threaded_group_is_refused_by_its_type),
+        cmocka_unit_test(what_a_group_uses_is_told_in_numbers_and_as_json),
+        cmocka_unit_test(running_out_of_memory_is_an_event),
         cmocka_unit_test(v2_processes_are_listed_frozen_thawed_and_killed),
         cmocka_unit_test(v2_names_a_limit_whose_controller_is_missing),
         cmocka_unit_test(v2_device_rules_hold),
