@@ -53,12 +53,18 @@ static void copy_xattrs(int from, int to)
     }
 }
 
+/* An owner whom a user namespace does not know cannot be given; the file then is that of who copies. */
+static int give(int fd, const struct stat *st)
+{
+    return fchown(fd, st->st_uid, st->st_gid) < 0 && errno != EINVAL ? -1 : 0;
+}
+
 /* The owner first, which takes away set-user-id bits. */
 static int copy_attributes(struct copy *c, int from, int to, const struct stat *st, const char *name,
                            struct err *err)
 {
     const struct timespec times[2] = {st->st_atim, st->st_mtim};
-    if (fchown(to, st->st_uid, st->st_gid) < 0 || fchmod(to, st->st_mode & 07777) < 0)
+    if (give(to, st) < 0 || fchmod(to, st->st_mode & 07777) < 0)
         return err_sys(err, errno, "copy the attributes of %s to %s", name, c->what);
     copy_xattrs(from, to);
     return futimens(to, times) < 0 ? err_sys(err, errno, "copy the times of %s to %s", name, c->what) : 0;
@@ -109,8 +115,8 @@ static int copy_entry(struct copy *c, int from, int to, const char *name, unsign
         if (r == 0)
             r = fchmodat(to, name, st.st_mode & 07777, 0);
     }
-    if (r == 0)
-        r = fchownat(to, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW);
+    if (r == 0 && fchownat(to, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0 && errno != EINVAL)
+        r = -1;
     return r < 0 ? err_sys(err, errno, "make %s in %s", name, c->what) : 0;
 }
 
@@ -152,7 +158,7 @@ int rootfs__copy_up(int from_fd, int to_fd, const char *what, struct err *err)
     if (to < 0 || fstat(from_fd, &st) < 0)
         return err_sys(err, errno, "copy up to %s", what);
     int r = copy_directory(&c, from_fd, to, 0, err);
-    if (r == 0 && fchown(to, st.st_uid, st.st_gid) < 0)
+    if (r == 0 && give(to, &st) < 0)
         return err_sys(err, errno, "give %s its owner", what);
     return r;
 }

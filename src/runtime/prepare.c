@@ -199,10 +199,23 @@ static int check_label(const struct plan *plan, struct err *err)
                    "\"linux.mountLabel\" is given, but SELinux is not enabled on this machine");
 }
 
+/* "The values MUST be absolute paths in the container namespace." */
+static int check_absolute(char **paths, const char *field, struct err *err)
+{
+    STRV_FOREACH (path, paths)
+        if (**path != '/')
+            return err_set(err, ERR_INVALID, "\"linux.%s\": \"%s\" is not an absolute path", field, *path);
+    return 0;
+}
+
 int rootfs_prepare(struct plan *plan, struct err *err)
 {
     bool mapped = plan->namespaces & CLONE_NEWUSER;
     int r = check_label(plan, err);
+    if (r == 0)
+        r = check_absolute(plan->masked_paths, "maskedPaths", err);
+    if (r == 0)
+        r = check_absolute(plan->readonly_paths, "readonlyPaths", err);
     if (strv_len(plan->masked_paths))
         make_covers();
     for (size_t i = 0; i < plan->mount_count && r == 0; i++) {

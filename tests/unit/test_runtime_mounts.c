@@ -670,6 +670,21 @@ static void an_id_map_without_numbers_is_the_containers(void **state)
     box_done(&b);
 }
 
+static void tmpcopyup_works_for_a_mapped_root(void **state)
+{
+    struct box b;
+    box_init(&b);
+    box_map(&b, false);
+    box_file(b.root, "etc/hosts-own", "unmapped owner\n", 0644);
+    box_file(b.root, "etc/mapped", "mapped owner\n", 0600);
+    _cleanup_free_ char *mapped = str_printf("%s/etc/mapped", b.root);
+    assert_int_equal(chown(mapped, 100007, 100008), 0);
+    add_mount(&b, "/etc", "tmpfs", "tmpfs", "tmpcopyup");
+    assert_string_equal(box_sh(&b, "cat /etc/hosts-own /etc/mapped; stat -c '%u %g' /etc/mapped"),
+                        "unmapped owner\nmapped owner\n7 8\n");
+    box_done(&b);
+}
+
 static void a_terminal_group_that_is_not_mapped_is_left_out(void **state)
 {
     struct box b;
@@ -803,6 +818,10 @@ static void masked_and_read_only_paths_may_be_anywhere_or_missing(void **state)
     assert_contains(text, "touch: /tmp/x: Read-only file system\ny\n");
     assert_contains(text, "end\n");
     assert_lacks(text, "key\n");
+    json_array_append_new(fixed, json_string("etc/fixed"));
+    assert_refused(&b, "\"linux.readonlyPaths\": \"etc/fixed\" is not an absolute path");
+    json_array_append_new(masked, json_string("../etc"));
+    assert_refused(&b, "\"linux.maskedPaths\": \"../etc\" is not an absolute path");
     box_done(&b);
 }
 
@@ -950,6 +969,7 @@ int main(void)
         cmocka_unit_test(a_user_namespace_has_all_its_mounts_and_devices),
         cmocka_unit_test(a_mapped_root_gets_sources_and_a_root_that_it_could_not_reach),
         cmocka_unit_test(an_id_map_without_numbers_is_the_containers),
+        cmocka_unit_test(tmpcopyup_works_for_a_mapped_root),
         cmocka_unit_test(a_terminal_group_that_is_not_mapped_is_left_out),
         cmocka_unit_test(devices_of_every_type_are_made_with_mode_and_owner),
         cmocka_unit_test(a_device_that_cannot_be_is_refused_by_its_path),
