@@ -159,7 +159,8 @@ int serve_run(const struct serve_options *options, struct err *err)
     struct engine_config config = {.root = options->root,
                                    .insecure_registries = options->insecure_registries,
                                    .runtimes = options->runtimes,
-                                   .default_runtime = options->default_runtime};
+                                   .default_runtime = options->default_runtime,
+                                   .userns_remap = options->userns_remap};
     r = engine_open(&config, &e, err);
     if (r < 0)
         return r;

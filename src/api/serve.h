@@ -12,7 +12,7 @@ struct serve_options {
     const char *socket; /* mode 0660, of the group "docker" when there is one */
     char *const *insecure_registries;
     const json_t *runtimes; /* see struct engine_config */
-    const char *default_runtime;
+    const char *default_runtime, *userns_remap;
 };
 
 /* Returns after a clean end, or with the reason why it could not serve (ERR_CONFLICT: another one has the

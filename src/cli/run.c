@@ -23,7 +23,7 @@ struct run_options {
     char **env, **env_files, **ports, **expose, **volumes, **labels, **hosts, **dns, **cap_add, **cap_drop,
         **security, **tmpfs, **groups, **aliases, **ulimits, **sysctls, **devices;
     const char *name, *network, *memory, *swap, *cpus, *user, *entrypoint, *workdir, *hostname, *restart,
-        *pull, *stop_signal, *shm_size, *ip, *pid, *ipc, *platform, *runtime, *cpuset;
+        *pull, *stop_signal, *shm_size, *ip, *pid, *ipc, *platform, *runtime, *userns, *cpuset;
     int stop_timeout_s, pids_limit;
 };
 
@@ -217,6 +217,7 @@ static void add_plain(const struct run_options *o, json_t *body, json_t *host)
     set_text(host, "PidMode", o->pid);
     set_text(host, "IpcMode", o->ipc);
     set_text(host, "Runtime", o->runtime);
+    set_text(host, "UsernsMode", o->userns);
     set_list(host, "ExtraHosts", o->hosts);
     set_list(host, "Dns", o->dns);
     set_list(host, "CapAdd", o->cap_add);
@@ -492,6 +493,7 @@ int cli_run(int argc, char **argv)
         {0, "pid", CLI_TEXT, &o.pid, "MODE", "PID namespace: host, container:NAME"},
         {0, "ipc", CLI_TEXT, &o.ipc, "MODE", "IPC namespace: host, private, shareable, container:NAME"},
         {0, "runtime", CLI_TEXT, &o.runtime, "NAME", "OCI runtime"},
+        {0, "userns", CLI_TEXT, &o.userns, "MODE", "User namespace: host, private, auto or auto:size=N"},
         {0, "stop-signal", CLI_TEXT, &o.stop_signal, "SIGNAL", "Signal that stops it"},
         {0, "stop-timeout", CLI_INT, &o.stop_timeout_s, "SECONDS",
          "Before it is killed when it does not stop"},

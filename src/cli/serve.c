@@ -25,6 +25,8 @@ static const char help[] =
     "  --insecure-registry HOST   a registry that may be spoken to without TLS; may be given again\n"
     "  --add-runtime NAME=PATH    another OCI runtime, for docker run --runtime NAME; may be given again\n"
     "  --default-runtime NAME     what runs containers that name none (default native, which is built in)\n"
+    "  --userns-remap WHO         root in a container is an ordinary user here: default, USER[:GROUP] of\n"
+    "                             /etc/subuid and /etc/subgid, or FIRST:COUNT\n"
     "  --config-file FILE         options in the form of dockerd's daemon.json\n"
     "                             (default /etc/drover/serve.json, when there is one)\n"
     "  --log-level LEVEL          debug, info (default), warning or error\n"
@@ -36,6 +38,7 @@ enum {
     OPTION_INSECURE,
     OPTION_ADD_RUNTIME,
     OPTION_DEFAULT_RUNTIME,
+    OPTION_USERNS_REMAP,
     OPTION_CONFIG_FILE,
     OPTION_LOG_LEVEL,
     OPTION_HELP
@@ -47,6 +50,7 @@ static const struct option options[] = {
     {"insecure-registry", required_argument, NULL, OPTION_INSECURE},
     {"add-runtime", required_argument, NULL, OPTION_ADD_RUNTIME},
     {"default-runtime", required_argument, NULL, OPTION_DEFAULT_RUNTIME},
+    {"userns-remap", required_argument, NULL, OPTION_USERNS_REMAP},
     {"config-file", required_argument, NULL, OPTION_CONFIG_FILE},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -87,7 +91,7 @@ static int without_root(int argc, char **argv, const struct serve_options *o, st
 /* What the command line says, before the file is read. */
 struct call {
     char **insecure, **runtimes;
-    const char *config_file, *default_runtime, *log_level;
+    const char *config_file, *default_runtime, *userns_remap, *log_level;
 };
 
 static void call_done(struct call *c)
@@ -116,6 +120,9 @@ static int parse(int argc, char **argv, struct serve_options *o, struct call *ca
             break;
         case OPTION_DEFAULT_RUNTIME:
             call->default_runtime = optarg;
+            break;
+        case OPTION_USERNS_REMAP:
+            call->userns_remap = optarg;
             break;
         case OPTION_CONFIG_FILE:
             call->config_file = optarg;
@@ -152,6 +159,7 @@ static int configure(struct call *call, struct serve_config *config, struct serv
     o->insecure_registries = call->insecure;
     o->runtimes = config->runtimes;
     o->default_runtime = call->default_runtime ? call->default_runtime : config->default_runtime;
+    o->userns_remap = call->userns_remap ? call->userns_remap : config->userns_remap;
     return 0;
 }
 

@@ -132,8 +132,8 @@ static const struct field service_fields[] = {
     {"isolation", NOT_HERE("it is for Windows")}, {"label_file", NOT_YET}, {"mac_address", NOT_YET},
     {"mem_swappiness", NOT_YET}, {"models", NOT_YET}, {"oom_kill_disable", NOT_YET},
     {"oom_score_adj", NOT_YET}, {"platform", NOT_YET}, {"post_start", NOT_YET}, {"pre_stop", NOT_YET},
-    {"provider", NOT_YET}, {"runtime", NOT_YET}, {"storage_opt", NOT_YET}, {"use_api_socket", NOT_YET},
-    {"userns_mode", NOT_YET}, {"uts", NOT_YET}, {NULL}};
+    {"provider", NOT_YET}, {"runtime", F_STR}, {"storage_opt", NOT_YET}, {"use_api_socket", NOT_YET},
+    {"userns_mode", F_STR}, {"uts", NOT_YET}, {NULL}};
 static const struct field top_fields[] = {
     {"name", F_STR}, {"version", F_ANY | F_NUM}, {"services", F_NAMED, service_fields},
     {"networks", F_NAMED | F_NULL, network_fields}, {"volumes", F_NAMED | F_NULL, volume_fields},

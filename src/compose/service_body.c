@@ -329,6 +329,10 @@ static void read_modes(struct building *b, const struct compose_service *s, json
     read_mode(b, s, "network_mode", "NetworkMode", networks, host);
     read_mode(b, s, "pid", "PidMode", pids, host);
     read_mode(b, s, "ipc", "IpcMode", ipcs, host);
+    static const char *const plain[][2] = {{"userns_mode", "UsernsMode"}, {"runtime", "Runtime"}};
+    for (size_t i = 0; i < ARRAY_SIZE(plain); i++)
+        if (yaml_get(s->node, plain[i][0])) /* the engine knows which words there are */
+            json_set_str(host, plain[i][1], yaml_text(s->node, plain[i][0]));
 }
 
 static void read_logging(const struct compose_service *s, json_t *host)

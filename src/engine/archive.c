@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "engine/userns.h"
 #include "image/tar.h"
 
 #include <fcntl.h>
@@ -127,15 +128,16 @@ int engine_archive_get(struct engine *e, const char *ref, const char *path, engi
     int r = container__find(e, ref, &c, err);
     if (r == 0)
         r = place_of(path, &p, err);
+    struct tar_ids ids = {0};
     if (r == 0)
-        r = rootview__open(c, true, &root, err);
+        r = rootview__open_ids(c, true, &root, &ids, err);
     if (r < 0)
         return r;
     fd = place_open(root, &p, path, p.follow, err);
     if (fd < 0)
         return fd;
     _cleanup_free_ char *whole = str_printf("%s/%s%s", p.parent, p.name, p.follow ? "/." : "");
-    struct tar_create create = {.root_fd = root, .path = whole, .name = p.name, .epoch = -1};
+    struct tar_create create = {.root_fd = root, .path = whole, .name = p.name, .epoch = -1, .ids = ids};
     return tar_create_stream(&create, write, context, err);
 }
 
@@ -151,7 +153,8 @@ int engine_archive_put(struct engine *e, const char *ref, const char *path, bool
     if (r < 0)
         return r;
     SCOPED_LOCK(op, &c->op); /* one writer of a stopped container's files, and no start under its hands */
-    r = rootview__open(c, false, &root, err);
+    struct tar_ids ids;
+    r = rootview__open_ids(c, false, &root, &ids, err);
     if (r < 0)
         return r;
     fd = place_open(root, &p, path, true, err);
@@ -165,9 +168,14 @@ int engine_archive_put(struct engine *e, const char *ref, const char *path, bool
     /* The archive's owners hold, as dockerd has it; docker cp has already set them to root's or, with -a, to
      * the source's. */
     (void)copy_owner;
-    struct tar_extract extract = {
-        .root_fd = root, .into = path, .keep_owner = true, .no_overwrite_dir_with_file = no_overwrite};
-    return tar_extract_stream(&extract, read, context, err);
+    struct tar_extract extract = {.root_fd = root,
+                                  .into = path,
+                                  .keep_owner = true,
+                                  .no_overwrite_dir_with_file = no_overwrite,
+                                  .ids = ids};
+    _cleanup_(userns__identity_give_back) struct userns_identity identity = {0};
+    r = userns__identity_take(&ids, &identity, err);
+    return r < 0 ? r : tar_extract_stream(&extract, read, context, err);
 }
 
 int engine_container_export(struct engine *e, const char *ref, engine_write_fn write, void *context,

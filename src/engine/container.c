@@ -1,5 +1,6 @@
 /* Containers in memory and in the database. */
 #include "engine/engine_priv.h"
+#include "engine/userns.h"
 
 #include "base/digest.h"
 
@@ -111,6 +112,7 @@ void container__unregister(struct container *c)
     if (map_get(&e->names, c->name) == c)
         map_remove(&e->names, c->name);
     struct container *held = map_steal(&e->containers, c->id);
+    map_remove(&e->id_ranges, c->id);
     pthread_mutex_unlock(&e->lock);
     container__unref(held);
 }
@@ -347,6 +349,7 @@ static int load_row(void *context, const struct store_value *v, size_t n, struct
         json_decref(doc);
         return err_wrap(err, "container %s in engine.db", (const char *)v[0].bytes);
     }
+    userns__restore(context, v[0].bytes, doc);
     _cleanup_container_ struct container *c = container__new(context, v[0].bytes, v[1].bytes, doc, net);
     c->created_ns = v[2].integer;
     read_state(c, v[5].bytes);

@@ -3,6 +3,7 @@
 
 #include "base/digest.h"
 #include "base/file.h"
+#include "engine/userns.h"
 #include "image/image_ref.h"
 #include "runtime/runtime.h"
 
@@ -424,6 +425,7 @@ static int create_with_image(struct engine *e, const char *name, const json_t *b
     char id[65];
     digest_random_id(id);
     _cleanup_json_ json_t *config = NULL, *host = build_host(body), *points = NULL, *networks = NULL;
+    _cleanup_json_ json_t *userns = NULL;
     _cleanup_strv_ char **volumes = NULL;
     if (!*json_str(host, "Runtime"))
         json_set_str(host, "Runtime", e->default_runtime);
@@ -435,15 +437,22 @@ static int create_with_image(struct engine *e, const char *name, const json_t *b
     if (r == 0)
         r = endpoint__plan(e, body, id, &networks, err);
     if (r == 0)
+        r = userns__choose(e, id, host, &userns, err);
+    if (r == 0)
         r = mounts__resolve(e, id, config, host, &points, &volumes, err);
-    if (r < 0)
+    if (r < 0) {
+        userns__release(e, id);
         return r;
+    }
     _cleanup_json_ json_t *doc =
         json_pack("{s:s,s:I,s:s,s:O,s:O,s:O}", "Id", id, "CreatedNs", (json_int_t)time_now_ns(), "Image",
                   image->id, "Config", config, "HostConfig", host, "MountPoints", points);
+    if (userns)
+        json_object_set(doc, "UserNamespace", userns);
     json_t *net = json_pack("{s:O,s:{}}", "Networks", networks, "Ports");
     r = create(e, name, doc, net, volumes, ret_id, err);
     if (r < 0) {
+        userns__release(e, id);
         STRV_FOREACH (v, volumes)
             if (volume__anonymous(e, *v))
                 volume__remove(e, *v, true, NULL);

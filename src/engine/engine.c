@@ -3,6 +3,7 @@
 
 #include "base/digest.h"
 #include "base/file.h"
+#include "engine/userns.h"
 #include "rootless/rootless.h"
 
 #include <unistd.h>
@@ -48,6 +49,7 @@ static struct engine *engine_new(const char *root)
     e->networks = MAP_INIT(network__free);
     e->volumes = MAP_INIT(volume__free);
     e->execs = MAP_INIT(exec__free);
+    e->id_ranges = MAP_INIT(free);
     e->events = events__new();
     return e;
 }
@@ -156,6 +158,8 @@ int engine_open(const struct engine_config *config, struct engine **ret, struct 
     e->files = files__root(config->root);
     int r = runtimes__configure(e, config->runtimes, config->default_runtime, err);
     if (r == 0)
+        r = userns__configure(e, config->userns_remap, err);
+    if (r == 0)
         r = open_parts(e, config, err);
     if (r == 0)
         r = open_tables(e, err);
@@ -190,6 +194,7 @@ void engine_close(struct engine *e)
     map_done(&e->names);
     map_done(&e->containers);
     map_done(&e->execs);
+    map_done(&e->id_ranges);
     map_done(&e->networks);
     map_done(&e->volumes);
     for (struct exit_record *x = e->exits, *next; x; x = next) {

@@ -30,6 +30,7 @@ struct engine_config {
     /* Other OCI runtimes, as daemon.json has them: {NAME: {"path": ..., "runtimeArgs": [...]}}; or NULL. */
     const json_t *runtimes;
     const char *default_runtime; /* NULL: "native", our own */
+    const char *userns_remap;    /* see engine/userns.h; NULL: no user namespaces unless a container asks */
 };
 int engine_open(const struct engine_config *config, struct engine **ret, struct err *err);
 void engine_close(struct engine *e); /* containers live on */

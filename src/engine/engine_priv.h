@@ -140,6 +140,9 @@ struct engine {
     struct event_ring *events;
     json_t *runtimes; /* never changed after the start */
     char *default_runtime;
+    uint32_t remap_uid, remap_gid, remap_count; /* of all containers; count 0: none. Set at the start */
+    uint32_t id_pool_first, id_pool_count;      /* where containers' own ranges are taken from */
+    struct map id_ranges;                       /* container id -> struct userns, see userns.h; by lock */
 
     /* The supervisor thread: exits, restarts, the DNS table. */
     pthread_t supervisor;
@@ -258,6 +261,10 @@ int rootview__read(struct container *c, char *const *lowers, const char *path, s
                    struct err *err);
 /* An O_PATH-like descriptor of the container's root: /proc/PID/root when running, else a snapshot's mount. */
 int rootview__open(struct container *c, bool read_only, int *ret_fd, struct err *err);
+struct tar_ids;
+/* The same, and as which ids outside its files are seen there. */
+int rootview__open_ids(struct container *c, bool read_only, int *ret_fd, struct tar_ids *ret_ids,
+                       struct err *err);
 
 /* --- spec.c, spec_*.c --- */
 /* Descriptors of namespaces that go to the keeper along with the spec. */
@@ -271,6 +278,7 @@ struct spec_input {
     char *const *lowers;
     struct start_fds *fds; /* namespaces to join are added here */
     int netns_index;       /* which of them is the container's own network, or -1 */
+    int userns_index;      /* and its user namespace, or -1 */
 };
 int spec__build(const struct spec_input *in, json_t **ret, struct err *err);
 const json_t *spec__defaults(void); /* Docker's, without seccomp; shared: not to be changed */

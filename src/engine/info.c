@@ -130,7 +130,10 @@ int engine_info(struct engine *e, json_t **ret, struct err *err)
     runtimes__show(e, info);
     json_object_set_new(info, "Swarm",
                         json_pack("{s:s,s:b}", "LocalNodeState", "inactive", "ControlAvailable", 0));
-    json_object_set_new(info, "SecurityOptions", json_pack("[s]", "name=seccomp,profile=default"));
+    json_t *security = json_pack("[s]", "name=seccomp,profile=default");
+    if (e->remap_count)
+        json_array_append_new(security, json_string("name=userns"));
+    json_object_set_new(info, "SecurityOptions", security);
     json_object_set_new(info, "Labels", json_array());
     json_object_set_new(info, "Warnings", json_array());
     json_object_set_new(

@@ -3,6 +3,7 @@
 #include "engine/engine_priv.h"
 
 #include "base/file.h"
+#include "engine/userns.h"
 
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -106,11 +107,17 @@ static int open_running(struct container *c, pid_t pid, int *ret_fd, struct err 
     return 0;
 }
 
-int rootview__open(struct container *c, bool read_only, int *ret_fd, struct err *err)
+int rootview__open_ids(struct container *c, bool read_only, int *ret_fd, struct tar_ids *ret_ids,
+                       struct err *err)
 {
     struct container_state s = container__state(c);
-    if (s.status == STATUS_RUNNING || s.status == STATUS_PAUSED)
+    *ret_ids = (struct tar_ids){0};
+    if (s.status == STATUS_RUNNING || s.status == STATUS_PAUSED) {
+        _cleanup_json_ json_t *doc = container__doc(c);
+        struct userns u = userns__of(doc);
+        *ret_ids = (struct tar_ids){u.uid, u.gid, u.count};
         return open_running(c, s.pid, ret_fd, err);
+    }
     _cleanup_free_ char *dir = container__dir(c);
     struct image_snapshot snapshot = {0};
     int r = image_snapshot_open(c->engine->images, *c->image_id ? c->image_id : NULL, dir, &snapshot, err);
@@ -118,4 +125,10 @@ int rootview__open(struct container *c, bool read_only, int *ret_fd, struct err 
         r = image_snapshot_mount(c->engine->images, &snapshot, read_only, ret_fd, err);
     image_snapshot_done(&snapshot);
     return r;
+}
+
+int rootview__open(struct container *c, bool read_only, int *ret_fd, struct err *err)
+{
+    struct tar_ids ids;
+    return rootview__open_ids(c, read_only, ret_fd, &ids, err);
 }

@@ -76,7 +76,7 @@ static const struct field host_fields[] = {
     {"StorageOpt", MAP_OF_TEXT, true},
     {"Tmpfs", MAP_OF_TEXT},
     {"UTSMode", TEXT, false, "host"},
-    {"UsernsMode", TEXT, false, "host"},
+    {"UsernsMode", TEXT}, /* userns.c */
     {"ShmSize", INT},
     {"Sysctls", MAP_OF_TEXT},
     {"Runtime", TEXT}, /* runtimes.c */

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/process.h"
+#include "engine/userns.h"
 #include "engine/users.h"
 #include "runtime/runtime.h"
 
@@ -214,13 +215,19 @@ static void set_identity(const struct spec_input *in, json_t *spec)
         json_object_set(spec, "annotations", json_object_get(host, "Annotations"));
 }
 
+static unsigned last_group(const struct spec_input *in)
+{
+    struct userns u = userns__of(in->doc);
+    return u.count ? MIN(u.count - 1, (unsigned)INT32_MAX) : process_last_group();
+}
+
 static int set_sysctls(const struct spec_input *in, json_t *spec)
 {
     const json_t *host = json_object_get(in->doc, "HostConfig");
     json_t *sysctls = json_object();
     if (in->netns_index >= 0) { /* as Docker: an own network needs no privilege for its ports and pings */
         json_object_set_new(sysctls, "net.ipv4.ip_unprivileged_port_start", json_string("0"));
-        json_object_set_new(sysctls, "net.ipv4.ping_group_range", json_sprintf("0 %u", process_last_group()));
+        json_object_set_new(sysctls, "net.ipv4.ping_group_range", json_sprintf("0 %u", last_group(in)));
     }
     json_object_update(sysctls, json_object_get(host, "Sysctls"));
     json_object_set_new(json_object_get(spec, "linux"), "sysctl", sysctls);

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/process.h"
+#include "engine/userns.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -80,11 +81,14 @@ static int shared_memory(const struct spec_input *in, json_t *mounts, struct err
 
 /* --- the user's --- */
 
-static json_t *bind_of(const json_t *p)
+/* A volume has the ids of the containers that use it; a directory of the machine shows who its owner is. */
+static json_t *bind_of(const json_t *p, bool mapped)
 {
     const char *propagation = json_str(p, "Propagation");
+    bool volume = str_eq(json_str(p, "Type"), "volume");
     _cleanup_free_ char *options =
-        str_printf("rbind,%s,%s", *propagation ? propagation : "rprivate", json_bool(p, "RW") ? "rw" : "ro");
+        str_printf("rbind,%s,%s%s", *propagation ? propagation : "rprivate", json_bool(p, "RW") ? "rw" : "ro",
+                   mapped && volume ? ",idmap" : "");
     return mount_of("bind", json_str(p, "Source"), json_str(p, "Destination"), options);
 }
 
@@ -161,7 +165,9 @@ static void system_files(const struct spec_input *in, json_t *own)
         json_array_foreach (points, k, p)
             taken = taken || str_eq(json_str(p, "Destination"), inside);
         if (!taken)
-            json_array_append_new(own, mount_of("bind", source, inside, "bind,rprivate"));
+            json_array_append_new(own,
+                                  mount_of("bind", source, inside,
+                                           in->userns_index < 0 ? "bind,rprivate" : "bind,rprivate,idmap"));
     }
 }
 
@@ -186,7 +192,8 @@ int spec__mounts(const struct spec_input *in, json_t *spec, struct err *err)
         json_array_append_new(own, mount_of("tmpfs", "tmpfs", destination, options));
     }
     json_array_foreach (json_object_get(in->doc, "MountPoints"), i, p)
-        json_array_append_new(own, str_eq(json_str(p, "Type"), "tmpfs") ? tmpfs_of(p) : bind_of(p));
+        json_array_append_new(own, str_eq(json_str(p, "Type"), "tmpfs") ? tmpfs_of(p)
+                                                                        : bind_of(p, in->userns_index >= 0));
     system_files(in, own);
     append_sorted(mounts, own);
     return 0;
@@ -278,5 +285,8 @@ int spec__namespaces(const struct spec_input *in, json_t *spec, struct err *err)
         r = join_other(in, list, "network", "net", other, err);
     if (r == 0 && in->netns_index >= 0)
         join_descriptor(list, "network", (size_t)in->netns_index);
+    struct userns u = userns__of(in->doc);
+    if (r == 0 && in->userns_index >= 0)
+        userns__describe(&u, (size_t)in->userns_index, spec);
     return r;
 }

@@ -3,6 +3,7 @@
 #include "engine/engine_priv.h"
 
 #include "base/file.h"
+#include "engine/userns.h"
 
 #include <unistd.h>
 
@@ -12,7 +13,7 @@ struct starting {
     json_t *doc, *net, *spec;
     char **lowers;
     struct start_fds fds;
-    int netns_index;
+    int netns_index, userns_index;
 };
 
 static void starting_done(struct starting *s)
@@ -44,20 +45,51 @@ static int check_state(struct container *c, struct err *err)
     return 0;
 }
 
+static int pass_along(struct starting *s, int fd)
+{
+    s->fds.fd[s->fds.count] = fd;
+    return (int)s->fds.count++;
+}
+
+/* A network namespace belongs to a user namespace, in which alone it can be changed: both are made together.
+ * Other containers' namespaces are entered from theirs. */
+static int make_user_namespace(struct starting *s, bool network, struct err *err)
+{
+    const json_t *host = json_object_get(s->doc, "HostConfig");
+    const char *other = userns__joined(host);
+    struct userns u = userns__of(s->doc);
+    int user = -EBADF, net = -EBADF, r;
+    if (other) {
+        _cleanup_container_ struct container *c = NULL;
+        r = container__find(s->c->engine, other, &c, err);
+        if (r == 0)
+            r = userns__open_of(c, &user, err);
+        if (r == 0 && network)
+            r = userns__net_in(user, &net, err);
+    } else
+        r = userns__open(&u, &user, network ? &net : NULL, err);
+    if (r < 0) {
+        close_fd(user);
+        return r;
+    }
+    s->userns_index = pass_along(s, user);
+    if (network)
+        s->netns_index = pass_along(s, net);
+    return 0;
+}
+
 static int connect_network(struct starting *s, struct err *err)
 {
     const char *mode = network__mode(json_object_get(s->doc, "HostConfig"));
-    s->netns_index = -1;
-    if (str_after(mode, "container:"))
-        return 0;
+    bool shared = str_after(mode, "container:"), own = !shared && !str_eq(mode, "host");
     int fd = -EBADF, r = 0;
-    if (!str_eq(mode, "host")) {
-        r = net_namespace_new(&fd, err);
-        if (r < 0)
-            return r;
-        s->netns_index = (int)s->fds.count;
-        s->fds.fd[s->fds.count++] = fd;
-    }
+    if (userns__of(s->doc).count)
+        r = make_user_namespace(s, own, err);
+    else if (own && (r = net_namespace_new(&fd, err)) == 0)
+        s->netns_index = pass_along(s, fd);
+    if (r < 0 || shared)
+        return r;
+    fd = s->netns_index >= 0 ? s->fds.fd[s->netns_index] : -EBADF;
     r = endpoint__connect_all(s->c, s->doc, s->net, fd, err);
     if (r == 0)
         container__set_net(s->c, json_incref(s->net));
@@ -71,7 +103,8 @@ static int build_spec(struct starting *s, struct err *err)
                             .net = s->net,
                             .lowers = s->lowers,
                             .fds = &s->fds,
-                            .netns_index = s->netns_index};
+                            .netns_index = s->netns_index,
+                            .userns_index = s->userns_index};
     return spec__build(&in, &s->spec, err);
 }
 
@@ -86,6 +119,19 @@ static struct keeper_log log_of(const json_t *host, const char *path)
         parse_i64(json_str(config, "max-file"), 1, 1000, &files, NULL);
     l.max_files = (int)files;
     return l;
+}
+
+/* The root of a container with a user namespace, made here, where the rights for it are. */
+static int mount_mapped_root(struct starting *s, struct image_snapshot *snapshot, bool is_volatile,
+                             int *ret_index, struct err *err)
+{
+    struct userns u = userns__of(s->doc);
+    struct image_mapping mapping = {s->fds.fd[s->userns_index], u.uid, u.gid};
+    int fd;
+    int r = image_snapshot_mount_mapped(s->c->engine->images, snapshot, &mapping, is_volatile, &fd, err);
+    if (r == 0)
+        *ret_index = pass_along(s, fd);
+    return r;
 }
 
 static int launch(struct starting *s, pid_t *ret_pid, struct err *err)
@@ -103,6 +149,13 @@ static int launch(struct starting *s, pid_t *ret_pid, struct err *err)
     /* Below the image: the places that the runtime mounts over, so that they are not made in the container's
      * own layer, from where a commit or a build would put them into an image. */
     strv_add(&s->lowers, "../init");
+    int ready_root = -1;
+    if (s->userns_index >= 0) {
+        struct image_snapshot snapshot = {s->lowers, upper, work};
+        r = mount_mapped_root(s, &snapshot, false, &ready_root, err);
+        if (r < 0)
+            return r;
+    }
     int attach[PENDING_ATTACH_MAX];
     size_t attached = c->pending_count; /* container.op is held: nobody adds one */
     for (size_t i = 0; i < attached; i++)
@@ -123,6 +176,7 @@ static int launch(struct starting *s, pid_t *ret_pid, struct err *err)
         .attach_fds = attach,
         .attach_count = attached,
         .runtime = {runtime.path, (const char *const *)runtime.args},
+        .ready_root = ready_root + 1,
     };
     return keeper_start(c->engine->keeper, &start, ret_pid, err);
 }
@@ -206,7 +260,8 @@ int container__start(struct container *c, bool by_policy, struct err *err)
     int r = check_state(c, err);
     if (r < 0)
         return r;
-    _cleanup_(starting_done) struct starting s = {.c = c, .doc = container__doc(c), .net = container__net(c)};
+    _cleanup_(starting_done) struct starting s = {
+        .c = c, .doc = container__doc(c), .net = container__net(c), .netns_index = -1, .userns_index = -1};
     if (c->forget_due) { /* its last exit has been taken, but not yet given up */
         keeper_forget(c->engine->keeper, c->id, "", NULL);
         c->forget_due = false;

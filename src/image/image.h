@@ -112,6 +112,17 @@ int image_snapshot_open(struct images *im, const char *id, const char *dir, stru
 int image_snapshot_mount(struct images *im, const struct image_snapshot *s, bool read_only, int *ret_root_fd,
                          struct err *err);
 void image_snapshot_done(struct image_snapshot *s); /* memory only */
+/* The same with owners mapped for a user namespace: 0 in the files is `uid`, `gid` in the mount, as the map of
+ * `user_ns` says; what is written is mapped back. For a container's root; nothing on disk is changed.
+ * `is_volatile`: what is written need not outlive the machine's going down. */
+struct image_mapping {
+    int user_ns;
+    uid_t uid;
+    gid_t gid;
+};
+int image_snapshot_mount_mapped(struct images *im, const struct image_snapshot *s,
+                                const struct image_mapping *mapping, bool is_volatile, int *ret_root_fd,
+                                struct err *err);
 
 /* Turns what changed in a snapshot (its upper directory) into a layer: tar with OCI whiteouts, compressed,
  * stored as a blob and as an unpacked layer directory (moved, not copied, when `consume`). *ret_diff_id NULL

@@ -19,6 +19,12 @@ struct tar_limits {
     double max_ratio;    /* unpacked bytes to read bytes once past 256 MiB; 0: 1000 */
 };
 
+/* Ids of a user namespace's container as they are outside: 0 is `uid`, `gid` there. count 0: no such map. An
+ * id without a place on the other side becomes 65534, as the kernel shows it. */
+struct tar_ids {
+    uint32_t uid, gid, count;
+};
+
 struct tar_extract {
     int root_fd;      /* directory that is "/" to the archive */
     const char *into; /* path in it to extract into; "/" or NULL: the root itself */
@@ -28,6 +34,7 @@ struct tar_extract {
     uid_t uid;
     gid_t gid;
     bool no_overwrite_dir_with_file; /* docker cp's default */
+    struct tar_ids ids;              /* of the root's files; the archive has those of inside */
     void *context;
     int (*progress)(void *context, int64_t bytes_read); /* may be NULL; non-zero cancels */
 };
@@ -44,6 +51,7 @@ struct tar_create {
     bool (*exclude)(void *context, const char *relative, bool is_dir); /* may be NULL */
     void *exclude_context;
     int64_t epoch; /* <0: times as they are */
+    struct tar_ids ids;
 };
 int tar_create_stream(const struct tar_create *c, tar_write_fn write_fn, void *write_context,
                       struct err *err);

@@ -1,6 +1,6 @@
 /* A tree to a tar stream, in one order whatever the file system's. */
-#include "base/err.h"
 #include "base/deferred.h"
+#include "base/err.h"
 #include "base/file.h"
 #include "image/tar_priv.h"
 
@@ -86,8 +86,9 @@ static void describe(struct creation *w, const struct stat *st)
     struct archive_entry *e = archive_entry_clear(w->entry);
     archive_entry_set_pathname(e, str_get(&w->name));
     archive_entry_set_mode(e, st->st_mode);
-    archive_entry_set_uid(e, st->st_uid);
-    archive_entry_set_gid(e, st->st_gid);
+    const struct tar_ids *ids = &w->c->ids;
+    archive_entry_set_uid(e, tar__id_inside(st->st_uid, ids->uid, ids->count));
+    archive_entry_set_gid(e, tar__id_inside(st->st_gid, ids->gid, ids->count));
     /* Whole seconds, as Docker's layers: a fraction would cost a header block more for each file. */
     archive_entry_set_mtime(e, clamped(w, st->st_mtim.tv_sec), 0);
     archive_entry_set_size(e, S_ISREG(st->st_mode) ? st->st_size : 0);

@@ -2,8 +2,8 @@
  * root and may change it while we write. So a name is never handed to the kernel whole: the directory is
  * opened with openat2, which cannot leave the root, and the last part is made in it with calls that do not
  * follow symlinks. */
-#include "base/err.h"
 #include "base/deferred.h"
+#include "base/err.h"
 #include "base/file.h"
 #include "image/tar_priv.h"
 
@@ -105,8 +105,10 @@ static int make_implied(struct extraction *e, int dir_fd, const char *name, cons
     if (mkdirat(dir_fd, name, 0755) == 0) {
         if (e->notes)
             map_put(&e->notes->implied, path, e);
-        if (!e->x->layer && fchownat(dir_fd, name, e->x->keep_owner ? 0 : e->x->uid,
-                                     e->x->keep_owner ? 0 : e->x->gid, AT_SYMLINK_NOFOLLOW) < 0)
+        const struct tar_ids *ids = &e->x->ids;
+        uid_t uid = tar__id_outside(e->x->keep_owner ? 0 : e->x->uid, ids->uid, ids->count);
+        gid_t gid = tar__id_outside(e->x->keep_owner ? 0 : e->x->gid, ids->gid, ids->count);
+        if (!e->x->layer && fchownat(dir_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
             return fail(e, errno, "set owner of its directory", err);
         return 0;
     }
@@ -217,12 +219,14 @@ static int clear_way(struct extraction *e, const char *path, const char *name, b
 
 static uid_t owner_of(const struct extraction *e)
 {
-    return e->x->keep_owner || e->x->layer ? (uid_t)archive_entry_uid(e->entry) : e->x->uid;
+    uid_t uid = e->x->keep_owner || e->x->layer ? (uid_t)archive_entry_uid(e->entry) : e->x->uid;
+    return tar__id_outside(uid, e->x->ids.uid, e->x->ids.count);
 }
 
 static gid_t group_of(const struct extraction *e)
 {
-    return e->x->keep_owner || e->x->layer ? (gid_t)archive_entry_gid(e->entry) : e->x->gid;
+    gid_t gid = e->x->keep_owner || e->x->layer ? (gid_t)archive_entry_gid(e->entry) : e->x->gid;
+    return tar__id_outside(gid, e->x->ids.gid, e->x->ids.count);
 }
 
 static void times_of(const struct extraction *e, struct timespec ret[2])

@@ -48,6 +48,16 @@ char *tar__printable(const char *name);
 
 /* Extended attributes that travel: file capabilities and users' own. trusted.* would let an archive speak to
  * overlayfs, other security.* to the host's security modules. */
+/* struct tar_ids, one id: from the file to the archive, and back. */
+enum { TAR_NOBODY = 65534 };
+static inline uint32_t tar__id_inside(uint32_t id, uint32_t first, uint32_t count)
+{
+    return !count ? id : id >= first && id - first < count ? id - first : TAR_NOBODY;
+}
+static inline uint32_t tar__id_outside(uint32_t id, uint32_t first, uint32_t count)
+{
+    return !count ? id : first + (id < count ? id : MIN((uint32_t)TAR_NOBODY, count - 1));
+}
 bool tar__xattr_travels(const char *name);
 bool tar__is_whiteout(const struct stat *st); /* overlayfs' character device 0:0 */
 int tar__openat2(int dir_fd, const char *path, int flags, unsigned long long resolve);

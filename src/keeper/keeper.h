@@ -85,6 +85,7 @@ struct keeper_start {
     const int *attach_fds; /* streams attached before the first byte; see keeper_attach; stay the caller's */
     size_t attach_count;   /* at most 4 */
     struct keeper_runtime runtime;
+    int ready_root; /* n > 0: fds[n - 1] is a detached mount tree that becomes the root, instead of `overlay` */
 };
 
 struct keeper_exec {

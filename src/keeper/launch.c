@@ -248,6 +248,8 @@ static int launch_container(struct container *c, const struct keeper_start *s, j
             .confirmed = true,
             .fds = fds,
             .fd_count = s->fd_count,
+            .root_ready = s->ready_root > 0,
+            .root_fd = s->ready_root > 0 ? fds[s->ready_root - 1] : -EBADF,
         };
         r = c->foreign ? foreign_create(c->first, &launch, s->rows, s->columns, &child, err)
                        : runtime_launch(&launch, &c->cgroup, &child, err);

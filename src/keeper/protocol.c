@@ -152,6 +152,7 @@ void protocol_put_start(struct str *m, const struct keeper_start *start)
     protocol_put_u32(m, (uint32_t)start->attach_count);
     protocol_put_text(m, start->runtime.path);
     protocol_put_list(m, start->runtime.args);
+    protocol_put_u32(m, (uint32_t)start->ready_root);
 }
 
 int protocol_get_start(struct protocol_reader *r, struct keeper_start *ret, struct protocol_lists *ret_lists,
@@ -182,7 +183,8 @@ int protocol_get_start(struct protocol_reader *r, struct keeper_start *ret, stru
     s.runtime.args = args;
     if (!*s.runtime.path)
         s.runtime.path = NULL;
-    if (!protocol_end(r) || s.fd_count > PROTOCOL_MAX_PASSED || s.attach_count > PROTOCOL_MAX_ATTACHED)
+    s.ready_root = (int)(protocol_get_u32(r) & INT32_MAX);
+    if (!protocol_end(r) || (size_t)s.ready_root > s.fd_count || s.fd_count > PROTOCOL_MAX_PASSED || s.attach_count > PROTOCOL_MAX_ATTACHED)
         return malformed(err, "start");
     if (!protocol_id_valid(s.id))
         return err_set(err, ERR_INVALID, "\"%.140s\" is no container id", s.id);

@@ -58,6 +58,21 @@ int net_namespace_new(int *ret_fd, struct err *err)
     return r;
 }
 
+int net_namespace_prepare(int fd, struct err *err)
+{
+    _cleanup_close_ int before = -EBADF;
+    int r = own_namespace(&before, err);
+    if (r < 0)
+        return r;
+    if (setns(fd, CLONE_NEWNET) < 0)
+        return err_sys(err, errno, "enter a network namespace");
+    r = loopback_up(err);
+    if (r == 0)
+        file_poke("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1", NULL);
+    step_back(before);
+    return r;
+}
+
 /* A netlink socket of another namespace. */
 static int rtnl_open_in(int namespace_fd, struct mnl_socket **ret, struct err *err)
 {

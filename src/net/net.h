@@ -66,6 +66,8 @@ bool net_address_in_subnet(const char *address, const char *subnet);
 
 /* A new network namespace with `lo` up, known only by its descriptor. */
 int net_namespace_new(int *ret_fd, struct err *err);
+/* The same for one that somebody else has made. */
+int net_namespace_prepare(int fd, struct err *err);
 
 struct net_endpoint {
     const char *bridge;
