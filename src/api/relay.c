@@ -220,6 +220,15 @@ static int run(struct relay *r, char *buffer, struct err *err)
     return 0;
 }
 
+/* A unix socket that is closed with bytes in it that nobody read gives its peer a reset instead of the end:
+ * nothing more comes in, and what came is taken out. */
+static void drop_input(int fd, char *buffer)
+{
+    shutdown(fd, SHUT_RD);
+    while (recv(fd, buffer, BUFFER_BYTES, MSG_DONTWAIT) > 0)
+        ;
+}
+
 int api__relay(const struct api_relay *given, bool *ret_process_ended, struct err *err)
 {
     struct relay r = {.given = given, .in_shut = !given->want_stdin};
@@ -232,6 +241,7 @@ int api__relay(const struct api_relay *given, bool *ret_process_ended, struct er
         if (given->want_stdin && given->early)
             take_input(&r, str_get(given->early), given->early->len);
         status = run(&r, buffer, err);
+        drop_input(given->client_fd, buffer);
     }
     if (ret_process_ended)
         *ret_process_ended = r.out_end;
