@@ -128,6 +128,8 @@ void http_stream_begin(struct http_request *q, int status, const char *content_t
     must(r);
     add_headers(q, r, content_type);
     q->streaming = true;
+    if (content_type && strcmp(content_type, "application/json") == 0)
+        q->out.capacity = SMALL_RING_BYTES; /* a message now and then, not bulk */
     answer(q, (unsigned)status, r);
 }
 

@@ -22,7 +22,7 @@
 #include <microhttpd.h>
 #include <pthread.h>
 
-enum { HTTP_RING_BYTES = 64 << 10, HTTP_MAX_PARAMS = 4 };
+enum { HTTP_RING_BYTES = 64 << 10, SMALL_RING_BYTES = 8 << 10, HTTP_MAX_PARAMS = 4 };
 
 /* Bytes on their way between the two threads; its memory is taken at the first byte. */
 struct http_ring {
