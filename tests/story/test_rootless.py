@@ -360,4 +360,5 @@ class NoTun(Story):
         world[6] = world[6].replace("mknod -m 666", "mknod -m 600")
         done = run(world, check=False)
         self.assert_clean_refusal(done, "/dev/net/tun", "chmod")
-        self.assertEqual(d.pids(), {})
+        wait_for(lambda: d.pids() == {}, "the processes to end")
+        self.assertNotIn("Sanitizer", d.uplink_log())
