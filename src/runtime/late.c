@@ -25,12 +25,11 @@
 
 enum { MAX_VALUE = 255, MAX_LAYERS = 500 }; /* fsconfig(2); overlayfs */
 
-/* Made at the second launch: a process that launches once would only pay for it. */
+/* Made at the first use. */
 static struct {
-    unsigned launches;
     bool tried;
     int fd;
-} base = {0, false, -EBADF};
+} base = {false, -EBADF};
 
 static int new_tmpfs(const char *options)
 {
@@ -121,7 +120,7 @@ bool rootfs__can_be_late(const struct plan *plan)
         plan->root_propagation & MS_SHARED || plan->root_prepared || plan->hooks.any ||
         (plan->overlay && !overlay_fits(plan->overlay)) || !mounts_fit(plan))
         return false;
-    if (!base.tried && ++base.launches > 1) {
+    if (!base.tried) {
         base.tried = true;
         base.fd = make_base();
     }

@@ -7,21 +7,15 @@
 #include "runtime/idmaps.h"
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#ifndef SELINUX_MAGIC
-#define SELINUX_MAGIC 0xf97cff8c
-#endif
 
 /* --- covers --- */
 
@@ -31,6 +25,9 @@ static struct {
     bool tried;
     int null_fd, empty_fd;
 } covers = {false, -EBADF, -EBADF};
+
+/* A process that launches once would pay more for what can be shared than it gets back. */
+static unsigned launches;
 
 int rootfs__cover_null(void)
 {
@@ -62,7 +59,7 @@ static int fill_covers(int top)
 
 static void make_covers(void)
 {
-    if (covers.tried)
+    if (covers.tried || launches < 2)
         return;
     covers.tried = true;
     char data[] = "size=16k,nr_inodes=4,mode=555";
@@ -189,16 +186,6 @@ static int prepare_root(struct plan *plan, struct err *err)
     return 0;
 }
 
-static int check_label(const struct plan *plan, struct err *err)
-{
-    struct statfs fs;
-    if (str_empty(plan->mount_label) ||
-        (statfs("/sys/fs/selinux", &fs) == 0 && (unsigned)fs.f_type == SELINUX_MAGIC))
-        return 0;
-    return err_set(err, ERR_UNSUPPORTED,
-                   "\"linux.mountLabel\" is given, but SELinux is not enabled on this machine");
-}
-
 /* "The values MUST be absolute paths in the container namespace." */
 static int check_absolute(char **paths, const char *field, struct err *err)
 {
@@ -211,9 +198,8 @@ static int check_absolute(char **paths, const char *field, struct err *err)
 int rootfs_prepare(struct plan *plan, struct err *err)
 {
     bool mapped = plan->namespaces & CLONE_NEWUSER;
-    int r = check_label(plan, err);
-    if (r == 0)
-        r = check_absolute(plan->masked_paths, "maskedPaths", err);
+    launches++;
+    int r = check_absolute(plan->masked_paths, "maskedPaths", err);
     if (r == 0)
         r = check_absolute(plan->readonly_paths, "readonlyPaths", err);
     if (strv_len(plan->masked_paths))
@@ -227,7 +213,7 @@ int rootfs_prepare(struct plan *plan, struct err *err)
         r = prepare_root(plan, err);
     if (r == 0 && mapped)
         r = rootfs__prepare_nodes(plan, err);
-    if (r == 0 && rootfs__can_be_late(plan))
+    if (r == 0 && launches > 1 && rootfs__can_be_late(plan))
         plan->late_namespaces |= CLONE_NEWNS;
     return r;
 }
