@@ -101,7 +101,7 @@ static int reach(struct keeper *k, int *ret_fd, pid_t *ret_pid, struct err *err)
                 err_copy(err, &spawn_err);
                 return err_wrap(err, "start the keeper");
             }
-            next_spawn = now + 2 * NS_PER_S;
+            next_spawn = now + NS_PER_S / 4;
         }
         if (r == 0) {
             r = greet(fd, ret_pid, err);
