@@ -410,7 +410,7 @@ class Paths(Story):
         d.docker("import", "-", "nosys", stdin=root_tar(without=("sys",), directories=("fake",), links={"sys": "/fake"}))
         self.assert_clean_refusal(d.docker("run", "--rm", "nosys", "true", check=False), "/sys")
         for target in ("/proc", "/proc/", "/tmp/../proc", "/proc/self", "/proc/sys/kernel"):
-            done = d.docker("run", "--rm", "-v", f"{self.victim}:{target}", "busybox", "sh", "-c", "echo x > /proc/sys/kernel/core_pattern && echo WROTE",
+            done = d.docker("run", "--rm", "-v", f"{self.victim}:{target}", "busybox", "sh", "-c", "f=/proc/sys/kernel/core_pattern; c=$(cat $f) && printf %s \"$c\" > $f && echo WROTE",
                             check=False)
             self.assertNotIn("WROTE", done.out, target)
             self.assertNotEqual(done.status, 0, f"a volume over {target}")
@@ -418,13 +418,13 @@ class Paths(Story):
     def test_what_is_masked_or_read_only_in_proc_stays_so_by_any_name(self):
         d = self.d
         with open("/proc/sys/kernel/core_pattern") as f:
-            pattern = f.read()
+            pattern = f.read()  # written back as it is, should that ever succeed
         script = """
 for p in /proc /proc/self/root/proc /proc/thread-self/root/proc /proc/1/root/proc /proc/self/cwd/proc; do
   echo h > $p/sysrq-trigger && echo WROTE $p/sysrq-trigger
-  echo "|/x" > $p/sys/kernel/core_pattern && echo WROTE $p/core_pattern
+  printf %s "{pattern}" > $p/sys/kernel/core_pattern && echo WROTE $p/core_pattern
   echo 1 > $p/sys/vm/drop_caches && echo WROTE $p/drop_caches
-  echo 1 > $p/irq/default_smp_affinity && echo WROTE $p/irq
+  cat $p/irq/default_smp_affinity > /tmp/irq; cat /tmp/irq > $p/irq/default_smp_affinity && echo WROTE $p/irq
   [ -s $p/kcore ] && dd if=$p/kcore bs=1 count=1 2>/dev/null | grep -q . && echo READ $p/kcore
   cat $p/keys 2>/dev/null | grep -q . && echo READ $p/keys
   cat $p/timer_list 2>/dev/null | grep -q . && echo READ $p/timer_list
@@ -436,7 +436,7 @@ mount -o remount,rw /proc/sys && echo REMOUNTED
 ls /sys/firmware 2>/dev/null | grep -q . && echo READ firmware
 echo 1 > /sys/kernel/profiling 2>/dev/null && echo WROTE sys
 echo done
-"""
+""".replace("{pattern}", pattern.strip())
         done = d.docker("run", "--rm", "busybox", "sh", "-c", f"cd /; ({script}) 2>/dev/null")
         self.assertEqual(done.out, "done\n")
         # With every system call and CAP_SYS_ADMIN it may mount; a new procfs is then the container's own wish. Not so without.
