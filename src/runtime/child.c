@@ -363,15 +363,21 @@ static int run_start_hooks(struct child *c, char **env, struct err *err)
     return hooks_run(hooks, HOOK_START_CONTAINER, state, env, err);
 }
 
-/* Silent: nobody is left to be told. */
-static void await_confirmation(const struct child *c)
+/* Ends in silence when nobody is left to be told. Copies of the caller's descriptors would keep its socket
+ * and its lock in use, and the other end of this very one. */
+static int await_confirmation(const struct child *c, struct err *err)
 {
+    int keep[] = {c->status_fd};
     char byte;
     ssize_t n;
+    int r = close_others(c, keep, ARRAY_SIZE(keep), err);
+    if (r < 0)
+        return r;
     while ((n = read(c->status_fd, &byte, 1)) < 0 && errno == EINTR)
         ;
     if (n != 1)
         _exit(126);
+    return 0;
 }
 
 static int run(struct child *c, struct err *err)
@@ -384,7 +390,7 @@ static int run(struct child *c, struct err *err)
     if (c->start_fd >= 0)
         r = await_start(c, env, err);
     if (r == 0 && c->confirmed)
-        await_confirmation(c);
+        r = await_confirmation(c, err);
     if (r == 0)
         r = privileges_drop(c->plan, load_filter, c, err);
     /* They may be the image's own programs, so they get no more rights than it does. */
