@@ -18,14 +18,14 @@ import unittest
 from harness import DROVER, TOP, alive, busybox_root_tar, run, wait_for
 
 
-def mounts():
+def mounts(word):
     with open("/proc/self/mountinfo") as f:
-        return sorted(f)
+        return sorted(line for line in f if word in line)
 
 
 def groups():
     """Every cgroup of a container that carries a story's name."""
-    return sorted(os.path.join(base, d) for base, dirs, _ in os.walk("/sys/fs/cgroup") for d in dirs if "story-" in d)
+    return sorted(os.path.join(base, d) for base, dirs, _ in os.walk("/sys/fs/cgroup") for d in dirs if f"story-{os.getpid()}-" in d)
 
 
 def processes(word):
@@ -59,14 +59,14 @@ class Oci(unittest.TestCase):
     def setUp(self):
         self.root = os.path.join(self.top, "state-" + self._testMethodName[5:25])
         self.log = os.path.join(self.top, "log")
-        self.before = (mounts(), groups())
+        self.before = (mounts(self.top), groups())
         self.count = 0
 
     def tearDown(self):
         with contextlib.suppress(OSError):
             for name in os.listdir(self.root):
                 self.oci("delete", "--force", name)
-        self.assertEqual((mounts(), groups()), self.before, "left behind")
+        self.assertEqual((mounts(self.top), groups()), self.before, "left behind")
         self.assertEqual(processes(self.root), [])
         if os.path.isdir(self.root):
             self.assertEqual(os.listdir(self.root), [])
@@ -445,7 +445,7 @@ class Oci(unittest.TestCase):
             (dict(linux__namespaces=[{"type": "mount"}, {"type": "mount"}]), "twice"),
             (dict(linux__resources={"memory": {"limit": 1}}), ""),
             (dict(linux__resources={"memory": {"limit": "many"}}), "limit"),
-            (dict(linux__cgroupsPath="/story-" + "x" * 300), "x"),
+            (dict(linux__cgroupsPath=f"/story-{os.getpid()}-" + "x" * 300), "x"),
             (dict(linux__seccomp={"defaultAction": "SCMP_ACT_NONSENSE"}), "NONSENSE"),
             (dict(linux__sysctl={"kernel.nonsense": "1"}), "nonsense"),
             (dict(linux__intelRdt={"closID": "x"}), "rdt"),
@@ -457,11 +457,11 @@ class Oci(unittest.TestCase):
                 self.configure(text=text, **changes)
             else:
                 self.configure("true", text=text, **changes)
-            before = (mounts(), groups())
+            before = (mounts(self.top), groups())
             done = self.oci("run", self.name())
             if word or done.status:
                 self.refuse("run", self.name(), word=word)
-            self.assertEqual((mounts(), groups()), before)
+            self.assertEqual((mounts(self.top), groups()), before)
             self.assertEqual(os.listdir(self.root) if os.path.isdir(self.root) else [], [])
 
     def test_every_part_of_a_config_may_be_missing_or_of_another_type(self):
