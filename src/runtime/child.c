@@ -216,42 +216,57 @@ static int close_others(const struct child *c, int *keep, size_t count, struct e
     }
 }
 
-/* From here on processes of the container can see this one: nothing of the engine may be left in it that a
- * descriptor in /proc could give away, and no debugger may attach (CVE-2016-9962). */
-static int enter_container(struct child *c, struct err *err)
+/* Out of the way of 0, 1 and 2, and of each other. */
+static int raise_all(struct child *c, struct err *err)
+{
+    int *const fds[] = {&c->status_fd, &c->start_fd, &c->console_fd, &c->sync_fd};
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        int r = *fds[i] >= 0 ? raise_fd(fds[i], err) : 0;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* What is the host's to do, and its descriptors to close: processes of the container will see this one. */
+static int leave_host(struct child *c, struct err *err)
 {
     const struct plan_process *p = &c->plan->process;
     int r = raise_fd(&c->container_fd, err);
+    for (int i = 0; i < 3 && r == 0 && c->console_fd < 0; i++)
+        r = raise_fd(&c->stdio[i], err);
     if (r == 0 && p->scheduling.has_initial)
         r = scheduling_set_affinity(&p->scheduling.initial, err);
-    if (r == 0 && !c->in_cgroup && !c->mapped)
-        r = cgroup__join(c->cgroup, err);
-    if (r == 0 && p->scheduling.has_final)
-        r = scheduling_set_affinity(&p->scheduling.final, err);
     if (r == 0)
-        r = set_stdio(c, err);
-    if (r == 0 && !c->mapped)
         r = privileges_set_oom_score(p, 0, err);
-    if (r == 0 && !c->mapped)
+    if (r == 0)
+        r = privileges_raise_limits(p, 0, err);
+    if (r == 0)
         r = scheduling_apply(&p->scheduling, 0, err);
     if (r == 0)
         r = labels_apply(p->apparmor_profile, p->selinux_label, err);
     if (r < 0)
         return r;
-    int keep[] = {c->status_fd, c->container_fd, c->console_fd, c->container_root_fd, c->plan->listener.fd};
+    bool given = c->console_fd < 0;
+    int keep[] = {c->status_fd,
+                  c->container_fd,
+                  c->console_fd,
+                  c->container_root_fd,
+                  c->sync_fd,
+                  c->plan->listener.fd,
+                  given ? c->stdio[0] : -1,
+                  given ? c->stdio[1] : -1,
+                  given ? c->stdio[2] : -1};
+    c->sync_other_fd = -EBADF;
     return close_others(c, keep, ARRAY_SIZE(keep), err);
 }
 
 static int join_container(struct child *c, struct err *err)
 {
-    /* One call for all, so that the container's root is not entered with half of its namespaces. The pid
-     * namespace was chosen before the clone, and with it a user namespace. */
-    uint64_t flags = c->plan->namespaces & ~(uint64_t)CLONE_NEWPID;
-    if (c->joined)
-        flags &= ~(uint64_t)CLONE_NEWUSER;
+    /* One call for all, so that the container's root is not entered with half of its namespaces. */
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return err_sys(err, errno, "hide the process");
-    if (flags && setns(c->container_fd, (int)flags) < 0) {
+    if (c->plan->namespaces && setns(c->container_fd, (int)c->plan->namespaces) < 0) {
         if (errno == ESRCH)
             return err_set(err, ERR_CONFLICT, "the container is not running");
         return err_sys(err, errno, "enter the container");
@@ -263,6 +278,15 @@ static int join_container(struct child *c, struct err *err)
     if (chdir("/") < 0)
         return err_sys(err, errno, "enter the container's root");
     return c->mapped ? privileges_become_root(&c->plan->process, err) : 0;
+}
+
+int child__go_ahead(struct child *c, struct err *err)
+{
+    int r = raise_all(c, err);
+    reset_signals();
+    if (r == 0)
+        r = leave_host(c, err);
+    return r < 0 ? r : join_container(c, err);
 }
 
 static void report(int fd, const void *bytes, size_t n)
@@ -322,29 +346,20 @@ static int await_parent(struct child *c, struct err *err)
     return 0;
 }
 
-/* Out of the way of 0, 1 and 2, and of each other. */
-static int raise_all(struct child *c, struct err *err)
-{
-    int *const fds[] = {&c->status_fd, &c->start_fd, &c->console_fd, &c->sync_fd};
-    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
-        int r = *fds[i] >= 0 ? raise_fd(fds[i], err) : 0;
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
 /* What is set up and can fail, before a starter is awaited. */
 static int set_up(struct child *c, struct err *err)
 {
-    int r = raise_all(c, err);
-    reset_signals();
+    int r = 0;
+    if (!c->is_exec) {
+        r = raise_all(c, err);
+        reset_signals();
+    }
     if (r == 0)
         r = await_parent(c, err);
+    if (r == 0 && c->plan->process.scheduling.has_final)
+        r = scheduling_set_affinity(&c->plan->process.scheduling.final, err);
     if (r == 0)
-        r = c->container_fd < 0 ? build_container(c, err) : enter_container(c, err);
-    if (r == 0 && c->container_fd >= 0)
-        r = join_container(c, err);
+        r = c->is_exec ? set_stdio(c, err) : build_container(c, err);
     if (r == 0 && c->console_fd >= 0)
         r = child__open_console(c, err);
     if (r == 0)

@@ -10,6 +10,7 @@ struct child {
     const struct cgroup *cgroup;
     bool in_cgroup; /* was born in it (CLONE_INTO_CGROUP) */
     bool mapped;    /* is in a user namespace: see launch.c for what the parent does then */
+    bool is_exec;   /* is in the container already: child__go_ahead() */
     bool joined;    /* its usher has joined the namespaces that are not new */
     bool no_new_keyring;
     bool make_cwd; /* when the image has no such directory */
@@ -41,6 +42,8 @@ void child__know_signals(void);
 /* Never returns. */
 _Noreturn void child_run(struct child *c);
 
+/* The first half of an exec, in an usher. */
+int child__go_ahead(struct child *c, struct err *err);
 void child__report_ready(const struct child *c);
 
 /* Tells the parent that all is set up, and returns when somebody wants it to go on. From then on the outcome

@@ -12,6 +12,7 @@
 #include "runtime/usher.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -52,6 +53,8 @@ static pid_t clone_child(struct child *c, const struct birth *birth, int cgroup_
                          struct err *err)
 {
     c->joined = birth->by_usher;
+    if (c->is_exec)
+        return usher_clone_inside(c, ret_pidfd, err);
     if (birth->by_usher)
         return usher_clone(c, birth->joins, birth->join_count, birth->flags, cgroup_fd, ret_pidfd, err);
     for (size_t i = 0; i < birth->join_count; i++)
@@ -84,18 +87,18 @@ static int run_host_hooks(const struct child *c, int sync_fd, pid_t pid, struct 
 }
 
 /* The child of a user namespace is nobody outside: it may not enter its cgroup, raise a limit or take a
- * better place for itself. */
+ * better place for itself. One that is inside of a container already enters its cgroup last, by our hand: a
+ * frozen group would hold the usher, and with it us. */
 static int attend(const struct child *c, int sync_fd, pid_t pid, struct err *err)
 {
     const struct plan *plan = c->plan;
     int r = 0;
-    if (c->mapped) {
-        if (plan->new_namespaces & CLONE_NEWUSER)
-            r = idmaps_write(pid, &plan->id_maps, err);
-        if (r == 0 && !c->in_cgroup)
-            r = cgroup_add_pid((struct cgroup *)c->cgroup, pid, err);
-        if (r == 0)
-            r = privileges_set_oom_score(&plan->process, pid, err);
+    if (plan->new_namespaces & CLONE_NEWUSER)
+        r = idmaps_write(pid, &plan->id_maps, err);
+    if (r == 0 && (c->is_exec || (c->mapped && !c->in_cgroup)))
+        r = cgroup_add_pid((struct cgroup *)c->cgroup, pid, err);
+    if (r == 0 && c->mapped && !c->is_exec) {
+        r = privileges_set_oom_score(&plan->process, pid, err);
         if (r == 0)
             r = privileges_raise_limits(&plan->process, pid, err);
         if (r == 0)
@@ -124,14 +127,13 @@ static int start(struct child *c, const struct birth *birth, struct runtime_chil
                       : pipe2(pipe_fds, O_CLOEXEC)) < 0)
         return err_sys(err, errno, "make a channel for the status");
     _cleanup_close_ int read_end = pipe_fds[0], write_end = pipe_fds[1];
-    bool attended = c->mapped || c->plan->hooks.any || c->plan->listener.path;
+    bool attended = c->mapped || c->is_exec || c->plan->hooks.any || c->plan->listener.path;
     if (attended && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return err_sys(err, errno, "socketpair");
     _cleanup_close_ int ours = pair[0], theirs = pair[1];
     _cleanup_close_ int cgroup_fd = -EBADF;
-    /* On v2 the child is born in its group, which spares it the move. An exec may be asked to have another
-     * set of CPUs before. */
-    if (cgroup_is_v2(c->cgroup) && !c->plan->process.scheduling.has_initial)
+    /* On v2 the child is born in its group, which spares it the move. */
+    if (cgroup_is_v2(c->cgroup) && !c->is_exec)
         cgroup_fd = open(c->cgroup->dirs[0].root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     c->in_cgroup = cgroup_fd >= 0;
     c->status_fd = write_end;
@@ -277,11 +279,13 @@ int runtime_exec(const struct runtime_launch *launch, const json_t *container_sp
     r = connect_listener(&plan, launch, container_spec, "running", pid, err);
     if (r < 0)
         return r;
-    struct birth birth = {.joins = {{.fd = pidfd}}};
-    birth.joins[0].flags = (int)(plan.namespaces & (CLONE_NEWPID | CLONE_NEWUSER));
-    birth.join_count = birth.joins[0].flags != 0;
-    birth.by_usher = birth.join_count && (child.mapped || process_in_user_namespace());
-    return start(&child, &birth, ret, err);
+    child.is_exec = true;
+    const struct birth birth = {0};
+    r = start(&child, &birth, ret, err);
+    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+    if (r < 0 && poll(&ended, 1, 0) > 0)
+        return err_set(err, ERR_CONFLICT, "the container is not running");
+    return r;
 }
 
 int runtime_launch_result(int status_fd, struct err *err)

@@ -96,30 +96,49 @@ static int enter_all(const struct usher_join *joins, size_t count, struct err *e
     return 0;
 }
 
-pid_t usher_clone(struct child *c, const struct usher_join *joins, size_t join_count, uint64_t flags,
-                  int cgroup_fd, int *ret_pidfd, struct err *err)
+/* What an usher does, in its own process: gives the child's pid, or a negative code. */
+struct task {
+    struct child *c;
+    const struct usher_join *joins; /* NULL: inside */
+    size_t join_count;
+    uint64_t flags;
+    int cgroup_fd;
+};
+
+static pid_t clone_outside(const struct task *t, struct report *report)
 {
-    must(join_count < 64);
+    if (enter_all(t->joins, t->join_count, &report->err) < 0)
+        return -1;
+    return usher_clone_plain(t->c, t->flags | CLONE_PARENT, t->cgroup_fd, &report->pidfd, &report->err);
+}
+
+static pid_t clone_inside(const struct task *t, struct report *report)
+{
+    if (child__go_ahead(t->c, &report->err) < 0)
+        return -1;
+    return usher_clone_plain(t->c, CLONE_PARENT, -EBADF, NULL, &report->err);
+}
+
+static pid_t send_usher(const struct task *t, int *ret_pidfd, struct err *err)
+{
     struct report *report =
         mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (report == MAP_FAILED)
         return err_sys(err, errno, "mmap");
     *report = (struct report){.pid = -1, .pidfd = -EBADF};
-    /* With our descriptors shared, the child's pidfd is made in our table. */
-    pid_t usher = clone_child(CLONE_FILES, -EBADF, NULL);
+    /* With our descriptors shared, the child's pidfd is made in our table. One that goes inside closes them.
+     */
+    pid_t usher = t->joins ? clone_child(CLONE_FILES, -EBADF, NULL) : clone_child(0, -EBADF, NULL);
     if (usher == 0) {
-        if (enter_all(joins, join_count, &report->err) == 0) {
-            /* Not shared any more: the child gets a copy of the table. */
-            pid_t pid = usher_clone_plain(c, flags | CLONE_PARENT, cgroup_fd, &report->pidfd, &report->err);
-            report->pid = pid;
-        }
+        report->pid = t->joins ? clone_outside(t, report) : clone_inside(t, report);
         _exit(0);
     }
     pid_t pid = usher < 0 ? err_sys(err, errno, "clone") : 0;
     while (pid == 0 && waitpid(usher, NULL, 0) < 0 && errno == EINTR)
         ;
     if (pid == 0 && report->pid > 0) {
-        *ret_pidfd = report->pidfd;
+        /* It is our child and not waited for: the number is its own. */
+        *ret_pidfd = t->joins ? report->pidfd : (int)syscall(SYS_pidfd_open, report->pid, 0);
         pid = report->pid;
     } else if (pid == 0) {
         pid = report->err.code ? err_copy(err, &report->err)
@@ -127,4 +146,18 @@ pid_t usher_clone(struct child *c, const struct usher_join *joins, size_t join_c
     }
     munmap(report, sizeof(*report));
     return pid;
+}
+
+pid_t usher_clone(struct child *c, const struct usher_join *joins, size_t join_count, uint64_t flags,
+                  int cgroup_fd, int *ret_pidfd, struct err *err)
+{
+    must(join_count < 64);
+    const struct task task = {c, joins, join_count, flags, cgroup_fd};
+    return send_usher(&task, ret_pidfd, err);
+}
+
+pid_t usher_clone_inside(struct child *c, int *ret_pidfd, struct err *err)
+{
+    const struct task task = {.c = c, .cgroup_fd = -EBADF};
+    return send_usher(&task, ret_pidfd, err);
 }

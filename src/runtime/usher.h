@@ -17,6 +17,10 @@ struct usher_join {
  * namespaces were to be joined is gone. `cgroup_fd`: born in that group (v2), or negative. */
 pid_t usher_clone(struct child *c, const struct usher_join *joins, size_t join_count, uint64_t flags,
                   int cgroup_fd, int *ret_pidfd, struct err *err);
+/* For an exec: the usher does all that must be done outside, enters the container's other namespaces, and
+ * then clones into its pid namespace; so that the container sees no process that still has a hand on the
+ * host, not even one that may trace every process it sees (CAP_SYS_PTRACE). */
+pid_t usher_clone_inside(struct child *c, int *ret_pidfd, struct err *err);
 /* The same without joining: one clone3. */
 pid_t usher_clone_plain(struct child *c, uint64_t flags, int cgroup_fd, int *ret_pidfd, struct err *err);
 
