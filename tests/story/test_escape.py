@@ -3,12 +3,14 @@ steps one by one; docs/security.md says which defence each stands for."""
 import contextlib
 import ctypes
 import hashlib
+import http.client
 import io
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tarfile
 import tempfile
@@ -531,6 +533,17 @@ echo done
             self.assertNotIn("of the machine", done.out, "a race read the machine's file")
         d.docker("rm", "-f", "copied")
 
+    def ask(self, method, path, body):
+        """In one piece: a server that refuses the head need not wait for what follows."""
+        data = json.dumps(body).encode() if body is not None else b""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.d.socket)
+            s.sendall(f"{method} {path} HTTP/1.1\r\nHost: drover\r\nConnection: close\r\nContent-Type: application/json\r\n"
+                      f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
+            answer = http.client.HTTPResponse(s, method=method)
+            answer.begin()
+            return answer.status, answer.read()
+
     def test_names_of_the_api_lead_to_no_other_files(self):
         d = self.d
 
@@ -552,12 +565,12 @@ echo done
                     ("DELETE", f"/volumes/{quoted}", None, True),
                     ("GET", f"/images/{quoted}/get", None, True),
                     ("GET", f"/exec/{quoted}/json", None, True)):
-                status, _, content = d.api(method, path, data)
+                status, content = self.ask(method, path, data)
                 self.assertIn(status // 100, (4, 5) if refused else (2, 4, 5), f"{method} {path} {data}: {status} {content[:200]}")
                 self.assertNotEqual(status, 500, f"{method} {path} {data}: {content[:200]}")
         self.assertEqual(everything(), before, "a file outside of the data directory")
         for path in ("/../../etc/passwd", "/containers/../../../etc/passwd", "/images/%2e%2e%2f%2e%2e%2fetc%2fpasswd/json"):
-            status, _, content = d.api("GET", path)
+            status, content = self.ask("GET", path, None)
             self.assertEqual(status // 100, 4, path)
             self.assertNotIn(b"root:", content)
 
