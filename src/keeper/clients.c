@@ -156,6 +156,24 @@ static bool receive(struct client *cl)
     return n > 0;
 }
 
+void keeper__clients_catch_up(struct client *cl)
+{
+    struct daemon *d = cl->d;
+    if (d->catching_up)
+        return;
+    d->catching_up = true;
+    for (struct client *other = d->clients, *next; other; other = next) {
+        next = other->next;
+        bool alive = true;
+        char byte;
+        while (other != cl && alive && recv(other->w.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)
+            alive = receive(other);
+        if (!alive)
+            client_drop(other);
+    }
+    d->catching_up = false;
+}
+
 static void client_ready(struct watch *w, uint32_t events)
 {
     struct client *cl = OWNER(w, struct client, w);

@@ -46,7 +46,7 @@ struct daemon {
     uint64_t next_client;
     struct map containers; /* id -> struct container */
     char *burst;           /* BURST_BYTES */
-    bool shutting_down;
+    bool shutting_down, catching_up;
     int oom_score_adj; /* what we were born with, for the containers */
     struct rlimit nofile;
 };
@@ -123,6 +123,9 @@ void keeper__clients_drop_all(struct daemon *d);
 void keeper__client_send(struct client *cl, const struct str *m, const int *fds, size_t fd_count);
 void keeper__client_send_error(struct client *cl, uint64_t request, const struct err *err);
 void keeper__client_send_ok(struct client *cl, uint64_t request);
+/* Handles what other clients have sent so far, so that nothing of one that died is done after the next one
+ * has asked what there is. */
+void keeper__clients_catch_up(struct client *cl);
 struct client *keeper__client_find(struct daemon *d, uint64_t number); /* NULL when it has gone */
 void keeper__clients_tell(struct daemon *d, const struct str *m, const int *fds,
                           size_t fd_count); /* all ready ones */

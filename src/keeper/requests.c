@@ -91,6 +91,7 @@ static int handle_ready(struct request *q, struct err *err)
 {
     if (!protocol_end(q->r))
         return malformed(err);
+    keeper__clients_catch_up(q->cl);
     record_go_on(q->d);
     q->cl->ready = true;
     daemon_each_process(q->d, tell_one, q->cl);
