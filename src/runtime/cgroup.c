@@ -150,23 +150,22 @@ int cgroup_create(const char *path, const json_t *resources, struct cgroup **ret
     return cgroup_create_in(&place, resources, ret, err);
 }
 
-/* Where the group's processes are in a hierarchy in which it has no directory: with others (cgroup__share),
- * or where they were before. */
-static char *place_of_pid(pid_t pid, unsigned controller)
+char *cgroup__place_of(pid_t pid, unsigned controller)
 {
     char path[64];
+    bool unified = cgroup__host()->version == 2;
     snprintf(path, sizeof(path), "/proc/%d", (int)pid);
     _cleanup_str_ struct str text = STR_INIT;
     if (!cgroup__read_text(path, "cgroup", &text))
         return NULL;
     _cleanup_strv_ char **lines = strv_split(str_get(&text), '\n');
-    STRV_FOREACH (line, lines) { /* "4:devices:/drover/.shared-1-2" */
+    STRV_FOREACH (line, lines) { /* "4:devices:/drover/.shared-1-2", v2 "0::/drover/x" */
         char *names = strchr(*line, ':'), *dir = names ? strchr(names + 1, ':') : NULL;
         if (!dir)
             continue;
         *dir++ = '\0';
         _cleanup_strv_ char **list = strv_split(names + 1, ',');
-        if (strv_has(list, cgroup__controller_name(controller)))
+        if (unified ? !names[1] : strv_has(list, cgroup__controller_name(controller)))
             return mem_strdup(dir);
     }
     return NULL;
@@ -182,7 +181,8 @@ static void find_shared(struct cgroup *g)
         struct cgroup_dir *d = &g->dirs[i];
         if (access(d->root, F_OK) == 0)
             continue;
-        _cleanup_free_ char *path = count ? place_of_pid(pids[0], d->controllers & -d->controllers) : NULL;
+        _cleanup_free_ char *path =
+            count ? cgroup__place_of(pids[0], d->controllers & -d->controllers) : NULL;
         const char *mount = NULL;
         for (size_t k = 0; k < h->count; k++)
             if (h->dirs[k].controllers == d->controllers)
@@ -229,6 +229,8 @@ int cgroup_update(struct cgroup *g, const json_t *resources, struct err *err)
     _cleanup_limits_ struct cgroup_limits l = {0};
     bool devices = json_array_size(json_object_get(resources, "devices")) > 0;
     int r = cgroup__limits_parse(resources, g->as_given && devices, &l, err);
+    if (r == 0)
+        r = cgroup__systemd_update(g, &l, err);
     return r < 0 ? r : g->ops->apply(g, &l, err);
 }
 

@@ -111,6 +111,8 @@ int cgroup__join(const struct cgroup *g, struct err *err);
 const char *cgroup__dir_of(const struct cgroup *g, unsigned controller);
 /* Processes of a directory of the group and all below. */
 size_t cgroup__pids_below(const struct cgroup *g, const char *dir, pid_t **ret);
+/* The path of a process in a controller's hierarchy (/proc/pid/cgroup), or NULL. */
+char *cgroup__place_of(pid_t pid, unsigned controller);
 void cgroup__drop_dir(struct cgroup *g, size_t i);
 
 /* --- cgroup_file.c --- */
@@ -217,6 +219,8 @@ int cgroup__inherit_cpuset(const char *mount, const char *path, struct err *err)
 /* Makes the scope with a process of ours in it, and says where: "/system.slice/drover-x.scope". */
 int cgroup__systemd_scope(const struct cgroup_place *place, const struct cgroup_limits *l, char **ret_fs_path,
                           pid_t *ret_stand_in, struct err *err);
+/* Tells systemd of changed limits, if the group is a scope of it. */
+int cgroup__systemd_update(const struct cgroup *g, const struct cgroup_limits *l, struct err *err);
 /* Lets the scope's first process go. */
 void cgroup__systemd_release(struct cgroup *g);
 

@@ -41,6 +41,7 @@ struct section {
     uint32_t audit_arch;
     struct entry *entries;
     size_t entry_count, entry_capacity;
+    int newest, newest_x32; /* of the calls that were added */
     struct range *ranges;
     size_t range_count, range_capacity;
 };
@@ -130,6 +131,8 @@ static void add_name(struct section *s, uint32_t arch, const char *name, const s
 {
     int number = seccomp_syscall_resolve_name_arch(arch, name);
     /* Negative: not on this architecture. -1 is "nowhere": newer than the library. */
+    int *newest = arch == SCMP_ARCH_X32 ? &s->newest_x32 : &s->newest;
+    *newest = MAX(*newest, number);
     unsigned times = rule->alternatives ? rule->arg_count : 1;
     unsigned each = rule->alternatives ? 1 : rule->arg_count;
     for (unsigned i = 0; i < times; i++) {
@@ -214,16 +217,24 @@ static bool has_arch(const struct filter_policy *p, uint32_t arch)
     return false;
 }
 
+/* Looking names up is most of the work of compiling; a policy whose rules were all added was looked up. */
+static int newest_of(const struct section *s, const struct filter_policy *p, uint32_t arch)
+{
+    if (p->rule_count != json_array_size(p->syscalls))
+        return filter__newest(p, arch);
+    return arch == SCMP_ARCH_X32 ? s->newest_x32 : s->newest;
+}
+
 static int make_ranges(struct section *s, const struct filter_policy *p, uint32_t arch, struct err *err)
 {
     if (s->entry_count)
         qsort(s->entries, s->entry_count, sizeof(*s->entries), by_number);
     bool x86 = arch == SCMP_ARCH_X86_64;
-    int r = add_calls(s, p, 0, x86 ? x32_bit - 1 : UINT32_MAX - 1, filter__newest(p, arch), err);
+    int r = add_calls(s, p, 0, x86 ? x32_bit - 1 : UINT32_MAX - 1, newest_of(s, p, arch), err);
     if (r < 0)
         return r;
     if (x86 && has_arch(p, SCMP_ARCH_X32))
-        r = add_calls(s, p, x32_bit, UINT32_MAX - 1, filter__newest(p, SCMP_ARCH_X32), err);
+        r = add_calls(s, p, x32_bit, UINT32_MAX - 1, newest_of(s, p, SCMP_ARCH_X32), err);
     else if (x86)
         add_range(s, x32_bit, bad_arch, NULL, 0);
     /* A tracer's "skip this call". */
@@ -234,6 +245,7 @@ static int make_ranges(struct section *s, const struct filter_policy *p, uint32_
 static int make_section(struct section *s, const struct filter_policy *p, uint32_t arch, struct err *err)
 {
     s->audit_arch = arch;
+    s->newest = s->newest_x32 = -1;
     for (size_t i = 0; i < p->rule_count; i++) {
         size_t k;
         json_t *name;

@@ -638,15 +638,17 @@ static void v2_block_io_is_limited_by_device(void **state)
 
 static void v2_a_threaded_group_is_refused_by_its_type(void **state)
 {
-    struct group t;
     struct err err = {0};
+    char path[64], below[80];
     need_all_of_v2();
-    assert_ok(group_make(&t, NULL, &err), &err);
-    assert_ok(cgroup__write(cgroup__dir_of(t.g, CG_CPU), "cgroup.type", "threaded", &err), &err);
-    _cleanup_free_ char *below = str_printf("%s/x", cgroup_fs_path(t.g));
+    snprintf(path, sizeof(path), "/unit-given-%d", (int)getpid());
+    snprintf(below, sizeof(below), "%s/x", path);
+    struct cgroup *g = create_given(path, NULL, &err);
+    assert_non_null(g);
+    assert_ok(cgroup__write(cgroup__dir_of(g, CG_CPU), "cgroup.type", "threaded", &err), &err);
     assert_null(create_given(below, NULL, &err));
     assert_contains(err.msg, "threaded");
-    group_done(&t);
+    given_done(g);
 }
 
 /* --- usage and events --- */
