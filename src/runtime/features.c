@@ -64,7 +64,7 @@ static json_t *seccomp_features(void)
 
 json_t *runtime_features(void)
 {
-    json_t *cgroup = json_pack("{s:b,s:b,s:b,s:b,s:b}", "v1", 1, "v2", 1, "systemd", 0, "systemdUser", 0,
+    json_t *cgroup = json_pack("{s:b,s:b,s:b,s:b,s:b}", "v1", 1, "v2", 1, "systemd", 1, "systemdUser", 1,
                                "rdma", file_exists("/sys/fs/cgroup/rdma") || cgroup_host_version() == 2);
     json_t *linux_ =
         json_pack("{s:o,s:o,s:o,s:o,s:{s:b},s:{s:b},s:{s:b},s:{s:{s:b}}}", "namespaces", namespace_names(),

@@ -33,5 +33,10 @@ for program in /tests/unit/test-*; do
     echo "@end $name $?"
 done
 /tests/story.sh
+if [ -x /usr/lib/systemd/systemd ]; then
+    umount /run
+    exec /usr/lib/systemd/systemd --unit=tests.service --show-status=no --log-target=console --log-level=warning
+fi
+echo "@skipped drover-oci asks systemd for its cgroups | systemd is not installed on the machine that made the root"
 echo "@done"
 poweroff -f

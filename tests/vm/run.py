@@ -2,7 +2,7 @@
 """Boots Debian's cloud kernel in QEMU (software emulation) and runs the runtime's unit tests and the engine as a black box in it:
 a host with cgroup v2 and every controller.
 
-    tests/vm/run.py [--build DIR] [--verbose]
+    tests/vm/run.py [--build DIR] [--unit NAME...] [--verbose]
 
 Prints "@ok|FAILED|skipped SECONDS NAME" lines as the stories do, details of a failure before its line, and at the end
 "N passed, N failed, N skipped". The machine is an initramfs (busybox and the modules of the disk) and a disk that holds the root
@@ -126,7 +126,24 @@ def make_initramfs(modules, work):
         write_cpio(root, out)
 
 
-def make_root(modules, build, work):
+def put_systemd(root):
+    """The service manager of this machine, with nothing to manage but our last script: the second half of the run is a host
+    whose cgroups are systemd's."""
+    systemd = os.path.realpath("/lib/systemd/systemd")
+    if not os.path.exists(systemd):
+        return
+    put_program(systemd, root, "usr/lib/systemd/systemd")
+    for library in glob.glob("/usr/lib/*/libsystemd.so.0"):
+        put_program(os.path.realpath(library), root, library)
+    for helper in ("systemd-executor",):
+        if os.path.exists("/usr/lib/systemd/" + helper):
+            put_program("/usr/lib/systemd/" + helper, root, "usr/lib/systemd/" + helper)
+    put(os.path.join(HERE, "systemd.sh"), root, "tests/systemd.sh")
+    put(os.path.join(HERE, "tests.service"), root, "etc/systemd/system/tests.service", 0o644)
+    os.symlink("tests.service", os.path.join(root, "etc/systemd/system/default.target"))
+
+
+def make_root(modules, build, work, units):
     root = os.path.join(work, "root")
     shutil.rmtree(root, ignore_errors=True)
     for name in ("proc", "sys", "dev", "run", "tmp", "etc", "root", "var/lib", "var/tmp", "usr/bin"):
@@ -147,10 +164,11 @@ def make_root(modules, build, work):
     put_program(os.path.join(build, "drover"), root, "usr/bin/drover")
     os.symlink("drover", os.path.join(root, "usr/bin/drover-oci"))
     put_program(harness.docker_clis()[0], root, "usr/bin/docker")
-    for pattern in UNIT:
+    for pattern in units:
         for program in glob.glob(os.path.join(build, "tests/unit/test-" + pattern)):
             if os.path.isfile(program) and os.access(program, os.X_OK):
                 put_program(program, root, "tests/unit/" + os.path.basename(program))
+    put_systemd(root)
     for name in ("guest.sh", "story.sh"):
         put(os.path.join(HERE, name), root, "tests/" + name)
     with open(os.path.join(root, "tests/busybox.tar"), "wb") as f:
@@ -277,12 +295,13 @@ class Reader:
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", default=os.path.join(TOP, "build"))
+    parser.add_argument("--unit", nargs="*", default=UNIT, help="patterns of unit tests to run; none: the stories only")
     parser.add_argument("--verbose", action="store_true", help="show the console as it comes")
     options = parser.parse_args()
     kernel, work = os.path.join(TOP, "build/vm/kernel"), os.path.join(TOP, "build/vm")
     modules = Modules(kernel)
     make_initramfs(modules, work)
-    make_root(modules, os.path.abspath(options.build), work)
+    make_root(modules, os.path.abspath(options.build), work, options.unit)
     reader, hung = Reader(), False
     machine = boot_until_life(kernel, work)
     try:
@@ -294,6 +313,8 @@ def main():
                 if options.verbose:
                     print("   ", line, flush=True)
                 reader.line(line)
+                if reader.done:
+                    break
     finally:
         end(machine)
     if not reader.done:
