@@ -18,7 +18,8 @@ import unittest
 
 from harness import DROVER, Drover, Story, alive, http_get, run, wait_for
 
-UID, FIRST, COUNT = 54321, 500000, 65536
+# Of this run alone, so that several may run on one machine.
+UID, FIRST, COUNT = 50000 + os.getpid() % 10000, 1000000 + os.getpid() % 10000 * 65536, 65536
 HOST = "192.0.2.1"
 
 WORLD = """
@@ -35,7 +36,7 @@ if [ -n "${DELEGATED:-}" ]; then  # as a service manager delegates a part of cgr
     mount --bind "$TREE" /mnt; umount -R /sys/fs/cgroup; mount --move /mnt /sys/fs/cgroup
   fi
 fi
-exec setpriv --reuid 54321 --regid 54321 --clear-groups env -i PATH="$PATH" HOME="$root/home" XDG_RUNTIME_DIR="$root/run" "$@"
+exec setpriv --reuid UID --regid UID --clear-groups env -i PATH="$PATH" HOME="$root/home" XDG_RUNTIME_DIR="$root/run" "$@"
 """
 
 
@@ -73,6 +74,10 @@ class User(Drover):
 
     def remove(self):
         left = super().remove()
+        for pid in self.pids():  # who was started by one that was being killed
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not self.pids(), "the user's processes to end")
         if self.delegated:
             for folder, _, _ in os.walk(self.delegated, topdown=False):
                 wait_for(lambda: open(os.path.join(folder, "cgroup.procs")).read() == "", f"{folder} to be empty")
@@ -80,7 +85,7 @@ class User(Drover):
         return left
 
     def as_user(self, *argv):
-        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", WORLD, "sh", self.root, *argv]
+        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", WORLD.replace("UID", str(UID)), "sh", self.root, *argv]
 
     def start(self, *args):
         with open(self.log, "ab") as log:
@@ -320,7 +325,7 @@ class Delegated(Story):
         d.start()
         self.assertEqual(len(d.docker("top", "box").out.splitlines()), 3)
         d.docker("rm", "-f", "box")
-        self.assertFalse(os.path.exists(group))
+        wait_for(lambda: not os.path.exists(group), "the group to be removed")
 
 
 class OneId(Story):
