@@ -3,6 +3,8 @@
 #include "base/err.h"
 #include "base/file.h"
 
+#include <ctype.h>
+
 enum { JSON_MAX_BYTES = 8 << 20, JSON_MAX_DEPTH = 64 };
 
 static bool too_deep(const char *text, size_t n)
@@ -27,6 +29,49 @@ static bool too_deep(const char *text, size_t n)
     return false;
 }
 
+/* An integer above 2^63-1, such as the 18446744073709551615 that stands for "unlimited" in configs, does not
+ * fit jansson's type: it is read as a real then. The text is copied only when there is one. */
+static bool is_big_integer(const char *text, size_t n)
+{
+    static const char largest[] = "9223372036854775807";
+    if (n && *text == '-')
+        text++, n--;
+    for (size_t i = 0; i < n; i++)
+        if (!isdigit((unsigned char)text[i]))
+            return false;
+    return n > sizeof(largest) - 1 || (n == sizeof(largest) - 1 && memcmp(text, largest, n) > 0);
+}
+
+static void make_big_integers_real(const char *text, size_t n, struct str *ret)
+{
+    bool in_string = false;
+    for (size_t i = 0; i < n;) {
+        size_t start = i;
+        if (in_string && text[i] == '\\' && i + 1 < n) {
+            i += 2;
+        } else if (!in_string && (text[i] == '-' || isdigit((unsigned char)text[i]))) {
+            while (i < n && (isalnum((unsigned char)text[i]) || memchr("+-.", text[i], 3)))
+                i++;
+        } else {
+            in_string ^= text[i] == '"';
+            i++;
+        }
+        str_addn(ret, text + start, i - start);
+        if (!in_string && is_big_integer(text + start, i - start))
+            str_add(ret, ".0");
+    }
+}
+
+static json_t *load(const char *text, size_t n, json_error_t *error)
+{
+    json_t *value = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, error);
+    if (value || json_error_code(error) != json_error_numeric_overflow)
+        return value;
+    _cleanup_str_ struct str changed = STR_INIT;
+    make_big_integers_real(text, n, &changed);
+    return json_loadb(str_get(&changed), changed.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, error);
+}
+
 int json_parse(const char *text, size_t n, const char *what, json_t **ret, struct err *err)
 {
     if (n > JSON_MAX_BYTES)
@@ -34,7 +79,7 @@ int json_parse(const char *text, size_t n, const char *what, json_t **ret, struc
     if (too_deep(text, n))
         return err_set(err, ERR_INVALID, "%s: nested deeper than %d levels", what, JSON_MAX_DEPTH);
     json_error_t error;
-    json_t *value = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    json_t *value = load(text, n, &error);
     if (!value)
         return err_set(err, ERR_INVALID, "%s: line %d column %d: %s", what, error.line, error.column,
                        error.text);

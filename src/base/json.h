@@ -19,7 +19,8 @@ static inline void json_decref_p(json_t **j)
 }
 #define _cleanup_json_ _cleanup_(json_decref_p)
 
-/* At most 8 MiB and 64 levels; duplicate keys are refused. `what` names the text in the message. */
+/* At most 8 MiB and 64 levels; duplicate keys are refused. An integer beyond 64 signed
+ * bits is read as a real. `what` names the text in the message. */
 int json_parse(const char *text, size_t n, const char *what, json_t **ret, struct err *err);
 int json_parse_file(const char *path, json_t **ret, struct err *err);
 /* Compact, keys in the order they were set; the caller frees. */

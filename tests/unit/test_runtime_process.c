@@ -89,6 +89,30 @@ static void nonsense_is_refused_by_its_name(void **state)
     box_done(&b);
 }
 
+/* How Go's programs write "unlimited". */
+static void the_largest_number_of_64_bits_is_no_limit(void **state)
+{
+    struct box b;
+    box_init(&b);
+    static const char text[] = "[{\"type\":\"RLIMIT_CPU\",\"soft\":18446744073709551615,"
+                               "\"hard\":18446744073709551615}]";
+    json_t *limits;
+    assert_ok(json_parse(text, strlen(text), "limits", &limits, &b.err), &b.err);
+    json_object_set_new(box_process(&b), "rlimits", limits);
+    assert_string_equal(box_sh(&b, "ulimit -t; ulimit -Ht"), "unlimited\nunlimited\n");
+    static const char mixed[] =
+        "{\"9223372036854775808\":\"\\\"18446744073709551615\",\"a\":9223372036854775807,"
+        "\"b\":-9223372036854775809,\"c\":[9223372036854775808]}";
+    json_t *value;
+    assert_ok(json_parse(mixed, strlen(mixed), "mixed", &value, &b.err), &b.err);
+    assert_string_equal(json_str(value, "9223372036854775808"), "\"18446744073709551615");
+    assert_true(json_int(value, "a") == INT64_MAX);
+    assert_true(json_is_real(json_object_get(value, "b")));
+    assert_true(json_real_value(json_array_get(json_object_get(value, "c"), 0)) > 9.2e18);
+    json_decref(value);
+    box_done(&b);
+}
+
 static void labels_of_a_machine_without_them_are_refused(void **state)
 {
     struct box b;
@@ -326,6 +350,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scheduler_and_io_priority_are_set),
         cmocka_unit_test(nonsense_is_refused_by_its_name),
+        cmocka_unit_test(the_largest_number_of_64_bits_is_no_limit),
         cmocka_unit_test(labels_of_a_machine_without_them_are_refused),
         cmocka_unit_test(home_comes_from_the_containers_passwd),
         cmocka_unit_test(a_hostile_passwd_does_no_harm),
