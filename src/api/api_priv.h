@@ -105,6 +105,7 @@ API_HANDLER(api_info);
 API_HANDLER(api_events);
 API_HANDLER(api_disk_usage);
 API_HANDLER(api_login);
+API_HANDLER(api_upgrade);
 API_HANDLER(api_container_list);
 API_HANDLER(api_container_create);
 API_HANDLER(api_container_inspect);

@@ -12,6 +12,7 @@ static const struct http_route routes[] = {
     {"GET", "/events", .attempt = api_events},
     {"GET", "/system/df", .attempt = api_disk_usage},
     {"POST", "/auth", .attempt = api_login},
+    {"POST", "/drover/upgrade", .attempt = api_upgrade},
 
     {"GET", "/containers/json", .attempt = api_container_list},
     {"POST", "/containers/create", .attempt = api_container_create},

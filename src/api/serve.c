@@ -13,6 +13,7 @@
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -22,7 +23,10 @@
 
 enum { STOP_GRACE_MS = 3000 };
 
+#define LISTEN_VARIABLE "DROVER_LISTEN_FD"
+
 static int stop_event = -EBADF;
+static _Atomic(char *) successor; /* the binary to become */
 
 static void on_stop(int signal)
 {
@@ -80,8 +84,30 @@ static int lock_root(const char *root, int *ret_fd, struct err *err)
     return r;
 }
 
+/* From the image of this process before an upgrade; negative when there is none for `path`. */
+static int inherited_socket(const char *path)
+{
+    const char *text = getenv(LISTEN_VARIABLE);
+    struct sockaddr_un at = {0};
+    socklen_t n = sizeof(at), m = sizeof(int);
+    int64_t fd = -1;
+    int listening = 0;
+    if (text && parse_i64(text, 3, INT_MAX, &fd, NULL) == 0 &&
+        (getsockopt((int)fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &m) < 0 || !listening ||
+         getsockname((int)fd, (struct sockaddr *)&at, &n) < 0 || !str_eq(at.sun_path, path) ||
+         fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0))
+        fd = -1;
+    unsetenv(LISTEN_VARIABLE);
+    return (int)fd;
+}
+
 static int listen_on(const char *path, int *ret_fd, struct err *err)
 {
+    int inherited = inherited_socket(path);
+    if (inherited >= 0) {
+        *ret_fd = inherited;
+        return 0;
+    }
     _cleanup_close_ int fd = -EBADF;
     int r = file_listen_unix(path, SOCK_STREAM, 0600, &fd, err);
     if (r < 0)
@@ -120,12 +146,46 @@ static void wait_for_stop(void)
         ;
 }
 
-static int serve(const struct serve_options *o, struct engine *e, struct err *err)
+int serve_request_upgrade(const char *path, struct err *err)
+{
+    char *none = NULL, *copy = mem_strdup(path);
+    if (!atomic_compare_exchange_strong(&successor, &none, copy)) {
+        free(copy);
+        return err_set(err, ERR_CONFLICT, "an upgrade is under way");
+    }
+    on_stop(0);
+    return 0;
+}
+
+/* The same arguments and environment, and the socket with those who wait in its queue. */
+static int become(const char *path, int listen_fd, struct err *err)
+{
+    _cleanup_str_ struct str line = STR_INIT;
+    int r = file_read("/proc/self/cmdline", 1 << 20, &line, err);
+    if (r < 0)
+        return r;
+    char **argv = NEW_N(char *, line.len + 1);
+    size_t count = 0;
+    for (char *at = line.data; at < line.data + line.len; at += strlen(at) + 1)
+        argv[count++] = at;
+    char number[16];
+    snprintf(number, sizeof(number), "%d", listen_fd);
+    setenv(LISTEN_VARIABLE, number, 1);
+    fcntl(listen_fd, F_SETFD, 0);
+    log_info("becoming %s", path);
+    execv(path, argv);
+    r = err_sys(err, errno, "execute %s", path);
+    free(argv);
+    return r;
+}
+
+static int serve(const struct serve_options *o, struct engine *e, int *ret_kept, struct err *err)
 {
     _cleanup_close_ int listen_fd = -EBADF;
     int r = listen_on(o->socket, &listen_fd, err);
     if (r < 0)
         return r;
+    _cleanup_close_ int kept = fcntl(listen_fd, F_DUPFD_CLOEXEC, 3);
     struct api *a = api_new(e);
     struct http_server *server;
     r = api_serve(a, take_fd(&listen_fd), &server, err);
@@ -137,7 +197,10 @@ static int serve(const struct serve_options *o, struct engine *e, struct err *er
         wait_for_stop();
         notify("STOPPING=1");
         log_info("stopping; containers live on");
-        unlink(o->socket);
+        if (atomic_load(&successor))
+            *ret_kept = take_fd(&kept);
+        else
+            unlink(o->socket);
         http_server_stop(server, STOP_GRACE_MS);
     }
     api_free(a);
@@ -164,7 +227,10 @@ int serve_run(const struct serve_options *options, struct err *err)
     r = engine_open(&config, &e, err);
     if (r < 0)
         return r;
-    r = serve(options, e, err);
+    _cleanup_close_ int kept = -EBADF;
+    r = serve(options, e, &kept, err);
     engine_close(e);
+    if (r == 0 && kept >= 0)
+        r = become(atomic_load(&successor), kept, err);
     return r;
 }

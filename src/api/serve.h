@@ -19,4 +19,8 @@ struct serve_options {
  * root or the socket). Changes signal handling and limits of the whole process. */
 int serve_run(const struct serve_options *options, struct err *err);
 
+/* Ends serve_run() as a signal would, but to become the binary at `path` (absolute) with the same arguments
+ * and the same listening socket: whoever connects meanwhile waits in its queue. */
+int serve_request_upgrade(const char *path, struct err *err);
+
 #endif

@@ -34,6 +34,7 @@ const struct cli_verb cli_verbs[] = {
     {"inspect", "Print everything known of a container, image, network or volume", cli_inspect},
     {"version", "Print versions", cli_version},
     {"serve", "Run the engine of this machine", cli_serve},
+    {"upgrade", "Replace the binary of the running server and its keeper", cli_upgrade},
     {"shutdown", "End what outlives a stopped server", cli_shutdown},
     {"keeper", NULL, cli_keeper},
     {"dns", NULL, cli_dns},

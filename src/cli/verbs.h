@@ -7,6 +7,7 @@
 struct compose_project;
 
 int cli_shutdown(int argc, char **argv);
+int cli_upgrade(int argc, char **argv);
 int cli_up(int argc, char **argv);
 int cli_down(int argc, char **argv);
 int cli_ps(int argc, char **argv);

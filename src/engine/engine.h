@@ -37,6 +37,8 @@ void engine_close(struct engine *e); /* containers live on */
 /* Ends what an instance leaves running on purpose: keeper, DNS process, bridges, rules. ERR_CONFLICT while
  * serve or a container runs on `root`. */
 int engine_shutdown(const char *root, struct err *err);
+/* Replaces the keeper, which holds the containers, by the binary at `path`; they run on. */
+int engine_upgrade_keeper(struct engine *e, const char *path, struct err *err);
 struct images *engine_images(struct engine *e);
 const char *engine_root(struct engine *e);
 

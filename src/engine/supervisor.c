@@ -231,3 +231,9 @@ void supervisor__stop(struct engine *e)
     pthread_join(e->supervisor, NULL);
     e->supervisor_started = false;
 }
+
+int engine_upgrade_keeper(struct engine *e, const char *path, struct err *err)
+{
+    int r = keeper_upgrade(e->keeper, path, err);
+    return r < 0 ? err_wrap(err, "replace the keeper") : 0;
+}

@@ -3,6 +3,7 @@
 #include "base/timeutil.h"
 #include "keeper/client.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -253,6 +254,23 @@ void keeper_forget_later(struct keeper *k, const char *id)
     if (k->fd >= 0)
         file_send_fds(k->fd, m.data, m.len, NULL, 0, NULL);
     pthread_mutex_unlock(&k->lock);
+}
+
+int keeper_upgrade(struct keeper *k, const char *path, struct err *err)
+{
+    _cleanup_str_ struct str m = STR_INIT;
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_sys(err, errno, "open %s", path);
+    pthread_mutex_lock(&k->lock);
+    bool can = k->features & PROTOCOL_CAN_UPGRADE;
+    pthread_mutex_unlock(&k->lock);
+    if (!can)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "the running keeper is of a version that cannot be replaced: stop all "
+                       "containers, then run drover shutdown");
+    protocol_begin(&m, PROTOCOL_UPGRADE, 0);
+    return client__call(k, &m, &fd, 1, NULL, NULL, err);
 }
 
 static bool get_process(struct protocol_reader *r, struct keeper_process *p)

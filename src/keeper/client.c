@@ -47,7 +47,14 @@ static int spawn(struct keeper *k, struct err *err)
 
 /* --- connecting --- */
 
-static int greet(int fd, pid_t *ret_pid, struct err *err)
+struct greeting {
+    pid_t pid;
+    int64_t instance;
+    uint32_t features;
+    char version[64];
+};
+
+static int greet(int fd, struct greeting *ret, struct err *err)
 {
     _cleanup_str_ struct str m = STR_INIT;
     char answer[4096];
@@ -76,8 +83,19 @@ static int greet(int fd, pid_t *ret_pid, struct err *err)
             err->sys = sys;
         return result;
     }
-    *ret_pid = (pid_t)protocol_get_u32(&r);
-    return r.bad ? err_set(err, ERR_PROTOCOL, "malformed greeting of the keeper") : 0;
+    *ret = (struct greeting){.pid = (pid_t)protocol_get_u32(&r)};
+    if (r.bad)
+        return err_set(err, ERR_PROTOCOL, "malformed greeting of the keeper");
+    /* An older one stops here. */
+    int64_t instance = protocol_get_i64(&r);
+    uint32_t features = protocol_get_u32(&r);
+    const char *version = protocol_get_text(&r);
+    if (!r.bad) {
+        ret->instance = instance;
+        ret->features = features;
+        snprintf(ret->version, sizeof(ret->version), "%s", version);
+    }
+    return 0;
 }
 
 static bool pause_before_retry(struct keeper *k, int ms)
@@ -87,7 +105,7 @@ static bool pause_before_retry(struct keeper *k, int ms)
 }
 
 /* Reaches the keeper, starting one when none listens. Another's start may win; ours then ends by itself. */
-static int reach(struct keeper *k, int *ret_fd, pid_t *ret_pid, struct err *err)
+static int reach(struct keeper *k, int *ret_fd, struct greeting *ret, struct err *err)
 {
     int64_t deadline = time_monotonic_ns() + CONNECT_SECONDS * NS_PER_S, next_spawn = 0;
     int r;
@@ -104,7 +122,7 @@ static int reach(struct keeper *k, int *ret_fd, pid_t *ret_pid, struct err *err)
             next_spawn = now + NS_PER_S / 4;
         }
         if (r == 0) {
-            r = greet(fd, ret_pid, err);
+            r = greet(fd, ret, err);
             if (r == 0) {
                 *ret_fd = take_fd(&fd);
                 return 0;
@@ -144,10 +162,10 @@ static void hand_back(struct keeper *k, int fd)
 }
 
 /* Locked by the caller, or not yet shared. */
-static void join_keeper(struct keeper *k, int fd, pid_t pid)
+static void join_keeper(struct keeper *k, int fd, const struct greeting *g)
 {
     _cleanup_str_ struct str m = STR_INIT;
-    if (k->pid && k->pid != pid) {
+    if (k->pid && (k->pid != g->pid || k->instance != g->instance)) {
         hand_back(k, fd);
         client__push_event(k, NULL);
     }
@@ -155,7 +173,10 @@ static void join_keeper(struct keeper *k, int fd, pid_t pid)
     file_send_fds(fd, m.data, m.len, NULL, 0, NULL);
     k->fd = fd;
     k->connection++;
-    k->pid = pid;
+    k->pid = g->pid;
+    k->instance = g->instance;
+    k->features = g->features;
+    snprintf(k->version, sizeof(k->version), "%s", g->version);
     pthread_cond_broadcast(&k->changed);
 }
 
@@ -278,9 +299,9 @@ static bool reconnect(struct keeper *k)
 {
     struct err err = {0};
     int fd;
-    pid_t pid;
+    struct greeting greeting;
     for (;;) {
-        int r = reach(k, &fd, &pid, &err);
+        int r = reach(k, &fd, &greeting, &err);
         if (r == 0)
             break;
         if (k->ending)
@@ -290,7 +311,7 @@ static bool reconnect(struct keeper *k)
             return false;
     }
     pthread_mutex_lock(&k->lock);
-    join_keeper(k, fd, pid);
+    join_keeper(k, fd, &greeting);
     pthread_mutex_unlock(&k->lock);
     return true;
 }
@@ -388,12 +409,12 @@ int keeper_open(const char *root, const struct keeper_callbacks *callbacks, stru
     pthread_condattr_destroy(&attr);
     raise_descriptor_limit();
     int fd = -EBADF;
-    pid_t pid = 0;
+    struct greeting greeting = {0};
     int r = k->wake_fd < 0 ? err_sys(err, errno, "eventfd") : file_mkdirs(k->dir, 0700, err);
     if (r == 0)
-        r = reach(k, &fd, &pid, err);
+        r = reach(k, &fd, &greeting, err);
     if (r == 0) {
-        join_keeper(k, fd, pid);
+        join_keeper(k, fd, &greeting);
         r = start_threads(k, err);
     }
     if (r < 0) {

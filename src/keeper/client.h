@@ -44,6 +44,9 @@ struct keeper {
     int fd; /* negative while there is no connection; only the reader closes it */
     int wake_fd;
     pid_t pid;
+    int64_t instance;  /* of the keeper; 0 with one that does not tell */
+    uint32_t features; /* enum protocol_feature */
+    char version[64];
     bool ending; /* do not connect again */
     bool gone;   /* nor will it ever be connected */
     bool dispatcher_stop;

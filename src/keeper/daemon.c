@@ -105,8 +105,41 @@ static void protect(struct daemon *d)
     }
 }
 
-static int open_daemon(struct daemon *d, const char *root, struct err *err)
+/* What one image of the process leaves to the next. */
+struct inherited {
+    int lock_fd, listen_fd, oom_score_adj;
+    rlim_t nofile;
+};
+
+int daemon_execute(struct daemon *d, int binary_fd, struct err *err)
 {
+    _cleanup_free_ char *given = str_printf("%d,%d,%d,%llu", d->lock_fd, d->listener.fd, d->oom_score_adj,
+                                            (unsigned long long)d->nofile.rlim_cur);
+    char *argv[] = {
+        (char *)"drover", (char *)"keeper", (char *)"--root", d->root, (char *)"--inherit", given, NULL};
+    log_info("replaced by another binary");
+    fcntl(d->lock_fd, F_SETFD, 0);
+    fcntl(d->listener.fd, F_SETFD, 0);
+    execveat(binary_fd, "", argv, environ, AT_EMPTY_PATH);
+    int sys = errno;
+    fcntl(d->lock_fd, F_SETFD, FD_CLOEXEC);
+    fcntl(d->listener.fd, F_SETFD, FD_CLOEXEC);
+    return err_sys(err, sys, "execute the new binary");
+}
+
+static bool parse_inherited(const char *text, struct inherited *ret)
+{
+    unsigned long long nofile;
+    if (sscanf(text, "%d,%d,%d,%llu", &ret->lock_fd, &ret->listen_fd, &ret->oom_score_adj, &nofile) != 4)
+        return false;
+    ret->nofile = nofile;
+    return fcntl(ret->lock_fd, F_SETFD, FD_CLOEXEC) == 0 && fcntl(ret->listen_fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+static int open_daemon(struct daemon *d, const char *root, const struct inherited *before, struct err *err)
+{
+    d->root = mem_strdup(root);
+    d->instance = time_now_ns();
     d->dir = str_printf("%s/keeper", root);
     d->burst = mem_new(BURST_BYTES);
     int r = file_mkdirs(d->dir, 0700, err);
@@ -114,7 +147,10 @@ static int open_daemon(struct daemon *d, const char *root, struct err *err)
         return r;
     _cleanup_free_ char *lock = str_printf("%s/keeper.lock", d->dir);
     _cleanup_free_ char *socket = str_printf("%s/keeper.sock", d->dir);
-    r = file_lock(lock, &d->lock_fd, err);
+    if (before)
+        d->lock_fd = before->lock_fd;
+    else
+        r = file_lock(lock, &d->lock_fd, err);
     if (r == 0)
         r = loop_init(&d->loop, err);
     if (r == 0)
@@ -123,9 +159,14 @@ static int open_daemon(struct daemon *d, const char *root, struct err *err)
         return r;
     d->loop.tick = tick;
     protect(d);
+    if (before) {
+        d->oom_score_adj = before->oom_score_adj;
+        d->nofile.rlim_cur = before->nofile;
+    }
     record_load_all(d);
-    int fd;
-    r = file_listen_unix(socket, SOCK_SEQPACKET, 0600, &fd, err);
+    int fd = before ? before->listen_fd : -EBADF;
+    if (!before)
+        r = file_listen_unix(socket, SOCK_SEQPACKET, 0600, &fd, err);
     if (r < 0)
         return r;
     fcntl(fd, F_SETFL, O_NONBLOCK);
@@ -151,19 +192,29 @@ static void close_daemon(struct daemon *d)
     loop_done(&d->loop);
     free(d->burst);
     free(d->dir);
+    free(d->root);
     close_fd(d->lock_fd);
 }
 
 int keeper_main(int argc, char **argv)
 {
     log_init("keeper", LOG_LEVEL_INFO);
-    if (argc != 3 || !str_eq(argv[1], "--root")) {
+    struct inherited inherited;
+    bool again = argc == 5 && str_eq(argv[3], "--inherit") && parse_inherited(argv[4], &inherited);
+    if ((argc != 3 && !again) || !str_eq(argv[1], "--root")) {
         fprintf(stderr, "usage: drover keeper --root DIRECTORY\n");
         return 2;
     }
     struct err guard_err = {0};
-    if (process_guard_binary((char *[]){(char *)"drover", argv[0], argv[1], argv[2], NULL}, &guard_err) < 0)
+    /* What is inherited must outlive this execve, too. */
+    for (int i = 0; again && i < 2; i++)
+        fcntl(i ? inherited.listen_fd : inherited.lock_fd, F_SETFD, 0);
+    if (process_guard_binary((char *[]){(char *)"drover", argv[0], argv[1], argv[2], again ? argv[3] : NULL,
+                                        again ? argv[4] : NULL, NULL},
+                             &guard_err) < 0)
         log_error("%s", guard_err.msg);
+    if (again)
+        parse_inherited(argv[4], &inherited);
     prctl(PR_SET_NAME, "drover-keeper");
     /* One thread, many small objects: what is freed goes back. */
     mallopt(M_TRIM_THRESHOLD, 64 * 1024);
@@ -174,7 +225,7 @@ int keeper_main(int argc, char **argv)
                        .children = WATCH_NONE,
                        .loop.epoll_fd = -EBADF};
     struct err err = {0};
-    int r = open_daemon(&d, argv[2], &err);
+    int r = open_daemon(&d, argv[2], again ? &inherited : NULL, &err);
     if (r == 0)
         loop_run(&d.loop);
     else if (r == -ERR_CONFLICT)

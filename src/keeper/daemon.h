@@ -39,7 +39,9 @@ enum {
 struct daemon {
     struct loop loop;
     char *dir; /* <root>/keeper */
+    char *root;
     int lock_fd;
+    int64_t instance; /* tells images of one process apart */
     struct watch listener, signals, children;
     struct client *clients;
     size_t client_count;
@@ -115,6 +117,11 @@ struct client {
     struct outgoing *first, *last;
     size_t queued;
 };
+
+/* daemon.c */
+/* Becomes another binary: the process, its lock, its socket and its children stay; what it knows is in its
+ * records, and the descriptors come back from the client. Returns only with an error. */
+int daemon_execute(struct daemon *d, int binary_fd, struct err *err);
 
 /* clients.c */
 void keeper__clients_accept(struct daemon *d);

@@ -85,7 +85,8 @@ struct keeper_start {
     const int *attach_fds; /* streams attached before the first byte; see keeper_attach; stay the caller's */
     size_t attach_count;   /* at most 4 */
     struct keeper_runtime runtime;
-    int ready_root; /* n > 0: fds[n - 1] is a detached mount tree that becomes the root, instead of `overlay` */
+    int ready_root; /* n > 0: fds[n - 1] is a detached mount tree that becomes the root, instead of `overlay`
+                     */
 };
 
 struct keeper_exec {
@@ -126,6 +127,10 @@ void keeper_close(struct keeper *k); /* the process and its containers live on; 
 pid_t keeper_pid(struct keeper *k);
 /* Ends the keeper process itself; refused (ERR_CONFLICT) while containers run. */
 int keeper_shutdown(struct keeper *k, struct err *err);
+
+/* Replaces the running keeper by the binary at `path`; containers, their output and their exit codes do not
+ * notice, attached streams are cut. Returns when the new one answers. */
+int keeper_upgrade(struct keeper *k, const char *path, struct err *err);
 
 /* Returns when the program has been executed, or with the reason why not (nothing is left then). The codes
  * tell Docker's exit codes 126 (ERR_DENIED: cannot be executed) and 127 (ERR_NOT_FOUND: no such program)

@@ -6,7 +6,7 @@
  * descriptor (a memfd).
  *
  *     client                         keeper
- *     HELLO                     ->   REPLY pid             (other versions are refused)
+ *     HELLO                     ->   REPLY pid instance features version      (another protocol is refused)
  *     ADOPT id exec pidfd.. *   ->                         copies kept from a keeper that has died
  *     READY                     ->   HOLD *, EXIT *        copies to keep; exits not yet forgotten
  *     START, EXEC, ... FORGET   ->   REPLY code text ...   any number in flight, answered in any order
@@ -53,11 +53,15 @@ enum protocol_type {
     PROTOCOL_LIST,
     PROTOCOL_FORGET,
     PROTOCOL_SHUTDOWN,
+    PROTOCOL_UPGRADE,
     PROTOCOL_REPLY = 64,
     PROTOCOL_EXIT,
     PROTOCOL_HOLD,
     PROTOCOL_RELEASE,
 };
+
+/* Told in the answer to HELLO, which may grow at its end: what an older keeper does not say it cannot do. */
+enum protocol_feature { PROTOCOL_CAN_UPGRADE = 1 };
 
 /* Which descriptors of a process a HOLD or an ADOPT carries, in this order. */
 enum protocol_held { HELD_PIDFD, HELD_STDIN, HELD_STDOUT, HELD_STDERR, HELD_STATUS, HELD_MAX };

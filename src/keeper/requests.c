@@ -58,6 +58,9 @@ static int handle_hello(struct request *q, struct err *err)
     protocol_put_u32(&m, 0);
     protocol_put_text(&m, "");
     protocol_put_u32(&m, (uint32_t)getpid());
+    protocol_put_i64(&m, q->d->instance);
+    protocol_put_u32(&m, PROTOCOL_CAN_UPGRADE);
+    protocol_put_text(&m, DROVER_VERSION);
     keeper__client_send(q->cl, &m, NULL, 0);
     return 1;
 }
@@ -304,6 +307,26 @@ static int handle_shutdown(struct request *q, struct err *err)
     return 1;
 }
 
+static void count_foreign_launches(struct process *p, void *context)
+{
+    *(size_t *)context += p->launching != NULL;
+}
+
+/* Answered by the new binary, which is asked again (PROTOCOL_AGAIN) when the connection has gone. */
+static int handle_upgrade(struct request *q, struct err *err)
+{
+    if (!protocol_end(q->r) || q->fd_count != 1)
+        return malformed(err);
+    if (q->again)
+        return 0;
+    size_t launches = 0;
+    daemon_each_process(q->d, count_foreign_launches, &launches);
+    /* The pipes of all processes live on in this client alone. */
+    if (!q->cl->ready || q->cl->first || launches)
+        return err_set(err, ERR_CONFLICT, "the keeper cannot be replaced at this instant: try again");
+    return daemon_execute(q->d, q->fds[0], err);
+}
+
 static const handler handlers[] = {
     [PROTOCOL_HELLO] = handle_hello,       [PROTOCOL_ADOPT] = handle_adopt,
     [PROTOCOL_READY] = handle_ready,       [PROTOCOL_START] = handle_start,
@@ -311,7 +334,7 @@ static const handler handlers[] = {
     [PROTOCOL_KILL] = handle_kill,         [PROTOCOL_RESIZE] = handle_resize,
     [PROTOCOL_PAUSE] = handle_pause,       [PROTOCOL_CLOSE_STDIN] = handle_close_stdin,
     [PROTOCOL_LIST] = handle_list,         [PROTOCOL_FORGET] = handle_forget,
-    [PROTOCOL_SHUTDOWN] = handle_shutdown,
+    [PROTOCOL_SHUTDOWN] = handle_shutdown, [PROTOCOL_UPGRADE] = handle_upgrade,
 };
 
 static int dispatch(struct request *q, const struct protocol_head *head, struct err *err)

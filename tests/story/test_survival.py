@@ -2,8 +2,9 @@
 import json
 import os
 import subprocess
+import sys
 
-from harness import DROVER, Drover, Story, alive, http_get, run, wait_for
+from harness import DROVER, TOP, Drover, Story, alive, http_get, run, wait_for
 
 
 class Survival(Story):
@@ -57,6 +58,43 @@ class Survival(Story):
             for i in range(4):
                 self.assertEqual(d.docker("wait", f"c{turn}-{i}").out, f"{turn * 4 + i}\n")
                 self.assertEqual(d.docker("logs", f"c{turn}-{i}").out, f"{turn} {i}\n")
+
+    def test_keeper_and_serve_killed_by_turns_under_load_lose_no_line_and_no_exit_code(self):
+        done = run([sys.executable, os.path.join(TOP, "tests/crash/soak.py"), "--launches", "150", "--pause", "0.4"], check=False)
+        self.assertEqual(done.status, 0, done)
+
+    def test_an_upgrade_replaces_both_binaries_under_running_containers(self):
+        d = self.d
+        d.docker("run", "-d", "--name", "talker", "busybox", "sh", "-c",
+                 "i=0; while [ $i -lt 400 ]; do echo line $i; i=$((i+1)); sleep 0.005; done; exit 42")
+        d.docker("run", "-d", "-i", "--name", "reader", "busybox", "sh", "-c", "read x; echo got $x; exit 7")
+        # Another version, as far as anybody can tell: the same binary with another number in it.
+        newer = os.path.join(d.root, "new", "drover")
+        os.makedirs(os.path.dirname(newer))
+        version = d.drover("--version").out.split()[-1]
+        other = version[:-1] + ("9" if version[-1] != "9" else "8")
+        with open(DROVER, "rb") as f, open(newer, "wb") as out:
+            out.write(f.read().replace(version.encode() + b"\0", other.encode() + b"\0"))
+        os.chmod(newer, 0o755)
+        pid = d.inspect("talker")["State"]["Pid"]
+        serve = d.process.pid
+        self.assertIn(other, d.drover("upgrade", "--binary", newer).out)
+        wait_for(lambda: d.docker("version", "--format", "{{.Server.Version}}").out == other + "\n", "the new version to answer")
+        self.assertEqual(d.process.pid, serve)
+        self.assertIsNone(d.process.poll())
+        self.assertEqual(d.inspect("talker")["State"]["Pid"], pid)
+        d.docker("attach", "--no-stdin=false", "reader", stdin=b"word\n", check=False)
+        self.assertEqual(d.docker("wait", "talker", "reader").out, "42\n7\n")
+        self.assertEqual(d.docker("logs", "talker").out, "".join(f"line {i}\n" for i in range(400)))
+        self.assertEqual(d.docker("logs", "reader").out, "got word\n")
+        self.assertEqual(d.docker("run", "--rm", "busybox", "echo", "new").out, "new\n")
+        with open(os.path.join(d.data, "keeper/keeper.log")) as log:
+            self.assertIn("replaced by another binary", log.read())
+
+    def test_what_is_no_drover_is_not_upgraded_to(self):
+        d = self.d
+        self.assert_clean_refusal(d.drover("upgrade", "--binary", "/bin/true", check=False), "/", "true")
+        self.assertEqual(d.docker("run", "--rm", "busybox", "echo", "still").out, "still\n")
 
     def test_a_reboot_brings_back_what_should_run(self):
         d = self.d
