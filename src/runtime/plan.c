@@ -57,6 +57,9 @@ static int parse_root(const json_t *spec, struct plan *plan, struct err *err)
     int r = json_get_object(spec, "", "root", &root, err);
     if (r == 0)
         r = json_get_bool(root, "root", "readonly", &plan->root_readonly, err);
+    const char *path = NULL; /* the caller's to resolve */
+    if (r == 0)
+        r = json_get_string(root, "root", "path", &path, err);
     return r;
 }
 
@@ -149,7 +152,7 @@ static int check_whole(const struct plan *plan, struct err *err)
     return labels_check(plan->process.apparmor_profile, plan->process.selinux_label, plan->mount_label, err);
 }
 
-/* SemVer; what a later major version means is unknown. Absent in what an engine builds itself. */
+/* SemVer; what a later major version means is unknown. */
 static int check_version(const json_t *spec, struct err *err)
 {
     const char *version = NULL;
@@ -161,6 +164,31 @@ static int check_version(const json_t *spec, struct err *err)
     if (strv_len(parts) < 3 || parse_i64(parts[0], 0, INT32_MAX, &major_, NULL) < 0 || major_ != 1)
         return err_set(err, ERR_UNSUPPORTED, "\"ociVersion\": \"%s\" is not supported, only 1.x.y is",
                        version);
+    return 0;
+}
+
+/* What an engine that builds its configs itself may leave out, and a bundle may not. */
+static int check_required(const struct runtime_launch *launch, const json_t *process, struct err *err)
+{
+    if (!launch->bundle)
+        return 0;
+    if (!json_object_get(launch->spec, "ociVersion"))
+        return err_set(err, ERR_INVALID, "\"ociVersion\" is missing");
+    if (process && str_empty(json_str(process, "cwd")))
+        return err_set(err, ERR_INVALID, "\"process.cwd\" is missing: it must be an absolute path");
+    return 0;
+}
+
+static int check_annotations(const json_t *spec, struct err *err)
+{
+    json_t *annotations = NULL, *value;
+    const char *key;
+    int r = json_get_object(spec, "", "annotations", &annotations, err);
+    if (r < 0)
+        return r;
+    json_object_foreach (annotations, key, value)
+        if (!json_is_string(value))
+            return err_set(err, ERR_INVALID, "\"annotations.%.200s\" must be a string", key);
     return 0;
 }
 
@@ -194,9 +222,13 @@ int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err
     if (r == 0)
         r = check_version(launch->spec, err);
     if (r == 0)
+        r = check_annotations(launch->spec, err);
+    if (r == 0)
         r = hooks_parse(launch->spec, &plan.hooks, err);
     if (r == 0)
         r = json_get_object(launch->spec, "", "process", &process, err);
+    if (r == 0)
+        r = check_required(launch, process, err);
     if (r == 0)
         r = json_get_object(launch->spec, "", "linux", &linux_, err);
     if (r == 0)
