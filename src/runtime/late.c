@@ -18,6 +18,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -63,6 +64,7 @@ static int strip(int empty)
 
 static _Noreturn void hold_base(int empty, int ready)
 {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (strip(empty) == 0 && write(ready, "r", 1) == 1)
         for (;;)
             pause();

@@ -115,19 +115,35 @@ static int bind_instead(const struct mounter *mr, const struct plan_mount *m, st
     return err->code ? -err->code : -ERR_DENIED;
 }
 
-/* mount(2) for what fsopen(2) has no word for: a subtype ("fuse.sshfs"), i_version, quoted options. It takes
- * one page of options and ignores what is behind. */
+enum { MAX_VALUE = 255, MAX_PAGE = 4000 };
+
+static bool has_long_value(const char *data)
+{
+    for (size_t n; *data; data += n + (data[n] == ',')) {
+        n = strcspn(data, ",");
+        if (n > MAX_VALUE)
+            return true;
+    }
+    return false;
+}
+
+/* mount(2) for what fsopen(2) has no word for: a subtype ("fuse.sshfs"), i_version, quoted options, a long
+ * value. It takes one page of options and ignores what is behind. */
 bool rootfs__needs_old_mount(const struct plan_mount *m)
 {
-    return !m->bind && m->type &&
-           (m->flags & MS_I_VERSION || strchr(m->type, '.') || (m->data && strpbrk(m->data, "\\\"")));
+    if (m->bind || !m->type)
+        return false;
+    if (m->flags & MS_I_VERSION || strchr(m->type, '.'))
+        return true;
+    return m->data && (strpbrk(m->data, "\\\"") || (strlen(m->data) <= MAX_PAGE && has_long_value(m->data)));
 }
 
 static int old_mount(struct mounter *mr, const struct plan_mount *m, int target, struct err *err)
 {
     char path[64];
-    if (m->data && strlen(m->data) > 4000)
-        return err_set(err, ERR_LIMIT, "mount of %s: more than 4000 bytes of options", m->destination);
+    if (m->data && strlen(m->data) > MAX_PAGE)
+        return err_set(err, ERR_LIMIT, "mount of %s: more than %d bytes of options", m->destination,
+                       MAX_PAGE);
     snprintf(path, sizeof(path), "/proc/self/fd/%d", target);
     if (mount(m->source ? m->source : m->type, path, m->type, m->flags, m->data) < 0)
         return err_sys(err, errno, "mount %s at %s%s%s", m->type, m->destination, m->data ? " with " : "",

@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -90,9 +91,11 @@ static int new_user_namespace(const struct plan_id_maps *maps, struct err *err)
 {
     struct clone_args args = {.flags = CLONE_NEWUSER};
     pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
-    if (pid == 0)
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         for (;;)
             pause();
+    }
     if (pid < 0)
         return err_sys(err, errno, "make a user namespace for an id-mapped mount");
     char path[64];

@@ -160,6 +160,35 @@ static void options_of_a_filesystem_reach_it(void **state)
     box_done(&b);
 }
 
+/* As many layers as it takes, also when their names fill more than the page that mount(2) reads. */
+static void an_overlay_among_the_mounts_may_have_long_options(void **state)
+{
+    static const size_t sizes[] = {20, 200};
+    for (size_t k = 0; k < ARRAY_SIZE(sizes); k++) {
+        struct box b;
+        box_init(&b);
+        _cleanup_str_ struct str options = STR_INIT;
+        str_add(&options, "lowerdir=");
+        for (size_t i = 0; i < sizes[k]; i++) {
+            _cleanup_free_ char *name = str_printf("layer-%zu", i);
+            _cleanup_free_ char *layer = make_dir(&b, name);
+            str_addf(&options, "%s%s", i ? ":" : "", layer);
+        }
+        box_file(b.dir, "layer-0/top", "top\n", 0644);
+        _cleanup_free_ char *lowest = str_printf("layer-%zu/lowest", sizes[k] - 1);
+        box_file(b.dir, lowest, "lowest\n", 0644);
+        add_mount(&b, "/o", "overlay", "overlay", str_get(&options));
+        run_true(&b);
+        if (b.status < 0 && k == 1 && strstr(b.err.msg, "lowerdir")) {
+            box_done(&b);
+            print_message("skipped: this kernel takes no layers one by one (Linux 6.8)\n");
+            skip();
+        }
+        assert_string_equal(box_sh(&b, "cat /o/top /o/lowest"), "top\nlowest\n");
+        box_done(&b);
+    }
+}
+
 static void what_a_mount_cannot_take_is_refused_by_its_name(void **state)
 {
     static const struct {
@@ -950,6 +979,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_option_of_the_specification_is_taken_by_a_bind_and_a_tmpfs),
         cmocka_unit_test(options_of_a_filesystem_reach_it),
+        cmocka_unit_test(an_overlay_among_the_mounts_may_have_long_options),
         cmocka_unit_test(what_a_mount_cannot_take_is_refused_by_its_name),
         cmocka_unit_test(all_eight_propagations_are_what_the_mount_has),
         cmocka_unit_test(a_relative_source_is_the_bundles_and_a_relative_destination_the_roots),
