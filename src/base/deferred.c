@@ -1,7 +1,7 @@
 #include "base/deferred.h"
 
+#include "base/deferred_names.h"
 #include "base/mem.h"
-#include "deferred_names.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
