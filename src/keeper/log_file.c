@@ -336,7 +336,8 @@ int log_file_open(const char *path, int64_t max_bytes, int max_files, bool goes_
         /* What stands there in another form is kept aside as the newest rotated file would be. */
         _cleanup_free_ char *previous = rotated_name(path, 1);
         f->header.sequence = sequence_of(previous);
-        r = file_exists(path) ? rotate(f, err) : create(f, f->header.sequence + 1, err);
+        /* Most containers that live short say nothing: the file comes with the first byte. */
+        r = file_exists(path) ? rotate(f, err) : 0;
     }
     if (r < 0) {
         log_file_close(f);
@@ -352,6 +353,9 @@ int log_file_open(const char *path, int64_t max_bytes, int max_files, bool goes_
 static int make_room(struct log_file *f, size_t *n, struct err *err)
 {
     const int64_t around = LOG_RECORD_HEAD_BYTES + LOG_RECORD_TAIL_BYTES;
+    int r = f->fd < 0 ? create(f, f->header.sequence + 1, err) : 0;
+    if (r < 0)
+        return r;
     int64_t most = MAX(f->max_bytes - LOG_HEADER_BYTES - around, 1);
     *n = (size_t)MIN((int64_t)MIN(*n, (size_t)LOG_PAYLOAD_BYTES), most);
     if (f->size + around + (int64_t)*n > f->max_bytes && f->size > LOG_HEADER_BYTES)

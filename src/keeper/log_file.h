@@ -83,7 +83,7 @@ int64_t log_valid_end(int fd, uint32_t salt);
 struct log_file;
 
 /* `goes_on`: the process whose output comes now is the one whose output is in there already. Otherwise its
- * first line is not joined to an open one. */
+ * first line is not joined to an open one. The file itself comes with the first byte. */
 int log_file_open(const char *path, int64_t max_bytes, int max_files, bool goes_on, struct log_file **ret,
                   struct err *err);
 /* Moves up to `n` (at most LOG_PAYLOAD_BYTES) of the bytes that are in `pipe_fd` into the log. What was taken

@@ -12,12 +12,40 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { RECORD_MAX_BYTES = 64 * 1024 };
+enum { RECORD_MAX_BYTES = 64 * 1024, SPARES_MAX = 64 };
+
+#define SPARE_PREFIX "spare." /* no record's: those have a colon */
 
 static char *record_path(const struct container *c, const char *exec_id)
 {
     return *exec_id ? str_printf("%s/%s:exec:%s", c->d->dir, c->id, exec_id)
                     : str_printf("%s/%s:container", c->d->dir, c->id);
+}
+
+/* Files of containers that are forgotten, empty, for the next ones: making and deleting an inode costs a file
+ * system more than renaming one. */
+static unsigned spares;
+
+static char *spare_path(const struct daemon *d, unsigned number)
+{
+    return str_printf("%s/" SPARE_PREFIX "%u", d->dir, number);
+}
+
+static bool spare_put(const struct daemon *d, const char *path)
+{
+    _cleanup_free_ char *spare = spare_path(d, spares);
+    if (spares == SPARES_MAX || truncate(path, 0) < 0 || rename(path, spare) < 0)
+        return false;
+    spares++;
+    return true;
+}
+
+static bool spare_take(const struct daemon *d, const char *path)
+{
+    if (!spares)
+        return false;
+    _cleanup_free_ char *spare = spare_path(d, --spares);
+    return rename(spare, path) == 0;
 }
 
 uint64_t record_pid_start(pid_t pid)
@@ -60,7 +88,7 @@ int record_begin(const struct container *c, struct str *config, struct err *err)
     for (char *at = config->data; (at = memchr(at, '\n', config->len - (size_t)(at - config->data)));)
         *at = ' ';
     unlink(path); /* of a container of this name that nobody knows any more */
-    return append(path, O_CREAT | O_EXCL, config, err);
+    return append(path, spare_take(c->d, path) ? 0 : O_CREAT | O_EXCL, config, err);
 }
 
 int record_write(const struct process *p, struct err *err)
@@ -94,7 +122,8 @@ int record_write_exit(const struct process *p, struct err *err)
 void record_remove(const struct process *p)
 {
     _cleanup_free_ char *path = record_path(p->c, p->exec_id);
-    unlink(path);
+    if (*p->exec_id || !spare_put(p->c->d, path))
+        unlink(path);
     if (*p->exec_id)
         return;
     struct map_entry *e;
@@ -235,6 +264,8 @@ static void end_unfinished(struct container *c)
 static void load_one(struct daemon *d, int dir_fd, const char *name, bool execs)
 {
     const char *colon = strchr(name, ':');
+    if (!colon && str_after(name, SPARE_PREFIX))
+        unlinkat(dir_fd, name, 0);
     if (!colon)
         return;
     _cleanup_free_ char *id = mem_strndup(name, (size_t)(colon - name));
