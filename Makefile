@@ -5,6 +5,7 @@
 #   make demo-down  stop it and what it started (its data stays; DATA=1 removes that too)
 #   make check      all tests, with sanitizers where they are unit tests; ends with "N passed, N failed"
 #   make check-vm   only those on a booted cgroup v2 host (QEMU, software emulation; part of check)
+#   make soak       kill serve and keeper at random under LAUNCHES=500 launches, and check every byte (docs/soak.md)
 #   make bench      the tables of docs/benchmarks.md, from one run
 #   make install    DESTDIR= PREFIX=/usr/local
 #   make format     clang-format over the tree
@@ -13,7 +14,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: all build setup demo demo-down check check-build check-vm lint bench install format clean
+.PHONY: all build setup demo demo-down check check-build check-vm lint soak bench install format clean
 
 all: build
 
@@ -45,6 +46,11 @@ check: build check-build
 check-vm: build
 	@scripts/setup check
 	@python3 tests/run.py vm
+
+LAUNCHES ?= 500
+soak: build
+	@scripts/setup check
+	@DROVER=$(CURDIR)/build/drover unshare --net python3 -u tests/crash/soak.py --launches $(LAUNCHES)
 
 lint:
 	@python3 tests/run.py lint

@@ -5,7 +5,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-enum { BUFFER_BYTES = 32 << 10, FRAME_HEAD = 8, MAX_DETACH_KEYS = 16 };
+enum { BUFFER_BYTES = 32 << 10, FRAME_HEAD = 8, MAX_DETACH_KEYS = 16, STREAM_SYSTEM_ERROR = 3 };
 
 void api__frame(struct str *out, int stream, const void *bytes, size_t n)
 {
@@ -63,6 +63,8 @@ struct relay {
     size_t keys_matched;
     unsigned char head[FRAME_HEAD];
     size_t head_have, frame_left;
+    unsigned char last[FRAME_HEAD]; /* bytes that came: zeros are the process's proper end */
+    size_t came;
 };
 
 /* Looks for the detach keys; a part of them at the end is held back until the next byte decides. */
@@ -178,14 +180,42 @@ static void move_client(struct relay *r, short events, char *buffer)
         str_clear(&r->out), r->out_sent = 0;
 }
 
+static void note_last(struct relay *r, const char *bytes, size_t n)
+{
+    size_t part = MIN(n, sizeof(r->last));
+    memmove(r->last, r->last + part, sizeof(r->last) - part);
+    memcpy(r->last + sizeof(r->last) - part, bytes + n - part, part);
+    r->came += n;
+}
+
+/* The keeper ends a stream with a head of zeros. Without it the keeper died: the process goes on, and its
+ * output, which goes to its log, is not seen here. */
+static void tell_if_cut(struct relay *r)
+{
+    static const char text[] =
+        "the stream was cut: it was not read in time, or the keeper was restarted; the process runs on\n";
+    static const unsigned char end[FRAME_HEAD];
+    /* One that never said a word may be a process that was never started. */
+    if (r->client_gone || r->came < FRAME_HEAD || memcmp(r->last, end, FRAME_HEAD) == 0)
+        return;
+    if (r->given->tty)
+        str_add(&r->out, text);
+    else
+        api__frame(&r->out, STREAM_SYSTEM_ERROR, text, strlen(text));
+}
+
 static void move_process(struct relay *r, short events, char *buffer)
 {
     ssize_t n;
     if (!r->out_end && r->out.len == 0 && (events & (POLLIN | POLLHUP | POLLERR))) {
-        if (!receive(r->given->process_fd, buffer, &n))
+        if (!receive(r->given->process_fd, buffer, &n)) {
             r->out_end = true;
-        else if (!r->client_gone)
-            take_output(r, buffer, (size_t)n);
+            tell_if_cut(r);
+        } else {
+            note_last(r, buffer, (size_t)n);
+            if (!r->client_gone)
+                take_output(r, buffer, (size_t)n);
+        }
     }
     if ((events & (POLLOUT | POLLERR)) && r->in.len && !transmit(r->given->process_fd, &r->in, &r->in_sent)) {
         /* It reads no more; its output may still come. */

@@ -30,7 +30,7 @@ int demux_feed(struct demux *d, const void *bytes, size_t n,
             continue;
         }
         size_t part = MIN(n, d->left);
-        int r = out(context, d->stream == 2 ? 2 : 1, at, part, err);
+        int r = out(context, d->stream >= 2 ? 2 : 1, at, part, err);
         if (r < 0)
             return r;
         at += part;

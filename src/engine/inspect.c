@@ -280,6 +280,16 @@ void inspect__set_sizes(json_t *out, struct container *c)
     set_int(out, "SizeRootFs", own + below);
 }
 
+/* Not Docker's: what its output came to that reached neither log nor reader. */
+static void set_output_lost(json_t *out, struct container *c)
+{
+    struct keeper_counters lost = {0};
+    if (container__running(c) && keeper_counters(c->engine->keeper, c->id, &lost, NULL) == 0)
+        json_object_set_new(out, "OutputLost",
+                            json_pack("{s:I, s:I}", "LogBytes", (json_int_t)lost.log_dropped_bytes, "Readers",
+                                      (json_int_t)lost.readers_dropped));
+}
+
 static void set_identity(json_t *out, struct container *c, const json_t *doc)
 {
     const json_t *config = json_object_get(doc, "Config");
@@ -292,6 +302,7 @@ static void set_identity(json_t *out, struct container *c, const json_t *doc)
     set_command(out, config);
     json_object_set_new(out, "State", state_shown(c, config));
     json_set_str(out, "Image", json_str(doc, "Image"));
+    set_output_lost(out, c);
     set_path(out, "ResolvConfPath", dir, "resolv.conf");
     set_path(out, "HostnamePath", dir, "hostname");
     set_path(out, "HostsPath", dir, "hosts");

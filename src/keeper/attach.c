@@ -225,6 +225,14 @@ void attach_output(struct process *p, int stream, const char *bytes, size_t n)
     proc_hold_if_full(p);
 }
 
+void attach_end(struct process *p)
+{
+    static const uint8_t end[8];
+    for (struct attach *a = p->attached; a; a = a->next)
+        if (send(a->w.fd, end, sizeof(end), MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(end))
+            log_debug("%s: a reader misses the end", p->c->id);
+}
+
 bool attach_any_pending(const struct process *p)
 {
     for (const struct attach *a = p->attached; a; a = a->next)
@@ -253,6 +261,7 @@ void attach_check_stalls(struct process *p, int64_t now_ns)
             continue;
         log_warning("%s: an attached stream was not read for %d s: dropped", p->c->id, STALL_SECONDS);
         drop_quietly(a);
+        p->c->readers_dropped++;
         dropped = true;
     }
     if (dropped) {

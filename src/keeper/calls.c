@@ -256,6 +256,26 @@ void keeper_forget_later(struct keeper *k, const char *id)
     pthread_mutex_unlock(&k->lock);
 }
 
+int keeper_counters(struct keeper *k, const char *id, struct keeper_counters *ret, struct err *err)
+{
+    _cleanup_str_ struct str m = STR_INIT;
+    _cleanup_str_ struct str answer = STR_INIT;
+    pthread_mutex_lock(&k->lock);
+    bool can = k->fd >= 0 && k->features & PROTOCOL_COUNTS;
+    pthread_mutex_unlock(&k->lock);
+    *ret = (struct keeper_counters){0};
+    if (!can)
+        return 0;
+    begin(&m, PROTOCOL_COUNTERS, id, "");
+    int r = client__call(k, &m, NULL, 0, &answer, NULL, err);
+    if (r < 0)
+        return r;
+    struct protocol_reader reader = {answer.data, answer.data + answer.len, false};
+    ret->log_dropped_bytes = protocol_get_i64(&reader);
+    ret->readers_dropped = protocol_get_i64(&reader);
+    return reader.bad ? err_set(err, ERR_PROTOCOL, "malformed counters of the keeper") : 0;
+}
+
 int keeper_upgrade(struct keeper *k, const char *path, struct err *err)
 {
     _cleanup_str_ struct str m = STR_INIT;

@@ -67,6 +67,7 @@ struct container {
     char *log_path;
     int64_t log_max_bytes;
     int log_max_files;
+    int64_t readers_dropped; /* attached streams that were not read in time */
     bool own_pid_namespace;
     bool memory_limited;
     bool paused;
@@ -174,6 +175,8 @@ void daemon_each_process(struct daemon *d, void (*each)(struct process *p, void 
 /* attach.c */
 int attach_new(struct process *p, int *fd, int flags, struct err *err);
 void attach_output(struct process *p, int stream, const char *bytes, size_t n);
+/* Tells all that nothing more comes; nothing may be pending. */
+void attach_end(struct process *p);
 void attach_drop(struct attach *a);
 void attach_drop_all(struct process *p);
 bool attach_any_pending(const struct process *p);

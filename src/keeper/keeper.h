@@ -140,7 +140,8 @@ int keeper_exec(struct keeper *k, const struct keeper_exec *exec, pid_t *ret_pid
 
 /* Attaches one end of a connected stream socket pair (SOCK_STREAM) to a running process. From the keeper come
  * Docker's frames (one byte stream number 1 or 2, three zeros, 32-bit big-endian length, bytes), also with a
- * terminal, then end of file after the process has ended. Bytes written towards the keeper are stdin;
+ * terminal, then, after the process has ended, a head of zeros and end of file: without the zeros the keeper
+ * died and the stream is cut. Bytes written towards the keeper are stdin;
  * shutdown(SHUT_WR) ends stdin when stdin_once. `fd` stays the caller's (who closes its copy after the call).
  * `flags` of KEEPER_ATTACH_*. A reader that does not read holds the process back only for a bounded time,
  * then is dropped. For streams given with keeper_start and keeper_exec all three flags hold. */
@@ -155,6 +156,13 @@ int keeper_pause(struct keeper *k, const char *id, bool paused, struct err *err)
 int keeper_close_stdin(struct keeper *k, const char *id, const char *exec_id, struct err *err);
 /* Array of all processes known, running and exited; the caller frees. */
 int keeper_list(struct keeper *k, struct keeper_process **ret, size_t *ret_count, struct err *err);
+/* What a running container's output came to that did not get where it should. Zeros with a keeper too old to
+ * tell, or that is not there at this instant. */
+struct keeper_counters {
+    int64_t log_dropped_bytes; /* did not fit on the disk */
+    int64_t readers_dropped;   /* attached streams that were not read in time */
+};
+int keeper_counters(struct keeper *k, const char *id, struct keeper_counters *ret, struct err *err);
 /* Drops the record of an exited process; for the first process also the container's cgroup and files. Absent
  * is fine. */
 int keeper_forget(struct keeper *k, const char *id, const char *exec_id, struct err *err);

@@ -379,8 +379,12 @@ void proc_conclude_if_done(struct process *p)
     watch_close(&d->loop, &p->pidfd);
     watch_close(&d->loop, &p->stdin_w);
     str_free(&p->stdin_buffer);
+    attach_end(p);
     attach_drop_all(p);
     if (!*p->exec_id) {
+        if (p->c->log && log_file_dropped(p->c->log))
+            log_error("%s: %llu bytes of its output are not in its log", p->c->id,
+                      (unsigned long long)log_file_dropped(p->c->log));
         log_file_close(p->c->log);
         p->c->log = NULL;
     }

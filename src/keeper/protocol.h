@@ -54,6 +54,7 @@ enum protocol_type {
     PROTOCOL_FORGET,
     PROTOCOL_SHUTDOWN,
     PROTOCOL_UPGRADE,
+    PROTOCOL_COUNTERS,
     PROTOCOL_REPLY = 64,
     PROTOCOL_EXIT,
     PROTOCOL_HOLD,
@@ -61,7 +62,7 @@ enum protocol_type {
 };
 
 /* Told in the answer to HELLO, which may grow at its end: what an older keeper does not say it cannot do. */
-enum protocol_feature { PROTOCOL_CAN_UPGRADE = 1 };
+enum protocol_feature { PROTOCOL_CAN_UPGRADE = 1, PROTOCOL_COUNTS = 2 };
 
 /* Which descriptors of a process a HOLD or an ADOPT carries, in this order. */
 enum protocol_held { HELD_PIDFD, HELD_STDIN, HELD_STDOUT, HELD_STDERR, HELD_STATUS, HELD_MAX };

@@ -59,7 +59,7 @@ static int handle_hello(struct request *q, struct err *err)
     protocol_put_text(&m, "");
     protocol_put_u32(&m, (uint32_t)getpid());
     protocol_put_i64(&m, q->d->instance);
-    protocol_put_u32(&m, PROTOCOL_CAN_UPGRADE);
+    protocol_put_u32(&m, PROTOCOL_CAN_UPGRADE | PROTOCOL_COUNTS);
     protocol_put_text(&m, DROVER_VERSION);
     keeper__client_send(q->cl, &m, NULL, 0);
     return 1;
@@ -327,6 +327,25 @@ static int handle_upgrade(struct request *q, struct err *err)
     return daemon_execute(q->d, q->fds[0], err);
 }
 
+static int handle_counters(struct request *q, struct err *err)
+{
+    struct process *p;
+    int r = get_process(q, &p, err);
+    if (r < 0)
+        return r;
+    if (!protocol_end(q->r))
+        return malformed(err);
+    _cleanup_str_ struct str m = STR_INIT;
+    protocol_begin(&m, PROTOCOL_REPLY, q->number);
+    protocol_put_u32(&m, 0);
+    protocol_put_u32(&m, 0);
+    protocol_put_text(&m, "");
+    protocol_put_i64(&m, p->c->log ? (int64_t)log_file_dropped(p->c->log) : 0);
+    protocol_put_i64(&m, p->c->readers_dropped);
+    keeper__client_send(q->cl, &m, NULL, 0);
+    return 1;
+}
+
 static const handler handlers[] = {
     [PROTOCOL_HELLO] = handle_hello,       [PROTOCOL_ADOPT] = handle_adopt,
     [PROTOCOL_READY] = handle_ready,       [PROTOCOL_START] = handle_start,
@@ -335,6 +354,7 @@ static const handler handlers[] = {
     [PROTOCOL_PAUSE] = handle_pause,       [PROTOCOL_CLOSE_STDIN] = handle_close_stdin,
     [PROTOCOL_LIST] = handle_list,         [PROTOCOL_FORGET] = handle_forget,
     [PROTOCOL_SHUTDOWN] = handle_shutdown, [PROTOCOL_UPGRADE] = handle_upgrade,
+    [PROTOCOL_COUNTERS] = handle_counters,
 };
 
 static int dispatch(struct request *q, const struct protocol_head *head, struct err *err)
