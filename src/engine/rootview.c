@@ -19,6 +19,21 @@ static int open_plain(int dir, const char *path, int flags)
     return (int)syscall(SYS_openat2, dir, path, &how, sizeof(how));
 }
 
+/* Whether reading it is only that: what else may stand there, opening alone can set off (a watchdog's device
+ * that a container made, the kernel's log in /proc, a FIFO). A file of /proc or /sys has no size. */
+static bool is_plain(int path_fd, struct stat *ret)
+{
+    return fstat(path_fd, ret) == 0 && S_ISREG(ret->st_mode) && ret->st_size > 0;
+}
+
+/* An O_PATH descriptor that was looked at, for reading. */
+static int open_to_read(int path_fd)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", path_fd);
+    return open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
 enum found { FOUND_HERE, FOUND_BELOW, FOUND_NOWHERE, FOUND_UNCLEAR };
 
 /* Whether one layer decides what <directory>/<name> is. */
@@ -26,19 +41,13 @@ static enum found look(int layer, const char *directory, const char *name, int *
 {
     struct stat st;
     char value;
-    _cleanup_close_ int dir = open_plain(layer, directory, O_RDONLY | O_NONBLOCK);
+    _cleanup_close_ int dir = open_plain(layer, directory, O_RDONLY | O_DIRECTORY);
     if (dir < 0)
         return errno == ENOENT ? FOUND_BELOW : FOUND_UNCLEAR;
-    if (fstat(dir, &st) < 0 || !S_ISDIR(st.st_mode))
-        return FOUND_UNCLEAR;
-    int fd = open_plain(dir, name, O_RDONLY | O_NONBLOCK);
+    _cleanup_close_ int fd = open_plain(dir, name, O_PATH);
     if (fd >= 0) {
-        if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
-            *ret_fd = fd;
-            return FOUND_HERE;
-        }
-        close(fd);
-        return FOUND_UNCLEAR;
+        *ret_fd = is_plain(fd, &st) ? open_to_read(fd) : -EBADF;
+        return *ret_fd >= 0 ? FOUND_HERE : FOUND_UNCLEAR;
     }
     if (errno != ENOENT)
         return FOUND_UNCLEAR;
@@ -83,8 +92,13 @@ int rootview__read(struct container *c, char *const *lowers, const char *path, s
     int r = rootview__open(c, true, &root, err);
     if (r < 0)
         return r;
-    fd = file_open_in_root(root, path, O_RDONLY | O_NONBLOCK, 0, err);
-    return fd < 0 ? fd : file_read_fd(fd, max, ret, err);
+    struct stat st;
+    _cleanup_close_ int place = file_open_in_root(root, path, O_PATH, 0, err);
+    if (place < 0)
+        return place;
+    if (!is_plain(place, &st) || (fd = open_to_read(place)) < 0)
+        return err_set(err, ERR_NOT_FOUND, "%s: not a regular file with something in it", path);
+    return file_read_fd(fd, max, ret, err);
 }
 
 /* The root of process `pid`, sure to be the container's: its cgroup names the id even if the number was

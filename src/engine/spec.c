@@ -20,8 +20,18 @@ static const char default_path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbi
 static int account_file(struct container *c, char *const *lowers, const char *path, struct str *ret,
                         struct err *err)
 {
-    int r = rootview__read(c, lowers, path, ACCOUNT_FILE_MAX, ret, err);
-    return r == -ERR_NOT_FOUND ? 0 : r < 0 ? err_wrap(err, "read the container's %s", path) : 0;
+    static const int none[] = {ENOENT, ENOTDIR, ELOOP, EACCES, ENXIO, ENAMETOOLONG};
+    struct err why = {0};
+    int r = rootview__read(c, lowers, path, ACCOUNT_FILE_MAX, ret, &why);
+    bool empty = r == -ERR_NOT_FOUND || r == -ERR_LIMIT;
+    for (size_t i = 0; r < 0 && i < ARRAY_SIZE(none); i++)
+        empty |= why.sys == none[i];
+    if (r < 0 && empty)
+        str_truncate(ret, 0);
+    if (r == 0 || empty)
+        return 0;
+    err_copy(err, &why);
+    return err_wrap(err, "read the container's %s", path);
 }
 
 int spec__user(struct container *c, char *const *lowers, const char *user, char *const *group_add,
