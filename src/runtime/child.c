@@ -382,10 +382,10 @@ static int run_start_hooks(struct child *c, char **env, struct err *err)
  * and its lock in use, and the other end of this very one. */
 static int await_confirmation(const struct child *c, struct err *err)
 {
-    int keep[] = {c->status_fd};
+    int keep[] = {c->status_fd, c->start_fd};
     char byte;
     ssize_t n;
-    int r = close_others(c, keep, ARRAY_SIZE(keep), err);
+    int r = close_others(c, keep, c->start_fd < 0 ? 1 : 2, err);
     if (r < 0)
         return r;
     while ((n = read(c->status_fd, &byte, 1)) < 0 && errno == EINTR)
@@ -402,10 +402,10 @@ static int run(struct child *c, struct err *err)
     if (r < 0)
         return r;
     char **env = child__environment(process);
-    if (c->start_fd >= 0)
-        r = await_start(c, env, err);
-    if (r == 0 && c->confirmed)
+    if (c->confirmed)
         r = await_confirmation(c, err);
+    if (r == 0 && c->start_fd >= 0)
+        r = await_start(c, env, err);
     if (r == 0)
         r = privileges_drop(c->plan, load_filter, c, err);
     /* They may be the image's own programs, so they get no more rights than it does. */
