@@ -79,8 +79,8 @@ static json_t *new_state(const struct bundle *bundle)
     return state;
 }
 
-/* With status.json, pid and cgroup on record before its set-up is over, so that whatever happens to us
- * `delete --force` finds all of it. */
+/* Its pid and cgroup are on record before it may go on, so that whatever happens to us `delete --force` finds
+ * all of it; before that it ends with us. */
 static int record(struct container *c, const struct bundle *bundle, struct cgroup *cgroup,
                   struct runtime_child *child, struct err *err)
 {
@@ -90,10 +90,17 @@ static int record(struct container *c, const struct bundle *bundle, struct cgrou
     int r = container_save_config(c, str_get(&bundle->text), bundle->text.len, err);
     if (r == 0)
         r = container_save(c, err);
-    if (r == 0)
+    if (r == 0) {
+        runtime_launch_confirm(child->status_fd);
         r = runtime_launch_result(child->status_fd, err);
+    }
     close_fd(child->status_fd);
     return r;
+}
+
+static void warn(const char *message)
+{
+    report_warning("%s", message);
 }
 
 struct attempt {
@@ -131,6 +138,8 @@ static int prepare(const struct oci_args *args, const struct container *c, const
         .start_fd = a->start_fd,
         .own_console = a->console.runtime_fd >= 0,
         .console_fd = a->console.runtime_fd,
+        .confirmed = true,
+        .warn = warn,
     };
     return r;
 }

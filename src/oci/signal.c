@@ -92,7 +92,7 @@ int command_kill(const struct oci_args *args, int *ret_status, struct err *err)
     return kill_first(&c, signal, err);
 }
 
-/* What a creation that was cut off left: no state, only a directory. */
+/* What a creation that was cut off left: no state, only a directory, and a cgroup of the usual name. */
 static int delete_remnant(const struct oci_args *args, const char *id, struct err *err)
 {
     _cleanup_container_ struct container c = CONTAINER_INIT;
@@ -100,7 +100,14 @@ static int delete_remnant(const struct oci_args *args, const char *id, struct er
     if (access(dir, F_OK) < 0)
         return 0;
     int r = container_make(args, id, &c, err);
-    return r < 0 ? r : container_forget(&c, err);
+    if (r < 0)
+        return r;
+    struct cgroup *cgroup = NULL;
+    _cleanup_free_ char *path = str_printf("drover/%s", id);
+    if (cgroup_open(path, &cgroup, NULL) == 0)
+        cgroup_remove(cgroup, NULL);
+    cgroup_free(cgroup);
+    return container_forget(&c, err);
 }
 
 static int delete_one(const struct oci_args *args, const char *id, struct err *err)

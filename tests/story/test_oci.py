@@ -233,6 +233,39 @@ class Oci(unittest.TestCase):
         self.configure("true")
         self.ok("run", name)
 
+    def test_whenever_a_creation_is_killed_nothing_is_left_but_what_delete_takes(self):
+        self.configure("sleep", "1000")
+        for i in range(40):
+            name = self.name()
+            child = subprocess.Popen([self.binary, "--root", self.root, "create", name], cwd=self.bundle, stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(i * 0.0004)  # not a wait: the moment of death
+            child.kill()
+            child.wait()
+            self.ok("delete", "--force", name)
+        wait_for(lambda: not processes(self.root) and groups() == self.before[1], "all to be gone")
+
+    def test_start_tells_the_service_manager_when_the_program_is_ready(self):
+        self.configure("sleep", "1000")
+        name, path = self.name(), f"{self.top}/manager.sock"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(path)
+            env = {**os.environ, "NOTIFY_SOCKET": path}
+            subprocess.run([self.binary, "--root", self.root, "create", name], cwd=self.bundle, env=env, check=True, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            start = subprocess.Popen([self.binary, "--root", self.root, "start", name], env=env)
+            inside = os.path.join(self.root, name, "notify", "notify")
+            wait_for(lambda: os.path.exists(inside) and self.status(name) == "running", "the program to run")
+            look = f"tr '\\0' '\\n' </proc/1/environ | grep ^NOTIFY; ls -d {path}/notify"
+            self.assertEqual(self.ok("exec", name, "sh", "-c", look).out.split(), [f"NOTIFY_SOCKET={path}/notify", f"{path}/notify"])
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as program:
+                program.sendto(b"STATUS=soon", inside)
+                program.sendto(b"MAINPID=1\nREADY=1", inside)
+            self.assertEqual(start.wait(), 0)
+            self.assertEqual(manager.recv(4096), b"READY=1")
+        os.unlink(path)
+        self.ok("delete", "--force", name)
+
     # --- processes in it ---
 
     def test_exec_takes_its_options(self):
