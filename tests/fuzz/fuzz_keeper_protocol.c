@@ -20,6 +20,28 @@ static void start_again(const struct keeper_start *s)
     must(str_eq(again.id, s->id) && str_eq(again.root, s->root) && again.fd_count == s->fd_count);
 }
 
+/* What a client reads: an answer, and in it the greeting and a list's items. */
+static void from_keeper(struct protocol_reader r)
+{
+    protocol_get_u32(&r);
+    protocol_get_u32(&r);
+    must(protocol_get_text(&r) != NULL);
+    struct protocol_reader items = r;
+    protocol_get_u32(&r);
+    protocol_get_i64(&r);
+    protocol_get_u32(&r);
+    must(strlen(protocol_get_text(&r)) < PROTOCOL_MAX_BYTES);
+    for (int i = 0; i < 64 && !items.bad; i++) {
+        struct keeper_exit exit;
+        protocol_get_u32(&items);
+        protocol_get_u32(&items);
+        protocol_get_i64(&items);
+        protocol_get_exit(&items, &exit);
+        must(exit.id && exit.exec_id);
+    }
+    must(!protocol_end(&items) || items.at == items.end);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct protocol_head head;
@@ -45,5 +67,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(exit.id && exit.exec_id);
     fields = r;
     free(protocol_get_list(&fields, 16));
+    from_keeper(r);
     return 0;
 }
