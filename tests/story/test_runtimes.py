@@ -91,6 +91,11 @@ class Other:
         self.assertEqual(d.docker("exec", name, "cat", "/etc/hostname").out.strip(), name[:12])
         d.docker("rm", "-f", name)
 
+    def test_a_user_namespace_is_refused_by_name(self):
+        status, _, body = self.d.api("POST", "/containers/create", {"Image": "busybox", "HostConfig": {"Runtime": self.name, "UsernsMode": "auto"}})
+        self.assertEqual(status, 501, body)
+        self.assertIn("user namespace", json.loads(body)["message"])
+
     def test_it_survives_the_death_of_serve_and_of_the_keeper(self):
         d = self.d
         name = self.docker_run("-d", "busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done").out.strip()

@@ -202,6 +202,8 @@ class Own(Story):
         for mode in ("nonsense", "keep-id", "auto:size=1", "auto:size=x"):
             status, body = self.create(mode)
             self.assertEqual(status, 400, (mode, body))
+        other = self.d.docker("run", "--rm", "--runtime", "nonsense", "busybox", check=False)
+        self.assert_clean_refusal(other, "unknown or invalid runtime name")
         status, body = self.create("auto", Privileged=True)
         self.assertEqual(status, 400)
         self.assertIn("privileged", body["message"])
