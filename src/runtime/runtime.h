@@ -116,7 +116,8 @@ json_t *runtime_default_spec(void);
  * allow; "linux.seccomp" of a config. */
 json_t *runtime_default_seccomp(char *const *capabilities);
 /* Names of all capabilities this kernel has and this process can give, as "CAP_X", in a static
- * NULL-terminated list. A config that asks for another one is refused by its name. */
+ * NULL-terminated list. A config may ask for others: they are left out, with a word
+ * to `warn`. */
 char *const *runtime_all_capabilities(void);
 
 #endif
