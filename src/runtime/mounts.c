@@ -170,7 +170,9 @@ static int open_filesystem(const struct mounter *mr, const struct plan_mount *m,
         changed.data = data = without_option(m->data, "gid");
         gid = NULL;
     }
-    int tree = rootfs__new_filesystem(&changed, label, err);
+    int tree = m->tree_fd >= 0 ? fcntl(m->tree_fd, F_DUPFD_CLOEXEC, 3) : -1;
+    if (tree < 0)
+        tree = rootfs__new_filesystem(&changed, label, err);
     if (tree >= 0)
         return tree;
     if (gid && err->sys == EINVAL && in_user_namespace(mr->plan)) {

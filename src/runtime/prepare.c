@@ -220,3 +220,19 @@ int rootfs_prepare(struct plan *plan, struct err *err)
         plan->late_namespaces |= CLONE_NEWNS;
     return r;
 }
+
+void rootfs_prepare_joined(struct plan *plan)
+{
+    uint64_t joined = 0;
+    for (size_t i = 0; i < plan->join_count; i++)
+        joined |= (uint64_t)plan->joins[i].flag;
+    for (size_t i = 0; i < plan->mount_count; i++) {
+        struct plan_mount *m = &plan->mounts[i];
+        uint64_t of = str_eq(m->type, "sysfs") ? CLONE_NEWNET : str_eq(m->type, "mqueue") ? CLONE_NEWIPC : 0;
+        if (m->bind || m->tree_fd >= 0 || !(joined & of))
+            continue;
+        m->tree_fd = rootfs__new_filesystem(m, NULL, NULL);
+        if (m->tree_fd < 0) /* then the child has its own try, and its error */
+            m->tree_fd = -EBADF;
+    }
+}

@@ -19,6 +19,11 @@
  * id-mapped mounts, which plan_done() closes. Blocks for the life of a short process only then. */
 int rootfs_prepare(struct plan *plan, struct err *err);
 
+/* In the process that joins namespaces for a container with a new user namespace, before that is made: the
+ * sysfs of a network namespace and the mqueue of an ipc namespace that are not the user namespace's own,
+ * whose root the kernel gives none. */
+void rootfs_prepare_joined(struct plan *plan);
+
 /* Propagation, overlay or bind: `*ret_root_fd` is the root to be (O_PATH). */
 int rootfs_mount_root(const struct plan *plan, int *ret_root_fd, struct err *err);
 /* The config's mounts in their order. A mount over "/" replaces `*root_fd`. */

@@ -1,5 +1,7 @@
 #include "runtime/usher.h"
 
+#include "runtime/rootfs.h"
+
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -109,6 +111,9 @@ static pid_t clone_outside(const struct task *t, struct report *report)
 {
     if (enter_all(t->joins, t->join_count, &report->err) < 0)
         return -1;
+    /* Ours alone: we are a process of our own with a copy of the plan. */
+    if (t->flags & CLONE_NEWUSER)
+        rootfs_prepare_joined((struct plan *)t->c->plan);
     return usher_clone_plain(t->c, t->flags | CLONE_PARENT, t->cgroup_fd, &report->pidfd, &report->err);
 }
 

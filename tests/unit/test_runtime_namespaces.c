@@ -170,6 +170,20 @@ static void namespaces_of_another_container_are_joined(void **state)
     const char *text = box_sh(&b, show);
     for (size_t i = 0; i < ARRAY_SIZE(joinable); i++)
         assert_contains(text, link_of(child.pid, joinable[i].file));
+    /* And with a user namespace of its own, to which they do not belong. The kernel gives that no /proc of
+     * another one's processes. */
+    own_root(&b);
+    map_ids(&b);
+    remove_namespace(&b, "time");
+    add_namespace(&b, "pid", NULL);
+    add_namespace(&b, "uts", NULL); /* nor may it name another one's machine */
+    text = box_sh(&b, "for n in ipc uts net cgroup user; do readlink /proc/self/ns/$n; done;"
+                      "ls /sys/class/net; touch /sys/x");
+    static const char *const still[] = {"ipc", "net", "cgroup"};
+    for (size_t i = 0; i < ARRAY_SIZE(still); i++)
+        assert_contains(text, link_of(child.pid, still[i]));
+    assert_lacks(text, link_of(getpid(), "user"));
+    assert_contains(text, "\nlo\ntouch: /sys/x: ");
     let_go(&child, cgroup);
     box_done(&b);
     box_done(&holder);
