@@ -382,10 +382,10 @@ static int run_start_hooks(struct child *c, char **env, struct err *err)
  * and its lock in use, and the other end of this very one. */
 static int await_confirmation(const struct child *c, struct err *err)
 {
-    int keep[] = {c->status_fd, c->start_fd};
+    int keep[] = {c->status_fd, c->start_fd, c->plan->listener.fd};
     char byte;
     ssize_t n;
-    int r = close_others(c, keep, c->start_fd < 0 ? 1 : 2, err);
+    int r = close_others(c, keep, ARRAY_SIZE(keep), err);
     if (r < 0)
         return r;
     while ((n = read(c->status_fd, &byte, 1)) < 0 && errno == EINTR)
