@@ -284,7 +284,7 @@ static void a_mount_namespace_is_joined(void **state)
     hold(&holder, &child, &cgroup);
     pid_t pid = fork();
     if (pid == 0) {
-        if (unshare(CLONE_NEWNS) < 0)
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0)
             _exit(1);
         raise(SIGSTOP);
         _exit(0);

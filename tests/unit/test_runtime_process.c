@@ -274,6 +274,10 @@ static _Noreturn void be_agent(int listener, int report)
         _exit(1);
     close(report);
     for (;;) {
+        /* Before Linux 6.13 asking waits for ever when nobody is left who could be asked about. */
+        struct pollfd wait = {.fd = fd, .events = POLLIN};
+        if (poll(&wait, 1, -1) == 1 && !(wait.revents & POLLIN))
+            _exit(0);
         struct seccomp_notif ask = {0};
         if (ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, &ask) < 0) {
             if (errno == EINTR)
