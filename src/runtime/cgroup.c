@@ -23,6 +23,7 @@ void cgroup__drop_dir(struct cgroup *g, size_t i)
     free(g->dirs[i].root);
     free(g->dirs[i].name);
     g->dirs[i] = g->dirs[--g->count];
+    g->dirs[g->count] = (struct cgroup_dir){.join_fd = -EBADF}; /* a slot that is taken again owns nothing */
 }
 
 static int group_new(const char *path, const char *fs_path, bool as_given, struct cgroup **ret,

@@ -385,6 +385,40 @@ static void a_given_group_with_processes_is_shared_and_an_engines_is_a_conflict(
     given_done(t.g);
 }
 
+/* Another process may have removed a part of it, or still be at it. */
+static void a_group_that_is_half_gone_is_opened_emptied_and_removed(void **state)
+{
+    struct err err = {0};
+    char path[64];
+    need_v1();
+    box_need_root();
+    snprintf(path, sizeof(path), "/unit-given-%d", (int)getpid());
+    for (unsigned gone = 0; gone < 1024; gone += 73) {
+        struct group t = {.g = create_given(path, NULL, &err)};
+        struct cgroup *again;
+        const char *pids = cgroup__dir_of(t.g, CG_PIDS);
+        pid_t pid = fork();
+        if (pid == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            for (;;)
+                pause();
+        }
+        assert_ok(cgroup__write_i64(pids, "cgroup.procs", pid, &err), &err);
+        for (size_t i = 0; i < t.g->count; i++)
+            if (gone >> i & 1 && t.g->dirs[i].root != pids)
+                rmdir(t.g->dirs[i].root);
+        assert_ok(cgroup_open(cgroup_path(t.g), &again, &err), &err);
+        struct cgroup_usage usage;
+        assert_ok(cgroup_usage(again, &usage, &err), &err);
+        assert_ok(cgroup_kill(again, SIGKILL, &err), &err);
+        box_wait(pid);
+        assert_ok(cgroup_remove(again, &err), &err);
+        cgroup_free(again);
+        assert_ok(cgroup_remove(t.g, &err), &err);
+        cgroup_free(t.g);
+    }
+}
+
 static int probe_open(const struct cgroup *g, const char *path, int flags)
 {
     pid_t pid = fork();
@@ -714,6 +748,7 @@ int main(void)
         cmocka_unit_test(a_given_path_is_taken_as_it_is),
         cmocka_unit_test(the_name_of_a_given_path_opens_and_does_not_make),
         cmocka_unit_test(a_given_group_with_processes_is_shared_and_an_engines_is_a_conflict),
+        cmocka_unit_test(a_group_that_is_half_gone_is_opened_emptied_and_removed),
         cmocka_unit_test(a_given_group_has_the_usual_devices_and_no_others),
         cmocka_unit_test(nonsense_is_refused_by_name),
         cmocka_unit_test(v1_containers_share_the_groups_they_need_nothing_of_their_own_in),
