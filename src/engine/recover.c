@@ -59,6 +59,16 @@ static void went_down(struct container *c)
     container__exited(c, &gone);
 }
 
+static bool keeper_knows(struct container *c)
+{
+    struct keeper_process *list = NULL;
+    size_t count = 0;
+    /* Without an answer nothing is concluded: the next comparison does it. */
+    bool known = keeper_list(c->engine->keeper, &list, &count, NULL) < 0 || process_of(list, count, c->id);
+    free(list);
+    return known;
+}
+
 static void compare(struct container *c, const struct keeper_process *p, bool at_open)
 {
     bool running = container__running(c);
@@ -75,10 +85,10 @@ static void compare(struct container *c, const struct keeper_process *p, bool at
     } else if (p) {
         container__exited(c, &p->exit); /* forgets it, too, when it was known already */
     } else if (running) {
-        /* One that was started after the list was made looks the same, but cannot be while serve comes up. */
+        /* One that was started after the list was made looks the same: it is asked for once more, when no
+         * start is under way. While serve comes up there is none. */
         pthread_mutex_lock(&c->op);
-        bool still =
-            container__running(c) && (at_open || container__state(c).started_ns < time_now_ns() - NS_PER_S);
+        bool still = container__running(c) && (at_open || !keeper_knows(c));
         pthread_mutex_unlock(&c->op);
         if (still)
             went_down(c);

@@ -192,9 +192,9 @@ void launch_go_on(struct process *p, int status_fd)
     runtime_launch_confirm(status_fd);
 }
 
-/* The child sets itself up; what it says arrives at status_ready. It executes nothing before a new keeper
- * could find it (its record) and go on with it (what the client holds): whoever dies from here on, the one
- * that is left knows of it, and before, nobody is to know. */
+/* The child sets itself up; what it says arrives at status_ready. It executes nothing before a client can go
+ * on with it (what it holds) and a new keeper could find it (its record), in this order: of a process that
+ * has a record, the client has the status, too. Without a record it is cleared away and started anew. */
 static void pending(struct process *p, const struct streams *s, const struct runtime_child *child)
 {
     struct loop *l = &p->c->d->loop;
@@ -211,8 +211,8 @@ static void pending(struct process *p, const struct streams *s, const struct run
         return;
     }
     p->status.fd = child->status_fd;
-    write_record(p);
     tell_hold(p);
+    write_record(p);
     launch_go_on(p, child->status_fd);
 }
 

@@ -268,6 +268,8 @@ void proc_launch_failed(struct process *p)
     if (!cl && p->state == PROCESS_LAUNCHING) {
         /* Whoever asked has gone, and may have been told that it is there: it ends like any other. */
         int code = p->launch_err->code;
+        log_error("%s: its launch failed when nobody waited for it any more: %s", p->c->id,
+                  p->launch_err->msg);
         p->exit.signal = 0;
         p->exit.status = code == ERR_NOT_FOUND ? 127 : code == ERR_DENIED ? 126 : 128;
         proc_ended(p);
