@@ -1,4 +1,5 @@
-/* A config.json from anybody, and a process of an exec: a plan, or one clear error. Nothing is made from it. */
+/* A config.json from anybody, and a process of an exec: a plan, or one clear error. Nothing is made from it.
+ */
 #include "base/json.h"
 #include "runtime/passwd.h"
 #include "runtime/plan.h"
@@ -34,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(err.code && *err.msg);
         return 0;
     }
-    struct runtime_launch launch = {.id = "fuzz", .spec = spec, .root = "/nonexistent", .bundle = "/nonexistent"};
+    struct runtime_launch launch = {
+        .id = "fuzz", .spec = spec, .root = "/nonexistent", .bundle = "/nonexistent"};
     struct plan plan = {0};
     err = (struct err){0};
     check(plan_parse(&launch, &plan, &err), &plan, &err);
