@@ -184,7 +184,8 @@ int protocol_get_start(struct protocol_reader *r, struct keeper_start *ret, stru
     if (!*s.runtime.path)
         s.runtime.path = NULL;
     s.ready_root = (int)(protocol_get_u32(r) & INT32_MAX);
-    if (!protocol_end(r) || (size_t)s.ready_root > s.fd_count || s.fd_count > PROTOCOL_MAX_PASSED || s.attach_count > PROTOCOL_MAX_ATTACHED)
+    if (!protocol_end(r) || (size_t)s.ready_root > s.fd_count || s.fd_count > PROTOCOL_MAX_PASSED ||
+        s.attach_count > PROTOCOL_MAX_ATTACHED)
         return malformed(err, "start");
     if (!protocol_id_valid(s.id))
         return err_set(err, ERR_INVALID, "\"%.140s\" is no container id", s.id);
