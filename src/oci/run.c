@@ -46,6 +46,7 @@ int command_start(const struct oci_args *args, int *ret_status, struct err *err)
     unlink(socket);
     container_unlock(&c); /* a hook may want to look at the container */
     launch_run_hooks(&c, "poststart", "running");
+    notify_wait(notify_fd, c.pidfd);
     return 0;
 }
 
