@@ -212,6 +212,8 @@ void engine_close(struct engine *e)
     pthread_cond_destroy(&e->queue_changed);
     json_decref(e->runtimes);
     free(e->default_runtime);
+    if (e->files)
+        rmdir(e->files); /* when no run needs it any more */
     free(e->files);
     free(e->root);
     free(e);

@@ -37,13 +37,13 @@ int engine_shutdown(const char *root, struct err *err)
         r = end_keeper(root, err);
     if (r < 0)
         return err_wrap(err, "end the keeper of %s", root);
+    files__clear(root);
+    spare__clear(root);
     _cleanup_free_ char *state = str_printf("%s/net", root), *prefix = engine__instance_prefix(root);
     struct net *net;
     r = net_open(state, prefix, &net, err);
     if (r < 0)
         return r;
-    files__clear(root);
-    spare__clear(root);
     r = net_teardown(net, err);
     net_close(net);
     return r;
