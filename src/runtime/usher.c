@@ -105,6 +105,7 @@ struct task {
     size_t join_count;
     uint64_t flags;
     int cgroup_fd;
+    bool usher_in_cgroup;
 };
 
 static pid_t clone_outside(const struct task *t, struct report *report)
@@ -114,7 +115,8 @@ static pid_t clone_outside(const struct task *t, struct report *report)
     /* Ours alone: we are a process of our own with a copy of the plan. */
     if (t->flags & CLONE_NEWUSER)
         rootfs_prepare_joined((struct plan *)t->c->plan);
-    return usher_clone_plain(t->c, t->flags | CLONE_PARENT, t->cgroup_fd, &report->pidfd, &report->err);
+    return usher_clone_plain(t->c, t->flags | CLONE_PARENT, t->usher_in_cgroup ? -EBADF : t->cgroup_fd,
+                             &report->pidfd, &report->err);
 }
 
 static pid_t clone_inside(const struct task *t, struct report *report)
@@ -133,7 +135,8 @@ static pid_t send_usher(const struct task *t, int *ret_pidfd, struct err *err)
     *report = (struct report){.pid = -1, .pidfd = -EBADF};
     /* With our descriptors shared, the child's pidfd is made in our table. One that goes inside closes them.
      */
-    pid_t usher = t->joins ? clone_child(CLONE_FILES, -EBADF, NULL) : clone_child(0, -EBADF, NULL);
+    pid_t usher = t->joins ? clone_child(CLONE_FILES, t->usher_in_cgroup ? t->cgroup_fd : -EBADF, NULL)
+                           : clone_child(0, -EBADF, NULL);
     if (usher == 0) {
         report->pid = t->joins ? clone_outside(t, report) : clone_inside(t, report);
         _exit(0);
@@ -157,7 +160,10 @@ pid_t usher_clone(struct child *c, const struct usher_join *joins, size_t join_c
                   int cgroup_fd, int *ret_pidfd, struct err *err)
 {
     must(join_count < 64);
-    const struct task task = {c, joins, join_count, flags, cgroup_fd};
+    struct task task = {c, joins, join_count, flags, cgroup_fd, false};
+    /* From a cgroup namespace that we joined, the kernel lets nobody into a group that came from outside. */
+    for (size_t i = 0; i < join_count; i++)
+        task.usher_in_cgroup |= (joins[i].flags & CLONE_NEWCGROUP) != 0;
     return send_usher(&task, ret_pidfd, err);
 }
 
