@@ -112,8 +112,8 @@ int image_snapshot_open(struct images *im, const char *id, const char *dir, stru
 int image_snapshot_mount(struct images *im, const struct image_snapshot *s, bool read_only, int *ret_root_fd,
                          struct err *err);
 void image_snapshot_done(struct image_snapshot *s); /* memory only */
-/* The same with owners mapped for a user namespace: 0 in the files is `uid`, `gid` in the mount, as the map of
- * `user_ns` says; what is written is mapped back. For a container's root; nothing on disk is changed.
+/* The same with owners mapped for a user namespace: 0 in the files is `uid`, `gid` in the mount, as the map
+ * of `user_ns` says; what is written is mapped back. For a container's root; nothing on disk is changed.
  * `is_volatile`: what is written need not outlive the machine's going down. */
 struct image_mapping {
     int user_ns;

@@ -1,8 +1,8 @@
 /* docker load: archives of images, as a stream. Every file of the archive becomes a blob (those of an OCI
  * layout are checked against their names); then index.json or manifest.json says what they mean; at the end
  * the blobs that no image came to own are swept. */
-#include "base/file.h"
 #include "base/deferred.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "image/image_priv.h"
 #include "image/tar_priv.h"

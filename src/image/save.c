@@ -1,7 +1,7 @@
 /* docker save: one archive that is an OCI image layout (index.json, blobs/) and a docker-archive
  * (manifest.json, repositories) over the same blobs, so that every engine and tool reads it. */
-#include "base/file.h"
 #include "base/deferred.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "image/image_priv.h"
 #include "image/tar_priv.h"

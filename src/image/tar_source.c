@@ -1,6 +1,6 @@
 /* Decompression of a stream, and what all archive readers share. */
-#include "base/err.h"
 #include "base/deferred.h"
+#include "base/err.h"
 #include "base/file.h"
 #include "image/tar_priv.h"
 
