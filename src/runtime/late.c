@@ -62,9 +62,11 @@ static int strip(int empty)
     return mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 }
 
-static _Noreturn void hold_base(int empty, int ready)
+static _Noreturn void hold_base(pid_t parent, int empty, int ready)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) /* it died before it could be noticed */
+        _exit(1);
     if (strip(empty) == 0 && write(ready, "r", 1) == 1)
         for (;;)
             pause();
@@ -78,9 +80,10 @@ static int make_base(void)
     if (empty < 0 || pipe2(ends, O_CLOEXEC) < 0)
         return -1;
     struct clone_args args = {.flags = CLONE_NEWNS};
+    pid_t parent = getpid();
     pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
     if (pid == 0)
-        hold_base(empty, ends[1]);
+        hold_base(parent, empty, ends[1]);
     close(ends[1]);
     _cleanup_close_ int ready = ends[0];
     if (pid < 0)

@@ -90,11 +90,13 @@ static void make_covers(void)
 static int new_user_namespace(const struct plan_id_maps *maps, struct err *err)
 {
     struct clone_args args = {.flags = CLONE_NEWUSER};
+    pid_t parent = getpid();
     pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        for (;;)
+        while (getppid() == parent) /* else it died before it could be noticed */
             pause();
+        _exit(1);
     }
     if (pid < 0)
         return err_sys(err, errno, "make a user namespace for an id-mapped mount");
