@@ -162,6 +162,10 @@ static int parse_capabilities(const json_t *process, const struct runtime_launch
             if (caps_parse(*name, mapped, &ret->capabilities[i], &why) < 0)
                 ignore_capability(launch, &why);
     }
+    /* An ambient capability is one that is permitted and inheritable (capabilities(7)). Configs ask for more,
+     * the template that runc writes among them, and always got just these. */
+    ret->capabilities[CAPS_AMBIENT] &=
+        ret->capabilities[CAPS_PERMITTED] & ret->capabilities[CAPS_INHERITABLE];
     return 0;
 }
 

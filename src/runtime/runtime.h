@@ -103,11 +103,6 @@ int runtime_mount_root(const struct runtime_launch *launch, struct err *err);
 /* What this runtime can do on this machine: features.md of the runtime-spec. */
 json_t *runtime_features(void);
 
-/* First of all in main(): makes sure that the running binary is not a file that a container could write, by
- * executing itself once more from a read-only clone, or from a sealed copy in memory (`copy`: for a process
- * that stays). Returns 0 when it is so already. The process then has another /proc/self/exe. */
-int runtime_seal_self(char *const *argv, bool copy, struct err *err);
-
 /* A config with Docker's defaults to start from: mounts, masked and read-only paths, default capabilities,
  * the default seccomp policy, devices, namespaces pid, mount, uts, ipc, cgroup (network is the caller's to
  * add). */

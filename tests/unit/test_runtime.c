@@ -140,6 +140,17 @@ static void an_ambient_capability_reaches_a_plain_user(void **state)
     box_done(&b);
 }
 
+static void an_ambient_capability_that_is_not_inheritable_is_left_out(void **state)
+{
+    struct box b;
+    box_init(&b);
+    json_t *capabilities = json_object_get(box_process(&b), "capabilities");
+    json_object_del(capabilities, "inheritable");
+    json_object_set_new(capabilities, "ambient", json_pack("[s]", "CAP_KILL"));
+    assert_contains(box_sh(&b, "grep CapAmb /proc/self/status"), "CapAmb:\t0000000000000000\n");
+    box_done(&b);
+}
+
 static void descriptors_and_environment_of_the_engine_stay_outside(void **state)
 {
     struct box b;
@@ -677,6 +688,7 @@ int main(void)
         cmocka_unit_test(masked_paths_are_empty_and_readonly_ones_refuse),
         cmocka_unit_test(capabilities_are_dockers_fourteen_and_go_with_another_user),
         cmocka_unit_test(an_ambient_capability_reaches_a_plain_user),
+        cmocka_unit_test(an_ambient_capability_that_is_not_inheritable_is_left_out),
         cmocka_unit_test(descriptors_and_environment_of_the_engine_stay_outside),
         cmocka_unit_test(ignored_and_blocked_signals_are_not_inherited),
         cmocka_unit_test(a_missing_program_and_one_that_cannot_run_are_told_apart),
