@@ -179,7 +179,9 @@ static int become(const char *path, int listen_fd, struct err *err)
     return r;
 }
 
-static int serve(const struct serve_options *o, struct engine *e, int *ret_kept, struct err *err)
+/* *ret_idle: no request is in progress any more. */
+static int serve(const struct serve_options *o, struct engine *e, int *ret_kept, bool *ret_idle,
+                 struct err *err)
 {
     _cleanup_close_ int listen_fd = -EBADF;
     int r = listen_on(o->socket, &listen_fd, err);
@@ -201,9 +203,10 @@ static int serve(const struct serve_options *o, struct engine *e, int *ret_kept,
             *ret_kept = take_fd(&kept);
         else
             unlink(o->socket);
-        http_server_stop(server, STOP_GRACE_MS);
+        *ret_idle = http_server_stop(server, STOP_GRACE_MS);
     }
-    api_free(a);
+    if (*ret_idle)
+        api_free(a);
     return r;
 }
 
@@ -228,9 +231,17 @@ int serve_run(const struct serve_options *options, struct err *err)
     if (r < 0)
         return r;
     _cleanup_close_ int kept = -EBADF;
-    r = serve(options, e, &kept, err);
-    engine_close(e);
+    bool idle = true;
+    r = serve(options, e, &kept, &idle, err);
+    /* A request that hangs still uses the engine, which is then left as a kill would leave it: all that
+     * counts is on disk or with the keeper. */
+    if (idle)
+        engine_close(e);
     if (r == 0 && kept >= 0)
         r = become(atomic_load(&successor), kept, err);
+    if (!idle && r < 0)
+        log_error("%s", err->msg);
+    if (!idle)
+        _exit(r < 0 ? err_exit_code(r) : 0);
     return r;
 }

@@ -347,10 +347,10 @@ static void cut_requests(struct http_server *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-void http_server_stop(struct http_server *s, int grace_ms)
+bool http_server_stop(struct http_server *s, int grace_ms)
 {
     if (!s)
-        return;
+        return true;
     int listen_fd = MHD_quiesce_daemon(s->daemon);
     close_fd(listen_fd);
     if (!wait_idle(s, grace_ms)) {
@@ -358,9 +358,10 @@ void http_server_stop(struct http_server *s, int grace_ms)
         if (!wait_idle(s, CUT_WAIT_MS)) {
             /* Its thread still uses the server, which must therefore stay. */
             log_warning("http: a request in progress does not end; leaving it behind");
-            return;
+            return false;
         }
     }
     MHD_stop_daemon(s->daemon);
     server_free(s);
+    return true;
 }

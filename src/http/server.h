@@ -52,8 +52,9 @@ struct http_server_config {
 /* `listen_fd` is a listening socket; taken. */
 int http_server_start(const struct http_server_config *config, int listen_fd, struct http_server **ret,
                       struct err *err);
-/* Stops accepting, waits for requests in progress up to `grace_ms`, then cuts them. */
-void http_server_stop(struct http_server *s, int grace_ms);
+/* Stops accepting, waits for requests in progress up to `grace_ms`, then cuts them. False: one hangs all the
+ * same, and what its handler uses must stay (as the server does). */
+bool http_server_stop(struct http_server *s, int grace_ms);
 
 /* --- The request --- */
 const char *http_method(struct http_request *q);
