@@ -85,7 +85,7 @@ static int connect_network(struct starting *s, struct err *err)
     int fd = -EBADF, r = 0;
     if (userns__of(s->doc).count)
         r = make_user_namespace(s, own, err);
-    else if (own && (r = net_namespace_new(&fd, err)) == 0)
+    else if (own && (r = net_namespace_take(s->c->engine->net, &fd, err)) == 0)
         s->netns_index = pass_along(s, fd);
     if (r < 0 || shared)
         return r;

@@ -36,6 +36,7 @@ int net_open(const char *state_dir, const char *prefix, struct net **ret, struct
     snprintf(n->table, sizeof(n->table), "drover_%s", prefix);
     pthread_mutex_init(&n->lock, NULL);
     n->bridges = MAP_INIT(free);
+    n->pool = net__pool_new();
     r = net__names_open(n, err);
     if (r < 0) {
         net_close(n);
@@ -50,6 +51,7 @@ void net_close(struct net *n)
     if (!n)
         return;
     net__names_done(n);
+    net__pool_free(n->pool);
     net__ports_done(n);
     net__firewall_done(n);
     map_done(&n->bridges);

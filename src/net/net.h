@@ -68,6 +68,14 @@ bool net_address_in_subnet(const char *address, const char *subnet);
 int net_namespace_new(int *ret_fd, struct err *err);
 /* The same for one that somebody else has made. */
 int net_namespace_prepare(int fd, struct err *err);
+/* As net_namespace_new(), from a few that were made in advance (or made now, when none is left): a start does
+ * not wait for the kernel to build one. A background thread makes the next ones: 4 after the first was taken,
+ * twice as many whenever there were too few, 32 at most; halved after each half minute in which half were not
+ * needed. After two minutes without use there are none, and no thread (a namespace takes some hundred
+ * kilobytes of the kernel's memory). Known only by descriptors of this process they go with it, however it
+ * ends. None is used twice. What a namespace inherits from the machine (net.ipv4.conf) is of when it was
+ * made; the oldest goes first. */
+int net_namespace_take(struct net *n, int *ret_fd, struct err *err);
 
 struct net_endpoint {
     const char *bridge;

@@ -44,6 +44,7 @@ struct net__port {
 };
 
 struct net__names;
+struct net__pool;
 struct nft_ctx;
 
 struct net {
@@ -58,9 +59,18 @@ struct net {
     size_t port_count, port_capacity;
     struct map bridges; /* name -> struct net__bridge */
     struct net__names *names;
+    struct net__pool *pool;
     struct net_forwarder forwarder; /* functions NULL: ports are this namespace's own */
     struct nft_ctx *nft; /* kept: closing its socket waits for the kernel to finish what was deleted */
 };
+
+/* --- namespace_pool.c; it has a lock of its own --- */
+enum { NET__POOL_MAX = 32 };
+struct net__pool *net__pool_new(void);
+void net__pool_free(struct net__pool *p); /* ends its thread, gives up what is left */
+/* For tests: after how long what was not needed is given up; how many it holds, whether its thread lives. */
+void net__pool_set_period(struct net *n, int64_t ms);
+size_t net__pool_count(struct net *n, bool *ret_running);
 
 /* --- firewall.c: nftables; the lock is held --- */
 /* Reads the mirror once, and brings an existing table to this version's rules. */

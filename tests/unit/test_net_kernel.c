@@ -1,6 +1,11 @@
 /* Bridges, endpoints and published ports in the real kernel. */
 #include "net_host.h"
 
+#include "net/priv.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
 static void containers_of_a_network_reach_each_other(void **state)
 {
     struct fixture *f = host_of(state);
@@ -316,6 +321,82 @@ static void an_endpoint_is_counted_removed_and_added_again(void **state)
     close(ns);
 }
 
+static size_t open_descriptors(void)
+{
+    size_t count = 0;
+    DIR *d = opendir("/proc/self/fd");
+    assert_non_null(d);
+    while (readdir(d))
+        count++;
+    closedir(d);
+    return count;
+}
+
+/* Its thread works on its own: what is awaited comes, or the test does not end. */
+static void await_pool(struct net *n, size_t count)
+{
+    bool running;
+    while (net__pool_count(n, &running) != count || (count == 0 && running))
+        usleep(1000);
+}
+
+static char *setting_of(int ns, const char *path)
+{
+    const char *const argv[] = {"nsenter", str_printf("--net=/proc/%d/fd/%d", getpid(), ns), "cat", path,
+                                NULL};
+    struct str s = STR_INIT;
+    struct err err = {0};
+    assert_ok(process_run(argv, NULL, &s, &err), &err);
+    free((char *)argv[1]);
+    return str_take(&s);
+}
+
+static void namespaces_made_in_advance_are_each_new_and_few_and_given_up(void **state)
+{
+    static const char *const settings[] = {"/proc/sys/net/ipv6/conf/default/disable_ipv6",
+                                           "/proc/sys/net/ipv6/conf/lo/disable_ipv6",
+                                           "/proc/sys/net/ipv4/ip_forward"};
+    struct fixture *f = host_of(state);
+    struct err err = {0};
+    size_t before_all = open_descriptors();
+    int fds[NET__POOL_MAX + 8], plain = -1;
+    struct stat seen[NET__POOL_MAX + 8];
+    bool running = true;
+    assert_int_equal(net__pool_count(f->net, &running), 0); /* nothing, before somebody wants one */
+    assert_false(running);
+    assert_ok(net_namespace_new(&plain, &err), &err);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        if (i == 1)
+            await_pool(f->net, 4);
+        assert_ok(net_namespace_take(f->net, &fds[i], &err), &err);
+        assert_int_equal(fstat(fds[i], &seen[i]), 0);
+        for (size_t j = 0; j < i; j++)
+            assert_true(seen[i].st_ino != seen[j].st_ino);
+        assert_true(net__pool_count(f->net, &running) <= NET__POOL_MAX);
+        assert_int_not_equal(fcntl(fds[i], F_GETFD) & FD_CLOEXEC, 0);
+    }
+    assert_answer(fds[1], SOCK_STREAM, "127.0.0.1", 9, "Connection refused"); /* lo is up */
+    for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
+        _cleanup_free_ char *expected = setting_of(plain, settings[i]),
+                            *got = setting_of(fds[1], settings[i]);
+        assert_string_equal(got, expected);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        close(fds[i]);
+    close(plain);
+    net__pool_set_period(f->net, 1);
+    await_pool(f->net, 0);
+    assert_int_equal(open_descriptors(), before_all);
+
+    net__pool_set_period(f->net, 60000);
+    assert_ok(net_namespace_take(f->net, &plain, &err), &err); /* and again, with a new thread */
+    await_pool(f->net, 4);
+    close(plain);
+    net_close(f->net);
+    assert_ok(net_open(f->dir, "drt", &f->net, &err), &err);
+    assert_int_equal(open_descriptors(), before_all);
+}
+
 static void a_picked_subnet_is_none_the_host_uses(void **state)
 {
     struct fixture *f = host_of(state);
@@ -348,6 +429,7 @@ int main(int argc, char **argv)
         kernel_test(a_datagram_client_follows_a_port_to_the_next_container),
         kernel_test(a_flushed_ruleset_comes_back_with_the_next_change),
         kernel_test(an_endpoint_is_counted_removed_and_added_again),
+        kernel_test(namespaces_made_in_advance_are_each_new_and_few_and_given_up),
         kernel_test(a_picked_subnet_is_none_the_host_uses),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
