@@ -389,3 +389,13 @@ const char *file_overlay_opaque(void)
 {
     return process_in_user_namespace() ? "user.overlay.opaque" : "trusted.overlay.opaque";
 }
+
+void file_overlay_forget_volatile(const char *work)
+{
+    _cleanup_free_ char *mark = str_printf("%s/work/incompat/volatile/dirty", work);
+    for (size_t i = 0; i < 3; i++) {
+        if ((i ? rmdir(mark) : unlink(mark)) < 0)
+            return;
+        *strrchr(mark, '/') = '\0';
+    }
+}

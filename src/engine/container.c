@@ -51,6 +51,7 @@ static void read_facts(struct container *c, const json_t *doc)
     c->tty = json_bool(config, "Tty");
     c->auto_remove = json_bool(host, "AutoRemove");
     c->restarts = *policy && !str_eq(policy, "no");
+    c->is_volatile = c->auto_remove && !c->restarts;
     json_decref(c->labels);
     c->labels = json_object_size(json_object_get(config, "Labels"))
                     ? json_deep_copy(json_object_get(config, "Labels"))

@@ -70,7 +70,10 @@ struct container {
     bool removing, removed;
     bool forget_due;                 /* the keeper still has its last exit; guarded by container.op */
     bool tty, auto_remove, restarts; /* restarts: its policy is other than "no" */
-    json_t *labels;                  /* of Config; what events tell without the whole document */
+    /* What it writes to its root need not outlive the machine's going down, since its files are removed at
+     * its end, and after a crash before anybody could look. Its root is mounted without ever being synced. */
+    bool is_volatile;
+    json_t *labels; /* of Config; what events tell without the whole document */
     char *image_name;
     int64_t backoff_ns;    /* before the next automatic restart */
     int64_t restart_at_ns; /* monotonic; 0: none is due */

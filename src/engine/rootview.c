@@ -134,6 +134,10 @@ int rootview__open_ids(struct container *c, bool read_only, int *ret_fd, struct 
     }
     _cleanup_free_ char *dir = container__dir(c);
     struct image_snapshot snapshot = {0};
+    if (c->is_volatile) { /* and has just ended, or failed to start */
+        _cleanup_free_ char *work = str_printf("%s/work", dir);
+        file_overlay_forget_volatile(work);
+    }
     int r = image_snapshot_open(c->engine->images, *c->image_id ? c->image_id : NULL, dir, &snapshot, err);
     if (r == 0)
         r = image_snapshot_mount(c->engine->images, &snapshot, read_only, ret_fd, err);

@@ -68,7 +68,13 @@ bool spare__put(struct engine *e, const char *dir)
     if (fd < 0 || !is_pristine(fd, CONTAINER_UPPER))
         return false;
     unlinkat(fd, "log", 0);
-    if (unlinkat(fd, "work/work", AT_REMOVEDIR) < 0 && errno != ENOENT)
+    int r = unlinkat(fd, "work/work", AT_REMOVEDIR);
+    if (r < 0 && errno == ENOTEMPTY) {
+        _cleanup_free_ char *work = str_printf("%s/work", dir);
+        file_overlay_forget_volatile(work);
+        r = unlinkat(fd, "work/work", AT_REMOVEDIR);
+    }
+    if (r < 0 && errno != ENOENT)
         return false;
     if (!is_pristine(fd, "work"))
         return false;

@@ -122,13 +122,16 @@ static struct keeper_log log_of(const json_t *host, const char *path)
 }
 
 /* The root of a container with a user namespace, made here, where the rights for it are. */
-static int mount_mapped_root(struct starting *s, struct image_snapshot *snapshot, bool is_volatile,
-                             int *ret_index, struct err *err)
+static int mount_mapped_root(struct starting *s, struct image_snapshot *snapshot, int *ret_index,
+                             struct err *err)
 {
+    if (s->c->is_volatile)
+        file_overlay_forget_volatile(snapshot->work);
     struct userns u = userns__of(s->doc);
     struct image_mapping mapping = {s->fds.fd[s->userns_index], u.uid, u.gid};
     int fd;
-    int r = image_snapshot_mount_mapped(s->c->engine->images, snapshot, &mapping, is_volatile, &fd, err);
+    int r =
+        image_snapshot_mount_mapped(s->c->engine->images, snapshot, &mapping, s->c->is_volatile, &fd, err);
     if (r == 0)
         *ret_index = pass_along(s, fd);
     return r;
@@ -152,7 +155,7 @@ static int launch(struct starting *s, pid_t *ret_pid, struct err *err)
     int ready_root = -1;
     if (s->userns_index >= 0) {
         struct image_snapshot snapshot = {s->lowers, upper, work};
-        r = mount_mapped_root(s, &snapshot, false, &ready_root, err);
+        r = mount_mapped_root(s, &snapshot, &ready_root, err);
         if (r < 0)
             return r;
     }
@@ -163,7 +166,8 @@ static int launch(struct starting *s, pid_t *ret_pid, struct err *err)
     struct keeper_start start = {
         .id = c->id,
         .spec = s->spec,
-        .overlay = {images_layers_dir(c->engine->images), (const char *const *)s->lowers, upper, work},
+        .overlay = {images_layers_dir(c->engine->images), (const char *const *)s->lowers, upper, work,
+                    c->is_volatile},
         .root = root,
         .log = log_of(host, log),
         .open_stdin = json_bool(config, "OpenStdin"),

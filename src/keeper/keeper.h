@@ -58,6 +58,9 @@ struct keeper_overlay {
     const char *const *lowers; /* NULL-terminated */
     const char *upper;         /* absolute */
     const char *work;
+    /* What the container writes to its root need not outlive the machine's going down, even after its fsync:
+     * see runtime.h. A keeper too old to know it mounts as ever. */
+    bool is_volatile;
 };
 
 /* As "linux.seccomp" of a spec: the runtime's default policy for the spec's bounding capabilities. The policy

@@ -128,7 +128,8 @@ enum {
     FLAG_TTY = 4,
     FLAG_KEEP_OUTPUT = 8,
     FLAG_HAS_LOG = 16,
-    FLAG_HAS_OVERLAY = 32
+    FLAG_HAS_OVERLAY = 32,
+    FLAG_VOLATILE = 64, /* an older keeper does not look at it */
 };
 
 void protocol_put_start(struct str *m, const struct keeper_start *start)
@@ -137,7 +138,8 @@ void protocol_put_start(struct str *m, const struct keeper_start *start)
     protocol_put_u32(m, (start->open_stdin ? FLAG_OPEN_STDIN : 0u) |
                             (start->stdin_once ? FLAG_STDIN_ONCE : 0u) | (start->tty ? FLAG_TTY : 0u) |
                             (start->log.path ? FLAG_HAS_LOG : 0u) |
-                            (start->overlay.lowers ? FLAG_HAS_OVERLAY : 0u));
+                            (start->overlay.lowers ? FLAG_HAS_OVERLAY : 0u) |
+                            (start->overlay.is_volatile ? FLAG_VOLATILE : 0u));
     protocol_put_u32(m, (uint32_t)start->rows);
     protocol_put_u32(m, (uint32_t)start->columns);
     protocol_put_text(m, start->root);
@@ -171,6 +173,7 @@ int protocol_get_start(struct protocol_reader *r, struct keeper_start *ret, stru
     s.overlay.lowers = flags & FLAG_HAS_OVERLAY ? lowers : NULL;
     s.overlay.upper = protocol_get_text(r);
     s.overlay.work = protocol_get_text(r);
+    s.overlay.is_volatile = flags & FLAG_VOLATILE;
     s.log.path = protocol_get_text(r);
     if (!(flags & FLAG_HAS_LOG))
         s.log.path = NULL;

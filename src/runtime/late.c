@@ -199,7 +199,7 @@ int rootfs__open_late_root(const struct plan *plan, struct err *err)
     if (!overlay->upper && !overlay->lowers[1])
         return open_bound_root(plan, err);
     if (overlay->upper && overlay->is_volatile)
-        rootfs__forget_volatile(overlay);
+        file_overlay_forget_volatile(overlay->work);
     return open_overlay(plan, err);
 }
 

@@ -65,18 +65,6 @@ static int overlay_data(const struct plan *plan, struct str *data, struct err *e
     return 0;
 }
 
-/* The mark of a volatile mount, by which the kernel refuses a second one. What was written may have been lost
- * only if the machine went down, and then whoever calls an overlay volatile does not want it any more. */
-void rootfs__forget_volatile(const struct runtime_overlay *overlay)
-{
-    _cleanup_free_ char *mark = str_printf("%s/work/incompat/volatile/dirty", overlay->work);
-    for (size_t i = 0; i < 3; i++) {
-        if ((i ? rmdir(mark) : unlink(mark)) < 0)
-            return;
-        *strrchr(mark, '/') = '\0';
-    }
-}
-
 int rootfs__mount_overlay(const struct plan *plan, struct err *err)
 {
     const struct runtime_overlay *overlay = plan->overlay;
@@ -92,7 +80,7 @@ int rootfs__mount_overlay(const struct plan *plan, struct err *err)
         return 0;
     }
     if (overlay->upper && overlay->is_volatile)
-        rootfs__forget_volatile(overlay);
+        file_overlay_forget_volatile(overlay->work);
     _cleanup_str_ struct str data = STR_INIT;
     int r = overlay_data(plan, &data, err);
     if (r < 0)

@@ -72,7 +72,6 @@ int rootfs__mount_overlay(const struct plan *plan, struct err *err);
  * and the destination's size is the bound. */
 int rootfs__copy_up(int from_fd, int to_fd, const char *what, struct err *err);
 
-void rootfs__forget_volatile(const struct runtime_overlay *overlay);
 /* Whether only mount(2) knows what the config asks for. */
 bool rootfs__needs_old_mount(const struct plan_mount *m);
 /* The quick way: see late.c. The first in the parent; the others in the child. */

@@ -34,7 +34,9 @@ struct runtime_overlay {
         *lowers;              /* names relative to layers_dir, top first, NULL-terminated; NULL: no overlay */
     const char *upper, *work; /* absolute */
     /* What is written may be lost with the machine's power, also after fsync: for containers that nobody will
-     * want after their end. Saves the wait for the disk when the last process ends (milliseconds). */
+     * want after their end. Saves the wait for the disk when the last process ends (milliseconds). Once the
+     * file system below has failed to write anything, anybody's, each fsync in there fails with EIO until the
+     * end: told rather too often than not at all. */
     bool is_volatile;
 };
 

@@ -17,7 +17,8 @@ static void start_again(const struct keeper_start *s)
         return;
     must(protocol_open(m.data, m.len, &head, &r));
     must(protocol_get_start(&r, &again, &lists, NULL) == 0);
-    must(str_eq(again.id, s->id) && str_eq(again.root, s->root) && again.fd_count == s->fd_count);
+    must(str_eq(again.id, s->id) && str_eq(again.root, s->root) && again.fd_count == s->fd_count &&
+         again.overlay.is_volatile == s->overlay.is_volatile);
 }
 
 /* What a client reads: an answer, and in it the greeting and a list's items. */

@@ -35,6 +35,39 @@ class DockerCli(Story):
         self.assert_clean_refusal(done, "nobody/nothing")
         self.assertEqual(done.status, 125)
 
+    def test_only_what_is_thrown_away_is_not_synced(self):
+        d = self.d
+        volatile = "grep ' / overlay' /proc/mounts | grep -c volatile"
+        image = "committed-of-rm"
+        self.assertEqual(d.docker("run", "busybox", "sh", "-c", volatile, check=False).out, "0\n")
+        self.assertEqual(d.docker("run", "--restart", "on-failure:1", "busybox", "sh", "-c", f"{volatile}; exit 0").out, "0\n")
+        d.docker("run", "-d", "--rm", "--name", "thrown", "busybox", "sh", "-c", f"{volatile} >> /told; sync; sleep 100000")
+        wait_for(lambda: d.docker("exec", "thrown", "cat", "/told", check=False).out == "1\n", "its first word")
+        d.docker("restart", "-t", "0", "thrown")
+        wait_for(lambda: d.docker("exec", "thrown", "cat", "/told", check=False).out == "1\n1\n", "its second word")
+        self.assertIn("A /told", d.docker("diff", "thrown").out.split("\n"))
+        d.docker("cp", "thrown:/told", os.path.join(d.root, "told"))
+        with open(os.path.join(d.root, "told")) as told:
+            self.assertEqual(told.read(), "1\n1\n")
+        d.docker("commit", "thrown", image)
+        d.docker("rm", "-f", "thrown")
+        self.assertEqual(d.docker("run", "--rm", image, "cat", "/told").out, "1\n1\n")
+        # The directory of one comes back for the next, whichever kind each is.
+        upper = os.path.join(d.data, "containers", "{}", "upper")
+
+        def directory_after(*options):
+            d.docker("create", "--name", "reuse", *options, "busybox", "sh", "-c", f"{volatile}; true")
+            place = os.stat(upper.format(d.inspect("reuse")["Id"])).st_ino
+            said = d.docker("start", "-a", "reuse").out
+            if "--rm" not in options:
+                d.docker("rm", "reuse")
+            wait_for(lambda: not d.docker("ps", "-aq", "--filter", "name=reuse").out, "its end")
+            return place, said
+        seen = [directory_after(*options) for options in (["--rm"], [], ["--rm"], ["--rm"], [])]
+        self.assertEqual([said for _, said in seen], ["1\n", "0\n", "1\n", "1\n", "0\n"])
+        self.assertEqual(len({place for place, _ in seen}), 1)
+        d.docker("rmi", image)
+
     def test_run_reads_standard_input_to_its_end(self):
         data = b"x" * 300000
         done = self.d.docker("run", "--rm", "-i", "busybox", "wc", "-c", stdin=data)
