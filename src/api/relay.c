@@ -63,8 +63,8 @@ struct relay {
     size_t keys_matched;
     unsigned char head[FRAME_HEAD];
     size_t head_have, frame_left;
-    unsigned char last[FRAME_HEAD]; /* bytes that came: zeros are the process's proper end */
-    size_t came;
+    bool spoke;    /* a frame came */
+    bool said_end; /* and the keeper's mark of a stream's proper end: a head of zeros */
 };
 
 /* Looks for the detach keys; a part of them at the end is held back until the next byte decides. */
@@ -89,26 +89,33 @@ static void take_input(struct relay *r, const char *bytes, size_t n)
     }
 }
 
-/* A terminal's client gets the bytes alone. */
+static void take_head(struct relay *r)
+{
+    static const unsigned char end[FRAME_HEAD];
+    const unsigned char *h = r->head;
+    r->head_have = 0;
+    r->frame_left = (size_t)h[4] << 24 | (size_t)h[5] << 16 | (size_t)h[6] << 8 | h[7];
+    if (memcmp(h, end, FRAME_HEAD) == 0)
+        r->said_end = true;
+    else if (!r->given->tty && !r->client_gone)
+        str_addn(&r->out, h, FRAME_HEAD);
+    r->spoke = true;
+}
+
+/* A terminal's client gets the bytes alone, the others frames. */
 static void take_output(struct relay *r, const char *bytes, size_t n)
 {
-    if (!r->given->tty) {
-        str_addn(&r->out, bytes, n);
-        return;
-    }
     while (n > 0) {
         if (r->frame_left == 0) {
             r->head[r->head_have++] = (unsigned char)*bytes++;
             n--;
-            if (r->head_have == FRAME_HEAD) {
-                const unsigned char *h = r->head;
-                r->frame_left = (size_t)h[4] << 24 | (size_t)h[5] << 16 | (size_t)h[6] << 8 | h[7];
-                r->head_have = 0;
-            }
+            if (r->head_have == FRAME_HEAD)
+                take_head(r);
             continue;
         }
         size_t part = MIN(n, r->frame_left);
-        str_addn(&r->out, bytes, part);
+        if (!r->client_gone)
+            str_addn(&r->out, bytes, part);
         bytes += part;
         n -= part;
         r->frame_left -= part;
@@ -180,23 +187,14 @@ static void move_client(struct relay *r, short events, char *buffer)
         str_clear(&r->out), r->out_sent = 0;
 }
 
-static void note_last(struct relay *r, const char *bytes, size_t n)
-{
-    size_t part = MIN(n, sizeof(r->last));
-    memmove(r->last, r->last + part, sizeof(r->last) - part);
-    memcpy(r->last + sizeof(r->last) - part, bytes + n - part, part);
-    r->came += n;
-}
-
-/* The keeper ends a stream with a head of zeros. Without it the keeper died: the process goes on, and its
- * output, which goes to its log, is not seen here. */
+/* Without the mark of the end the keeper died: the process goes on, and its output, which goes to its log, is
+ * not seen here. */
 static void tell_if_cut(struct relay *r)
 {
     static const char text[] =
         "the stream was cut: it was not read in time, or the keeper was restarted; the process runs on\n";
-    static const unsigned char end[FRAME_HEAD];
     /* One that never said a word may be a process that was never started. */
-    if (r->client_gone || r->came < FRAME_HEAD || memcmp(r->last, end, FRAME_HEAD) == 0)
+    if (r->client_gone || !r->spoke || r->said_end)
         return;
     if (r->given->tty)
         str_add(&r->out, text);
@@ -212,9 +210,7 @@ static void move_process(struct relay *r, short events, char *buffer)
             r->out_end = true;
             tell_if_cut(r);
         } else {
-            note_last(r, buffer, (size_t)n);
-            if (!r->client_gone)
-                take_output(r, buffer, (size_t)n);
+            take_output(r, buffer, (size_t)n);
         }
     }
     if ((events & (POLLOUT | POLLERR)) && r->in.len && !transmit(r->given->process_fd, &r->in, &r->in_sent)) {

@@ -57,6 +57,13 @@ static void emit(struct session *s, int stream, const char *text)
     assert_int_equal(write(s->process, frame.data, frame.len), (ssize_t)frame.len);
 }
 
+/* As the keeper ends a stream; without it, it has died. */
+static void finish(struct session *s)
+{
+    emit(s, 0, "");
+    shutdown(s->process, SHUT_RDWR);
+}
+
 static void type(struct session *s, const char *text)
 {
     assert_int_equal(write(s->client, text, strlen(text)), (ssize_t)strlen(text));
@@ -87,8 +94,19 @@ static void output_goes_on_after_the_client_has_ended_its_input(void **state)
     reads_end(s.process);
     emit(&s, 1, "out");
     reads(s.client, "\1\0\0\0\0\0\0\3out", 11);
-    shutdown(s.process, SHUT_RDWR);
+    finish(&s);
     reads_end(s.client);
+    end(&s);
+}
+
+static void a_client_is_told_when_its_stream_was_cut(void **state)
+{
+    struct session s = {0};
+    begin(&s, false, false);
+    emit(&s, 1, "half");
+    reads(s.client, "\1\0\0\0\0\0\0\4half", 12);
+    shutdown(s.process, SHUT_RDWR);
+    reads(s.client, "\3\0\0\0", 4);
     end(&s);
 }
 
@@ -103,7 +121,8 @@ static void a_terminal_gets_plain_bytes_however_the_frames_are_cut(void **state)
     for (size_t i = 0; i < frames.len; i++)
         assert_int_equal(write(s.process, frames.data + i, 1), 1);
     reads(s.client, "hello world", 11);
-    shutdown(s.process, SHUT_RDWR);
+    finish(&s);
+    reads_end(s.client);
     end(&s);
 }
 
@@ -162,7 +181,8 @@ static void a_process_that_closes_its_input_may_still_write(void **state)
     type(&s, "nobody reads this");
     emit(&s, 2, "still");
     reads(s.client, "\2\0\0\0\0\0\0\5still", 13);
-    shutdown(s.process, SHUT_RDWR);
+    finish(&s);
+    reads_end(s.client);
     end(&s);
 }
 
@@ -275,6 +295,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(output_goes_on_after_the_client_has_ended_its_input),
+        cmocka_unit_test(a_client_is_told_when_its_stream_was_cut),
         cmocka_unit_test(a_terminal_gets_plain_bytes_however_the_frames_are_cut),
         cmocka_unit_test(detach_keys_end_a_terminals_stream_and_do_not_reach_the_process),
         cmocka_unit_test(input_that_came_before_the_client_left_still_arrives),
