@@ -281,9 +281,11 @@ ssize_t file_recv_fds(int sock, void *buffer, size_t n, int *fds, size_t fd_capa
                          .msg_control = control.bytes,
                          .msg_controllen = sizeof(control.bytes)};
     ssize_t got;
+    /* A unix peer that died before it had read all is told once as a reset, ahead of what it had sent. */
+    bool reset = false;
     do
         got = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
-    while (got < 0 && errno == EINTR);
+    while (got < 0 && (errno == EINTR || (errno == ECONNRESET && !reset && (reset = true))));
     if (got < 0)
         return err_sys(err, errno, "receive");
     size_t count = 0;

@@ -52,7 +52,7 @@ void file_overlay_forget_volatile(const char *work);
 
 /* Sends one datagram or stream chunk with up to 16 descriptors along; receives likewise (descriptors arrive
  * CLOEXEC; those beyond `fd_capacity` are closed). Return bytes moved, 0 at end of file, or a negative code.
- */
+ * What a peer had sent is received also when it has died since. */
 enum { FILE_MAX_FDS = 16 };
 ssize_t file_send_fds(int sock, const void *bytes, size_t n, const int *fds, size_t fd_count,
                       struct err *err);

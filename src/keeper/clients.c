@@ -166,7 +166,9 @@ void keeper__clients_catch_up(struct client *cl)
         next = other->next;
         bool alive = true;
         char byte;
-        while (other != cl && alive && recv(other->w.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)
+        /* A reset stands before what was sent, see file_recv_fds(). */
+        while (other != cl && alive &&
+               (recv(other->w.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno == ECONNRESET))
             alive = receive(other);
         if (!alive)
             client_drop(other);

@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -204,9 +205,28 @@ static void a_user_namespace_is_told_with_its_last_group(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+static void what_a_peer_sent_before_it_died_is_received(void **state)
+{
+    int ends[2];
+    char byte;
+    struct err err = {0};
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+    assert_int_equal(write(ends[1], "1", 1), 1);
+    assert_int_equal(write(ends[1], "2", 1), 1);
+    assert_int_equal(write(ends[0], "never read", 10), 10); /* the kernel tells a reset for it */
+    close(ends[1]);
+    for (char want = '1'; want <= '2'; want++) {
+        assert_int_equal(file_recv_fds(ends[0], &byte, 1, NULL, 0, NULL, &err), 1);
+        assert_int_equal(byte, want);
+    }
+    assert_int_equal(file_recv_fds(ends[0], &byte, 1, NULL, 0, NULL, &err), 0);
+    close(ends[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_a_peer_sent_before_it_died_is_received),
         cmocka_unit_test(error_keeps_code_and_gathers_context),
         cmocka_unit_test(sizes_and_durations_are_read_as_docker_and_go_write_them),
         cmocka_unit_test(a_map_finds_what_was_put_after_many_removals),
