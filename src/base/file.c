@@ -392,9 +392,17 @@ const char *file_overlay_opaque(void)
     return process_in_user_namespace() ? "user.overlay.opaque" : "trusted.overlay.opaque";
 }
 
+#define VOLATILE_MARK "%s/work/incompat/volatile/dirty"
+
+bool file_overlay_was_volatile(const char *work)
+{
+    _cleanup_free_ char *mark = str_printf(VOLATILE_MARK, work);
+    return file_exists(mark);
+}
+
 void file_overlay_forget_volatile(const char *work)
 {
-    _cleanup_free_ char *mark = str_printf("%s/work/incompat/volatile/dirty", work);
+    _cleanup_free_ char *mark = str_printf(VOLATILE_MARK, work);
     for (size_t i = 0; i < 3; i++) {
         if ((i ? rmdir(mark) : unlink(mark)) < 0)
             return;

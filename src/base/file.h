@@ -45,6 +45,8 @@ int file_mkdirs_in_root(int root_fd, const char *path, mode_t mode, struct err *
 /* Overlayfs' mark of an opaque directory: an attribute only the machine's root may set, or, in a user
  * namespace (mounts there have the option userxattr), the user's. */
 const char *file_overlay_opaque(void);
+/* Whether that is the work directory of an overlay that was mounted as a volatile one; see below. */
+bool file_overlay_was_volatile(const char *work);
 /* Takes off the mark that a volatile overlay leaves in its work directory, by which the kernel refuses to
  * mount it again. What was written may have been lost only if the machine went down, and then whoever called
  * the overlay volatile does not want it any more. Not while it is mounted. */

@@ -95,6 +95,14 @@ static void compare(struct container *c, const struct keeper_process *p, bool at
     }
 }
 
+/* One that is removed at its end, and has run, by its state or by what its root's mount left: the machine may
+ * have gone down before its start was saved, and what it wrote was never synced. */
+static bool is_at_its_end(struct container *c, enum container_status status, const char *dir)
+{
+    _cleanup_free_ char *work = str_printf("%s/work", dir);
+    return c->auto_remove && (status == STATUS_EXITED || file_overlay_was_volatile(work));
+}
+
 /* Not running when serve comes up: a restart that was due, a policy that wants it, a removal that was not
  * finished. */
 static void after_start(struct container *c)
@@ -104,7 +112,7 @@ static void after_start(struct container *c)
     if (s.status == STATUS_RUNNING || s.status == STATUS_PAUSED)
         return;
     _cleanup_free_ char *dir = container__dir(c), *upper = str_printf("%s/" CONTAINER_UPPER, dir);
-    if (s.status == STATUS_REMOVING || !file_exists(upper) || (c->auto_remove && s.status == STATUS_EXITED)) {
+    if (s.status == STATUS_REMOVING || !file_exists(upper) || is_at_its_end(c, s.status, dir)) {
         if (container__remove(c, true, c->auto_remove, &err) < 0)
             log_error("container %.12s: finish its removal: %s", c->id, err.msg);
         return;

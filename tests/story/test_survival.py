@@ -123,8 +123,10 @@ volumes:
         d.drover("up", "-d", cwd=folder)
         d.docker("run", "-d", "--name", "stopped", "--restart", "unless-stopped", "busybox", "sleep", "100000")
         d.docker("stop", "-t", "0", "stopped")
+        d.docker("run", "-d", "--rm", "--name", "thrown", "busybox", "sleep", "100000")
         d.machine_dies()
         d.start()
+        wait_for(lambda: "thrown" not in d.docker("ps", "-a", "--format", "{{.Names}}").out.split(), "the end of what is thrown away")
 
         def page():
             try:
