@@ -71,7 +71,8 @@ struct container {
     bool forget_due;                 /* the keeper still has its last exit; guarded by container.op */
     bool tty, auto_remove, restarts; /* restarts: its policy is other than "no" */
     /* What it writes to its root need not outlive the machine's going down, since its files are removed at
-     * its end, and after a crash before anybody could look. Its root is mounted without ever being synced. */
+     * its end, and after a crash before anybody could look. Its root is mounted without ever being synced,
+     * but by another runtime. */
     bool is_volatile;
     json_t *labels; /* of Config; what events tell without the whole document */
     char *image_name;

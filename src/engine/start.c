@@ -122,16 +122,13 @@ static struct keeper_log log_of(const json_t *host, const char *path)
 }
 
 /* The root of a container with a user namespace, made here, where the rights for it are. */
-static int mount_mapped_root(struct starting *s, struct image_snapshot *snapshot, int *ret_index,
-                             struct err *err)
+static int mount_mapped_root(struct starting *s, struct image_snapshot *snapshot, bool is_volatile,
+                             int *ret_index, struct err *err)
 {
-    if (s->c->is_volatile)
-        file_overlay_forget_volatile(snapshot->work);
     struct userns u = userns__of(s->doc);
     struct image_mapping mapping = {s->fds.fd[s->userns_index], u.uid, u.gid};
     int fd;
-    int r =
-        image_snapshot_mount_mapped(s->c->engine->images, snapshot, &mapping, s->c->is_volatile, &fd, err);
+    int r = image_snapshot_mount_mapped(s->c->engine->images, snapshot, &mapping, is_volatile, &fd, err);
     if (r == 0)
         *ret_index = pass_along(s, fd);
     return r;
@@ -152,10 +149,15 @@ static int launch(struct starting *s, pid_t *ret_pid, struct err *err)
     /* Below the image: the places that the runtime mounts over, so that they are not made in the container's
      * own layer, from where a commit or a build would put them into an image. */
     strv_add(&s->lowers, "../init");
+    /* What another runtime starts, the keeper does not list before it runs: recover.c could not tell it from
+     * what a crash left. */
+    bool is_volatile = c->is_volatile && !runtime.path;
+    if (c->is_volatile)
+        file_overlay_forget_volatile(work);
     int ready_root = -1;
     if (s->userns_index >= 0) {
         struct image_snapshot snapshot = {s->lowers, upper, work};
-        r = mount_mapped_root(s, &snapshot, &ready_root, err);
+        r = mount_mapped_root(s, &snapshot, is_volatile, &ready_root, err);
         if (r < 0)
             return r;
     }
@@ -167,7 +169,7 @@ static int launch(struct starting *s, pid_t *ret_pid, struct err *err)
         .id = c->id,
         .spec = s->spec,
         .overlay = {images_layers_dir(c->engine->images), (const char *const *)s->lowers, upper, work,
-                    c->is_volatile},
+                    is_volatile},
         .root = root,
         .log = log_of(host, log),
         .open_stdin = json_bool(config, "OpenStdin"),

@@ -107,7 +107,8 @@ static bool pause_before_retry(struct keeper *k, int ms)
 /* Reaches the keeper, starting one when none listens. Another's start may win; ours then ends by itself. */
 static int reach(struct keeper *k, int *ret_fd, struct greeting *ret, struct err *err)
 {
-    int64_t deadline = time_monotonic_ns() + CONNECT_SECONDS * NS_PER_S, next_spawn = 0, patience = NS_PER_S / 4;
+    int64_t deadline = time_monotonic_ns() + CONNECT_SECONDS * NS_PER_S, next_spawn = 0,
+            patience = NS_PER_S / 4;
     int r;
     for (int pause_ms = 1;; pause_ms = MIN(pause_ms * 2, 50)) {
         _cleanup_close_ int fd = -EBADF;
