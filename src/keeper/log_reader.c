@@ -199,13 +199,17 @@ int log_reader_open(const struct log_reader_options *options, struct log_reader 
     /* There may be no instance left for this user: asking ten times a second serves too. */
     r->notify_fd = options->follow ? inotify_init1(IN_CLOEXEC | IN_NONBLOCK) : -EBADF;
     /* Again when it came just between the look and the question: the writer makes it at its first byte. */
+    bool has_head = false;
     for (int tries = 0; tries < 2 && r->fd < 0 && (tries == 0 || access(r->path, F_OK) == 0); tries++) {
+        struct stat st;
+        /* One that is being made has no head yet, and nothing in it. */
+        has_head = stat(r->path, &st) == 0 && st.st_size >= LOG_HEADER_BYTES;
         if (options->tail >= 0)
             seek_tail(r);
         else
             seek_begin(r);
     }
-    if (r->fd < 0 && !options->follow && access(r->path, F_OK) == 0) {
+    if (r->fd < 0 && !options->follow && has_head) {
         int result = err_set(err, ERR_CORRUPT, "%s is not a log of this program", r->path);
         log_reader_close(r);
         return result;

@@ -393,6 +393,20 @@ static void a_log_that_is_not_there_is_empty(void **state)
     assert_string_equal(got, "");
 }
 
+static void a_log_that_is_just_being_made_is_empty_and_another_file_is_refused(void **state)
+{
+    struct fixture *t = *state;
+    struct err err = {0};
+    struct log_reader_options options = {.path = t->path, .tail = -1};
+    struct log_reader *r;
+    assert_int_equal(close(open(t->path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)), 0);
+    _cleanup_free_ char *got = read_all(&options);
+    assert_string_equal(got, "");
+    static const char other[100] = "something else";
+    assert_ok(file_replace(t->path, other, sizeof(other), 0600, false, &err), &err);
+    assert_int_equal(log_reader_open(&options, &r, &err), -ERR_CORRUPT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -408,6 +422,7 @@ int main(void)
         T(a_follower_sees_every_line_once_through_rotations),
         T(a_full_disk_costs_lines_but_no_file_and_no_half_line),
         T(a_log_that_is_not_there_is_empty),
+        T(a_log_that_is_just_being_made_is_empty_and_another_file_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
