@@ -58,6 +58,7 @@ lint:
 bench: build
 	@scripts/setup bench
 	@bench/run
+	@bench/launch
 
 install: build
 	@meson configure build -Dprefix=$(PREFIX) >/dev/null && ninja -C build --quiet
