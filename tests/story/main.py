@@ -65,6 +65,7 @@ def main():
             suite = unittest.TestSuite(wanted(unittest.defaultTestLoader.loadTestsFromModule(module), sys.argv[1:]))
             if suite.countTestCases():
                 suite.run(result)
+                result._previousTestClass = None  # torn down by now; the next suite would do it again
     return 0 if result.wasSuccessful() else 1
 
 
