@@ -217,7 +217,8 @@ class Podman(Engine):
 
     @classmethod
     def cli(cls, *args, check=True, stdin=None):
-        return run([*cls.base, *args], check=check, stdin=stdin, env=cls.environment)
+        # Its monitor leaves a file "oom" in the directory that it is started in.
+        return run([*cls.base, *args], check=check, stdin=stdin, env=cls.environment, cwd=cls.root)
 
     @classmethod
     def tearDownClass(cls):
