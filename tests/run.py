@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Runs the tests and counts them: lint, unit (sanitized, TAP), fuzz corpora, stories (black box), a booted cgroup v2 host.
+"""Runs the tests and counts them: lint, unit (sanitized, TAP), fuzz corpora, stories (black box),
+the differences from dockerd, a booted cgroup v2 host.
 
     tests/run.py                 everything; what `make check` does
     tests/run.py unit            one kind
     tests/run.py story NAME...   stories whose name contains NAME
+    tests/run.py diff NAME...    scenes (tests/diff) whose name contains NAME
 
 The last line is "N passed, N failed, N skipped". A skip names the capability that is missing, and is listed.
 Without root the privileged tests skip themselves."""
@@ -125,6 +127,15 @@ def story(names):
               "the stories run to their end")
 
 
+def diff(names):
+    """The same calls to dockerd and to Drover; every difference is known, with its reason, or fails."""
+    if os.geteuid() != 0:
+        report("diff", "dockerd and Drover answer alike", "skipped", "needs root")
+        return
+    take_over("diff", ["unshare", "--net", sys.executable, os.path.join(TOP, "tests/diff/main.py"), *names],
+              "the scenes run to their end")
+
+
 def vm():
     """The runtime's tests and the engine on a booted kernel that has cgroup v2 with every controller."""
     if os.uname().machine != "x86_64":
@@ -136,10 +147,10 @@ def vm():
 
 
 def main():
-    kinds = sys.argv[1:2] or ["lint", "unit", "fuzz", "story", "vm"]
+    kinds = sys.argv[1:2] or ["lint", "unit", "fuzz", "story", "diff", "vm"]
     for kind in kinds:
-        if kind == "story":
-            story(sys.argv[2:])
+        if kind in ("story", "diff"):
+            {"story": story, "diff": diff}[kind](sys.argv[2:])
         else:
             {"lint": lint, "unit": unit, "fuzz": fuzz, "vm": vm}[kind]()
     if skipped:

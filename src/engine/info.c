@@ -118,7 +118,7 @@ int engine_info(struct engine *e, json_t **ret, struct err *err)
         json_object_set_new(info, no[i], json_false());
     json_object_set_new(info, "LiveRestoreEnabled",
                         json_true()); /* always so: the keeper holds the containers */
-    json_set_str(info, "Driver", "overlay");
+    json_set_str(info, "Driver", "overlay2");
     json_object_set_new(info, "DriverStatus", json_array());
     json_object_set_new(info, "Plugins",
                         json_pack("{s:[s],s:[sss],s:n,s:[sss]}", "Volume", "local", "Network", "bridge",

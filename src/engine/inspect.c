@@ -246,7 +246,7 @@ static json_t *graph_driver(struct container *c, const char *dir)
     set_path(data, "UpperDir", dir, "upper");
     set_path(data, "WorkDir", dir, "work");
     json_t *driver = json_object();
-    json_set_str(driver, "Name", "overlay");
+    json_set_str(driver, "Name", "overlay2");
     json_object_set_new(driver, "Data", data);
     return driver;
 }
@@ -309,7 +309,7 @@ static void set_identity(json_t *out, struct container *c, const json_t *doc)
     json_set_str(out, "LogPath", keeps_log ? log : "");
     json_set_str(out, "Name", shown);
     set_int(out, "RestartCount", container__state(c).restart_count);
-    json_set_str(out, "Driver", "overlay");
+    json_set_str(out, "Driver", "overlay2");
     json_set_str(out, "Platform", "linux");
     json_set_str(out, "MountLabel", "");
     json_set_str(out, "ProcessLabel", "");
