@@ -4,6 +4,7 @@
  *   clients.c  connections: queues of answers and events, dispatch of requests (requests.c)
  *   launch.c   START and EXEC: from the request to the moment of execve
  *   process.c  a process's life: output to log and streams, exit, conclusion
+ *   terminal.c a process's terminal: from the master to the log
  *   attach.c   attached streams: frames out, stdin in, back-pressure
  *   foreign.c  containers of other OCI runtimes
  *   record.c   files from which a new keeper finds its processes again; adoption of descriptors
@@ -82,7 +83,10 @@ struct process {
     pid_t pid;
     uint64_t pid_start; /* of /proc/PID/stat: with the pid it names one process for ever */
     int64_t started_ns;
-    struct watch pidfd, status, stdin_w, out[2]; /* out[0] also a terminal's output */
+    struct watch pidfd, status, stdin_w, out[2]; /* out[0] also a terminal's master */
+    struct watch console;   /* where the master of a terminal that is being made will arrive */
+    int relay_fd;           /* terminal.c; negative: none */
+    uint16_t rows, columns; /* first size of the terminal; 0: unset */
     bool tty, open_stdin, stdin_once, keep_output;
     bool found;        /* by a new keeper: waits for a client that may hold its descriptors */
     bool stdin_ending; /* close when stdin_buffer is empty */
@@ -158,6 +162,7 @@ struct process *proc_find(struct daemon *d, const char *id, const char *exec_id,
 struct process *proc_new(struct container *c, const char *exec_id);
 void proc_free(struct process *p); /* also takes it out of its container */
 void proc_run(struct process *p);  /* starts reading */
+bool proc_keeps_log(const struct process *p);
 void proc_watch_pidfd(struct process *p, int pidfd);
 void proc_launch_failed(struct process *p); /* says so and frees it; or it ends, when nobody asks */
 void proc_ended(struct process *p);         /* status known: drains, concludes */
@@ -171,6 +176,20 @@ void container_open_log(struct container *c);
 void container_free(struct container *c); /* also takes it out of the map; files stay */
 /* Calls for every process; the callee may free the one it got. */
 void daemon_each_process(struct daemon *d, void (*each)(struct process *p, void *context), void *context);
+
+/* terminal.c
+ *
+ * A terminal's output cannot be spliced into the log: it goes through a pipe of our own, the relay. splice(2)
+ * takes bytes from the terminal's queue and puts them into the pipe before the kernel looks at a signal
+ * again, so that a kill finds each byte in the terminal, the relay or the log, of which a client holds the
+ * first two. A kernel whose terminals cannot be spliced (none since 5.11) says EINVAL: then output is read
+ * and written, and a kill between the two costs that burst. */
+/* The master (which becomes the process's) of a process that was not yet confirmed. */
+int terminal_take(struct process *p, int *fd, struct err *err);
+/* For output that is kept, and only before it is told to clients what to hold. */
+int terminal_need_relay(struct process *p, struct err *err);
+/* Like read(2) into the daemon's burst; the bytes are in the log then. `err`: what is not. */
+ssize_t terminal_read(struct process *p, struct err *err);
 
 /* attach.c */
 int attach_new(struct process *p, int *fd, int flags, struct err *err);

@@ -9,7 +9,6 @@
 #include <linux/sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -193,7 +192,7 @@ static int start_helper(struct process *p, struct foreign_job *job, struct runti
         foreign__launch_main(job);
     fcntl(ours, F_SETFL, O_NONBLOCK);
     p->launching = NEW(struct foreign_launch);
-    *p->launching = (struct foreign_launch){.pidfd = -EBADF, .rows = job->rows, .columns = job->columns};
+    *p->launching = (struct foreign_launch){.pidfd = -EBADF};
     *ret = (struct runtime_child){.pid = pid, .pidfd = pidfd, .status_fd = take_fd(&ours)};
     return 0;
 }
@@ -208,43 +207,22 @@ static char *cgroup_of(const json_t *spec, const char *id)
     return str_printf("/drover/%s", below ? below : *path ? path : id);
 }
 
-int foreign_create(struct process *p, const struct runtime_launch *launch, int rows, int columns,
-                   struct runtime_child *ret, struct err *err)
+int foreign_create(struct process *p, const struct runtime_launch *launch, struct runtime_child *ret,
+                   struct err *err)
 {
     struct foreign *f = p->c->foreign;
     free(f->cgroup);
     f->cgroup = cgroup_of(launch->spec, p->c->id);
-    struct foreign_job job = {.f = f, .launch = launch, .exec_id = "", .rows = rows, .columns = columns};
+    struct foreign_job job = {.f = f, .launch = launch, .exec_id = ""};
     return start_helper(p, &job, ret, err);
 }
 
-int foreign_exec(struct process *p, const json_t *process, const struct runtime_launch *launch, int rows,
-                 int columns, struct runtime_child *ret, struct err *err)
+int foreign_exec(struct process *p, const json_t *process, const struct runtime_launch *launch,
+                 struct runtime_child *ret, struct err *err)
 {
-    struct foreign_job job = {.f = p->c->foreign,
-                              .launch = launch,
-                              .process = process,
-                              .exec_id = p->exec_id,
-                              .rows = rows,
-                              .columns = columns};
+    struct foreign_job job = {
+        .f = p->c->foreign, .launch = launch, .process = process, .exec_id = p->exec_id};
     return start_helper(p, &job, ret, err);
-}
-
-static int take_terminal(struct process *p, int *fd, struct err *err)
-{
-    struct foreign_launch *l = p->launching;
-    struct winsize size = {.ws_row = (uint16_t)l->rows, .ws_col = (uint16_t)l->columns};
-    if (!p->tty || *fd < 0)
-        return p->tty ? err_set(err, ERR_PROTOCOL, "the runtime gave no terminal") : 0;
-    if (fcntl(*fd, F_SETFL, O_NONBLOCK) < 0)
-        return err_sys(err, errno, "use the runtime's terminal");
-    if (size.ws_row && size.ws_col)
-        ioctl(*fd, TIOCSWINSZ, &size);
-    int in = p->open_stdin ? fcntl(*fd, F_DUPFD_CLOEXEC, 3) : -EBADF;
-    p->out[0].fd = take_fd(fd);
-    if (in >= 0)
-        stdin_start(p, in);
-    return 0;
 }
 
 /* The helper is its parent until it hears from us, so that the number is surely this process's. */
@@ -256,7 +234,10 @@ static int take_process(struct process *p, pid_t pid, int *terminal, struct err 
         return err_sys(err, errno, "hold the container's process %d", (int)pid);
     l->pid = pid;
     l->start = record_pid_start(pid);
-    int r = take_terminal(p, terminal, err);
+    int r = 0;
+    if (p->tty)
+        r = *terminal >= 0 ? terminal_take(p, terminal, err)
+                           : err_set(err, ERR_PROTOCOL, "the runtime gave no terminal");
     if (r == 0 && !*p->exec_id && !p->c->cgroup)
         r = cgroup_open(p->c->foreign->cgroup, &p->c->cgroup, err);
     if (r == 0 && send(p->status.fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)

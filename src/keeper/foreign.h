@@ -32,10 +32,10 @@ void foreign_free(struct foreign *f);
 void foreign_launch_free(struct foreign_launch *l);
 
 /* Like runtime_launch() and runtime_exec(); *ret is the helper. */
-int foreign_create(struct process *p, const struct runtime_launch *launch, int rows, int columns,
-                   struct runtime_child *ret, struct err *err);
-int foreign_exec(struct process *p, const json_t *process, const struct runtime_launch *launch, int rows,
-                 int columns, struct runtime_child *ret, struct err *err);
+int foreign_create(struct process *p, const struct runtime_launch *launch, struct runtime_child *ret,
+                   struct err *err);
+int foreign_exec(struct process *p, const json_t *process, const struct runtime_launch *launch,
+                 struct runtime_child *ret, struct err *err);
 
 /* The helper said something. */
 void foreign_hear(struct process *p);

@@ -20,7 +20,6 @@ struct foreign_launch {
     uint64_t start;
     int pidfd;
     bool done;
-    int rows, columns;
 };
 static inline void foreign_launch_free_p(struct foreign_launch **l)
 {
@@ -34,7 +33,7 @@ struct foreign_job {
     const struct runtime_launch *launch;
     const json_t *process; /* exec; NULL: create */
     const char *exec_id;
-    int oom_score_adj, rows, columns;
+    int oom_score_adj;
 };
 
 enum foreign_said { FOREIGN_PID, FOREIGN_DONE, FOREIGN_FAILED };

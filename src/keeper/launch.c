@@ -9,14 +9,14 @@
 #include "runtime/runtime.h"
 
 #include <fcntl.h>
-#include <sys/ioctl.h>
-#include <termios.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-/* Both ends of a process's standard streams. */
+/* Both ends of a process's standard streams; or of the socket on which its terminal will come, which the
+ * runtime makes inside the container. */
 struct streams {
-    int child[3];
-    int in, out[2];
+    int child[3], child_console;
+    int in, out[2], console;
 };
 
 static void streams_done(struct streams *s)
@@ -26,6 +26,15 @@ static void streams_done(struct streams *s)
     close_fd(s->in);
     close_fd(s->out[0]);
     close_fd(s->out[1]);
+    close_fd(s->child_console);
+    close_fd(s->console);
+}
+
+static void streams_close_child(struct streams *s)
+{
+    for (int i = 0; i < 3; i++)
+        s->child[i] = close_fd(s->child[i]);
+    s->child_console = close_fd(s->child_console);
 }
 
 static int open_pipe(int *ret_reader, int *ret_writer, bool reader_is_ours, struct err *err)
@@ -39,37 +48,22 @@ static int open_pipe(int *ret_reader, int *ret_writer, bool reader_is_ours, stru
     return 0;
 }
 
-static int open_terminal(struct streams *s, bool open_stdin, int rows, int columns, struct err *err)
+static int open_console(struct streams *s, struct err *err)
 {
-    s->out[0] = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-    if (s->out[0] < 0 || grantpt(s->out[0]) < 0 || unlockpt(s->out[0]) < 0)
-        return err_sys(err, errno, "open a terminal");
-    s->child[0] = ioctl(s->out[0], TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    if (s->child[0] < 0)
-        return err_sys(err, errno, "open a terminal's other side");
-    for (int i = 1; i < 3; i++)
-        s->child[i] = fcntl(s->child[0], F_DUPFD_CLOEXEC, 3);
-    s->in = open_stdin ? fcntl(s->out[0], F_DUPFD_CLOEXEC, 3) : -EBADF;
-    if (s->child[1] < 0 || s->child[2] < 0)
-        return err_sys(err, errno, "dup");
-    struct winsize size = {.ws_row = (uint16_t)rows, .ws_col = (uint16_t)columns};
-    if (rows && columns)
-        ioctl(s->out[0], TIOCSWINSZ, &size);
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_sys(err, errno, "make a socket pair");
+    s->console = pair[0];
+    s->child_console = pair[1];
     return 0;
 }
 
-/* Another runtime makes its own terminals. */
-static int streams_none(struct streams *s)
+/* `foreign`: another runtime, which has a socket of its own for terminals. */
+static int streams_open(struct streams *s, bool foreign, bool tty, bool open_stdin, struct err *err)
 {
-    *s = (struct streams){{-EBADF, -EBADF, -EBADF}, -EBADF, {-EBADF, -EBADF}};
-    return 0;
-}
-
-static int streams_open(struct streams *s, bool tty, bool open_stdin, int rows, int columns, struct err *err)
-{
-    streams_none(s);
+    *s = (struct streams){{-EBADF, -EBADF, -EBADF}, -EBADF, -EBADF, {-EBADF, -EBADF}, -EBADF};
     if (tty)
-        return open_terminal(s, open_stdin, rows, columns, err);
+        return foreign ? 0 : open_console(s, err);
     int r = open_pipe(&s->out[0], &s->child[1], true, err);
     if (r == 0)
         r = open_pipe(&s->out[1], &s->child[2], true, err);
@@ -185,11 +179,43 @@ static void status_ready(struct watch *w, uint32_t events)
     reply_started(p);
 }
 
-void launch_go_on(struct process *p, int status_fd)
+static void watch_status(struct process *p, int status_fd)
 {
     p->state = PROCESS_LAUNCHING;
     watch_start(&p->c->d->loop, &p->status, status_fd, EPOLLRDHUP, status_ready);
+}
+
+void launch_go_on(struct process *p, int status_fd)
+{
+    watch_status(p, status_fd);
     runtime_launch_confirm(status_fd);
+}
+
+static void let_go(struct process *p)
+{
+    tell_hold(p);
+    write_record(p);
+    runtime_launch_confirm(p->status.fd);
+}
+
+/* The terminal has been made. When it has not, the status says why. */
+static void console_ready(struct watch *w, uint32_t events)
+{
+    struct process *p = OWNER(w, struct process, console);
+    struct err err = {0};
+    char name[64];
+    _cleanup_close_ int master = -EBADF;
+    size_t count = 0;
+    ssize_t n = file_recv_fds(w->fd, name, sizeof(name), &master, 1, &count, NULL);
+    watch_close(&p->c->d->loop, w);
+    if (n <= 0 || count != 1 || p->status.fd < 0)
+        return;
+    if (terminal_take(p, &master, &err) == 0) {
+        let_go(p);
+        return;
+    }
+    p->launch_err = mem_dup(&err, sizeof(err));
+    watch_close(&p->c->d->loop, &p->status); /* it sees that, and ends */
 }
 
 /* The child sets itself up; what it says arrives at status_ready. It executes nothing before a client can go
@@ -210,10 +236,11 @@ static void pending(struct process *p, const struct streams *s, const struct run
         watch_start(l, &p->status, child->status_fd, EPOLLIN, status_ready);
         return;
     }
-    p->status.fd = child->status_fd;
-    tell_hold(p);
-    write_record(p);
-    launch_go_on(p, child->status_fd);
+    watch_status(p, child->status_fd);
+    if (s->console >= 0)
+        watch_start(l, &p->console, s->console, EPOLLIN, console_ready);
+    else
+        let_go(p);
 }
 
 static int attach_all(struct process *p, int *fds, size_t count, struct err *err)
@@ -230,8 +257,7 @@ static int launch_container(struct container *c, const struct keeper_start *s, j
     struct streams streams;
     struct runtime_child child;
     hide_own_limits(c->d, json_object_get(spec, "process"));
-    int r = c->foreign && s->tty ? streams_none(&streams)
-                                 : streams_open(&streams, s->tty, s->open_stdin, s->rows, s->columns, err);
+    int r = streams_open(&streams, c->foreign != NULL, s->tty, s->open_stdin, err);
     if (r == 0)
         r = attach_all(c->first, fds + s->fd_count, s->attach_count, err);
     if (r == 0) {
@@ -246,21 +272,21 @@ static int launch_container(struct container *c, const struct keeper_start *s, j
                         .is_volatile = s->overlay.is_volatile},
             .stdio = {streams.child[0], streams.child[1], streams.child[2]},
             .tty = s->tty,
+            .console_fd = streams.child_console,
             .confirmed = true,
             .fds = fds,
             .fd_count = s->fd_count,
             .root_ready = s->ready_root > 0,
             .root_fd = s->ready_root > 0 ? fds[s->ready_root - 1] : -EBADF,
         };
-        r = c->foreign ? foreign_create(c->first, &launch, s->rows, s->columns, &child, err)
+        r = c->foreign ? foreign_create(c->first, &launch, &child, err)
                        : runtime_launch(&launch, &c->cgroup, &child, err);
     }
     if (r < 0) {
         streams_done(&streams);
         return r;
     }
-    for (int i = 0; i < 3; i++)
-        close_fd(streams.child[i]);
+    streams_close_child(&streams);
     pending(c->first, &streams, &child);
     return 0;
 }
@@ -319,6 +345,8 @@ int launch_start(struct client *cl, uint64_t request, const struct keeper_start 
     struct container *c = container_new(d, s->id);
     struct process *p = proc_new(c, "");
     p->tty = s->tty;
+    p->rows = (uint16_t)s->rows;
+    p->columns = (uint16_t)s->columns;
     p->open_stdin = s->open_stdin;
     p->stdin_once = s->stdin_once;
     p->reply_client = cl->number;
@@ -347,8 +375,7 @@ static int launch_in(struct process *p, const struct keeper_exec *e, json_t *pro
     if (r < 0)
         return r;
     hide_own_limits(c->d, process);
-    r = c->foreign && e->tty ? streams_none(&streams)
-                             : streams_open(&streams, e->tty, e->open_stdin, e->rows, e->columns, err);
+    r = streams_open(&streams, c->foreign != NULL, e->tty, e->open_stdin, err);
     if (r == 0)
         r = attach_all(p, fds, e->attach_count, err);
     if (r == 0) {
@@ -357,9 +384,10 @@ static int launch_in(struct process *p, const struct keeper_exec *e, json_t *pro
             .spec = spec,
             .stdio = {streams.child[0], streams.child[1], streams.child[2]},
             .tty = e->tty,
+            .console_fd = streams.child_console,
             .confirmed = true,
         };
-        r = c->foreign ? foreign_exec(p, process, &launch, e->rows, e->columns, &child, err)
+        r = c->foreign ? foreign_exec(p, process, &launch, &child, err)
                        : runtime_exec(&launch, container_spec, c->first->pid, c->first->pidfd.fd, c->cgroup,
                                       &child, err);
     }
@@ -367,8 +395,7 @@ static int launch_in(struct process *p, const struct keeper_exec *e, json_t *pro
         streams_done(&streams);
         return r;
     }
-    for (int i = 0; i < 3; i++)
-        close_fd(streams.child[i]);
+    streams_close_child(&streams);
     pending(p, &streams, &child);
     return 0;
 }
@@ -403,6 +430,8 @@ int launch_exec(struct client *cl, uint64_t request, const struct keeper_exec *e
         return r;
     struct process *p = proc_new(c, e->exec_id);
     p->tty = e->tty;
+    p->rows = (uint16_t)e->rows;
+    p->columns = (uint16_t)e->columns;
     p->open_stdin = e->open_stdin;
     p->stdin_once = true;
     p->keep_output = e->keep_output;

@@ -51,7 +51,8 @@ struct process *proc_new(struct container *c, const char *exec_id)
     struct process *p = NEW(struct process);
     p->c = c;
     p->exec_id = mem_strdup(exec_id);
-    p->pidfd = p->status = p->stdin_w = p->out[0] = p->out[1] = WATCH_NONE;
+    p->pidfd = p->status = p->stdin_w = p->out[0] = p->out[1] = p->console = WATCH_NONE;
+    p->relay_fd = -EBADF;
     if (*exec_id)
         map_put(&c->execs, exec_id, p);
     else
@@ -70,6 +71,8 @@ void proc_free(struct process *p)
     watch_close(l, &p->stdin_w);
     watch_close(l, &p->out[0]);
     watch_close(l, &p->out[1]);
+    watch_close(l, &p->console);
+    close_fd(p->relay_fd);
     str_free(&p->stdin_buffer);
     if (*p->exec_id)
         map_remove(&p->c->execs, p->exec_id);
@@ -106,7 +109,7 @@ void daemon_each_process(struct daemon *d, void (*each)(struct process *p, void 
 
 /* --- output --- */
 
-static bool keeps_log(const struct process *p)
+bool proc_keeps_log(const struct process *p)
 {
     return p->c->log && (!*p->exec_id || p->keep_output);
 }
@@ -125,13 +128,16 @@ static ssize_t take_output(struct process *p, int i)
     char *burst = p->c->d->burst;
     int fd = p->out[i].fd;
     struct err err = {0};
-    if (!keeps_log(p) || p->tty) {
-        ssize_t n = read(fd, burst, BURST_BYTES);
-        if (n > 0 && keeps_log(p) &&
-            log_file_write(p->c->log, i + 1, time_now_ns(), burst, (size_t)n, &err) < 0)
+    if (p->tty) {
+        ssize_t n = terminal_read(p, &err);
+        int sys = errno;
+        if (err.code)
             warn_once(p, &err);
+        errno = sys;
         return n;
     }
+    if (!proc_keeps_log(p))
+        return read(fd, burst, BURST_BYTES);
     size_t n = log_file_move(p->c->log, i + 1, time_now_ns(), fd, burst, BURST_BYTES, &err);
     if (err.code)
         warn_once(p, &err);
@@ -147,6 +153,8 @@ static ssize_t take_output(struct process *p, int i)
 static void output_closed(struct process *p, int i)
 {
     watch_close(&p->c->d->loop, &p->out[i]);
+    if (i == 0)
+        p->relay_fd = close_fd(p->relay_fd);
 }
 
 /* Reads until nothing is there, up to a number of bursts, so that one process cannot keep the others waiting.
@@ -406,7 +414,8 @@ void proc_put_exit(struct process *p, struct str *m)
 
 void proc_put_hold(struct process *p, struct str *m, int fds[HELD_MAX], size_t *ret_count)
 {
-    const int all[HELD_MAX] = {p->pidfd.fd, p->stdin_w.fd, p->out[0].fd, p->out[1].fd, p->status.fd};
+    const int all[HELD_MAX] = {p->pidfd.fd, p->stdin_w.fd, p->out[0].fd, p->tty ? p->relay_fd : p->out[1].fd,
+                               p->status.fd};
     uint32_t mask = 0;
     *ret_count = 0;
     for (int i = 0; i < HELD_MAX; i++) {

@@ -64,7 +64,8 @@ enum protocol_type {
 /* Told in the answer to HELLO, which may grow at its end: what an older keeper does not say it cannot do. */
 enum protocol_feature { PROTOCOL_CAN_UPGRADE = 1, PROTOCOL_COUNTS = 2 };
 
-/* Which descriptors of a process a HOLD or an ADOPT carries, in this order. */
+/* Which descriptors of a process a HOLD or an ADOPT carries, in this order. With a terminal HELD_STDOUT is
+ * its master and HELD_STDERR the pipe through which its output goes to the log. */
 enum protocol_held { HELD_PIDFD, HELD_STDIN, HELD_STDOUT, HELD_STDERR, HELD_STATUS, HELD_MAX };
 
 /* Added to the type of a request that is sent again because the keeper died before it answered. */

@@ -310,6 +310,7 @@ void record_adopt(struct daemon *d, const char *id, const char *exec_id, unsigne
                   size_t fd_count)
 {
     struct process *p = proc_find(d, id, exec_id, NULL);
+    struct err err;
     if (!p || !p->found)
         return;
     p->found = false;
@@ -317,8 +318,10 @@ void record_adopt(struct daemon *d, const char *id, const char *exec_id, unsigne
     int none = -EBADF, *held[HELD_MAX];
     for (int i = 0; i < HELD_MAX; i++)
         held[i] = mask & 1u << i && at < fd_count ? &fds[at++] : &none;
-    for (int i = 0; i < 2; i++)
-        p->out[i].fd = take_fd(held[HELD_STDOUT + i]);
+    *(p->tty ? &p->relay_fd : &p->out[1].fd) = take_fd(held[HELD_STDERR]);
+    p->out[0].fd = take_fd(held[HELD_STDOUT]);
+    if (p->out[0].fd >= 0 && terminal_need_relay(p, &err) < 0) /* an older keeper had none */
+        log_error("%s: a kill of the keeper may cost some of its output: %s", id, err.msg);
     if (*held[HELD_STDIN] >= 0)
         stdin_start(p, take_fd(held[HELD_STDIN]));
     if (p->pidfd.fd < 0)

@@ -178,7 +178,6 @@ static int start(const struct oci_args *args, struct container *c, json_t *proce
         .bundle = json_str(c->state, "bundle"),
         .preserve_fds = inherited,
         .no_new_keyring = false, /* joins the container's by its name; the caller's is the host's */
-        .own_console = console->runtime_fd >= 0,
         .console_fd = console->runtime_fd,
     };
     r = runtime_exec(&launch, config, c->pid, c->pidfd, cgroup, ret, err);

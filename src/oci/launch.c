@@ -136,7 +136,6 @@ static int prepare(const struct oci_args *args, const struct container *c, const
         .systemd_cgroup = args->systemd_cgroup || str_eq(args->cgroup_manager, "systemd"),
         .two_phase = two_phase,
         .start_fd = a->start_fd,
-        .own_console = a->console.runtime_fd >= 0,
         .console_fd = a->console.runtime_fd,
         .confirmed = true,
         .warn = warn,

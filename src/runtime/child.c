@@ -86,8 +86,6 @@ static int set_stdio(struct child *c, struct err *err)
     for (int i = 0; i < 3; i++)
         if (dup2(c->stdio[i], i) < 0)
             return err_sys(err, errno, "set descriptor %d", i);
-    if (c->tty && ioctl(0, TIOCSCTTY, 0) < 0)
-        return err_sys(err, errno, "make the terminal the controlling one");
     return 0;
 }
 
@@ -183,7 +181,7 @@ static int build_container(struct child *c, struct err *err)
     if (r == 0)
         r = rootfs_mount_all(plan, c->cgroup, &root_fd, err);
     if (r == 0)
-        r = rootfs_make_devices(plan, root_fd, c->tty ? 0 : -EBADF, err);
+        r = rootfs_make_devices(plan, root_fd, err);
     if (r == 0)
         r = between_two_roots(c, root_fd, err);
     if (r == 0)
@@ -228,6 +226,18 @@ static int raise_all(struct child *c, struct err *err)
     return 0;
 }
 
+/* Until there is a terminal, in the place of what the parent has there. */
+static int set_no_stdio(struct err *err)
+{
+    int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int i = 0; i < 3 && fd >= 0; i++)
+        if (fd != i && dup2(fd, i) < 0)
+            return err_sys(err, errno, "set descriptor %d", i);
+    if (fd > 2)
+        close_fd(fd);
+    return fd < 0 ? err_sys(err, errno, "open /dev/null") : 0;
+}
+
 /* What is the host's to do, and its descriptors to close: processes of the container will see this one. */
 static int leave_host(struct child *c, struct err *err)
 {
@@ -235,6 +245,8 @@ static int leave_host(struct child *c, struct err *err)
     int r = raise_fd(&c->container_fd, err);
     for (int i = 0; i < 3 && r == 0 && c->console_fd < 0; i++)
         r = raise_fd(&c->stdio[i], err);
+    if (r == 0 && c->console_fd >= 0)
+        r = set_no_stdio(err);
     if (r == 0 && p->scheduling.has_initial)
         r = scheduling_set_affinity(&p->scheduling.initial, err);
     if (r == 0)

@@ -15,7 +15,6 @@ struct child {
     bool no_new_keyring;
     bool make_cwd; /* when the image has no such directory */
     int stdio[3];
-    bool tty;
     int status_fd;         /* where the outcome goes; negative while it waits to be started */
     int container_fd;      /* exec: pidfd of the container's first process; else negative */
     int container_root_fd; /* exec: its root, where that is not its mount namespace's; else negative */

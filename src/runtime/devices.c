@@ -284,26 +284,7 @@ int rootfs__console_target(int dev, struct err *err)
     return take_fd(&target);
 }
 
-/* The terminal is one of the host's; its own path leads there, and nothing of the container is looked at. */
-static int make_console(int dev, int tty_fd, struct err *err)
-{
-    char link[64], path[128];
-    struct stat here, there;
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", tty_fd);
-    ssize_t n = readlink(link, path, sizeof(path) - 1);
-    if (n < 0)
-        return err_sys(err, errno, "find the terminal");
-    path[n] = '\0';
-    _cleanup_close_ int tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    if (tree < 0)
-        return errno == ENOENT ? 0 : err_sys(err, errno, "open the terminal %s", path);
-    if (fstat(tree, &there) < 0 || fstat(tty_fd, &here) < 0 || here.st_rdev != there.st_rdev)
-        return 0; /* of another devpts instance: /dev/console stays absent, as without a terminal */
-    _cleanup_close_ int target = rootfs__console_target(dev, err);
-    return target < 0 ? target : rootfs__attach(tree, target, "/dev/console", err);
-}
-
-int rootfs_make_devices(const struct plan *plan, int root_fd, int tty_fd, struct err *err)
+int rootfs_make_devices(const struct plan *plan, int root_fd, struct err *err)
 {
     if (config_binds_dev(plan))
         return 0;
@@ -321,5 +302,5 @@ int rootfs_make_devices(const struct plan *plan, int root_fd, int tty_fd, struct
     for (size_t i = 0; i < ARRAY_SIZE(links); i++)
         if (symlinkat(links[i].target, dev, links[i].name) < 0 && errno != EEXIST)
             return err_sys(err, errno, "make the link /dev/%s", links[i].name);
-    return tty_fd >= 0 ? make_console(dev, tty_fd, err) : 0;
+    return 0;
 }

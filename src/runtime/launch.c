@@ -156,7 +156,7 @@ static int start(struct child *c, const struct birth *birth, struct runtime_chil
 
 static int check_stdio(const struct runtime_launch *launch, struct err *err)
 {
-    if (launch->own_console)
+    if (launch->tty)
         return 0;
     for (int i = 0; i < 3; i++)
         if (launch->stdio[i] < 0)
@@ -174,11 +174,10 @@ static struct child child_of(const struct runtime_launch *launch, const struct p
         .no_new_keyring = launch->no_new_keyring,
         .make_cwd = launch->bundle != NULL,
         .stdio = {launch->stdio[0], launch->stdio[1], launch->stdio[2]},
-        .tty = launch->tty && !launch->own_console,
         .container_fd = -EBADF,
         .container_root_fd = -EBADF,
         .start_fd = launch->two_phase ? launch->start_fd : -EBADF,
-        .console_fd = launch->own_console ? launch->console_fd : -EBADF,
+        .console_fd = launch->tty ? launch->console_fd : -EBADF,
         .preserve_fds = launch->preserve_fds,
         .confirmed = launch->confirmed,
     };

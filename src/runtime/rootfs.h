@@ -28,9 +28,8 @@ void rootfs_prepare_joined(struct plan *plan);
 int rootfs_mount_root(const struct plan *plan, int *ret_root_fd, struct err *err);
 /* The config's mounts in their order. A mount over "/" replaces `*root_fd`. */
 int rootfs_mount_all(const struct plan *plan, const struct cgroup *cgroup, int *root_fd, struct err *err);
-/* /dev: nodes, links, and the terminal (`tty_fd`, or negative) as /dev/console. Left alone when the config
- * binds a /dev of its own. */
-int rootfs_make_devices(const struct plan *plan, int root_fd, int tty_fd, struct err *err);
+/* /dev: nodes and links. Left alone when the config binds a /dev of its own. */
+int rootfs_make_devices(const struct plan *plan, int root_fd, struct err *err);
 /* Moves the process into the root and drops the old one. */
 int rootfs_enter(const struct plan *plan, int root_fd, struct err *err);
 /* Inside, when all mounts and nodes are made: masked and read-only paths, read-only tmpfs, the root's own

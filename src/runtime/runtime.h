@@ -47,8 +47,11 @@ struct runtime_launch {
     struct runtime_overlay overlay;
     bool root_ready; /* root_fd, a detached mount tree that stays the caller's, becomes / instead */
     int root_fd;
-    int stdio[3];   /* descriptors to become 0, 1, 2; with a terminal all three the pty's slave side */
-    bool tty;       /* make stdio[0] the controlling terminal */
+    int stdio[3]; /* descriptors to become 0, 1, 2; without a terminal */
+    /* A pty is made in the container's own devpts and becomes 0, 1, 2, the controlling terminal and
+     * /dev/console; its master is sent over console_fd, a connected unix stream socket (SCM_RIGHTS). */
+    bool tty;
+    int console_fd;
     const int *fds; /* "fd:N" in a namespace's path means fds[N] */
     size_t fd_count;
     /* The child waits, set up, for runtime_launch_confirm(), and ends when all copies of its status_fd are
@@ -63,10 +66,8 @@ struct runtime_launch {
     const char *bundle;    /* absolute; for the state that hooks and the seccomp listener are given */
     unsigned preserve_fds; /* descriptors 3 to 2 + n stay open in the program */
     bool no_pivot, no_new_keyring, systemd_cgroup;
-    bool two_phase;   /* start_fd counts: the child stops when all is set up, until runtime_start() */
-    int start_fd;     /* a listening unix stream socket; closed in the program */
-    bool own_console; /* console_fd counts: the pty is made in the container's own devpts */
-    int console_fd;   /* a connected unix stream socket that is sent the pty's master (SCM_RIGHTS) */
+    bool two_phase; /* start_fd counts: the child stops when all is set up, until runtime_start() */
+    int start_fd;   /* a listening unix stream socket; closed in the program */
 };
 
 struct runtime_child {

@@ -4,7 +4,8 @@ and every log line.
 
     tests/crash/soak.py [--launches N] [--workers N] [--seed N] [--pause SECONDS]
 
-Each container says numbered lines on both streams (some in one burst, some slowly, some a lot) and ends with a code; a launch
+Each container says numbered lines on both streams (some in one burst, some slowly, some a lot, one in six on a terminal) and ends
+with a code; a launch
 counts when it was created, started exactly once, its exit code, its log byte for byte and its removal are right. Every request
 is a client's: when the connection breaks it looks what is there and goes on from that, as any client of a server must.
 
@@ -80,15 +81,18 @@ class Launch:
         elif kind < 0.2:
             pause = "sleep 0.0%d;" % rng.randrange(1, 6)
         self.lines = lines
+        self.tty = rng.random() < 1 / 6
         self.script = (f"i=0; while [ $i -lt {lines} ]; do echo out {number} $i; echo err {number} $i >&2; {pause} i=$((i+1)); done; "
                        f"printf last; exit {self.code}")
 
     def wanted(self):
+        if self.tty:  # one stream, in the order of the writing
+            return {1: "".join(f"out {self.number} {i}\r\nerr {self.number} {i}\r\n" for i in range(self.lines)).encode() + b"last", 2: b""}
         out = "".join(f"out {self.number} {i}\n" for i in range(self.lines)) + "last"
         return {1: out.encode(), 2: "".join(f"err {self.number} {i}\n" for i in range(self.lines)).encode()}
 
     def create(self, d):
-        body = {"Image": "busybox", "Cmd": ["sh", "-c", self.script], "HostConfig": {"NetworkMode": "none"}}
+        body = {"Image": "busybox", "Cmd": ["sh", "-c", self.script], "Tty": self.tty, "HostConfig": {"NetworkMode": "none"}}
         status, text = ask_until(d, "POST", f"/containers/create?name={self.name}", body)
         if status not in (201, 409):  # there already: the answer to an earlier try was lost
             raise AssertionError(f"create: {status} {text!r}")
@@ -122,6 +126,8 @@ class Launch:
         status, text = ask_until(d, "GET", f"/containers/{self.name}/logs?stdout=1&stderr=1")
         if status != 200:
             raise AssertionError(f"logs: {status} {text!r}")
+        if self.tty:
+            return {1: text, 2: b""}
         streams = {1: b"", 2: b""}
         at = 0
         while at < len(text):

@@ -73,12 +73,17 @@ class DockerCli(Story):
         done = self.d.docker("run", "--rm", "-i", "busybox", "wc", "-c", stdin=data)
         self.assertEqual(done.out.strip(), "300000")
 
-    def test_run_with_a_terminal(self):
-        done = run(["script", "-qec", f"{self.d.cli} run --rm -it busybox sh -c 'tty; stty size; echo done'", "/dev/null"],
-                   env=self.d.env(TERM="xterm"))
-        self.assertIn("/dev/", done.out)
-        self.assertNotIn("not a tty", done.out)
+    def test_run_and_exec_with_a_terminal_which_has_a_name_inside(self):
+        look = "sh -c 'tty; test -c /dev/console && stat -c %t:%T /dev/console; stty size; echo done'"
+        done = run(["script", "-qec", f"{self.d.cli} run --rm -it busybox {look}", "/dev/null"], env=self.d.env(TERM="xterm"))
+        self.assertIn("/dev/pts/0\r\n88:0\r\n", done.out)
         self.assertIn("done\r\n", done.out)
+        name = self.d.docker("run", "-dt", "--user", "1000", "busybox", "sh", "-c", "tty; exec sleep 1000").out.strip()
+        wait_for(lambda: self.d.docker("logs", name).out == "/dev/pts/0\r\n", "the terminal's name")
+        done = run(["script", "-qec", f"{self.d.cli} exec -it {name} {look}", "/dev/null"], env=self.d.env(TERM="xterm"))
+        self.assertIn("/dev/pts/1\r\n", done.out)
+        self.assertIn("done\r\n", done.out)
+        self.d.docker("rm", "-f", name)
 
     def test_run_options_reach_the_container(self):
         out = self.d.docker("run", "--rm", "-e", "A=b c", "-w", "/tmp", "--user", "1000:2000", "--hostname", "box",

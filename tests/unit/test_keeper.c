@@ -372,7 +372,7 @@ static void a_terminal_has_its_size_and_echoes(void **state)
           (struct options){.tty = true, .open_stdin = true, .attach_fds = &s[1], .attach_count = 1});
     close(s[1]);
     _cleanup_str_ struct str out = STR_INIT;
-    read_frames(s[0], 1, "/dev/", &out);
+    read_frames(s[0], 1, "/dev/pts/0\r\n", &out); /* of the container's own devpts */
     assert_non_null(strstr(str_get(&out), "33 77\r\n"));
     assert_ok(keeper_resize(f->k, "tty", "", 44, 99, &err), &err);
     assert_ok(file_write_all(s[0], "word\n", 5, &err), &err);
@@ -684,6 +684,33 @@ static void a_keeper_that_is_killed_takes_no_container_and_no_later_output_with_
     assert_int_equal(reads_end.status, 12);
 }
 
+/* Its rows differ from a line to the next, so that a byte lost, doubled or out of its place shows. */
+static void a_terminal_whose_keeper_is_killed_amid_its_output_loses_and_doubles_no_byte(void **state)
+{
+    need_root(state);
+    struct fixture *f = *state;
+    start(f, "ttykill", "seq 1 150000; tty; exit 14", (struct options){.tty = true});
+    size_t seen = 0;
+    for (int i = 1; i <= 12; i++) {
+        _cleanup_str_ struct str log = STR_INIT;
+        for (; log.len <= seen + (size_t)i * 1777; sched_yield()) {
+            str_clear(&log);
+            read_log(f, "ttykill", 1, &log);
+        }
+        seen = log.len;
+        assert_int_equal(kill(keeper_pid(f->k), SIGKILL), 0);
+        wait_restart(f, i);
+    }
+    struct seen end = wait_exit(f, "ttykill", "");
+    _cleanup_str_ struct str want = STR_INIT;
+    for (int i = 1; i <= 150000; i++)
+        str_addf(&want, "%d\r\n", i);
+    str_add(&want, "/dev/pts/0\r\n");
+    assert_log(f, "ttykill", 1, str_get(&want));
+    if (end.status != 137 || end.signal)
+        assert_int_equal(end.status, 14);
+}
+
 enum { MANY = 200 };
 
 struct starter {
@@ -905,6 +932,7 @@ int main(int argc, char **argv)
         T(exits_while_no_client_is_there_are_told_to_the_next),
         T(a_client_that_is_killed_takes_nothing_with_it),
         T(a_keeper_that_is_killed_takes_no_container_and_no_later_output_with_it),
+        T(a_terminal_whose_keeper_is_killed_amid_its_output_loses_and_doubles_no_byte),
         T(many_at_once_all_end_right_and_leave_nothing),
         T(a_keeper_killed_amid_launches_loses_none_and_starts_none_twice),
         T(the_keeper_does_not_end_while_containers_run),

@@ -399,42 +399,6 @@ static void devices_work_and_others_are_refused(void **state)
     box_done(&b);
 }
 
-static void a_terminal_is_the_controlling_one_and_the_console(void **state)
-{
-    struct box b;
-    box_init(&b);
-    int primary = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-    char name[128];
-    assert_true(primary >= 0);
-    assert_int_equal(grantpt(primary), 0);
-    assert_int_equal(unlockpt(primary), 0);
-    assert_int_equal(ptsname_r(primary, name, sizeof(name)), 0);
-    int secondary = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    assert_true(secondary >= 0);
-    json_object_set_new(box_process(&b), "user", json_pack("{s:i,s:i}", "uid", 1000, "gid", 1000));
-    const char *args[] = {"sh", "-c", "tty; echo to-tty > /dev/tty; stat -c %u /dev/console", NULL};
-    box_args(&b, args);
-    struct runtime_launch launch = box_launch(&b, secondary, secondary);
-    launch.tty = true;
-    struct cgroup *cgroup;
-    struct runtime_child child;
-    struct err err;
-    assert_ok(runtime_launch(&launch, &cgroup, &child, &err), &err);
-    assert_ok(runtime_launch_result(child.status_fd, &err), &err);
-    close(secondary);
-    char buffer[4096];
-    for (ssize_t n; (n = read(primary, buffer, sizeof(buffer))) > 0;) /* EIO at the end of a terminal */
-        str_addn(&b.output, buffer, (size_t)n);
-    assert_int_equal(box_wait(child.pid), 0);
-    assert_string_equal(str_get(&b.output), "/dev/console\r\nto-tty\r\n1000\r\n");
-    close(primary);
-    close(child.pidfd);
-    close(child.status_fd);
-    assert_ok(cgroup_remove(cgroup, &err), &err);
-    cgroup_free(cgroup);
-    box_done(&b);
-}
-
 static void a_plain_user_may_start_in_a_directory_of_root(void **state)
 {
     struct box b;
@@ -700,7 +664,6 @@ int main(void)
         cmocka_unit_test(a_read_only_root_refuses_writes_but_not_in_dev),
         cmocka_unit_test(an_overlay_root_takes_writes_into_the_upper_layer),
         cmocka_unit_test(devices_work_and_others_are_refused),
-        cmocka_unit_test(a_terminal_is_the_controlling_one_and_the_console),
         cmocka_unit_test(a_plain_user_may_start_in_a_directory_of_root),
         cmocka_unit_test(resource_limits_hold_and_one_that_cannot_be_raised_is_named),
         cmocka_unit_test(names_sysctls_and_oom_score_are_set),

@@ -173,7 +173,7 @@ static int launch_with_console(struct box *b, struct created *c)
     *c = (struct created){.out = -EBADF};
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
     struct runtime_launch launch = box_launch(b, -1, -1);
-    launch.own_console = true;
+    launch.tty = true;
     launch.console_fd = sockets[1];
     int r = runtime_launch(&launch, &c->cgroup, &c->child, &b->err);
     close(sockets[1]);
