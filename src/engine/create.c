@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "engine/userns.h"
 #include "image/image_ref.h"
+#include "runtime/cgroup.h"
 #include "runtime/runtime.h"
 
 #include <unistd.h>
@@ -239,6 +240,19 @@ static int check_limits(const json_t *config, const json_t *host, struct err *er
     return 0;
 }
 
+/* Of v1 alone; and a group has no more than the one above it was given. */
+static int check_realtime(const json_t *host, struct err *err)
+{
+    int64_t period = json_int(host, "CpuRealtimePeriod"), runtime = json_int(host, "CpuRealtimeRuntime");
+    if (!period && !runtime)
+        return 0;
+    if (cgroup_host_version() == 2 || access("/sys/fs/cgroup/cpu/cpu.rt_runtime_us", F_OK) < 0)
+        return err_set(err, ERR_INVALID, "Your kernel does not support CPU real-time scheduler");
+    if (period && runtime > period)
+        return err_set(err, ERR_INVALID, "cpu real-time runtime cannot be higher than cpu real-time period");
+    return 0;
+}
+
 static int check_texts(const json_t *config, struct err *err)
 {
     const char *dir = json_str(config, "WorkingDir"), *stop = json_str(config, "StopSignal");
@@ -263,6 +277,8 @@ int create__check(const json_t *config, const json_t *host, struct err *err)
         r = check_log_config(host, err);
     if (r == 0)
         r = check_limits(config, host, err);
+    if (r == 0)
+        r = check_realtime(host, err);
     if (r == 0)
         r = check_texts(config, err);
     return r;

@@ -9,7 +9,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-enum { CPU_PERIOD_US = 100000, DEVICES_MAX = 1024 };
+enum { CPU_PERIOD_US = 100000, DEVICES_MAX = 1024, IO_WEIGHT_MIN = 10, IO_WEIGHT_MAX = 1000 };
 
 static bool swap_can_be_limited(void)
 {
@@ -47,11 +47,72 @@ static json_t *cpu_of(const json_t *host)
     set_int(c, "shares", json_int(host, "CpuShares"));
     set_int(c, "quota", nano ? MAX(nano / (NS_PER_S / CPU_PERIOD_US), 1000) : json_int(host, "CpuQuota"));
     set_int(c, "period", nano ? CPU_PERIOD_US : json_int(host, "CpuPeriod"));
+    set_int(c, "realtimePeriod", json_int(host, "CpuRealtimePeriod"));
+    set_int(c, "realtimeRuntime", json_int(host, "CpuRealtimeRuntime"));
     if (*json_str(host, "CpusetCpus"))
         json_set_str(c, "cpus", json_str(host, "CpusetCpus"));
     if (*json_str(host, "CpusetMems"))
         json_set_str(c, "mems", json_str(host, "CpusetMems"));
     return c;
+}
+
+/* HostConfig's lists of limits for one device each: {"Path": ..., "Rate" or "Weight": ...}. */
+static const struct io_list {
+    const char *name, *value, *to, *to_value;
+    int64_t min, max;
+} io_lists[] = {
+    {"BlkioWeightDevice", "Weight", "weightDevice", "weight", IO_WEIGHT_MIN, IO_WEIGHT_MAX},
+    {"BlkioDeviceReadBps", "Rate", "throttleReadBpsDevice", "rate", 0, INT64_MAX},
+    {"BlkioDeviceWriteBps", "Rate", "throttleWriteBpsDevice", "rate", 0, INT64_MAX},
+    {"BlkioDeviceReadIOps", "Rate", "throttleReadIOPSDevice", "rate", 0, INT64_MAX},
+    {"BlkioDeviceWriteIOps", "Rate", "throttleWriteIOPSDevice", "rate", 0, INT64_MAX},
+};
+
+static int add_io_device(const struct io_list *list, const json_t *entry, json_t *to, struct err *err)
+{
+    const char *path = "";
+    int64_t value = 0;
+    struct stat st;
+    _cleanup_free_ char *where = str_printf("HostConfig.%s", list->name);
+    int r = json_get_string(entry, where, "Path", &path, err);
+    if (r == 0)
+        r = json_get_i64(entry, where, list->value, &value, err);
+    if (r < 0)
+        return r;
+    if (value < list->min || value > list->max)
+        return err_set(err, ERR_INVALID, "\"%s\": the %s of %.200s is not between %lld and %lld", where,
+                       list->value, path, (long long)list->min, (long long)list->max);
+    if (stat(path, &st) < 0)
+        return err_sys(err, errno, "\"%s\": stat %.200s", where, path);
+    if (!S_ISBLK(st.st_mode))
+        return err_set(err, ERR_INVALID, "\"%s\": %.200s is not a block device", where, path);
+    if (json_array_size(to) >= DEVICES_MAX)
+        return err_set(err, ERR_LIMIT, "\"%s\": more than %d devices", where, DEVICES_MAX);
+    json_array_append_new(to, json_pack("{s:I,s:I,s:I}", "major", (json_int_t)major(st.st_rdev), "minor",
+                                        (json_int_t)minor(st.st_rdev), list->to_value, (json_int_t)value));
+    return 0;
+}
+
+static int io_of(const json_t *host, json_t *io, struct err *err)
+{
+    int64_t weight = json_int(host, "BlkioWeight");
+    if (weight && (weight < IO_WEIGHT_MIN || weight > IO_WEIGHT_MAX))
+        return err_set(err, ERR_INVALID, "Range of blkio weight is from 10 to 1000");
+    set_int(io, "weight", weight);
+    for (size_t i = 0; i < ARRAY_SIZE(io_lists); i++) {
+        const json_t *entry, *entries = json_object_get(host, io_lists[i].name);
+        size_t n;
+        if (!json_array_size(entries))
+            continue;
+        json_t *to = json_array();
+        json_object_set_new(io, io_lists[i].to, to);
+        json_array_foreach (entries, n, entry) {
+            int r = add_io_device(&io_lists[i], entry, to, err);
+            if (r < 0)
+                return r;
+        }
+    }
+    return 0;
 }
 
 static void set_object(json_t *resources, const char *key, json_t *value)
@@ -65,14 +126,13 @@ int spec__resources_object(const json_t *host, json_t *resources, struct err *er
 {
     set_object(resources, "memory", memory_of(host));
     set_object(resources, "cpu", cpu_of(host));
-    int64_t pids = json_int(host, "PidsLimit"), weight = json_int(host, "BlkioWeight");
+    int64_t pids = json_int(host, "PidsLimit");
     if (pids > 0)
         json_object_set_new(resources, "pids", json_pack("{s:I}", "limit", (json_int_t)pids));
-    if (weight && (weight < 10 || weight > 1000))
-        return err_set(err, ERR_INVALID, "Range of blkio weight is from 10 to 1000");
-    if (weight)
-        json_object_set_new(resources, "blockIO", json_pack("{s:I}", "weight", (json_int_t)weight));
-    return 0;
+    json_t *io = json_object();
+    int r = io_of(host, io, err);
+    set_object(resources, "blockIO", io);
+    return r;
 }
 
 static int check_access(const char *access, const char *what, struct err *err)

@@ -95,6 +95,25 @@ class DockerCli(Story):
         self.assertEqual((host["Memory"], host["NanoCpus"]), (64 << 20, 500000000))
         self.d.docker("rm", "-f", name)
 
+    def test_limits_of_a_block_device_reach_its_group(self):
+        disks = [f"/dev/{name}" for name in sorted(os.listdir("/sys/block")) if os.path.exists(f"/dev/{name}")] if os.path.isdir("/sys/block") else []
+        if not disks:
+            self.skipTest("needs a block device in /dev")
+        disk, d = disks[-1], self.d
+        number = os.stat(disk).st_rdev
+        number = f"{os.major(number)}:{os.minor(number)}"
+        limits = ["--device-read-bps", f"{disk}:1mb", "--device-write-bps", f"{disk}:2mb", "--device-read-iops", f"{disk}:300",
+                  "--device-write-iops", f"{disk}:400"]
+        out = d.docker("run", "--rm", *limits, "busybox", "sh", "-c",
+                       "cat /sys/fs/cgroup/io.max 2>/dev/null || cat /sys/fs/cgroup/blkio/blkio.throttle.*_device").out
+        self.assertIn(out, (f"{number} rbps=1048576 wbps=2097152 riops=300 wiops=400\n",
+                            f"{number} 1048576\n{number} 300\n{number} 2097152\n{number} 400\n"))
+        for bad, word in ((["--device-read-bps", "/dev/no-such:1mb"], "/dev/no-such"), (["--device-write-iops", "/dev/null:5"], "not a block device"),
+                          (["--cpu-rt-period", "1000", "--cpu-rt-runtime", "2000"], "real-time")):
+            done = d.docker("run", "--rm", *bad, "busybox", "true", check=False)
+            self.assertEqual(done.status, 125)
+            self.assertIn(word, done.err)
+
     def test_a_memory_limit_kills_and_is_told(self):
         # The shell itself grows (its variable is never written out), so that the group's limit is what ends it.
         self.d.docker("run", "--name", "hungry", "--memory", "16m", "--memory-swap", "16m", "busybox", "sh", "-c",

@@ -397,8 +397,11 @@ class Paths(Story):
         d.docker("run", "--rm", "-v", "shared:/v", "racer", "sh", "-c", "mkdir -p /v/a/in; ln -s / /v/b")
         d.docker("run", "-d", "--name", "racing", "-v", "shared:/v", "racer", "/exchange", "/v/a", "/v/b")
         wait_for(lambda: "exchanging" in d.docker("logs", "racing").out, "the race to begin")
-        with open("/proc/self/mountinfo") as f:
-            before = f.read()
+        def mounts():
+            """Where the link would lead them; others on the machine may mount what they like elsewhere."""
+            with open("/proc/self/mountinfo") as f:
+                return {point for point in (line.split()[4] for line in f) if point in ("/in", "/etc") or point.startswith(d.root)}
+        before = mounts()
         look = f"for p in / /v /v/a /v/b /v/a/in /in; do [ -e $p{self.victim}/{MARKER} ] && echo ESCAPED $p; done; echo looked"
         outcomes = set()
         for i in range(30):
@@ -409,8 +412,7 @@ class Paths(Story):
             for folder in (os.path.join(self.victim, MARKER), "/etc/hostname"):
                 self.assertTrue(os.path.exists(folder), folder)
         self.assertLessEqual(outcomes, {0, 125, 126, 127})
-        with open("/proc/self/mountinfo") as f:
-            self.assertEqual(f.read(), before, "a mount of a container reached the machine")
+        self.assertEqual(mounts(), before, "a mount of a container reached the machine")
         d.docker("rm", "-f", "racing")
 
     def test_an_image_whose_proc_is_a_link_or_a_volume_over_proc_hides_no_mask(self):
