@@ -30,6 +30,25 @@ int api_container_list(struct http_request *q, void *context, struct err *err)
     return reply(q, r, 200, list);
 }
 
+/* What fields meant, or that they meant nothing, in the version the client speaks. */
+static void fit_version(json_t *body, int version)
+{
+    json_t *host = json_object_get(body, "HostConfig");
+    if (!json_is_object(host))
+        return;
+    if (version >= 1042)
+        json_object_del(host, "KernelMemory");
+    else
+        json_object_del(host, "ConsoleSize");
+    if (version < 1043)
+        json_object_del(host, "Annotations");
+    if (version >= 1040)
+        return;
+    if (!*json_str(host, "IpcMode"))
+        json_set_str(host, "IpcMode", "shareable");
+    json_object_del(host, "CgroupnsMode");
+}
+
 int api_container_create(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
@@ -37,6 +56,7 @@ int api_container_create(struct http_request *q, void *context, struct err *err)
     int r = api__body(q, false, &body, err);
     if (r < 0)
         return r;
+    fit_version(body, api__version(q));
     const char *name = http_query(q, "name"), *platform = http_query(q, "platform");
     _cleanup_free_ char *id = NULL;
     _cleanup_json_ json_t *warnings = NULL;

@@ -223,6 +223,14 @@ char *container__dir(struct container *c)
     return str_printf("%s/containers/%s", c->engine->root, c->id);
 }
 
+char *container__cgroup(struct container *c, const json_t *doc)
+{
+    _cleanup_json_ json_t *own = doc ? NULL : container__doc(c);
+    const char *parent = json_str(json_object_get(doc ? doc : own, "HostConfig"), "CgroupParent");
+    parent += strspn(parent, "/");
+    return str_printf("/%s/%s", *parent ? parent : "drover", c->id);
+}
+
 void container__event_with(struct container *c, const char *action, const json_t *more)
 {
     _cleanup_json_ json_t *attributes = json_object();

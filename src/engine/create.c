@@ -10,8 +10,6 @@
 
 #include <unistd.h>
 
-enum { STOP_TIMEOUT_MAX = 1 << 30, MEMORY_MIN = 6 << 20 };
-
 static const json_t *field(const json_t *object, const char *key)
 {
     const json_t *v = json_object_get(object, key);
@@ -215,29 +213,27 @@ static int check_log_config(const json_t *host, struct err *err)
     return 0;
 }
 
-static int check_limits(const json_t *config, const json_t *host, struct err *err)
+/* Durations of a health check, in nanoseconds. */
+static int check_health(const json_t *config, struct err *err)
 {
-    int64_t memory = json_int(host, "Memory"), swap = json_int(host, "MemorySwap");
-    int64_t reservation = json_int(host, "MemoryReservation"), signal = json_int(config, "StopTimeout");
-    if (memory && memory < MEMORY_MIN)
-        return err_set(err, ERR_INVALID, "Minimum memory limit allowed is 6MB");
-    if (swap > 0 && !memory)
-        return err_set(err, ERR_INVALID,
-                       "You should always set the Memory limit when using Memoryswap limit");
-    if (swap > 0 && swap < memory)
-        return err_set(err, ERR_INVALID, "Minimum memoryswap limit should be larger than memory limit");
-    if (reservation && memory && reservation > memory)
-        return err_set(err, ERR_INVALID,
-                       "Minimum memory limit can not be less than memory reservation limit");
-    if (json_int(host, "NanoCpus") < 0)
-        return err_set(err, ERR_INVALID, "NanoCpus cannot be negative");
-    if (json_int(host, "NanoCpus") && (json_int(host, "CpuQuota") || json_int(host, "CpuPeriod")))
-        return err_set(err, ERR_INVALID, "NanoCpus and CpuQuota or CpuPeriod cannot be set together");
-    if (json_int(host, "ShmSize") < 0)
-        return err_set(err, ERR_INVALID, "SHM size can not be less than 0");
-    if (signal > STOP_TIMEOUT_MAX)
-        return err_set(err, ERR_INVALID, "StopTimeout is too long");
-    return 0;
+    static const char *const times[] = {"Interval", "Timeout", "StartPeriod", "StartInterval"};
+    static const char where[] = "Healthcheck";
+    const json_t *check = json_object_get(config, where);
+    _cleanup_strv_ char **test = NULL;
+    int64_t number = 0;
+    int r = json_get_strv(check, where, "Test", &test, err);
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(times); i++) {
+        number = 0;
+        r = json_get_i64(check, where, times[i], &number, err);
+        if (r == 0 && number && number < NS_PER_MS)
+            r = err_set(err, ERR_INVALID, "%s in Healthcheck cannot be less than 1ms", times[i]);
+    }
+    number = 0;
+    if (r == 0)
+        r = json_get_i64(check, where, "Retries", &number, err);
+    if (r == 0 && number < 0)
+        r = err_set(err, ERR_INVALID, "Retries in Healthcheck cannot be negative");
+    return r;
 }
 
 /* Of v1 alone; and a group has no more than the one above it was given. */
@@ -276,7 +272,9 @@ int create__check(const json_t *config, const json_t *host, struct err *err)
     if (r == 0)
         r = check_log_config(host, err);
     if (r == 0)
-        r = check_limits(config, host, err);
+        r = check__limits(config, host, err);
+    if (r == 0)
+        r = check_health(config, err);
     if (r == 0)
         r = check_realtime(host, err);
     if (r == 0)
@@ -344,6 +342,20 @@ static int build_config(const json_t *body, const struct image_info *image, cons
     return 0;
 }
 
+/* All their fields, as Docker shows them. */
+static void complete_device_requests(json_t *host)
+{
+    size_t i;
+    json_t *one;
+    json_array_foreach (json_object_get(host, "DeviceRequests"), i, one) {
+        json_t *whole = json_pack("{s:s,s:i,s:n,s:n,s:n}", "Driver", "", "Count", 0, "DeviceIDs",
+                                  "Capabilities", "Options");
+        if (json_is_object(one))
+            json_object_update(whole, one);
+        json_array_set_new(json_object_get(host, "DeviceRequests"), i, whole);
+    }
+}
+
 static json_t *build_host(const json_t *body)
 {
     json_t *host = with_defaults(json_object_get(body, "HostConfig"), &host_defaults_read);
@@ -362,6 +374,7 @@ static json_t *build_host(const json_t *body)
     if (!*json_str(json_object_get(host, "RestartPolicy"), "Name"))
         json_object_set_new(host, "RestartPolicy",
                             json_pack("{s:s,s:i}", "Name", "no", "MaximumRetryCount", 0));
+    complete_device_requests(host);
     static const char *const hidden[][2] = {{"MaskedPaths", "maskedPaths"},
                                             {"ReadonlyPaths", "readonlyPaths"}};
     const json_t *linux_ = json_object_get(spec__defaults(), "linux");
@@ -424,16 +437,6 @@ static int create(struct engine *e, const char *name, json_t *doc, json_t *net, 
     return 0;
 }
 
-static json_t *warnings_for(const json_t *host)
-{
-    json_t *list = json_array();
-    if (json_bool(host, "OomKillDisable") && !json_int(host, "Memory"))
-        json_array_append_new(list,
-                              json_string("OOM killer is disabled for the container, but no memory limit is "
-                                          "set, this can result in the system running out of resources."));
-    return list;
-}
-
 static int create_with_image(struct engine *e, const char *name, const json_t *body,
                              const struct image_info *image, char **ret_id, json_t **ret_warnings,
                              struct err *err)
@@ -445,9 +448,17 @@ static int create_with_image(struct engine *e, const char *name, const json_t *b
     _cleanup_strv_ char **volumes = NULL;
     if (!*json_str(host, "Runtime"))
         json_set_str(host, "Runtime", e->default_runtime);
+    _cleanup_json_ json_t *warnings = json_array();
     int r = build_config(body, image, id, &config, err);
     if (r == 0)
+        r = check__modes(body, host, err);
+    if (r == 0)
         r = create__check(config, host, err);
+    check__adjust_limits(host, warnings);
+    if (str_eq(json_str(host, "NetworkMode"), "host") &&
+        json_object_size(json_object_get(host, "PortBindings")))
+        json_array_append_new(warnings,
+                              json_string("Published ports are discarded when using host network mode"));
     if (r == 0)
         r = runtimes__check(e, json_str(host, "Runtime"), err);
     if (r == 0)
@@ -474,7 +485,7 @@ static int create_with_image(struct engine *e, const char *name, const json_t *b
                 volume__remove(e, *v, true, NULL);
         return r;
     }
-    *ret_warnings = warnings_for(host);
+    *ret_warnings = take_ptr(warnings);
     return 0;
 }
 

@@ -227,7 +227,8 @@ void container__save_state(struct container *c);
  * exit. */
 void container__save_behind(struct container *c, bool then_forget);
 int container__load_all(struct engine *e, struct err *err);
-char *container__dir(struct container *c); /* <root>/containers/<id> */
+char *container__dir(struct container *c);                       /* <root>/containers/<id> */
+char *container__cgroup(struct container *c, const json_t *doc); /* its path; `doc` may be NULL */
 const char *container__status_name(enum container_status s);
 void container__event(struct container *c, const char *action, const char *key, const char *value);
 void container__event_with(struct container *c, const char *action, const json_t *more); /* borrowed */
@@ -235,6 +236,14 @@ void container__event_with(struct container *c, const char *action, const json_t
 /* --- create.c --- */
 /* What the fields of a body say together: limits, policies, the log's options. */
 int create__check(const json_t *config, const json_t *host, struct err *err);
+
+/* --- check_limits.c, check_modes.c --- */
+int check__limits(const json_t *config, const json_t *host, struct err *err);
+/* What Docker takes and leaves out, once all is checked; `warnings` (a list, or NULL) tells of it. */
+void check__adjust_limits(json_t *host, json_t *warnings);
+/* `body`: the request's, without what comes from the image. */
+int check__modes(const json_t *body, const json_t *host, struct err *err);
+int check__device_drivers(const json_t *host, struct err *err); /* at start: there are none for GPUs */
 
 /* --- runtimes.c: other OCI runtimes by name --- */
 struct runtime_choice {

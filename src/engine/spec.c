@@ -203,7 +203,7 @@ int spec__process(const struct spec_input *in, json_t *spec, struct err *err)
 static void set_identity(const struct spec_input *in, json_t *spec)
 {
     const json_t *config = json_object_get(in->doc, "Config"), *host = json_object_get(in->doc, "HostConfig");
-    const char *mode = network__mode(host), *parent = json_str(host, "CgroupParent");
+    const char *mode = network__mode(host);
     if (!str_eq(json_str(host, "UTSMode"), "host")) {
         _cleanup_free_ char *own = NULL;
         char name[65];
@@ -215,9 +215,7 @@ static void set_identity(const struct spec_input *in, json_t *spec)
         if (*json_str(config, "Domainname"))
             json_set_str(spec, "domainname", json_str(config, "Domainname"));
     }
-    while (*parent == '/')
-        parent++;
-    _cleanup_free_ char *cgroup = str_printf("/%s/%s", *parent ? parent : "drover", in->c->id);
+    _cleanup_free_ char *cgroup = container__cgroup(in->c, in->doc);
     json_set_str(json_object_get(spec, "linux"), "cgroupsPath", cgroup);
     json_object_set_new(json_object_get(spec, "root"), "readonly",
                         json_boolean(json_bool(host, "ReadonlyRootfs")));

@@ -6,7 +6,10 @@
 #include "engine/userns.h"
 
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static void drop_mount(json_t *mounts, const char *destination, bool below)
@@ -49,6 +52,49 @@ static void writable_system(json_t *mounts)
 
 /* --- IPC: /dev/shm and /dev/mqueue belong to the namespace --- */
 
+struct borrowing {
+    int namespace_fd, tree_fd, error;
+};
+
+/* A thread of its own, since it leaves the mount namespace of all others. What the path leads to there is
+ * the other container's affair: nothing else can be reached from its namespace. */
+static void *borrow(void *context)
+{
+    struct borrowing *b = context;
+    if (unshare(CLONE_FS) == 0 && setns(b->namespace_fd, CLONE_NEWNS) == 0)
+        b->tree_fd = (int)syscall(SYS_open_tree, AT_FDCWD, "/dev/shm",
+                                  OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
+    b->error = b->tree_fd < 0 ? errno : 0;
+    return NULL;
+}
+
+/* Another, running container's /dev/shm as a detached tree among the descriptors of the start. */
+static int borrow_shared_memory(const struct spec_input *in, const char *ref, char **ret_source,
+                                struct err *err)
+{
+    _cleanup_container_ struct container *other = NULL;
+    int r = container__find(in->c->engine, ref, &other, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *path = str_printf("/proc/%d/ns/mnt", (int)container__state(other).pid);
+    _cleanup_close_ int namespace_fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (namespace_fd < 0 || !container__running(other)) /* so that the number was still its own */
+        return err_set(err, ERR_CONFLICT, "cannot join the ipc namespace of a non running container: %s",
+                       other->id);
+    struct borrowing b = {.namespace_fd = namespace_fd, .tree_fd = -EBADF};
+    pthread_t thread;
+    int sys = pthread_create(&thread, NULL, borrow, &b);
+    if (sys == 0) {
+        pthread_join(thread, NULL);
+        sys = b.error;
+    }
+    if (sys)
+        return err_sys(err, sys, "share /dev/shm with container %.12s", other->id);
+    *ret_source = str_printf("fd:%zu", in->fds->count);
+    in->fds->fd[in->fds->count++] = b.tree_fd;
+    return 0;
+}
+
 static int shared_memory(const struct spec_input *in, json_t *mounts, struct err *err)
 {
     const json_t *host = json_object_get(in->doc, "HostConfig");
@@ -58,12 +104,10 @@ static int shared_memory(const struct spec_input *in, json_t *mounts, struct err
         drop_mount(mounts, "/dev/mqueue", false);
         _cleanup_free_ char *source = mem_strdup("/dev/shm");
         if (other) {
-            _cleanup_container_ struct container *c = NULL;
-            int r = container__find(in->c->engine, other, &c, err);
+            free(take_ptr(source));
+            int r = borrow_shared_memory(in, other, &source, err);
             if (r < 0)
                 return r;
-            free(source);
-            source = str_printf("/proc/%d/root/dev/shm", (int)container__state(c).pid);
         }
         json_array_append_new(mounts, mount_of("bind", source, "/dev/shm", "rbind,nosuid,nodev,noexec"));
         return 0;
@@ -238,12 +282,34 @@ static int join_other(const struct spec_input *in, json_t *list, const char *typ
     return 0;
 }
 
+/* A donor says so beforehand, with --ipc=shareable: else its shared memory is its own. */
+static int check_shareable(const struct spec_input *in, const char *ref, struct err *err)
+{
+    _cleanup_container_ struct container *other = NULL;
+    int r = container__find(in->c->engine, ref, &other, err);
+    if (r < 0)
+        return r;
+    _cleanup_json_ json_t *doc = container__doc(other);
+    const char *mode = json_str(json_object_get(doc, "HostConfig"), "IpcMode");
+    if (str_eq(mode, "shareable"))
+        return 0;
+    return err_set(err, ERR_CONFLICT,
+                   "can't join IPC of container %s: non-shareable IPC (hint: use IpcMode:shareable for the "
+                   "donor container)",
+                   other->id);
+}
+
 static int one_mode(const struct spec_input *in, json_t *list, const char *field, const char *type,
                     const char *file, struct err *err)
 {
     const char *mode = json_str(json_object_get(in->doc, "HostConfig"), field);
     const char *other = str_after(mode, "container:");
     static const char *const own[] = {"", "private", "shareable", "none", NULL};
+    if (other && str_eq(type, "ipc")) {
+        int r = check_shareable(in, other, err);
+        if (r < 0)
+            return r;
+    }
     if (other)
         return join_other(in, list, type, file, other, err);
     if (str_eq(mode, "host"))

@@ -277,6 +277,8 @@ int container__start(struct container *c, bool by_policy, struct err *err)
     int exit_code = 128;
     r = *c->image_id ? image_lowers(c->engine->images, c->image_id, &s.lowers, err) : 0;
     if (r == 0)
+        r = check__device_drivers(json_object_get(s.doc, "HostConfig"), err);
+    if (r == 0)
         r = connect_network(&s, err);
     if (r == 0)
         r = build_spec(&s, err);

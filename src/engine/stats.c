@@ -127,7 +127,7 @@ static int usage_of(struct container *c, struct cgroup_usage *ret, bool *ret_v2,
     *ret_v2 = cgroup_host_version() == 2;
     if (!container__running(c))
         return 0;
-    _cleanup_free_ char *path = str_printf("/drover/%s", c->id);
+    _cleanup_free_ char *path = container__cgroup(c, NULL);
     struct cgroup *group;
     int r = cgroup_open(path, &group, err);
     if (r < 0)
@@ -319,7 +319,7 @@ int engine_container_top(struct engine *e, const char *ref, const char *ps_args,
         return err_set(err, ERR_UNSUPPORTED, "ps options \"%s\" are not supported; only -ef is", ps_args);
     if (!container__running(c))
         return err_set(err, ERR_CONFLICT, "Container %s is not running", c->id);
-    _cleanup_free_ char *path = str_printf("/drover/%s", c->id);
+    _cleanup_free_ char *path = container__cgroup(c, NULL);
     struct cgroup *group;
     _cleanup_free_ pid_t *pids = NULL;
     size_t count = 0;

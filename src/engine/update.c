@@ -119,7 +119,7 @@ static int apply(struct container *c, const json_t *limits, struct err *err)
                             json_pack("{s:I}", "limit", (json_int_t)json_int(limits, "PidsLimit")));
     else
         json_object_del(resources, "pids");
-    _cleanup_free_ char *path = str_printf("/drover/%s", c->id);
+    _cleanup_free_ char *path = container__cgroup(c, NULL);
     struct cgroup *group;
     r = cgroup_open(path, &group, err);
     if (r < 0)

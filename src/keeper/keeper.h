@@ -75,7 +75,8 @@ struct keeper_runtime {
 
 struct keeper_start {
     const char *id;     /* [a-zA-Z0-9_.-]{1,128} */
-    const json_t *spec; /* OCI runtime config; namespaces with path "fd:N" take the N-th of `fds` */
+    const json_t *spec; /* OCI runtime config; namespaces with path "fd:N", and binds of the detached tree
+                         * "fd:N", take the N-th of `fds` */
     struct keeper_overlay overlay;
     const char *root; /* the directory the overlay is mounted over (or the plain root); exists */
     struct keeper_log log;

@@ -134,7 +134,9 @@ int rootfs__dress(int tree, const struct plan_mount *m, struct err *err)
 int rootfs__open_bind(const struct plan_mount *m, struct err *err)
 {
     unsigned deep = m->recursive ? AT_RECURSIVE : 0;
-    _cleanup_close_ int tree = open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | deep);
+    _cleanup_close_ int tree =
+        m->given ? fcntl(m->given - 1, F_DUPFD_CLOEXEC, 3)
+                 : open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | deep);
     if (tree < 0)
         return err_sys(err, errno, "bind source path %s", m->source);
     /* One call for the usual case: private, with options of its own. */

@@ -240,7 +240,7 @@ int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err
     if (r == 0)
         r = parse_root(launch->spec, &plan, err);
     if (r == 0)
-        r = plan__parse_mounts(mounts, &plan, err);
+        r = plan__parse_mounts(mounts, launch, &plan, err);
     if (r == 0)
         r = parse_linux(linux_, launch, &plan, err);
     /* A container may be made without knowing what it will run: config.md asks for it at start only. */

@@ -86,6 +86,7 @@ struct plan_mount {
     enum plan_idmap idmap;
     struct plan_id_maps id_maps; /* none given: the container's */
     int tree_fd;                 /* detached and dressed by the parent; negative: up to the child */
+    int given;                   /* n > 0: the source is the launch's fds[n - 1], a detached tree ("fd:N") */
 };
 
 struct plan_device {
@@ -179,7 +180,8 @@ void plan_done(struct plan *plan);
 /* Parts, each in the file of its concern. */
 int plan__parse_process(const json_t *process, const struct runtime_launch *launch, bool mapped,
                         struct plan_process *ret, struct err *err);
-int plan__parse_mounts(const json_t *list, struct plan *plan, struct err *err);
+int plan__parse_mounts(const json_t *list, const struct runtime_launch *launch, struct plan *plan,
+                       struct err *err);
 void plan__mounts_done(struct plan *plan); /* mounts, devices, id maps, the prepared root */
 /* "uidMappings" and "gidMappings" of `object`. */
 int plan__parse_id_maps(const json_t *object, const char *where, struct plan_id_maps *ret, struct err *err);

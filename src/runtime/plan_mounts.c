@@ -227,9 +227,20 @@ int plan__parse_id_maps(const json_t *object, const char *where, struct plan_id_
     return r;
 }
 
+static int find_given(struct plan_mount *mount, const struct runtime_launch *launch, struct err *err)
+{
+    int64_t n = 0;
+    int r = parse_i64(str_after(mount->source, "fd:"), 0, (int64_t)launch->fd_count - 1, &n, err);
+    if (r < 0)
+        return err_wrap(err, "mount of %s", mount->destination);
+    mount->given = launch->fds[n] + 1;
+    return 0;
+}
+
 /* The sources of binds are the host's: relative ones are the bundle's. Destinations are absolute by the
  * specification; a relative one has always been taken as if it began at the root. */
-static int complete_paths(struct plan_mount *mount, const struct plan *plan, struct err *err)
+static int complete_paths(struct plan_mount *mount, const struct plan *plan,
+                          const struct runtime_launch *launch, struct err *err)
 {
     if (str_empty(mount->destination))
         return err_set(err, ERR_INVALID, "a mount has no destination");
@@ -241,6 +252,8 @@ static int complete_paths(struct plan_mount *mount, const struct plan *plan, str
         return err_set(err, ERR_INVALID, "mount of %s: a bind mount needs a source", mount->destination);
     if (*mount->source == '/')
         return 0;
+    if (launch->fd_count && str_after(mount->source, "fd:"))
+        return find_given(mount, launch, err);
     if (str_empty(plan->bundle))
         return err_set(err, ERR_INVALID, "mount of %s: the source of a bind mount must be an absolute path",
                        mount->destination);
@@ -248,8 +261,8 @@ static int complete_paths(struct plan_mount *mount, const struct plan *plan, str
     return 0;
 }
 
-static int parse_mount(const json_t *entry, const struct plan *plan, struct plan_mount *mount,
-                       struct err *err)
+static int parse_mount(const json_t *entry, const struct plan *plan, const struct runtime_launch *launch,
+                       struct plan_mount *mount, struct err *err)
 {
     _cleanup_strv_ char **list = NULL;
     if (!json_is_object(entry))
@@ -266,13 +279,14 @@ static int parse_mount(const json_t *entry, const struct plan *plan, struct plan
     if (r == 0)
         r = parse_options(list, mount, err);
     if (r == 0)
-        r = complete_paths(mount, plan, err);
+        r = complete_paths(mount, plan, launch, err);
     if (r == 0 && !mount->bind && !mount->remount && str_empty(mount->type))
         return err_set(err, ERR_INVALID, "mount of %s has no type", mount->destination);
     return r;
 }
 
-int plan__parse_mounts(const json_t *list, struct plan *plan, struct err *err)
+int plan__parse_mounts(const json_t *list, const struct runtime_launch *launch, struct plan *plan,
+                       struct err *err)
 {
     if (json_array_size(list) > PLAN_MAX_ITEMS)
         return err_set(err, ERR_LIMIT, "more than %d mounts", PLAN_MAX_ITEMS);
@@ -281,7 +295,7 @@ int plan__parse_mounts(const json_t *list, struct plan *plan, struct err *err)
     json_t *entry;
     json_array_foreach (list, i, entry) {
         plan->mounts[plan->mount_count].tree_fd = -EBADF;
-        int r = parse_mount(entry, plan, &plan->mounts[plan->mount_count++], err);
+        int r = parse_mount(entry, plan, launch, &plan->mounts[plan->mount_count++], err);
         if (r < 0)
             return r;
     }

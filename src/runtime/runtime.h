@@ -52,7 +52,7 @@ struct runtime_launch {
      * /dev/console; its master is sent over console_fd, a connected unix stream socket (SCM_RIGHTS). */
     bool tty;
     int console_fd;
-    const int *fds; /* "fd:N" in a namespace's path means fds[N] */
+    const int *fds; /* "fd:N" in a namespace's path, or as a bind's source, means fds[N] */
     size_t fd_count;
     /* The child waits, set up, for runtime_launch_confirm(), and ends when all copies of its status_fd are
      * closed before: a launch that nobody knows of runs nothing. status_fd is a stream socket then. */

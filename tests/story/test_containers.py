@@ -1,0 +1,184 @@
+"""Containers as Docker's API has them: what is refused and with which words, what is shown, and what happens."""
+import json
+import os
+import unittest
+
+from harness import Story, wait_for
+
+
+class Containers(Story):
+    """Raw requests, and names that go with their test."""
+
+    def call(self, method, path, body=None, version="v1.43"):
+        status, _, content = self.d.api(method, f"/{version}{path}", body)
+        try:
+            return status, json.loads(content) if content else None
+        except ValueError:
+            return status, content.decode("utf-8", "replace")
+
+    def create(self, name=None, host=None, version="v1.43", **config):
+        body = {"Image": "busybox", "Cmd": ["sleep", "100000"], "HostConfig": host or {}, **config}
+        return self.call("POST", "/containers/create" + (f"?name={name}" if name else ""), body, version)
+
+    def made(self, name=None, host=None, **config):
+        status, answer = self.create(name, host, **config)
+        self.assertEqual(status, 201, answer)
+        self.addCleanup(self.call, "DELETE", f"/containers/{answer['Id']}?force=1&v=1")
+        return answer["Id"]
+
+    def started(self, name=None, host=None, **config):
+        made = self.made(name, host, **config)
+        status, answer = self.call("POST", f"/containers/{made}/start")
+        self.assertEqual(status, 204, answer)
+        return made
+
+    def inspect(self, name, version="v1.43"):
+        status, answer = self.call("GET", f"/containers/{name}/json", version=version)
+        self.assertEqual(status, 200, answer)
+        return answer
+
+    def output(self, host=None, command=(), **config):
+        """What a container with these options prints."""
+        name = self.started(None, host, Cmd=list(command), **config)
+        self.call("POST", f"/containers/{name}/wait")
+        return self.d.docker("logs", name).out
+
+    def assert_refused(self, answer, status, message):
+        self.assertEqual(answer, (status, {"message": message}))
+
+
+class Create(Containers):
+    def test_values_out_of_range_are_refused_in_dockers_words(self):
+        mega, cpus = 1 << 20, os.cpu_count()
+        for host, message in [
+                ({"Memory": 1000}, "Minimum memory limit allowed is 6MB"),
+                ({"Memory": -1}, "Minimum memory limit allowed is 6MB"),
+                ({"Memory": 64 * mega, "MemorySwap": 32 * mega},
+                 "Minimum memoryswap limit should be larger than memory limit, see usage"),
+                ({"MemorySwap": 64 * mega},
+                 "You should always set the Memory limit when using Memoryswap limit, see usage"),
+                ({"MemoryReservation": 1000}, "Minimum memory reservation allowed is 6MB"),
+                ({"Memory": 64 * mega, "MemoryReservation": 128 * mega},
+                 "Minimum memory limit can not be less than memory reservation limit, see usage"),
+                ({"MemorySwappiness": 200}, "Invalid value: 200, valid memory swappiness range is 0-100"),
+                ({"NanoCpus": 10 ** 15},
+                 f"Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"),
+                ({"NanoCpus": 10 ** 9, "CpuQuota": 1000},
+                 "Conflicting options: Nano CPUs and CPU Quota cannot both be set"),
+                ({"NanoCpus": 10 ** 9, "CpuPeriod": 1000},
+                 "Conflicting options: Nano CPUs and CPU Period cannot both be set"),
+                ({"CpuPeriod": 10},
+                 "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"),
+                ({"CpuQuota": 10}, "CPU cfs quota can not be less than 1ms (i.e. 1000)"),
+                ({"CpusetCpus": "abc"}, "Invalid value abc for cpuset cpus: invalid format: abc"),
+                ({"OomScoreAdj": 2000}, "Invalid value 2000, range for oom score adj is [-1000, 1000]"),
+                ({"ShmSize": -1}, "SHM size can not be less than 0"),
+                ({"RestartPolicy": {"Name": "sometimes"}}, "invalid restart policy 'sometimes'"),
+                ({"RestartPolicy": {"Name": "always", "MaximumRetryCount": 2}},
+                 "maximum retry count cannot be used with restart policy 'always'"),
+                ({"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": -2}},
+                 "maximum retry count cannot be negative"),
+                ({"AutoRemove": True, "RestartPolicy": {"Name": "always"}},
+                 "can't create 'AutoRemove' container with restart policy"),
+                ({"KernelMemory": 1}, "Minimum kernel memory limit allowed is 6MB")]:
+            with self.subTest(host=host):
+                self.assert_refused(self.create(host=host, version="v1.41"), 400, message)
+        status, answer = self.create(host={"CpusetCpus": "0-4000"})
+        self.assertEqual(status, 400)
+        self.assertIn("Requested CPUs are not available - requested 0-4000, available: ", answer["message"])
+
+    def test_modes_that_exclude_one_another_are_refused_in_dockers_words(self):
+        shared = "container:nobody"
+        for host, config, message in [
+                ({"UTSMode": "host"}, {"Hostname": "x"}, "conflicting options: hostname and the UTS mode"),
+                ({"NetworkMode": shared}, {"Hostname": "x"}, "conflicting options: hostname and the network mode"),
+                ({"NetworkMode": shared, "Dns": ["192.0.2.1"]}, {}, "conflicting options: dns and the network mode"),
+                ({"NetworkMode": shared, "ExtraHosts": ["a:192.0.2.1"]}, {},
+                 "conflicting options: custom host-to-IP mapping and the network mode"),
+                ({"NetworkMode": shared}, {"MacAddress": "02:42:ac:11:00:09"},
+                 "conflicting options: mac-address and the network mode"),
+                ({"NetworkMode": shared, "PortBindings": {"80/tcp": [{}]}}, {},
+                 "conflicting options: port publishing and the container type network mode"),
+                ({"NetworkMode": shared}, {"ExposedPorts": {"80/tcp": {}}},
+                 "conflicting options: port exposing and the container type network mode"),
+                ({"NetworkMode": "host", "Links": ["a:b"]}, {},
+                 "conflicting options: host type networking can't be used with links. This would result in "
+                 "undefined behavior"),
+                ({"NetworkMode": "container:"}, {}, "invalid container format container:<name|id>"),
+                ({"PidMode": "mine"}, {}, "invalid PID mode: mine"),
+                ({"IpcMode": "mine"}, {}, "invalid IPC mode: mine"),
+                ({"UTSMode": "mine"}, {}, "invalid UTS mode: mine"),
+                ({"CgroupnsMode": "mine"}, {}, "invalid cgroup namespace mode: mine"),
+                ({"Isolation": "hyperv"}, {}, "invalid isolation: \"hyperv\" - linux only supports 'default'"),
+                ({"IOMaximumBandwidth": 1}, {},
+                 "invalid QoS settings: linux does not support configuration of maximum bandwidth"),
+                ({"Annotations": {"": "x"}}, {},
+                 "invalid Annotations: the empty string is not permitted as an annotation key"),
+                ({"ExtraHosts": ["nothing"]}, {}, 'bad format for add-host: "nothing"'),
+                ({"ExtraHosts": ["a:b"]}, {}, 'invalid IP address in add-host: "b"'),
+                ({}, {"Healthcheck": {"Interval": 1000}}, "Interval in Healthcheck cannot be less than 1ms"),
+                ({}, {"Healthcheck": {"Retries": -1}}, "Retries in Healthcheck cannot be negative"),
+                ({}, {"StopSignal": "NOISE"}, "Invalid signal: NOISE"),
+                ({}, {"Env": ["=x"]}, "invalid environment variable: =x"),
+                ({}, {"WorkingDir": "rel"},
+                 "the working directory 'rel' is invalid, it needs to be an absolute path")]:
+            with self.subTest(host=host, config=config):
+                self.assert_refused(self.create(host=host, **config), 400, message)
+        self.assert_refused(self.create(host={"StorageOpt": {"size": "1G"}}), 500,
+                            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
+
+    def test_what_is_left_out_is_told_by_a_warning(self):
+        for version, host, warnings in [
+                ("v1.43", {}, []),
+                ("v1.43", {"Memory": 64 << 20, "OomKillDisable": True}, None),
+                ("v1.41", {"KernelMemory": 64 << 20},
+                 ["Specifying a kernel memory limit is deprecated and will be removed in a future release."]),
+                ("v1.43", {"KernelMemory": 64 << 20}, []),
+                ("v1.43", {"CpuPercent": 5}, ["linux does not support CPU percent. Percent discarded."]),
+                ("v1.43", {"NetworkMode": "host", "PortBindings": {"80/tcp": [{}]}},
+                 ["Published ports are discarded when using host network mode"])]:
+            with self.subTest(host=host):
+                status, answer = self.create(host=host, version=version)
+                self.assertEqual(status, 201, answer)
+                self.call("DELETE", f"/containers/{answer['Id']}")
+                if warnings is not None:
+                    self.assertEqual(answer["Warnings"], warnings)
+
+    def test_both_ways_to_say_unlimited_are_shown_as_none(self):
+        shown = self.inspect(self.made(host={"PidsLimit": -1, "MemorySwappiness": -1}))["HostConfig"]
+        self.assertEqual((shown["PidsLimit"], shown["MemorySwappiness"]), (None, None))
+
+    def test_gpus_are_refused_at_the_start_by_name(self):
+        made = self.made(host={"DeviceRequests": [{"Count": -1, "Capabilities": [["gpu"]]}]})
+        self.assert_refused(self.call("POST", f"/containers/{made}/start"), 500,
+                            'could not select device driver "" with capabilities: [[gpu]]')
+        self.assertEqual(self.inspect(made)["HostConfig"]["DeviceRequests"],
+                         [{"Driver": "", "Count": -1, "DeviceIDs": None, "Capabilities": [["gpu"]], "Options": None}])
+        self.assert_refused(self.create(host={"DeviceRequests": [{"Capabilities": "gpu"}]}), 400,
+                            '"HostConfig.DeviceRequests.Capabilities" must be a list, not a string')
+
+    def test_shared_memory_is_joined_only_where_its_owner_allows_it(self):
+        donor = self.started(host={"IpcMode": "shareable"})
+        self.d.docker("exec", donor, "sh", "-c", "echo mine >/dev/shm/x")
+        self.assertEqual(self.output({"IpcMode": f"container:{donor}"}, ["cat", "/dev/shm/x"]), "mine\n")
+        private = self.started()
+        joiner = self.made(host={"IpcMode": f"container:{private}"})
+        status, answer = self.call("POST", f"/containers/{joiner}/start")
+        self.assertEqual(status, 409)
+        self.assertIn("non-shareable IPC (hint: use IpcMode:shareable for the donor container)", answer["message"])
+        old = self.create(version="v1.39")[1]["Id"]
+        self.assertEqual(self.inspect(old)["HostConfig"]["IpcMode"], "shareable")
+        self.call("DELETE", f"/containers/{old}")
+
+    def test_limits_hold_and_are_seen_below_a_cgroup_parent(self):
+        name = self.started(host={"CgroupParent": "/some/parent", "Memory": 64 << 20, "PidsLimit": 30})
+        status, stats = self.call("GET", f"/containers/{name}/stats?stream=0&one-shot=1")
+        self.assertEqual((status, stats["memory_stats"]["limit"], stats["pids_stats"]["limit"]), (200, 64 << 20, 30))
+        self.assertEqual(self.call("GET", f"/containers/{name}/top")[0], 200)
+        self.assertEqual(self.call("POST", f"/containers/{name}/update", {"PidsLimit": 31})[0], 200)
+        stats = self.call("GET", f"/containers/{name}/stats?stream=0&one-shot=1")[1]
+        self.assertEqual(stats["pids_stats"]["limit"], 31)
+
+
+if __name__ == "__main__":
+    unittest.main()
