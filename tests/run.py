@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Runs the tests and counts them: lint, unit (sanitized, TAP), fuzz corpora, stories (black box),
-the differences from dockerd, a booted cgroup v2 host.
+the differences from dockerd, other people's clients, a booted cgroup v2 host.
 
     tests/run.py                 everything; what `make check` does
     tests/run.py unit            one kind
     tests/run.py story NAME...   stories whose name contains NAME
     tests/run.py diff NAME...    scenes (tests/diff) whose name contains NAME
+    tests/run.py clients NAME... clients (tests/clients) whose name contains NAME
 
 The last line is "N passed, N failed, N skipped". A skip names the capability that is missing, and is listed.
 Without root the privileged tests skip themselves."""
@@ -123,8 +124,20 @@ def story(names):
         report("story", "all stories", "skipped", "needs root")
         return
     # A network of its own: nothing of the host's is touched, and its ports are free.
-    take_over("story", ["unshare", "--net", sys.executable, os.path.join(TOP, "tests/story/main.py"), *names],
+    take_over("story", ["unshare", "--net", sys.executable, os.path.join(TOP, "tests/story/main.py"), "tests/story", *names],
               "the stories run to their end")
+
+
+def clients(names):
+    """Programs that others wrote for Docker, unchanged, do their work with Drover."""
+    if os.geteuid() != 0:
+        report("clients", "all clients", "skipped", "needs root")
+        return
+    command("clients", "the clients are at hand", ["scripts/clients"])
+    # Debian's python3 has Debian's python3-docker, whatever else is first on the path.
+    python = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
+    take_over("clients", ["unshare", "--net", python, os.path.join(TOP, "tests/story/main.py"), "tests/clients", *names],
+              "the clients run to their end")
 
 
 def diff(names):
@@ -147,10 +160,10 @@ def vm():
 
 
 def main():
-    kinds = sys.argv[1:2] or ["lint", "unit", "fuzz", "story", "diff", "vm"]
+    kinds = sys.argv[1:2] or ["lint", "unit", "fuzz", "story", "diff", "clients", "vm"]
     for kind in kinds:
-        if kind in ("story", "diff"):
-            {"story": story, "diff": diff}[kind](sys.argv[2:])
+        if kind in ("story", "diff", "clients"):
+            {"story": story, "diff": diff, "clients": clients}[kind](sys.argv[2:])
         else:
             {"lint": lint, "unit": unit, "fuzz": fuzz, "vm": vm}[kind]()
     if skipped:

@@ -82,16 +82,23 @@ static int send_log_line(void *context, int stream, int64_t at_ns, const void *b
     return file_write_all(l->fd, str_get(&l->line), l->line.len, NULL);
 }
 
-static bool log_reader_gone(void *context)
-{
-    struct log_stream *l = context;
-    return http_peer_gone(l->request);
-}
-
 static const char *stream_type(struct http_request *q, bool tty)
 {
     return tty || api__version(q) < 1042 ? "application/vnd.docker.raw-stream"
                                          : "application/vnd.docker.multiplexed-stream";
+}
+
+static void begin_logs(void *context, bool tty)
+{
+    struct log_stream *l = context;
+    l->tty = tty;
+    http_stream_begin(l->request, 200, stream_type(l->request, tty));
+}
+
+static bool log_reader_gone(void *context)
+{
+    struct log_stream *l = context;
+    return http_peer_gone(l->request);
 }
 
 static int log_options(struct http_request *q, struct engine_logs *ret, struct err *err)
@@ -119,18 +126,15 @@ int api_container_logs(struct http_request *q, void *context, struct err *err)
     struct api *a = context;
     const char *ref = http_param(q, "id");
     struct engine_logs logs;
-    bool tty;
     int r = log_options(q, &logs, err);
-    if (r == 0)
-        r = engine_container_tty(a->engine, ref, &tty, err);
     if (r < 0)
         return r;
-    struct log_stream l = {.request = q, .tty = tty, .timestamps = http_query_bool(q, "timestamps", false)};
+    struct log_stream l = {.request = q, .timestamps = http_query_bool(q, "timestamps", false)};
     logs.context = &l;
+    logs.begin = begin_logs;
     logs.line = send_log_line;
     logs.gone = log_reader_gone;
-    http_stream_begin(q, 200, stream_type(q, tty));
-    r = engine_container_logs(a->engine, ref, &logs, &tty, err);
+    r = engine_container_logs(a->engine, ref, &logs, NULL, err);
     str_free(&l.line);
     return r == -ERR_CANCELLED ? 0 : r;
 }

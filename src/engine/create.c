@@ -113,7 +113,7 @@ static const char *const config_defaults =
     "\"AttachStderr\":false,\"Tty\":false,\"OpenStdin\":false,\"StdinOnce\":false,\"Env\":[],\"Cmd\":null,"
     "\"Image\":\"\",\"Volumes\":null,\"WorkingDir\":\"\",\"Entrypoint\":null,\"OnBuild\":null,\"Labels\":{}}";
 static const char *const host_defaults =
-    "{\"Binds\":null,\"ContainerIDFile\":\"\",\"LogConfig\":{\"Type\":\"local\",\"Config\":{}},"
+    "{\"Binds\":null,\"ContainerIDFile\":\"\",\"LogConfig\":{\"Type\":\"json-file\",\"Config\":{}},"
     "\"NetworkMode\":"
     "\"default\",\"PortBindings\":{},\"RestartPolicy\":{\"Name\":\"no\",\"MaximumRetryCount\":0},"
     "\"AutoRemove\":"
@@ -369,7 +369,7 @@ static json_t *build_host(const json_t *body)
     if (!*json_str(log, "Type"))
         json_object_set_new(
             host, "LogConfig",
-            json_pack("{s:s,s:o}", "Type", "local", "Config",
+            json_pack("{s:s,s:o}", "Type", "json-file", "Config",
                       json_is_object(log_options) ? json_incref(log_options) : json_object()));
     if (!*json_str(json_object_get(host, "RestartPolicy"), "Name"))
         json_object_set_new(host, "RestartPolicy",

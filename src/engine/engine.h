@@ -92,6 +92,9 @@ struct engine_logs {
     int64_t since_ns, until_ns; /* 0: unbounded */
     int64_t tail;               /* <0: all */
     void *context;
+    /* May be NULL. Called once, before the first line: from here on all that was logged is told, also when
+     * the container is removed meanwhile. */
+    void (*begin)(void *context, bool tty);
     int (*line)(void *context, int stream, int64_t at_ns, const void *bytes, size_t n);
     bool (*gone)(void *context);
 };

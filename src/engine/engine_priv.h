@@ -68,6 +68,7 @@ struct container {
     struct container_state state;
     uint64_t exits; /* how often it has ended, for "next-exit" */
     bool removing, removed;
+    unsigned log_readers;            /* that its removal waits for (remove.c) */
     bool forget_due;                 /* the keeper still has its last exit; guarded by container.op */
     bool tty, auto_remove, restarts; /* restarts: its policy is other than "no" */
     /* What it writes to its root need not outlive the machine's going down, since its files are removed at

@@ -123,7 +123,7 @@ int engine_info(struct engine *e, json_t **ret, struct err *err)
     json_object_set_new(info, "Plugins",
                         json_pack("{s:[s],s:[sss],s:n,s:[sss]}", "Volume", "local", "Network", "bridge",
                                   "host", "null", "Authorization", "Log", "local", "json-file", "none"));
-    json_set_str(info, "LoggingDriver", "local");
+    json_set_str(info, "LoggingDriver", "json-file");
     json_set_str(info, "DockerRootDir", e->root);
     json_set_str(info, "ServerVersion", DROVER_VERSION);
     json_set_str(info, "IndexServerAddress", "https://index.docker.io/v1/");

@@ -51,6 +51,27 @@ static int log_driver_keeps(struct container *c, struct err *err)
     return 0;
 }
 
+static void count_reader(struct container *c, int step)
+{
+    SCOPED_LOCK(locked, &c->lock);
+    c->log_readers += (unsigned)step;
+    pthread_cond_broadcast(&c->changed);
+}
+
+static int read_log(struct container *c, const struct log_reader_options *options,
+                    const struct engine_logs *logs, struct err *err)
+{
+    struct log_reader *reader;
+    int r = log_reader_open(options, &reader, err);
+    if (r < 0)
+        return r;
+    if (logs->begin)
+        logs->begin(logs->context, c->tty);
+    r = tell(reader, logs, err);
+    log_reader_close(reader);
+    return r;
+}
+
 int engine_container_logs(struct engine *e, const char *ref, const struct engine_logs *logs, bool *ret_tty,
                           struct err *err)
 {
@@ -72,12 +93,9 @@ int engine_container_logs(struct engine *e, const char *ref, const struct engine
                                          .ended = follower_ended,
                                          .gone = follower_gone,
                                          .context = &f};
-    struct log_reader *reader;
-    r = log_reader_open(&options, &reader, err);
-    if (r < 0)
-        return r;
-    r = tell(reader, logs, err);
-    log_reader_close(reader);
+    count_reader(c, +1);
+    r = read_log(c, &options, logs, err);
+    count_reader(c, -1);
     return r;
 }
 

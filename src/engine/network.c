@@ -508,8 +508,8 @@ static int remove_network(struct engine *e, struct network *n, struct err *err)
     if (n->predefined)
         return err_set(err, ERR_DENIED, "%s is a pre-defined network and cannot be removed", n->name);
     if (n->endpoints.count)
-        return err_set(err, ERR_CONFLICT,
-                       "error while removing network: network %s id %s has active endpoints", n->name, n->id);
+        return err_set(err, ERR_DENIED, "error while removing network: network %s id %s has active endpoints",
+                       n->name, n->id);
     int r = net_bridge_remove(e->net, n->bridge, err);
     if (r < 0)
         return r;

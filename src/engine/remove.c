@@ -86,6 +86,20 @@ static void announce(struct container *c)
     pthread_cond_broadcast(&c->changed);
 }
 
+enum { READERS_S = 1 };
+
+/* Who was reading the log gets all of it; one that does not take what it is sent holds nothing up for long.
+ */
+static void let_readers_finish(struct container *c)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += READERS_S;
+    SCOPED_LOCK(locked, &c->lock);
+    while (c->log_readers && pthread_cond_timedwait(&c->changed, &c->lock, &until) == 0)
+        ;
+}
+
 static int take_apart(struct container *c, char **ret_trash, struct err *err)
 {
     SCOPED_LOCK(op, &c->op);
@@ -127,8 +141,10 @@ int container__remove(struct container *c, bool force, bool volumes, struct err 
         if (r == -ERR_NOT_MODIFIED)
             r = 0;
     }
-    if (r == 0)
+    if (r == 0) {
+        let_readers_finish(c);
         r = take_apart(c, &trash, err);
+    }
     if (r < 0) {
         give_up(c);
         return r;

@@ -1,4 +1,6 @@
-"""Runs the stories of this folder and prints a line each for tests/run.py: "@ok SECONDS title". See harness.py."""
+"""Runs the stories of a folder and prints a line each for tests/run.py: "@ok SECONDS title". See harness.py.
+
+    main.py FOLDER [NAME...]    the stories whose name contains NAME"""
 import importlib
 import os
 import subprocess
@@ -58,11 +60,13 @@ def wanted(suite, names):
 
 def main():
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    folder, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
+    sys.path.insert(0, folder)
     result = Lines()
-    for name in sorted(os.listdir(HERE)):
+    for name in sorted(os.listdir(folder)):
         if name.startswith("test_") and name.endswith(".py"):
             module = importlib.import_module(name[:-3])
-            suite = unittest.TestSuite(wanted(unittest.defaultTestLoader.loadTestsFromModule(module), sys.argv[1:]))
+            suite = unittest.TestSuite(wanted(unittest.defaultTestLoader.loadTestsFromModule(module), names))
             if suite.countTestCases():
                 suite.run(result)
                 result._previousTestClass = None  # torn down by now; the next suite would do it again
