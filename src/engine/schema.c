@@ -1,5 +1,7 @@
-/* Which fields of Docker's bodies are done, and of what form each must be. What is not in a table, or marked
- * as refused, may only be given with its empty value (null, false, 0, "", [], {}, or the default named here).
+/* Which fields of Docker's bodies are done, and of what form each must be. What is marked as refused may only
+ * be given with its empty value (null, false, 0, "", [], {}, or the default named here). A field that
+ * Docker's API does not have is passed over, as dockerd does: clients add theirs (dockerode puts "name" into
+ * the body).
  */
 #include "engine/engine_priv.h"
 
@@ -239,7 +241,9 @@ static int check(const struct field *fields, const json_t *object, const char *w
         const struct field *f = fields;
         while (f->name && !str_eq(f->name, key))
             f++;
-        if (!f->name || f->refused) {
+        if (!f->name)
+            continue;
+        if (f->refused) {
             if (!is_default(value))
                 return err_set(err, ERR_UNSUPPORTED, "\"%s%s%.200s\" is not supported", where, dot, key);
             continue;
