@@ -114,7 +114,7 @@ static int report(void *context, const char *layer, const char *phase, int64_t c
     struct api_progress *p = context;
     int r = 0;
     pthread_mutex_lock(&p->lock);
-    if (p->quiet || !http_body_complete(p->request)) {
+    if (p->quiet) {
         r = http_peer_gone(p->request) ? -ERR_CANCELLED : 0;
     } else if (worth_telling(p, layer, phase, current, total)) {
         json_t *detail = json_object();

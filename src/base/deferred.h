@@ -19,7 +19,6 @@ enum deferred {
     DEFERRED_CURL,
     DEFERRED_FYAML,
     DEFERRED_GNUTLS,
-    DEFERRED_MICROHTTPD,
     DEFERRED_MNL,
     DEFERRED_NFTABLES,
     DEFERRED_SQLITE,
@@ -122,22 +121,6 @@ void deferred_need_all(void);
 #pragma weak gnutls_hash_deinit
 #pragma weak gnutls_hash_fast
 #pragma weak gnutls_hash_init
-/* microhttpd */
-#pragma weak MHD_add_response_header
-#pragma weak MHD_create_response_for_upgrade
-#pragma weak MHD_create_response_from_buffer
-#pragma weak MHD_create_response_from_callback
-#pragma weak MHD_destroy_response
-#pragma weak MHD_get_connection_info
-#pragma weak MHD_lookup_connection_value
-#pragma weak MHD_queue_response
-#pragma weak MHD_quiesce_daemon
-#pragma weak MHD_resume_connection
-#pragma weak MHD_set_connection_option
-#pragma weak MHD_start_daemon
-#pragma weak MHD_stop_daemon
-#pragma weak MHD_suspend_connection
-#pragma weak MHD_upgrade_action
 /* mnl */
 #pragma weak mnl_attr_get_payload
 #pragma weak mnl_attr_get_payload_len

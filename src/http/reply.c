@@ -5,30 +5,110 @@
 #include "base/log.h"
 
 #include <fcntl.h>
-#include <poll.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-static void add_headers(struct http_request *q, struct MHD_Response *response, const char *content_type)
+const char *http__reason(int status)
 {
-    for (const char *const *h = q->server->config.headers; h && h[0]; h += 2)
-        MHD_add_response_header(response, h[0], h[1]);
-    if (content_type)
-        MHD_add_response_header(response, "Content-Type", content_type);
-    for (char **h = q->reply_headers; h && h[0]; h += 2)
-        MHD_add_response_header(response, h[0], h[1]);
+    static const struct {
+        int status;
+        const char *reason;
+    } reasons[] = {
+        {101, "UPGRADED"},
+        {200, "OK"},
+        {201, "Created"},
+        {202, "Accepted"},
+        {204, "No Content"},
+        {301, "Moved Permanently"},
+        {304, "Not Modified"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {406, "Not Acceptable"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {413, "Request Entity Too Large"},
+        {415, "Unsupported Media Type"},
+        {417, "Expectation Failed"},
+        {426, "Upgrade Required"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {499, "Client Closed Request"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+        {505, "HTTP Version Not Supported"},
+        {507, "Insufficient Storage"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
+        if (reasons[i].status == status)
+            return reasons[i].reason;
+    return "Status";
 }
 
-/* Hands the answer to libmicrohttpd's thread, which sends it when the request's body is in. */
-static void answer(struct http_request *q, unsigned status, struct MHD_Response *response)
+/* RFC 9110, section 5.6.7; made once a second. */
+static void add_date(struct str *out)
 {
-    pthread_mutex_lock(&q->lock);
+    static __thread time_t made;
+    static __thread char text[40];
+    time_t now = time(NULL);
+    if (now != made) {
+        struct tm t;
+        gmtime_r(&now, &t);
+        strftime(text, sizeof(text), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &t);
+        made = now;
+    }
+    str_add(out, text);
+}
+
+static void add_field(struct str *out, const char *name, const char *value)
+{
+    str_add(out, name);
+    str_add(out, ": ");
+    for (; *value; value++) /* no value of ours begins a line of its own */
+        str_addc(out, *value == '\r' || *value == '\n' ? ' ' : *value);
+    str_add(out, "\r\n");
+}
+
+static void begin_head(struct http_request *q, int status, const char *content_type, struct str *out)
+{
     must(!q->answered);
     q->answered = true;
-    q->status = status;
-    q->response = response;
-    http__resume(q);
-    pthread_mutex_unlock(&q->lock);
+    str_addf(out, "HTTP/1.%d %d %s\r\n", q->head->minor, status, http__reason(status));
+    str_addn(out, str_get(&q->server->fixed), q->server->fixed.len);
+    if (content_type)
+        add_field(out, "Content-Type", content_type);
+    for (char **h = q->reply_headers; h && h[0]; h += 2)
+        add_field(out, h[0], h[1]);
+}
+
+/* The connection serves another request when the body of this one is in, and the peer and the server agree.
+ */
+static void end_head(struct http_request *q, struct str *out)
+{
+    q->close = q->close || !q->body_end || !q->head->keep_alive || q->server->stopping;
+    add_date(out);
+    if (q->close)
+        str_add(out, "Connection: close\r\n");
+    else if (q->head->minor == 0)
+        str_add(out, "Connection: keep-alive\r\n");
+    str_add(out, "\r\n");
+}
+
+static bool is_head(const struct http_request *q)
+{
+    return strcmp(q->method, "HEAD") == 0;
+}
+
+static void send_parts(struct http_request *q, struct iovec *parts, int count, int timeout_ms)
+{
+    if (!q->broken && !http__conn_send(q->conn, parts, count, timeout_ms))
+        q->broken = true;
 }
 
 void http_set_header(struct http_request *q, const char *name, const char *value)
@@ -38,17 +118,29 @@ void http_set_header(struct http_request *q, const char *name, const char *value
     strv_add(&q->reply_headers, value);
 }
 
-static void reply_bytes(struct http_request *q, int status, const char *content_type, char *bytes, size_t n)
+void http_reply_bytes(struct http_request *q, int status, const char *content_type, const void *bytes,
+                      size_t n)
 {
-    struct MHD_Response *r = MHD_create_response_from_buffer(n, bytes, MHD_RESPMEM_MUST_FREE);
-    must(r);
-    add_headers(q, r, content_type);
-    answer(q, (unsigned)status, r);
+    _cleanup_str_ struct str head = STR_INIT;
+    char *room = str_reserve(&head, 512);
+    *room = '\0';
+    http__body_drop_held(q);
+    begin_head(q, status, content_type, &head);
+    if (status != 204 && status != 304)
+        str_addf(&head, "Content-Length: %zu\r\n", n);
+    end_head(q, &head);
+    struct iovec parts[2] = {{head.data, head.len}, {(void *)bytes, n}};
+    send_parts(q, parts, is_head(q) || n == 0 ? 1 : 2, HTTP_ANSWER_TIMEOUT_MS);
 }
 
 void http_reply_text(struct http_request *q, int status, const char *content_type, const char *text)
 {
-    reply_bytes(q, status, content_type, mem_strdup(text), strlen(text));
+    http_reply_bytes(q, status, content_type, text, strlen(text));
+}
+
+void http_reply_empty(struct http_request *q, int status)
+{
+    http_reply_bytes(q, status, NULL, "", 0);
 }
 
 static char *json_line(json_t *value, size_t *ret_n)
@@ -66,13 +158,8 @@ static char *json_line(json_t *value, size_t *ret_n)
 void http_reply_json(struct http_request *q, int status, json_t *body)
 {
     size_t n;
-    char *text = json_line(body, &n);
-    reply_bytes(q, status, "application/json", text, n);
-}
-
-void http_reply_empty(struct http_request *q, int status)
-{
-    reply_bytes(q, status, NULL, mem_strdup(""), 0);
+    _cleanup_free_ char *text = json_line(body, &n);
+    http_reply_bytes(q, status, "application/json", text, n);
 }
 
 static json_t *message_json(const char *message)
@@ -80,16 +167,6 @@ static json_t *message_json(const char *message)
     json_t *body = json_object();
     json_set_str(body, "message", message);
     return body;
-}
-
-struct MHD_Response *http__response_of_message(struct http_request *q, const char *message)
-{
-    size_t n;
-    char *text = json_line(message_json(message), &n);
-    struct MHD_Response *r = MHD_create_response_from_buffer(n, text, MHD_RESPMEM_MUST_FREE);
-    must(r);
-    add_headers(q, r, "application/json");
-    return r;
 }
 
 void http_reply_err(struct http_request *q, const struct err *err)
@@ -101,58 +178,74 @@ void http_reply_err(struct http_request *q, const struct err *err)
         http_reply_json(q, status, message_json(err->msg));
 }
 
-/* --- streams --- */
-
-/* Called by libmicrohttpd's thread when it can send more. */
-static ssize_t read_stream(void *context, uint64_t position, char *buffer, size_t n)
+void http__refuse(struct http_conn *c, int status, const char *message)
 {
-    struct http_request *q = context;
-    pthread_mutex_lock(&q->lock);
-    ssize_t r = (ssize_t)http__ring_get(&q->out, buffer, n);
-    if (r > 0) {
-        pthread_cond_broadcast(&q->changed);
-    } else if (q->out_end) {
-        r = q->out_abort ? MHD_CONTENT_READER_END_WITH_ERROR : MHD_CONTENT_READER_END_OF_STREAM;
-    } else {
-        q->suspended = true;
-        MHD_suspend_connection(q->connection);
-    }
-    pthread_mutex_unlock(&q->lock);
-    return r;
+    struct http_head head = {.method = "GET"};
+    struct http_request *q = http__request_new(c->server);
+    q->conn = c;
+    q->method = "GET";
+    q->head = &head;
+    q->close = true;
+    http_reply_json(q, status, message_json(message));
+    q->head = NULL;
+    http__request_free(q);
 }
+
+/* --- streams --- */
 
 void http_stream_begin(struct http_request *q, int status, const char *content_type)
 {
-    struct MHD_Response *r =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 32 << 10, read_stream, q, NULL);
-    must(r);
-    add_headers(q, r, content_type);
+    _cleanup_str_ struct str head = STR_INIT;
+    begin_head(q, status, content_type, &head);
     q->streaming = true;
-    if (content_type && strcmp(content_type, "application/json") == 0)
-        q->out.capacity = SMALL_RING_BYTES; /* a message now and then, not bulk */
-    answer(q, (unsigned)status, r);
+    q->chunked = q->head->minor > 0 && !is_head(q);
+    if (q->chunked)
+        str_add(&head, "Transfer-Encoding: chunked\r\n");
+    else if (!is_head(q))
+        q->close = true; /* its end is the stream's */
+    end_head(q, &head);
+    send_parts(q, &(struct iovec){head.data, head.len}, 1, HTTP_ANSWER_TIMEOUT_MS);
+}
+
+static void send_chunk(struct http_request *q, const void *bytes, size_t n)
+{
+    char size[20];
+    int digits = snprintf(size, sizeof(size), "%zx\r\n", n);
+    struct iovec parts[3] = {{size, (size_t)digits}, {(void *)bytes, n}, {(void *)"\r\n", 2}};
+    if (n == 0 || is_head(q))
+        return;
+    /* A reader may take as long as it likes: a pager, a slow disk. */
+    if (q->chunked)
+        send_parts(q, parts, 3, -1);
+    else
+        send_parts(q, &parts[1], 1, -1);
+}
+
+void http_stream_gather(struct http_request *q)
+{
+    q->gather = true;
+}
+
+void http_stream_flush(struct http_request *q)
+{
+    if (q->out.len == 0)
+        return;
+    send_chunk(q, q->out.data, q->out.len);
+    str_clear(&q->out);
 }
 
 int http_stream_write(struct http_request *q, const void *bytes, size_t n, struct err *err)
 {
-    must(q->streaming);
-    if (strcmp(q->method, "HEAD") == 0)
-        return 0;
-    const char *at = bytes;
-    pthread_mutex_lock(&q->lock);
-    while (n > 0 && !q->detached && !q->cut) {
-        size_t put = http__ring_put(&q->out, at, n);
-        at += put;
-        n -= put;
-        if (q->queued)
-            http__resume(q);
-        else if (n > 0)
-            http__discard_body(q);
-        if (n > 0)
-            pthread_cond_wait(&q->changed, &q->lock);
+    must(q->streaming && !q->out_end);
+    if (q->gather && n < HTTP_GATHER_BYTES) {
+        str_addn(&q->out, bytes, n);
+        if (q->out.len >= HTTP_GATHER_BYTES)
+            http_stream_flush(q);
+    } else {
+        http_stream_flush(q);
+        send_chunk(q, bytes, n);
     }
-    pthread_mutex_unlock(&q->lock);
-    return n ? err_set(err, ERR_CANCELLED, "the client went away") : 0;
+    return q->broken ? err_set(err, ERR_CANCELLED, "the client went away") : 0;
 }
 
 int http_stream_json(struct http_request *q, json_t *line, struct err *err)
@@ -162,141 +255,72 @@ int http_stream_json(struct http_request *q, json_t *line, struct err *err)
     return http_stream_write(q, text, n, err);
 }
 
-static void end_stream(struct http_request *q, bool abort)
-{
-    pthread_mutex_lock(&q->lock);
-    if (!q->out_end) {
-        q->out_end = true;
-        q->out_abort = abort;
-        http__resume(q);
-    }
-    pthread_mutex_unlock(&q->lock);
-}
-
 void http_stream_end(struct http_request *q)
 {
-    end_stream(q, false);
+    if (q->out_end)
+        return;
+    http_stream_flush(q);
+    q->out_end = true;
+    if (q->chunked)
+        send_parts(q, &(struct iovec){(void *)"0\r\n\r\n", 5}, 1, HTTP_ANSWER_TIMEOUT_MS);
 }
 
 void http_stream_abort(struct http_request *q)
 {
-    end_stream(q, true);
+    http_stream_flush(q);
+    q->out_end = q->broken = true;
 }
 
 /* --- taking the connection over --- */
 
-/* Called by libmicrohttpd's thread after it has sent the 101. Its descriptor stays its own, since it may
- * close it only through MHD_upgrade_action; the handler gets a duplicate. */
-static void upgraded(void *context, struct MHD_Connection *connection, void *request, const char *extra,
-                     size_t n, MHD_socket sock, struct MHD_UpgradeResponseHandle *handle)
+/* What was announced as the request's body is not the stream's. */
+static int skip_body(struct http_request *q, struct err *err)
 {
-    struct http_request *q = context;
-    pthread_mutex_lock(&q->lock);
-    q->upgraded = true;
-    q->upgrade = handle;
-    q->hijacked_fd = fcntl(sock, F_DUPFD_CLOEXEC, 3);
-    int flags = fcntl(sock, F_GETFL);
-    fcntl(sock, F_SETFL, flags & ~O_NONBLOCK);
-    str_addn(&q->early, extra, n);
-    pthread_cond_broadcast(&q->changed);
-    pthread_mutex_unlock(&q->lock);
-}
-
-static int hijack_upgrade(struct http_request *q, const char *content_type, int *ret_fd,
-                          struct str *ret_early, struct err *err)
-{
-    struct MHD_Response *r = MHD_create_response_for_upgrade(upgraded, q);
-    must(r);
-    add_headers(q, r, content_type);
-    MHD_add_response_header(r, "Upgrade", "tcp");
-    answer(q, MHD_HTTP_SWITCHING_PROTOCOLS, r);
-    pthread_mutex_lock(&q->lock);
-    http__discard_body(q);
-    while (!q->upgraded && !q->detached && !q->cut)
-        pthread_cond_wait(&q->changed, &q->lock);
-    int fd = take_fd(&q->hijacked_fd);
-    if (fd >= 0) {
-        *ret_early = q->early;
-        q->early = (struct str)STR_INIT;
-    }
-    pthread_mutex_unlock(&q->lock);
-    if (fd < 0)
-        return err_set(err, ERR_CANCELLED, "the client went away");
-    *ret_fd = fd;
-    return 0;
-}
-
-struct pump {
-    struct http_request *request;
-    int fd;
-};
-
-/* A client without an upgrade: its body goes into the handler's socket, then the handler's bytes out as a
- * stream. One after the other, because an answer starts only when the body is in. */
-static void *pump(void *argument)
-{
-    struct pump *p = argument;
-    char buffer[16384];
+    char buffer[4096];
     ssize_t n;
-    while ((n = http_body_read(p->request, buffer, sizeof(buffer), NULL)) > 0)
-        if (send(p->fd, buffer, (size_t)n, MSG_NOSIGNAL) != n)
-            break;
-    shutdown(p->fd, SHUT_WR);
-    while ((n = read(p->fd, buffer, sizeof(buffer))) != 0) {
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 || http_stream_write(p->request, buffer, (size_t)n, NULL) < 0)
-            break;
-    }
-    close(p->fd);
-    free(p);
-    return NULL;
+    while ((n = http_body_read(q, buffer, sizeof(buffer), err)) > 0)
+        ;
+    return (int)n;
 }
 
-static int hijack_plain(struct http_request *q, const char *content_type, int *ret_fd, struct err *err)
+static void hijack_head(struct http_request *q, bool upgrade, const char *content_type, struct str *out)
 {
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return err_sys(err, errno, "make a socket pair");
-    struct pump *p = NEW(struct pump);
-    *p = (struct pump){q, pair[1]};
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, 256 << 10);
-    http_stream_begin(q, 200, content_type);
-    int r = pthread_create(&q->pump, &attributes, pump, p);
-    pthread_attr_destroy(&attributes);
-    if (r != 0) {
-        close(pair[0]);
-        close(pair[1]);
-        free(p);
-        return err_sys(err, r, "start a thread");
+    begin_head(q, upgrade ? 101 : 200, content_type, out);
+    q->close = true;
+    if (upgrade) {
+        str_add(out, "Connection: Upgrade\r\n");
+        add_field(out, "Upgrade", http_wants_upgrade(q, "websocket") ? "websocket" : "tcp");
     }
-    q->pumping = true;
-    *ret_fd = pair[0];
-    return 0;
-}
-
-/* RFC 9110, section 7.8: an upgrade needs both headers, and the body must not matter any more. */
-static bool wants_upgrade(struct http_request *q)
-{
-    const char *connection = http_header(q, "Connection");
-    return connection && strcasestr(connection, "upgrade") && http_header(q, "Upgrade");
+    str_add(out, "\r\n");
 }
 
 int http_hijack(struct http_request *q, const char *content_type, int *ret_fd, struct str *ret_early,
                 struct err *err)
 {
+    bool upgrade = http_wants_upgrade(q, NULL);
+    int r = upgrade ? skip_body(q, err) : 0;
+    if (r < 0)
+        return r;
+    _cleanup_close_ int fd = fcntl(q->conn->fd, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0)
+        return err_sys(err, errno, "duplicate a connection's descriptor");
+    _cleanup_str_ struct str head = STR_INIT;
+    hijack_head(q, upgrade, content_type, &head);
+    q->hijacked = true;
+    send_parts(q, &(struct iovec){head.data, head.len}, 1, HTTP_ANSWER_TIMEOUT_MS);
+    if (q->broken)
+        return err_set(err, ERR_CANCELLED, "the client went away");
     *ret_early = (struct str)STR_INIT;
-    if (wants_upgrade(q))
-        return hijack_upgrade(q, content_type, ret_fd, ret_early, err);
-    return hijack_plain(q, content_type, ret_fd, err);
+    if (q->conn->len > 0) {
+        str_addn(ret_early, q->conn->in + q->conn->start, q->conn->len);
+        http__conn_consume(q->conn, q->conn->len);
+    }
+    *ret_fd = take_fd(&fd);
+    return 0;
 }
 
 void http__finish(struct http_request *q)
 {
-    if (q->pumping)
-        pthread_join(q->pump, NULL);
     if (!q->answered) {
         log_error("%s %s: the handler did not answer", q->method, q->decoded_path);
         http_reply_err(q,
@@ -304,13 +328,4 @@ void http__finish(struct http_request *q)
     }
     if (q->streaming)
         http_stream_end(q);
-    pthread_mutex_lock(&q->lock);
-    http__discard_body(q);
-    q->hijacked_fd = close_fd(q->hijacked_fd);
-    bool close_upgraded = q->upgraded;
-    pthread_mutex_unlock(&q->lock);
-    /* Not under our lock: libmicrohttpd tells of an upgraded connection's end (on_completed) under its own.
-     */
-    if (close_upgraded)
-        MHD_upgrade_action(q->upgrade, MHD_UPGRADE_ACTION_CLOSE);
 }

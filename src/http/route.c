@@ -64,25 +64,26 @@ static bool parse_query(struct http_request *q, const char *text)
     return true;
 }
 
-/* "/v1.43/x": 1043, and `*path` moves to "/x". */
-static int take_version(const char **path)
+/* "/v1.43/x": 1043, and `*path` moves to "/x". Whatever else is made of digits and points counts as a version
+ * too, as it does for Docker. */
+static void take_version(struct http_request *q, const char **path)
 {
     const char *p = *path;
     if (p[0] != '/' || p[1] != 'v' || !isdigit((unsigned char)p[2]))
-        return 0;
-    int parts[2] = {0, 0};
+        return;
     p += 2;
+    size_t n = strspn(p, "0123456789.");
+    if (p[n] != '/' || n > 32)
+        return;
+    int parts[2] = {0, 0};
+    q->version_text = mem_strndup(p, n);
+    *path = p + n;
     for (int i = 0; i < 2; i++) {
-        int digits = 0;
-        for (; isdigit((unsigned char)*p) && digits < 3; p++, digits++)
-            parts[i] = parts[i] * 10 + (*p - '0');
-        if (digits == 0 || *p != (i == 0 ? '.' : '/'))
-            return 0;
-        if (i == 0)
-            p++;
+        for (; isdigit((unsigned char)*p); p++)
+            parts[i] = MIN(parts[i] * 10 + (*p - '0'), 999);
+        p += *p == '.';
     }
-    *path = p;
-    return parts[0] * 1000 + parts[1];
+    q->api_version = parts[0] * 1000 + parts[1];
 }
 
 bool http__target_parse(struct http_request *q)
@@ -94,7 +95,7 @@ bool http__target_parse(struct http_request *q)
         if (!target)
             target = "/";
     }
-    q->api_version = take_version(&target);
+    take_version(q, &target);
     size_t n = strcspn(target, "?#");
     q->path = mem_strndup(target, n);
     q->decoded_path = percent_decode(target, n, false);

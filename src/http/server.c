@@ -1,47 +1,25 @@
-/* libmicrohttpd's side: its callbacks, and the life of the server. */
+/* From bytes to requests, and the life of the server. */
 #include "http/server_priv.h"
 
-#include "base/deferred.h"
 #include "base/log.h"
 #include "base/timeutil.h"
 
-#include <signal.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 enum {
     DEFAULT_MAX_REQUESTS = 1024,
     DEFAULT_IDLE_TIMEOUT_S = 120,
-    /* A head (request line and headers) must fit in half of it. Beyond 32 KiB libmicrohttpd maps it instead
-     * of taking it from the heap, so that it goes back to the system when the connection ends. */
-    CONNECTION_MEMORY_BYTES = 64 << 10,
+    DEFAULT_HEAD_TIMEOUT_S = 30,
     CUT_WAIT_MS = 5000,
-    /* A body may come from a slow program's pipe; a dead client must not keep its connection for ever. */
-    BODY_TIMEOUT_S = 3600,
 };
 
-static void list_add(struct http_server *s, struct http_request *q)
-{
-    pthread_mutex_lock(&s->lock);
-    q->next = s->requests;
-    if (q->next)
-        q->next->prev = q;
-    s->requests = q;
-    q->cut = s->cut;
-    pthread_mutex_unlock(&s->lock);
-}
-
-static void list_remove(struct http_server *s, struct http_request *q)
-{
-    pthread_mutex_lock(&s->lock);
-    *(q->prev ? &q->prev->next : &s->requests) = q->next;
-    if (q->next)
-        q->next->prev = q->prev;
-    if (!s->requests)
-        pthread_cond_broadcast(&s->idle);
-    pthread_mutex_unlock(&s->lock);
-}
+/* --- one request --- */
 
 static void attempt(struct http_request *q, void *context)
 {
@@ -56,10 +34,13 @@ static void attempt(struct http_request *q, void *context)
         http_stream_abort(q);
 }
 
-/* The handler's thread. */
-static void run_request(void *argument)
+static void not_found(struct http_request *q, void *context)
 {
-    struct http_request *q = argument;
+    http_reply_err(q, &(struct err){.code = ERR_NOT_FOUND, .msg = "page not found"});
+}
+
+static void handle(struct http_request *q)
+{
     struct http_server *s = q->server;
     void *context = s->config.context;
     if (!q->route)
@@ -71,227 +52,217 @@ static void run_request(void *argument)
     else
         attempt(q, context);
     http__finish(q);
-    list_remove(s, q);
-    http__request_unref(q);
 }
 
-static void not_found(struct http_request *q, void *context)
+/* False: there are as many of its kind as may be. */
+static bool enter_kind(struct http_request *q)
 {
-    http_reply_err(q, &(struct err){.code = ERR_NOT_FOUND, .msg = "page not found"});
+    struct http_server *s = q->server;
+    pthread_mutex_lock(&s->lock);
+    bool room = s->of_kind[q->kind] < (size_t)s->config.max_requests[q->kind];
+    if (room) {
+        s->of_kind[q->kind]++;
+        s->requests++;
+        q->conn->request = q;
+        if (s->cut)
+            shutdown(q->conn->fd, SHUT_RDWR);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return room;
 }
 
-/* Every target starts a request, before its headers are known. */
-static void *on_target(void *context, const char *target, struct MHD_Connection *connection)
+static void leave_kind(struct http_request *q)
 {
-    return http__request_new(context, target);
+    struct http_server *s = q->server;
+    pthread_mutex_lock(&s->lock);
+    s->of_kind[q->kind]--;
+    q->conn->request = NULL;
+    if (--s->requests == 0)
+        pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
 }
 
-static enum MHD_Result refuse(struct http_request *q, unsigned status, const char *message)
+static void run_request(struct http_request *q, bool free)
 {
-    struct MHD_Response *r = http__response_of_message(q, message);
-    enum MHD_Result result = MHD_queue_response(q->connection, status, r);
-    MHD_destroy_response(r);
-    return result;
-}
-
-static const char too_many[] = "too many requests in progress; try again later";
-
-static bool body_announced(struct MHD_Connection *connection)
-{
-    const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
-    return length ? strcmp(length, "0") != 0
-                  : MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Transfer-Encoding") != NULL;
-}
-
-/* A body that the ring holds is waited for here, without a thread; the handler of a larger or endless one
- * reads while it comes. */
-static bool body_fits(struct http_request *q)
-{
-    const char *length = MHD_lookup_connection_value(q->connection, MHD_HEADER_KIND, "Content-Length");
-    int64_t n = 0;
-    if (!length || parse_i64(length, 1, HTTP_RING_BYTES, &n, NULL) < 0)
-        return false;
-    q->body.capacity = (size_t)n;
-    return true;
-}
-
-static enum MHD_Result start_handler(struct http_server *s, struct http_request *q)
-{
-    q->refs++;
-    list_add(s, q);
-    if (workers_start(s->workers, run_request, q))
-        return MHD_YES;
-    list_remove(s, q);
-    q->refs--;
-    return MHD_NO;
-}
-
-static enum MHD_Result first_call(struct http_server *s, struct http_request *q,
-                                  struct MHD_Connection *connection, const char *method)
-{
-    q->started = true;
-    q->connection = connection;
-    q->method = mem_strdup(method);
-    q->socket = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-    const struct sockaddr *peer =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
-    q->is_unix = peer && peer->sa_family == AF_UNIX;
-    q->has_body = body_announced(connection);
-    MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)BODY_TIMEOUT_S);
+    static const struct err malformed = {.code = ERR_INVALID, .msg = "malformed request target"},
+                            busy = {.code = ERR_UNAVAILABLE,
+                                    .msg = "too many requests of this kind in progress; try again later"};
     if (!http__target_parse(q))
-        return refuse(q, 400, "malformed request target");
-    q->route = http__route_find(s->config.routes, q);
-    if (!q->has_body || body_fits(q)) {
-        q->late = true;
-        return MHD_YES;
-    }
-    return start_handler(s, q) == MHD_YES ? MHD_YES : refuse(q, 503, too_many);
+        return http_reply_err(q, &malformed);
+    q->route = http__route_find(q->server->config.routes, q);
+    q->kind = q->route ? q->route->kind : HTTP_BRIEF;
+    /* A body that is still to come may be long in coming. */
+    if (q->kind == HTTP_BRIEF && !q->body_end && !(q->body_left > 0 && (int64_t)q->conn->len >= q->body_left))
+        q->kind = HTTP_TRANSFER;
+    if (!free || !enter_kind(q))
+        return http_reply_err(q, &busy);
+    handle(q);
+    leave_kind(q);
 }
 
-static void take_body(struct http_request *q, const char *bytes, size_t *n)
+/* --- one connection --- */
+
+static struct http_request *new_request(struct http_conn *c, size_t head_len, int *ret_status,
+                                        const char **why)
 {
-    int64_t max = q->server->config.max_body_bytes;
-    if (max > 0 && q->body_bytes + (int64_t)*n > max && !q->body_too_large) {
-        q->body_too_large = true;
-        q->body_discard = true;
+    struct http_request *q = http__request_new(c->server);
+    q->conn = c;
+    q->head = mem_new(sizeof(*q->head));
+    q->head_text = mem_dup(c->in + c->start, head_len);
+    *ret_status = http__head_parse(q->head_text, head_len, q->head, why);
+    if (*ret_status) {
+        http__request_free(q);
+        return NULL;
     }
-    size_t taken = q->body_discard ? *n : http__ring_put(&q->body, bytes, *n);
-    q->body_bytes += (int64_t)taken;
-    *n -= taken;
-    if (*n > 0) {
-        q->suspended = true;
-        MHD_suspend_connection(q->connection);
-    }
-    pthread_cond_broadcast(&q->changed);
+    q->method = q->head->method;
+    q->target = q->head->target;
+    q->body_left = q->head->content_length;
+    q->chunks.state = q->head->chunked ? CHUNK_SIZE : CHUNK_DONE;
+    q->body_end = !q->head->chunked && q->body_left == 0;
+    q->continue_due = q->head->expects_continue && !q->body_end;
+    return q;
 }
 
-/* The body is in. True when there is an answer to queue; else the connection is suspended until there is. */
-static bool last_call(struct http_request *q)
+/* The request at the start of what has come. NULL: *ret_status is that of a refusal, or 0 when more must come
+ * first: of its head, or of a small body. */
+static struct http_request *take_request(struct http_conn *c, int *ret_status, const char **why)
 {
-    pthread_mutex_lock(&q->lock);
-    q->body_end = true;
-    pthread_cond_broadcast(&q->changed);
-    q->queued = q->response != NULL;
-    if (!q->queued) {
-        q->suspended = true;
-        MHD_suspend_connection(q->connection);
-    }
-    pthread_mutex_unlock(&q->lock);
-    return q->queued;
-}
-
-/* The same for a request whose handler starts now: it finds everything there, and the connection at rest. */
-static enum MHD_Result last_call_late(struct http_server *s, struct http_request *q)
-{
-    q->body_end = true;
-    q->suspended = true;
-    MHD_suspend_connection(q->connection);
-    if (start_handler(s, q) == MHD_YES)
-        return MHD_YES;
-    q->response = http__response_of_message(q, too_many);
-    q->status = 503;
-    q->suspended = false;
-    MHD_resume_connection(q->connection);
-    return MHD_YES;
-}
-
-static enum MHD_Result on_access(void *context, struct MHD_Connection *connection, const char *url,
-                                 const char *method, const char *version, const char *bytes, size_t *n,
-                                 void **request)
-{
-    struct http_request *q = *request;
+    *ret_status = 0;
+    while (c->len > 0 && !c->began && (c->in[c->start] == '\r' || c->in[c->start] == '\n'))
+        http__conn_consume(c, 1);
+    if (c->len == 0)
+        return NULL;
+    if (!c->began)
+        c->began = time_monotonic_ns();
+    if (c->want > 0 && c->len < c->want)
+        return NULL;
+    c->want = 0;
+    size_t n = http__head_end(c->in + c->start, c->len, &c->scanned);
+    if (n == 0)
+        return NULL;
+    struct http_request *q = new_request(c, n, ret_status, why);
     if (!q)
-        return MHD_NO;
-    if (!q->started)
-        return first_call(context, q, connection, method);
-    if (*n > 0) {
-        pthread_mutex_lock(&q->lock);
-        take_body(q, bytes, n);
-        pthread_mutex_unlock(&q->lock);
-        return MHD_YES;
+        return NULL;
+    if (!q->body_end && !q->head->chunked && !q->continue_due && q->body_left <= HTTP_SMALL_BODY &&
+        (int64_t)(c->len - n) < q->body_left) {
+        c->want = n + (size_t)q->body_left;
+        http__request_free(q);
+        return NULL;
     }
-    /* From here on silence is no fault: logs -f, wait, a reader who pages. */
-    if (!q->body_end)
-        MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
-    if (q->late) {
-        q->late = false;
-        return last_call_late(context, q);
+    c->began = 0;
+    http__conn_consume(c, n);
+    return q;
+}
+
+/* A peer that still sends would take the close for a reset, and miss the answer. */
+static void linger(struct http_conn *c)
+{
+    http__conn_consume(c, c->len);
+    if (c->doomed || shutdown(c->fd, SHUT_WR) < 0)
+        return http__conn_close(c);
+    http__conn_park(c, CONN_LINGER);
+}
+
+/* Throws away what a connection that is being closed still gets. */
+static void drain(struct http_conn *c)
+{
+    char buffer[16384];
+    /* Not for ever at one go: others wait too. */
+    for (int i = 0; i < 64; i++) {
+        ssize_t n = recv(c->fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+            return http__conn_close(c);
+        if (n < 0)
+            break;
     }
-    return last_call(q) ? MHD_queue_response(connection, q->status, q->response) : MHD_YES;
+    /* Its deadline stands. */
+    http__conn_park(c, CONN_LINGER);
 }
 
-static void on_completed(void *context, struct MHD_Connection *connection, void **request,
-                         enum MHD_RequestTerminationCode how)
+/* Whether the connection goes on. */
+static bool serve_request(struct http_conn *c, struct http_request *q, bool free)
 {
-    struct http_server *s = context;
-    struct http_request *q = *request;
-    if (!q)
-        return;
-    *request = NULL;
-    pthread_mutex_lock(&q->lock);
-    q->detached = true;
-    bool reusable = how == MHD_REQUEST_TERMINATED_COMPLETED_OK && q->started && !q->upgraded;
-    pthread_cond_broadcast(&q->changed);
-    pthread_mutex_unlock(&q->lock);
-    if (reusable)
-        MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT,
-                                  (unsigned)s->config.idle_timeout_s);
-    http__request_unref(q);
+    run_request(q, free);
+    bool hijacked = q->hijacked, broken = q->broken, more = !q->close && !broken && q->body_end;
+    http__request_free(q);
+    if (more)
+        return true;
+    if (hijacked && c->registered)
+        epoll_ctl(c->server->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+    if (hijacked || broken) {
+        shutdown(c->fd, SHUT_RDWR);
+        http__conn_close(c);
+    } else {
+        linger(c);
+    }
+    return false;
 }
 
-/* Bad heads and broken connections are the client's doing, and common. */
-static void on_log(void *context, const char *format, va_list ap)
+static void refuse(struct http_conn *c, int status, const char *why)
 {
-    char text[512];
-    vsnprintf(text, sizeof(text), format, ap);
-    text[strcspn(text, "\n")] = '\0';
-    log_debug("http: %s", text);
+    http__refuse(c, status, why);
+    linger(c);
 }
 
-/* The raw target is taken apart by route.c; what libmicrohttpd decodes is not looked at. */
-static size_t keep_escapes(void *context, struct MHD_Connection *connection, char *text)
+void http__conn_serve(struct http_conn *c, bool free)
 {
-    return strlen(text);
+    for (bool received = false;;) {
+        int status;
+        const char *why = NULL;
+        struct http_request *q = c->len > 0 ? take_request(c, &status, &why) : NULL;
+        if (q) {
+            if (!serve_request(c, q, free))
+                return;
+            received = true; /* the next one has hardly come yet */
+            continue;
+        }
+        if (c->len > 0 && status)
+            return refuse(c, status, why);
+        if (received)
+            return http__conn_park(c, c->began ? CONN_HEAD : CONN_IDLE);
+        int r = http__conn_receive(c, c->want ? c->want + HTTP_HEAD_MAX : HTTP_HEAD_MAX);
+        if (r == -2)
+            return refuse(c, c->want ? 503 : 431, "the request's head is too large");
+        if (r < 0)
+            return http__conn_close(c);
+        received = r == 0;
+    }
 }
 
-static unsigned connection_limit(void)
+void http__conn_ready(struct http_conn *c, bool free)
+{
+    bool lingers = c->place == CONN_LINGER;
+    http__conn_unpark(c);
+    if (lingers)
+        drain(c);
+    else
+        http__conn_serve(c, free);
+}
+
+/* --- the server --- */
+
+static size_t connection_limit(void)
 {
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur == RLIM_INFINITY)
         return 65536;
     /* The rest is for what handlers open. */
-    return (unsigned)MAX(MIN(files.rlim_cur / 4 * 3, (rlim_t)65536), (rlim_t)16);
-}
-
-static struct MHD_Daemon *start_daemon(struct http_server *s, int listen_fd)
-{
-    /* It inherits the mask: signals are for the process's main thread. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    deferred_need(DEFERRED_MICROHTTPD);
-    struct MHD_Daemon *d = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG, 0,
-        NULL, NULL, on_access, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
-        listen_fd, MHD_OPTION_URI_LOG_CALLBACK, on_target, s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
-        MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_CONNECTION_LIMIT, connection_limit(),
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)s->config.idle_timeout_s, MHD_OPTION_THREAD_STACK_SIZE,
-        (size_t)(512 << 10), MHD_OPTION_END);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return d;
+    return (size_t)MAX(MIN(files.rlim_cur / 4 * 3, (rlim_t)65536), (rlim_t)16);
 }
 
 static void server_free(struct http_server *s)
 {
-    workers_free(s->workers);
-    pthread_cond_destroy(&s->idle);
+    close_fd(s->listen_fd);
+    close_fd(s->epoll_fd);
+    close_fd(s->timer_fd);
+    close_fd(s->stop_fd);
+    str_free(&s->fixed);
+    pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
 
-int http_server_start(const struct http_server_config *config, int listen_fd, struct http_server **ret,
-                      struct err *err)
+static struct http_server *server_new(const struct http_server_config *config, int listen_fd)
 {
     struct http_server *s = NEW(struct http_server);
     s->config = *config;
@@ -299,69 +270,104 @@ int http_server_start(const struct http_server_config *config, int listen_fd, st
         s->config.fallback = not_found;
     if (s->config.idle_timeout_s <= 0)
         s->config.idle_timeout_s = DEFAULT_IDLE_TIMEOUT_S;
+    if (s->config.head_timeout_s <= 0)
+        s->config.head_timeout_s = MIN(s->config.idle_timeout_s, DEFAULT_HEAD_TIMEOUT_S);
+    for (int i = 0; i < HTTP_KINDS; i++)
+        if (s->config.max_requests[i] <= 0)
+            s->config.max_requests[i] = DEFAULT_MAX_REQUESTS;
+    for (const char *const *h = config->headers; h && h[0]; h += 2)
+        str_addf(&s->fixed, "%s: %s\r\n", h[0], h[1]);
+    s->conns_max = connection_limit();
+    s->listen_fd = listen_fd;
+    s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    s->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->idle, &attributes);
+    pthread_cond_init(&s->changed, &attributes);
     pthread_condattr_destroy(&attributes);
-    s->workers =
-        workers_new((size_t)(config->max_requests > 0 ? config->max_requests : DEFAULT_MAX_REQUESTS));
-    s->daemon = start_daemon(s, listen_fd);
-    if (!s->daemon) {
+    return s;
+}
+
+static int watch(struct http_server *s, int fd, void *what, uint32_t flags, struct err *err)
+{
+    struct epoll_event event = {.events = EPOLLIN | flags, .data.ptr = what};
+    if (fd < 0 || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+        return err_sys(err, errno, "start the HTTP server: watch a descriptor");
+    return 0;
+}
+
+int http_server_start(const struct http_server_config *config, int listen_fd, struct http_server **ret,
+                      struct err *err)
+{
+    struct http_server *s = server_new(config, listen_fd);
+    fcntl(listen_fd, F_SETFL, O_NONBLOCK);
+    int r = watch(s, s->stop_fd, &s->stop_fd, 0, err);
+    if (r == 0)
+        r = watch(s, s->timer_fd, &s->timer_fd, EPOLLONESHOT, err);
+    if (r == 0)
+        r = watch(s, s->listen_fd, &s->listen_fd, EPOLLONESHOT, err);
+    if (r == 0)
+        r = http__threads_start(s, err);
+    if (r < 0) {
         server_free(s);
-        close(listen_fd);
-        return err_set(err, ERR_SYSTEM,
-                       "start the HTTP server: libmicrohttpd refused (out of threads or descriptors?)");
+        return r;
     }
     *ret = s;
     return 0;
 }
 
-/* True when no request is in progress any more. */
-static bool wait_idle(struct http_server *s, int ms)
+/* With the lock held: until nothing of `*count` is left, for at most `ms`. */
+static bool wait_none(struct http_server *s, const size_t *count, int ms)
 {
     int64_t until = time_monotonic_ns() + ms * NS_PER_MS;
     struct timespec at = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
-    pthread_mutex_lock(&s->lock);
     int r = 0;
-    while (s->requests && r == 0)
-        r = pthread_cond_timedwait(&s->idle, &s->lock, &at);
-    bool idle = !s->requests;
-    pthread_mutex_unlock(&s->lock);
-    return idle;
+    while (*count > 0 && r == 0)
+        r = pthread_cond_timedwait(&s->changed, &s->lock, &at);
+    return *count == 0;
 }
 
 static void cut_requests(struct http_server *s)
 {
-    pthread_mutex_lock(&s->lock);
     s->cut = true;
-    for (struct http_request *q = s->requests; q; q = q->next) {
-        pthread_mutex_lock(&q->lock);
-        q->cut = true;
-        if (!q->detached)
-            shutdown(q->socket, SHUT_RDWR);
-        pthread_cond_broadcast(&q->changed);
-        pthread_mutex_unlock(&q->lock);
+    for (struct http_conn *c = s->first[CONN_BUSY]; c; c = c->next)
+        if (c->request)
+            shutdown(c->fd, SHUT_RDWR);
+}
+
+/* With the lock held. */
+static bool wind_up(struct http_server *s, int grace_ms)
+{
+    s->stopping = true;
+    http__doom_parked(s);
+    if (!wait_none(s, &s->requests, grace_ms)) {
+        cut_requests(s);
+        if (!wait_none(s, &s->requests, CUT_WAIT_MS))
+            return false;
     }
-    pthread_mutex_unlock(&s->lock);
+    http__doom_parked(s);
+    if (!wait_none(s, &s->conns, CUT_WAIT_MS))
+        return false;
+    uint64_t one = 1;
+    (void)!write(s->stop_fd, &one, sizeof(one)); /* its first: it cannot be full */
+    return wait_none(s, &s->threads, CUT_WAIT_MS);
 }
 
 bool http_server_stop(struct http_server *s, int grace_ms)
 {
     if (!s)
         return true;
-    int listen_fd = MHD_quiesce_daemon(s->daemon);
-    close_fd(listen_fd);
-    if (!wait_idle(s, grace_ms)) {
-        cut_requests(s);
-        if (!wait_idle(s, CUT_WAIT_MS)) {
-            /* Its thread still uses the server, which must therefore stay. */
-            log_warning("http: a request in progress does not end; leaving it behind");
-            return false;
-        }
-    }
-    MHD_stop_daemon(s->daemon);
-    server_free(s);
-    return true;
+    /* Another process may go on listening on the same socket: it is let go, not shut. */
+    epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->listen_fd, NULL);
+    pthread_mutex_lock(&s->lock);
+    bool ended = wind_up(s, grace_ms);
+    pthread_mutex_unlock(&s->lock);
+    if (ended)
+        server_free(s);
+    else /* Its thread still uses the server, which must therefore stay. */
+        log_warning("http: a request in progress does not end; leaving it behind");
+    return ended;
 }

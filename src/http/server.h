@@ -1,17 +1,28 @@
-/* HTTP/1.1 server over libmicrohttpd for unix sockets (and later TLS): requests are handled by blocking code,
- * idle connections cost no thread.
+/* HTTP/1.1 server for unix sockets and TCP: requests are handled by blocking code, idle connections cost no
+ * thread and some hundred bytes.
  *
- * One epoll thread runs libmicrohttpd with suspended connections; each request in progress has a thread of
- * its own (bounded number, small stack) that reads the body as a stream and writes the answer as a stream,
- * both with back-pressure. A handler answers exactly once: http_reply_*(), or http_stream_begin() ...
- * http_stream_end() (done for it when it returns), or http_hijack().
+ * A few threads wait together for whatever connection has something to say. The one that is woken reads a
+ * request's head, and then runs its handler itself; before that it sees to it that another one waits. So an
+ * answer that is ready at once costs no change of threads, and one that takes for ever costs a thread, of
+ * which each kind of request has a bound (enum http_kind): a thousand followers of logs leave room for
+ * everything else. A request whose small body is still on its way waits without a thread.
+ *
+ * A handler answers exactly once: http_reply_*(), or http_stream_begin() ... http_stream_end() (done for it
+ * when it returns), or http_hijack(). It may answer before it has read the body, and may read the body in
+ * another thread while it writes an answer.
  *
  * Routes are a table: method, pattern with "{name}" segments and at most one "{name...}" that takes one or
  * more segments with their slashes. The first that fits is taken. A leading "/v1.NN" is taken off the path
  * before matching and is available as http_api_version().
  *
- * libmicrohttpd sends nothing of an answer before the request's body has come in whole. Read the body before
- * answering; what a handler leaves unread is thrown away once it has answered. */
+ * Strict: a head that RFC 9112 calls invalid, or that two readers could understand differently, is refused
+ * with 400 and the connection closed. Bounded: heads (1 MiB, as Go's server has it), the time a head, a body
+ * and a plain answer may take, connections (when there is no room, the one idle for longest is closed), what
+ * all unfinished requests hold together.
+ *
+ * Why not a library: Docker's clients want an answer while their request's body is still on its way (build,
+ * load), and a connection that becomes raw bytes after "200 OK"; libmicrohttpd does neither, takes 64 KiB for
+ * each idle connection, and two changes of threads for each request. */
 #ifndef HTTP_SERVER_H
 #define HTTP_SERVER_H
 
@@ -26,6 +37,17 @@ struct http_request;
 
 typedef void (*http_handler)(struct http_request *q, void *context);
 
+/* What a request may hold on to; each has a bound on how many are in progress. */
+enum http_kind {
+    HTTP_BRIEF,    /* answers by itself, soon */
+    HTTP_WAIT,     /* until something happens: wait, events, stats */
+    HTTP_FOLLOW,   /* logs */
+    HTTP_ATTACH,   /* a taken-over connection */
+    HTTP_TRANSFER, /* bulk: images, archives, builds, and every request whose body is not there at its start
+                    */
+    HTTP_KINDS,
+};
+
 struct http_route {
     const char *method;  /* "GET"; HEAD is answered by GET routes unless listed itself */
     const char *pattern; /* "/containers/{id}/json" */
@@ -33,6 +55,7 @@ struct http_route {
     /* Instead of `handler`: returns 0 having answered, or a negative code with `err` filled, which then
      * becomes the answer; a stream that has begun is cut off (http_stream_abort). */
     int (*attempt)(struct http_request *q, void *context, struct err *err);
+    enum http_kind kind;
 };
 
 struct http_server_config {
@@ -44,9 +67,10 @@ struct http_server_config {
     bool (*admit)(struct http_request *q, void *context);
     /* Headers on every answer: name, value, ..., NULL. */
     const char *const *headers;
-    int64_t max_body_bytes; /* 0: unbounded; a handler's own limit is http_body_json's */
-    int max_requests;       /* in progress at once; 0: 1024; beyond it 503 */
-    int idle_timeout_s;     /* for a request's head and between requests; 0: 120 */
+    int64_t max_body_bytes;       /* 0: unbounded; a handler's own limit is http_body_json's */
+    int max_requests[HTTP_KINDS]; /* in progress at once, of each kind; 0: 1024; beyond it 503 */
+    int idle_timeout_s;           /* between requests; 0: 120 */
+    int head_timeout_s;           /* for a head, and a body that a handler wants whole; 0: 30 */
 };
 
 /* `listen_fd` is a listening socket; taken. */
@@ -58,8 +82,9 @@ bool http_server_stop(struct http_server *s, int grace_ms);
 
 /* --- The request --- */
 const char *http_method(struct http_request *q);
-const char *http_path(struct http_request *q); /* without version prefix */
-int http_api_version(struct http_request *q);  /* 1.43 is 143 x 1: 1043; 0 when unversioned */
+const char *http_path(struct http_request *q);             /* without version prefix */
+int http_api_version(struct http_request *q);              /* 1.43 is 1043; 0 when unversioned */
+const char *http_api_version_text(struct http_request *q); /* as sent: "1.43"; "" when unversioned */
 const char *http_param(struct http_request *q,
                        const char *name); /* from the pattern, percent-decoded; never NULL */
 const char *http_query(struct http_request *q, const char *name); /* NULL when absent */
@@ -67,12 +92,12 @@ bool http_query_bool(struct http_request *q, const char *name,
                      bool fallback); /* Docker's: "", 0, no, false, none are false */
 char **http_query_all(struct http_request *q, const char *name); /* every value in order; the caller frees */
 const char *http_header(struct http_request *q, const char *name); /* NULL when absent */
-bool http_has_body(struct http_request *q);                        /* announced by its headers */
+/* An "Upgrade" header naming `protocol`, or any when NULL. */
+bool http_wants_upgrade(struct http_request *q, const char *protocol);
+bool http_has_body(struct http_request *q); /* announced by its headers */
 /* Reads the body: up to `n` bytes, 0 at its end, or a negative code (peer gone, too large). */
 ssize_t http_body_read(struct http_request *q, void *buffer, size_t n, struct err *err);
-/* Whether all of it has arrived (read or not): from then on an answer is sent while it is being made. */
-bool http_body_complete(struct http_request *q);
-/* Throws away what is left of the body; a thread that waits in http_body_read returns. */
+/* Reads no more of the body; a thread that waits in http_body_read returns. */
 void http_body_discard(struct http_request *q);
 /* The whole body as JSON of at most `max` bytes; an empty body or a null gives NULL. ERR_INVALID on
  * malformed. */
@@ -87,25 +112,30 @@ bool http_answered(struct http_request *q);
 /* --- The answer --- */
 void http_reply_json(struct http_request *q, int status, json_t *body); /* takes body */
 void http_reply_text(struct http_request *q, int status, const char *content_type, const char *text);
+void http_reply_bytes(struct http_request *q, int status, const char *content_type, const void *bytes,
+                      size_t n);
 void http_reply_empty(struct http_request *q, int status);
 void http_reply_err(struct http_request *q,
                     const struct err *err); /* {"message": ...} with the code's status */
 void http_set_header(struct http_request *q, const char *name, const char *value); /* before the reply */
-/* Streams with chunked encoding; the status line goes out at once. */
+/* Streams with chunked encoding; the status line and each write go out at once. */
 void http_stream_begin(struct http_request *q, int status, const char *content_type);
-int http_stream_write(struct http_request *q, const void *bytes, size_t n,
-                      struct err *err);                                      /* flushed soon */
+int http_stream_write(struct http_request *q, const void *bytes, size_t n, struct err *err);
 int http_stream_json(struct http_request *q, json_t *line, struct err *err); /* one line; takes it */
+/* From now on small writes are gathered until there is a good deal, or http_stream_flush(), http_peer_gone(),
+ * http_sleep() or the end comes: for a handler that has many pieces in hand, and looks after its peer before
+ * it waits for more. */
+void http_stream_gather(struct http_request *q);
+void http_stream_flush(struct http_request *q);
 void http_stream_end(struct http_request *q);
 /* Ends it so that the client sees that it is incomplete (no last chunk): for binary streams that fail on the
  * way. */
 void http_stream_abort(struct http_request *q);
 
-/* Takes the connection over: 101 with "Upgrade: tcp" when the client asked for an upgrade. Gives the socket
- * (blocking mode, closed by the handler) and bytes the client had already sent after its request head, if any
- * (the caller frees ret_early). The client sees the end of the connection when the handler returns. A client
- * that asked for no upgrade gets 200 and the bytes as a chunked stream; the request's body is then what can
- * be read from the socket. */
+/* Takes the connection over: 101 when the client asked for an upgrade (to "tcp", or whatever it names), else
+ * 200, as Docker does; from then on both directions are raw bytes. Headers set before go with it. Gives the
+ * socket (blocking mode, closed by the handler) and bytes that have already come, if any (the caller frees
+ * ret_early). The client sees the end of the connection when the handler returns. */
 int http_hijack(struct http_request *q, const char *content_type, int *ret_fd, struct str *ret_early,
                 struct err *err);
 

@@ -15,8 +15,9 @@ static const struct http_route routes[] = {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     _cleanup_free_ char *target = mem_strndup((const char *)data, size);
-    struct http_request *q = http__request_new(NULL, target);
-    q->method = mem_strdup("HEAD");
+    struct http_request *q = http__request_new(NULL);
+    q->target = target;
+    q->method = "HEAD";
     if (http__target_parse(q)) {
         const struct http_route *r = http__route_find(routes, q);
         for (size_t i = 0; i < q->param_count; i++)
@@ -30,6 +31,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         strv_free(all);
         http_query_bool(q, "a", true);
     }
-    http__request_unref(q);
+    http__request_free(q);
     return 0;
 }

@@ -321,8 +321,7 @@ static void a_large_body_waits_for_its_reader(void **state)
     _cleanup_free_ char *want = str_printf("{\"bytes\":%d,\"sum\":%d}", BYTES, BYTES * 3);
     hears(fd, want);
     close(fd);
-    _cleanup_free_ char *torn = ask("POST /sum HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n");
-    assert_string_equal(torn, "");
+    has(ask("POST /sum HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n"), "400 Bad Request");
 }
 
 static void a_body_that_nobody_reads_is_thrown_away(void **state)
@@ -335,6 +334,12 @@ static void a_body_that_nobody_reads_is_thrown_away(void **state)
     _cleanup_free_ char *body = mem_new(BYTES);
     struct err err;
     assert_ok(file_write_all(fd, body, BYTES, &err), &err);
+    hears(fd, "is taken\"}"); /* and no reset */
+    close(fd);
+    fd = dial();
+    say(fd, "POST /fails HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nsmall"
+            "POST /fails HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+    hears(fd, "is taken\"}");
     hears(fd, "is taken\"}");
     say(fd, "GET /describe/a HTTP/1.1\r\nHost: x\r\n\r\n");
     hears(fd, "\"name\":\"a\"");
@@ -424,9 +429,21 @@ static void a_taken_connection_may_have_a_body_before_it(void **state)
     close(fd);
 }
 
-static void without_an_upgrade_the_taken_connection_is_a_stream(void **state)
+static void without_an_upgrade_the_connection_is_taken_over_after_200(void **state)
 {
-    has(ask("POST /hijack?must=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"), "hello");
+    int fd = dial();
+    say(fd, "POST /hijack?must=1 HTTP/1.1\r\nHost: x\r\n\r\nhello");
+    char *head = hear(fd, "\r\n\r\n");
+    assert_null(strstr(head, "Transfer-Encoding"));
+    assert_null(strstr(head, "Connection"));
+    has(head, "HTTP/1.1 200 OK\r\n");
+    hears(fd, "hello");
+    say(fd, " again");
+    hears(fd, " again");
+    shutdown(fd, SHUT_WR);
+    _cleanup_free_ char *rest = all(fd);
+    assert_string_equal(rest, "bye");
+    close(fd);
 }
 
 static void garbage_and_torn_requests_harm_nobody(void **state)
@@ -527,7 +544,7 @@ int main(void)
         TEST(a_waiting_handler_can_ask_whether_its_client_is_there),
         TEST(a_taken_connection_gives_early_bytes_and_survives_half_close),
         TEST(a_taken_connection_may_have_a_body_before_it),
-        TEST(without_an_upgrade_the_taken_connection_is_a_stream),
+        TEST(without_an_upgrade_the_connection_is_taken_over_after_200),
         TEST(garbage_and_torn_requests_harm_nobody),
         cmocka_unit_test_setup_teardown(a_head_that_does_not_come_is_cut_off, start_impatient, stop),
         TEST(thousands_of_idle_connections_do_not_hinder_a_live_one),
