@@ -172,10 +172,10 @@ int api_container_update(struct http_request *q, void *context, struct err *err)
 int api_container_remove(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
-    int r = api__refuse_query(q, "link", err);
-    if (r == 0)
-        r = engine_container_remove(a->engine, http_param(q, "id"), http_query_bool(q, "force", false),
-                                    http_query_bool(q, "v", false), err);
+    int r = http_query_bool(q, "link", false)
+                ? engine_container_unlink(a->engine, http_param(q, "id"), err)
+                : engine_container_remove(a->engine, http_param(q, "id"), http_query_bool(q, "force", false),
+                                          http_query_bool(q, "v", false), err);
     return reply(q, r, 204, NULL);
 }
 

@@ -1,5 +1,5 @@
 /* Containers in memory and in the database. */
-#include "engine/engine_priv.h"
+#include "engine/links.h"
 #include "engine/userns.h"
 
 #include "base/digest.h"
@@ -41,6 +41,7 @@ void container__unref(struct container *c)
     free(c->state.error);
     strv_free(c->volumes);
     strv_free(c->execs);
+    strv_free(c->links);
     free(c);
 }
 
@@ -60,6 +61,8 @@ static void read_facts(struct container *c, const json_t *doc)
     c->image_name = mem_strdup(json_str(config, "Image"));
     if (!c->image_id) /* never changes, and is read without a lock */
         c->image_id = mem_strdup(json_str(doc, "Image"));
+    strv_free(c->links);
+    c->links = links__read(doc);
     c->volumes = strv_free(c->volumes);
     size_t i;
     const json_t *point;
@@ -83,6 +86,7 @@ struct container *container__new(struct engine *e, const char *id, const char *n
     pthread_cond_init(&c->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     read_facts(c, doc);
+    links__note(c, net);
     c->doc = json_format(doc);
     c->net = json_format(net);
     json_decref(doc);
@@ -135,6 +139,8 @@ int container__find(struct engine *e, const char *ref, struct container **ret, s
                 c = entry->value;
             }
     }
+    if (!c)
+        c = links__find(e, name);
     if (!c)
         return err_set(err, ERR_NOT_FOUND, "No such container: %s", ref);
     *ret = container__ref(c);
@@ -199,6 +205,7 @@ void container__set_net(struct container *c, json_t *net)
 {
     char *text = json_format(net);
     SCOPED_LOCK(locked, &c->lock);
+    links__note(c, net);
     free(c->net);
     c->net = text;
     json_decref(net);

@@ -1,5 +1,5 @@
 /* POST /containers/create: the body checked and completed with the image's config. */
-#include "engine/engine_priv.h"
+#include "engine/links.h"
 
 #include "base/digest.h"
 #include "base/file.h"
@@ -444,7 +444,7 @@ static int create_with_image(struct engine *e, const char *name, const json_t *b
     char id[65];
     digest_random_id(id);
     _cleanup_json_ json_t *config = NULL, *host = build_host(body), *points = NULL, *networks = NULL;
-    _cleanup_json_ json_t *userns = NULL;
+    _cleanup_json_ json_t *userns = NULL, *links = NULL;
     _cleanup_strv_ char **volumes = NULL;
     if (!*json_str(host, "Runtime"))
         json_set_str(host, "Runtime", e->default_runtime);
@@ -462,6 +462,8 @@ static int create_with_image(struct engine *e, const char *name, const json_t *b
     if (r == 0)
         r = runtimes__check(e, json_str(host, "Runtime"), err);
     if (r == 0)
+        r = links__resolve(e, host, &links, err);
+    if (r == 0)
         r = endpoint__plan(e, body, id, &networks, err);
     if (r == 0)
         r = userns__choose(e, id, host, &userns, err);
@@ -474,6 +476,8 @@ static int create_with_image(struct engine *e, const char *name, const json_t *b
     _cleanup_json_ json_t *doc =
         json_pack("{s:s,s:I,s:s,s:O,s:O,s:O}", "Id", id, "CreatedNs", (json_int_t)time_now_ns(), "Image",
                   image->id, "Config", config, "HostConfig", host, "MountPoints", points);
+    if (json_object_size(links))
+        json_object_set(doc, "Links", links);
     if (userns)
         json_object_set(doc, "UserNamespace", userns);
     json_t *net = json_pack("{s:O,s:{}}", "Networks", networks, "Ports");

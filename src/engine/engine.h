@@ -58,6 +58,8 @@ int engine_container_rename(struct engine *e, const char *ref, const char *name,
 int engine_container_update(struct engine *e, const char *ref, const json_t *body, json_t **ret,
                             struct err *err);
 int engine_container_remove(struct engine *e, const char *ref, bool force, bool volumes, struct err *err);
+/* `ref`: "parent/alias". The container behind the alias stays. */
+int engine_container_unlink(struct engine *e, const char *ref, struct err *err);
 int engine_container_inspect(struct engine *e, const char *ref, bool size, json_t **ret, struct err *err);
 /* filters: Docker's {"label":{"x=y":true}} or {"label":["x=y"]}, already parsed, or NULL. */
 int engine_container_list(struct engine *e, bool all, int limit, bool size, const json_t *filters,

@@ -84,7 +84,9 @@ struct container {
         int fd, flags;
     } pending[PENDING_ATTACH_MAX]; /* attached before the start */
     size_t pending_count;
-    char **execs; /* ids */
+    char **execs;   /* ids */
+    char **links;   /* "alias=id", see links.c */
+    bool has_links; /* those, or an endpoint's */
 };
 
 /* One container on one network, while it runs. */
@@ -158,6 +160,7 @@ struct engine {
     bool supervising; /* the thread is there */
     bool comparing;   /* it is at work with the keeper's list or with queued exits */
     bool closing, reconcile_due, names_due, restarts_due;
+    atomic_bool linked;    /* some container has links */
     atomic_int restarting; /* non-zero: a container waits for its restart */
     bool supervisor_started;
     struct health_thread *health;
@@ -297,6 +300,11 @@ struct spec_input {
 };
 int spec__build(const struct spec_input *in, json_t **ret, struct err *err);
 const json_t *spec__defaults(void); /* Docker's, without seccomp; shared: not to be changed */
+/* `own_list`: an exec's Env, or NULL. */
+int spec__environment(struct container *c, const json_t *config, const json_t *own_list, bool tty,
+                      const char *home, json_t **ret, struct err *err);
+/* A file of files__dir(), in place: a container may have it mounted. */
+int spec__write_file(const char *dir, const char *name, const char *text, struct err *err);
 int spec__process(const struct spec_input *in, json_t *spec, struct err *err);
 int spec__resources(const json_t *host, json_t *spec, struct err *err);
 int spec__resources_object(const json_t *host, json_t *resources, struct err *err);

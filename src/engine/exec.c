@@ -22,59 +22,6 @@ void exec__free(void *exec)
 
 /* --- the process --- */
 
-static const char *env_name_end(const char *entry)
-{
-    return strchrnul(entry, '=');
-}
-
-static void env_set(char ***env, const char *entry)
-{
-    size_t n = (size_t)(env_name_end(entry) - entry);
-    STRV_FOREACH (old, *env)
-        if (strncmp(*old, entry, n) == 0 && ((*old)[n] == '=' || !(*old)[n])) {
-            free(*old);
-            *old = mem_strdup(entry);
-            return;
-        }
-    strv_add(env, entry);
-}
-
-static bool env_has(char *const *env, const char *name)
-{
-    size_t n = strlen(name);
-    for (char *const *e = env; e && *e; e++)
-        if (strncmp(*e, name, n) == 0 && (*e)[n] == '=')
-            return true;
-    return false;
-}
-
-static int build_env(struct container *c, const json_t *config, const json_t *body, const char *home,
-                     bool tty, json_t **ret, struct err *err)
-{
-    _cleanup_strv_ char **env = NULL, **base = NULL, **own = NULL;
-    int r = json_get_strv(config, "Config", "Env", &base, err);
-    if (r == 0)
-        r = json_get_strv(body, "", "Env", &own, err);
-    if (r < 0)
-        return r;
-    const char *hostname = json_str(config, "Hostname");
-    strv_add(&env, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    _cleanup_free_ char *host = str_printf("HOSTNAME=%.64s", *hostname ? hostname : c->id);
-    strv_add(&env, host);
-    if (tty)
-        strv_add(&env, "TERM=xterm");
-    STRV_FOREACH (b, base)
-        env_set(&env, *b);
-    STRV_FOREACH (o, own)
-        env_set(&env, *o);
-    if (!env_has(env, "HOME")) {
-        _cleanup_free_ char *entry = str_printf("HOME=%s", str_empty(home) ? "/" : home);
-        strv_add(&env, entry);
-    }
-    *ret = json_of_strv(env);
-    return 0;
-}
-
 static void set_rlimits(json_t *process, const json_t *host)
 {
     json_t *list = json_object_get(host, "Ulimits"), *limit, *out = json_array();
@@ -129,7 +76,7 @@ int exec__process(struct container *c, const json_t *doc, const json_t *body, js
     if (r == 0)
         r = spec__user(c, NULL, *user ? user : json_str(config, "User"), groups, process, &home, err);
     if (r == 0)
-        r = build_env(c, config, body, home, tty, &env, err);
+        r = spec__environment(c, config, json_object_get(body, "Env"), tty, home, &env, err);
     if (r < 0)
         return r;
     if (!*cwd)

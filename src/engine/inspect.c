@@ -1,5 +1,5 @@
 /* GET /containers/{id}/json: the container's kept documents and its present state, as Docker shows them. */
-#include "engine/engine_priv.h"
+#include "engine/links.h"
 
 void inspect__set_time(json_t *object, const char *key, int64_t ns)
 {
@@ -328,6 +328,9 @@ int engine_container_inspect(struct engine *e, const char *ref, bool size, json_
     json_t *out = json_object();
     set_identity(out, c, doc);
     json_object_set(out, "HostConfig", json_object_get(doc, "HostConfig"));
+    json_t *links = links__shown(c);
+    if (links)
+        json_object_set_new(json_object_get(out, "HostConfig"), "Links", links);
     json_object_set_new(out, "GraphDriver", graph_driver(c, dir));
     if (size)
         inspect__set_sizes(out, c);

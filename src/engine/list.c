@@ -1,5 +1,5 @@
 /* `docker ps` and `docker container prune`. */
-#include "engine/engine_priv.h"
+#include "engine/links.h"
 
 #include <regex.h>
 
@@ -13,13 +13,15 @@ struct listing {
     int64_t now_ns, before_ns, since_ns;
     struct map image_ids;   /* name of an image -> its id now, "" when there is none */
     struct map image_bases; /* id of an image -> its parent's id or "" */
+    json_t *link_names;     /* see links.h */
     char **ancestors;       /* ids of the images of the filter "ancestor" */
 };
 
 /* A container looked at. */
 struct candidate {
     struct container *c;
-    char *name; /* "/x" */
+    char *name;               /* "/x" */
+    const json_t *link_names; /* or NULL */
     json_t *doc, *net, *ports;
     const json_t *config;
     struct container_state state;
@@ -115,6 +117,11 @@ static bool match_id(void *context, const char *value)
 static bool match_name(void *context, const char *value)
 {
     const struct candidate *x = context;
+    size_t i;
+    const json_t *link;
+    json_array_foreach (x->link_names, i, link)
+        if (pattern_matches(value, json_string_value(link)))
+            return true;
     return pattern_matches(value, x->name) || pattern_matches(value, x->name + 1);
 }
 
@@ -388,7 +395,9 @@ static json_t *line_of(struct listing *l, struct candidate *x)
     const char *mode = json_str(json_object_get(x->doc, "HostConfig"), "NetworkMode");
     json_t *line = json_object();
     json_set_str(line, "Id", x->c->id);
-    json_object_set_new(line, "Names", json_pack("[s]", x->name));
+    json_t *names = json_pack("[s]", x->name);
+    json_array_extend(names, (json_t *)x->link_names);
+    json_object_set_new(line, "Names", names);
     json_set_str(line, "Image", image_shown(l, x));
     json_set_str(line, "ImageID", x->c->image_id);
     json_set_str(line, "Command", command);
@@ -418,6 +427,7 @@ static json_t *collect(struct listing *l, int limit)
     while (count-- && (limit <= 0 || json_array_size(list) < (size_t)limit)) {
         struct candidate x;
         candidate_open(containers[count], &x);
+        x.link_names = json_object_get(l->link_names, x.c->id);
         if (wanted(l, &x))
             json_array_append_new(list, line_of(l, &x));
         candidate_close(&x);
@@ -443,6 +453,8 @@ int engine_container_list(struct engine *e, bool all, int limit, bool size, cons
     l.image_ids = MAP_INIT(forget_text);
     l.image_bases = MAP_INIT(forget_text);
     read_ancestors(&l);
+    _cleanup_json_ json_t *link_names = atomic_load(&e->linked) ? links__names(e) : NULL;
+    l.link_names = link_names;
     *ret = collect(&l, limit);
     map_done(&l.image_ids);
     map_done(&l.image_bases);

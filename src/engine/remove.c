@@ -8,7 +8,6 @@
 /* Only one removal at a time; whoever comes second is told. */
 static int claim(struct container *c, bool force, bool *ret_running, struct err *err)
 {
-    _cleanup_free_ char *name = container__name(c);
     SCOPED_LOCK(locked, &c->lock);
     enum container_status s = c->state.status;
     if (c->removed)
@@ -19,9 +18,8 @@ static int claim(struct container *c, bool force, bool *ret_running, struct err 
     if (*ret_running && !force)
         return err_set(
             err, ERR_CONFLICT,
-            "cannot remove container \"/%s\": container is %s: stop the container before removing or force "
-            "remove",
-            name, container__status_name(s));
+            "You cannot remove a %s container %s. %s container before attempting removal or force remove",
+            container__status_name(s), c->id, s == STATUS_PAUSED ? "Unpause and then stop the" : "Stop the");
     c->removing = true;
     return 0;
 }

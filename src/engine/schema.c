@@ -68,7 +68,7 @@ static const struct field host_fields[] = {
     {"ExtraHosts", TEXTS},
     {"GroupAdd", TEXTS},
     {"IpcMode", TEXT},
-    {"Links", TEXTS, true},
+    {"Links", TEXTS},
     {"OomScoreAdj", INT},
     {"PidMode", TEXT},
     {"Privileged", BOOL},

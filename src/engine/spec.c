@@ -13,8 +13,6 @@
 
 enum { ACCOUNT_FILE_MAX = 4 << 20 };
 
-static const char default_path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /* A missing file is an empty one; so is one that is too large or no regular file, whose owner harms only
  * himself. */
 static int account_file(struct container *c, char *const *lowers, const char *path, struct str *ret,
@@ -56,38 +54,6 @@ int spec__user(struct container *c, char *const *lowers, const char *user, char 
                                   "additionalGids", groups));
     *ret_home = mem_strdup(who->home);
     return 0;
-}
-
-static bool env_has(const json_t *env, const char *name)
-{
-    size_t i, n = strlen(name);
-    const json_t *v;
-    json_array_foreach (env, i, v) {
-        const char *text = json_string_value(v);
-        if (text && strncmp(text, name, n) == 0 && text[n] == '=')
-            return true;
-    }
-    return false;
-}
-
-static json_t *environment(const json_t *config, const char *hostname, const char *home)
-{
-    json_t *env = json_array();
-    const json_t *given = json_object_get(config, "Env"), *v;
-    size_t i;
-    _cleanup_free_ char *host = str_printf("HOSTNAME=%s", hostname), *home_text = str_printf("HOME=%s", home);
-    if (!env_has(given, "PATH"))
-        json_array_append_new(env, json_string(default_path));
-    if (!env_has(given, "HOSTNAME"))
-        json_array_append_new(env, json_string(host));
-    if (json_bool(config, "Tty") && !env_has(given, "TERM"))
-        json_array_append_new(env, json_string("TERM=xterm"));
-    json_array_foreach (given, i, v) /* "NAME" without a value unsets: there is nothing to unset here */
-        if (json_string_value(v) && strchr(json_string_value(v), '='))
-            json_array_append(env, (json_t *)v);
-    if (!env_has(given, "HOME"))
-        json_array_append_new(env, json_string(home_text));
-    return env;
 }
 
 static json_t *arguments(const json_t *config, bool init)
@@ -188,10 +154,13 @@ int spec__process(const struct spec_input *in, json_t *spec, struct err *err)
         r = rlimits(host, process, err);
     if (r == 0)
         r = make_workdir(in, cwd, err);
+    json_t *env = NULL;
+    if (r == 0)
+        r = spec__environment(in->c, config, NULL, json_bool(config, "Tty"), home, &env, err);
     if (r < 0)
         return r;
     json_object_set_new(process, "args", arguments(config, json_bool(host, "Init")));
-    json_object_set_new(process, "env", environment(config, json_str(config, "Hostname"), home));
+    json_object_set_new(process, "env", env);
     json_object_set_new(process, "terminal", json_boolean(json_bool(config, "Tty")));
     json_set_str(process, "cwd", cwd);
     /* An ordinary user may only raise what the session gave them. */

@@ -1,6 +1,6 @@
 /* /etc/hosts, /etc/hostname and /etc/resolv.conf, made in the container's directory and mounted over its own.
  */
-#include "engine/engine_priv.h"
+#include "engine/links.h"
 
 #include "base/file.h"
 
@@ -39,9 +39,8 @@ static void find_place(const struct spec_input *in, struct place *ret)
     }
 }
 
-static int write_file(const char *dir, const char *name, const char *text, struct err *err)
+int spec__write_file(const char *dir, const char *name, const char *text, struct err *err)
 {
-    /* In place: the container does not run, and a start that is cut off writes them again. */
     _cleanup_free_ char *path = str_printf("%s/%s", dir, name);
     _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (fd < 0 || fchmod(fd, 0644) < 0)
@@ -90,11 +89,12 @@ static int write_hosts(const struct spec_input *in, const char *dir, const struc
         r = extra_hosts(host, p, &text, err);
     if (r < 0)
         return r;
+    links__hosts(in->c, in->net, &text);
     if (p->address && *domain)
         str_addf(&text, "%s\t%s.%s %s\n", p->address, hostname, domain, hostname);
     else if (p->address)
         str_addf(&text, "%s\t%s\n", p->address, hostname);
-    return write_file(dir, "hosts", str_get(&text), err);
+    return spec__write_file(dir, "hosts", str_get(&text), err);
 }
 
 static int add_words(struct str *out, const json_t *host, const char *field, const char *keyword,
@@ -151,7 +151,7 @@ static int write_resolver(const struct spec_input *in, const char *dir, const st
         r = add_words(&text, host, "DnsOptions", "options", true, err);
     if (r == 0)
         r = host_lines(&text, !ours && !servers, !search, !options && !ours, err);
-    return r < 0 ? r : write_file(dir, "resolv.conf", str_get(&text), err);
+    return r < 0 ? r : spec__write_file(dir, "resolv.conf", str_get(&text), err);
 }
 
 /* With another container's network come its files. */
@@ -163,7 +163,7 @@ static int copy_files(const char *from, const char *to, struct err *err)
         _cleanup_free_ char *path = str_printf("%s/%s", from, names[i]);
         int r = read_host(path, &text, err);
         if (r == 0)
-            r = write_file(to, names[i], str_get(&text), err);
+            r = spec__write_file(to, names[i], str_get(&text), err);
         if (r < 0)
             return r;
     }
@@ -193,5 +193,5 @@ int spec__network_files(const struct spec_input *in, json_t *spec, struct err *e
     r = write_hosts(in, dir, &p, err);
     if (r == 0)
         r = write_resolver(in, dir, &p, err);
-    return r < 0 ? r : write_file(dir, "hostname", line, err);
+    return r < 0 ? r : spec__write_file(dir, "hostname", line, err);
 }

@@ -1,6 +1,6 @@
 /* Starting a container: its network, its config, and the request to the keeper; and taking everything back
  * when one of them fails. */
-#include "engine/engine_priv.h"
+#include "engine/links.h"
 
 #include "base/file.h"
 #include "engine/userns.h"
@@ -299,5 +299,6 @@ int container__start(struct container *c, bool by_policy, struct err *err)
     volume_events(c, s.doc);
     container__event(c, "start", NULL, NULL);
     health__begin(c, s.doc);
+    links__started(c);
     return 0;
 }

@@ -180,5 +180,62 @@ class Create(Containers):
         self.assertEqual(stats["pids_stats"]["limit"], 31)
 
 
+class Links(Containers):
+    """--link, the way containers found each other before networks had names."""
+
+    def address(self, name):
+        return self.inspect(name)["NetworkSettings"]["IPAddress"]
+
+    def test_a_link_tells_address_ports_and_environment(self):
+        self.started("ln-db", Hostname="dbhost", Env=["PASS=a=b", "HOME=/x"],
+                     ExposedPorts={f"{p}/tcp": {} for p in (80, 81, 82, 443)} | {"53/udp": {}})
+        self.started("ln-web", {"Links": ["ln-db:my-db"]}, Cmd=["sh", "-c", "env; cat /etc/hosts; sleep 100000"])
+        ip = self.address("ln-db")
+        said = wait_for(lambda: self.d.docker("logs", "ln-web").out.partition("my-db dbhost")[1] and
+                        self.d.docker("logs", "ln-web").out, "its output")
+        for line in ("MY_DB_NAME=/ln-web/my-db", f"MY_DB_PORT=udp://{ip}:53", "MY_DB_ENV_PASS=a=b",
+                     f"MY_DB_PORT_443_TCP=tcp://{ip}:443", f"MY_DB_PORT_443_TCP_ADDR={ip}",
+                     "MY_DB_PORT_443_TCP_PORT=443", "MY_DB_PORT_443_TCP_PROTO=tcp", "MY_DB_PORT_80_TCP_PORT_START=80",
+                     f"MY_DB_PORT_80_TCP_END=tcp://{ip}:82", f"{ip}\tmy-db dbhost ln-db"):
+            self.assertIn(line + "\n", said)
+        self.assertNotIn("MY_DB_ENV_HOME", said)
+        self.assertIn("MY_DB_NAME=", self.d.docker("exec", "ln-web", "env").out)
+        self.assertEqual(self.inspect("ln-web")["HostConfig"]["Links"], ["/ln-db:/ln-web/my-db"])
+        listed = self.call("GET", '/containers/json?filters={"name":["ln-db"]}')[1]
+        self.assertEqual([c["Names"] for c in listed], [["/ln-db", "/ln-web/my-db"]])
+        # The other one comes back at another address.
+        self.call("POST", "/containers/ln-db/stop?t=0")
+        self.started("ln-thief")
+        self.assertEqual(self.call("POST", "/containers/ln-db/start")[0], 204)
+        now = self.address("ln-db")
+        self.assertNotEqual(now, ip)
+        self.assertEqual(self.d.docker("exec", "ln-web", "grep", "my-db", "/etc/hosts").out, f"{now}\tmy-db dbhost ln-db\n")
+        self.d.docker("exec", "ln-web", "ping", "-c", "1", "my-db")
+        # A link ends by its name; its containers stay.
+        self.assertEqual(self.call("DELETE", "/containers/ln-web/nothing?link=1")[0], 404)
+        self.assertEqual(self.call("DELETE", "/containers/ln-web?link=1")[0], 409)
+        self.assertEqual(self.call("DELETE", "/containers/ln-web/my-db?link=1")[0], 204)
+        self.assertIsNone(self.inspect("ln-web")["HostConfig"]["Links"])
+        self.assertEqual(self.inspect("ln-db")["State"]["Status"], "running")
+
+    def test_links_that_cannot_be_are_refused(self):
+        self.assert_refused(self.create(host={"Links": ["ln-nobody:x"]}), 400,
+                            "could not get container for ln-nobody: No such container: ln-nobody")
+        self.assert_refused(self.create(host={"Links": ["a:b:c"]}), 400, "bad format for links: a:b:c")
+        self.made("ln-stopped")
+        self.made("ln-other", {"Links": ["ln-stopped:it"]})
+        self.assert_refused(self.call("POST", "/containers/ln-other/start"), 500,
+                            "Cannot link to a non running container: /ln-stopped AS /ln-other/it")
+
+    def test_on_a_network_of_ones_own_a_link_is_an_alias_for_one_container_alone(self):
+        self.call("POST", "/networks/create", {"Name": "ln-net"})
+        self.addCleanup(self.call, "DELETE", "/networks/ln-net")
+        self.started("ln-target", {"NetworkMode": "ln-net"})
+        joined = {"EndpointsConfig": {"ln-net": {"Links": ["ln-target:ln-alias"]}}}
+        self.started("ln-user", {"NetworkMode": "ln-net"}, NetworkingConfig=joined)
+        self.d.docker("exec", "ln-user", "ping", "-c", "1", "ln-alias")
+        self.assertNotIn("ln-alias", self.d.docker("exec", "ln-target", "cat", "/etc/hosts").out)
+
+
 if __name__ == "__main__":
     unittest.main()
