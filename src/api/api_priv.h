@@ -24,6 +24,8 @@ int api__filters(struct http_request *q, json_t **ret, struct err *err);
 /* Whether `filters` has the name, and (value not NULL) this value of it. Both of Docker's forms. */
 bool api__filter_has(const json_t *filters, const char *name, const char *value);
 char **api__filter_values(const json_t *filters, const char *name); /* the caller frees */
+/* A filter that is a boolean, in Docker's words ("1", "true", "0", "false"); untouched when absent. */
+int api__filter_bool(const json_t *filters, const char *name, bool *ret, struct err *err);
 int api__filters_known(const json_t *filters, const char *const *names, struct err *err);
 int api__query_i64(struct http_request *q, const char *name, int64_t min, int64_t max, int64_t *ret,
                    struct err *err);
@@ -33,6 +35,8 @@ int api__query_time(struct http_request *q, const char *name, int64_t *ret_ns, s
 int api__time(const char *text, int64_t *ret_ns, struct err *err);
 /* The body as a JSON object; an absent one is ERR_INVALID, or NULL when `optional`. */
 int api__body(struct http_request *q, bool optional, json_t **ret, struct err *err);
+/* Dockerfile references of a query apart: "repo" and "tag" (which may be a digest) as one reference. */
+int api__join_reference(const char *name, const char *tag, char **ret, struct err *err);
 int api__refuse_query(struct http_request *q, const char *name, struct err *err); /* 501 when set */
 int api__base64_decode(const char *text, struct str *ret, struct err *err);       /* plain or URL alphabet */
 
@@ -41,8 +45,10 @@ int api__base64_decode(const char *text, struct str *ret, struct err *err);     
 int api__apply_changes(struct http_request *q, json_t **config, struct err *err);
 
 /* image_json.c: images in Docker's forms. */
-json_t *api__image_inspect(const struct image_info *info, int version);
-json_t *api__image_summary(const struct image_info *info, int version);
+json_t *api__image_inspect(struct images *im, const struct image_info *info);
+/* As GET /images/json lists it, under those of its names that are given. */
+json_t *api__image_summary(const struct image_info *info, char *const *tags, char *const *digests,
+                           int version);
 json_t *api__familiar_list(char *const *references);
 
 /* auth.c: credentials that come with a request. */
@@ -53,6 +59,8 @@ struct api_auth {
 void api__auth_done(struct api_auth *a);
 /* X-Registry-Auth; empty when absent. */
 int api__auth_of_request(struct http_request *q, struct api_auth *ret, struct err *err);
+/* The same for a push, whose body holds them in the form of the oldest clients. */
+int api__auth_of_push(struct http_request *q, struct api_auth *ret, struct err *err);
 int api__registry_config(struct http_request *q, json_t **ret, struct err *err); /* NULL when absent */
 /* One entry of X-Registry-Config ({"registry": {...}}) for the registry of `reference`. `config` may be NULL.
  */
@@ -74,6 +82,10 @@ struct image_progress api__progress_image(struct api_progress *p);
  * request's answer). */
 int api__progress_fail(struct api_progress *p, struct err *err);
 void api__progress_end(struct api_progress *p);
+
+/* docker_archives.c: POST /images/create?fromSrc=... */
+int api__image_import(struct http_request *q, struct api *a, const char *source, struct api_progress *p,
+                      struct err *err);
 
 /* relay.c: a taken-over connection and a process's stream (keeper.h, keeper_attach) until either ends. */
 struct api_relay {

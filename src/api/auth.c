@@ -44,6 +44,17 @@ int api__auth_of_request(struct http_request *q, struct api_auth *ret, struct er
     return 0;
 }
 
+int api__auth_of_push(struct http_request *q, struct api_auth *ret, struct err *err)
+{
+    if (http_header(q, "X-Registry-Auth") || !http_has_body(q))
+        return api__auth_of_request(q, ret, err);
+    json_t *document;
+    int r = api__body(q, true, &document, err);
+    if (r == 0)
+        *ret = (struct api_auth){document, auth_of(document)};
+    return r;
+}
+
 int api__registry_config(struct http_request *q, json_t **ret, struct err *err)
 {
     return decode_header(q, "X-Registry-Config", ret, err);

@@ -1,7 +1,9 @@
 #include "api/api_priv.h"
 
 #include "base/base64.h"
+#include "base/digest.h"
 #include "base/timeutil.h"
+#include "image/image_ref.h"
 
 #include <string.h>
 
@@ -62,6 +64,21 @@ bool api__filter_has(const json_t *filters, const char *name, const char *value)
 {
     _cleanup_strv_ char **values = api__filter_values(filters, name);
     return value ? strv_has(values, value) : values != NULL;
+}
+
+int api__filter_bool(const json_t *filters, const char *name, bool *ret, struct err *err)
+{
+    _cleanup_strv_ char **values = api__filter_values(filters, name);
+    if (!values)
+        return 0;
+    bool yes = strv_has(values, "1") || strv_has(values, "true");
+    bool no = strv_has(values, "0") || strv_has(values, "false");
+    if (yes == no) {
+        _cleanup_free_ char *list = strv_join(values, " ");
+        return err_set(err, ERR_INVALID, "invalid filter '%s=[%s]'", name, list);
+    }
+    *ret = yes;
+    return 0;
 }
 
 int api__filters_known(const json_t *filters, const char *const *names, struct err *err)
@@ -144,6 +161,24 @@ int api__body(struct http_request *q, bool optional, json_t **ret, struct err *e
     if (!json_is_object(body))
         return err_set(err, ERR_INVALID, "the request body must be a JSON object");
     *ret = take_ptr(body);
+    return 0;
+}
+
+int api__join_reference(const char *name, const char *tag, char **ret, struct err *err)
+{
+    _cleanup_ref_ struct image_ref ref = {0};
+    int r = image_ref_parse(name, &ref, err);
+    if (r < 0)
+        return r;
+    if (!str_empty(tag)) {
+        bool digest = digest_valid(tag);
+        if (!digest && !image_ref_tag_valid(tag))
+            return err_set(err, ERR_INVALID, "invalid tag format");
+        free(take_ptr(ref.tag));
+        free(take_ptr(ref.digest));
+        *(digest ? &ref.digest : &ref.tag) = mem_strdup(tag);
+    }
+    *ret = image_ref_familiar(&ref);
     return 0;
 }
 

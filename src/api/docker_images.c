@@ -4,6 +4,7 @@
 
 #include "base/map.h"
 #include "base/timeutil.h"
+#include "image/image_ref.h"
 
 struct image_set {
     struct image_info *list;
@@ -17,12 +18,26 @@ static void image_set_done(struct image_set *s)
 #define _cleanup_image_set_ _cleanup_(image_set_done)
 #define _cleanup_filter_    _cleanup_(image_filter_free_p)
 
+/* What of the images is listed, at the beginning of the set. */
+static void take_listed(struct image_set *s, const struct image_filter *filter, bool all)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        if (image_filter_takes(filter, &s->list[i], all))
+            s->list[kept++] = s->list[i];
+        else
+            image_info_done(&s->list[i]);
+    }
+    s->count = kept;
+}
+
 int api_image_list(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
     _cleanup_json_ json_t *filters = NULL;
     _cleanup_image_set_ struct image_set images = {0};
     _cleanup_filter_ struct image_filter *filter = NULL;
+    _cleanup_free_ int64_t *shared = NULL;
     int r = api__filters(q, &filters, err);
     if (r == 0)
         r = image_list(a->images, &images.list, &images.count, err);
@@ -30,11 +45,21 @@ int api_image_list(struct http_request *q, void *context, struct err *err)
         r = image_filter_new(a->images, filters, images.list, images.count, &filter, err);
     if (r < 0)
         return r;
-    bool all = http_query_bool(q, "all", false);
+    take_listed(&images, filter, http_query_bool(q, "all", false));
+    if (http_query_bool(q, "shared-size", false))
+        r = image_shared_sizes(a->images, images.list, images.count, &shared, err);
+    if (r < 0)
+        return r;
     json_t *out = json_array();
-    for (size_t i = 0; i < images.count; i++)
-        if (image_filter_takes(filter, &images.list[i], all))
-            json_array_append_new(out, api__image_summary(&images.list[i], api__version(q)));
+    for (size_t i = 0; i < images.count; i++) {
+        const struct image_info *info = &images.list[i];
+        _cleanup_strv_ char **tags = image_filter_names(filter, info->references);
+        _cleanup_strv_ char **digests = image_filter_names(filter, info->digests);
+        json_t *summary = api__image_summary(info, tags, digests, api__version(q));
+        if (shared)
+            json_object_set_new(summary, "SharedSize", json_integer(shared[i]));
+        json_array_append_new(out, summary);
+    }
     http_reply_json(q, 200, out);
     return 0;
 }
@@ -46,7 +71,7 @@ int api_image_inspect(struct http_request *q, void *context, struct err *err)
     int r = image_get(a->images, http_param(q, "name"), &info, err);
     if (r < 0)
         return r;
-    http_reply_json(q, 200, api__image_inspect(&info, api__version(q)));
+    http_reply_json(q, 200, api__image_inspect(a->images, &info));
     image_info_done(&info);
     return 0;
 }
@@ -67,8 +92,10 @@ static json_t *history_entry(const json_t *step, const char *id, int64_t size, j
     return e;
 }
 
-/* Newest first. An older step's image is only known when this machine built it; Docker writes <missing>. */
-static json_t *history(const struct image_info *info, const int64_t *sizes, size_t size_count)
+/* Newest first. An older step's image is only known when this machine built it, and is then the parent of the
+ * step after it; Docker writes <missing> for the others. */
+static json_t *history(struct images *im, const struct image_info *info, const int64_t *sizes,
+                       size_t size_count)
 {
     json_t *steps = json_object_get(info->config, "history"), *step;
     json_t *out = json_array();
@@ -77,10 +104,20 @@ static json_t *history(const struct image_info *info, const int64_t *sizes, size
         bool empty = json_bool(step, "empty_layer");
         int64_t size = !empty && layer < size_count ? sizes[layer] : 0;
         layer += !empty;
-        bool top = i + 1 == json_array_size(steps);
-        bool named = info->references && info->references[0];
-        json_t *tags = top && named ? api__familiar_list(info->references) : json_null();
-        json_array_insert_new(out, 0, history_entry(step, top ? info->id : "<missing>", size, tags));
+        json_array_insert_new(out, 0, history_entry(step, "<missing>", size, json_null()));
+    }
+    _cleanup_free_ char *id = mem_strdup(info->id);
+    for (i = 0; id && i < json_array_size(out); i++) {
+        struct image_info at;
+        if (image_get(im, id, &at, NULL) < 0)
+            break;
+        json_t *entry = json_array_get(out, i);
+        json_set_str(entry, "Id", at.id);
+        if (at.references && at.references[0])
+            json_object_set_new(entry, "Tags", api__familiar_list(at.references));
+        free(id);
+        id = mem_strdup(at.parent_id);
+        image_info_done(&at);
     }
     return out;
 }
@@ -96,33 +133,26 @@ int api_image_history(struct http_request *q, void *context, struct err *err)
         return r;
     r = image_layer_sizes(a->images, info.id, &sizes, &count, err);
     if (r == 0)
-        http_reply_json(q, 200, history(&info, sizes, count));
+        http_reply_json(q, 200, history(a->images, &info, sizes, count));
     image_info_done(&info);
     return r;
-}
-
-static void publish(struct api *a, const char *action, const char *id, const char *name)
-{
-    _cleanup_json_ json_t *attributes = json_object();
-    json_set_str(attributes, "name", name);
-    engine_event(a->engine, "image", action, id, attributes);
 }
 
 int api_image_tag(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
-    const char *name = http_param(q, "name"), *repo = http_query(q, "repo"), *tag = http_query(q, "tag");
-    if (str_empty(repo))
-        return err_set(err, ERR_INVALID, "no repository was given: query parameter \"repo\"");
-    _cleanup_free_ char *reference = str_empty(tag) ? mem_strdup(repo) : str_printf("%s:%s", repo, tag);
-    int r = image_tag(a->images, name, reference, err);
+    _cleanup_free_ char *reference = NULL;
+    struct image_info info;
+    int r = api__join_reference(http_query(q, "repo"), http_query(q, "tag"), &reference, err);
+    if (r == 0)
+        r = image_tag(a->images, http_param(q, "name"), reference, err);
+    if (r == 0)
+        r = image_get(a->images, reference, &info, err);
     if (r < 0)
         return r;
-    struct image_info info;
-    if (image_get(a->images, reference, &info, NULL) == 0) {
-        publish(a, "tag", info.id, reference);
-        image_info_done(&info);
-    }
+    _cleanup_free_ char *familiar = image_ref_familiar_text(reference);
+    engine_image_event(a->engine, "tag", info.id, familiar);
+    image_info_done(&info);
     http_reply_empty(q, 201);
     return 0;
 }
@@ -131,10 +161,8 @@ int api_image_remove(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
     json_t *log = NULL;
-    int r = api__refuse_query(q, "noprune", err);
-    if (r == 0)
-        r = engine_image_remove(a->engine, http_param(q, "name"), http_query_bool(q, "force", false), &log,
-                                err);
+    int r = engine_image_remove(a->engine, http_param(q, "name"), http_query_bool(q, "force", false),
+                                http_query_bool(q, "noprune", false), &log, err);
     if (r == 0)
         http_reply_json(q, 200, log);
     return r;
@@ -158,27 +186,31 @@ static int used_ids(struct api *a, struct map *ids, struct err *err)
 /* All names, then the image itself; what has come into use meanwhile stays. */
 static void prune_one(struct api *a, const struct image_info *info, json_t *deleted)
 {
-    _cleanup_strv_ char **names = strv_dup(info->references);
+    _cleanup_strv_ char **names = strv_len(info->references) ? strv_dup(info->references) : NULL;
     if (!names)
         strv_add(&names, info->id);
     STRV_FOREACH (n, names) {
         _cleanup_json_ json_t *log = NULL;
-        if (engine_image_remove(a->engine, *n, false, &log, NULL) == 0)
+        if (engine_image_remove(a->engine, *n, false, false, &log, NULL) == 0)
             json_array_extend(deleted, log);
     }
 }
 
 static int prune(struct api *a, json_t *filters, json_t **ret, struct err *err)
 {
+    static const char *const known[] = {"dangling", "label", "label!", "until", NULL};
     _cleanup_image_set_ struct image_set images = {0};
     _cleanup_filter_ struct image_filter *filter = NULL;
     _cleanup_(map_done) struct map used = MAP_INIT(NULL);
     int64_t before = 0, after = 0;
     /* "dangling" chooses between nameless images only (the default) and all that no container uses. */
-    bool only_dangling =
-        !api__filter_has(filters, "dangling", "false") && !api__filter_has(filters, "dangling", "0");
+    bool only_dangling = true;
+    int r = api__filters_known(filters, known, err);
+    if (r == 0)
+        r = api__filter_bool(filters, "dangling", &only_dangling, err);
     json_object_del(filters, "dangling");
-    int r = image_list(a->images, &images.list, &images.count, err);
+    if (r == 0)
+        r = image_list(a->images, &images.list, &images.count, err);
     if (r == 0)
         r = image_filter_new(a->images, filters, images.list, images.count, &filter, err);
     if (r == 0)
@@ -187,21 +219,26 @@ static int prune(struct api *a, json_t *filters, json_t **ret, struct err *err)
         r = images_usage(a->images, &before, err);
     if (r < 0)
         return r;
-    json_t *deleted = json_array();
+    _cleanup_json_ json_t *deleted = json_array();
     for (size_t i = 0; i < images.count; i++) {
         const struct image_info *info = &images.list[i];
-        if (!map_has(&used, info->id) && image_filter_takes(filter, info, true) &&
+        if (!map_has(&used, info->id) && image_filter_takes(filter, info, false) &&
             (!only_dangling || image_filter_dangling(filter, info)))
             prune_one(a, info, deleted);
     }
     r = images_usage(a->images, &after, err);
-    *ret = json_pack("{s:o, s:I}", "ImagesDeleted", deleted, "SpaceReclaimed",
-                     (json_int_t)MAX(before - after, 0));
-    if (r < 0) {
-        json_decref(*ret);
-        *ret = NULL;
-    }
+    if (r == 0)
+        *ret = json_pack("{s:O, s:I}", "ImagesDeleted", json_array_size(deleted) ? deleted : json_null(),
+                         "SpaceReclaimed", (json_int_t)MAX(before - after, 0));
     return r;
+}
+
+static void tell_pruned(struct api *a, const char *type, int64_t reclaimed)
+{
+    _cleanup_json_ json_t *attributes = json_object();
+    _cleanup_free_ char *bytes = str_printf("%lld", (long long)reclaimed);
+    json_set_str(attributes, "reclaimed", bytes);
+    engine_event(a->engine, type, "prune", "", attributes);
 }
 
 int api_image_prune(struct http_request *q, void *context, struct err *err)
@@ -211,9 +248,11 @@ int api_image_prune(struct http_request *q, void *context, struct err *err)
     int r = api__filters(q, &filters, err);
     if (r == 0)
         r = prune(context, filters, &out, err);
-    if (r == 0)
-        http_reply_json(q, 200, out);
-    return r;
+    if (r < 0)
+        return r;
+    tell_pruned(context, "image", json_int(out, "SpaceReclaimed"));
+    http_reply_json(q, 200, out);
+    return 0;
 }
 
 /* The build cache is the nameless images that builds left: those that nothing else stands on, then what was

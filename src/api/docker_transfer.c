@@ -1,4 +1,4 @@
-/* Images in and out: pull, import, push, load, save. */
+/* Images from and to registries: pull and push. What comes and goes as archives is in docker_archives.c. */
 #include "api/api_priv.h"
 
 #include "image/image_ref.h"
@@ -11,22 +11,44 @@ static void progress_free_p(struct api_progress **p)
     api__progress_free(*p);
 }
 
-static void publish(struct api *a, const char *action, const char *name)
+/* The name without tag and digest, as events have it. */
+static char *bare_name(const struct image_ref *ref)
 {
-    _cleanup_json_ json_t *attributes = json_object();
-    json_set_str(attributes, "name", name);
-    engine_event(a->engine, "image", action, name, attributes);
+    struct image_ref bare = {.domain = ref->domain, .path = ref->path};
+    return image_ref_familiar(&bare);
 }
 
-/* "repo" and "tag" (which may be a digest) as clients send them apart. */
-static char *join_reference(const char *name, const char *tag)
+static void publish(struct api *a, const char *action, const struct image_ref *ref)
 {
-    if (str_empty(tag))
-        return mem_strdup(name);
-    return str_printf(strchr(tag, ':') ? "%s@%s" : "%s:%s", name, tag);
+    _cleanup_free_ char *full = image_ref_familiar(ref), *name = bare_name(ref);
+    engine_image_event(a->engine, action, full, name);
+}
+
+/* What a registry's refusal is to a client of Docker: the request itself was right. */
+static int as_docker(struct err *err)
+{
+    switch (err->code) {
+    case ERR_UNAUTHORIZED:
+    case ERR_UNAVAILABLE:
+    case ERR_TIMEOUT:
+    case ERR_PROTOCOL:
+        err->code = ERR_SYSTEM;
+        break;
+    default:
+        break;
+    }
+    return -err->code;
 }
 
 /* --- pull --- */
+
+struct pull {
+    struct api *api;
+    const struct image_auth *auth;
+    const char *platform;
+    struct api_progress *progress;
+    bool newer;
+};
 
 /* The id of what `reference` names, or NULL; the caller frees. */
 static char *local_id(struct api *a, const char *reference)
@@ -40,89 +62,78 @@ static char *local_id(struct api *a, const char *reference)
 }
 
 /* image_pull itself reports "Digest: ...". */
-static int pull(struct http_request *q, struct api *a, const char *reference, struct api_progress *p,
+static int pull_one(struct pull *p, const char *reference, struct err *err)
+{
+    _cleanup_ref_ struct image_ref ref = {0};
+    _cleanup_free_ char *id = NULL, *old_id = local_id(p->api, reference);
+    int r = image_ref_parse(reference, &ref, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *first = str_printf("Pulling from %s", ref.path);
+    json_t *opening = json_pack("{s:s, s:s}", "status", first, "id", ref.tag ? ref.tag : ref.digest);
+    api__progress_open_with(p->progress, opening);
+    struct image_progress report = api__progress_image(p->progress);
+    r = image_pull(p->api->images, reference, p->platform, p->auth, &report, &id, err);
+    p->newer = p->newer || !str_eq(old_id, id);
+    return r;
+}
+
+/* A name without a tag stands for all that the repository has. */
+static int pull_all(struct pull *p, const char *name, struct err *err)
+{
+    _cleanup_strv_ char **tags = NULL;
+    int r = image_remote_tags(p->api->images, name, p->auth, &tags, err);
+    STRV_FOREACH (tag, tags) {
+        _cleanup_free_ char *reference = str_printf("%s:%s", name, *tag);
+        if (r == 0)
+            r = pull_one(p, reference, err);
+    }
+    return r;
+}
+
+static int pull(struct http_request *q, struct api *a, const char *name, struct api_progress *progress,
                 struct err *err)
 {
     _cleanup_auth_ struct api_auth auth = {0};
     _cleanup_ref_ struct image_ref ref = {0};
-    _cleanup_free_ char *id = NULL, *old_id = NULL, *shown = NULL;
-    const char *platform = http_query(q, "platform");
+    _cleanup_free_ char *reference = NULL;
+    const char *platform = http_query(q, "platform"), *tag = http_query(q, "tag");
     int r = api__auth_of_request(q, &auth, err);
     if (r == 0)
+        r = api__join_reference(name, tag, &reference, err);
+    if (r == 0)
         r = image_ref_parse(reference, &ref, err);
+    if (r == 0 && !str_empty(platform))
+        r = image_platform_check(platform, err);
     if (r < 0)
         return r;
-    old_id = local_id(a, reference);
-    _cleanup_free_ char *first = str_printf("Pulling from %s", ref.path);
-    api__progress_open_with(p,
-                            json_pack("{s:s, s:s}", "status", first, "id", ref.tag ? ref.tag : ref.digest));
-    struct image_progress report = api__progress_image(p);
-    r = image_pull(a->images, reference, str_empty(platform) ? NULL : platform, &auth.auth, &report, &id,
-                   err);
+    struct pull p = {a, &auth.auth, str_empty(platform) ? NULL : platform, progress, false};
+    bool all = str_empty(tag) && image_ref_is_bare(name);
+    if (all)
+        free(take_ptr(ref.tag));
+    _cleanup_free_ char *shown = image_ref_familiar(&ref);
+    r = all ? pull_all(&p, shown, err) : pull_one(&p, reference, err);
     if (r < 0)
-        return r;
-    shown = image_ref_familiar(&ref);
-    publish(a, "pull", shown);
-    _cleanup_free_ char *line = str_eq(old_id, id)
-                                    ? str_printf("Status: Image is up to date for %s", shown)
-                                    : str_printf("Status: Downloaded newer image for %s", shown);
-    api__progress_status(p, NULL, line);
-    return 0;
-}
-
-/* --- import --- */
-
-struct import {
-    struct api *api;
-    const char *reference, *message;
-    const json_t *config;
-    char *id;
-};
-
-static int import_from(void *context, int fd, struct err *err)
-{
-    struct import *i = context;
-    return image_import(i->api->images, fd, i->reference, i->config, i->message, &i->id, err);
-}
-
-static int import(struct http_request *q, struct api *a, const char *source, struct api_progress *p,
-                  struct err *err)
-{
-    if (!str_eq(source, "-"))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "importing from a URL (%s) is not supported by Drover: fetch it and use -", source);
-    const char *repo = http_query(q, "repo");
-    _cleanup_free_ char *reference = str_empty(repo) ? NULL : join_reference(repo, http_query(q, "tag"));
-    _cleanup_json_ json_t *config = NULL;
-    int r = api__apply_changes(q, &config, err);
-    if (r < 0)
-        return r;
-    struct import i = {a, reference, http_query(q, "message"), config, NULL};
-    r = api__stream_in(q, import_from, &i, err);
-    if (r < 0)
-        return r;
-    publish(a, "import", reference ? reference : i.id);
-    api__progress_status(p, NULL, i.id);
-    free(i.id);
+        return as_docker(err);
+    publish(a, "pull", &ref);
+    _cleanup_free_ char *line = str_printf(
+        p.newer ? "Status: Downloaded newer image for %s" : "Status: Image is up to date for %s", shown);
+    api__progress_status(progress, NULL, line);
     return 0;
 }
 
 int api_image_create(struct http_request *q, void *context, struct err *err)
 {
-    struct api *a = context;
     const char *from = http_query(q, "fromImage"), *source = http_query(q, "fromSrc");
     _cleanup_progress_ struct api_progress *p = api__progress_new(q, false);
     int r;
-    if (!str_empty(from)) {
-        /* Without a tag Docker pulls every one there is; here it is "latest", as everywhere else. */
-        _cleanup_free_ char *reference = join_reference(from, http_query(q, "tag"));
-        r = pull(q, a, reference, p, err);
-    } else if (!str_empty(source)) {
-        r = import(q, a, source, p, err);
-    } else {
+    if (!str_empty(from))
+        r = pull(q, context, from, p, err);
+    else if (!str_empty(source))
+        r = api__image_import(q, context, source, p, err);
+    else
         r = err_set(err, ERR_INVALID,
                     "nothing to pull or import: query parameter \"fromImage\" or \"fromSrc\"");
-    }
     return r < 0 ? api__progress_fail(p, err) : 0;
 }
 
@@ -133,39 +144,31 @@ static int push_one(struct api *a, const char *reference, const struct image_aut
                     struct api_progress *p, struct err *err)
 {
     _cleanup_ref_ struct image_ref ref = {0};
-    _cleanup_free_ char *digest = NULL, *repository = NULL;
+    _cleanup_free_ char *digest = NULL;
     int64_t size = 0;
     int r = image_ref_parse(reference, &ref, err);
     if (r < 0)
         return r;
-    repository = image_ref_repository(&ref);
-    _cleanup_free_ char *first = str_printf("The push refers to repository [%s]", repository);
     struct image_progress report = api__progress_image(p);
-    api__progress_status(p, NULL, first);
     r = image_push(a->images, reference, auth, &report, &digest, &size, err);
     if (r < 0)
         return r;
-    publish(a, "push", reference);
-    const char *tag = ref.tag ? ref.tag : ref.digest;
-    _cleanup_free_ char *last = str_printf("%s: digest: %s size: %lld", tag, digest, (long long)size);
+    _cleanup_free_ char *last = str_printf("%s: digest: %s size: %lld", ref.tag, digest, (long long)size);
     api__progress_status(p, NULL, last);
-    api__progress_send(p, json_pack("{s:{}, s:{s:s, s:s, s:I}}", "progressDetail", "aux", "Tag", tag,
+    api__progress_send(p, json_pack("{s:{}, s:{s:s, s:s, s:I}}", "progressDetail", "aux", "Tag", ref.tag,
                                     "Digest", digest, "Size", (json_int_t)size));
     return 0;
 }
 
 /* Every tag this repository has here. */
-static int all_tags(struct api *a, const char *name, char ***ret, struct err *err)
+static int all_tags(struct api *a, const struct image_ref *ref, char ***ret, struct err *err)
 {
-    _cleanup_ref_ struct image_ref ref = {0};
     struct image_info *list;
     size_t count;
-    int r = image_ref_parse(name, &ref, err);
-    if (r == 0)
-        r = image_list(a->images, &list, &count, err);
+    int r = image_list(a->images, &list, &count, err);
     if (r < 0)
         return r;
-    _cleanup_free_ char *repository = image_ref_repository(&ref);
+    _cleanup_free_ char *repository = image_ref_repository(ref);
     char **found = NULL;
     for (size_t i = 0; i < count; i++)
         STRV_FOREACH (t, list[i].references) {
@@ -174,116 +177,60 @@ static int all_tags(struct api *a, const char *name, char ***ret, struct err *er
                 strv_add(&found, *t);
         }
     image_list_free(list, count);
-    if (!found)
-        return err_set(err, ERR_NOT_FOUND, "An image does not exist locally with the tag: %s", name);
     *ret = found;
     return 0;
 }
 
-int api_image_push(struct http_request *q, void *context, struct err *err)
+static int tags_to_push(struct api *a, const struct image_ref *ref, bool all, char ***ret, struct err *err)
 {
-    struct api *a = context;
-    const char *name = http_param(q, "name"), *tag = http_query(q, "tag");
-    _cleanup_progress_ struct api_progress *p = api__progress_new(q, false);
-    _cleanup_auth_ struct api_auth auth = {0};
-    _cleanup_strv_ char **references = NULL;
-    int r = api__auth_of_request(q, &auth, err);
-    if (r < 0)
-        return r;
-    if (str_empty(tag)) {
-        r = all_tags(a, name, &references, err);
-    } else {
-        strv_take(&references, join_reference(name, tag));
-        struct image_info info;
-        r = image_get(a->images, references[0], &info, err);
-        if (r == 0)
-            image_info_done(&info);
-        else
-            r = err_wrap(err, "An image does not exist locally with the tag: %s", name);
+    if (all) {
+        int r = all_tags(a, ref, ret, err);
+        if (r < 0 || *ret)
+            return r;
+        _cleanup_free_ char *name = bare_name(ref);
+        return err_set(err, ERR_NOT_FOUND, "An image does not exist locally with the tag: %s", name);
     }
-    if (r < 0)
-        return r;
-    for (char **ref = references; r == 0 && *ref; ref++)
-        r = push_one(a, *ref, &auth.auth, p, err);
-    return r < 0 ? api__progress_fail(p, err) : 0;
-}
-
-/* --- load and save --- */
-
-struct load {
-    struct api *api;
-    struct image_progress report;
-    char **loaded;
-};
-
-static int load_from(void *context, int fd, struct err *err)
-{
-    struct load *l = context;
-    return image_load(l->api->images, fd, &l->report, &l->loaded, err);
-}
-
-int api_image_load(struct http_request *q, void *context, struct err *err)
-{
-    struct api *a = context;
-    _cleanup_progress_ struct api_progress *p = api__progress_new(q, http_query_bool(q, "quiet", false));
-    struct load l = {.api = a, .report = api__progress_image(p)};
-    int r = api__stream_in(q, load_from, &l, err);
-    if (r < 0)
-        return api__progress_fail(p, err);
-    STRV_FOREACH (name, l.loaded) {
-        json_t *m = json_object();
-        _cleanup_free_ char *line = str_printf("%s\n", *name);
-        json_set_str(m, "stream", line);
-        api__progress_send(p, m);
-        publish(a, "load", *name);
-    }
-    strv_free(l.loaded);
-    api__progress_end(p);
+    if (ref->digest)
+        return err_set(err, ERR_INVALID, "cannot push a digest reference");
+    _cleanup_free_ char *reference = image_ref_familiar(ref), *id = local_id(a, reference);
+    if (!id)
+        return err_set(err, ERR_NOT_FOUND, "tag does not exist: %s", reference);
+    strv_add(ret, reference);
     return 0;
 }
 
-struct save {
-    struct api *api;
-    char **names;
-};
-
-static int save_to(void *context, int fd, struct err *err)
+static int push(struct api *a, const struct image_ref *ref, bool all, const struct image_auth *auth,
+                struct api_progress *p, struct err *err)
 {
-    struct save *s = context;
-    return image_save(s->api->images, s->names, fd, err);
+    _cleanup_free_ char *repository = image_ref_repository(ref);
+    _cleanup_free_ char *first = str_printf("The push refers to repository [%s]", repository);
+    _cleanup_strv_ char **references = NULL;
+    api__progress_status(p, NULL, first);
+    int r = tags_to_push(a, ref, all, &references, err);
+    for (char **t = references; r == 0 && t && *t; t++)
+        r = push_one(a, *t, auth, p, err);
+    if (r == 0)
+        publish(a, "push", ref);
+    return r;
 }
 
-/* Names come one a parameter, or with commas between them. */
-static char **names_to_save(struct http_request *q)
+int api_image_push(struct http_request *q, void *context, struct err *err)
 {
-    char **names = NULL;
-    if (!str_after(http_path(q), "/images/get")) {
-        strv_add(&names, http_param(q, "name"));
-        return names;
-    }
-    _cleanup_strv_ char **given = http_query_all(q, "names");
-    STRV_FOREACH (g, given) {
-        _cleanup_strv_ char **parts = strv_split(*g, ',');
-        STRV_FOREACH (part, parts)
-            if (**part)
-                strv_add(&names, *part);
-    }
-    return names;
-}
-
-int api_image_save(struct http_request *q, void *context, struct err *err)
-{
-    struct api *a = context;
-    _cleanup_strv_ char **names = names_to_save(q);
-    if (!names)
-        return err_set(err, ERR_INVALID, "no images were named: query parameter \"names\"");
-    STRV_FOREACH (n, names) {
-        struct image_info info;
-        int r = image_get(a->images, *n, &info, err);
-        if (r < 0)
-            return r;
-        image_info_done(&info);
-    }
-    struct save s = {a, names};
-    return api__stream_out(q, "application/x-tar", save_to, &s, err);
+    const char *name = http_param(q, "name"), *tag = http_query(q, "tag");
+    _cleanup_progress_ struct api_progress *p = api__progress_new(q, false);
+    _cleanup_auth_ struct api_auth auth = {0};
+    _cleanup_ref_ struct image_ref ref = {0};
+    _cleanup_free_ char *reference = NULL;
+    int r = api__auth_of_push(q, &auth, err);
+    if (r == 0)
+        r = api__join_reference(name, tag, &reference, err);
+    if (r == 0)
+        r = image_ref_parse(reference, &ref, err);
+    if (r < 0)
+        return r;
+    bool all = str_empty(tag) && image_ref_is_bare(name);
+    if (all)
+        free(take_ptr(ref.tag));
+    r = push(context, &ref, all, &auth.auth, p, err);
+    return r < 0 ? api__progress_fail(p, err) : 0;
 }

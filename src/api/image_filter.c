@@ -34,21 +34,18 @@ static int read_times(struct image_filter *f, struct images *im, const json_t *f
             continue;
         int r = i < 2 ? created_of(im, values[0], places[i], err) : api__time(values[0], places[i], err);
         if (r < 0)
-            return err_wrap(err, "filter \"%s\"", names[i]);
+            return i < 2 ? r : err_wrap(err, "filter \"%s\"", names[i]);
     }
     return 0;
 }
 
 static int read_dangling(struct image_filter *f, const json_t *filters, struct err *err)
 {
-    _cleanup_strv_ char **values = api__filter_values(filters, "dangling");
-    bool b;
-    if (!values)
-        return 0;
-    if (parse_bool(values[0], &b, NULL) < 0)
-        return err_set(err, ERR_INVALID, "invalid filter 'dangling=%s'", values[0]);
-    f->dangling = b;
-    return 0;
+    bool dangling = false;
+    int r = api__filter_bool(filters, "dangling", &dangling, err);
+    if (r == 0 && api__filter_has(filters, "dangling", NULL))
+        f->dangling = dangling;
+    return r;
 }
 
 int image_filter_new(struct images *im, const json_t *filters, const struct image_info *list, size_t count,
@@ -114,17 +111,24 @@ static bool name_matches(const char *reference, const char *pattern)
     return fnmatch(pattern, name, FNM_PATHNAME) == 0 || fnmatch(pattern, full, FNM_PATHNAME) == 0;
 }
 
-static bool any_name_matches(const struct image_info *info, char **patterns)
+char **image_filter_names(const struct image_filter *f, char *const *references)
 {
-    STRV_FOREACH (p, patterns) {
-        STRV_FOREACH (r, info->references)
-            if (name_matches(*r, *p))
-                return true;
-        STRV_FOREACH (d, info->digests)
-            if (name_matches(*d, *p))
-                return true;
+    char **names = NULL;
+    for (char *const *r = references; r && *r; r++) {
+        bool taken = !f->references;
+        STRV_FOREACH (pattern, f->references)
+            taken = taken || name_matches(*r, *pattern);
+        if (taken)
+            strv_add(&names, *r);
     }
-    return false;
+    return names;
+}
+
+static bool any_name_matches(const struct image_filter *f, const struct image_info *info)
+{
+    _cleanup_strv_ char **tags = image_filter_names(f, info->references);
+    _cleanup_strv_ char **digests = image_filter_names(f, info->digests);
+    return tags || digests;
 }
 
 static bool nameless(const struct image_info *info)
@@ -153,5 +157,5 @@ bool image_filter_takes(const struct image_filter *f, const struct image_info *i
     STRV_FOREACH (l, f->not_labels)
         if (has_label(info, *l))
             return false;
-    return !f->references || any_name_matches(info, f->references);
+    return !f->references || any_name_matches(f, info);
 }

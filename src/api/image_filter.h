@@ -17,6 +17,8 @@ static inline void image_filter_free_p(struct image_filter **f)
 }
 /* `all`: also nameless images that others were built upon. */
 bool image_filter_takes(const struct image_filter *f, const struct image_info *info, bool all);
+/* Those of an image's names that the filter "reference" lets through; the caller frees. */
+char **image_filter_names(const struct image_filter *f, char *const *references);
 /* No name, and nothing built upon it. */
 bool image_filter_dangling(const struct image_filter *f, const struct image_info *info);
 

@@ -14,17 +14,16 @@ json_t *api__familiar_list(char *const *references)
 }
 
 /* Clients compare these with null or walk them, so every field of Docker's form is there. */
-static json_t *container_config(const json_t *image_config)
+static json_t *container_config(const json_t *own)
 {
     json_t *c =
-        json_pack("{s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:[], s:n, s:s, s:n, s:s, s:n, s:n, s:n}",
+        json_pack("{s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:n, s:n, s:s, s:n, s:s, s:n, s:n, s:n}",
                   "Hostname", "", "Domainname", "", "User", "", "AttachStdin", 0, "AttachStdout", 0,
                   "AttachStderr", 0, "Tty", 0, "OpenStdin", 0, "StdinOnce", 0, "Env", "Cmd", "Image", "",
                   "Volumes", "WorkingDir", "", "Entrypoint", "OnBuild", "Labels");
     must(c);
-    json_t *own = json_object_get(image_config, "config");
     if (json_is_object(own))
-        json_object_update(c, own);
+        json_object_update(c, (json_t *)own);
     return c;
 }
 
@@ -52,59 +51,77 @@ static json_t *comment_of(const json_t *image_config)
                          "comment");
 }
 
-json_t *api__image_inspect(const struct image_info *info, int version)
+/* The image's layers as overlayfs has them below a container; what only a container has is not there. */
+static json_t *graph_driver(struct images *im, const struct image_info *info)
 {
-    char created[TIME_RFC3339_BYTES];
-    json_t *d = json_object();
+    _cleanup_strv_ char **dirs = NULL;
+    json_t *data = json_object();
+    if (image_layer_dirs(im, info, &dirs, NULL) == 0 && dirs) {
+        json_set_str(data, "UpperDir", dirs[0]);
+        _cleanup_free_ char *lower = strv_join(dirs + 1, ":");
+        if (*lower)
+            json_set_str(data, "LowerDir", lower);
+    }
+    return json_pack("{s:o, s:s}", "Data", data, "Name", "overlay2");
+}
+
+static void set_time(json_t *d, const char *key, int64_t ns)
+{
+    char text[TIME_RFC3339_BYTES];
+    json_set_str(d, key, ns ? time_format_rfc3339(ns, text) : "0001-01-01T00:00:00Z");
+}
+
+json_t *api__image_inspect(struct images *im, const struct image_info *info)
+{
+    const json_t *config = info->config;
+    json_t *d = json_object(), *metadata = json_object();
     json_set_str(d, "Id", info->id);
     json_object_set_new(d, "RepoTags", api__familiar_list(info->references));
     json_object_set_new(d, "RepoDigests", api__familiar_list(info->digests));
     json_set_str(d, "Parent", info->parent_id ? info->parent_id : "");
-    json_object_set_new(d, "Comment", comment_of(info->config));
-    json_set_str(d, "Created", time_format_rfc3339(info->created_ns, created));
-    if (version < 1044) {
-        json_set_str(d, "Container", "");
-        json_t *none = container_config(NULL);
-        json_object_set_new(d, "ContainerConfig", none);
-    }
-    json_set_str(d, "DockerVersion", "");
-    json_object_set_new(d, "Author", text_or_empty(info->config, "author"));
-    json_object_set_new(d, "Config", container_config(info->config));
-    json_object_set_new(d, "Architecture", text_or_empty(info->config, "architecture"));
-    if (!str_empty(json_str(info->config, "variant")))
-        json_object_set_new(d, "Variant", text_or_empty(info->config, "variant"));
-    json_object_set_new(d, "Os", text_or_empty(info->config, "os"));
+    json_object_set_new(d, "Comment", comment_of(config));
+    set_time(d, "Created", info->created_ns);
+    json_object_set_new(d, "Container", text_or_empty(config, "container"));
+    json_object_set_new(d, "ContainerConfig", container_config(json_object_get(config, "container_config")));
+    json_object_set_new(d, "DockerVersion", text_or_empty(config, "docker_version"));
+    json_object_set_new(d, "Author", text_or_empty(config, "author"));
+    json_object_set_new(d, "Config", container_config(json_object_get(config, "config")));
+    json_object_set_new(d, "Architecture", text_or_empty(config, "architecture"));
+    if (!str_empty(json_str(config, "variant")))
+        json_object_set_new(d, "Variant", text_or_empty(config, "variant"));
+    json_object_set_new(d, "Os", text_or_empty(config, "os"));
+    if (!str_empty(json_str(config, "os.version")))
+        json_object_set_new(d, "OsVersion", text_or_empty(config, "os.version"));
     json_object_set_new(d, "Size", json_integer(info->size_bytes));
     json_object_set_new(d, "VirtualSize", json_integer(info->size_bytes));
-    json_object_set_new(d, "GraphDriver", json_pack("{s:n, s:s}", "Data", "Name", "overlay2"));
-    json_object_set_new(d, "RootFS", root_fs(info->config));
-    json_object_set_new(d, "Metadata", json_pack("{s:s}", "LastTagTime", "0001-01-01T00:00:00Z"));
+    json_object_set_new(d, "GraphDriver", graph_driver(im, info));
+    json_object_set_new(d, "RootFS", root_fs(config));
+    set_time(metadata, "LastTagTime", info->tagged_ns);
+    json_object_set_new(d, "Metadata", metadata);
     return d;
 }
 
-/* Before 1.43 an image without a name was listed under the name <none>. */
-static json_t *listed_names(char *const *references, const char *none, int version)
+/* Before 1.43 an image without any name was listed under the name <none>, and an empty list was null. */
+static json_t *listed_names(char *const *names, const char *none, bool nameless, int version)
 {
-    json_t *list = api__familiar_list(references);
-    if (version < 1043 && json_array_size(list) == 0)
-        json_array_append_new(list, json_string(none));
-    return list;
+    if (version >= 1043 || (names && *names))
+        return api__familiar_list(names);
+    return nameless ? json_pack("[s]", none) : json_null();
 }
 
-json_t *api__image_summary(const struct image_info *info, int version)
+json_t *api__image_summary(const struct image_info *info, char *const *tags, char *const *digests,
+                           int version)
 {
     json_t *labels = json_object_get(json_object_get(info->config, "config"), "Labels");
-    bool named = info->references && info->references[0];
+    bool nameless = !(tags && *tags) && !(digests && *digests);
     json_t *d = json_object();
     json_object_set_new(d, "Containers", json_integer(-1));
     json_object_set_new(d, "Created", json_integer(info->created_ns / NS_PER_S));
     json_set_str(d, "Id", info->id);
     json_object_set_new(d, "Labels", json_is_object(labels) ? json_incref(labels) : json_null());
     json_set_str(d, "ParentId", info->parent_id ? info->parent_id : "");
-    json_object_set_new(d, "RepoDigests",
-                        named ? api__familiar_list(info->digests)
-                              : listed_names(info->digests, "<none>@<none>", version));
-    json_object_set_new(d, "RepoTags", listed_names(info->references, "<none>:<none>", version));
+    json_object_set_new(d, "RepoDigests", listed_names(digests, "<none>@<none>", nameless, version));
+    json_object_set_new(d, "RepoTags", listed_names(tags, "<none>:<none>", nameless, version));
     json_object_set_new(d, "SharedSize", json_integer(-1));
     json_object_set_new(d, "Size", json_integer(info->size_bytes));
     json_object_set_new(d, "VirtualSize", json_integer(info->size_bytes));

@@ -109,6 +109,34 @@ static bool worth_telling(struct api_progress *p, const char *layer, const char 
     return true;
 }
 
+static char *human_size(int64_t bytes)
+{
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB"};
+    double size = (double)bytes;
+    size_t unit = 0;
+    while (size >= 1000 && unit + 1 < ARRAY_SIZE(units)) {
+        size /= 1000;
+        unit++;
+    }
+    return str_printf("%.4g%s", size, units[unit]);
+}
+
+/* The bar that Docker draws for clients which do not draw one themselves. */
+static char *bar(int64_t current, int64_t total)
+{
+    enum { WIDTH = 50 };
+    _cleanup_free_ char *so_far = human_size(current), *all = human_size(total);
+    if (total <= 0)
+        return str_printf("%8s", so_far);
+    int filled = current >= total ? WIDTH : (int)((double)current / (double)total * 100) / 2;
+    struct str s = STR_INIT;
+    str_addc(&s, '[');
+    for (int i = 0; i < WIDTH; i++)
+        str_addc(&s, i < filled ? '=' : i == filled ? '>' : ' ');
+    str_addf(&s, filled == WIDTH ? ">] %8s/%s" : " ] %8s/%s", so_far, all);
+    return str_take(&s);
+}
+
 static int report(void *context, const char *layer, const char *phase, int64_t current, int64_t total)
 {
     struct api_progress *p = context;
@@ -116,7 +144,7 @@ static int report(void *context, const char *layer, const char *phase, int64_t c
     pthread_mutex_lock(&p->lock);
     if (p->quiet) {
         r = http_peer_gone(p->request) ? -ERR_CANCELLED : 0;
-    } else if (worth_telling(p, layer, phase, current, total)) {
+    } else if (phase && worth_telling(p, layer, phase, current, total)) {
         json_t *detail = json_object();
         if (current > 0 || total > 0)
             json_object_set_new(detail, "current", json_integer(current));
@@ -124,9 +152,14 @@ static int report(void *context, const char *layer, const char *phase, int64_t c
             json_object_set_new(detail, "total", json_integer(total));
         json_t *m = json_object();
         json_set_str(m, "status", phase);
-        if (!str_empty(layer) || json_object_size(detail) > 0)
+        bool moving = json_object_size(detail) > 0;
+        if (!str_empty(layer) || moving)
             json_object_set(m, "progressDetail", detail);
         json_decref(detail);
+        if (moving) {
+            _cleanup_free_ char *drawn = bar(current, total);
+            json_set_str(m, "progress", drawn);
+        }
         if (!str_empty(layer))
             json_set_str(m, "id", layer);
         r = send_message(p, m);

@@ -142,6 +142,8 @@ static int open_tables(struct engine *e, struct err *err)
         r = network__defaults(e, err);
     if (r == 0)
         r = container__load_all(e, err);
+    if (r == 0)
+        users__sweep_images(e);
     return r;
 }
 

@@ -153,7 +153,11 @@ void engine_event(struct engine *e, const char *type, const char *action, const 
 int engine_info(struct engine *e, json_t **ret, struct err *err);       /* GET /info */
 int engine_disk_usage(struct engine *e, json_t **ret, struct err *err); /* GET /system/df */
 /* docker rmi with the engine's knowledge of which containers use an image. */
-int engine_image_remove(struct engine *e, const char *name, bool force, json_t **ret_log, struct err *err);
+int engine_image_remove(struct engine *e, const char *name, bool force, bool keep_parents, json_t **ret_log,
+                        struct err *err);
+/* An event of an image, with its labels. `id` is what the event is about: an image's id, or for what comes
+ * and goes by name (pull, push) its name. */
+void engine_image_event(struct engine *e, const char *action, const char *id, const char *name);
 
 /* A bakery's run function: context is the engine. */
 struct bakery_run;

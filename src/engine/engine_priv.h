@@ -336,6 +336,7 @@ void supervisor__names_due(struct engine *e);
 void supervisor__restarts_due(struct engine *e);
 void supervisor__forget_due(struct engine *e, const char *id); /* an exit has been saved */
 int recover__run(struct engine *e, bool at_open, struct err *err);
+void users__sweep_images(struct engine *e); /* image_users.c: images that only gone containers kept */
 
 /* --- network.c, endpoint.c --- */
 int network__load_all(struct engine *e, struct err *err);

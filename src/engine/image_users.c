@@ -21,7 +21,34 @@ static char *user_of(void *context, const char *id)
     return user;
 }
 
-int engine_image_remove(struct engine *e, const char *name, bool force, json_t **ret_log, struct err *err)
+void engine_image_event(struct engine *e, const char *action, const char *id, const char *name)
 {
-    return image_remove(e->images, name, force, user_of, e, ret_log, err);
+    _cleanup_json_ json_t *attributes = json_object();
+    struct image_info info;
+    if (image_get(e->images, id, &info, NULL) == 0) {
+        const json_t *labels = json_object_get(json_object_get(info.config, "config"), "Labels");
+        if (json_is_object(labels))
+            json_object_update(attributes, (json_t *)labels);
+        image_info_done(&info);
+    }
+    json_set_str(attributes, "name", name);
+    engine_event(e, "image", action, id, attributes);
+}
+
+static void tell_removal(void *context, const char *action, const char *id)
+{
+    engine_image_event(context, action, id, id);
+}
+
+void users__sweep_images(struct engine *e)
+{
+    image_sweep_removed(e->images, user_of, e);
+}
+
+int engine_image_remove(struct engine *e, const char *name, bool force, bool keep_parents, json_t **ret_log,
+                        struct err *err)
+{
+    struct image_removal how = {
+        .force = force, .keep_parents = keep_parents, .in_use = user_of, .tell = tell_removal, .context = e};
+    return image_remove(e->images, name, &how, ret_log, err);
 }

@@ -148,6 +148,7 @@ int container__remove(struct container *c, bool force, bool volumes, struct err 
         return r;
     }
     announce(c);
+    users__sweep_images(c->engine);
     if (volumes)
         remove_anonymous_volumes(c);
     struct err late;

@@ -20,7 +20,8 @@ static int by_prefix(struct images *im, const char *name, char **ret_id, struct 
     /* Hex digits are no pattern characters. */
     _cleanup_free_ char *pattern = str_printf("sha256:%s%s", hex, strlen(hex) < 64 ? "*" : "");
     _cleanup_strv_ char **ids = NULL;
-    int r = image__query_list(im, "SELECT id FROM image WHERE id GLOB ? LIMIT 2", pattern, &ids, err);
+    int r = image__query_list(im, "SELECT id FROM image WHERE id GLOB ? AND removed = 0 LIMIT 2", pattern,
+                              &ids, err);
     if (r < 0)
         return r;
     if (!ids)
@@ -59,7 +60,7 @@ int image__resolve(struct images *im, const char *name, char **ret_id, struct er
 
 struct row {
     char *manifest, *parent;
-    int64_t created, size;
+    int64_t created, size, tagged;
     bool found;
 };
 
@@ -71,6 +72,7 @@ static int take_row(void *context, const struct store_value *c, size_t column_co
     row->parent = c[1].type == STORE_TEXT ? mem_strdup(c[1].bytes) : NULL;
     row->created = c[2].integer;
     row->size = c[3].integer;
+    row->tagged = c[4].integer;
     return 0;
 }
 
@@ -78,13 +80,14 @@ static int fill(struct images *im, const char *id, struct image_info *info, stru
 {
     struct row row = {0};
     struct store_value v = store_text(id);
-    int r = store_query(im->store, "SELECT manifest, parent, created, size FROM image WHERE id = ?", &v, 1,
-                        take_row, &row, err);
+    int r = store_query(im->store, "SELECT manifest, parent, created, size, tagged FROM image WHERE id = ?",
+                        &v, 1, take_row, &row, err);
     info->id = mem_strdup(id);
     info->manifest_digest = row.manifest;
     info->parent_id = row.parent;
     info->created_ns = row.created;
     info->size_bytes = row.size;
+    info->tagged_ns = row.tagged;
     if (r == 0 && !row.found)
         r = not_found(id, err);
     if (r == 0)
@@ -211,7 +214,8 @@ void image_info_done(struct image_info *info)
 int image_list(struct images *im, struct image_info **ret, size_t *ret_count, struct err *err)
 {
     _cleanup_strv_ char **ids = NULL;
-    int r = image__query_list(im, "SELECT id FROM image ORDER BY created DESC, id", NULL, &ids, err);
+    int r = image__query_list(im, "SELECT id FROM image WHERE removed = 0 ORDER BY created DESC, id", NULL,
+                              &ids, err);
     if (r < 0)
         return r;
     size_t n = strv_len(ids), have = 0;
@@ -272,9 +276,12 @@ static bool all_there(struct images *im, char **dirs)
 static int find_lowers(struct images *im, const char *id, char ***ret, struct err *err)
 {
     struct image_info info = {0};
-    int r = image_get(im, id, &info, err);
-    if (r < 0)
+    /* By its full id also one that was removed under a container that keeps it. */
+    int r = digest_valid(id) ? fill(im, id, &info, err) : image_get(im, id, &info, err);
+    if (r < 0) {
+        image_info_done(&info);
         return r;
+    }
     _cleanup_free_ struct layer *layers = NULL;
     size_t count = 0;
     r = image__layers_of(info.manifest, info.config, &layers, &count, err);

@@ -374,7 +374,7 @@ static int import_layer(struct images *im, int fd, struct layer *layer, struct e
 }
 
 int image_import(struct images *im, int fd, const char *reference, const json_t *config, const char *message,
-                 char **ret_id, struct err *err)
+                 const char *platform, char **ret_id, struct err *err)
 {
     struct layer layer = {0};
     char now[TIME_RFC3339_BYTES];
@@ -382,10 +382,12 @@ int image_import(struct images *im, int fd, const char *reference, const json_t 
     int r = import_layer(im, fd, &layer, err);
     if (r == 0) {
         time_format_rfc3339(time_now_ns(), now);
-        _cleanup_json_ json_t *doc = json_pack(
-            "{s:s, s:s, s:s, s:o, s:[{s:s, s:s}]}", "architecture", image__this_architecture(), "os", "linux",
-            "created", now, "config", config ? json_deep_copy(config) : json_object(), "history", "created",
-            now, "comment", str_empty(message) ? "Imported from -" : message);
+        _cleanup_json_ json_t *doc =
+            json_pack("{s:s, s:o, s:[{s:s, s:s}]}", "created", now, "config",
+                      config ? json_deep_copy(config) : json_object(), "history", "created", now, "comment",
+                      str_empty(message) ? "Imported from -" : message);
+        if (doc)
+            image__platform_into(doc, platform);
         char *layers[] = {layer.blob, NULL};
         r = doc ? image_create(im, NULL, layers, doc, reference, ret_id, err)
                 : err_set(err, ERR_INVALID, "the message is not UTF-8");

@@ -44,6 +44,7 @@ struct image_info {
     json_t *manifest;
     char *parent_id; /* local build's parent, or NULL */
     int64_t created_ns;
+    int64_t tagged_ns;  /* when it last got a tag; 0: never */
     int64_t size_bytes; /* of the unpacked layers */
 };
 void image_info_done(struct image_info *info);
@@ -54,24 +55,43 @@ int image_list(struct images *im, struct image_info **ret, size_t *ret_count,
                struct err *err); /* newest first */
 void image_list_free(struct image_info *list, size_t count);
 int image_tag(struct images *im, const char *name, const char *new_reference, struct err *err);
-/* Docker's rmi: untags; deletes what nothing refers to any more. `in_use(context, id)` says why an image may
- * not go (returns text to be freed) or NULL. `ret_log` gets a list of {"Untagged":..} and {"Deleted":..}. */
-int image_remove(struct images *im, const char *name, bool force, char *(*in_use)(void *, const char *id),
-                 void *context, json_t **ret_log, struct err *err);
+/* Docker's rmi: untags; deletes what nothing refers to any more, and with it its nameless parents unless
+ * `keep_parents`. `in_use(context, id)` says why an image may not go (returns text to be freed) or NULL;
+ * `tell` hears of each "untag" and "delete" of an image as it is done.
+ * `ret_log` gets a list of {"Untagged":..} and {"Deleted":..}: names, then images and layers (chain ids). */
+struct image_removal {
+    bool force, keep_parents;
+    char *(*in_use)(void *context, const char *id);
+    void (*tell)(void *context, const char *action, const char *id);
+    void *context; /* of both, which may be NULL */
+};
+int image_remove(struct images *im, const char *name, const struct image_removal *how, json_t **ret_log,
+                 struct err *err);
+/* An image removed by force under a stopped container is gone for everybody else, and stays for it. To be
+ * called when a container has gone: deletes those that `in_use` knows no user of. */
+void image_sweep_removed(struct images *im, char *(*in_use)(void *context, const char *id), void *context);
 
 /* Bytes of each unpacked layer, bottom first; the caller frees *ret. */
 int image_layer_sizes(struct images *im, const char *id, int64_t **ret, size_t *ret_count, struct err *err);
+/* Absolute paths of the unpacked layers, top first; those that are not unpacked are left out. */
+int image_layer_dirs(struct images *im, const struct image_info *info, char ***ret, struct err *err);
+/* For each image of a list, the bytes of its layers that another of them has too; the caller frees *ret. */
+int image_shared_sizes(struct images *im, const struct image_info *list, size_t count, int64_t **ret,
+                       struct err *err);
 
 /* Archives: `fd` is read or written as a stream. Load takes docker-archive and OCI layouts, plain or
  * compressed; ret_loaded lists "Loaded image: name:tag" / "Loaded image ID: sha256:.." subjects. */
 int image_load(struct images *im, int fd, const struct image_progress *p, char ***ret_loaded,
                struct err *err);
-int image_save(struct images *im, char *const *names, int fd,
-               struct err *err); /* readable by docker load and as OCI layout */
-/* A root file system tar as a one-layer image; `changes` is an OCI "config" object or NULL. reference may be
- * NULL. */
+/* Readable by docker load and as OCI layout; nothing is written before all is found to be there. ret_ids (may
+ * be NULL) gets the ids of the images, as a list the caller frees. */
+int image_save(struct images *im, char *const *names, int fd, char ***ret_ids, struct err *err);
+/* A root file system tar as a one-layer image; `config` is an OCI "config" object or NULL. reference and
+ * platform (this machine's) may be NULL. */
 int image_import(struct images *im, int fd, const char *reference, const json_t *config, const char *message,
-                 char **ret_id, struct err *err);
+                 const char *platform, char **ret_id, struct err *err);
+/* ERR_INVALID in Docker's words for what is no platform ("linux/arm64/v8", "arm64"). */
+int image_platform_check(const char *text, struct err *err);
 
 /* Registry credentials; empty strings where not given. */
 struct image_auth {
@@ -83,6 +103,9 @@ int image_pull(struct images *im, const char *reference, const char *platform, c
                const struct image_progress *p, char **ret_id, struct err *err);
 int image_push(struct images *im, const char *reference, const struct image_auth *auth,
                const struct image_progress *p, char **ret_digest, int64_t *ret_size, struct err *err);
+/* The tags a repository has in its registry, as a list the caller frees. */
+int image_remote_tags(struct images *im, const char *repository, const struct image_auth *auth, char ***ret,
+                      struct err *err);
 int image_login(const char *registry, const struct image_auth *auth, char **ret_status, struct err *err);
 /* What a registry has under a reference, as GET /distribution/{name}/json shows it:
  * {"Descriptor":{"mediaType","digest","size"}, "Platforms":[{"architecture","os","variant"}]}. */

@@ -46,7 +46,8 @@ struct images {
     unsigned temp_counter, holds;
     char **brought; /* by operations that hold */
     char **insecure;
-    int mount_method; /* enum mount_method: what the kernel turned out to take */
+    bool some_removed; /* perhaps: images that were removed while a container keeps them */
+    int mount_method;  /* enum mount_method: what the kernel turned out to take */
 };
 
 /* --- blobs --- */
@@ -104,7 +105,9 @@ int image__layer_chain_of(struct images *im, const char *short_name, char ret_ch
 /* Enters a complete directory (at `path`, on the same file system) as the layer; takes the directory. */
 int image__layer_adopt(struct images *im, const struct layer *layer, const char *parent_chain,
                        const char *path, int64_t size, struct err *err);
-void image__layer_sweep(struct images *im, char *const *chains);
+/* Removes the directories of those that no image has and nothing pins; their chain ids are added to
+ * *ret_gone, which may be NULL. */
+void image__layer_sweep(struct images *im, char *const *chains, char ***ret_gone);
 /* One thread a chain id: waits for another's work. Returns whether the layer is there now; if not, the caller
  * has the claim and must release it. */
 bool image__layer_claim(struct images *im, const char *chain);
@@ -128,6 +131,8 @@ int image__ingest(struct images *im, const char *manifest_digest, const char *ta
 int image__install(struct images *im, const char *manifest_digest, const json_t *manifest,
                    const char *config_digest, const json_t *config, const char *parent_id,
                    const struct image_progress *p, char **ret_id, struct err *err);
+/* Sets os, architecture and variant of a config document; NULL: this machine's. */
+void image__platform_into(json_t *config, const char *platform);
 const char *image__this_architecture(void); /* as Go names it: "amd64" */
 int image__set_tag(struct images *im, const char *id, const char *reference, struct err *err);
 int image__add_digest(struct images *im, const char *image_id, const char *repo_digest, struct err *err);
@@ -139,6 +144,8 @@ int image__layers_of(const json_t *manifest, const json_t *config, struct layer 
 /* A manifest for a config and layer blobs (bottom first; media types from their first bytes). */
 int image__make_manifest(struct images *im, const char *config_digest, char *const *layer_digests,
                          char ret_manifest_digest[DIGEST_BYTES], struct err *err);
+/* Whether the image is known and all of its blobs are there. */
+bool image__is_complete(struct images *im, const char *id);
 char *const *image__insecure(struct images *im);
 
 int image__report(const struct image_progress *p, const char *layer, const char *phase, int64_t current,

@@ -88,7 +88,7 @@ static bool domain_valid(const char *domain)
     return !*end || (*end == ':' && port_valid(end + 1));
 }
 
-static bool tag_valid(const char *tag)
+bool image_ref_tag_valid(const char *tag)
 {
     size_t n = strlen(tag);
     if (n == 0 || n > TAG_MAX_BYTES || !(is_alnum(*tag) || *tag == '_'))
@@ -132,7 +132,7 @@ static int check(const struct image_ref *ref, const char *text, struct err *err)
         if (*c >= 'A' && *c <= 'Z')
             return err_set(err, ERR_INVALID,
                            "invalid reference format: repository name (%.300s) must be lowercase", ref->path);
-    if (!domain_valid(ref->domain) || !path_valid(ref->path) || (ref->tag && !tag_valid(ref->tag)))
+    if (!domain_valid(ref->domain) || !path_valid(ref->path) || (ref->tag && !image_ref_tag_valid(ref->tag)))
         return err_set(err, ERR_INVALID, "invalid reference format: \"%.300s\"", text);
     if (ref->digest && !digest_valid(ref->digest))
         return err_set(err, ERR_INVALID, "invalid reference format: \"%.200s\" is not a digest (sha256:...)",
@@ -170,6 +170,12 @@ int image_ref_parse(const char *text, struct image_ref *ret, struct err *err)
     *ret = ref;
     ref = (struct image_ref){0};
     return 0;
+}
+
+bool image_ref_is_bare(const char *text)
+{
+    const char *slash = strrchr(text, '/');
+    return !strchr(slash ? slash : text, ':') && !strchr(text, '@');
 }
 
 void image_ref_done(struct image_ref *ref)

@@ -12,6 +12,8 @@
 
 #include "base/mem.h"
 
+#include <stdbool.h>
+
 struct err;
 
 struct image_ref {
@@ -23,6 +25,9 @@ struct image_ref {
 
 /* ERR_INVALID in Docker's words ("invalid reference format", ...) and the text. */
 int image_ref_parse(const char *text, struct image_ref *ret, struct err *err);
+/* Neither a tag nor a digest is given: for pull, push and save this stands for all tags of a repository. */
+bool image_ref_is_bare(const char *text);
+bool image_ref_tag_valid(const char *tag);
 void image_ref_done(struct image_ref *ref);
 #define _cleanup_ref_ _cleanup_(image_ref_done)
 

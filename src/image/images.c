@@ -26,6 +26,9 @@ static const char *const migrations[] = {
     "CREATE TABLE build_cache (key TEXT PRIMARY KEY, image TEXT NOT NULL"
     "  REFERENCES image(id) ON DELETE CASCADE) STRICT;"
     "CREATE INDEX build_cache_image ON build_cache(image);",
+    "ALTER TABLE image ADD COLUMN tagged INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE image ADD COLUMN removed INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX image_removed ON image(removed) WHERE removed = 1;",
     NULL,
 };
 
@@ -162,6 +165,7 @@ int images_open(const char *root, struct images **ret, struct err *err)
     im->unpacking = MAP_INIT(NULL);
     im->diffs = MAP_INIT(free);
     im->known = MAP_INIT(image__known_free);
+    im->some_removed = true;
     pthread_mutex_init(&im->mutex, NULL);
     pthread_cond_init(&im->changed, NULL);
     int r = file_mkdirs(root, 0700, err);

@@ -4,94 +4,6 @@
 #include "base/timeutil.h"
 #include "image/image_priv.h"
 
-#include <sys/utsname.h>
-
-/* Go's names of architectures, from the kernel's. */
-const char *image__this_architecture(void)
-{
-    static const struct {
-        const char *machine, *name;
-    } table[] = {{"x86_64", "amd64"},    {"aarch64", "arm64"}, {"armv7l", "arm"},
-                 {"armv6l", "arm"},      {"i686", "386"},      {"i386", "386"},
-                 {"ppc64le", "ppc64le"}, {"s390x", "s390x"},   {"riscv64", "riscv64"}};
-    struct utsname u;
-    if (uname(&u) == 0)
-        for (size_t i = 0; i < ARRAY_SIZE(table); i++)
-            if (str_eq(u.machine, table[i].machine))
-                return table[i].name;
-    return "amd64";
-}
-
-struct platform {
-    char *os, *architecture, *variant; /* variant "" when not asked for */
-};
-
-static void platform_done(struct platform *p)
-{
-    free(p->os);
-    free(p->architecture);
-    free(p->variant);
-}
-
-static void platform_parse(const char *text, struct platform *ret)
-{
-    _cleanup_strv_ char **parts = text ? strv_split(text, '/') : NULL;
-    size_t n = strv_len(parts);
-    ret->os = mem_strdup(n > 0 && n != 1 ? parts[0] : "linux");
-    ret->architecture = mem_strdup(n > 1                 ? parts[1]
-                                   : n == 1 && *parts[0] ? parts[0]
-                                                         : image__this_architecture());
-    ret->variant = mem_strdup(n > 2 ? parts[2] : "");
-}
-
-/* How well a manifest fits: 0 not at all. An asked variant must match; a variant that nobody asked for is
- * second to none, and the highest is taken (arm v7 before v6). */
-static int fit(const json_t *descriptor, const struct platform *want)
-{
-    const json_t *p = json_object_get(descriptor, "platform");
-    if (!str_eq(json_str(p, "os"), want->os) || !str_eq(json_str(p, "architecture"), want->architecture))
-        return 0;
-    const char *variant = json_str(p, "variant");
-    if (*want->variant && *variant)
-        return str_eq(variant, want->variant) ? 100 : 0;
-    return *variant == 'v' && variant[1] >= '0' && variant[1] <= '9' ? 1 + (variant[1] - '0') : 50;
-}
-
-int image__choose_platform(const json_t *index, const char *platform, char **ret_manifest_digest,
-                           struct err *err)
-{
-    _cleanup_(platform_done) struct platform want = {0};
-    platform_parse(platform, &want);
-    _cleanup_str_ struct str offered = STR_INIT;
-    const json_t *best = NULL, *d;
-    int best_fit = 0;
-    size_t i;
-    json_array_foreach (json_object_get(index, "manifests"), i, d) {
-        const json_t *p = json_object_get(d, "platform");
-        /* Attestations are listed as platform unknown/unknown. */
-        if (str_eq(json_str(p, "os"), "unknown"))
-            continue;
-        if (offered.len < 300)
-            str_addf(&offered, "%s%.20s/%.20s%s%.20s", offered.len ? ", " : "", json_str(p, "os"),
-                     json_str(p, "architecture"), *json_str(p, "variant") ? "/" : "", json_str(p, "variant"));
-        int f = fit(d, &want);
-        if (f > best_fit) {
-            best_fit = f;
-            best = d;
-        }
-    }
-    if (!best)
-        return err_set(err, ERR_NOT_FOUND, "no image for platform %s/%s%s%s; there is: %s", want.os,
-                       want.architecture, *want.variant ? "/" : "", want.variant,
-                       offered.len ? str_get(&offered) : "none");
-    const char *digest = json_str(best, "digest");
-    if (!digest_valid(digest))
-        return err_set(err, ERR_INVALID, "the index names a manifest by \"%.100s\", which is not a digest",
-                       digest);
-    *ret_manifest_digest = mem_strdup(digest);
-    return 0;
-}
-
 static int check_descriptor(struct images *im, const json_t *descriptor, const char *what, struct err *err)
 {
     const char *digest = json_str(descriptor, "digest");
@@ -228,7 +140,7 @@ static int insert_image(struct images *im, const char *id, const char *manifest_
     batch_add(
         &b,
         "INSERT INTO image (id, manifest, parent, created, size) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) "
-        "DO UPDATE SET manifest = excluded.manifest, size = excluded.size",
+        "DO UPDATE SET manifest = excluded.manifest, size = excluded.size, removed = 0",
         image, ARRAY_SIZE(image));
     const struct store_value just_id[] = {STORE_STR(id)};
     batch_add(&b, "DELETE FROM image_blob WHERE image = ?", just_id, 1);
@@ -248,15 +160,8 @@ static int insert_image(struct images *im, const char *id, const char *manifest_
     return r;
 }
 
-/* Is the image known under another manifest whose blobs are all here? Then that one stays. */
-static bool known_elsewise(struct images *im, const char *id, const char *manifest_digest)
+static bool blobs_are_there(struct images *im, const char *id)
 {
-    _cleanup_free_ char *manifest = NULL;
-    if (image__query_text(im, "SELECT manifest FROM image WHERE id = ?", id, &manifest, NULL) < 0 ||
-        !manifest)
-        return false;
-    if (str_eq(manifest, manifest_digest))
-        return false;
     _cleanup_strv_ char **blobs = NULL;
     image__query_list(im, "SELECT digest FROM image_blob WHERE image = ?", id, &blobs, NULL);
     STRV_FOREACH (b, blobs) {
@@ -264,7 +169,26 @@ static bool known_elsewise(struct images *im, const char *id, const char *manife
         if (!file_exists(path))
             return false;
     }
-    return true;
+    return blobs != NULL;
+}
+
+bool image__is_complete(struct images *im, const char *id)
+{
+    _cleanup_free_ char *manifest = NULL;
+    return image__query_text(im, "SELECT manifest FROM image WHERE id = ? AND removed = 0", id, &manifest,
+                             NULL) == 0 &&
+           manifest && blobs_are_there(im, id);
+}
+
+/* Is the image known under another manifest whose blobs are all here? Then that one stays. */
+static bool known_elsewise(struct images *im, const char *id, const char *manifest_digest)
+{
+    _cleanup_free_ char *manifest = NULL;
+    if (image__query_text(im, "SELECT manifest FROM image WHERE id = ? AND removed = 0", id, &manifest,
+                          NULL) < 0 ||
+        !manifest)
+        return false;
+    return !str_eq(manifest, manifest_digest) && blobs_are_there(im, id);
 }
 
 static int set_name(struct images *im, const char *sql, const char *name, const char *id, struct err *err)
@@ -276,7 +200,19 @@ static int set_name(struct images *im, const char *sql, const char *name, const 
 
 int image__set_tag(struct images *im, const char *id, const char *reference, struct err *err)
 {
-    return set_name(im, "INSERT OR REPLACE INTO reference (name, image) VALUES (?, ?)", reference, id, err);
+    const struct store_value name[] = {STORE_STR(reference), STORE_STR(id)};
+    const struct store_value when[] = {STORE_I64(time_now_ns()), STORE_STR(id)};
+    const struct store_statement both[] = {
+        {.sql = "INSERT OR REPLACE INTO reference (name, image) VALUES (?, ?)",
+         .params = name,
+         .param_count = 2,
+         .expect_changes = -1},
+        {.sql = "UPDATE image SET tagged = ? WHERE id = ?",
+         .params = when,
+         .param_count = 2,
+         .expect_changes = -1},
+    };
+    return store_batch(im->store, both, ARRAY_SIZE(both), STORE_DURABLE, err);
 }
 
 int image__add_digest(struct images *im, const char *image_id, const char *repo_digest, struct err *err)
@@ -310,7 +246,7 @@ int image__install(struct images *im, const char *manifest_digest, const json_t 
     image__hold(im);
     image__let_go(im, blobs);
     if (r < 0) {
-        image__layer_sweep(im, chains);
+        image__layer_sweep(im, chains, NULL);
         return r;
     }
     *ret_id = mem_strdup(config_digest);

@@ -128,7 +128,7 @@ int image__layer_adopt(struct images *im, const struct layer *layer, const char 
     return r;
 }
 
-void image__layer_sweep(struct images *im, char *const *chains)
+void image__layer_sweep(struct images *im, char *const *chains, char ***ret_gone)
 {
     for (char *const *c = chains; c && *c; c++) {
         _cleanup_free_ char *user = NULL, *dir = NULL, *trash = image__temp_path(im, "trash");
@@ -149,6 +149,8 @@ void image__layer_sweep(struct images *im, char *const *chains)
         pthread_mutex_unlock(&im->mutex);
         if (gone)
             file_remove_tree(trash, NULL);
+        if (gone && ret_gone)
+            strv_add(ret_gone, *c);
     }
 }
 
@@ -402,7 +404,8 @@ static int unpack_one(struct unpack *u, size_t index, struct err *err)
 {
     const struct layer *l = &u->layers[index];
     int r = 0;
-    if (!image__layer_claim(u->im, l->chain)) {
+    bool here = image__layer_claim(u->im, l->chain);
+    if (!here) {
         r = unpack_claimed(u, index, err);
         image__layer_release(u->im, l->chain);
     }
@@ -411,7 +414,7 @@ static int unpack_one(struct unpack *u, size_t index, struct err *err)
     char *dir = NULL;
     if (r == 0)
         r = image__layer_find(u->im, l->chain, &dir, NULL, err);
-    if (r == 0 && *l->blob) {
+    if (r == 0 && !here) {
         _cleanup_free_ char *id = image__short_id(l->blob);
         r = image__report(u->progress, id, "Pull complete", 0, 0, err);
     }

@@ -292,7 +292,8 @@ int registry_call(struct registry *r, struct http_client *client, struct http_ca
                 continue;
         }
         if (ret->status == 401)
-            return err_set(err, ERR_UNAUTHORIZED, "unauthorized: registry %s refuses these credentials%s",
+            return err_set(err, ERR_UNAUTHORIZED,
+                           "unauthorized: authentication required: registry %s refuses these credentials%s",
                            r->host, r->repository ? " for this repository" : "");
         if (ret->status == 403)
             return err_set(err, ERR_DENIED, "denied: registry %s does not allow access to %s", r->host,
@@ -301,20 +302,30 @@ int registry_call(struct registry *r, struct http_client *client, struct http_ca
     }
 }
 
+/* The first error of an answer as Docker writes it: "manifest unknown: manifest unknown"; NULL: none. */
+static char *answer_text(const struct http_response *answer)
+{
+    _cleanup_json_ json_t *body = NULL;
+    if (json_parse(str_get(&answer->body), answer->body.len, "answer", &body, NULL) < 0)
+        return NULL;
+    const json_t *first = json_array_get(json_object_get(body, "errors"), 0);
+    const char *code = json_str(first, "code"), *message = json_str(first, "message");
+    if (!*code && !*message)
+        return NULL;
+    _cleanup_free_ char *words = str_lower(code);
+    for (char *c = words; *c; c++)
+        *c = *c == '_' ? ' ' : *c;
+    return str_printf("%.100s%s%.300s", words, *code && *message ? ": " : "", message);
+}
+
 int registry_answer_err(const struct http_response *answer, const char *doing, struct err *err)
 {
     enum err_code code = answer->status == 404   ? ERR_NOT_FOUND
                          : answer->status == 429 ? ERR_UNAVAILABLE
                          : answer->status >= 500 ? ERR_UNAVAILABLE
                                                  : ERR_PROTOCOL;
-    _cleanup_json_ json_t *body = NULL;
-    if (json_parse(str_get(&answer->body), answer->body.len, "answer", &body, NULL) == 0) {
-        const json_t *first = json_array_get(json_object_get(body, "errors"), 0);
-        const char *message = json_str(first, "message");
-        if (!*message)
-            message = json_str(first, "code");
-        if (*message)
-            return err_set(err, code, "%s: %.300s", doing, message);
-    }
+    _cleanup_free_ char *text = answer_text(answer);
+    if (text)
+        return err_set(err, code, "%s: %s", doing, text);
     return err_set(err, code, "%s: the registry answered %d", doing, answer->status);
 }

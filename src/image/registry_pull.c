@@ -15,6 +15,7 @@ struct pull {
     struct registry *registry;
     const struct image_progress *progress;
     json_t *layers; /* descriptors */
+    char **brought; /* digests of what came; at the end those that no image owns go again */
 };
 
 /* Fetches a manifest and stores it as a blob, checked against `reference` when that is a digest. */
@@ -36,9 +37,11 @@ static int fetch_manifest(struct pull *p, struct http_client *client, const char
         return r;
     }
     r = image__blob_commit(w, ret_digest, err);
-    if (r == 0)
-        *ret = take_ptr(manifest);
-    return r;
+    if (r < 0)
+        return r;
+    strv_add(&p->brought, ret_digest);
+    *ret = take_ptr(manifest);
+    return 0;
 }
 
 /* The checked facts of one descriptor. */
@@ -62,6 +65,7 @@ struct download {
     struct pull *pull;
     struct blob_writer *writer;
     char layer[13];
+    bool shown; /* a layer; the config is not told of */
     int64_t done, size;
 };
 
@@ -73,13 +77,15 @@ static int download_sink(void *context, const void *bytes, size_t n, struct err 
         return err_set(err, ERR_CORRUPT, "blob %s is longer than the %lld bytes its manifest says", d->layer,
                        (long long)d->size);
     int r = image__blob_write(d->writer, bytes, n, err);
-    return r < 0 ? r : registry_report(d->pull->progress, d->layer, "Downloading", d->done, d->size, err);
+    if (r < 0 || !d->shown)
+        return r;
+    return registry_report(d->pull->progress, d->layer, "Downloading", d->done, d->size, err);
 }
 
 static int download_once(struct pull *p, struct http_client *client, const char *digest, int64_t size,
-                         struct err *err)
+                         bool is_layer, struct err *err)
 {
-    struct download d = {.pull = p, .size = size};
+    struct download d = {.pull = p, .size = size, .shown = is_layer};
     registry_short_id(digest, d.layer);
     int r = image__blob_begin(p->images, digest, size, &d.writer, err);
     if (r < 0)
@@ -92,6 +98,10 @@ static int download_once(struct pull *p, struct http_client *client, const char 
         r = registry_answer_err(&answer, path, err);
     http_response_done(&answer);
     if (r < 0) {
+        image__blob_abort(d.writer);
+        return r;
+    }
+    if (is_layer && (r = registry_report(p->progress, d.layer, "Verifying Checksum", 0, 0, err)) < 0) {
         image__blob_abort(d.writer);
         return r;
     }
@@ -110,9 +120,9 @@ static int download(struct pull *p, struct http_client *client, const json_t *la
     char id[13];
     registry_short_id(digest, id);
     if (image__blob_has(p->images, digest))
-        return is_layer ? registry_report(p->progress, id, "Already exists", 0, 0, err) : 0;
+        return 0;
     for (int tries = 1;; tries++) {
-        r = download_once(p, client, digest, size, err);
+        r = download_once(p, client, digest, size, is_layer, err);
         if (r == 0)
             return is_layer ? registry_report(p->progress, id, "Download complete", 0, 0, err) : 0;
         if (!err_retryable(r) || r == -ERR_NO_SPACE || tries >= PULL_TRIES)
@@ -138,7 +148,10 @@ static int download_layers(struct pull *p, struct err *err)
         if (r < 0)
             return r;
         registry_short_id(digest, id);
-        if ((r = registry_report(p->progress, id, "Pulling fs layer", 0, 0, err)) < 0)
+        strv_add(&p->brought, digest);
+        bool here = image__blob_has(p->images, digest);
+        r = registry_report(p->progress, id, here ? "Already exists" : "Pulling fs layer", 0, 0, err);
+        if (r < 0)
             return r;
     }
     return registry_for_each(p->layers, download_one, p, err);
@@ -176,6 +189,28 @@ static int find_manifest(struct pull *p, struct http_client *client, const char 
     return 0;
 }
 
+/* An image that is here already only gets its names. */
+static int bring(struct pull *p, struct http_client *client, const json_t *manifest, const char *digest,
+                 const char *tag, const char *repo_digest, char **ret_id, struct err *err)
+{
+    const char *id = json_str(json_object_get(manifest, "config"), "digest");
+    if (digest_valid(id) && image__is_complete(p->images, id)) {
+        int r = tag ? image__set_tag(p->images, id, tag, err) : 0;
+        if (r == 0)
+            r = image__add_digest(p->images, id, repo_digest, err);
+        if (r == 0)
+            *ret_id = mem_strdup(id);
+        return r;
+    }
+    if (digest_valid(id))
+        strv_add(&p->brought, id);
+    p->layers = json_object_get(manifest, "layers");
+    int r = download(p, client, json_object_get(manifest, "config"), false, err);
+    if (r == 0)
+        r = download_layers(p, err);
+    return r < 0 ? r : image__ingest(p->images, digest, tag, repo_digest, p->progress, ret_id, err);
+}
+
 static int pull_with(struct pull *p, const struct image_ref *ref, const char *platform, char **ret_id,
                      struct err *err)
 {
@@ -189,35 +224,48 @@ static int pull_with(struct pull *p, const struct image_ref *ref, const char *pl
     r = find_manifest(p, client, name, ref->digest ? ref->digest : ref->tag, platform, top, digest, &manifest,
                       err);
     if (r == 0) {
-        p->layers = json_object_get(manifest, "layers");
-        r = download(p, client, json_object_get(manifest, "config"), false, err);
+        _cleanup_free_ char *repository = image_ref_repository(ref);
+        _cleanup_free_ char *tag = ref->digest ? NULL : str_printf("%s:%s", repository, ref->tag);
+        _cleanup_free_ char *repo_digest = str_printf("%s@%s", repository, top);
+        r = bring(p, client, manifest, digest, tag, repo_digest, ret_id, err);
     }
     http_client_free(client);
-    if (r == 0)
-        r = download_layers(p, err);
-    if (r < 0)
-        return r;
-    _cleanup_free_ char *tag = ref->digest ? NULL : str_printf("%s/%s:%s", ref->domain, ref->path, ref->tag);
-    _cleanup_free_ char *repo_digest = str_printf("%s/%s@%s", ref->domain, ref->path, top);
-    r = image__ingest(p->images, digest, tag, repo_digest, p->progress, ret_id, err);
     if (r < 0)
         return r;
     _cleanup_free_ char *line = str_printf("Digest: %s", top);
     return registry_report(p->progress, "", line, 0, 0, err);
 }
 
+/* A registry that hides what one may not see says the same of what is not there. */
+static int denied(const struct image_ref *ref, struct err *err)
+{
+    struct image_ref bare = {.domain = ref->domain, .path = ref->path};
+    _cleanup_free_ char *name = image_ref_familiar(&bare);
+    struct err cause = {0};
+    err_copy(&cause, err);
+    return err_set(err, ERR_NOT_FOUND,
+                   "pull access denied for %s, repository does not exist or may require 'docker login': %s",
+                   name, cause.msg);
+}
+
 int image_pull(struct images *im, const char *reference, const char *platform, const struct image_auth *auth,
                const struct image_progress *progress, char **ret_id, struct err *err)
 {
     struct image_ref ref = {0};
+    struct err own = {0};
     int r = image_ref_parse(reference, &ref, err);
     if (r < 0)
         return r;
     struct pull p = {.images = im, .progress = progress};
-    r = registry_open(ref.domain, ref.path, "pull", auth, image__insecure(im), &p.registry, err);
+    image__hold(im);
+    r = registry_open(ref.domain, ref.path, "pull", auth, image__insecure(im), &p.registry, &own);
     if (r == 0)
-        r = pull_with(&p, &ref, platform, ret_id, err);
+        r = pull_with(&p, &ref, platform, ret_id, &own);
+    if (r == -ERR_DENIED)
+        r = denied(&ref, &own);
+    image__let_go(im, p.brought);
+    strv_free(p.brought);
     registry_free(p.registry);
     image_ref_done(&ref);
-    return r < 0 ? err_wrap(err, "pull %s", reference) : 0;
+    return r < 0 ? err_copy(err, &own) : 0;
 }

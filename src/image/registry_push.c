@@ -15,17 +15,22 @@ struct push {
     struct images *images;
     struct registry *registry;
     const struct image_progress *progress;
-    json_t *blobs; /* descriptors: layers, then the config */
+    json_t *blobs; /* {"digest", "shown"}: layers by what Docker calls them, then the config, not shown */
 };
 
 struct upload {
     struct push *push;
     struct digest_hasher *hasher; /* a rotten blob must not travel */
-    const char *digest;
-    char layer[13];
+    const char *digest, *shown;
     int fd;
     int64_t done, size;
 };
+
+static int tell(struct push *p, const char *shown, const char *phase, int64_t done, int64_t total,
+                struct err *err)
+{
+    return *shown ? registry_report(p->progress, shown, phase, done, total, err) : 0;
+}
 
 static ssize_t upload_source(void *context, void *buffer, size_t n, struct err *err)
 {
@@ -42,7 +47,7 @@ static ssize_t upload_source(void *context, void *buffer, size_t n, struct err *
             return err_set(err, ERR_CORRUPT, "blob %s is corrupt on this disk; pull or build the image again",
                            u->digest);
     }
-    int r = registry_report(u->push->progress, u->layer, "Pushing", u->done, u->size, err);
+    int r = tell(u->push, u->shown, "Pushing", u->done, u->size, err);
     return r < 0 ? r : got;
 }
 
@@ -68,11 +73,11 @@ static int begin_upload(struct push *p, struct http_client *client, char **ret_l
     return r;
 }
 
-static int upload_once(struct push *p, struct http_client *client, const char *digest, struct err *err)
+static int upload_once(struct push *p, struct http_client *client, const char *digest, const char *shown,
+                       struct err *err)
 {
     _cleanup_close_ int fd = -EBADF;
-    struct upload u = {.push = p, .digest = digest};
-    registry_short_id(digest, u.layer);
+    struct upload u = {.push = p, .digest = digest, .shown = shown};
     int r = image__blob_open(p->images, digest, &fd, &u.size, err);
     _cleanup_free_ char *location = NULL;
     if (r == 0)
@@ -97,10 +102,9 @@ static int upload_once(struct push *p, struct http_client *client, const char *d
     return r;
 }
 
-static int push_blob(struct push *p, struct http_client *client, const char *digest, struct err *err)
+static int push_blob(struct push *p, struct http_client *client, const char *digest, const char *shown,
+                     struct err *err)
 {
-    char id[13];
-    registry_short_id(digest, id);
     _cleanup_free_ char *path = str_printf("blobs/%s", digest);
     struct http_call call = {.method = "HEAD"};
     struct http_response answer = {0};
@@ -110,11 +114,11 @@ static int push_blob(struct push *p, struct http_client *client, const char *dig
     if (r < 0)
         return r;
     if (status == 200)
-        return registry_report(p->progress, id, "Layer already exists", 0, 0, err);
+        return tell(p, shown, "Layer already exists", 0, 0, err);
     for (int tries = 1;; tries++) {
-        r = upload_once(p, client, digest, err);
+        r = upload_once(p, client, digest, shown, err);
         if (r == 0)
-            return registry_report(p->progress, id, "Pushed", 0, 0, err);
+            return tell(p, shown, "Pushed", 0, 0, err);
         if ((r != -ERR_UNAUTHORIZED && !err_retryable(r)) || tries >= PUSH_TRIES)
             return r;
     }
@@ -122,7 +126,25 @@ static int push_blob(struct push *p, struct http_client *client, const char *dig
 
 static int push_one(void *context, struct http_client *client, const json_t *blob, struct err *err)
 {
-    return push_blob(context, client, json_str(blob, "digest"), err);
+    return push_blob(context, client, json_str(blob, "digest"), json_str(blob, "shown"), err);
+}
+
+/* Docker shows a layer by its content's id, which is the same however it travels. */
+static void list_blobs(struct push *p, const struct image_info *info)
+{
+    const json_t *diffs = json_object_get(json_object_get(info->config, "rootfs"), "diff_ids"), *layer;
+    size_t i;
+    p->blobs = json_array();
+    json_array_foreach (json_object_get(info->manifest, "layers"), i, layer) {
+        const char *diff = json_string_value(json_array_get(diffs, i));
+        char shown[13] = "";
+        if (diff && digest_valid(diff))
+            registry_short_id(diff, shown);
+        json_array_append_new(p->blobs,
+                              json_pack("{s:s, s:s}", "digest", json_str(layer, "digest"), "shown", shown));
+    }
+    const char *config = json_str(json_object_get(info->manifest, "config"), "digest");
+    json_array_append_new(p->blobs, json_pack("{s:s, s:s}", "digest", config, "shown", ""));
 }
 
 static int push_blobs(struct push *p, struct err *err)
@@ -130,11 +152,9 @@ static int push_blobs(struct push *p, struct err *err)
     size_t i;
     const json_t *blob;
     json_array_foreach (p->blobs, i, blob) {
-        char id[13];
         if (!digest_valid(json_str(blob, "digest")))
             return err_set(err, ERR_CORRUPT, "the image's manifest has an invalid digest");
-        registry_short_id(json_str(blob, "digest"), id);
-        int r = registry_report(p->progress, id, "Preparing", 0, 0, err);
+        int r = tell(p, json_str(blob, "shown"), "Preparing", 0, 0, err);
         if (r < 0)
             return r;
     }
@@ -177,14 +197,13 @@ int image_push(struct images *im, const char *reference, const struct image_auth
     struct push p = {.images = im, .progress = progress};
     int r = image_ref_parse(reference, &ref, err);
     if (r == 0 && ref.digest)
-        r = err_set(err, ERR_INVALID, "cannot push a digest reference; give a tag");
+        r = err_set(err, ERR_INVALID, "cannot push a digest reference");
     if (r == 0)
         r = image_get(im, reference, &info, err);
     if (r == 0)
         r = registry_open(ref.domain, ref.path, "pull,push", auth, image__insecure(im), &p.registry, err);
     if (r == 0) {
-        p.blobs = json_copy(json_object_get(info.manifest, "layers"));
-        json_array_append(p.blobs, json_object_get(info.manifest, "config"));
+        list_blobs(&p, &info);
         r = push_blobs(&p, err);
     }
     int64_t size = 0;
@@ -202,5 +221,5 @@ int image_push(struct images *im, const char *reference, const struct image_auth
     registry_free(p.registry);
     image_info_done(&info);
     image_ref_done(&ref);
-    return r < 0 ? err_wrap(err, "push %s", reference) : 0;
+    return r;
 }

@@ -7,7 +7,13 @@
 #include "image/image_priv.h"
 #include "image/image_ref.h"
 
-enum { MANIFEST_MAX_BYTES = 4 << 20, INDEX_MAX_PLATFORMS = 256 };
+enum { MANIFEST_MAX_BYTES = 4 << 20, INDEX_MAX_PLATFORMS = 256, TAGS_MAX = 10000 };
+
+static int not_found(const struct http_response *answer, const char *name, struct err *err)
+{
+    _cleanup_free_ char *what = str_printf("manifest for %s not found", name);
+    return registry_answer_err(answer, what, err);
+}
 
 int registry_get_manifest(struct registry *registry, struct http_client *client, const char *name,
                           const char *reference, struct str *ret_text, json_t **ret, struct err *err)
@@ -20,7 +26,7 @@ int registry_get_manifest(struct registry *registry, struct http_client *client,
     struct http_response answer = {0};
     int r = registry_call(registry, client, &call, path, &answer, err);
     if (r == 0 && answer.status == 404)
-        r = err_set(err, ERR_NOT_FOUND, "manifest for %s not found: manifest unknown", name);
+        r = not_found(&answer, name, err);
     else if (r == 0 && answer.status != 200)
         r = registry_answer_err(&answer, name, err);
     if (r == 0)
@@ -122,6 +128,76 @@ int image_remote_descriptor(struct images *im, const char *reference, const stru
     http_client_free(client);
     registry_free(registry);
     image_ref_done(&ref);
+    return r;
+}
+
+/* distribution-spec "Listing Tags": the next page is the target of the Link header, or there is none. */
+static char *next_page(const struct http_response *answer)
+{
+    const char *link = http_response_header(answer, "link");
+    const char *open = link ? strchr(link, '<') : NULL, *close = open ? strchr(open, '>') : NULL;
+    return close && strstr(close, "next") ? mem_strndup(open + 1, (size_t)(close - open - 1)) : NULL;
+}
+
+static int take_tags(const struct http_response *answer, const char *name, char ***tags, struct err *err)
+{
+    _cleanup_json_ json_t *body = NULL;
+    int r = json_parse(str_get(&answer->body), answer->body.len, "tags", &body, err);
+    if (r < 0)
+        return r;
+    const json_t *tag;
+    size_t i;
+    json_array_foreach (json_object_get(body, "tags"), i, tag) {
+        if (!json_is_string(tag) || !image_ref_tag_valid(json_string_value(tag)))
+            return err_set(err, ERR_PROTOCOL, "the registry names a tag of %s that is none", name);
+        strv_add(tags, json_string_value(tag));
+    }
+    return strv_len(*tags) > TAGS_MAX
+               ? err_set(err, ERR_LIMIT, "repository %s has more than %d tags: name those you want", name,
+                         TAGS_MAX)
+               : 0;
+}
+
+static int list_tags(struct registry *registry, struct http_client *client, const char *name, char ***tags,
+                     struct err *err)
+{
+    _cleanup_free_ char *path = mem_strdup("tags/list");
+    int r = 0;
+    for (int pages = 0; r == 0 && path && pages < TAGS_MAX; pages++) {
+        struct http_call call = {.method = "GET", .max_body_bytes = MANIFEST_MAX_BYTES};
+        struct http_response answer = {0};
+        r = registry_call(registry, client, &call, path, &answer, err);
+        if (r == 0 && answer.status != 200) {
+            _cleanup_free_ char *what = str_printf("repository %s not found", name);
+            r = registry_answer_err(&answer, what, err);
+        }
+        if (r == 0)
+            r = take_tags(&answer, name, tags, err);
+        free(path);
+        path = r == 0 ? next_page(&answer) : NULL;
+        http_response_done(&answer);
+    }
+    return r;
+}
+
+int image_remote_tags(struct images *im, const char *repository, const struct image_auth *auth, char ***ret,
+                      struct err *err)
+{
+    _cleanup_ref_ struct image_ref ref = {0};
+    _cleanup_strv_ char **tags = NULL;
+    struct registry *registry = NULL;
+    struct http_client *client = NULL;
+    int r = image_ref_parse(repository, &ref, err);
+    if (r == 0)
+        r = registry_open(ref.domain, ref.path, "pull", auth, image__insecure(im), &registry, err);
+    if (r == 0)
+        r = http_client_new(NULL, &client, err);
+    if (r == 0)
+        r = list_tags(registry, client, repository, &tags, err);
+    http_client_free(client);
+    registry_free(registry);
+    if (r == 0)
+        *ret = take_ptr(tags);
     return r;
 }
 

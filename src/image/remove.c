@@ -5,9 +5,7 @@
 struct removal {
     struct images *im;
     const char *name;
-    bool force;
-    char *(*in_use)(void *, const char *id);
-    void *context;
+    struct image_removal how;
     json_t *log;
 };
 
@@ -23,7 +21,13 @@ static int execute(struct images *im, const char *sql, const char *param, struct
     return store_batch(im->store, &s, 1, STORE_DURABLE, err);
 }
 
-static int untag(struct removal *m, const char *reference, struct err *err)
+static void tell(struct removal *m, const char *action, const char *id)
+{
+    if (m->how.tell)
+        m->how.tell(m->how.context, action, id);
+}
+
+static int untag(struct removal *m, const char *id, const char *reference, struct err *err)
 {
     int r = execute(m->im,
                     strchr(reference, '@') ? "DELETE FROM repo_digest WHERE name = ?"
@@ -33,6 +37,7 @@ static int untag(struct removal *m, const char *reference, struct err *err)
         return r;
     _cleanup_free_ char *familiar = image_ref_familiar_text(reference);
     note(m, "Untagged", familiar);
+    tell(m, "untag", id);
     return 0;
 }
 
@@ -56,8 +61,8 @@ static bool same_repository(char *const *references)
 }
 
 /* With its last tag of a repository, the digests of that repository go too. */
-static int untag_digests_without_tag(struct removal *m, const char *repository, char *const *tags,
-                                     char *const *digests, struct err *err)
+static int untag_digests_without_tag(struct removal *m, const char *id, const char *repository,
+                                     char *const *tags, char *const *digests, struct err *err)
 {
     for (char *const *t = tags; t && *t; t++) {
         _cleanup_free_ char *other = repository_of(*t);
@@ -66,7 +71,7 @@ static int untag_digests_without_tag(struct removal *m, const char *repository, 
     }
     for (char *const *d = digests; d && *d; d++) {
         _cleanup_free_ char *other = repository_of(*d);
-        int r = str_eq(other, repository) ? untag(m, *d, err) : 0;
+        int r = str_eq(other, repository) ? untag(m, id, *d, err) : 0;
         if (r < 0)
             return r;
     }
@@ -83,6 +88,11 @@ static int names_of(struct images *im, const char *id, char ***tags, char ***dig
                                      digests, err);
 }
 
+static char *user_of(struct removal *m, const char *id)
+{
+    return m->how.in_use ? m->how.in_use(m->how.context, id) : NULL;
+}
+
 static char *short_of(const char *id)
 {
     return mem_strndup(digest_hex(id), 12);
@@ -91,9 +101,9 @@ static char *short_of(const char *id)
 /* Why the image itself cannot go now; 0 when nothing is against it. */
 static int conflict(struct removal *m, const char *id, struct err *err)
 {
-    _cleanup_free_ char *child = NULL, *user = m->in_use ? m->in_use(m->context, id) : NULL,
-                        *shown = short_of(id);
-    int r = image__query_text(m->im, "SELECT id FROM image WHERE parent = ? LIMIT 1", id, &child, err);
+    _cleanup_free_ char *child = NULL, *user = user_of(m, id), *shown = short_of(id);
+    int r = image__query_text(m->im, "SELECT id FROM image WHERE parent = ? AND removed = 0 LIMIT 1", id,
+                              &child, err);
     if (r < 0)
         return r;
     if (user && str_after(user, "running"))
@@ -104,40 +114,82 @@ static int conflict(struct removal *m, const char *id, struct err *err)
         return err_set(err, ERR_CONFLICT,
                        "conflict: unable to delete %s (cannot be forced) - image has dependent child images",
                        shown);
-    if (user && !m->force)
+    if (user && !m->how.force)
         return err_set(err, ERR_CONFLICT,
                        "conflict: unable to delete %s (must be forced) - image is being used by %s", shown,
                        user);
     return 0;
 }
 
-/* The image, what only it used, and then its parents that nothing names. */
-static int delete_image(struct removal *m, const char *id, struct err *err)
+/* A container keeps it: it is no longer listed or found, and the next builds do not stand on it. */
+static int hide(struct images *im, const char *id, struct err *err)
+{
+    const struct store_value v = store_text(id);
+    static const char *const sql[] = {
+        "UPDATE image SET removed = 1 WHERE id = ?", "DELETE FROM build_cache WHERE image = ?",
+        "DELETE FROM reference WHERE image = ?", "DELETE FROM repo_digest WHERE image = ?"};
+    struct store_statement statements[ARRAY_SIZE(sql)];
+    for (size_t i = 0; i < ARRAY_SIZE(sql); i++)
+        statements[i] =
+            (struct store_statement){.sql = sql[i], .params = &v, .param_count = 1, .expect_changes = -1};
+    __atomic_store_n(&im->some_removed, true, __ATOMIC_RELEASE);
+    return store_batch(im->store, statements, ARRAY_SIZE(statements), STORE_DURABLE, err);
+}
+
+/* The image and what only it used. */
+static int erase(struct images *im, const char *id, char ***ret_layers, struct err *err)
 {
     _cleanup_strv_ char **blobs = NULL, **chains = NULL;
-    _cleanup_free_ char *parent = NULL;
-    int r = image__query_list(m->im, "SELECT digest FROM image_blob WHERE image = ?", id, &blobs, err);
+    int r = image__query_list(im, "SELECT digest FROM image_blob WHERE image = ?", id, &blobs, err);
     if (r == 0)
-        r = image__query_list(m->im, "SELECT chain FROM image_layer WHERE image = ? ORDER BY position DESC",
-                              id, &chains, err);
+        r = image__query_list(im, "SELECT chain FROM image_layer WHERE image = ? ORDER BY position DESC", id,
+                              &chains, err);
     if (r == 0)
-        r = image__query_text(m->im, "SELECT parent FROM image WHERE id = ?", id, &parent, err);
+        r = execute(im, "DELETE FROM image WHERE id = ?", id, err);
+    if (r < 0)
+        return r;
+    image__layer_sweep(im, chains, ret_layers);
+    image__blob_sweep(im, blobs);
+    return 0;
+}
+
+/* The image, and then its parents that nothing names. */
+static int delete_image(struct removal *m, const char *id, struct err *err)
+{
+    _cleanup_strv_ char **layers = NULL;
+    _cleanup_free_ char *parent = NULL, *user = user_of(m, id);
+    int r = image__query_text(m->im, "SELECT parent FROM image WHERE id = ?", id, &parent, err);
     if (r == 0)
-        r = execute(m->im, "DELETE FROM image WHERE id = ?", id, err);
+        r = user ? hide(m->im, id, err) : erase(m->im, id, &layers, err);
     if (r < 0)
         return r;
     note(m, "Deleted", id);
-    image__layer_sweep(m->im, chains);
-    image__blob_sweep(m->im, blobs);
-    if (str_empty(parent))
+    tell(m, "delete", id);
+    STRV_FOREACH (layer, layers)
+        note(m, "Deleted", *layer);
+    if (str_empty(parent) || m->how.keep_parents)
         return 0;
     _cleanup_strv_ char **tags = NULL, **digests = NULL;
     struct removal quiet = *m;
-    quiet.force = false;
+    quiet.how.force = false;
     if (names_of(m->im, parent, &tags, &digests, err) < 0 || tags || digests ||
         conflict(&quiet, parent, NULL) < 0)
         return 0;
     return delete_image(m, parent, err);
+}
+
+void image_sweep_removed(struct images *im, char *(*in_use)(void *context, const char *id), void *context)
+{
+    if (!__atomic_exchange_n(&im->some_removed, false, __ATOMIC_ACQ_REL))
+        return;
+    _cleanup_strv_ char **ids = NULL;
+    bool left = image__query_list(im, "SELECT id FROM image WHERE removed = 1", NULL, &ids, NULL) < 0;
+    STRV_FOREACH (id, ids) {
+        _cleanup_free_ char *user = in_use(context, *id);
+        left = user || erase(im, *id, NULL, NULL) < 0 || left;
+    }
+    if (left)
+        __atomic_store_n(&im->some_removed, true, __ATOMIC_RELEASE);
 }
 
 static int remove_by_name(struct removal *m, const char *id, char ***tags, char ***digests, bool *ret_gone,
@@ -150,22 +202,21 @@ static int remove_by_name(struct removal *m, const char *id, char ***tags, char 
     if (ref.digest)
         free(take_ptr(ref.tag));
     _cleanup_free_ char *full = image_ref_format(&ref), *repository = image_ref_repository(&ref);
-    _cleanup_free_ char *user = m->in_use ? m->in_use(m->context, id) : NULL, *shown = short_of(id);
-    if (strv_len(*tags) + (ref.digest ? strv_len(*digests) : 0) == 1 && user && !m->force) {
+    _cleanup_free_ char *user = user_of(m, id), *shown = short_of(id);
+    if (strv_len(*tags) + (ref.digest ? strv_len(*digests) : 0) == 1 && user && !m->how.force) {
         const char *who = str_after(user, "running ");
         who = who ? who : str_after(user, "stopped ");
-        _cleanup_free_ char *familiar = image_ref_familiar(&ref);
         return err_set(
             err, ERR_CONFLICT,
             "conflict: unable to remove repository reference \"%s\" (must force) - %s is using its "
             "referenced image %s",
-            familiar, who ? who : user, shown);
+            m->name, who ? who : user, shown);
     }
-    r = untag(m, full, err);
+    r = untag(m, id, full, err);
     if (r == 0)
         r = names_of(m->im, id, tags, digests, err);
     if (r == 0 && !ref.digest)
-        r = untag_digests_without_tag(m, repository, *tags, *digests, err);
+        r = untag_digests_without_tag(m, id, repository, *tags, *digests, err);
     if (r == 0)
         r = names_of(m->im, id, tags, digests, err);
     if (r < 0 || *tags || *digests)
@@ -186,7 +237,7 @@ static int remove_by_id(struct removal *m, const char *id, char **tags, char **d
     if (r < 0)
         return r;
     bool single = strv_len(tags) <= 1 && same_repository(tags) && same_repository(digests);
-    if (!single && !m->force) {
+    if (!single && !m->how.force) {
         _cleanup_free_ char *shown = short_of(id);
         return err_set(err, ERR_CONFLICT,
                        "conflict: unable to delete %s (must be forced) - image is referenced in multiple "
@@ -194,10 +245,10 @@ static int remove_by_id(struct removal *m, const char *id, char **tags, char **d
                        shown);
     }
     STRV_FOREACH (t, tags)
-        if ((r = untag(m, *t, err)) < 0)
+        if ((r = untag(m, id, *t, err)) < 0)
             return r;
     STRV_FOREACH (d, digests)
-        if ((r = untag(m, *d, err)) < 0)
+        if ((r = untag(m, id, *d, err)) < 0)
             return r;
     *ret_gone = true;
     return 0;
@@ -210,12 +261,11 @@ static bool is_id(const char *name, const char *id)
     return str_is_hex(hex) && str_after(digest_hex(id), hex);
 }
 
-int image_remove(struct images *im, const char *name, bool force, char *(*in_use)(void *, const char *id),
-                 void *context, json_t **ret_log, struct err *err)
+int image_remove(struct images *im, const char *name, const struct image_removal *how, json_t **ret_log,
+                 struct err *err)
 {
     _cleanup_json_ json_t *log = json_array();
-    struct removal m = {
-        .im = im, .name = name, .force = force, .in_use = in_use, .context = context, .log = log};
+    struct removal m = {.im = im, .name = name, .how = *how, .log = log};
     _cleanup_free_ char *id = NULL;
     _cleanup_strv_ char **tags = NULL, **digests = NULL;
     bool gone = false;

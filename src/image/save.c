@@ -63,11 +63,9 @@ static int add_one(struct saving *s, const char *name, struct err *err)
 /* A bare repository name stands for all its tags. */
 static int add_name(struct saving *s, const char *name, struct err *err)
 {
-    const char *slash = strrchr(name, '/');
-    bool bare = !strchr(slash ? slash : name, ':') && !strchr(name, '@');
     _cleanup_ref_ struct image_ref ref = {0};
     _cleanup_strv_ char **tags = NULL;
-    if (bare && image_ref_parse(name, &ref, NULL) == 0) {
+    if (image_ref_is_bare(name) && image_ref_parse(name, &ref, NULL) == 0) {
         _cleanup_free_ char *repository = image_ref_repository(&ref);
         /* A repository has no pattern characters. */
         _cleanup_free_ char *pattern = str_printf("%s:*", repository);
@@ -328,13 +326,15 @@ static int save_all(struct saving *s, char *const *names, struct err *err)
     return r;
 }
 
-int image_save(struct images *im, char *const *names, int fd, struct err *err)
+int image_save(struct images *im, char *const *names, int fd, char ***ret_ids, struct err *err)
 {
     struct saving s = {.im = im, .fd = fd, .blobs = MAP_INIT(NULL)};
     image__hold(im);
     int r = save_all(&s, names, err);
     image__let_go(im, s.brought);
     for (size_t i = 0; i < s.count; i++) {
+        if (r == 0 && ret_ids)
+            strv_add(ret_ids, s.images[i].info.id);
         image_info_done(&s.images[i].info);
         strv_free(s.images[i].references);
         strv_free(s.images[i].legacy);

@@ -245,11 +245,12 @@ static void images_are_filtered_as_docker_does(void **state)
 static void an_image_without_a_name_is_listed_as_each_version_expects(void **state)
 {
     struct image_info info = info_of("sha256:a", NULL, NULL, "x");
-    json_t *old = api__image_summary(&info, 1041), *new = api__image_summary(&info, 1043);
+    json_t *old = api__image_summary(&info, NULL, NULL, 1041),
+           *new = api__image_summary(&info, NULL, NULL, 1043);
     assert_string_equal(json_string_value(json_array_get(json_object_get(old, "RepoTags"), 0)),
                         "<none>:<none>");
     assert_int_equal(json_array_size(json_object_get(new, "RepoTags")), 0);
-    json_t *inspect = api__image_inspect(&info, 1043);
+    json_t *inspect = api__image_inspect(NULL, &info);
     assert_true(json_is_null(json_object_get(json_object_get(inspect, "Config"), "Entrypoint")));
     assert_string_equal(json_str(inspect, "Created"), "1970-01-01T00:00:01Z");
     json_decref(old);

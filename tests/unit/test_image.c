@@ -229,7 +229,7 @@ static void what_is_saved_loads_as_the_same_image(void **state)
     assert_ok(image_tag(p.im, "app:1", "other.example.com/app", &err), &err);
     char *file = str_printf("%s/saved.tar", p.dir);
     int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    assert_ok(image_save(p.im, names, fd, &err), &err);
+    assert_ok(image_save(p.im, names, fd, NULL, &err), &err);
     lseek(fd, 0, SEEK_SET);
     char **loaded = NULL;
     assert_ok(image_load(q.im, fd, NULL, &loaded, &err), &err);
@@ -425,7 +425,7 @@ static void a_commit_is_the_changes_and_nothing_else(void **state)
     /* The same seen here, and after a way through an archive. */
     char *file = str_printf("%s/saved.tar", p.dir), *names[] = {(char *)"made:1", NULL}, **loaded = NULL;
     int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    assert_ok(image_save(p.im, names, fd, &err), &err);
+    assert_ok(image_save(p.im, names, fd, NULL, &err), &err);
     lseek(fd, 0, SEEK_SET);
     assert_ok(image_load(q.im, fd, NULL, &loaded, &err), &err);
     strv_free(loaded);
@@ -497,6 +497,13 @@ static void assert_log(json_t *log, const char *expected)
     json_decref(log);
 }
 
+static int remove_image(struct place *p, const char *name, bool force, char *user, json_t **log,
+                        struct err *err)
+{
+    struct image_removal how = {.force = force, .in_use = stopped_user, .context = user};
+    return image_remove(p->im, name, &how, log, err);
+}
+
 static void rmi_follows_dockers_rules_and_leaves_no_rest(void **state)
 {
     need_root();
@@ -504,11 +511,12 @@ static void rmi_follows_dockers_rules_and_leaves_no_rest(void **state)
     struct err err = {0};
     struct tarball *layer = tarball_new(0);
     tarball_file(layer, "f", "x");
-    struct str layers[] = {tarball_end(layer)};
+    struct str layers[] = {tarball_end(layer)}, plain = STR_INIT;
+    str_addn(&plain, layers[0].data, layers[0].len);
     load_layers(&p, "app:1", layers, 1);
     char *id = id_of(&p, "app:1"), *used = (char *)"stopped container 0123456789ab";
     json_t *log = NULL;
-    assert_int_equal(image_remove(p.im, "app:1", false, stopped_user, used, &log, &err), -ERR_CONFLICT);
+    assert_int_equal(remove_image(&p, "app:1", false, used, &log, &err), -ERR_CONFLICT);
     char *expected =
         str_printf("conflict: unable to remove repository reference \"app:1\" (must force) - container "
                    "0123456789ab is using its referenced image %.12s",
@@ -517,27 +525,31 @@ static void rmi_follows_dockers_rules_and_leaves_no_rest(void **state)
     free(expected);
     /* Another name may go, also when it is used. */
     assert_ok(image_tag(p.im, "app:1", "x.example.com/app:2", &err), &err);
-    assert_int_equal(image_remove(p.im, id, false, stopped_user, NULL, &log, &err), -ERR_CONFLICT);
+    assert_int_equal(remove_image(&p, id, false, NULL, &log, &err), -ERR_CONFLICT);
     assert_non_null(strstr(err.msg, "(must be forced) - image is referenced in multiple repositories"));
-    assert_ok(image_remove(p.im, "x.example.com/app:2", false, stopped_user, used, &log, &err), &err);
+    assert_ok(remove_image(&p, "x.example.com/app:2", false, used, &log, &err), &err);
     assert_log(log, "[{\"Untagged\":\"x.example.com/app:2\"}]");
-    assert_int_equal(image_remove(p.im, "app:9", false, stopped_user, NULL, &log, &err), -ERR_NOT_FOUND);
+    assert_int_equal(remove_image(&p, "app:9", false, NULL, &log, &err), -ERR_NOT_FOUND);
 
     /* With an image on top, the name goes and the image stays until the upper one is gone. */
     json_t *config = json_object();
     char *child = NULL, *none[] = {NULL};
     assert_ok(image_create(p.im, id, none, config, "child", &child, &err), &err);
     json_decref(config);
-    assert_int_equal(image_remove(p.im, id, true, stopped_user, NULL, &log, &err), -ERR_CONFLICT);
+    assert_int_equal(remove_image(&p, id, true, NULL, &log, &err), -ERR_CONFLICT);
     assert_non_null(strstr(err.msg, "image has dependent child images"));
-    assert_ok(image_remove(p.im, "app:1", false, stopped_user, NULL, &log, &err), &err);
+    assert_ok(remove_image(&p, "app:1", false, NULL, &log, &err), &err);
     assert_log(log, "[{\"Untagged\":\"app:1\"}]");
     assert_ok(image_cache_put(p.im, "key", child, &err), &err);
-    assert_ok(image_remove(p.im, "child", false, stopped_user, NULL, &log, &err), &err);
+    assert_ok(remove_image(&p, "child", false, NULL, &log, &err), &err);
     char *cached = NULL;
     assert_int_equal(image_cache_get(p.im, "key", &cached, &err), -ERR_NOT_FOUND);
-    expected =
-        str_printf("[{\"Untagged\":\"child:latest\"},{\"Deleted\":\"%s\"},{\"Deleted\":\"%s\"}]", child, id);
+    char diff[DIGEST_BYTES];
+    digest_of(str_get(&plain), plain.len, diff);
+    expected = str_printf("[{\"Untagged\":\"child:latest\"},{\"Deleted\":\"%s\"},{\"Deleted\":\"%s\"},"
+                          "{\"Deleted\":\"%s\"}]",
+                          child, id, diff);
+    str_free(&plain);
     assert_log(log, expected);
     free(expected);
     free(child);
@@ -700,7 +712,7 @@ static void a_root_file_system_is_imported(void **state)
     int fd = fd_of(&bytes);
     char *id = NULL;
     json_t *config = json_pack("{s:[s]}", "Cmd", "/bin/sh");
-    assert_ok(image_import(p.im, fd, "own:1", config, "from a test", &id, &err), &err);
+    assert_ok(image_import(p.im, fd, "own:1", config, "from a test", NULL, &id, &err), &err);
     struct image_info info = {0};
     assert_ok(image_get(p.im, "own:1", &info, &err), &err);
     assert_string_equal(
