@@ -81,7 +81,7 @@ static void list_to_dict(const struct canonical *c, struct yaml_node *map, const
 static void fill_from_environment(const struct canonical *c, struct yaml_node *map, const char *key)
 {
     struct yaml_pair *pair = value_of(map, key);
-    if (!pair)
+    if (!pair || c->keep_variables)
         return;
     struct yaml_node *dict = yaml_new(c->arena, YAML_MAP, pair->value);
     for (size_t i = 0; i < pair->value->count; i++) {
@@ -106,16 +106,30 @@ static void string_to_list(const struct canonical *c, struct yaml_node *map, con
     replace(pair, list);
 }
 
-/* ["a", "b"] to {a: VALUE, b: VALUE}; VALUE is null or what `make` gives. */
+static void put_text(const struct canonical *c, struct yaml_node *map, const char *key, const char *text,
+                     bool plain)
+{
+    struct yaml_node *value = yaml_new_text(c->arena, text, map);
+    value->plain = plain;
+    yaml_put(c->arena, map, NULL, key, value);
+}
+
+/* ["a", "b"] to {a: VALUE, b: VALUE}; VALUE is null, or what the short form of depends_on stands for. */
 static void names_to_map(const struct canonical *c, struct yaml_node *map, const char *key)
 {
+    bool depends = strcmp(key, "depends_on") == 0;
     struct yaml_pair *pair = value_of(map, key);
     if (!pair || pair->value->type != YAML_LIST)
         return;
     struct yaml_node *named = yaml_new(c->arena, YAML_MAP, pair->value);
     for (size_t i = 0; i < pair->value->count; i++) {
         const struct yaml_node *item = pair->value->items[i];
-        yaml_put(c->arena, named, NULL, item->text, yaml_new(c->arena, YAML_NULL, item));
+        struct yaml_node *value = yaml_new(c->arena, depends ? YAML_MAP : YAML_NULL, item);
+        if (depends) {
+            put_text(c, value, "condition", "service_started", true);
+            put_text(c, value, "required", "true", true);
+        }
+        yaml_put(c->arena, named, NULL, item->text, value);
     }
     replace(pair, named);
 }
@@ -138,8 +152,31 @@ static void strings_to_maps(const struct canonical *c, struct yaml_node *map, co
 static void absolute_path(const struct canonical *c, struct yaml_node *map, const char *key)
 {
     struct yaml_pair *pair = value_of(map, key);
-    if (pair && pair->value->type == YAML_SCALAR)
+    if (pair && pair->value->type == YAML_SCALAR && !(c->keep_variables && *pair->value->text == '$'))
         replace(pair, yaml_new_text(c->arena, canonical__path(c, pair->value->text), pair->value));
+}
+
+/* Whether a value has variables that were left in it: its parts are not known yet. */
+static bool is_open(const struct canonical *c, const struct yaml_node *node)
+{
+    return c->keep_variables && node->type == YAML_SCALAR && strchr(node->text, '$');
+}
+
+static void absolute_paths(const struct canonical *c, struct yaml_node *map, const char *key)
+{
+    struct yaml_pair *pair = value_of(map, key);
+    for (size_t i = 0; pair && pair->value->type == YAML_LIST && i < pair->value->count; i++) {
+        struct yaml_node *item = pair->value->items[i];
+        pair->value->items[i] = yaml_new_text(c->arena, canonical__path(c, item->text), item);
+    }
+}
+
+/* "a b" to ["a", "b"]. */
+static void split_command(const struct canonical *c, struct yaml_node *map, const char *key)
+{
+    struct yaml_pair *pair = value_of(map, key);
+    if (pair && pair->value->type == YAML_SCALAR && !is_open(c, pair->value))
+        replace(pair, canonical__words(c, pair->value));
 }
 
 static void do_build(const struct canonical *c, struct yaml_node *service)
@@ -174,6 +211,8 @@ static void do_extra_hosts(const struct canonical *c, struct yaml_node *map)
         size_t n = strcspn(text, "=:");
         if (from->type == YAML_MAP) {
             text = yaml_printf(c->arena, "%s:%s", from->pairs[i].key, text);
+        } else if (is_open(c, item)) {
+            text = item->text;
         } else if (!text[n]) {
             problem_add(c->problems, item, "must be host=address, not \"%s\"", text);
             continue;
@@ -193,12 +232,17 @@ static void do_ports(const struct canonical *c, struct yaml_node *service)
     struct yaml_node *list = yaml_new(c->arena, YAML_LIST, pair->value);
     for (size_t i = 0; i < pair->value->count; i++) {
         struct yaml_node *item = pair->value->items[i];
-        if (item->type == YAML_SCALAR)
+        if (item->type == YAML_SCALAR && !is_open(c, item)) {
             canonical__port(c, item, list);
-        else if (!yaml_get(item, "target"))
+            continue;
+        }
+        if (item->type == YAML_MAP && !yaml_get(item, "target"))
             problem_add(c->problems, item, "has no \"target\" port");
-        else
-            yaml_append(c->arena, list, item);
+        if (item->type == YAML_MAP && !yaml_get(item, "protocol"))
+            put_text(c, item, "protocol", "tcp", true);
+        if (item->type == YAML_MAP && !yaml_get(item, "mode"))
+            put_text(c, item, "mode", "ingress", true);
+        yaml_append(c->arena, list, item);
     }
     replace(pair, list);
 }
@@ -211,7 +255,7 @@ static void do_volumes(const struct canonical *c, struct yaml_node *service)
     struct yaml_node *list = yaml_new(c->arena, YAML_LIST, pair->value);
     for (size_t i = 0; i < pair->value->count; i++) {
         struct yaml_node *item = pair->value->items[i];
-        if (item->type == YAML_SCALAR)
+        if (item->type == YAML_SCALAR && !is_open(c, item))
             item = canonical__volume(c, item);
         else if (strcmp(yaml_text(item, "type"), "bind") == 0)
             absolute_path(c, item, "source");
@@ -221,15 +265,101 @@ static void do_volumes(const struct canonical *c, struct yaml_node *service)
     replace(pair, list);
 }
 
+/* "/dev/a:/dev/b:rwm" to {source, target, permissions}. */
+static void do_devices(const struct canonical *c, struct yaml_node *service)
+{
+    struct yaml_pair *pair = value_of(service, "devices");
+    for (size_t i = 0; pair && i < pair->value->count; i++) {
+        struct yaml_node *item = pair->value->items[i];
+        if (item->type != YAML_SCALAR || is_open(c, item))
+            continue;
+        _cleanup_strv_ char **parts = strv_split(item->text, ':');
+        size_t n = strv_len(parts);
+        if (n > 3 || parts[0][0] != '/') {
+            problem_add(c->problems, item, "\"%s\" is not a device; write /dev/x:/dev/y:rwm", item->text);
+            continue;
+        }
+        struct yaml_node *device = yaml_new(c->arena, YAML_MAP, item);
+        put_text(c, device, "source", parts[0], false);
+        put_text(c, device, "target", n > 1 ? parts[1] : parts[0], false);
+        put_text(c, device, "permissions", n > 2 ? parts[2] : "rwm", false);
+        pair->value->items[i] = device;
+    }
+}
+
+/* "all" to what it stands for. */
+static void do_gpus(const struct canonical *c, struct yaml_node *service)
+{
+    struct yaml_pair *pair = value_of(service, "gpus");
+    if (!pair || pair->value->type != YAML_SCALAR || is_open(c, pair->value))
+        return;
+    if (strcmp(pair->value->text, "all") != 0)
+        problem_add(c->problems, pair->value, "must be all or a list, not \"%s\"", pair->value->text);
+    struct yaml_node *list = yaml_new(c->arena, YAML_LIST, pair->value);
+    struct yaml_node *request = yaml_new(c->arena, YAML_MAP, pair->value);
+    put_text(c, request, "count", "-1", true);
+    yaml_append(c->arena, list, request);
+    replace(pair, list);
+}
+
+/* A test of one string is for the shell. */
+static void do_health(const struct canonical *c, struct yaml_node *service)
+{
+    struct yaml_node *health = yaml_get(service, "healthcheck");
+    struct yaml_pair *pair = health && health->type == YAML_MAP ? value_of(health, "test") : NULL;
+    if (!pair || pair->value->type != YAML_SCALAR)
+        return;
+    struct yaml_node *list = yaml_new(c->arena, YAML_LIST, pair->value);
+    yaml_append(c->arena, list, yaml_new_text(c->arena, "CMD-SHELL", pair->value));
+    yaml_append(c->arena, list, pair->value);
+    replace(pair, list);
+}
+
+static void do_hooks(const struct canonical *c, struct yaml_node *service, const char *key)
+{
+    struct yaml_pair *pair = value_of(service, key);
+    for (size_t i = 0; pair && i < pair->value->count; i++) {
+        split_command(c, pair->value->items[i], "command");
+        list_to_dict(c, pair->value->items[i], "environment");
+        fill_from_environment(c, pair->value->items[i], "environment");
+    }
+}
+
+static void do_watch(const struct canonical *c, struct yaml_node *service)
+{
+    struct yaml_node *watch = yaml_get(yaml_get(service, "develop"), "watch");
+    for (size_t i = 0; watch && watch->type == YAML_LIST && i < watch->count; i++) {
+        struct yaml_node *rule = watch->items[i], *exec = yaml_get(rule, "exec");
+        absolute_path(c, rule, "path");
+        string_to_list(c, rule, "ignore");
+        string_to_list(c, rule, "include");
+        if (exec) {
+            split_command(c, exec, "command");
+            list_to_dict(c, exec, "environment");
+            fill_from_environment(c, exec, "environment");
+        }
+    }
+}
+
+static void do_extends(const struct canonical *c, struct yaml_node *service)
+{
+    struct yaml_pair *pair = value_of(service, "extends");
+    if (!pair || pair->value->type != YAML_SCALAR)
+        return;
+    struct yaml_node *extends = yaml_new(c->arena, YAML_MAP, pair->value);
+    yaml_put(c->arena, extends, NULL, "service", pair->value);
+    replace(pair, extends);
+}
+
 static void do_service(const struct canonical *c, struct yaml_node *service)
 {
-    static const char *const lists[] = {"env_file", "dns", "dns_search", "tmpfs"};
+    static const char *const lists[] = {"env_file", "dns", "dns_search", "tmpfs", "label_file"};
+    static const char *const dicts[] = {"environment", "labels", "sysctls", "annotations"};
     for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
         string_to_list(c, service, lists[i]);
-    list_to_dict(c, service, "environment");
+    for (size_t i = 0; i < ARRAY_SIZE(dicts); i++)
+        list_to_dict(c, service, dicts[i]);
     fill_from_environment(c, service, "environment");
-    list_to_dict(c, service, "labels");
-    list_to_dict(c, service, "sysctls");
     names_to_map(c, service, "depends_on");
     names_to_map(c, service, "networks");
     strings_to_maps(c, service, "secrets", "source");
@@ -238,12 +368,22 @@ static void do_service(const struct canonical *c, struct yaml_node *service)
     struct yaml_node *env_files = yaml_get(service, "env_file");
     for (size_t i = 0; env_files && i < env_files->count; i++)
         absolute_path(c, env_files->items[i], "path");
+    absolute_paths(c, service, "label_file");
+    split_command(c, service, "command");
+    split_command(c, service, "entrypoint");
+    do_extends(c, service);
     do_build(c, service);
     do_extra_hosts(c, service);
     if (yaml_get(service, "build"))
         do_extra_hosts(c, yaml_get(service, "build"));
     do_ports(c, service);
     do_volumes(c, service);
+    do_devices(c, service);
+    do_gpus(c, service);
+    do_health(c, service);
+    do_hooks(c, service, "post_start");
+    do_hooks(c, service, "pre_stop");
+    do_watch(c, service);
 }
 
 static void each(struct yaml_node *map, const struct canonical *c,
@@ -255,9 +395,24 @@ static void each(struct yaml_node *map, const struct canonical *c,
             fn(c, map->pairs[i].value);
 }
 
+/* external: {name: x} is the old way to say external: true, name: x. */
+static void do_external(const struct canonical *c, struct yaml_node *node)
+{
+    struct yaml_pair *pair = value_of(node, "external");
+    if (!pair || pair->value->type != YAML_MAP)
+        return;
+    struct yaml_node *name = yaml_get(pair->value, "name"),
+                     *yes = yaml_new_text(c->arena, "true", pair->value);
+    yes->plain = true;
+    replace(pair, yes);
+    if (name)
+        yaml_put(c->arena, node, NULL, "name", name);
+}
+
 static void do_labels(const struct canonical *c, struct yaml_node *node)
 {
     list_to_dict(c, node, "labels");
+    do_external(c, node);
 }
 
 static void do_file(const struct canonical *c, struct yaml_node *node)

@@ -4,6 +4,8 @@
 #ifndef COMPOSE_CANONICAL_H
 #define COMPOSE_CANONICAL_H
 
+#include <stdbool.h>
+
 struct map;
 struct problems;
 struct yaml_arena;
@@ -14,6 +16,7 @@ struct canonical {
     const char *dir;           /* absolute; relative paths start here */
     const struct map *environ; /* values of variables named without one */
     struct problems *problems;
+    bool keep_variables; /* values have them still: what has some stays as it is */
 };
 
 void canonical_file(const struct canonical *c, struct yaml_node *root);
@@ -23,6 +26,8 @@ void canonical_file(const struct canonical *c, struct yaml_node *root);
 void canonical__port(const struct canonical *c, const struct yaml_node *item, struct yaml_node *list);
 /* One short "[SOURCE:]TARGET[:MODE]" as a mapping, or NULL after a problem. */
 struct yaml_node *canonical__volume(const struct canonical *c, const struct yaml_node *item);
+/* Words as a POSIX shell would split them, without expansions, as a list. */
+struct yaml_node *canonical__words(const struct canonical *c, const struct yaml_node *node);
 const char *canonical__path(const struct canonical *c, const char *path);
 
 #endif

@@ -1,4 +1,4 @@
-/* The short syntaxes of ports and volumes. */
+/* The short syntaxes of ports, volumes and commands. */
 #include "compose/canonical.h"
 #include "compose/compose.h"
 #include "compose/problem.h"
@@ -64,12 +64,13 @@ static void split_port(const char *text, struct short_port *ret)
 
 void canonical__port(const struct canonical *c, const struct yaml_node *item, struct yaml_node *list)
 {
+    static const char *const protocols[] = {"tcp", "udp", "sctp", NULL};
     _cleanup_(short_port_done) struct short_port p = {0};
     split_port(item->text, &p);
     struct port_range target, published = {0};
     bool has_published = !str_empty(p.published);
-    if (strcmp(p.protocol, "tcp") != 0 && strcmp(p.protocol, "udp") != 0) {
-        problem_add(c->problems, item, "protocol must be tcp or udp, not \"%s\"", p.protocol);
+    if (!strv_has((char *const *)protocols, p.protocol)) {
+        problem_add(c->problems, item, "protocol must be tcp, udp or sctp, not \"%s\"", p.protocol);
         return;
     }
     if (!read_range(p.target, &target) || target.first == 0 ||
@@ -99,6 +100,7 @@ void canonical__port(const struct canonical *c, const struct yaml_node *item, st
         if (!str_empty(p.ip))
             put_text(c, port, "host_ip", p.ip, item);
         put_text(c, port, "protocol", p.protocol, item);
+        put_text(c, port, "mode", "ingress", item);
         yaml_append(c->arena, list, port);
     }
 }
@@ -138,24 +140,52 @@ static struct yaml_node *put_true(const struct canonical *c, struct yaml_node *m
     return node;
 }
 
+int compose_add_exposed(const char *text, json_t *exposed, struct err *err)
+{
+    size_t n = strcspn(text, "/");
+    _cleanup_free_ char *numbers = mem_strndup(text, n);
+    const char *protocol = text[n] ? text + n + 1 : "tcp";
+    struct port_range range;
+    bool known =
+        strcmp(protocol, "tcp") == 0 || strcmp(protocol, "udp") == 0 || strcmp(protocol, "sctp") == 0;
+    if (!read_range(numbers, &range) || !range.first || range.last - range.first >= MAX_PORTS_IN_RANGE ||
+        !known)
+        return err_set(err, ERR_INVALID, "\"%s\" is not a port; write 80, 80/udp or 8000-8010", text);
+    for (int64_t port = range.first; port <= range.last; port++) {
+        _cleanup_free_ char *key = str_printf("%d/%s", (int)port, protocol);
+        json_object_set_new(exposed, key, json_object());
+    }
+    return 0;
+}
+
+/* The mapping of options below `key`, made when it is not there. */
+static struct yaml_node *options_of(const struct canonical *c, struct yaml_node *mount, const char *key,
+                                    const struct yaml_node *at)
+{
+    struct yaml_node *options = yaml_get(mount, key);
+    if (!options)
+        yaml_put(c->arena, mount, NULL, key, options = yaml_new(c->arena, YAML_MAP, at));
+    return options;
+}
+
 static bool apply_mode(const struct canonical *c, const struct yaml_node *item, struct yaml_node *mount,
                        const char *word, bool bind)
 {
     static const char *const propagation[] = {"shared",  "rshared",  "slave", "rslave",
                                               "private", "rprivate", NULL};
-    struct yaml_node *options = yaml_new(c->arena, YAML_MAP, item);
-    if (strcmp(word, "ro") == 0) {
+    static const char *const consistency[] = {"cached", "delegated", "consistent", NULL};
+    static const char *const usual[] = {"rw", "copy", "z", "Z", NULL};
+    if (strcmp(word, "ro") == 0)
         put_true(c, mount, "read_only", item);
-    } else if (strcmp(word, "nocopy") == 0 && !bind) {
-        put_true(c, options, "nocopy", item);
-        yaml_put(c->arena, mount, NULL, "volume", options);
-    } else if (bind && strv_has((char *const *)propagation, word)) {
-        put_text(c, options, "propagation", word, item);
-        yaml_put(c->arena, mount, NULL, "bind", options);
-    } else if (strcmp(word, "z") == 0 || strcmp(word, "Z") == 0) {
-        problem_add(c->problems, item, "mode \"%s\" (SELinux relabelling) is not supported", word);
-        return false;
-    } else if (strcmp(word, "rw") != 0) {
+    else if (strcmp(word, "nocopy") == 0 && !bind)
+        put_true(c, options_of(c, mount, "volume", item), "nocopy", item);
+    else if (bind && strv_has((char *const *)propagation, word))
+        put_text(c, options_of(c, mount, "bind", item), "propagation", word, item);
+    else if (bind && (*word == 'z' || *word == 'Z') && !word[1])
+        put_text(c, options_of(c, mount, "bind", item), "selinux", word, item);
+    else if (strv_has((char *const *)consistency, word))
+        put_text(c, mount, "consistency", word, item);
+    else if (!strv_has((char *const *)usual, word)) {
         problem_add(c->problems, item, "mode \"%s\" is not known; use ro or rw", word);
         return false;
     }
@@ -184,4 +214,33 @@ struct yaml_node *canonical__volume(const struct canonical *c, const struct yaml
         if (!apply_mode(c, item, mount, *mode, bind))
             return NULL;
     return mount;
+}
+
+struct yaml_node *canonical__words(const struct canonical *c, const struct yaml_node *node)
+{
+    struct yaml_node *words = yaml_new(c->arena, YAML_LIST, node);
+    _cleanup_str_ struct str word = STR_INIT;
+    bool in_word = false;
+    char quote = 0;
+    for (const char *t = node->text; *t; t++) {
+        if (!quote && strchr(" \t\n", *t)) {
+            if (in_word)
+                yaml_append(c->arena, words, yaml_new_text(c->arena, str_get(&word), node));
+            str_clear(&word);
+            in_word = false;
+            continue;
+        }
+        in_word = true;
+        if (quote ? *t == quote : *t == '"' || *t == '\'')
+            quote = quote ? 0 : *t;
+        else if (*t == '\\' && quote != '\'' && t[1] && (!quote || strchr("\"\\$`\n", t[1])))
+            str_addc(&word, *++t);
+        else
+            str_addc(&word, *t);
+    }
+    if (quote)
+        problem_add(c->problems, node, "the closing %c is missing", quote);
+    if (in_word)
+        yaml_append(c->arena, words, yaml_new_text(c->arena, str_get(&word), node));
+    return words;
 }

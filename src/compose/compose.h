@@ -1,8 +1,9 @@
 /* Compose files (the Compose Specification) to a project: its services with the Docker API bodies of their
  * containers, its networks and volumes, in the order of their dependencies.
  *
- *     files and environment -> yaml.h (parse) -> interpolate.h -> schema.h (check) -> canonical.h -> merge.h
- *     -> compose_load() -> struct compose_project -> plan.h (what to do, given what is there)
+ *     files and environment -> model.h: yaml.h (parse), interpolate.h, schema.h (check), canonical.h,
+ * extends, include, merge.h -> compose_load() -> struct compose_project -> plan.h (what to do, given what is
+ * there)
  *
  * Everything here only reads files; nothing talks to a server. What is wrong is listed whole, each with file,
  * line and column. A key that is not supported is an error that names it. */
@@ -46,9 +47,35 @@ struct compose_build {
     const char *dockerfile; /* in the context, or absolute; "" is Dockerfile */
     const char *target, *network;
     json_t *args, *labels; /* of strings; may be NULL */
-    char **tags, **extra_hosts;
+    char **tags, **extra_hosts, **cache_from;
+    const char *dockerfile_inline, *platform; /* "" for none */
+    json_t *ulimits;                          /* as HostConfig has them; NULL for none */
     int64_t shm_size;
     bool no_cache, pull;
+};
+
+enum { COMPOSE_MAX_COPY_BYTES = 1 << 20 };
+
+/* A file that is copied into a container before it starts: a secret or config that is not a plain bind. */
+struct compose_copy {
+    const char *target; /* absolute */
+    const char *file;   /* read when the container is made; NULL: `content` */
+    const char *content;
+    int64_t uid, gid;
+    int mode;
+};
+
+/* A command of post_start or pre_stop, as the body of POST /containers/X/exec. */
+struct compose_hook {
+    json_t *body;
+};
+
+struct compose_watch {
+    const struct yaml_node *node;
+    const char *path, *action, *target;
+    char **ignore, **include;
+    const struct compose_hook *exec; /* NULL unless sync+exec */
+    bool initial_sync;
 };
 
 struct compose_service {
@@ -58,7 +85,9 @@ struct compose_service {
     int replicas;
     const char *container_name;  /* NULL: project-service-number */
     const char *image;           /* what containers are made from; set for builds too */
-    const char *pull_policy;     /* "always", "missing", "never", "build", or "" */
+    const char *pull_policy;     /* "always", "missing", "never", "build", "refresh", or "" */
+    int64_t refresh_ns;          /* "refresh": always when it was fetched longer ago than this */
+    const char *platform;        /* "" for the machine's own */
     bool has_build, image_given; /* image_given: by an "image" key, not made up */
     struct compose_build build;
     struct compose_dependency *depends;
@@ -69,10 +98,18 @@ struct compose_service {
     json_t *body;       /* POST /containers/create, without name, number and image labels */
     char *hash;         /* of the body */
     int stop_timeout_s; /* -1: the default */
+    bool attach;        /* its output is shown by `up` */
+    struct compose_copy *copies;
+    size_t copy_count;
+    struct compose_hook *post_start, *pre_stop;
+    size_t post_start_count, pre_stop_count;
+    struct compose_watch *watch;
+    size_t watch_count;
 };
 
 struct compose_resource { /* a network or a volume */
     const char *key, *name;
+    const struct yaml_node *node;
     bool external, used;
     json_t *body; /* to create it with; NULL when external */
 };
@@ -89,6 +126,8 @@ struct compose_project {
     int max_depth;
 };
 
+struct variable_use;
+
 struct compose_options {
     char *const *files;     /* empty: COMPOSE_FILE, else searched from the working directory upwards */
     const char *text;       /* instead of files: this, called compose.yaml, in `dir` */
@@ -101,6 +140,10 @@ struct compose_options {
     bool check_files;       /* the files of secrets and configs have to be there */
     const char *cwd;        /* NULL: the process's */
     char *const *environ;   /* "NAME=value"; NULL: the process's */
+    const char *api_socket; /* what use_api_socket binds; NULL: /run/drover.sock */
+    bool no_interpolate;    /* variables stay as they are written: only `root` is there then */
+    void (*variable)(void *context, const struct variable_use *use); /* interpolate.h; may be NULL */
+    void *context;
 };
 
 /* ERR_NOT_FOUND when there is no Compose file. When the files are wrong, ERR_INVALID (ERR_UNSUPPORTED) with
@@ -123,6 +166,12 @@ char *compose_normalize_name(const char *text);
 /* A port as `-p` and `ports:` take it ("127.0.0.1:8080-8081:80-81/udp") into ExposedPorts and PortBindings.
  */
 int compose_add_port(const char *text, json_t *exposed, json_t *bindings, struct err *err);
+/* "80", "80/udp" or "8000-8010" into ExposedPorts. */
+int compose_add_exposed(const char *text, json_t *exposed, struct err *err);
+
+/* Where in the files stands what the engine refused: puts "file:line:column: path: " before a message that
+ * names a field of the API ("HostConfig.X"), when the field comes from a key of this service. */
+void compose_blame(const struct compose_service *s, struct err *err);
 
 /* The environment compose works with: the process's over .env or --env-file. */
 int compose_environment(const struct compose_options *options, const char *dir, struct map *into,

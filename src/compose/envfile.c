@@ -141,11 +141,40 @@ int envfile_parse(const char *file, const char *text, const struct map *outer, s
     return 0;
 }
 
+static int read_text(const char *path, struct str *text, struct err *err)
+{
+    int r = file_read(path, ENVFILE_MAX_BYTES, text, err);
+    if (r == 0 && memchr(str_get(text), '\0', text->len))
+        r = err_set(err, ERR_INVALID, "%s: contains a NUL byte; not a text file", path);
+    return r;
+}
+
+int envfile_read_raw(const char *path, struct map *into, struct err *err)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    int r = read_text(path, &text, err), number = 1;
+    if (r < 0)
+        return r;
+    _cleanup_strv_ char **lines = strv_split(str_get(&text), '\n');
+    STRV_FOREACH (line, lines) {
+        char *at = *line + strspn(*line, " \t"), *end = at + strlen(at);
+        if (end > at && end[-1] == '\r')
+            end[-1] = '\0';
+        size_t n = strcspn(at, "=");
+        if (*at && *at != '#' && (!n || memchr(at, ' ', n)))
+            return err_set(err, ERR_INVALID, "%s:%d: expected NAME=value", path, number);
+        if (*at && *at != '#' && at[n]) {
+            at[n] = '\0';
+            map_put(into, at, mem_strdup(at + n + 1));
+        }
+        number++;
+    }
+    return 0;
+}
+
 int envfile_read(const char *path, const struct map *outer, struct map *into, struct err *err)
 {
     _cleanup_str_ struct str text = STR_INIT;
-    int r = file_read(path, ENVFILE_MAX_BYTES, &text, err);
-    if (r == 0 && memchr(str_get(&text), '\0', text.len))
-        r = err_set(err, ERR_INVALID, "%s: contains a NUL byte; not a text file", path);
+    int r = read_text(path, &text, err);
     return r < 0 ? r : envfile_parse(path, str_get(&text), outer, into, err);
 }

@@ -17,6 +17,9 @@ enum { ENVFILE_MAX_BYTES = 1 << 20 };
  */
 int envfile_parse(const char *file, const char *text, const struct map *outer, struct map *into,
                   struct err *err);
+/* NAME=value lines as `docker run --env-file` takes them: nothing in a value has a meaning; no comments
+ * behind values, no quotes, no variables. */
+int envfile_read_raw(const char *path, struct map *into, struct err *err);
 int envfile_read(const char *path, const struct map *outer, struct map *into, struct err *err);
 
 #endif

@@ -1,17 +1,9 @@
 #include "compose/files.h"
 
 #include "base/file.h"
-#include "base/json.h"
-#include "compose/canonical.h"
 #include "compose/envfile.h"
-#include "compose/interpolate.h"
-#include "compose/merge.h"
-#include "compose/schema.h"
-#include "compose/yaml.h"
 
 #include <unistd.h>
-
-enum { MAX_PATH_SHOWN = 256 };
 
 extern char **environ;
 
@@ -62,7 +54,7 @@ static int working_directory(const struct compose_options *options, char **ret, 
     return 0;
 }
 
-static char *absolute(const char *cwd, const char *path)
+char *files_absolute(const char *cwd, const char *path)
 {
     const char *rest = path;
     while (rest[0] == '.' && rest[1] == '/')
@@ -70,7 +62,7 @@ static char *absolute(const char *cwd, const char *path)
     return *path == '/' ? mem_strdup(path) : str_printf("%s/%s", cwd, rest);
 }
 
-static char *directory_of(const char *path)
+char *files_directory(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash && slash != path ? mem_strndup(path, (size_t)(slash - path)) : mem_strdup("/");
@@ -129,20 +121,20 @@ static int find_with(const struct compose_options *options, const char *cwd, cha
 {
     if (options->text) {
         strv_add(files, "compose.yaml");
-        *dir = absolute(cwd, options->dir ? options->dir : cwd);
+        *dir = files_absolute(cwd, options->dir ? options->dir : cwd);
         return 0;
     }
     const char *listed = environment_value(options, "COMPOSE_FILE");
     _cleanup_strv_ char **from_environment = *listed ? strv_split(listed, ':') : NULL;
     char *const *wanted = options->files && *options->files ? options->files : from_environment;
     for (char *const *file = wanted; file && *file; file++)
-        strv_take(files, strcmp(*file, "-") == 0 ? mem_strdup("-") : absolute(cwd, *file));
+        strv_take(files, strcmp(*file, "-") == 0 ? mem_strdup("-") : files_absolute(cwd, *file));
     int r = *files ? 0 : search(cwd, files, err);
     if (r < 0)
         return r;
-    *dir = options->dir                    ? absolute(cwd, options->dir)
+    *dir = options->dir                    ? files_absolute(cwd, options->dir)
            : strcmp((*files)[0], "-") == 0 ? mem_strdup(cwd)
-                                           : directory_of((*files)[0]);
+                                           : files_directory((*files)[0]);
     size_t n = strlen(*dir);
     while (n > 1 && ((*dir)[n - 1] == '/' || str_ends_with(*dir, "/.")))
         (*dir)[--n] = '\0';
@@ -169,144 +161,4 @@ bool compose_present(const struct compose_options *options)
     _cleanup_strv_ char **files = NULL;
     _cleanup_free_ char *dir = NULL;
     return files_find(options, &files, &dir, NULL) == 0;
-}
-
-/* --- Variables --- */
-
-struct resolver {
-    struct yaml_arena *arena;
-    const struct interpolate *with;
-    struct problems *problems;
-};
-
-struct unset_note {
-    struct problems *notes;
-    struct map seen;
-};
-
-static void note_unset(void *context, const char *name)
-{
-    struct unset_note *note = context;
-    if (map_has(&note->seen, name))
-        return;
-    map_put(&note->seen, name, note);
-    if (note->notes->count++ < PROBLEM_MAX)
-        str_addf(&note->notes->text, "variable %s is not set; nothing is put in its place\n", name);
-}
-
-/* A path is for people; below a very long one its parent's serves, so that memory stays bounded. */
-static const char *item_path(const struct resolver *r, const char *path, size_t i)
-{
-    return strlen(path) > MAX_PATH_SHOWN ? path : yaml_printf(r->arena, "%s[%zu]", path, i);
-}
-
-static const char *key_path(const struct resolver *r, const char *path, const char *key)
-{
-    if (strlen(path) > MAX_PATH_SHOWN)
-        return path;
-    return yaml_printf(r->arena, "%s%s%.*s", path, *path ? "." : "", MAX_PATH_SHOWN, key);
-}
-
-/* A copy of the tree in which each node has its own path and values have their variables replaced. */
-static struct yaml_node *resolve(const struct resolver *r, const struct yaml_node *from, const char *path)
-{
-    struct yaml_node *node = yaml_new(r->arena, from->type, from);
-    node->path = path;
-    node->merge = from->merge;
-    node->plain = from->plain;
-    node->text = from->text;
-    if (from->type == YAML_SCALAR && interpolate_wanted(from->text)) {
-        _cleanup_str_ struct str text = STR_INIT;
-        struct err err;
-        if (interpolate_text(r->with, from->text, &text, &err) < 0)
-            problem_add(r->problems, node, "%s", err.msg);
-        node->text = yaml_strdup(r->arena, str_get(&text));
-        _cleanup_json_ json_t *utf8 = json_string(node->text);
-        if (!utf8)
-            problem_add(r->problems, node, "the value is not valid UTF-8 once its variables are filled in");
-        node->plain = false;
-    }
-    for (size_t i = 0; i < from->count; i++) {
-        if (from->type == YAML_LIST) {
-            yaml_append(r->arena, node, resolve(r, from->items[i], item_path(r, path, i)));
-            continue;
-        }
-        const struct yaml_pair *pair = &from->pairs[i];
-        yaml_put(r->arena, node, pair, pair->key, resolve(r, pair->value, key_path(r, path, pair->key)));
-    }
-    return node;
-}
-
-/* --- Loading --- */
-
-struct loading {
-    struct yaml_arena *arena;
-    const char *dir;
-    const struct map *environ;
-    const struct interpolate *with;
-    struct problems *problems, *notes;
-    struct yaml_node *root;
-};
-
-static int add_document(struct loading *l, const struct yaml_node *document)
-{
-    const struct resolver resolver = {l->arena, l->with, l->problems};
-    size_t before = l->problems->count;
-    struct yaml_node *node = resolve(&resolver, document, "");
-    if (l->problems->count == before)
-        schema_check(node, l->problems);
-    if (l->problems->count != before)
-        return 0;
-    const struct yaml_pair *version = yaml_find(node, "version");
-    if (version && l->notes->count++ < PROBLEM_MAX)
-        str_addf(&l->notes->text, "%s:%d:%d: \"version\" has no meaning any more and is ignored\n",
-                 version->file, version->line, version->column);
-    const struct canonical canonical = {l->arena, l->dir, l->environ, l->problems};
-    canonical_file(&canonical, node);
-    l->root = merge_files(l->arena, l->root, node);
-    return 0;
-}
-
-static int load_file(struct loading *l, const char *path, const char *given, struct err *err)
-{
-    _cleanup_str_ struct str text = STR_INIT;
-    bool standard_input = strcmp(path, "-") == 0;
-    int r = 0;
-    if (given)
-        str_add(&text, given);
-    else
-        r = standard_input ? file_read_fd(STDIN_FILENO, YAML_MAX_BYTES, &text, err)
-                           : file_read(path, YAML_MAX_BYTES, &text, err);
-    if (r < 0)
-        return r;
-    /* Messages name the file as it is seen from the project's directory. */
-    const char *inside = str_after(path, l->dir);
-    const char *shown = standard_input ? "stdin" : inside && *inside == '/' ? inside + 1 : path;
-    struct yaml_node **documents = NULL;
-    size_t count = 0;
-    r = yaml_parse(l->arena, shown, str_get(&text), text.len, &documents, &count, err);
-    if (r < 0)
-        return r;
-    if (!count)
-        return err_set(err, ERR_INVALID, "%s: the file is empty", shown);
-    for (size_t i = 0; i < count; i++)
-        add_document(l, documents[i]);
-    return 0;
-}
-
-int files_load(struct yaml_arena *arena, char *const *files, const char *text, const char *dir,
-               const struct map *env, struct problems *problems, struct problems *notes,
-               struct yaml_node **ret, struct err *err)
-{
-    struct unset_note note = {.notes = notes, .seen = MAP_INIT(NULL)};
-    const struct interpolate with = {.variables = env, .unset = note_unset, .context = &note};
-    struct loading l = {arena, dir, env, &with, problems, notes, NULL};
-    int r = 0;
-    for (char *const *file = files; r == 0 && *file; file++)
-        r = load_file(&l, *file, text, err);
-    map_done(&note.seen);
-    if (r < 0)
-        return r;
-    *ret = l.root;
-    return 0;
 }

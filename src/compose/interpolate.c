@@ -42,6 +42,17 @@ static int complain_required(const char *name, bool colon, const struct str *tex
                    colon ? "not set or empty" : "not set");
 }
 
+static void tell_use(const struct interpolate *with, const char *name, char op, const char *written, size_t n)
+{
+    _cleanup_free_ char *word = written ? mem_strndup(written, n) : NULL;
+    const struct variable_use use = {.name = name,
+                                     .default_value = op == '-' ? word : NULL,
+                                     .alternate = op == '+' ? word : NULL,
+                                     .required = op == '?'};
+    if (with->used)
+        with->used(with->context, &use);
+}
+
 /* What is behind the name in "${NAME...}": an operator and its word, up to the closing brace. */
 static int expand_operator(const struct interpolate *with, const char *name, const char **at, int depth,
                            struct str *out, const char *start, struct err *err)
@@ -55,11 +66,13 @@ static int expand_operator(const struct interpolate *with, const char *name, con
     *at += 1 + colon;
     bool use_word = op == '+' ? set : !set;
     _cleanup_str_ struct str word = STR_INIT;
+    const char *written = *at;
     int r = expand(with, at, true, depth + 1, use_word && out ? &word : NULL, err);
     if (r < 0)
         return r;
     if (**at != '}')
         return bad_format(start, err);
+    tell_use(with, name, op, written, (size_t)(*at - written));
     ++*at;
     if (!out)
         return 0;
@@ -92,6 +105,7 @@ static int expand_variable(const struct interpolate *with, const char **at, int 
     if (braces && **at != '}')
         return expand_operator(with, name, at, depth, out, start, err);
     *at += braces;
+    tell_use(with, name, 0, NULL, 0);
     const char *value = lookup(with, name);
     if (out && value)
         str_add(out, value);

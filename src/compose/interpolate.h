@@ -17,12 +17,21 @@ struct map;
 
 enum { INTERPOLATE_MAX_BYTES = 1 << 20, INTERPOLATE_MAX_DEPTH = 32 };
 
+/* One place where a variable is used; texts are as written, and NULL when there is none. */
+struct variable_use {
+    const char *name;
+    const char *default_value, *alternate; /* behind '-' and '+' */
+    bool required;                         /* with '?' */
+};
+
 /* Values of a map of strings; a name that is not there is unset. */
 struct interpolate {
     const struct map *variables;
     const struct map *fallback; /* asked second; may be NULL */
     /* Called for each variable that is unset and has no default; may be NULL. */
     void (*unset)(void *context, const char *name);
+    /* Called for each use that is evaluated or skipped over; may be NULL. */
+    void (*used)(void *context, const struct variable_use *use);
     void *context;
 };
 

@@ -12,6 +12,8 @@ static const struct {
     {"secrets", {"source", "target"}},
     {"configs", {"source", "target"}},
     {"env_file", {"path"}},
+    {"devices", {"target"}},
+    {"watch", {"path", "target", "action"}},
 };
 
 static const char *const replaced_keys[] = {"command", "entrypoint", "test", NULL};

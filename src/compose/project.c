@@ -1,7 +1,9 @@
 #include "compose/files.h"
+#include "compose/model.h"
 #include "compose/project_priv.h"
 
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/json.h"
 
 #include <ctype.h>
@@ -117,18 +119,27 @@ static json_t *ipam_body(const struct yaml_node *ipam)
                                 node_dict(yaml_get(config->items[i], "aux_addresses")));
         json_array_append_new(pools, pool);
     }
-    return json_pack("{s:s, s:o}", "Driver", "default", "Config", pools);
+    json_t *body =
+        json_pack("{s:s, s:o}", "Driver", *yaml_text(ipam, "driver") ? yaml_text(ipam, "driver") : "default",
+                  "Config", pools);
+    if (yaml_get(ipam, "options"))
+        json_object_set_new(body, "Options", node_dict(yaml_get(ipam, "options")));
+    return body;
 }
 
 static json_t *network_body(struct building *b, const struct yaml_node *node, const char *key,
                             const char *name)
 {
-    json_t *body = json_pack("{s:s, s:s, s:b, s:b, s:o, s:o}", "Name", name, "Driver", "bridge",
+    static const char *const switches[][2] = {
+        {"attachable", "Attachable"}, {"enable_ipv4", "EnableIPv4"}, {"enable_ipv6", "EnableIPv6"}};
+    const char *driver = *yaml_text(node, "driver") ? yaml_text(node, "driver") : "bridge";
+    json_t *body = json_pack("{s:s, s:s, s:b, s:b, s:o, s:o}", "Name", name, "Driver", driver,
                              "CheckDuplicate", 1, "Internal", node_bool(node, "internal"), "Labels",
                              resource_labels(b, node, COMPOSE_LABEL_NETWORK, key), "Options",
                              node_dict(yaml_get(node, "driver_opts")));
-    if (node_bool(node, "attachable"))
-        json_object_set_new(body, "Attachable", json_true());
+    for (size_t i = 0; i < ARRAY_SIZE(switches); i++)
+        if (yaml_get(node, switches[i][0]))
+            json_object_set_new(body, switches[i][1], json_boolean(node_bool(node, switches[i][0])));
     if (yaml_get(node, "ipam"))
         json_object_set_new(body, "IPAM", ipam_body(yaml_get(node, "ipam")));
     return body;
@@ -137,7 +148,8 @@ static json_t *network_body(struct building *b, const struct yaml_node *node, co
 static json_t *volume_body(struct building *b, const struct yaml_node *node, const char *key,
                            const char *name)
 {
-    return json_pack("{s:s, s:s, s:o, s:o}", "Name", name, "Driver", "local", "DriverOpts",
+    return json_pack("{s:s, s:s, s:o, s:o}", "Name", name, "Driver",
+                     *yaml_text(node, "driver") ? yaml_text(node, "driver") : "local", "DriverOpts",
                      node_dict(yaml_get(node, "driver_opts")), "Labels",
                      resource_labels(b, node, COMPOSE_LABEL_VOLUME, key));
 }
@@ -157,7 +169,7 @@ typedef json_t *(*body_fn)(struct building *b, const struct yaml_node *node, con
 static struct compose_resource read_resource(struct building *b, const char *key,
                                              const struct yaml_node *node, body_fn make)
 {
-    struct compose_resource r = {.key = key, .external = node_bool(node, "external")};
+    struct compose_resource r = {.key = key, .node = node, .external = node_bool(node, "external")};
     const char *given = yaml_text(node, "name");
     r.name = *given ? given : r.external ? key : yaml_printf(b->arena, "%s_%s", b->project->name, key);
     for (size_t i = 0; r.external && i < node->count; i++)
@@ -210,12 +222,33 @@ struct compose_service *compose_find_service(const struct compose_project *p, co
     return NULL;
 }
 
+/* What is copied into the container counts as it is now: a changed secret makes a new container. */
+static void add_copy(json_t *all, const struct compose_copy *c)
+{
+    char digest[DIGEST_BYTES];
+    _cleanup_str_ struct str text = STR_INIT;
+    if (c->file)
+        file_read(c->file, COMPOSE_MAX_COPY_BYTES, &text, NULL);
+    else
+        str_add(&text, c->content);
+    digest_of(str_get(&text), text.len, digest);
+    json_t *list = json_object_get(all, "copies");
+    if (!list)
+        json_object_set_new(all, "copies", list = json_array());
+    json_array_append_new(list, json_pack("[s, s, I, I, i]", c->target, digest_hex(digest),
+                                          (json_int_t)c->uid, (json_int_t)c->gid, c->mode));
+}
+
 /* The digest of what containers are made from: a new one makes new containers. Not where the files lie or
  * which version read them. */
 static void hash_service(struct compose_service *s)
 {
     _cleanup_json_ json_t *all =
         json_pack("{s:o, s:O}", "body", json_deep_copy(s->body), "endpoints", s->endpoints);
+    if (*s->platform)
+        json_set_str(all, "platform", s->platform);
+    for (size_t i = 0; i < s->copy_count; i++)
+        add_copy(all, &s->copies[i]);
     json_t *labels = json_object_get(json_object_get(all, "body"), "Labels");
     json_object_del(labels, COMPOSE_LABEL_DIR);
     json_object_del(labels, COMPOSE_LABEL_FILES);
@@ -241,8 +274,8 @@ static void read_services(struct building *b)
                                         "0123456789._-")])
             problem_add_key(b->problems, map, pair,
                             "a service's name may have letters, digits, dots, - and _ only");
-        p->services[p->service_count++] =
-            (struct compose_service){.name = pair->key, .node = pair->value, .stop_timeout_s = -1};
+        p->services[p->service_count++] = (struct compose_service){
+            .name = pair->key, .node = pair->value, .stop_timeout_s = -1, .attach = true};
     }
     /* Names first: a service may refer to one that is further down. */
     for (size_t i = 0; i < p->service_count; i++)
@@ -400,13 +433,19 @@ static int build(struct building *b, const struct compose_options *options, stru
                  struct err *err)
 {
     struct compose_project *p = b->project;
-    int r =
-        files_load(b->arena, p->files, options->text, p->dir, b->environ, b->problems, notes, &p->root, err);
+    const struct model_options model = {.files = p->files,
+                                        .text = options->text,
+                                        .dir = p->dir,
+                                        .environ = b->environ,
+                                        .no_interpolate = options->no_interpolate,
+                                        .variable = options->variable,
+                                        .context = options->context};
+    int r = model_load(b->arena, &model, b->problems, notes, &p->root, err);
     if (r == 0)
         r = finish(b->problems, err);
     if (r == 0)
         r = set_name(b, options, err);
-    if (r < 0)
+    if (r < 0 || options->no_interpolate)
         return r;
     read_resources(b, "networks", network_body, &p->networks, &p->network_count);
     read_resources(b, "volumes", volume_body, &p->volumes, &p->volume_count);
@@ -440,6 +479,7 @@ int compose_load(const struct compose_options *options, struct compose_project *
                          .arena = p->arena,
                          .environ = &env,
                          .problems = &problems,
+                         .api_socket = options->api_socket ? options->api_socket : "/run/drover.sock",
                          .check_files = options->check_files};
     if (r == 0)
         r = build(&b, options, &notes, err);
@@ -467,6 +507,18 @@ void compose_project_free(struct compose_project *p)
         json_decref(s->build.labels);
         strv_free(s->build.tags);
         strv_free(s->build.extra_hosts);
+        strv_free(s->build.cache_from);
+        json_decref(s->build.ulimits);
+        for (size_t j = 0; j < s->post_start_count; j++)
+            json_decref(s->post_start[j].body);
+        for (size_t j = 0; j < s->pre_stop_count; j++)
+            json_decref(s->pre_stop[j].body);
+        for (size_t j = 0; j < s->watch_count; j++) {
+            strv_free(s->watch[j].ignore);
+            strv_free(s->watch[j].include);
+            if (s->watch[j].exec)
+                json_decref(s->watch[j].exec->body);
+        }
         strv_free(s->networks);
         free(s->hash);
     }

@@ -11,6 +11,7 @@ struct building {
     struct yaml_arena *arena;
     const struct map *environ;
     struct problems *problems;
+    const char *api_socket;
     bool check_files;
 };
 
@@ -18,7 +19,12 @@ struct building {
 void service_read(struct building *b, struct compose_service *s);
 /* service_body.c */
 void service_read_body(struct building *b, struct compose_service *s);
-/* service_mounts.c: volumes, tmpfs, secrets and configs into the body's HostConfig. */
+/* service_devices.c */
+void service_read_devices(struct building *b, const struct compose_service *s, json_t *host);
+/* service_hooks.c: post_start, pre_stop and develop.watch. */
+void service_read_hooks(struct building *b, struct compose_service *s);
+/* service_mounts.c: volumes, tmpfs, secrets and configs into the body's HostConfig, and what is
+ * copied. */
 void service_read_mounts(struct building *b, struct compose_service *s, json_t *host_config);
 
 /* The full name of a container: container_name, or project-service-number. */
@@ -30,6 +36,8 @@ bool node_bool(const struct yaml_node *map, const char *key);
 int64_t node_int(const struct yaml_node *map, const char *key, int64_t fallback);
 int64_t node_bytes(const struct yaml_node *map, const char *key);
 json_t *node_strings(const struct yaml_node *list);
+char **node_strv(const struct yaml_node *list); /* the caller frees */
+json_t *node_ulimits(const struct yaml_node *map);
 json_t *node_dict(const struct yaml_node *map); /* null values become "" */
 
 #endif

@@ -1,12 +1,17 @@
-/* The shape of a Compose file: which keys there are, and of which type each value is. One table (schema.c)
- * says so; a key of the specification that is not done here is in it with the reason, so that it is an error
- * that names it. Keys that begin with "x-" are allowed in every mapping of the table. */
+/* The shape of a Compose file: which keys there are, and of which type each value is. One table
+ * (schema_table.c) says so; a key of the specification that is not done here is in it with the reason, so
+ * that it is an error that names it. Keys that begin with "x-" are allowed in every mapping of the table. */
 #ifndef COMPOSE_SCHEMA_H
 #define COMPOSE_SCHEMA_H
 
 struct problems;
+struct str;
 struct yaml_node;
 
-void schema_check(const struct yaml_node *root, struct problems *problems);
+/* `notes` gets a line for each key that is allowed and has no effect here. */
+void schema_check(const struct yaml_node *root, struct problems *problems, struct problems *notes);
+
+/* The table as a Markdown table of every key, for docs/compose.md. */
+void schema_document(struct str *ret);
 
 #endif

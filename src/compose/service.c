@@ -12,13 +12,37 @@ const char *service_container_name(struct building *b, const struct compose_serv
     return yaml_printf(b->arena, "%s-%s-%d", b->project->name, s->name, number);
 }
 
-static char **to_strv(const struct yaml_node *list)
+char **node_strv(const struct yaml_node *list)
 {
     char **result = NULL;
     for (size_t i = 0; list && i < list->count; i++)
         if (list->items[i]->text)
             strv_add(&result, list->items[i]->text);
     return result;
+}
+
+static void read_build_platform(struct building *b, struct compose_service *s, const struct yaml_node *node)
+{
+    const struct yaml_node *platforms = yaml_get(node, "platforms");
+    s->build.platform = s->platform;
+    if (platforms && platforms->count > 1)
+        problem_add(b->problems, platforms, "more than one platform is not supported");
+    else if (platforms && platforms->count && platforms->items[0]->text)
+        s->build.platform = platforms->items[0]->text;
+    if (*s->platform && strcmp(s->build.platform, s->platform) != 0)
+        problem_add(b->problems, platforms, "contradicts the service's platform %s", s->platform);
+}
+
+/* What only BuildKit has may be switched off. */
+static void refuse_buildkit(struct building *b, const struct yaml_node *node)
+{
+    static const char *const keys[] = {"privileged", "provenance", "sbom"};
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        const struct yaml_node *value = yaml_get(node, keys[i]);
+        bool on = true;
+        if (value && (parse_bool(value->text, &on, NULL) < 0 || on))
+            problem_add(b->problems, value, "is not supported; BuildKit, which has it, is not spoken");
+    }
 }
 
 static void read_build(struct building *b, struct compose_service *s)
@@ -34,20 +58,61 @@ static void read_build(struct building *b, struct compose_service *s)
     to->network = yaml_text(node, "network");
     to->args = yaml_get(node, "args") ? node_dict(yaml_get(node, "args")) : NULL;
     to->labels = yaml_get(node, "labels") ? node_dict(yaml_get(node, "labels")) : NULL;
-    to->tags = to_strv(yaml_get(node, "tags"));
-    to->extra_hosts = to_strv(yaml_get(node, "extra_hosts"));
+    to->tags = node_strv(yaml_get(node, "tags"));
+    to->extra_hosts = node_strv(yaml_get(node, "extra_hosts"));
     to->shm_size = node_bytes(node, "shm_size");
     to->no_cache = node_bool(node, "no_cache");
     to->pull = node_bool(node, "pull");
+    to->cache_from = node_strv(yaml_get(node, "cache_from"));
+    to->ulimits = yaml_get(node, "ulimits") ? node_ulimits(yaml_get(node, "ulimits")) : NULL;
+    to->dockerfile_inline = yaml_text(node, "dockerfile_inline");
+    if (*to->dockerfile_inline && *to->dockerfile)
+        problem_add(b->problems, yaml_get(node, "dockerfile_inline"),
+                    "cannot stand together with \"dockerfile\"");
+    read_build_platform(b, s, node);
+    refuse_buildkit(b, node);
+}
+
+/* "daily", "weekly", "every_12h": fetched again when the image is older than that. */
+static bool read_refresh(struct compose_service *s, const char *text)
+{
+    const char *every = str_after(text, "every_");
+    int64_t hours = strcmp(text, "daily") == 0 ? 24 : strcmp(text, "weekly") == 0 ? 7 * 24 : 0, count = 0;
+    char unit = every && *every ? every[strlen(every) - 1] : '\0';
+    s->refresh_ns = hours * 3600 * INT64_C(1000000000);
+    if (hours)
+        return true;
+    if (unit != 'd' && unit != 'w')
+        return every && parse_duration(every, &s->refresh_ns, NULL) == 0 && s->refresh_ns > 0;
+    _cleanup_free_ char *digits = mem_strndup(every, strlen(every) - 1);
+    if (parse_i64(digits, 1, 10000, &count, NULL) < 0)
+        return false;
+    s->refresh_ns = count * (unit == 'w' ? 7 : 1) * 86400 * INT64_C(1000000000);
+    return true;
+}
+
+static void read_pull_policy(struct building *b, struct compose_service *s)
+{
+    static const char *const known[] = {"", "always", "missing", "never", "build", NULL};
+    const struct yaml_node *after = yaml_get(s->node, "pull_refresh_after");
+    s->pull_policy = yaml_text(s->node, "pull_policy");
+    if (strcmp(s->pull_policy, "if_not_present") == 0)
+        s->pull_policy = "missing";
+    bool refresh =
+        after ? parse_duration(after->text, &s->refresh_ns, NULL) == 0 : read_refresh(s, s->pull_policy);
+    if (refresh)
+        s->pull_policy = "refresh";
+    else if (!strv_has((char *const *)known, s->pull_policy))
+        problem_add(b->problems, yaml_get(s->node, "pull_policy"),
+                    "must be always, missing, never, build, daily, weekly or every_DURATION, not \"%s\"",
+                    s->pull_policy);
 }
 
 static void read_image(struct building *b, struct compose_service *s)
 {
     s->image = yaml_text(s->node, "image");
     s->image_given = *s->image;
-    s->pull_policy = yaml_text(s->node, "pull_policy");
-    if (strcmp(s->pull_policy, "if_not_present") == 0)
-        s->pull_policy = "missing";
+    read_pull_policy(b, s);
     if (!*s->image && s->has_build)
         s->image = yaml_printf(b->arena, "%s-%s", b->project->name, s->name);
     if (!*s->image)
@@ -63,6 +128,9 @@ static void read_replicas(struct building *b, struct compose_service *s)
     if (deployed >= 0 && scale >= 0 && deployed != scale)
         problem_add(b->problems, yaml_get(s->node, "scale"), "contradicts deploy.replicas: %d",
                     (int)deployed);
+    bool global = strcmp(yaml_text(deploy, "mode"), "global") == 0;
+    if (global && (deployed > 1 || scale > 1))
+        problem_add(b->problems, yaml_get(deploy, "mode"), "\"global\" is one replica on this machine");
     int64_t replicas = scale >= 0 ? scale : deployed >= 0 ? deployed : 1;
     if (replicas > 1000)
         problem_add(b->problems, s->node, "more than 1000 replicas on one machine");
@@ -152,6 +220,37 @@ static size_t most_dependencies(const struct compose_service *s)
 
 /* --- Networks --- */
 
+static void add_more_settings(const struct compose_service *s, const struct yaml_node *node, json_t *body)
+{
+    static const char *const addresses[][2] = {{"ipv4_address", "IPv4Address"},
+                                               {"ipv6_address", "IPv6Address"}};
+    json_t *ipam = json_object(), *options = node_dict(yaml_get(node, "driver_opts"));
+    for (size_t i = 0; i < ARRAY_SIZE(addresses); i++)
+        if (*yaml_text(node, addresses[i][0]))
+            json_set_str(ipam, addresses[i][1], yaml_text(node, addresses[i][0]));
+    if (yaml_get(node, "link_local_ips"))
+        json_object_set_new(ipam, "LinkLocalIPs", node_strings(yaml_get(node, "link_local_ips")));
+    if (*yaml_text(node, "interface_name"))
+        json_set_str(options, "com.docker.network.endpoint.ifname", yaml_text(node, "interface_name"));
+    if (json_object_size(ipam))
+        json_object_set(body, "IPAMConfig", ipam);
+    if (json_object_size(options))
+        json_object_set(body, "DriverOpts", options);
+    json_decref(ipam);
+    json_decref(options);
+    /* The service's own address is that of its first network. */
+    const char *mac = yaml_text(node, "mac_address");
+    if (!*mac && !s->networks)
+        mac = yaml_text(s->node, "mac_address");
+    if (*mac)
+        json_set_str(body, "MacAddress", mac);
+    if (yaml_get(node, "gw_priority"))
+        json_object_set_new(body, "GwPriority",
+                            json_integer((json_int_t)strtod(yaml_text(node, "gw_priority"), NULL)));
+    if (yaml_get(s->node, "external_links"))
+        json_object_set_new(body, "Links", node_strings(yaml_get(s->node, "external_links")));
+}
+
 static json_t *endpoint_body(struct building *b, const struct compose_service *s,
                              const struct yaml_node *node)
 {
@@ -162,12 +261,10 @@ static json_t *endpoint_body(struct building *b, const struct compose_service *s
         if (strcmp(more->items[i]->text, s->name) != 0)
             json_array_append_new(aliases, json_string(more->items[i]->text));
     json_t *body = json_pack("{s:o}", "Aliases", aliases);
-    if (*yaml_text(node, "ipv4_address"))
-        json_object_set_new(body, "IPAMConfig",
-                            json_pack("{s:s}", "IPv4Address", yaml_text(node, "ipv4_address")));
     if (*yaml_text(node, "ipv4_address") && s->replicas > 1)
         problem_add(b->problems, yaml_get(node, "ipv4_address"),
                     "one address cannot serve the %d replicas of the service", s->replicas);
+    add_more_settings(s, node, body);
     return body;
 }
 
@@ -181,8 +278,8 @@ static void join(struct building *b, struct compose_service *s, const char *key,
                     key);
         return;
     }
-    strv_add(&s->networks, network->name);
     json_object_set_new(s->endpoints, network->name, endpoint_body(b, s, node));
+    strv_add(&s->networks, network->name);
 }
 
 static void read_networks(struct building *b, struct compose_service *s)
@@ -201,7 +298,7 @@ static void read_networks(struct building *b, struct compose_service *s)
     int64_t first = INT64_MIN;
     size_t chosen = 0;
     for (size_t i = 0; i < map->count; i++) {
-        int64_t priority = node_int(map->pairs[i].value, "priority", 0);
+        int64_t priority = (int64_t)strtod(yaml_text(map->pairs[i].value, "priority"), NULL);
         if (priority > first) {
             first = priority;
             chosen = i;
@@ -215,6 +312,8 @@ static void read_networks(struct building *b, struct compose_service *s)
 
 void service_read(struct building *b, struct compose_service *s)
 {
+    s->platform = yaml_text(s->node, "platform");
+    s->attach = !yaml_get(s->node, "attach") || node_bool(s->node, "attach");
     read_build(b, s);
     read_image(b, s);
     read_replicas(b, s);
@@ -222,6 +321,7 @@ void service_read(struct building *b, struct compose_service *s)
     read_depends_on(b, s);
     read_implied(b, s);
     read_networks(b, s);
+    service_read_hooks(b, s);
     int64_t ns;
     if (parse_duration(yaml_text(s->node, "stop_grace_period"), &ns, NULL) == 0)
         s->stop_timeout_s = (int)MIN((ns + 999999999) / 1000000000, 86400);

@@ -28,6 +28,8 @@ static const struct simple {
     {"cpu_shares", "CpuShares", true, K_INT},
     {"cpu_period", "CpuPeriod", true, K_MICROSECONDS},
     {"cpu_quota", "CpuQuota", true, K_MICROSECONDS},
+    {"cpu_rt_period", "CpuRealtimePeriod", true, K_MICROSECONDS},
+    {"cpu_rt_runtime", "CpuRealtimeRuntime", true, K_MICROSECONDS},
     {"cpuset", "CpusetCpus", true, K_STR},
     {"pids_limit", "PidsLimit", true, K_INT},
     {"init", "Init", true, K_BOOL},
@@ -43,6 +45,47 @@ static const struct simple {
     {"dns_opt", "DnsOptions", true, K_LIST},
     {"group_add", "GroupAdd", true, K_LIST},
     {"shm_size", "ShmSize", true, K_BYTES},
+    {"annotations", "Annotations", true, K_DICT},
+    {"cgroup", "CgroupnsMode", true, K_STR},
+    {"cgroup_parent", "CgroupParent", true, K_STR},
+    {"device_cgroup_rules", "DeviceCgroupRules", true, K_LIST},
+    {"mem_swappiness", "MemorySwappiness", true, K_INT},
+    {"oom_kill_disable", "OomKillDisable", true, K_BOOL},
+    {"oom_score_adj", "OomScoreAdj", true, K_INT},
+    {"storage_opt", "StorageOpt", true, K_DICT},
+    {"uts", "UTSMode", true, K_STR},
+    {"isolation", "Isolation", true, K_STR},
+    {"userns_mode", "UsernsMode", true, K_STR},
+    {"runtime", "Runtime", true, K_STR},
+};
+/* Fields that other code makes, for compose_blame(). */
+static const char *const other_fields[][2] = {
+    {"Mounts", "volumes"},
+    {"Binds", "volumes"},
+    {"Tmpfs", "tmpfs"},
+    {"PortBindings", "ports"},
+    {"Devices", "devices"},
+    {"DeviceRequests", "gpus"},
+    {"DeviceRequests", "deploy"},
+    {"Blkio", "blkio_config"},
+    {"LogConfig", "logging"},
+    {"NetworkMode", "network_mode"},
+    {"PidMode", "pid"},
+    {"IpcMode", "ipc"},
+    {"RestartPolicy", "restart"},
+    {"Ulimits", "ulimits"},
+    {"VolumesFrom", "volumes_from"},
+    {"IPAMConfig", "networks"},
+    {"DriverOpts", "networks"},
+    {"GwPriority", "networks"},
+    {"EndpointsConfig", "networks"},
+    {"MacAddress", "mac_address"},
+    {"Links", "external_links"},
+    {"Healthcheck", "healthcheck"},
+    {"ExposedPorts", "expose"},
+    {"NanoCpus", "deploy"},
+    {"Memory", "deploy"},
+    {"PidsLimit", "deploy"},
 };
 
 static json_t *simple_value(const struct yaml_node *map, const char *key, enum kind kind)
@@ -82,42 +125,11 @@ static void read_simple(const struct compose_service *s, json_t *body, json_t *h
 
 /* --- Commands --- */
 
-/* Splits as a POSIX shell would, without expansions: quotes and backslashes. */
-static json_t *split_words(struct building *b, const struct yaml_node *node)
-{
-    json_t *words = json_array();
-    _cleanup_str_ struct str word = STR_INIT;
-    bool in_word = false;
-    char quote = 0;
-    for (const char *t = node->text; *t; t++) {
-        if (!quote && strchr(" \t\n", *t)) {
-            if (in_word)
-                json_array_append_new(words, json_string(str_get(&word)));
-            str_clear(&word);
-            in_word = false;
-            continue;
-        }
-        in_word = true;
-        if (quote ? *t == quote : *t == '"' || *t == '\'')
-            quote = quote ? 0 : *t;
-        else if (*t == '\\' && quote != '\'' && t[1] && (!quote || strchr("\"\\$`\n", t[1])))
-            str_addc(&word, *++t);
-        else
-            str_addc(&word, *t);
-    }
-    if (quote)
-        problem_add(b->problems, node, "the closing %c is missing", quote);
-    if (in_word)
-        json_array_append_new(words, json_string(str_get(&word)));
-    return words;
-}
-
-static void read_command(struct building *b, const struct compose_service *s, const char *key,
-                         const char *name, json_t *body)
+static void read_command(const struct compose_service *s, const char *key, const char *name, json_t *body)
 {
     const struct yaml_node *node = yaml_get(s->node, key);
     if (node)
-        json_object_set_new(body, name, node->type == YAML_LIST ? node_strings(node) : split_words(b, node));
+        json_object_set_new(body, name, node_strings(node));
 }
 
 /* --- Environment: files first, the mapping over them --- */
@@ -130,8 +142,10 @@ static void read_environment(struct building *b, const struct compose_service *s
     for (size_t i = 0; files && i < files->count; i++) {
         const struct yaml_node *item = files->items[i], *path = yaml_get(item, "path");
         struct err err;
-        int r = path ? envfile_read(path->text, b->environ, &env, &err)
-                     : err_set(&err, ERR_INVALID, "has no \"path\"");
+        bool raw = strcmp(yaml_text(item, "format"), "raw") == 0;
+        int r = !path ? err_set(&err, ERR_INVALID, "has no \"path\"")
+                : raw ? envfile_read_raw(path->text, &env, &err)
+                      : envfile_read(path->text, b->environ, &env, &err);
         bool optional = yaml_get(item, "required") && !node_bool(item, "required");
         if (r < 0 && !(optional && r == -ERR_NOT_FOUND))
             problem_add(b->problems, path ? path : item, "%s", err.msg);
@@ -157,13 +171,10 @@ static void read_ports(struct building *b, const struct compose_service *s, json
     json_t *exposed = json_object(), *bindings = json_object();
     const struct yaml_node *expose = yaml_get(s->node, "expose"), *ports = yaml_get(s->node, "ports");
     for (size_t i = 0; expose && i < expose->count; i++) {
-        const char *text = expose->items[i]->text;
-        int64_t first;
-        _cleanup_free_ char *number = mem_strndup(text, strcspn(text, "/-"));
-        if (strchr(text, '-') || parse_i64(number, 1, 65535, &first, NULL) < 0)
-            problem_add(b->problems, expose->items[i], "\"%s\" is not a port", text);
-        json_object_set_new(exposed, strchr(text, '/') ? text : yaml_printf(b->arena, "%s/tcp", text),
-                            json_object());
+        const struct yaml_node *item = expose->items[i];
+        struct err err;
+        if (compose_add_exposed(item->text, exposed, &err) < 0)
+            problem_add(b->problems, item, "%s", err.msg);
     }
     for (size_t i = 0; ports && i < ports->count; i++) {
         const struct yaml_node *port = ports->items[i];
@@ -204,13 +215,10 @@ static void read_health(struct building *b, const struct compose_service *s, jso
         json_object_set_new(health, "Test", json_pack("[s]", "NONE"));
         return;
     }
-    const char *first = test && test->type == YAML_LIST && test->count ? test->items[0]->text : "";
-    if (test && test->type == YAML_SCALAR)
-        json_object_set_new(health, "Test", json_pack("[s, s]", "CMD-SHELL", test->text));
-    else if (test)
+    const char *first = test && test->count ? test->items[0]->text : "";
+    if (test)
         json_object_set_new(health, "Test", node_strings(test));
-    if (test && test->type == YAML_LIST && strcmp(first, "NONE") != 0 && strcmp(first, "CMD") != 0 &&
-        strcmp(first, "CMD-SHELL") != 0)
+    if (test && strcmp(first, "NONE") != 0 && strcmp(first, "CMD") != 0 && strcmp(first, "CMD-SHELL") != 0)
         problem_add(b->problems, test, "a list begins with \"CMD\", \"CMD-SHELL\" or \"NONE\"");
     for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
         int64_t ns;
@@ -234,7 +242,9 @@ static void read_restart(struct building *b, const struct compose_service *s, js
     _cleanup_free_ char *name = mem_strndup(text, n);
     int64_t retries = policy && !node ? node_int(policy, "max_attempts", 0) : 0;
     if (!node)
-        text = strcmp(name, "none") == 0 ? "no" : strcmp(name, "on-failure") == 0 ? name : "always";
+        text = strcmp(name, "none") == 0 || strcmp(name, "no") == 0 ? "no"
+               : strcmp(name, "any") == 0 || !*name                 ? "always"
+                                                                    : name;
     static const char *const known[] = {"no", "always", "on-failure", "unless-stopped", NULL};
     if (node && (!strv_has((char *const *)known, name) ||
                  (text[n] && (strcmp(name, "on-failure") != 0 ||
@@ -246,7 +256,7 @@ static void read_restart(struct building *b, const struct compose_service *s, js
         json_pack("{s:s, s:I}", "Name", node ? name : text, "MaximumRetryCount", (json_int_t)retries));
 }
 
-static void read_resources(struct building *b, const struct compose_service *s, json_t *host)
+static void read_resources(const struct compose_service *s, json_t *host)
 {
     const struct yaml_node *all = yaml_get(yaml_get(s->node, "deploy"), "resources");
     const struct yaml_node *limits = yaml_get(all, "limits"), *reserved = yaml_get(all, "reservations");
@@ -263,44 +273,6 @@ static void read_resources(struct building *b, const struct compose_service *s, 
         json_object_set_new(
             host, "CpuShares",
             json_integer(MAX(llround(strtod(yaml_text(reserved, "cpus"), NULL) * 1024), 2LL)));
-    if (yaml_get(reserved, "pids"))
-        problem_add(b->problems, yaml_get(reserved, "pids"), "key is not supported; use limits");
-}
-
-static void read_ulimits(const struct compose_service *s, json_t *host)
-{
-    const struct yaml_node *map = yaml_get(s->node, "ulimits");
-    json_t *list = json_array();
-    for (size_t i = 0; map && i < map->count; i++) {
-        const struct yaml_node *value = map->pairs[i].value;
-        int64_t soft =
-            value->type == YAML_MAP ? node_int(value, "soft", 0) : node_int(map, map->pairs[i].key, 0);
-        int64_t hard = value->type == YAML_MAP ? node_int(value, "hard", soft) : soft;
-        json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "Name", map->pairs[i].key, "Soft",
-                                              (json_int_t)soft, "Hard", (json_int_t)hard));
-    }
-    if (json_array_size(list))
-        json_object_set(host, "Ulimits", list);
-    json_decref(list);
-}
-
-static void read_devices(struct building *b, const struct compose_service *s, json_t *host)
-{
-    const struct yaml_node *list = yaml_get(s->node, "devices");
-    json_t *devices = json_array();
-    for (size_t i = 0; list && i < list->count; i++) {
-        _cleanup_strv_ char **parts = strv_split(list->items[i]->text, ':');
-        size_t n = strv_len(parts);
-        if (n > 3 || parts[0][0] != '/')
-            problem_add(b->problems, list->items[i], "\"%s\" is not a device; write /dev/x:/dev/y:rwm",
-                        list->items[i]->text);
-        json_array_append_new(devices, json_pack("{s:s, s:s, s:s}", "PathOnHost", parts[0], "PathInContainer",
-                                                 n > 1 ? parts[1] : parts[0], "CgroupPermissions",
-                                                 n > 2 ? parts[2] : "rwm"));
-    }
-    if (json_array_size(devices))
-        json_object_set(host, "Devices", devices);
-    json_decref(devices);
 }
 
 /* "service:x" becomes the name of its first container. */
@@ -329,10 +301,6 @@ static void read_modes(struct building *b, const struct compose_service *s, json
     read_mode(b, s, "network_mode", "NetworkMode", networks, host);
     read_mode(b, s, "pid", "PidMode", pids, host);
     read_mode(b, s, "ipc", "IpcMode", ipcs, host);
-    static const char *const plain[][2] = {{"userns_mode", "UsernsMode"}, {"runtime", "Runtime"}};
-    for (size_t i = 0; i < ARRAY_SIZE(plain); i++)
-        if (yaml_get(s->node, plain[i][0])) /* the engine knows which words there are */
-            json_set_str(host, plain[i][1], yaml_text(s->node, plain[i][0]));
 }
 
 static void read_logging(const struct compose_service *s, json_t *host)
@@ -391,11 +359,31 @@ static void add_label(json_t *labels, const char *name, char *text)
     free(text);
 }
 
+/* Files first, the mapping over them. */
+static json_t *labels_of(struct building *b, const struct compose_service *s)
+{
+    struct map from_files = MAP_INIT(free);
+    struct map_entry *e;
+    const struct yaml_node *files = yaml_get(s->node, "label_file");
+    for (size_t i = 0; files && i < files->count; i++) {
+        struct err err;
+        if (envfile_read(files->items[i]->text, b->environ, &from_files, &err) < 0)
+            problem_add(b->problems, files->items[i], "%s", err.msg);
+    }
+    json_t *labels = json_object(), *own = node_dict(yaml_get(s->node, "labels"));
+    for (size_t i = 0; (e = map_next(&from_files, &i));)
+        json_set_str(labels, e->key, e->value);
+    json_object_update(labels, own);
+    json_decref(own);
+    map_done(&from_files);
+    return labels;
+}
+
 static void read_labels(struct building *b, const struct compose_service *s, json_t *body)
 {
     static const char *const conditions[] = {"service_started", "service_healthy",
                                              "service_completed_successfully"};
-    json_t *labels = node_dict(yaml_get(s->node, "labels"));
+    json_t *labels = labels_of(b, s);
     _cleanup_str_ struct str depends = STR_INIT;
     for (size_t i = 0; i < s->depend_count; i++)
         str_addf(&depends, "%s%s:%s:%s", i ? "," : "", s->depends[i].service,
@@ -416,15 +404,14 @@ void service_read_body(struct building *b, struct compose_service *s)
     s->body = body;
     json_set_str(body, "Image", s->image);
     read_simple(s, body, host);
-    read_command(b, s, "command", "Cmd", body);
-    read_command(b, s, "entrypoint", "Entrypoint", body);
+    read_command(s, "command", "Cmd", body);
+    read_command(s, "entrypoint", "Entrypoint", body);
     read_environment(b, s, body);
     read_ports(b, s, body, host);
     read_health(b, s, body);
     read_restart(b, s, host);
-    read_resources(b, s, host);
-    read_ulimits(s, host);
-    read_devices(b, s, host);
+    read_resources(s, host);
+    service_read_devices(b, s, host);
     read_modes(b, s, host);
     read_logging(s, host);
     read_volumes_from(b, s, host);
@@ -434,4 +421,32 @@ void service_read_body(struct building *b, struct compose_service *s)
     if (s->stop_timeout_s >= 0)
         json_object_set_new(body, "StopTimeout", json_integer(s->stop_timeout_s));
     json_object_set_new(body, "HostConfig", host);
+}
+
+/* --- Where the engine's refusals come from --- */
+
+static const struct yaml_node *node_of_field(const struct compose_service *s, const char *field)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(simple_keys); i++)
+        if (strcmp(simple_keys[i].name, field) == 0 && yaml_get(s->node, simple_keys[i].key))
+            return yaml_get(s->node, simple_keys[i].key);
+    for (size_t i = 0; i < ARRAY_SIZE(other_fields); i++)
+        if (str_after(field, other_fields[i][0]) && yaml_get(s->node, other_fields[i][1]))
+            return yaml_get(s->node, other_fields[i][1]);
+    return NULL;
+}
+
+void compose_blame(const struct compose_service *s, struct err *err)
+{
+    const char *quote = err ? strchr(err->msg, '"') : NULL;
+    _cleanup_free_ char *path = quote ? mem_strndup(quote + 1, strcspn(quote + 1, "\"")) : mem_strdup("");
+    _cleanup_strv_ char **steps = strv_split(path, '.');
+    for (size_t i = strv_len(steps); i > 0; i--) {
+        const struct yaml_node *node = node_of_field(s, steps[i - 1]);
+        if (!node)
+            continue;
+        err_wrap(err, "%s:%d:%d: %s", node->file, node->line, node->column,
+                 node->path ? node->path : s->name);
+        return;
+    }
 }

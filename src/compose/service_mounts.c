@@ -22,7 +22,9 @@ static void claim_target(struct mounts *m, const char *target, const struct yaml
 /* A bind or a named volume whose options fit in "source:target:mode"; a colon in a name does not. */
 static bool fits_bind(const struct yaml_node *v)
 {
-    const struct yaml_node *bind = yaml_get(v, "bind");
+    const struct yaml_node *bind = yaml_get(v, "bind"), *volume = yaml_get(v, "volume");
+    if (yaml_get(bind, "recursive") || yaml_get(volume, "subpath") || yaml_get(volume, "labels"))
+        return false;
     bool made = !yaml_get(bind, "create_host_path") || node_bool(bind, "create_host_path");
     return made && *yaml_text(v, "source") && !strchr(yaml_text(v, "source"), ':') &&
            !strchr(yaml_text(v, "target"), ':');
@@ -37,7 +39,46 @@ static void add_bind(struct mounts *m, const struct yaml_node *v, const char *so
         str_add(&text, ",nocopy");
     if (*propagation)
         str_addf(&text, ",%s", propagation);
+    if (*yaml_text(yaml_get(v, "bind"), "selinux"))
+        str_addf(&text, ",%s", yaml_text(yaml_get(v, "bind"), "selinux"));
     json_array_append_new(m->binds, json_string(str_get(&text)));
+}
+
+/* Takes the value. */
+static void set_if_any(json_t *host, const char *name, json_t *value)
+{
+    if (json_array_size(value) || json_object_size(value))
+        json_object_set(host, name, value);
+    json_decref(value);
+}
+
+static json_t *bind_options(const struct yaml_node *bind)
+{
+    json_t *options = json_object();
+    const char *propagation = yaml_text(bind, "propagation"), *recursive = yaml_text(bind, "recursive");
+    if (*propagation)
+        json_set_str(options, "Propagation", propagation);
+    if (strcmp(recursive, "disabled") == 0)
+        json_object_set_new(options, "NonRecursive", json_true());
+    if (strcmp(recursive, "writable") == 0)
+        json_object_set_new(options, "ReadOnlyNonRecursive", json_true());
+    if (strcmp(recursive, "readonly") == 0)
+        json_object_set_new(options, "ReadOnlyForceRecursive", json_true());
+    if (bind && (!yaml_get(bind, "create_host_path") || node_bool(bind, "create_host_path")))
+        json_object_set_new(options, "CreateMountpoint", json_true());
+    return options;
+}
+
+static json_t *volume_options(const struct yaml_node *volume)
+{
+    json_t *options = json_object();
+    if (node_bool(volume, "nocopy"))
+        json_object_set_new(options, "NoCopy", json_true());
+    if (*yaml_text(volume, "subpath"))
+        json_set_str(options, "Subpath", yaml_text(volume, "subpath"));
+    if (yaml_get(volume, "labels"))
+        json_object_set_new(options, "Labels", node_dict(yaml_get(volume, "labels")));
+    return options;
 }
 
 static void add_mount(struct mounts *m, const struct yaml_node *v, const char *type, const char *source)
@@ -46,11 +87,11 @@ static void add_mount(struct mounts *m, const struct yaml_node *v, const char *t
                               node_bool(v, "read_only"));
     if (*source)
         json_set_str(mount, "Source", source);
-    const char *propagation = yaml_text(yaml_get(v, "bind"), "propagation");
-    if (*propagation)
-        json_object_set_new(mount, "BindOptions", json_pack("{s:s}", "Propagation", propagation));
-    if (node_bool(yaml_get(v, "volume"), "nocopy"))
-        json_object_set_new(mount, "VolumeOptions", json_pack("{s:b}", "NoCopy", 1));
+    set_if_any(mount, "BindOptions", bind_options(yaml_get(v, "bind")));
+    set_if_any(mount, "VolumeOptions", volume_options(yaml_get(v, "volume")));
+    if (*yaml_text(yaml_get(v, "image"), "subpath"))
+        json_object_set_new(mount, "ImageOptions",
+                            json_pack("{s:s}", "Subpath", yaml_text(yaml_get(v, "image"), "subpath")));
     const struct yaml_node *tmpfs = yaml_get(v, "tmpfs");
     if (tmpfs) {
         json_t *options = json_object();
@@ -85,7 +126,7 @@ static void read_volume(struct mounts *m, const struct yaml_node *v)
                         source, source);
         source = volume ? volume->name : source;
     }
-    if (fits_bind(v) && strcmp(type, "tmpfs") != 0)
+    if (fits_bind(v) && (strcmp(type, "bind") == 0 || strcmp(type, "volume") == 0))
         add_bind(m, v, source);
     else
         add_mount(m, v, type, source);
@@ -102,9 +143,65 @@ static void read_tmpfs(struct mounts *m, const struct compose_service *s)
     }
 }
 
-/* Secrets and configs are files, bound read-only. */
-static void read_grants(struct mounts *m, const struct compose_service *s, const char *key,
-                        const char *directory)
+static int64_t read_id(struct mounts *m, const struct yaml_node *item, const char *key)
+{
+    int64_t id = 0;
+    if (yaml_get(item, key) && parse_i64(yaml_text(item, key), 0, UINT32_MAX, &id, NULL) < 0)
+        problem_add(m->b->problems, yaml_get(item, key), "must be a number, not \"%s\"",
+                    yaml_text(item, key));
+    return id;
+}
+
+static int read_mode(struct mounts *m, const struct yaml_node *item)
+{
+    const struct yaml_node *mode = yaml_get(item, "mode");
+    char *end = NULL;
+    const char *digits = mode && str_after(mode->text, "0o") ? mode->text + 2 : mode ? mode->text : "0444";
+    long value = strtol(digits, &end, 8);
+    if (end == digits || *end || value < 0 || value > 07777) {
+        problem_add(m->b->problems, mode, "must be an octal mode such as 0440, not \"%s\"", mode->text);
+        return 0444;
+    }
+    return (int)value;
+}
+
+/* A file is bound read-only; what has an owner or a mode of its own, or is no file, is copied in. */
+static void read_grant(struct mounts *m, struct compose_service *s, const struct yaml_node *item,
+                       const struct yaml_node *definition, const char *path)
+{
+    static const char *const sources[] = {"file", "environment", "content"};
+    const struct yaml_node *from = NULL;
+    size_t kind = 0, given = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(sources); i++)
+        if (yaml_get(definition, sources[i])) {
+            from = yaml_get(definition, sources[i]);
+            kind = i;
+            given++;
+        }
+    if (given != 1) {
+        problem_add(m->b->problems, definition, "needs one of \"file\", \"environment\" and \"content\"");
+        return;
+    }
+    if (kind == 0 && m->b->check_files && !file_exists(from->text))
+        problem_add(m->b->problems, from, "there is no file %s", from->text);
+    if (kind == 0 && !yaml_get(item, "uid") && !yaml_get(item, "gid") && !yaml_get(item, "mode")) {
+        json_array_append_new(m->mounts, json_pack("{s:s, s:s, s:s, s:b}", "Type", "bind", "Source",
+                                                   from->text, "Target", path, "ReadOnly", 1));
+        return;
+    }
+    const char *value = kind == 1 ? map_get(m->b->environ, from->text) : from->text;
+    if (kind == 1 && !value)
+        problem_add(m->b->problems, from, "the environment variable %s is not set", from->text);
+    s->copies[s->copy_count++] =
+        (struct compose_copy){.target = path,
+                              .file = kind == 0 ? from->text : NULL,
+                              .content = yaml_strdup(m->b->arena, value ? value : ""),
+                              .uid = read_id(m, item, "uid"),
+                              .gid = read_id(m, item, "gid"),
+                              .mode = read_mode(m, item)};
+}
+
+static void read_grants(struct mounts *m, struct compose_service *s, const char *key, const char *directory)
 {
     const struct yaml_node *list = yaml_get(s->node, key), *defined = yaml_get(m->b->project->root, key);
     for (size_t i = 0; list && i < list->count; i++) {
@@ -116,27 +213,11 @@ static void read_grants(struct mounts *m, const struct compose_service *s, const
                         key);
             continue;
         }
-        if (!*yaml_text(definition, "file")) {
-            problem_add(m->b->problems, definition, "has no \"file\"");
-            continue;
-        }
-        const struct yaml_node *file = yaml_get(definition, "file");
-        if (m->b->check_files && !file_exists(file->text))
-            problem_add(m->b->problems, file, "there is no file %s", file->text);
         const char *name = *target ? target : source;
         const char *path = *name == '/' ? name : yaml_printf(m->b->arena, "%s/%s", directory, name);
         claim_target(m, path, item);
-        json_array_append_new(m->mounts,
-                              json_pack("{s:s, s:s, s:s, s:b}", "Type", "bind", "Source",
-                                        yaml_text(definition, "file"), "Target", path, "ReadOnly", 1));
+        read_grant(m, s, item, definition, path);
     }
-}
-
-static void set_if_any(json_t *host, const char *name, json_t *value)
-{
-    if (json_array_size(value) || json_object_size(value))
-        json_object_set(host, name, value);
-    json_decref(value);
 }
 
 void service_read_mounts(struct building *b, struct compose_service *s, json_t *host)
@@ -146,8 +227,16 @@ void service_read_mounts(struct building *b, struct compose_service *s, json_t *
     for (size_t i = 0; volumes && i < volumes->count; i++)
         read_volume(&m, volumes->items[i]);
     read_tmpfs(&m, s);
+    const struct yaml_node *secrets = yaml_get(s->node, "secrets"), *configs = yaml_get(s->node, "configs");
+    size_t most = (secrets ? secrets->count : 0) + (configs ? configs->count : 0) + 1;
+    s->copies = yaml_alloc(b->arena, most * sizeof(*s->copies));
     read_grants(&m, s, "secrets", "/run/secrets");
     read_grants(&m, s, "configs", "");
+    if (node_bool(s->node, "use_api_socket")) {
+        claim_target(&m, "/var/run/docker.sock", yaml_get(s->node, "use_api_socket"));
+        json_array_append_new(m.binds,
+                              json_string(yaml_printf(b->arena, "%s:/var/run/docker.sock", b->api_socket)));
+    }
     set_if_any(host, "Binds", m.binds);
     set_if_any(host, "Mounts", m.mounts);
     set_if_any(host, "Tmpfs", m.tmpfs);

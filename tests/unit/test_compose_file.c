@@ -1,85 +1,7 @@
-#include "unit.h"
+#include "compose_place.h"
 
-#include "base/json.h"
-#include "compose/compose.h"
 #include "compose/envfile.h"
 #include "compose/interpolate.h"
-#include "compose/yaml.h"
-
-/* A project directory "app" with files; loaded with a small environment. */
-struct place {
-    char *root, *dir;
-    struct compose_project *project;
-    struct str problems;
-    struct err err;
-};
-
-static void begin(struct place *p)
-{
-    *p = (struct place){.root = scratch_new()};
-    p->dir = str_printf("%s/app", p->root);
-    assert_ok(file_mkdirs(p->dir, 0755, &p->err), &p->err);
-}
-
-static void put(struct place *p, const char *name, const char *text)
-{
-    _cleanup_free_ char *path = str_printf("%s/%s", p->dir, name);
-    assert_ok(file_replace(path, text, strlen(text), 0644, false, &p->err), &p->err);
-}
-
-static int load(struct place *p, const char *over_or_null)
-{
-    static const char *const environ_list[] = {"TAG=7", "EMPTY=", "HOME=/home/me", NULL};
-    const char *const files[] = {"compose.yaml", over_or_null, NULL};
-    const struct compose_options options = {.cwd = p->dir,
-                                            .environ = (char *const *)environ_list,
-                                            .files = over_or_null ? (char *const *)files : NULL};
-    compose_project_free(p->project);
-    p->project = NULL;
-    str_clear(&p->problems);
-    return compose_load(&options, &p->project, &p->problems, &p->err);
-}
-
-static int load_text(struct place *p, const char *text)
-{
-    put(p, "compose.yaml", text);
-    return load(p, NULL);
-}
-
-static void end(struct place *p)
-{
-    compose_project_free(p->project);
-    str_free(&p->problems);
-    free(p->dir);
-    scratch_remove(p->root);
-}
-
-static void assert_refused(struct place *p, const char *text, const char *message)
-{
-    int r = load_text(p, text);
-    if (r == 0)
-        fail_msg("accepted, though it should say: %s", message);
-    if (!strstr(p->err.msg, message) && !strstr(str_get(&p->problems), message))
-        fail_msg("says: %s\nand not: %s", p->err.msg, message);
-}
-
-static json_t *body_of(struct place *p, const char *service)
-{
-    const struct compose_service *s = compose_find_service(p->project, service);
-    assert_non_null(s);
-    return s->body;
-}
-
-static void assert_body(struct place *p, const char *service, const char *path, const char *wanted)
-{
-    _cleanup_strv_ char **keys = strv_split(path, ' ');
-    json_t *at = body_of(p, service);
-    STRV_FOREACH (key, keys)
-        at = json_object_get(at, *key);
-    _cleanup_free_ char *got = at ? json_format(at) : mem_strdup("nothing");
-    if (strcmp(got, wanted) != 0)
-        fail_msg("%s of %s is %s, not %s", path, service, got, wanted);
-}
 
 static void variables_are_replaced_as_the_specification_says(void **state)
 {
@@ -156,8 +78,8 @@ static void each_mistake_is_named_with_its_file_line_and_column(void **state)
     } cases[] = {
         {"services:\n  web:\n    image: x\n    imagee: y\n",
          "compose.yaml:4:5: services.web.imagee: unknown key; did you mean \"image\"?"},
-        {"services:\n  web:\n    image: x\n    mac_address: y\n",
-         "compose.yaml:4:5: services.web.mac_address: key is not supported"},
+        {"services:\n  web:\n    image: x\n    provider: {type: y}\n",
+         "compose.yaml:4:5: services.web.provider: key is not supported"},
         {"services:\n\tweb:\n\t\timage: x\n", "compose.yaml:2:1: the line is indented with a tab"},
         {"services:\n  web:\n    image: x\n    ports: 80\n",
          "compose.yaml:4:12: services.web.ports: must be a list, not \"80\""},
@@ -173,7 +95,7 @@ static void each_mistake_is_named_with_its_file_line_and_column(void **state)
         {"services:\n  a: {image: x, networks: [n]}\n", "refers to network \"n\""},
         {"services:\n  a: {image: x, volumes: ['v:/d']}\n", "refers to volume \"v\""},
         {"services:\n  a: {image: x, secrets: [s]}\n", "refers to \"s\", which is not defined"},
-        {"services:\n  a: {image: x, ports: ['80:80:80:80/x']}\n", "protocol must be tcp or udp"},
+        {"services:\n  a: {image: x, ports: ['80:80:80:80/x']}\n", "protocol must be tcp, udp or sctp"},
         {"services:\n  a: {image: x, ports: ['1-3:1-2']}\n", "both ranges must have the same length"},
         {"services:\n  a: {image: x, restart: sometimes}\n", "must be \"no\", always"},
         {"services:\n  a: {image: x, volumes: ['/a:/d', '/b:/d']}\n", "two mounts have the target /d"},
