@@ -49,6 +49,10 @@ def lint():
     else:
         report("lint", "formatting", "skipped", "clang-format is not installed")
     command("lint", "includes go down the floors", ["scripts/check-layers"])
+    if os.path.exists(os.path.join(TOP, "build/drover")):
+        command("lint", "docs/compose.md has the program's table of keys", ["scripts/compose-table", "--check"])
+    else:
+        report("lint", "docs/compose.md has the program's table of keys", "skipped", "build/drover is not there")
     shells = [n for n in tracked("scripts/*", ".ci/*", "bench/*", "packaging/*")
               if open(os.path.join(TOP, n), "rb").read(9) == b"#!/bin/sh"]
     for name in shells:

@@ -2,9 +2,11 @@
 #include "cli/build.h"
 
 #include "bakery/ignore.h"
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/call.h"
+#include "cli/pack.h"
 #include "image/tar.h"
 
 #include <fcntl.h>
@@ -20,10 +22,17 @@ struct context {
     int root_fd, write_fd; /* the pipe between the thread that packs and the call that sends */
     struct ignore *ignore;
     const char *dockerfile; /* in the context: sent in any case, as is .dockerignore */
+    struct str before;      /* entries that are sent before those of the directory */
     pthread_t thread;
     int result;
     struct err err;
 };
+
+static void context_done(struct context *c)
+{
+    ignore_free(c->ignore);
+    str_free(&c->before);
+}
 
 static bool excluded(void *context, const char *relative, bool is_dir)
 {
@@ -49,21 +58,44 @@ static void *pack(void *context)
     struct context *c = context;
     const struct tar_create create = {
         .root_fd = c->root_fd, .path = "/", .exclude = excluded, .exclude_context = c, .epoch = -1};
-    c->result = tar_create_stream(&create, write_pipe, c, &c->err);
+    c->result = write_pipe(c, c->before.data, c->before.len, &c->err);
+    if (c->result == 0)
+        c->result = tar_create_stream(&create, write_pipe, c, &c->err);
     c->write_fd = close_fd(c->write_fd);
     return NULL;
+}
+
+/* The patterns that hold for this Dockerfile; "" when there are none. */
+static int read_ignore(const struct context *c, struct str *text, struct err *err)
+{
+    _cleanup_free_ char *own = str_printf("%s.dockerignore", c->dockerfile);
+    int r = file_read_at(c->root_fd, own, MAX_IGNORE_BYTES, text, err);
+    if (r == -ERR_NOT_FOUND)
+        r = file_read_at(c->root_fd, ".dockerignore", MAX_IGNORE_BYTES, text, err);
+    return r == -ERR_NOT_FOUND ? 0 : r;
 }
 
 static int load_ignore(struct context *c, struct err *err)
 {
     _cleanup_str_ struct str text = STR_INIT;
-    _cleanup_free_ char *own = str_printf("%s.dockerignore", c->dockerfile);
-    int r = file_read_at(c->root_fd, own, MAX_IGNORE_BYTES, &text, err);
-    if (r == -ERR_NOT_FOUND)
-        r = file_read_at(c->root_fd, ".dockerignore", MAX_IGNORE_BYTES, &text, err);
-    if (r == -ERR_NOT_FOUND)
-        return 0;
-    return r < 0 ? r : ignore_parse(str_get(&text), text.len, &c->ignore, err);
+    int r = read_ignore(c, &text, err);
+    return r < 0 || !text.len ? r : ignore_parse(str_get(&text), text.len, &c->ignore, err);
+}
+
+/* A Dockerfile that is not in the directory goes along under a name of its own, with patterns that keep it
+ * out of what COPY sees. */
+static int send_along(struct context *c, const char *dockerfile, struct err *err)
+{
+    _cleanup_str_ struct str patterns = STR_INIT;
+    _cleanup_free_ char *ignore_name = str_printf("%s.dockerignore", c->dockerfile);
+    int r = read_ignore(c, &patterns, err);
+    if (r < 0)
+        return r;
+    str_addf(&patterns, "\n/%s\n/%s\n", c->dockerfile, ignore_name);
+    const struct pack_file files[] = {{c->dockerfile, dockerfile, strlen(dockerfile), 0, 0, 0644},
+                                      {ignore_name, patterns.data, patterns.len, 0, 0, 0644}};
+    r = pack_add(&c->before, &files[0], err);
+    return r < 0 ? r : pack_add(&c->before, &files[1], err);
 }
 
 static ssize_t read_pipe(void *context, void *buffer, size_t n, struct err *err)
@@ -86,7 +118,7 @@ static void add_query(struct str *s, const char *name, const char *value)
 
 static void add_json_query(struct str *s, const char *name, const json_t *value)
 {
-    if (!value || !json_object_size(value))
+    if (!json_object_size(value) && !json_array_size(value))
         return;
     _cleanup_free_ char *escaped = cli_escape_json(value);
     str_addf(s, "&%s=%s", name, escaped);
@@ -105,6 +137,11 @@ static char *query_of(const struct build_request *q, const char *dockerfile)
         add_query(&s, "target", q->target);
     if (!str_empty(q->network))
         add_query(&s, "networkmode", q->network);
+    if (!str_empty(q->platform))
+        add_query(&s, "platform", q->platform);
+    _cleanup_json_ json_t *from = q->cache_from && *q->cache_from ? json_of_strv(q->cache_from) : NULL;
+    add_json_query(&s, "cachefrom", from);
+    add_json_query(&s, "ulimits", q->ulimits);
     if (q->no_cache)
         str_add(&s, "&nocache=1");
     if (q->pull)
@@ -169,25 +206,32 @@ static int build_from_stdin(const struct build_request *q, char **ret_image_id, 
 }
 
 /* Where the Dockerfile is in the context: as given, or below the current directory as `docker build -f` takes
- * it. */
-static int dockerfile_in(const struct build_request *q, char **ret, struct err *err)
+ * it. One that is elsewhere is read into `outside`. */
+static int find_dockerfile(const struct build_request *q, char **ret, struct str *outside, struct err *err)
 {
     const char *given = str_empty(q->dockerfile) ? "Dockerfile" : q->dockerfile;
     _cleanup_free_ char *below = str_printf("%s/%s", q->context, given);
-    if (*given != '/' && file_exists(below)) {
+    if (!str_empty(q->dockerfile_text)) {
+        str_add(outside, q->dockerfile_text);
+    } else if (*given != '/' && file_exists(below)) {
         while (given[0] == '.' && given[1] == '/')
             given += 2;
-        *ret = mem_strdup(given);
-        return 0;
+    } else {
+        _cleanup_free_ char *context = realpath(q->context, NULL), *real = realpath(given, NULL);
+        const char *inside = context && real ? str_after(real, context) : NULL;
+        if (!real)
+            return err_set(err, ERR_NOT_FOUND, "there is no %s in %s", given, q->context);
+        if (inside && *inside == '/') {
+            *ret = mem_strdup(inside + 1);
+            return 0;
+        }
+        int r = file_read(real, MAX_DOCKERFILE_BYTES, outside, err);
+        if (r < 0)
+            return r;
     }
-    _cleanup_free_ char *context = realpath(q->context, NULL), *real = realpath(given, NULL);
-    const char *inside = context && real ? str_after(real, context) : NULL;
-    if (!inside || *inside != '/')
-        return err_set(err, real ? ERR_UNSUPPORTED : ERR_NOT_FOUND,
-                       real ? "%s is outside of the build context %s, which is not supported"
-                            : "there is no %s in %s",
-                       given, q->context);
-    *ret = mem_strdup(inside + 1);
+    char digest[DIGEST_BYTES];
+    digest_of(str_get(outside), outside->len, digest);
+    *ret = outside->len ? str_printf(".dockerfile.%.16s", digest_hex(digest)) : mem_strdup(given);
     return 0;
 }
 
@@ -197,27 +241,28 @@ int build_image(const struct build_request *q, char **ret_image_id, struct err *
         return build_from_stdin(q, ret_image_id, err);
     _cleanup_close_ int root = open(q->context, O_RDONLY | O_DIRECTORY | O_CLOEXEC), read_end = -EBADF;
     _cleanup_free_ char *dockerfile = NULL;
+    _cleanup_str_ struct str outside = STR_INIT;
     if (root < 0)
         return err_sys(err, errno, "open build context %s", q->context);
-    int r = dockerfile_in(q, &dockerfile, err);
+    int r = find_dockerfile(q, &dockerfile, &outside, err);
     if (r < 0)
         return r;
-    struct context c = {.root_fd = root, .write_fd = -EBADF, .dockerfile = dockerfile};
+    _cleanup_(context_done) struct context c = {
+        .root_fd = root, .write_fd = -EBADF, .dockerfile = dockerfile};
     int ends[2];
     r = load_ignore(&c, err);
+    if (r == 0 && outside.len)
+        r = send_along(&c, str_get(&outside), err);
+    if (r == 0 && pipe2(ends, O_CLOEXEC) < 0)
+        r = err_sys(err, errno, "make a pipe");
     if (r < 0)
         return r;
-    if (pipe2(ends, O_CLOEXEC) < 0) {
-        ignore_free(c.ignore);
-        return err_sys(err, errno, "make a pipe");
-    }
     read_end = ends[0];
     c.write_fd = ends[1];
     must(pthread_create(&c.thread, NULL, pack, &c) == 0);
     r = send_build(q, dockerfile, read_pipe, &read_end, ret_image_id, err);
     read_end = close_fd(read_end); /* ends a packer that nobody reads any more */
     pthread_join(c.thread, NULL);
-    ignore_free(c.ignore);
     if (r == 0 && c.result < 0) {
         free(*ret_image_id);
         return err_copy(err, &c.err);

@@ -13,7 +13,10 @@ struct build_request {
     const char *target, *network;
     char *const *tags;
     json_t *args, *labels; /* of strings; borrowed; NULL: none */
-    char *const *extra_hosts;
+    char *const *extra_hosts, *const *cache_from;
+    const char *dockerfile_text; /* the Dockerfile itself, instead of a file; NULL or "": none */
+    const char *platform;        /* NULL or "": the machine's own */
+    const json_t *ulimits;       /* as HostConfig has them; NULL: none */
     int64_t shm_size;
     bool no_cache, pull;
     void *context_of_output;

@@ -1,7 +1,10 @@
 /* The actions of a plan as API calls, those of one stage at the same time. */
+#include "base/file.h"
 #include "base/json.h"
 #include "base/timeutil.h"
 #include "cli/call.h"
+#include "cli/hook.h"
+#include "cli/pack.h"
 #include "cli/project.h"
 #include "cli/pull.h"
 
@@ -44,6 +47,13 @@ static int connect_others(const struct plan_action *a, const char *id, struct er
             return r;
     }
     return 0;
+}
+
+/* Says of which service, and where in the files, the engine refuses something. */
+static int blame(const struct plan_action *a, struct err *err)
+{
+    compose_blame(a->service, err);
+    return err_wrap(err, "service %s", a->service->name);
 }
 
 static bool is_bound(const json_t *host, const char *target)
@@ -90,6 +100,26 @@ static void inherit_volumes(const json_t *old, json_t *body)
     }
 }
 
+/* Secrets and configs that are no plain binds. */
+static int copy_files(const struct compose_service *s, const char *id, struct err *err)
+{
+    _cleanup_str_ struct str archive = STR_INIT;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < s->copy_count; i++) {
+        const struct compose_copy *c = &s->copies[i];
+        _cleanup_str_ struct str text = STR_INIT;
+        if (c->file)
+            r = file_read(c->file, COMPOSE_MAX_COPY_BYTES, &text, err);
+        else
+            str_add(&text, c->content);
+        const struct pack_file file = {c->target, str_get(&text), text.len, c->uid, c->gid, c->mode};
+        if (r == 0)
+            r = pack_add(&archive, &file, err);
+    }
+    pack_end(&archive);
+    return r < 0 || !s->copy_count ? r : pack_send(id, &archive, err);
+}
+
 static int create_named(const struct project_run *run, const struct plan_action *a, const char *name,
                         const json_t *old, char **ret_id, struct err *err)
 {
@@ -98,15 +128,18 @@ static int create_named(const struct project_run *run, const struct plan_action 
         compose_plan_container_body(a->service, a->number, json_str(run->world->images, a->service->image));
     if (old)
         inherit_volumes(old, body);
-    _cleanup_free_ char *escaped = cli_escape(name);
-    int r = cli_call("POST", body, &answer, err, "/containers/create?name=%s", escaped);
+    _cleanup_free_ char *escaped = cli_escape(name), *platform = cli_escape(a->service->platform);
+    int r = cli_call("POST", body, &answer, err, "/containers/create?name=%s&platform=%s", escaped, platform);
     if (r < 0)
-        return err_wrap(err, "service %s", a->service->name);
+        return blame(a, err);
     const char *id = json_str(answer, "Id");
     r = connect_others(a, id, err);
+    if (r == 0)
+        r = copy_files(a->service, id, err);
     if (r < 0) {
+        blame(a, err);
         cli_call("DELETE", NULL, NULL, NULL, "/containers/%s?force=1", id);
-        return err_wrap(err, "service %s", a->service->name);
+        return r;
     }
     *ret_id = mem_strdup(id);
     return 0;
@@ -118,9 +151,24 @@ static int create(const struct project_run *run, const struct plan_action *a, st
     return create_named(run, a, a->name, NULL, &id, err);
 }
 
-static int stop(const struct project_run *run, const char *id, struct err *err)
+/* What a container of the service has to do when it has started. */
+static int after_start(const struct compose_service *s, const char *id, struct err *err)
+{
+    for (size_t i = 0; i < s->post_start_count; i++) {
+        int r = hook_run(id, &s->post_start[i], err);
+        if (r < 0)
+            return err_wrap(err, "service %s: post_start", s->name);
+    }
+    return 0;
+}
+
+static int stop(const struct project_run *run, const struct compose_service *s, const char *id,
+                struct err *err)
 {
     char query[32] = "";
+    for (size_t i = 0; s && i < s->pre_stop_count; i++)
+        if (hook_run(id, &s->pre_stop[i], err) < 0) /* it stops all the same */
+            fprintf(stderr, "drover: service %s: pre_stop: %s\n", s->name, err->msg);
     if (run->stop_timeout_s >= 0)
         snprintf(query, sizeof(query), "?t=%d", run->stop_timeout_s);
     int r = cli_call("POST", NULL, NULL, err, "/containers/%s/stop%s", id, query);
@@ -141,9 +189,11 @@ static int recreate(const struct project_run *run, const struct plan_action *a, 
     r = create_named(run, a, aside, old, &id, err);
     if (r < 0)
         return r;
-    r = stop(run, a->id, err);
+    r = stop(run, was_running ? a->service : NULL, a->id, err);
     if (r == 0)
         r = was_running ? cli_call("POST", NULL, NULL, err, "/containers/%s/start", id) : 0;
+    if (r == 0 && was_running)
+        r = after_start(a->service, id, err);
     if (r < 0) {
         cli_call("DELETE", NULL, NULL, &ignored, "/containers/%s?force=1", id);
         if (was_running)
@@ -161,9 +211,11 @@ static int recreate(const struct project_run *run, const struct plan_action *a, 
 
 static int start(const struct plan_action *a, struct err *err)
 {
-    _cleanup_free_ char *name = cli_escape(a->name);
-    int r = cli_call("POST", NULL, NULL, err, "/containers/%s/start", name);
-    return r == -ERR_NOT_MODIFIED ? 0 : r < 0 ? err_wrap(err, "service %s", a->service->name) : 0;
+    _cleanup_free_ char *escaped = cli_escape(a->name);
+    int r = cli_call("POST", NULL, NULL, err, "/containers/%s/start", escaped);
+    if (r == -ERR_NOT_MODIFIED)
+        return 0;
+    return r < 0 ? blame(a, err) : after_start(a->service, a->name, err);
 }
 
 /* --- Waiting for what a service depends on --- */
@@ -232,7 +284,7 @@ static int act(const struct project_run *run, const struct plan_action *a, struc
 {
     switch (a->kind) {
     case PLAN_PULL:
-        return pull_image(a->name, run->progress, err);
+        return pull_image(a->name, a->service->platform, run->progress, err);
     case PLAN_BUILD:
         return project_build(a->service, run->progress, false, false, err);
     case PLAN_CREATE_NETWORK:
@@ -252,7 +304,7 @@ static int act(const struct project_run *run, const struct plan_action *a, struc
         return cli_call("POST", NULL, NULL, err, "/containers/%s/restart", name);
     }
     case PLAN_STOP:
-        return stop(run, a->id, err);
+        return stop(run, a->service, a->id, err);
     case PLAN_REMOVE:
         return remove_thing("containers", a->id, run->remove_volumes ? "?force=1&v=1" : "?force=1", err);
     case PLAN_REMOVE_NETWORK:

@@ -3,6 +3,7 @@
 #include "cli/call.h"
 #include "cli/project.h"
 #include "cli/verbs.h"
+#include "compose/schema.h"
 #include "compose/yaml.h"
 
 int cli_config(int argc, char **argv)
@@ -45,6 +46,15 @@ int cli_config(int argc, char **argv)
     for (const char *c = str_get(&text); *c; c++)
         fputs(*c == '$' ? "$$" : (const char[]){*c, '\0'}, stdout);
     return status;
+}
+
+int cli_compose_keys(int argc, char **argv)
+{
+    _cleanup_str_ struct str table = STR_INIT;
+    (void)argc, (void)argv;
+    schema_document(&table);
+    fputs(str_get(&table), stdout);
+    return 0;
 }
 
 int cli_inspect(int argc, char **argv)

@@ -1,17 +1,22 @@
 #include "cli/project.h"
 
 #include "base/json.h"
+#include "base/timeutil.h"
 #include "cli/call.h"
 
 /* --- Loading --- */
 
 static struct compose_options compose_options_of(const struct project_options *o)
 {
+    const char *socket = NULL;
+    struct err ignored; /* said when the server is called */
+    cli_socket(&socket, &ignored);
     return (struct compose_options){.files = o->files,
                                     .name = o->name,
                                     .dir = o->dir,
                                     .env_files = o->env_files,
-                                    .profiles = o->profiles};
+                                    .profiles = o->profiles,
+                                    .api_socket = socket};
 }
 
 static int load(const struct compose_options *options, struct compose_project **ret)
@@ -103,19 +108,23 @@ int project_containers(const char *project, const char *service, bool all, json_
     return 0;
 }
 
-static int observe_images(const struct compose_project *p, json_t *images, struct err *err)
+static int observe_images(const struct compose_project *p, struct project_world *w, struct err *err)
 {
     for (size_t i = 0; i < p->service_count; i++) {
         const char *name = p->services[i].image;
         _cleanup_json_ json_t *image = NULL;
         _cleanup_free_ char *escaped = cli_escape(name);
-        if (!p->services[i].active || json_object_get(images, name))
+        if (!p->services[i].active || json_object_get(w->images, name))
             continue;
         int r = cli_get(&image, err, "/images/%s/json", escaped);
         if (r < 0 && r != -ERR_NOT_FOUND)
             return r;
-        if (r == 0)
-            json_set_str(images, name, json_str(image, "Id"));
+        if (r < 0)
+            continue;
+        int64_t fetched = 0;
+        json_set_str(w->images, name, json_str(image, "Id"));
+        time_parse_rfc3339(json_str(json_object_get(image, "Metadata"), "LastTagTime"), &fetched, NULL);
+        json_object_set_new(w->fetched, name, json_integer(fetched));
     }
     return 0;
 }
@@ -123,7 +132,7 @@ static int observe_images(const struct compose_project *p, json_t *images, struc
 int project_observe(const struct compose_project *p, struct project_world *ret, struct err *err)
 {
     _cleanup_json_ json_t *volumes = NULL;
-    struct project_world w = {.images = json_object()};
+    struct project_world w = {.images = json_object(), .fetched = json_object()};
     int r = project_containers(p->name, NULL, true, &w.containers, err);
     if (r == 0)
         r = cli_get(&w.networks, err, "/networks");
@@ -131,7 +140,7 @@ int project_observe(const struct compose_project *p, struct project_world *ret, 
         r = cli_get(&volumes, err, "/volumes");
     if (r == 0) {
         w.volumes = json_incref(json_object_get(volumes, "Volumes"));
-        r = observe_images(p, w.images, err);
+        r = observe_images(p, &w, err);
     }
     if (r < 0) {
         project_world_done(&w);
@@ -148,12 +157,14 @@ void project_world_done(struct project_world *w)
     json_decref(w->networks);
     json_decref(w->volumes);
     json_decref(w->images);
+    json_decref(w->fetched);
     *w = (struct project_world){0};
 }
 
 struct plan_observed project_observed(const struct project_world *w)
 {
-    return (struct plan_observed){w->containers, w->networks, w->volumes, w->images};
+    return (struct plan_observed){w->containers, w->networks, w->volumes,
+                                  w->images,     w->fetched,  time_now_ns()};
 }
 
 char *project_short_name(const json_t *container)

@@ -34,7 +34,7 @@ bool project_present(const struct project_options *o);
 
 /* What is there: lists of the API, owned. */
 struct project_world {
-    json_t *containers, *networks, *volumes, *images;
+    json_t *containers, *networks, *volumes, *images, *fetched;
 };
 int project_observe(const struct compose_project *p, struct project_world *ret, struct err *err);
 void project_world_done(struct project_world *w);

@@ -107,14 +107,21 @@ static void split_tag(const char *image, char **ret_name, char **ret_tag)
     *ret_tag = mem_strdup(cut ? cut + 1 : "latest");
 }
 
-int pull_image(const char *image, struct progress *progress, struct err *err)
+int pull_image(const char *image, const char *platform, struct progress *progress, struct err *err)
 {
     _cleanup_free_ char *name = NULL, *tag = NULL;
     split_tag(image, &name, &tag);
     _cleanup_free_ char *escaped_name = cli_escape(name), *escaped_tag = cli_escape(tag);
-    _cleanup_free_ char *path = str_printf("/images/create?fromImage=%s&tag=%s", escaped_name, escaped_tag);
+    _cleanup_free_ char *escaped_platform = cli_escape(platform ? platform : "");
+    _cleanup_free_ char *path = str_printf("/images/create?fromImage=%s&tag=%s&platform=%s", escaped_name,
+                                           escaped_tag, escaped_platform);
     int r = transfer(image, path, progress, err);
     return r < 0 ? err_wrap(err, "pull %s", image) : 0;
+}
+
+static int pull_any(const char *image, struct progress *progress, struct err *err)
+{
+    return pull_image(image, NULL, progress, err);
 }
 
 static int each_image(char **images, const char *doing, const char *done,
@@ -140,10 +147,10 @@ int cli_pull(int argc, char **argv)
         "pull [OPTIONS] IMAGE...", "Fetches images from their registries.", NULL, false, 1, -1};
     char **images;
     int status = cli_parse(&command, argc, argv, &images);
-    return status >= 0 ? status : each_image(images, "Pulling", "Pulled", pull_image);
+    return status >= 0 ? status : each_image(images, "Pulling", "Pulled", pull_any);
 }
 
-static int push_image(const char *image, struct progress *progress, struct err *err)
+int push_image(const char *image, struct progress *progress, struct err *err)
 {
     _cleanup_free_ char *name = NULL, *tag = NULL;
     split_tag(image, &name, &tag);

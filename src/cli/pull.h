@@ -6,7 +6,10 @@
 
 struct err;
 
-int pull_image(const char *name, struct progress *progress, struct err *err);
+/* `platform` NULL or "": the machine's own. */
+int pull_image(const char *image, const char *platform, struct progress *progress, struct err *err);
+/* Sends it to the registry that its name says. */
+int push_image(const char *image, struct progress *progress, struct err *err);
 /* X-Registry-Auth for the registry of an image, from ~/.docker/config.json ($DOCKER_CONFIG); NULL when there
  * is none. The caller frees. */
 char *pull_auth_header(const char *image);

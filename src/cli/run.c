@@ -279,7 +279,7 @@ static int create(const struct run_options *o, const char *image, const json_t *
         (!str_eq(o->pull, "never") && cli_get(NULL, err, "/images/%s/json", escaped) == -ERR_NOT_FOUND)) {
         _cleanup_progress_ struct progress *progress = progress_new();
         progress_set(progress, image, COLOUR_YELLOW, "Pulling");
-        r = pull_image(image, progress, err);
+        r = pull_image(image, o->platform, progress, err);
         progress_set(progress, image, r < 0 ? COLOUR_RED : COLOUR_GREEN, r < 0 ? "Failed" : "Pulled");
     }
     if (r == 0)

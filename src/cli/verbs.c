@@ -36,6 +36,7 @@ const struct cli_verb cli_verbs[] = {
     {"serve", "Run the engine of this machine", cli_serve},
     {"upgrade", "Replace the binary of the running server and its keeper", cli_upgrade},
     {"shutdown", "End what outlives a stopped server", cli_shutdown},
+    {"compose-keys", NULL, cli_compose_keys},
     {"keeper", NULL, cli_keeper},
     {"dns", NULL, cli_dns},
     {"rootless", NULL, rootless_main},

@@ -131,6 +131,12 @@ static bool planned(const struct plan *p, enum plan_kind kind, const char *name)
     return false;
 }
 
+/* "daily" and its like: an image that nobody knows the age of is fetched. */
+static bool is_stale(const struct compose_service *s, const char *policy, const struct plan_observed *o)
+{
+    return strcmp(policy, "refresh") == 0 && json_int(o->fetched, s->image) < o->now_ns - s->refresh_ns;
+}
+
 int compose_plan_images(const struct compose_project *p, const struct plan_observed *observed,
                         const struct plan_options *options, struct plan *ret, struct err *err)
 {
@@ -143,8 +149,8 @@ int compose_plan_images(const struct compose_project *p, const struct plan_obser
         bool missing = !*image_id(observed, s->image);
         bool build = s->has_build && !options->no_build &&
                      (missing || options->build || strcmp(s->pull_policy, "build") == 0);
-        bool pull =
-            !s->has_build && (strcmp(policy, "always") == 0 || (missing && strcmp(policy, "never") != 0));
+        bool pull = !s->has_build && (strcmp(policy, "always") == 0 || is_stale(s, policy, observed) ||
+                                      (missing && strcmp(policy, "never") != 0));
         if (missing && !build && !pull) {
             compose_plan_done(&plan);
             return err_set(err, ERR_NOT_FOUND, "service %s: image %s is not there%s", s->name, s->image,

@@ -49,6 +49,8 @@ struct plan {
 
 struct plan_observed {
     const json_t *containers, *networks, *volumes, *images;
+    const json_t *fetched; /* when images were fetched, ns since 1970, by reference; NULL: not known */
+    int64_t now_ns;
 };
 
 struct plan_options {
