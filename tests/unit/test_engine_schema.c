@@ -14,8 +14,6 @@ static void a_field_that_is_not_done_is_refused_by_its_name(void **state)
     struct err err;
     assert_int_equal(check("{\"HostConfig\":{\"StorageOpt\":{\"size\":\"1G\"}}}", &err), -ERR_UNSUPPORTED);
     assert_string_equal(err.msg, "\"HostConfig.StorageOpt\" is not supported");
-    assert_int_equal(check("{\"Surprise\":[1]}", &err), -ERR_UNSUPPORTED);
-    assert_string_equal(err.msg, "\"Surprise\" is not supported");
     assert_int_equal(check("{\"HostConfig\":{\"UTSMode\":\"keep\"}}", &err), -ERR_UNSUPPORTED);
 }
 
@@ -23,9 +21,15 @@ static void what_is_not_done_may_have_its_empty_value(void **state)
 {
     struct err err;
     assert_ok(check("{\"HostConfig\":{\"StorageOpt\":null,\"Links\":[],\"CpuCount\":0,\"Cgroup\":\"\","
-                    "\"DeviceRequests\":null,\"ConsoleSize\":[0,0]},\"Surprise\":{}}",
+                    "\"DeviceRequests\":null,\"ConsoleSize\":[0,0]}}",
                     &err),
               &err);
+}
+
+static void a_field_that_docker_does_not_have_is_passed_over(void **state)
+{
+    struct err err;
+    assert_ok(check("{\"name\":\"x\",\"Surprise\":[1],\"HostConfig\":{\"Surprise\":1}}", &err), &err);
 }
 
 static void a_wrong_type_is_named_with_its_path(void **state)
@@ -56,6 +60,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_field_that_is_not_done_is_refused_by_its_name),
         cmocka_unit_test(what_is_not_done_may_have_its_empty_value),
+        cmocka_unit_test(a_field_that_docker_does_not_have_is_passed_over),
         cmocka_unit_test(a_wrong_type_is_named_with_its_path),
         cmocka_unit_test(names_have_dockers_form),
     };
