@@ -119,6 +119,8 @@ static int open_parts(struct engine *e, const struct engine_config *config, stru
     int r = make_directories(e, err);
     if (r == 0)
         r = make_init_layer(e, err);
+    if (r == 0)
+        r = init_file__write(e, err);
     if (r < 0)
         return r;
     r = images_open(e->root, &e->images, err);

@@ -188,6 +188,10 @@ bool spare__put(struct engine *e, const char *dir);
 bool spare__take(struct engine *e, const char *dir);
 void spare__clear(const char *root);
 
+/* --- init_file.c --- */
+char *init_file__path(struct engine *e);
+int init_file__write(struct engine *e, struct err *err);
+
 /* --- files.c --- */
 /* Where a run's /etc/hosts, hostname and resolv.conf are written anew at each start: in memory where the
  * machine has a tmpfs of its own for that, else in the container's directory. */
@@ -309,6 +313,7 @@ int spec__process(const struct spec_input *in, json_t *spec, struct err *err);
 int spec__resources(const json_t *host, json_t *spec, struct err *err);
 int spec__resources_object(const json_t *host, json_t *resources, struct err *err);
 int spec__security(const json_t *host, json_t *spec, char ***ret_caps, struct err *err);
+bool spec__has_init(const json_t *host); /* with a pid namespace of its own only, as Docker has it */
 int spec__mounts(const struct spec_input *in, json_t *spec, struct err *err);
 int spec__namespaces(const struct spec_input *in, json_t *spec, struct err *err);
 int spec__network_files(const struct spec_input *in, json_t *spec, struct err *err);

@@ -159,7 +159,7 @@ int spec__process(const struct spec_input *in, json_t *spec, struct err *err)
         r = spec__environment(in->c, config, NULL, json_bool(config, "Tty"), home, &env, err);
     if (r < 0)
         return r;
-    json_object_set_new(process, "args", arguments(config, json_bool(host, "Init")));
+    json_object_set_new(process, "args", arguments(config, spec__has_init(host)));
     json_object_set_new(process, "env", env);
     json_object_set_new(process, "terminal", json_boolean(json_bool(config, "Tty")));
     json_set_str(process, "cwd", cwd);

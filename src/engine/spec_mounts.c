@@ -180,20 +180,17 @@ static void append_sorted(json_t *mounts, json_t *own)
     free(list);
 }
 
-static int init_mount(const json_t *host, json_t *own, struct err *err)
+bool spec__has_init(const json_t *host)
 {
-    static const char *const places[] = {"/usr/libexec/docker/docker-init", "/usr/bin/docker-init",
-                                         "/usr/sbin/docker-init", "/usr/bin/tini-static"};
-    if (!json_bool(host, "Init"))
-        return 0;
-    for (size_t i = 0; i < ARRAY_SIZE(places); i++)
-        if (access(places[i], X_OK) == 0) {
-            json_array_append_new(own, mount_of("bind", places[i], "/sbin/docker-init", "bind,ro,rprivate"));
-            return 0;
-        }
-    return err_set(err, ERR_UNSUPPORTED,
-                   "\"HostConfig.Init\" needs docker-init on this machine: install the package "
-                   "docker.io or tini");
+    const char *pid = json_str(host, "PidMode");
+    return json_bool(host, "Init") && (!*pid || str_eq(pid, "private"));
+}
+
+static void init_mount(const struct spec_input *in, const json_t *host, json_t *own)
+{
+    _cleanup_free_ char *source = init_file__path(in->c->engine);
+    if (spec__has_init(host))
+        json_array_append_new(own, mount_of("bind", source, "/sbin/docker-init", "bind,ro,rprivate"));
 }
 
 static void system_files(const struct spec_input *in, json_t *own)
@@ -225,10 +222,9 @@ int spec__mounts(const struct spec_input *in, json_t *spec, struct err *err)
     if (json_bool(host, "Privileged"))
         writable_system(mounts);
     int r = shared_memory(in, mounts, err);
-    if (r == 0)
-        r = init_mount(host, own, err);
     if (r < 0)
         return r;
+    init_mount(in, host, own);
     json_object_foreach (json_object_get(host, "Tmpfs"), destination, text) {
         const char *given = json_string_value(text);
         _cleanup_free_ char *options =

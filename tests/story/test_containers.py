@@ -237,5 +237,38 @@ class Links(Containers):
         self.assertNotIn("ln-alias", self.d.docker("exec", "ln-target", "cat", "/etc/hosts").out)
 
 
+class Init(Containers):
+    """--init needs nothing of the machine."""
+
+    def code(self, *command, **host):
+        name = self.started(None, {"Init": True, **host}, Cmd=list(command))
+        return self.call("POST", f"/containers/{name}/wait")[1]["StatusCode"]
+
+    def test_the_programs_end_is_the_containers(self):
+        self.assertEqual(self.code("sh", "-c", "exit 7"), 7)
+        self.assertEqual(self.code("sh", "-c", "kill -9 $$"), 137)
+        self.assertEqual(self.code("nonsense"), 127)
+        self.assertEqual(self.code("/etc/passwd"), 126)
+
+    def test_it_is_the_first_process_and_takes_what_is_left_to_it(self):
+        script = "(sleep 0.1 & exec true); sleep 0.3; cat /proc/1/comm; grep -l zombie /proc/[0-9]*/status; true"
+        self.assertEqual(self.output({"Init": True}, ["sh", "-c", script]), "docker-init\n")
+        self.assertEqual(self.output({"Init": True, "ReadonlyRootfs": True, "UsernsMode": "auto"},
+                                     ["sh", "-c", "cat /proc/1/comm"]), "docker-init\n")
+
+    def test_signals_reach_the_program(self):
+        name = self.started(None, {"Init": True},
+                            Cmd=["sh", "-c", "trap 'exit 5' TERM; trap 'echo usr1' USR1; echo up; while :; do sleep 0.02; done"])
+        wait_for(lambda: "up" in self.d.docker("logs", name).out, "the trap")
+        self.call("POST", f"/containers/{name}/kill?signal=USR1")
+        wait_for(lambda: "usr1" in self.d.docker("logs", name).out, "the signal")
+        self.call("POST", f"/containers/{name}/stop")
+        self.assertEqual(self.inspect(name)["State"]["ExitCode"], 5)
+
+    def test_with_anothers_processes_there_is_none(self):
+        self.assertEqual(self.output({"Init": True, "PidMode": "host"}, ["sh", "-c", "ls /sbin/docker-init 2>&1"]),
+                         "ls: /sbin/docker-init: No such file or directory\n")
+
+
 if __name__ == "__main__":
     unittest.main()
