@@ -162,20 +162,36 @@ int process_self_path(char **ret, struct err *err)
     return 0;
 }
 
+bool process_stat(pid_t pid, struct process_stat *ret)
+{
+    enum { PARENT = 4, START = 22, EXIT_CODE = 52 };
+    char path[40];
+    _cleanup_str_ struct str text = STR_INIT;
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    if (file_read(path, 4096, &text, NULL) < 0)
+        return false;
+    /* The name, second field, may hold spaces and parentheses (proc(5)). */
+    const char *at = strrchr(str_get(&text), ')');
+    if (!at || at[1] != ' ')
+        return false;
+    *ret = (struct process_stat){.state = at[2]};
+    at += 2;
+    for (int field = 4; (at = strchr(at + 1, ' ')); field++) {
+        unsigned long long number = strtoull(at, NULL, 10);
+        if (field == PARENT)
+            ret->parent = (pid_t)number;
+        else if (field == START)
+            ret->start = number;
+        else if (field == EXIT_CODE)
+            ret->exit_code = (int)number;
+    }
+    return ret->start != 0;
+}
+
 uint64_t process_start_time(pid_t pid)
 {
-    _cleanup_free_ char *path = str_printf("/proc/%d/stat", (int)pid);
-    _cleanup_str_ struct str text = STR_INIT;
-    unsigned long long start;
-    if (file_read(path, 4096, &text, NULL) < 0)
-        return 0;
-    /* The name, second field, may hold spaces and parentheses; the start is the 22nd field (proc(5)). */
-    const char *at = strrchr(str_get(&text), ')');
-    return at && sscanf(at + 1,
-                        " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-                        &start) == 1
-               ? start
-               : 0;
+    struct process_stat stat;
+    return process_stat(pid, &stat) ? stat.start : 0;
 }
 
 bool process_in_user_namespace(void)

@@ -18,6 +18,15 @@ int process_run(const char *const *argv, const char *input, struct str *ret_outp
  * nobody's here. */
 int process_spawn_daemon(const char *const *argv, const char *log_path, struct err *err);
 
+/* Of /proc/PID/stat: what a process is, or was as long as its parent has not waited for it. */
+struct process_stat {
+    char state; /* 'Z': it has ended */
+    pid_t parent;
+    uint64_t start; /* see process_start_time() */
+    int exit_code;  /* as waitpid(2) has it; 0 too when we may not know (CAP_SYS_PTRACE) */
+};
+bool process_stat(pid_t pid, struct process_stat *ret);
+
 /* When the process was started, in the kernel's ticks: with its number it names one process for ever. 0 when
  * there is none. */
 uint64_t process_start_time(pid_t pid);

@@ -6,6 +6,7 @@
 #include "base/timeutil.h"
 #include "keeper/daemon.h"
 #include "keeper/foreign.h"
+#include "keeper/holder.h"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -215,6 +216,8 @@ int keeper_main(int argc, char **argv)
         log_error("%s", guard_err.msg);
     if (again)
         parse_inherited(argv[4], &inherited);
+    if (!again && holder_start(&guard_err) < 0)
+        log_error("exit codes of containers that outlive this keeper will not be known: %s", guard_err.msg);
     prctl(PR_SET_NAME, "drover-keeper");
     /* One thread, many small objects: what is freed goes back. */
     mallopt(M_TRIM_THRESHOLD, 64 * 1024);

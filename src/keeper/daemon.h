@@ -7,6 +7,7 @@
  *   terminal.c a process's terminal: from the master to the log
  *   attach.c   attached streams: frames out, stdin in, back-pressure
  *   foreign.c  containers of other OCI runtimes
+ *   holder.c   exit codes of those that outlive a keeper, on kernels that do not keep them
  *   record.c   files from which a new keeper finds its processes again; adoption of descriptors
  *
  *     LAUNCHING --execve--> RUNNING --ended, reaped--> ENDING --output drained, streams sent--> EXITED
@@ -88,6 +89,7 @@ struct process {
     int relay_fd;           /* terminal.c; negative: none */
     uint16_t rows, columns; /* first size of the terminal; 0: unset */
     bool tty, open_stdin, stdin_once, keep_output;
+    bool adopted;      /* another keeper's child */
     bool found;        /* by a new keeper: waits for a client that may hold its descriptors */
     bool stdin_ending; /* close when stdin_buffer is empty */
     bool held;         /* output is not read because a stream is full */
@@ -174,6 +176,11 @@ void proc_close_stdin(struct process *p);
 struct container *container_new(struct daemon *d, const char *id);
 void container_open_log(struct container *c);
 void container_free(struct container *c); /* also takes it out of the map; files stay */
+/* How the process ended, as waitpid(2) has it, which the kernel keeps for who holds a pidfd (Linux 6.15). 1:
+ * it is known; 0: not before its parent has waited for it; negative: this kernel does not tell. */
+int pidfd_exit_code(int pidfd, int *ret_wait_status);
+/* Whether the number is that of a process that has not ended for us, or of a helper of ours (foreign.c). */
+bool daemon_knows(struct daemon *d, pid_t pid);
 /* Calls for every process; the callee may free the one it got. */
 void daemon_each_process(struct daemon *d, void (*each)(struct process *p, void *context), void *context);
 
@@ -217,6 +224,5 @@ void record_adopt(struct daemon *d, const char *id, const char *exec_id, unsigne
                   size_t fd_count);
 /* No client has more to give: what was found goes on with what there is. */
 void record_go_on(struct daemon *d);
-uint64_t record_pid_start(pid_t pid); /* 0 when there is none */
 
 #endif

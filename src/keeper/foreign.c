@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "keeper/foreign_priv.h"
 
 #include <fcntl.h>
@@ -43,7 +44,7 @@ static void compare_pid(struct process *p, void *context)
         (p->state != PROCESS_EXITED && p->pid == s->pid) || (p->launching && p->launching->pid == s->pid);
 }
 
-static bool is_known(struct daemon *d, pid_t pid)
+bool daemon_knows(struct daemon *d, pid_t pid)
 {
     struct search s = {.pid = pid};
     struct map_entry *e;
@@ -61,7 +62,7 @@ void foreign_reap_strays(struct daemon *d)
         siginfo_t info = {0};
         if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || !info.si_pid)
             return;
-        if (is_known(d, info.si_pid)) {
+        if (daemon_knows(d, info.si_pid)) {
             /* Its own watch reaps it; others may stand behind it in the queue. */
             d->loop.tick_wanted = true;
             return;
@@ -233,7 +234,7 @@ static int take_process(struct process *p, pid_t pid, int *terminal, struct err 
     if (l->pidfd < 0)
         return err_sys(err, errno, "hold the container's process %d", (int)pid);
     l->pid = pid;
-    l->start = record_pid_start(pid);
+    l->start = process_start_time(pid);
     int r = 0;
     if (p->tty)
         r = *terminal >= 0 ? terminal_take(p, terminal, err)

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/timeutil.h"
 #include "keeper/foreign.h"
 #include "keeper/policy.h"
@@ -226,7 +227,7 @@ static void pending(struct process *p, const struct streams *s, const struct run
     struct loop *l = &p->c->d->loop;
     p->state = PROCESS_LAUNCHING;
     p->pid = child->pid;
-    p->pid_start = record_pid_start(child->pid);
+    p->pid_start = process_start_time(child->pid);
     p->out[0].fd = s->out[0];
     p->out[1].fd = s->out[1];
     if (s->in >= 0)

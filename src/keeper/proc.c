@@ -1,8 +1,10 @@
 #include "keeper/daemon.h"
 
 #include "base/log.h"
+#include "base/process.h"
 #include "base/timeutil.h"
 #include "keeper/foreign.h"
+#include "keeper/holder.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -235,6 +237,17 @@ struct pidfd_exit_info {
 enum { PIDFD_INFO_EXIT_ = 1 << 3 };
 #define PIDFD_GET_INFO_ _IOWR(0xFF, 11, struct pidfd_exit_info)
 
+int pidfd_exit_code(int pidfd, int *ret_wait_status)
+{
+    struct pidfd_exit_info info = {.mask = PIDFD_INFO_EXIT_};
+    if (ioctl(pidfd, PIDFD_GET_INFO_, &info) < 0)
+        return -1;
+    if (!(info.mask & PIDFD_INFO_EXIT_))
+        return 0;
+    *ret_wait_status = info.exit_code;
+    return 1;
+}
+
 static void set_exit(struct process *p, int wait_status)
 {
     bool signalled = WIFSIGNALED(wait_status);
@@ -253,17 +266,15 @@ static bool take_status(struct process *p, uint32_t events)
         p->exit.status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
         return true;
     }
-    struct pidfd_exit_info exit_info = {.mask = PIDFD_INFO_EXIT_};
-    if (ioctl(p->pidfd.fd, PIDFD_GET_INFO_, &exit_info) == 0) {
-        if (exit_info.mask & PIDFD_INFO_EXIT_) {
-            set_exit(p, exit_info.exit_code);
-            return true;
-        }
-        /* Ended, but not reaped by its new parent: the hang-up tells when. */
-        if (!(events & EPOLLHUP) && record_pid_start(p->pid) == p->pid_start && p->pid_start) {
-            watch_set(&p->c->d->loop, &p->pidfd, EPOLLHUP);
-            return false;
-        }
+    int code, told = holder_exit_code(p, &code) ? 1 : pidfd_exit_code(p->pidfd.fd, &code);
+    if (told > 0) {
+        set_exit(p, code);
+        return true;
+    }
+    /* Ended, but not reaped by its new parent: the hang-up tells when. */
+    if (told == 0 && !(events & EPOLLHUP) && process_start_time(p->pid) == p->pid_start && p->pid_start) {
+        watch_set(&p->c->d->loop, &p->pidfd, EPOLLHUP);
+        return false;
     }
     p->exit.status = 128 + SIGKILL; /* unknown: with signal 0, see keeper.h */
     return true;
@@ -386,6 +397,8 @@ void proc_conclude_if_done(struct process *p)
     struct daemon *d = p->c->d;
     if (record_write_exit(p, &err) < 0)
         log_error("%s: %s", p->c->id, err.msg);
+    if (p->adopted)
+        holder_release(p);
     watch_close(&d->loop, &p->pidfd);
     watch_close(&d->loop, &p->stdin_w);
     str_free(&p->stdin_buffer);

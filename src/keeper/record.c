@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "keeper/foreign.h"
 #include "keeper/policy.h"
 
@@ -46,20 +47,6 @@ static bool spare_take(const struct daemon *d, const char *path)
         return false;
     _cleanup_free_ char *spare = spare_path(d, --spares);
     return rename(spare, path) == 0;
-}
-
-uint64_t record_pid_start(pid_t pid)
-{
-    char path[64];
-    _cleanup_str_ struct str text = STR_INIT;
-    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-    if (file_read(path, 4096, &text, NULL) < 0)
-        return 0;
-    /* The name, second field, may hold anything; its last bracket ends it. Field 22 is the start. */
-    const char *at = strrchr(str_get(&text), ')');
-    for (int field = 2; at && field < 22; field++)
-        at = strchr(at + 1, ' ');
-    return at ? strtoull(at, NULL, 10) : 0;
 }
 
 /* One line in one write: what a kill can leave is a line less, or a part that cannot be parsed. */
@@ -208,9 +195,10 @@ static void find_alive(struct process *p)
 {
     p->state = PROCESS_RUNNING;
     p->found = true;
+    p->adopted = true;
     int fd = (int)syscall(SYS_pidfd_open, p->pid, 0);
     /* The start is compared after the pidfd was opened: from then on it cannot become another's. */
-    if (fd >= 0 && p->pid_start && record_pid_start(p->pid) == p->pid_start)
+    if (fd >= 0 && p->pid_start && process_start_time(p->pid) == p->pid_start)
         p->pidfd.fd = fd;
     else
         close_fd(fd);

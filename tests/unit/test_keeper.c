@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "keeper/keeper.h"
 #include "keeper/log_reader.h"
 #include "keeper/protocol.h"
@@ -140,6 +141,27 @@ static int tear_down(void **state)
     free(f->exits.seen);
     free(f);
     return 0;
+}
+
+/* As on kernels before 6.15. */
+static int set_up_without_exit_codes(void **state)
+{
+    char *dir = scratch_new();
+    _cleanup_free_ char *point = str_printf("%s/no-exit-codes", dir);
+    struct err err;
+    assert_ok(file_replace(point, "", 0, 0600, false, &err), &err);
+    setenv("DROVER_FAILPOINTS", dir, 1);
+    free(dir);
+    return set_up(state);
+}
+
+static int tear_down_with_exit_codes(void **state)
+{
+    char *dir = mem_strdup(getenv("DROVER_FAILPOINTS"));
+    int r = tear_down(state);
+    unsetenv("DROVER_FAILPOINTS");
+    scratch_remove(dir);
+    return r;
 }
 
 static void need_root(void **state)
@@ -491,12 +513,8 @@ static void a_background_child_does_not_hold_back_an_exit(void **state)
     assert_log(f, "base", 1, "started\n");
 }
 
-static void processes_of_a_shared_pid_namespace_end_with_their_container(void **state)
+static json_t *in_our_pid_namespace(json_t *spec)
 {
-    need_root(state);
-    struct fixture *f = *state;
-    struct err err = {0};
-    json_t *spec = spec_of(f, "shared", "sleep 1000 & echo up; exit 2");
     json_t *namespaces = json_object_get(json_object_get(spec, "linux"), "namespaces"), *one;
     size_t i;
     json_array_foreach (namespaces, i, one)
@@ -504,6 +522,15 @@ static void processes_of_a_shared_pid_namespace_end_with_their_container(void **
             json_array_remove(namespaces, i);
             break;
         }
+    return spec;
+}
+
+static void processes_of_a_shared_pid_namespace_end_with_their_container(void **state)
+{
+    need_root(state);
+    struct fixture *f = *state;
+    struct err err = {0};
+    json_t *spec = in_our_pid_namespace(spec_of(f, "shared", "sleep 1000 & echo up; exit 2"));
     assert_ok(try_start(f, "shared", spec, (struct options){0}, &err), &err);
     assert_int_equal(wait_exit(f, "shared", "").status, 2);
     assert_log(f, "shared", 1, "up\n");
@@ -676,10 +703,6 @@ static void a_keeper_that_is_killed_takes_no_container_and_no_later_output_with_
     struct seen reads_end = wait_exit(f, "reads", ""), lives_end = wait_exit(f, "lives", "");
     assert_log(f, "lives", 1, str_get(&want));
     assert_log(f, "reads", 1, "late\n");
-    if (lives_end.status == 137 && lives_end.signal == 0) {
-        print_message("skipped: exit codes of adopted processes need PIDFD_GET_INFO (Linux 6.15)\n");
-        skip();
-    }
     assert_int_equal(lives_end.status, 11);
     assert_int_equal(reads_end.status, 12);
 }
@@ -707,8 +730,34 @@ static void a_terminal_whose_keeper_is_killed_amid_its_output_loses_and_doubles_
         str_addf(&want, "%d\r\n", i);
     str_add(&want, "/dev/pts/0\r\n");
     assert_log(f, "ttykill", 1, str_get(&want));
-    if (end.status != 137 || end.signal)
-        assert_int_equal(end.status, 14);
+    assert_int_equal(end.status, 14);
+}
+
+/* With an orphan that it has from the container's life, and one that comes after the keeper's. */
+static void who_holds_the_exit_codes_of_a_killed_keepers_containers_goes_with_the_last(void **state)
+{
+    need_root(state);
+    struct fixture *f = *state;
+    struct err err = {0};
+    json_t *spec = in_our_pid_namespace(
+        spec_of(f, "left",
+                "(sleep 1000 &); trap '(sleep 0.01 &); echo more' USR1; trap 'exit 15' USR2; "
+                "echo up; while :; do sleep 0.01; done"));
+    assert_ok(try_start(f, "left", spec, (struct options){0}, &err), &err);
+    wait_log(f, "left", "up\n");
+    pid_t pid = pid_of(f, "left");
+    assert_int_equal(kill(keeper_pid(f->k), SIGKILL), 0);
+    wait_restart(f, 1);
+    struct process_stat held, holder;
+    assert_true(process_stat(pid, &held));
+    assert_true(held.parent > 1 && process_stat(held.parent, &holder));
+    assert_int_equal(kill(pid, SIGUSR1), 0);
+    wait_log(f, "left", "more\n");
+    assert_int_equal(kill(pid, SIGUSR2), 0);
+    assert_int_equal(wait_exit(f, "left", "").status, 15);
+    struct process_stat now;
+    while (process_stat(held.parent, &now) && now.start == holder.start && now.state != 'Z')
+        sched_yield();
 }
 
 enum { MANY = 200 };
@@ -769,7 +818,6 @@ static void a_keeper_killed_amid_launches_loses_none_and_starts_none_twice(void 
     }
     for (int i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
-    int unknown = 0;
     for (int i = 0; i < MANY; i++) {
         char id[32], said[32];
         snprintf(id, sizeof(id), "many-%d", i);
@@ -777,14 +825,7 @@ static void a_keeper_killed_amid_launches_loses_none_and_starts_none_twice(void 
         assert_int_equal(launched[i], 0);
         struct seen s = wait_exit(f, id, "");
         assert_log(f, id, 1, said);
-        if (s.status == 137 && s.signal == 0)
-            unknown++;
-        else
-            assert_int_equal(s.status, i % 100);
-    }
-    if (unknown) {
-        print_message("skipped: exit codes of adopted processes need PIDFD_GET_INFO (Linux 6.15)\n");
-        skip();
+        assert_int_equal(s.status, i % 100);
     }
 }
 
@@ -933,6 +974,12 @@ int main(int argc, char **argv)
         T(a_client_that_is_killed_takes_nothing_with_it),
         T(a_keeper_that_is_killed_takes_no_container_and_no_later_output_with_it),
         T(a_terminal_whose_keeper_is_killed_amid_its_output_loses_and_doubles_no_byte),
+#define HELD(name)                                                                                           \
+    {#name "_on_a_kernel_that_keeps_no_exit_codes", name, set_up_without_exit_codes,                         \
+     tear_down_with_exit_codes, NULL}
+        HELD(a_keeper_that_is_killed_takes_no_container_and_no_later_output_with_it),
+        HELD(a_keeper_killed_amid_launches_loses_none_and_starts_none_twice),
+        HELD(who_holds_the_exit_codes_of_a_killed_keepers_containers_goes_with_the_last),
         T(many_at_once_all_end_right_and_leave_nothing),
         T(a_keeper_killed_amid_launches_loses_none_and_starts_none_twice),
         T(the_keeper_does_not_end_while_containers_run),
