@@ -3,6 +3,7 @@
 #include "engine/userns.h"
 
 #include "base/digest.h"
+#include "base/failpoint.h"
 
 #include <unistd.h>
 
@@ -290,6 +291,7 @@ int container__insert(struct container *c, struct err *err)
 static void saved(void *context)
 {
     struct container *c = context;
+    FAILPOINT("serve-exit-saved");
     supervisor__forget_due(c->engine, c->id);
     container__unref(c);
 }

@@ -2,6 +2,7 @@
 #include "engine/links.h"
 
 #include "base/digest.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "engine/userns.h"
 #include "image/image_ref.h"
@@ -423,7 +424,9 @@ static int create(struct engine *e, const char *name, json_t *doc, json_t *net, 
     if (r < 0)
         return r;
     SCOPED_LOCK(op, &c->op);
+    FAILPOINT("serve-name-taken");
     r = make_snapshot(c, doc, err);
+    FAILPOINT("serve-snapshot-made");
     if (r == 0)
         r = container__insert(c, err);
     if (r < 0) {
@@ -432,6 +435,7 @@ static int create(struct engine *e, const char *name, json_t *doc, json_t *net, 
         file_remove_tree(dir, NULL);
         return r;
     }
+    FAILPOINT("serve-container-saved");
     container__event(c, "create", NULL, NULL);
     *ret_id = mem_strdup(c->id);
     return 0;

@@ -1,6 +1,8 @@
 /* The end of a container's run: its state, its network, and what its policy wants next. */
 #include "engine/engine_priv.h"
 
+#include "base/failpoint.h"
+
 #include <unistd.h>
 
 void container__release(struct container *c)
@@ -59,6 +61,7 @@ void container__exited(struct container *c, const struct keeper_exit *exit)
         tell(c, exit);
         container__release(c);
         set_state(c, exit);
+        FAILPOINT("serve-exit-seen");
         drop_pending(c);
         if (policy_wants(c))
             restart__schedule(c);
@@ -66,6 +69,7 @@ void container__exited(struct container *c, const struct keeper_exit *exit)
             remove = c->auto_remove && !c->removing;
         c->forget_due = true;
         container__save_behind(c, true);
+        FAILPOINT("serve-exit-queued");
     } else if (!c->forget_due) {
         keeper_forget_later(c->engine->keeper, c->id);
     }

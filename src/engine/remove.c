@@ -1,6 +1,7 @@
 /* The end of a container: out of the tables and the database, its files away. */
 #include "engine/engine_priv.h"
 
+#include "base/failpoint.h"
 #include "base/file.h"
 
 #include <unistd.h>
@@ -104,6 +105,7 @@ static int take_apart(struct container *c, char **ret_trash, struct err *err)
     int r = move_to_trash(c, ret_trash, err);
     if (r < 0)
         return r;
+    FAILPOINT("serve-directory-removed");
     delete_row(c);
     files__remove(c);
     health__end(c);
@@ -139,6 +141,7 @@ int container__remove(struct container *c, bool force, bool volumes, struct err 
         if (r == -ERR_NOT_MODIFIED)
             r = 0;
     }
+    FAILPOINT("serve-removal-claimed");
     if (r == 0) {
         let_readers_finish(c);
         r = take_apart(c, &trash, err);
@@ -147,6 +150,7 @@ int container__remove(struct container *c, bool force, bool volumes, struct err 
         give_up(c);
         return r;
     }
+    FAILPOINT("serve-container-removed");
     announce(c);
     users__sweep_images(c->engine);
     if (volumes)

@@ -2,6 +2,7 @@
  * when one of them fails. */
 #include "engine/links.h"
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "engine/userns.h"
 
@@ -280,8 +281,10 @@ int container__start(struct container *c, bool by_policy, struct err *err)
         r = check__device_drivers(json_object_get(s.doc, "HostConfig"), err);
     if (r == 0)
         r = connect_network(&s, err);
+    FAILPOINT("serve-network-connected");
     if (r == 0)
         r = build_spec(&s, err);
+    FAILPOINT("serve-launch-ready");
     if (r == 0 && (r = launch(&s, &pid, err)) < 0) {
         exit_code = describe_failure(r, err);
         r = -err->code;
@@ -290,12 +293,14 @@ int container__start(struct container *c, bool by_policy, struct err *err)
         record_failure(c, exit_code, err);
         return r;
     }
+    FAILPOINT("serve-launch-answered");
     if (!by_policy) {
         SCOPED_LOCK(locked, &c->lock);
         c->state.restart_count = 0;
         c->backoff_ns = 0;
     }
     record_success(c, pid, now, endpoint__wired(s.net));
+    FAILPOINT("serve-start-saved");
     volume_events(c, s.doc);
     container__event(c, "start", NULL, NULL);
     health__begin(c, s.doc);

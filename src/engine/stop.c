@@ -4,6 +4,8 @@
  * the callers must not hold it either. */
 #include "engine/engine_priv.h"
 
+#include "base/failpoint.h"
+
 #include <signal.h>
 #include <strings.h>
 #include <time.h>
@@ -77,8 +79,11 @@ static int send(struct container *c, int signal, struct err *err)
     char number[16];
     snprintf(number, sizeof(number), "%d", signal);
     int r = keeper_kill(c->engine->keeper, c->id, "", signal, signal == SIGKILL, err);
-    if (r < 0 && r != -ERR_NOT_FOUND) /* gone: its exit is on the way */
+    /* Gone, perhaps by this very signal, when the keeper died before it could say so: its exit is on the way.
+     */
+    if (r < 0 && r != -ERR_NOT_FOUND && r != -ERR_CONFLICT)
         return err_wrap(err, "signal container %.12s", c->id);
+    FAILPOINT("serve-signal-sent");
     container__event(c, "kill", "signal", number);
     /* A frozen process takes a signal when it thaws. */
     if (container__state(c).status == STATUS_PAUSED && (signal == SIGKILL || signal == SIGTERM))

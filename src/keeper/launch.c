@@ -1,5 +1,6 @@
 #include "keeper/daemon.h"
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -176,8 +177,10 @@ static void status_ready(struct watch *w, uint32_t events)
         p->launch_err = mem_dup(&err, sizeof(err));
         return; /* the rest when it has been reaped */
     }
+    FAILPOINT("keeper-program-executed");
     proc_run(p);
     reply_started(p);
+    FAILPOINT("keeper-launch-answered");
 }
 
 static void watch_status(struct process *p, int status_fd)
@@ -195,8 +198,11 @@ void launch_go_on(struct process *p, int status_fd)
 static void let_go(struct process *p)
 {
     tell_hold(p);
+    FAILPOINT("keeper-hold-told");
     write_record(p);
+    FAILPOINT("keeper-launch-recorded");
     runtime_launch_confirm(p->status.fd);
+    FAILPOINT("keeper-launch-confirmed");
 }
 
 /* The terminal has been made. When it has not, the status says why. */
@@ -212,6 +218,7 @@ static void console_ready(struct watch *w, uint32_t events)
     if (n <= 0 || count != 1 || p->status.fd < 0)
         return;
     if (terminal_take(p, &master, &err) == 0) {
+        FAILPOINT("keeper-terminal-taken");
         let_go(p);
         return;
     }
@@ -287,6 +294,7 @@ static int launch_container(struct container *c, const struct keeper_start *s, j
         streams_done(&streams);
         return r;
     }
+    FAILPOINT("keeper-container-cloned");
     streams_close_child(&streams);
     pending(c->first, &streams, &child);
     return 0;
@@ -304,6 +312,7 @@ static int prepare_container(struct container *c, const struct keeper_start *s, 
     c->log_max_bytes = s->log.max_bytes;
     c->log_max_files = s->log.max_files;
     int r = record_begin(c, text, err);
+    FAILPOINT("keeper-config-recorded");
     if (r == 0 && c->log_path)
         r = log_file_open(c->log_path, c->log_max_bytes, c->log_max_files, false, &c->log, err);
     return r;
@@ -343,6 +352,7 @@ int launch_start(struct client *cl, uint64_t request, const struct keeper_start 
     if (r < 0)
         return r;
     policy_expand(spec);
+    FAILPOINT("keeper-launch-asked");
     struct container *c = container_new(d, s->id);
     struct process *p = proc_new(c, "");
     p->tty = s->tty;
@@ -396,6 +406,7 @@ static int launch_in(struct process *p, const struct keeper_exec *e, json_t *pro
         streams_done(&streams);
         return r;
     }
+    FAILPOINT("keeper-exec-cloned");
     streams_close_child(&streams);
     pending(p, &streams, &child);
     return 0;

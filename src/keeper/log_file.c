@@ -1,5 +1,6 @@
 #include "keeper/log_file.h"
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/timeutil.h"
 
@@ -228,6 +229,7 @@ static int rotate(struct log_file *f, struct err *err)
     int r = create_fresh(f, &header, &fd, err);
     if (r < 0)
         return r;
+    FAILPOINT("log-rotation-begun");
     /* Up to the first gap: a writer killed in the middle of a rotation leaves one, and they must not add up.
      */
     int last = 0;
@@ -237,6 +239,7 @@ static int rotate(struct log_file *f, struct err *err)
         _cleanup_free_ char *from = rotated_name(f->path, i), *to = rotated_name(f->path, i + 1);
         if (rename(from, to) < 0 && errno != ENOENT)
             return err_sys(err, errno, "rotate log %s", from);
+        FAILPOINT("log-file-shifted");
     }
     return use_fresh(f, &header, &fd, err);
 }
@@ -408,7 +411,9 @@ static size_t move_record(struct log_file *f, struct log_record *r, int pipe_fd,
         cut(f, 0);
         return 0;
     }
+    FAILPOINT("log-head-written");
     size_t n = splice_all(f, pipe_fd, r->size, err);
+    FAILPOINT("log-bytes-moved");
     if (n == 0 || pread(f->fd, buffer, n, f->size + LOG_RECORD_HEAD_BYTES) != (ssize_t)n ||
         finish_record(f, r, buffer, (uint32_t)n, err) < 0)
         cut(f, n);

@@ -1,5 +1,6 @@
 #include "keeper/daemon.h"
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/timeutil.h"
@@ -324,6 +325,7 @@ static void pidfd_ready(struct watch *w, uint32_t events)
         p->status.ready(&p->status, EPOLLIN);
     if (!take_status(p, events))
         return;
+    FAILPOINT("keeper-exit-seen");
     watch_set(&p->c->d->loop, w, 0);
     if (p->launching && launch_helper_ended(p))
         return;
@@ -397,6 +399,7 @@ void proc_conclude_if_done(struct process *p)
     struct daemon *d = p->c->d;
     if (record_write_exit(p, &err) < 0)
         log_error("%s: %s", p->c->id, err.msg);
+    FAILPOINT("keeper-exit-recorded");
     if (p->adopted)
         holder_release(p);
     watch_close(&d->loop, &p->pidfd);
@@ -414,6 +417,7 @@ void proc_conclude_if_done(struct process *p)
     _cleanup_str_ struct str m = STR_INIT;
     proc_put_exit(p, &m);
     keeper__clients_tell(d, &m, NULL, 0);
+    FAILPOINT("keeper-exit-told");
 }
 
 void proc_put_exit(struct process *p, struct str *m)

@@ -1,5 +1,6 @@
 #include "keeper/daemon.h"
 
+#include "base/failpoint.h"
 #include "base/log.h"
 
 #include <signal.h>
@@ -169,6 +170,7 @@ static int handle_kill(struct request *q, struct err *err)
      */
     if (r == -ERR_UNSUPPORTED)
         r = kill_one(p, signal, err);
+    FAILPOINT("keeper-signal-sent");
     /* A frozen process does not die before it is thawed. */
     if (r == 0 && signal == SIGKILL && p->c->paused && cgroup_freeze(p->c->cgroup, false, err) == 0)
         p->c->paused = false;
@@ -264,6 +266,7 @@ static int handle_list(struct request *q, struct err *err)
 
 static int handle_forget(struct request *q, struct err *err)
 {
+    FAILPOINT("keeper-forget-asked");
     struct process *p;
     int r = get_process(q, &p, err);
     if (r == -ERR_NOT_FOUND)

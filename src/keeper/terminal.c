@@ -1,5 +1,6 @@
 #include "keeper/daemon.h"
 
+#include "base/failpoint.h"
 #include "base/timeutil.h"
 #include "keeper/foreign.h"
 
@@ -73,6 +74,7 @@ ssize_t terminal_read(struct process *p, struct err *err)
         return read_unkept(p, err);
     if (moved <= 0)
         return moved;
+    FAILPOINT("keeper-terminal-moved");
     n = log_file_move(p->c->log, 1, time_now_ns(), p->relay_fd, burst, BURST_BYTES, err);
     errno = EAGAIN;
     return n ? (ssize_t)n : -1;

@@ -160,18 +160,22 @@ def difference(got, want):
     return f"{len(got)} bytes instead of {len(want)}; from {at}: {got[at:at + 60]!r} instead of {want[at:at + 60]!r}"
 
 
+def name_of(pid):
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/comm") as f:
+        return f.read().strip()
+    return None
+
+
 def keeper_pid(d):
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError), open(f"/proc/{entry}/cmdline", "rb") as f:
                 words = f.read().split(b"\0")
-                if b"keeper" in words[:3] and d.data.encode() in words and len(words) <= 6:
+                if b"keeper" in words[:3] and d.data.encode() in words and len(words) <= 6 and name_of(entry) == "drover-keeper":
                     with open(f"/proc/{entry}/stat") as stat:  # not a child of it that is being set up
                         parent = int(stat.read().rsplit(")", 1)[1].split()[1])
-                    with contextlib.suppress(OSError), open(f"/proc/{parent}/cmdline", "rb") as p:
-                        if b"keeper" in p.read().split(b"\0")[:3]:
-                            continue
-                    return int(entry)
+                    if name_of(parent) != "drover-keeper":
+                        return int(entry)
     return None
 
 

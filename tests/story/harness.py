@@ -101,6 +101,7 @@ class Drover:
         self.socket = os.path.join(self.root, "drover.sock")
         self.log = os.path.join(self.root, "serve.log")
         self.process = None
+        self.environment = None  # of serve; None: ours
         self.cli = docker_clis()[0] if docker_clis() else None
 
     def env(self, **more):
@@ -112,7 +113,7 @@ class Drover:
     def start(self, *args):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([DROVER, "serve", "--root", self.data, "--socket", self.socket, *args],
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment)
 
         def answers():
             if self.process.poll() is not None:

@@ -101,7 +101,7 @@ class Other:
         name = self.docker_run("-d", "busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done").out.strip()
         pid = d.inspect(name)["State"]["Pid"]
         wait_for(lambda: d.docker("logs", name).out.count("\n") > 5, "some lines")
-        keeper = [p for p in d.processes() if open(f"/proc/{p}/cmdline").read().split("\0")[1:2] == ["keeper"]]
+        keeper = [p for p in d.processes() if open(f"/proc/{p}/comm").read() == "drover-keeper\n"]
         os.kill(keeper[0], signal.SIGKILL)
         before = d.docker("logs", name).out.count("\n")
         wait_for(lambda: d.docker("logs", name).out.count("\n") > before + 5, "lines by the new keeper")
