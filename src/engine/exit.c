@@ -49,14 +49,23 @@ static void drop_pending(struct container *c)
     c->pending_count = 0;
 }
 
+/* The keeper repeats an exit until told to forget it, and what compares with the keeper's list finds it
+ * there: it may be that of a run before the one that is under way. */
+static bool was_handled(struct container *c, const struct keeper_exit *exit)
+{
+    return container__state(c).finished_ns == exit->at_ns;
+}
+
 /* Without container.op. The keeper holds the exit until it is in the database. One that was handled already
- * (the keeper repeats until told to forget) is only forgotten. */
+ * is only forgotten. */
 void container__exited(struct container *c, const struct keeper_exit *exit)
 {
     pthread_mutex_lock(&c->op);
     bool running = container__running(c);
     bool remove = false;
-    if (running) {
+    if (running && was_handled(c, exit)) {
+        log_debug("container %.12s: the exit of an earlier run is told again", c->id);
+    } else if (running) {
         health__end(c);
         tell(c, exit);
         container__release(c);
