@@ -11,6 +11,7 @@
 
 #define API_VERSION     "1.43"
 #define API_MIN_VERSION "1.24"
+enum { API_VERSION_NUMBER = 1043, API_MIN_VERSION_NUMBER = 1024 };
 
 struct api; /* the handlers' context */
 

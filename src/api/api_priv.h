@@ -29,6 +29,8 @@ int api__filter_bool(const json_t *filters, const char *name, bool *ret, struct 
 int api__filters_known(const json_t *filters, const char *const *names, struct err *err);
 int api__query_i64(struct http_request *q, const char *name, int64_t min, int64_t max, int64_t *ret,
                    struct err *err);
+/* A terminal's size, "h" and "w", both needed. */
+int api__query_size(struct http_request *q, int *ret_rows, int *ret_columns, struct err *err);
 /* A point in time as Docker's clients send it: "1700000000[.123456789]", RFC 3339, or a duration that ended
  * now ("10m"). Untouched when absent or empty. */
 int api__query_time(struct http_request *q, const char *name, int64_t *ret_ns, struct err *err);
@@ -160,6 +162,15 @@ API_HANDLER(api_image_save);
 API_HANDLER(api_distribution);
 API_HANDLER(api_build);
 API_HANDLER(api_build_prune);
+API_HANDLER(api_build_cancel);
+API_HANDLER(api_buildkit);
+API_HANDLER(api_swarm_no_manager);
+API_HANDLER(api_swarm_logs);
+API_HANDLER(api_swarm_leave);
+API_HANDLER(api_swarm_join);
+API_HANDLER(api_plugin_list);
+API_HANDLER(api_plugin_missing);
+API_HANDLER(api_plugin_install);
 API_HANDLER(api_network_list);
 API_HANDLER(api_network_inspect);
 API_HANDLER(api_network_create);

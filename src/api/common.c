@@ -6,11 +6,12 @@
 #include "image/image_ref.h"
 
 #include <string.h>
+#include <strings.h>
 
 int api__version(struct http_request *q)
 {
     int version = http_api_version(q);
-    return version ? version : 1043;
+    return version ? version : API_VERSION_NUMBER;
 }
 
 bool api__gone(void *request)
@@ -105,6 +106,21 @@ int api__query_i64(struct http_request *q, const char *name, int64_t min, int64_
     return r < 0 ? err_wrap(err, "query parameter \"%s\"", name) : 0;
 }
 
+int api__query_size(struct http_request *q, int *ret_rows, int *ret_columns, struct err *err)
+{
+    static const char *const names[] = {"h", "w"};
+    int64_t sizes[2];
+    for (int i = 0; i < 2; i++) {
+        const char *text = http_query(q, names[i]);
+        int r = parse_i64(text ? text : "", 0, UINT16_MAX, &sizes[i], err);
+        if (r < 0)
+            return err_wrap(err, "invalid resize parameter \"%s\"", names[i]);
+    }
+    *ret_rows = (int)sizes[0];
+    *ret_columns = (int)sizes[1];
+    return 0;
+}
+
 static int parse_unix_time(const char *text, int64_t *ret_ns, struct err *err)
 {
     const char *point = strchr(text, '.');
@@ -148,15 +164,30 @@ int api__query_time(struct http_request *q, const char *name, int64_t *ret_ns, s
     return r < 0 ? err_wrap(err, "query parameter \"%s\"", name) : 0;
 }
 
+/* Docker's rule: what has a body says that it is JSON. */
+static int check_content_type(struct http_request *q, struct err *err)
+{
+    const char *type = http_header(q, "Content-Type");
+    if (!type && !http_has_body(q))
+        return 0;
+    size_t n = type ? strcspn(type, "; \t") : 0;
+    if (n == strlen("application/json") && strncasecmp(type, "application/json", n) == 0)
+        return 0;
+    return err_set(err, ERR_INVALID, "unsupported Content-Type header (%s): must be 'application/json'",
+                   type ? type : "");
+}
+
 int api__body(struct http_request *q, bool optional, json_t **ret, struct err *err)
 {
     _cleanup_json_ json_t *body = NULL;
-    int r = http_body_json(q, API_BODY_MAX, &body, err);
+    int r = check_content_type(q, err);
+    if (r == 0)
+        r = http_body_json(q, API_BODY_MAX, &body, err);
     if (r < 0)
         return r;
     if (!body) {
         *ret = NULL;
-        return optional ? 0 : err_set(err, ERR_INVALID, "got no request body; expected a JSON object");
+        return optional ? 0 : err_set(err, ERR_INVALID, "invalid JSON: got EOF while reading request body");
     }
     if (!json_is_object(body))
         return err_set(err, ERR_INVALID, "the request body must be a JSON object");

@@ -78,20 +78,33 @@ int api_container_inspect(struct http_request *q, void *context, struct err *err
     return reply(q, r, 200, doc);
 }
 
+/* "{}" and "null" are nothing, of whatever content type. */
+static int refuse_start_body(struct http_request *q, struct err *err)
+{
+    char bytes[8];
+    size_t have = 0;
+    ssize_t n;
+    while (have < sizeof(bytes) && (n = http_body_read(q, bytes + have, sizeof(bytes) - have, err)) != 0) {
+        if (n < 0)
+            return (int)n;
+        have += (size_t)n;
+    }
+    if (have < sizeof(bytes))
+        return 0;
+    return err_set(
+        err, ERR_INVALID,
+        "starting container with non-empty request body was deprecated since API v1.22 and removed "
+        "in v1.24");
+}
+
 int api_container_start(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
     int r = api__refuse_query(q, "checkpoint", err);
-    _cleanup_json_ json_t *body = NULL;
     if (r == 0)
-        r = api__body(q, true, &body, err);
+        r = refuse_start_body(q, err);
     if (r < 0)
         return r;
-    if (json_object_size(body) > 0)
-        return err_set(
-            err, ERR_INVALID,
-            "starting container with non-empty request body was deprecated since API v1.22 and removed "
-            "in v1.24");
     return reply(q, engine_container_start(a->engine, http_param(q, "id"), err), 204, NULL);
 }
 
@@ -209,12 +222,9 @@ int api_container_changes(struct http_request *q, void *context, struct err *err
 int api_container_resize(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
-    int64_t h = 0, w = 0;
-    int r = api__query_i64(q, "h", 0, UINT16_MAX, &h, err);
+    int h, w, r = api__query_size(q, &h, &w, err);
     if (r == 0)
-        r = api__query_i64(q, "w", 0, UINT16_MAX, &w, err);
-    if (r == 0)
-        r = engine_container_resize(a->engine, http_param(q, "id"), (int)h, (int)w, err);
+        r = engine_container_resize(a->engine, http_param(q, "id"), h, w, err);
     return reply(q, r, 200, NULL);
 }
 

@@ -27,7 +27,7 @@ static int read_options(struct http_request *q, struct exec_options *o, struct e
 {
     _cleanup_json_ json_t *body = NULL;
     json_t *size = NULL;
-    int r = api__body(q, true, &body, err);
+    int r = api__body(q, false, &body, err);
     if (r == 0)
         r = json_get_bool(body, "", "Detach", &o->detach, err);
     if (r == 0)
@@ -129,12 +129,9 @@ int api_exec_start(struct http_request *q, void *context, struct err *err)
 int api_exec_resize(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
-    int64_t h = 0, w = 0;
-    int r = api__query_i64(q, "h", 0, UINT16_MAX, &h, err);
+    int h, w, r = api__query_size(q, &h, &w, err);
     if (r == 0)
-        r = api__query_i64(q, "w", 0, UINT16_MAX, &w, err);
-    if (r == 0)
-        r = engine_exec_resize(a->engine, http_param(q, "id"), (int)h, (int)w, err);
+        r = engine_exec_resize(a->engine, http_param(q, "id"), h, w, err);
     if (r == 0)
         http_reply_empty(q, 200);
     return r;

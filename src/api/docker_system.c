@@ -71,6 +71,9 @@ int api_events(struct http_request *q, void *context, struct err *err)
         r = api__query_time(q, "until", &until, err);
     if (r == 0)
         r = api__filters(q, &filters, err);
+    if (r == 0 && until > 0 && since > until)
+        r = err_set(err, ERR_INVALID, "`since` time (%s) cannot be after `until` time (%s)",
+                    http_query(q, "since"), http_query(q, "until"));
     if (r < 0)
         return r;
     http_stream_begin(q, 200, "application/json");

@@ -1,7 +1,6 @@
 /* Which path is whose, and the paths of Docker's API that are not there. */
 #include "api/api_priv.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static const struct http_route routes[] = {
@@ -9,7 +8,7 @@ static const struct http_route routes[] = {
     {"GET", "/_ping", .attempt = api_ping},
     {"GET", "/version", .attempt = api_version},
     {"GET", "/info", .attempt = api_info},
-    {"GET", "/events", .attempt = api_events},
+    {"GET", "/events", .attempt = api_events, .kind = HTTP_WAIT},
     {"GET", "/system/df", .attempt = api_disk_usage},
     {"POST", "/auth", .attempt = api_login},
     {"POST", "/drover/upgrade", .attempt = api_upgrade},
@@ -29,37 +28,40 @@ static const struct http_route routes[] = {
     {"DELETE", "/containers/{id...}", .attempt = api_container_remove},
     {"GET", "/containers/{id}/top", .attempt = api_container_top},
     {"GET", "/containers/{id}/changes", .attempt = api_container_changes},
-    {"POST", "/containers/{id}/wait", .attempt = api_container_wait},
-    {"POST", "/containers/{id}/attach", .attempt = api_container_attach},
-    {"GET", "/containers/{id}/logs", .attempt = api_container_logs},
+    {"POST", "/containers/{id}/wait", .attempt = api_container_wait, .kind = HTTP_WAIT},
+    {"POST", "/containers/{id}/attach", .attempt = api_container_attach, .kind = HTTP_ATTACH},
+    {"GET", "/containers/{id}/logs", .attempt = api_container_logs, .kind = HTTP_FOLLOW},
     {"POST", "/containers/{id}/resize", .attempt = api_container_resize},
-    {"GET", "/containers/{id}/stats", .attempt = api_container_stats},
-    {"GET", "/containers/{id}/export", .attempt = api_container_export},
+    {"GET", "/containers/{id}/stats", .attempt = api_container_stats, .kind = HTTP_WAIT},
+    {"GET", "/containers/{id}/export", .attempt = api_container_export, .kind = HTTP_TRANSFER},
     {"HEAD", "/containers/{id}/archive", .attempt = api_archive_stat},
-    {"GET", "/containers/{id}/archive", .attempt = api_archive_get},
-    {"PUT", "/containers/{id}/archive", .attempt = api_archive_put},
-    {"POST", "/commit", .attempt = api_container_commit},
+    {"GET", "/containers/{id}/archive", .attempt = api_archive_get, .kind = HTTP_TRANSFER},
+    {"PUT", "/containers/{id}/archive", .attempt = api_archive_put, .kind = HTTP_TRANSFER},
+    {"POST", "/commit", .attempt = api_container_commit, .kind = HTTP_TRANSFER},
 
     {"POST", "/containers/{id}/exec", .attempt = api_exec_create},
-    {"POST", "/exec/{id}/start", .attempt = api_exec_start},
+    {"POST", "/exec/{id}/start", .attempt = api_exec_start, .kind = HTTP_ATTACH},
     {"POST", "/exec/{id}/resize", .attempt = api_exec_resize},
     {"GET", "/exec/{id}/json", .attempt = api_exec_inspect},
 
     {"GET", "/images/json", .attempt = api_image_list},
-    {"POST", "/images/create", .attempt = api_image_create},
-    {"POST", "/images/load", .attempt = api_image_load},
+    {"POST", "/images/create", .attempt = api_image_create, .kind = HTTP_TRANSFER},
+    {"POST", "/images/load", .attempt = api_image_load, .kind = HTTP_TRANSFER},
     {"POST", "/images/prune", .attempt = api_image_prune},
-    {"GET", "/images/get", .attempt = api_image_save},
-    {"GET", "/images/{name...}/get", .attempt = api_image_save},
+    {"GET", "/images/get", .attempt = api_image_save, .kind = HTTP_TRANSFER},
+    {"GET", "/images/{name...}/get", .attempt = api_image_save, .kind = HTTP_TRANSFER},
     {"GET", "/images/{name...}/json", .attempt = api_image_inspect},
     {"GET", "/images/{name...}/history", .attempt = api_image_history},
-    {"POST", "/images/{name...}/push", .attempt = api_image_push},
+    {"POST", "/images/{name...}/push", .attempt = api_image_push, .kind = HTTP_TRANSFER},
     {"POST", "/images/{name...}/tag", .attempt = api_image_tag},
     {"DELETE", "/images/{name...}", .attempt = api_image_remove},
 
     {"GET", "/distribution/{name...}/json", .attempt = api_distribution},
-    {"POST", "/build", .attempt = api_build},
+    {"POST", "/build", .attempt = api_build, .kind = HTTP_TRANSFER},
     {"POST", "/build/prune", .attempt = api_build_prune},
+    {"POST", "/build/cancel", .attempt = api_build_cancel},
+    {"POST", "/session", .attempt = api_buildkit},
+    {"POST", "/grpc", .attempt = api_buildkit},
 
     {"GET", "/networks", .attempt = api_network_list},
     {"POST", "/networks/create", .attempt = api_network_create},
@@ -74,48 +76,100 @@ static const struct http_route routes[] = {
     {"POST", "/volumes/prune", .attempt = api_volume_prune},
     {"GET", "/volumes/{name}", .attempt = api_volume_inspect},
     {"DELETE", "/volumes/{name}", .attempt = api_volume_remove},
-    {NULL, NULL},
-};
 
-/* Beginnings of paths that Docker's API has and Drover has not, with what they are. */
-static const struct {
-    const char *prefix;
-    const char *what;
-} absent[] = {
-    {"/session", "BuildKit sessions (build with DOCKER_BUILDKIT=0)"},
-    {"/grpc", "BuildKit (build with DOCKER_BUILDKIT=0)"},
-    {"/build/cancel", "BuildKit builds (build with DOCKER_BUILDKIT=0)"},
-    {"/images/search", "searching a registry"},
-    {"/swarm", "swarm mode"},
-    {"/nodes", "swarm nodes"},
-    {"/services", "swarm services"},
-    {"/tasks", "swarm tasks"},
-    {"/secrets", "swarm secrets"},
-    {"/configs", "swarm configs"},
-    {"/plugins", "managing plug-ins"},
+    {"GET", "/swarm", .attempt = api_swarm_no_manager},
+    {"GET", "/swarm/unlockkey", .attempt = api_swarm_no_manager},
+    {"POST", "/swarm/init", .attempt = api_swarm_join},
+    {"POST", "/swarm/join", .attempt = api_swarm_join},
+    {"POST", "/swarm/leave", .attempt = api_swarm_leave},
+    {"POST", "/swarm/update", .attempt = api_swarm_no_manager},
+    {"POST", "/swarm/unlock", .attempt = api_swarm_no_manager},
+    {"GET", "/nodes", .attempt = api_swarm_no_manager},
+    {"GET", "/nodes/{id}", .attempt = api_swarm_no_manager},
+    {"DELETE", "/nodes/{id}", .attempt = api_swarm_no_manager},
+    {"POST", "/nodes/{id}/update", .attempt = api_swarm_no_manager},
+    {"GET", "/services", .attempt = api_swarm_no_manager},
+    {"POST", "/services/create", .attempt = api_swarm_no_manager},
+    {"GET", "/services/{id}", .attempt = api_swarm_no_manager},
+    {"DELETE", "/services/{id}", .attempt = api_swarm_no_manager},
+    {"POST", "/services/{id}/update", .attempt = api_swarm_no_manager},
+    {"GET", "/services/{id}/logs", .attempt = api_swarm_logs},
+    {"GET", "/tasks", .attempt = api_swarm_no_manager},
+    {"GET", "/tasks/{id}", .attempt = api_swarm_no_manager},
+    {"GET", "/tasks/{id}/logs", .attempt = api_swarm_logs},
+    {"GET", "/secrets", .attempt = api_swarm_no_manager},
+    {"POST", "/secrets/create", .attempt = api_swarm_no_manager},
+    {"GET", "/secrets/{id}", .attempt = api_swarm_no_manager},
+    {"DELETE", "/secrets/{id}", .attempt = api_swarm_no_manager},
+    {"POST", "/secrets/{id}/update", .attempt = api_swarm_no_manager},
+    {"GET", "/configs", .attempt = api_swarm_no_manager},
+    {"POST", "/configs/create", .attempt = api_swarm_no_manager},
+    {"GET", "/configs/{id}", .attempt = api_swarm_no_manager},
+    {"DELETE", "/configs/{id}", .attempt = api_swarm_no_manager},
+    {"POST", "/configs/{id}/update", .attempt = api_swarm_no_manager},
+
+    {"GET", "/plugins", .attempt = api_plugin_list},
+    {"GET", "/plugins/privileges", .attempt = api_plugin_install},
+    {"POST", "/plugins/pull", .attempt = api_plugin_install},
+    {"POST", "/plugins/create", .attempt = api_plugin_install},
+    {"GET", "/plugins/{name...}/json", .attempt = api_plugin_missing},
+    {"DELETE", "/plugins/{name...}", .attempt = api_plugin_missing},
+    {"POST", "/plugins/{name...}/enable", .attempt = api_plugin_missing},
+    {"POST", "/plugins/{name...}/disable", .attempt = api_plugin_missing},
+    {"POST", "/plugins/{name...}/push", .attempt = api_plugin_missing},
+    {"POST", "/plugins/{name...}/set", .attempt = api_plugin_missing},
+    {"POST", "/plugins/{name...}/upgrade", .attempt = api_plugin_missing},
+    {NULL, NULL},
 };
 
 static const char *what_is_absent(const char *path)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(absent); i++) {
-        size_t n = strlen(absent[i].prefix);
-        if (strncmp(path, absent[i].prefix, n) == 0 &&
-            (path[n] == '\0' || path[n] == '/' || path[n - 1] == '/'))
-            return absent[i].what;
-    }
-    if (str_after(path, "/containers/")) {
-        if (str_ends_with(path, "/attach/ws"))
-            return "attaching by WebSocket";
-        if (strstr(path, "/checkpoints"))
-            return "checkpoints";
-    }
+    if (str_eq(path, "/images/search"))
+        return "searching a registry";
+    if (str_after(path, "/containers/") && str_ends_with(path, "/attach/ws"))
+        return "attaching by WebSocket";
+    if (str_after(path, "/containers/") && strstr(path, "/checkpoints"))
+        return "checkpoints";
     return NULL;
+}
+
+/* `path` without empty, "." and ".." segments; a slash at its end stays. */
+static char *clean_path(const char *path)
+{
+    _cleanup_strv_ char **parts = strv_split(path, '/'), **kept = NULL;
+    size_t count = 0;
+    STRV_FOREACH (p, parts) {
+        if (str_eq(*p, "..") && count > 0)
+            free(kept[--count]), kept[count] = NULL;
+        else if (!str_empty(*p) && !str_eq(*p, ".") && !str_eq(*p, ".."))
+            strv_add(&kept, *p), count++;
+    }
+    _cleanup_free_ char *joined = strv_join(kept, "/");
+    return str_printf("/%s%s", joined, count > 0 && str_ends_with(path, "/") ? "/" : "");
+}
+
+/* Where the same path is in its clean form, for clients that join an address and a path with a slash each. */
+static bool redirect(struct http_request *q)
+{
+    const char *path = http_raw_path(q), *version = http_api_version_text(q), *query = http_raw_query(q);
+    _cleanup_free_ char *clean = clean_path(path);
+    if (str_eq(path, clean))
+        return false;
+    _cleanup_free_ char *to =
+        str_printf("%s%s%s%s%s", *version ? "/v" : "", version, clean, *query ? "?" : "", query);
+    http_set_header(q, "Location", to);
+    http_reply_empty(q, 301);
+    return true;
 }
 
 static void fallback(struct http_request *q, void *context)
 {
     struct err err = {0};
     const char *what = what_is_absent(http_path(q));
+    if (str_eq(http_method(q), "OPTIONS"))
+        return http_reply_empty(q, 200);
+    if (redirect(q))
+        return;
     if (what)
         err_set(&err, ERR_UNSUPPORTED, "%s: not supported by Drover", what);
     else
@@ -126,16 +180,16 @@ static void fallback(struct http_request *q, void *context)
 static bool admit(struct http_request *q, void *context)
 {
     int version = http_api_version(q);
+    const char *text = http_api_version_text(q);
     struct err err = {0};
-    if (version > 1043)
+    if (version > API_VERSION_NUMBER)
         err_set(&err, ERR_INVALID,
-                "client version %d.%d is too new. Maximum supported API version is " API_VERSION,
-                version / 1000, version % 1000);
-    else if (version != 0 && version < 1024)
+                "client version %s is too new. Maximum supported API version is " API_VERSION, text);
+    else if (*text && version < API_MIN_VERSION_NUMBER)
         err_set(&err, ERR_INVALID,
-                "client version %d.%d is too old. Minimum supported API version is " API_MIN_VERSION
+                "client version %s is too old. Minimum supported API version is " API_MIN_VERSION
                 ", please upgrade your client to a newer version",
-                version / 1000, version % 1000);
+                text);
     if (err.code)
         http_reply_err(q, &err);
     return !err.code;
@@ -167,6 +221,11 @@ void api_free(struct api *a)
 int api_serve(struct api *a, int listen_fd, struct http_server **ret, struct err *err)
 {
     struct http_server_config config = {
-        .routes = routes, .context = a, .fallback = fallback, .admit = admit, .headers = headers};
+        .routes = routes,
+        .context = a,
+        .fallback = fallback,
+        .admit = admit,
+        .headers = headers,
+        .max_requests = {[HTTP_WAIT] = 4096, [HTTP_FOLLOW] = 4096, [HTTP_ATTACH] = 4096}};
     return http_server_start(&config, listen_fd, ret, err);
 }

@@ -113,7 +113,7 @@ static int check_body(const json_t *body, struct err *err)
     bool flag;
     const char *text = "";
     int r = json_get_strv(body, "", "Cmd", &command, err);
-    if (r == 0 && (!command || !**command))
+    if (r == 0 && (strv_len(command) == 0 || !**command))
         r = err_set(err, ERR_INVALID, "No exec command specified");
     if (r == 0)
         r = json_get_strv(body, "", "Env", &env, err);

@@ -65,13 +65,13 @@ static int parse_request_line(char *line, struct http_head *head, const char **w
             return 400;
     if (!*target)
         return 400;
-    if (version[5] != '1' || version[7] > '1') {
+    if (version[5] != '1') {
         *why = "only HTTP/1.0 and HTTP/1.1 are spoken here";
         return 505;
     }
     head->method = line;
     head->target = target;
-    head->minor = version[7] - '0';
+    head->minor = version[7] != '0';
     return 0;
 }
 

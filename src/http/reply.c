@@ -180,7 +180,7 @@ void http_reply_err(struct http_request *q, const struct err *err)
 
 void http__refuse(struct http_conn *c, int status, const char *message)
 {
-    struct http_head head = {.method = "GET"};
+    struct http_head head = {.method = "GET", .minor = 1};
     struct http_request *q = http__request_new(c->server);
     q->conn = c;
     q->method = "GET";

@@ -49,6 +49,17 @@ const char *http_path(struct http_request *q)
     return q->decoded_path;
 }
 
+const char *http_raw_path(struct http_request *q)
+{
+    return q->path;
+}
+
+const char *http_raw_query(struct http_request *q)
+{
+    const char *query = strchr(q->target, '?');
+    return query ? query + 1 : "";
+}
+
 int http_api_version(struct http_request *q)
 {
     return q->api_version;

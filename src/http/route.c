@@ -37,14 +37,24 @@ static char *percent_decode(const char *text, size_t n, bool plus_is_space)
 
 enum { MAX_QUERY = 1024 };
 
-static bool parse_query(struct http_request *q, const char *text)
+static int bad_escape(const char *text, size_t n, struct err *err)
+{
+    const char *at = memchr(text, '%', n);
+    while (at && at + 2 < text + n && hex_value(at[1]) >= 0 && hex_value(at[2]) >= 0 &&
+           (at[1] != '0' || at[2] != '0'))
+        at = memchr(at + 1, '%', (size_t)(text + n - at - 1));
+    return err_set(err, ERR_INVALID, "invalid URL escape \"%.*s\"",
+                   at ? (int)MIN((size_t)3, (size_t)(text + n - at)) : 0, at ? at : "");
+}
+
+static int parse_query(struct http_request *q, const char *text, struct err *err)
 {
     size_t count = 0;
     while (*text) {
         size_t n = strcspn(text, "&");
         if (n > 0) {
             if (++count > MAX_QUERY)
-                return false;
+                return err_set(err, ERR_LIMIT, "more than %d query parameters", MAX_QUERY);
             const char *equals = memchr(text, '=', n);
             size_t name_len = equals ? (size_t)(equals - text) : n;
             char *name = percent_decode(text, name_len, true);
@@ -52,7 +62,7 @@ static bool parse_query(struct http_request *q, const char *text)
             if (!name || !value) {
                 free(name);
                 free(value);
-                return false;
+                return bad_escape(text, n, err);
             }
             strv_take(&q->query_names, name);
             strv_take(&q->query_values, value);
@@ -61,7 +71,7 @@ static bool parse_query(struct http_request *q, const char *text)
         if (*text)
             text++;
     }
-    return true;
+    return 0;
 }
 
 /* "/v1.43/x": 1043, and `*path` moves to "/x". Whatever else is made of digits and points counts as a version
@@ -86,7 +96,7 @@ static void take_version(struct http_request *q, const char **path)
     q->api_version = parts[0] * 1000 + parts[1];
 }
 
-bool http__target_parse(struct http_request *q)
+int http__target_parse(struct http_request *q, struct err *err)
 {
     const char *target = q->target;
     const char *scheme = strstr(target, "://"); /* absolute form, RFC 9112 section 3.2.2 */
@@ -100,8 +110,8 @@ bool http__target_parse(struct http_request *q)
     q->path = mem_strndup(target, n);
     q->decoded_path = percent_decode(target, n, false);
     if (!q->decoded_path)
-        return false;
-    return target[n] != '?' || parse_query(q, target + n + 1);
+        return bad_escape(target, n, err);
+    return target[n] == '?' ? parse_query(q, target + n + 1, err) : 0;
 }
 
 static bool take_param(struct http_request *q, const char *name, const char *value, size_t n)
@@ -130,6 +140,15 @@ static size_t segments(const char *pattern)
     return n;
 }
 
+/* The path's may have escapes. */
+static bool same_segment(const char *path, size_t n, const char *want, size_t want_n)
+{
+    if (!memchr(path, '%', n))
+        return n == want_n && memcmp(path, want, n) == 0;
+    _cleanup_free_ char *decoded = percent_decode(path, n, false);
+    return decoded && strlen(decoded) == want_n && memcmp(decoded, want, want_n) == 0;
+}
+
 static bool fits(struct http_request *q, const char *pattern, const char *path)
 {
     for (;;) {
@@ -139,7 +158,7 @@ static bool fits(struct http_request *q, const char *pattern, const char *path)
         path++;
         size_t have = strcspn(path, "/"), want = strcspn(pattern, "/");
         if (*pattern != '{') {
-            if (have != want || memcmp(path, pattern, have) != 0)
+            if (!same_segment(path, have, pattern, want))
                 return false;
         } else if (want > 4 && memcmp(pattern + want - 4, "...}", 4) == 0) {
             /* The rest of the pattern has as many segments as the path has behind this part. */
@@ -172,6 +191,5 @@ static const struct http_route *find(const struct http_route *routes, struct htt
 
 const struct http_route *http__route_find(const struct http_route *routes, struct http_request *q)
 {
-    const struct http_route *r = find(routes, q, q->method);
-    return !r && strcmp(q->method, "HEAD") == 0 ? find(routes, q, "GET") : r;
+    return find(routes, q, q->method);
 }

@@ -84,11 +84,11 @@ static void leave_kind(struct http_request *q)
 
 static void run_request(struct http_request *q, bool free)
 {
-    static const struct err malformed = {.code = ERR_INVALID, .msg = "malformed request target"},
-                            busy = {.code = ERR_UNAVAILABLE,
+    static const struct err busy = {.code = ERR_UNAVAILABLE,
                                     .msg = "too many requests of this kind in progress; try again later"};
-    if (!http__target_parse(q))
-        return http_reply_err(q, &malformed);
+    struct err err = {0};
+    if (http__target_parse(q, &err) < 0)
+        return http_reply_err(q, &err);
     q->route = http__route_find(q->server->config.routes, q);
     q->kind = q->route ? q->route->kind : HTTP_BRIEF;
     /* A body that is still to come may be long in coming. */

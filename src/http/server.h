@@ -49,7 +49,7 @@ enum http_kind {
 };
 
 struct http_route {
-    const char *method;  /* "GET"; HEAD is answered by GET routes unless listed itself */
+    const char *method;  /* "GET"; HEAD is listed where it is wanted */
     const char *pattern; /* "/containers/{id}/json" */
     http_handler handler;
     /* Instead of `handler`: returns 0 having answered, or a negative code with `err` filled, which then
@@ -83,6 +83,8 @@ bool http_server_stop(struct http_server *s, int grace_ms);
 /* --- The request --- */
 const char *http_method(struct http_request *q);
 const char *http_path(struct http_request *q);             /* without version prefix */
+const char *http_raw_path(struct http_request *q);         /* the same, as sent */
+const char *http_raw_query(struct http_request *q);        /* without '?'; "" when there is none */
 int http_api_version(struct http_request *q);              /* 1.43 is 1043; 0 when unversioned */
 const char *http_api_version_text(struct http_request *q); /* as sent: "1.43"; "" when unversioned */
 const char *http_param(struct http_request *q,

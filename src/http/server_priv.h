@@ -43,7 +43,7 @@ struct http_field {
 
 struct http_head {
     const char *method, *target;
-    int minor;                 /* HTTP/1.minor: 0 or 1 */
+    int minor;                 /* HTTP/1.minor: 0, or 1 also for what is newer */
     struct http_field *fields; /* the caller frees */
     size_t field_count, field_capacity;
     int64_t content_length; /* 0 when none is given */
@@ -181,7 +181,7 @@ void http__finish(struct http_request *q);
 void http__refuse(struct http_conn *c, int status, const char *message);
 
 /* route.c: takes q->target apart; finds the route for q->method and q->path. */
-bool http__target_parse(struct http_request *q);
+int http__target_parse(struct http_request *q, struct err *err);
 const struct http_route *http__route_find(const struct http_route *routes, struct http_request *q);
 
 #endif

@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct http_request *q = http__request_new(NULL);
     q->target = target;
     q->method = "HEAD";
-    if (http__target_parse(q)) {
+    if (http__target_parse(q, NULL) == 0) {
         const struct http_route *r = http__route_find(routes, q);
         for (size_t i = 0; i < q->param_count; i++)
             must(q->params[i].value[0]);

@@ -131,6 +131,7 @@ static void fails(struct http_request *q, void *context)
 static const struct http_route routes[] = {
     {"POST", "/echo", echo_json},
     {"GET", "/describe/{name}", describe},
+    {"HEAD", "/describe/{name}", describe},
     {"GET", "/deep/{name...}/json", describe},
     {"POST", "/sum", sum_body},
     {"GET", "/lines", lines},
@@ -262,19 +263,22 @@ static void names_are_decoded_and_the_version_is_taken_off(void **state)
     has(ask("GET /deep/localhost:5000/json/x/json HTTP/1.1\r\nHost: x\r\n\r\n"),
         "\"name\":\"localhost:5000/json/x\"");
     has(ask("GET /deep/json HTTP/1.1\r\nHost: x\r\n\r\n"), "404");
+    has(ask("GET /d%65scribe/a?q=%+ HTTP/1.1\r\nHost: x\r\n\r\n"),
+        "{\"message\":\"invalid URL escape \\\"%+\\\"\"}");
+    has(ask("GET /d%65scribe/a HTTP/1.1\r\nHost: x\r\n\r\n"), "\"name\":\"a\"");
     has(ask("GET /describe/%0 HTTP/1.1\r\nHost: x\r\n\r\n"), "400 Bad Request");
     has(ask("GET /describe/%00 HTTP/1.1\r\nHost: x\r\n\r\n"), "400 Bad Request");
     has(ask("GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n"), "{\"message\":\"page not found\"}");
     has(ask("POST /fails HTTP/1.1\r\nHost: x\r\n\r\n"), "{\"message\":\"the \\\"name\\\" is taken\"}");
 }
 
-static void head_is_answered_by_get_without_a_body(void **state)
+static void the_answer_to_head_has_no_body(void **state)
 {
     char *answer = ask("HEAD /describe/a HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_non_null(strstr(answer, "X-Extra: yes"));
     assert_true(str_ends_with(answer, "\r\n\r\n"));
     has(answer, "200 OK");
-    has(ask("HEAD /aborted HTTP/1.1\r\nHost: x\r\n\r\n"), "200 OK");
+    has(ask("HEAD /lines HTTP/1.1\r\nHost: x\r\n\r\n"), "404 Not Found");
 }
 
 static void bodies_come_chunked_or_counted_and_wrong_json_is_refused(void **state)
@@ -534,7 +538,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(one_connection_serves_many_requests_also_pipelined),
         TEST(names_are_decoded_and_the_version_is_taken_off),
-        TEST(head_is_answered_by_get_without_a_body),
+        TEST(the_answer_to_head_has_no_body),
         TEST(bodies_come_chunked_or_counted_and_wrong_json_is_refused),
         TEST(a_large_body_waits_for_its_reader),
         TEST(a_body_that_nobody_reads_is_thrown_away),
