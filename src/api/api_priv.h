@@ -53,6 +53,9 @@ json_t *api__image_summary(const struct image_info *info, char *const *tags, cha
                            int version);
 json_t *api__familiar_list(char *const *references);
 
+/* docker_images.c: the event of a prune, which says what it gave back. */
+void api__tell_pruned(struct api *a, const char *type, int64_t reclaimed);
+
 /* auth.c: credentials that come with a request. */
 struct api_auth {
     json_t *document;
@@ -158,6 +161,7 @@ API_HANDLER(api_image_prune);
 API_HANDLER(api_image_create);
 API_HANDLER(api_image_push);
 API_HANDLER(api_image_load);
+API_HANDLER(api_image_search);
 API_HANDLER(api_image_save);
 API_HANDLER(api_distribution);
 API_HANDLER(api_build);

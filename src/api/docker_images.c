@@ -233,7 +233,7 @@ static int prune(struct api *a, json_t *filters, json_t **ret, struct err *err)
     return r;
 }
 
-static void tell_pruned(struct api *a, const char *type, int64_t reclaimed)
+void api__tell_pruned(struct api *a, const char *type, int64_t reclaimed)
 {
     _cleanup_json_ json_t *attributes = json_object();
     _cleanup_free_ char *bytes = str_printf("%lld", (long long)reclaimed);
@@ -250,37 +250,9 @@ int api_image_prune(struct http_request *q, void *context, struct err *err)
         r = prune(context, filters, &out, err);
     if (r < 0)
         return r;
-    tell_pruned(context, "image", json_int(out, "SpaceReclaimed"));
+    api__tell_pruned(context, "image", json_int(out, "SpaceReclaimed"));
     http_reply_json(q, 200, out);
     return 0;
-}
-
-/* The build cache is the nameless images that builds left: those that nothing else stands on, then what was
- * under them. */
-int api_build_prune(struct http_request *q, void *context, struct err *err)
-{
-    _cleanup_json_ json_t *filters = NULL, *ids = json_array();
-    int64_t space = 0;
-    int r = api__filters(q, &filters, err);
-    for (bool more = true; r == 0 && more;) {
-        _cleanup_json_ json_t *round = NULL;
-        json_t *entry;
-        size_t i;
-        r = prune(context, filters, &round, err);
-        more = false;
-        json_array_foreach (json_object_get(round, "ImagesDeleted"), i, entry) {
-            json_t *id = json_object_get(entry, "Deleted");
-            if (id) {
-                json_array_append(ids, id);
-                more = true;
-            }
-        }
-        space += json_int(round, "SpaceReclaimed");
-    }
-    if (r == 0)
-        http_reply_json(q, 200,
-                        json_pack("{s:O, s:I}", "CachesDeleted", ids, "SpaceReclaimed", (json_int_t)space));
-    return r;
 }
 
 int api_distribution(struct http_request *q, void *context, struct err *err)

@@ -71,6 +71,8 @@ int api_events(struct http_request *q, void *context, struct err *err)
         r = api__query_time(q, "until", &until, err);
     if (r == 0)
         r = api__filters(q, &filters, err);
+    if (r == 0)
+        r = engine_events_check(filters, err);
     if (r == 0 && until > 0 && since > until)
         r = err_set(err, ERR_INVALID, "`since` time (%s) cannot be after `until` time (%s)",
                     http_query(q, "since"), http_query(q, "until"));
@@ -79,16 +81,6 @@ int api_events(struct http_request *q, void *context, struct err *err)
     http_stream_begin(q, 200, "application/json");
     r = engine_events(a->engine, since, until, filters, q, send_event, api__gone, err);
     return r == -ERR_CANCELLED ? 0 : r;
-}
-
-int api_disk_usage(struct http_request *q, void *context, struct err *err)
-{
-    struct api *a = context;
-    json_t *usage;
-    int r = engine_disk_usage(a->engine, &usage, err);
-    if (r == 0)
-        http_reply_json(q, 200, usage);
-    return r;
 }
 
 int api_login(struct http_request *q, void *context, struct err *err)
@@ -100,7 +92,7 @@ int api_login(struct http_request *q, void *context, struct err *err)
     struct image_auth auth = {json_str(body, "username"), json_str(body, "password"),
                               json_str(body, "identitytoken"), json_str(body, "registrytoken")};
     _cleanup_free_ char *status = NULL;
-    r = image_login(json_str(body, "serveraddress"), &auth, &status, err);
+    r = image_login(((struct api *)context)->images, json_str(body, "serveraddress"), &auth, &status, err);
     if (r < 0)
         return r;
     json_t *out = json_object();

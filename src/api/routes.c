@@ -48,6 +48,7 @@ static const struct http_route routes[] = {
     {"POST", "/images/create", .attempt = api_image_create, .kind = HTTP_TRANSFER},
     {"POST", "/images/load", .attempt = api_image_load, .kind = HTTP_TRANSFER},
     {"POST", "/images/prune", .attempt = api_image_prune},
+    {"GET", "/images/search", .attempt = api_image_search},
     {"GET", "/images/get", .attempt = api_image_save, .kind = HTTP_TRANSFER},
     {"GET", "/images/{name...}/get", .attempt = api_image_save, .kind = HTTP_TRANSFER},
     {"GET", "/images/{name...}/json", .attempt = api_image_inspect},

@@ -143,6 +143,8 @@ int engine_volume_prune(struct engine *e, const json_t *filters, json_t **ret, s
 /* --- the rest --- */
 /* Events in Docker's form. Past ones (bounded memory of them) since `since_ns`, then live ones until
  * `until_ns` (0: for ever), until `event` returns non-zero or `gone` says so. */
+/* ERR_INVALID for a filter that there is not; to be asked before the first event is sent. */
+int engine_events_check(const json_t *filters, struct err *err);
 int engine_events(struct engine *e, int64_t since_ns, int64_t until_ns, const json_t *filters, void *context,
                   int (*event)(void *context, const json_t *event), bool (*gone)(void *context),
                   struct err *err);
@@ -150,8 +152,9 @@ int engine_events(struct engine *e, int64_t since_ns, int64_t until_ns, const js
  * borrowed. */
 void engine_event(struct engine *e, const char *type, const char *action, const char *actor_id,
                   const json_t *actor_attributes);
-int engine_info(struct engine *e, json_t **ret, struct err *err);       /* GET /info */
-int engine_disk_usage(struct engine *e, json_t **ret, struct err *err); /* GET /system/df */
+int engine_info(struct engine *e, json_t **ret, struct err *err); /* GET /info */
+/* The containers and volumes of GET /system/df with their sizes; null for what is not asked. */
+int engine_disk_usage(struct engine *e, bool containers, bool volumes, json_t **ret, struct err *err);
 /* docker rmi with the engine's knowledge of which containers use an image. */
 int engine_image_remove(struct engine *e, const char *name, bool force, bool keep_parents, json_t **ret_log,
                         struct err *err);

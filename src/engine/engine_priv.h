@@ -385,6 +385,7 @@ const char *health__status(struct container *c);                       /* "", "s
 struct event_ring *events__new(void);
 void events__free(struct event_ring *ring);
 void events__close(struct event_ring *ring);
+int events__listeners(struct event_ring *ring);
 
 /* One key of Docker's filters; true when the key is absent or one of its values is accepted. */
 bool filter__any(const json_t *filters, const char *key, bool (*match)(void *, const char *value),

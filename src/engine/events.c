@@ -39,6 +39,14 @@ void events__close(struct event_ring *ring)
     pthread_mutex_unlock(&ring->lock);
 }
 
+int events__listeners(struct event_ring *ring)
+{
+    pthread_mutex_lock(&ring->lock);
+    int n = ring->listeners;
+    pthread_mutex_unlock(&ring->lock);
+    return n;
+}
+
 void events__free(struct event_ring *ring)
 {
     if (!ring)
@@ -112,6 +120,25 @@ static bool matches_actor(const json_t *filters, const json_t *event, const char
     return false;
 }
 
+/* An image's name in its own events and in those of its containers, with its tag or without. */
+static bool matches_image(const json_t *filters, const json_t *event)
+{
+    _cleanup_strv_ char **values = filter__values(filters, "image");
+    if (!strv_len(values))
+        return true;
+    const json_t *actor = json_object_get(event, "Actor"), *attributes = json_object_get(actor, "Attributes");
+    bool own = strcmp(json_str(event, "Type"), "image") == 0;
+    const char *names[] = {own ? json_str(actor, "ID") : "", json_str(attributes, own ? "name" : "image")};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        const char *slash = strrchr(names[i], '/'), *colon = strchr(slash ? slash : names[i], ':');
+        _cleanup_free_ char *bare =
+            mem_strndup(names[i], colon ? (size_t)(colon - names[i]) : strlen(names[i]));
+        if (*names[i] && (strv_has(values, names[i]) || strv_has(values, bare)))
+            return true;
+    }
+    return false;
+}
+
 static bool matches_text(void *context, const char *value)
 {
     const char *action = context, *rest = str_after(action, value);
@@ -121,11 +148,15 @@ static bool matches_text(void *context, const char *value)
 
 static bool wanted(const json_t *filters, const json_t *event)
 {
-    static const char *const kinds[] = {"container", "image", "network", "volume"};
+    /* Of some kinds there are no events here, so that asking for one of them leaves nothing. */
+    static const char *const kinds[] = {"container", "network", "volume", "config", "daemon",
+                                        "node",      "plugin",  "secret", "service"};
     if (!filters)
         return true;
     if (!filter__any(filters, "event", matches_text, (void *)json_str(event, "Action")) ||
         !filter__any(filters, "type", matches_text, (void *)json_str(event, "Type")) ||
+        !filter__any(filters, "scope", matches_text, (void *)json_str(event, "scope")) ||
+        !matches_image(filters, event) ||
         !filter__labels(filters, json_object_get(json_object_get(event, "Actor"), "Attributes")))
         return false;
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
@@ -173,13 +204,15 @@ static char *next_event(struct event_ring *ring, uint64_t *position, int64_t sin
     }
 }
 
+int engine_events_check(const json_t *filters, struct err *err)
+{
+    return filter__check_keys(filters, known_filters, err);
+}
+
 int engine_events(struct engine *e, int64_t since_ns, int64_t until_ns, const json_t *filters, void *context,
                   int (*event)(void *context, const json_t *event), bool (*gone)(void *context),
                   struct err *err)
 {
-    int r = filter__check_keys(filters, known_filters, err);
-    if (r < 0)
-        return r;
     struct event_ring *ring = e->events;
     pthread_mutex_lock(&ring->lock);
     ring->listeners++;

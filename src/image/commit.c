@@ -96,12 +96,13 @@ static int write_upper(struct images *im, char *const *lowers, int upper_fd, int
     if (r < 0)
         return r;
     struct lowers below = {.im = im, .names = lowers};
-    const struct tar_upper upper = {.lower_has = lower_has, .context = &below};
+    int64_t bytes = 0;
+    const struct tar_upper upper = {.lower_has = lower_has, .context = &below, .bytes = &bytes};
     const struct tar_create c = {.root_fd = upper_fd, .path = "/", .epoch = epoch};
     r = tar__create(&c, &upper, write_layer, &w, err);
     if (r == 0)
         r = layer_writer_finish(&w, layer->blob, layer->diff_id, err);
-    *ret_bytes = w.bytes;
+    *ret_bytes = bytes;
     return r;
 }
 
@@ -395,28 +396,4 @@ int image_import(struct images *im, int fd, const char *reference, const json_t 
     char *brought[] = {*layer.blob ? layer.blob : NULL, NULL};
     image__let_go(im, brought);
     return r < 0 ? err_wrap(err, "import") : 0;
-}
-
-/* --- the build cache --- */
-
-int image_cache_get(struct images *im, const char *key, char **ret_id, struct err *err)
-{
-    _cleanup_free_ char *id = NULL;
-    int r = image__query_text(im, "SELECT image FROM build_cache WHERE key = ?", key, &id, err);
-    if (r < 0)
-        return r;
-    if (!id)
-        return err_set(err, ERR_NOT_FOUND, "not in the build cache");
-    *ret_id = take_ptr(id);
-    return 0;
-}
-
-int image_cache_put(struct images *im, const char *key, const char *id, struct err *err)
-{
-    const struct store_value v[] = {STORE_STR(key), STORE_STR(id)};
-    const struct store_statement s = {.sql = "INSERT OR REPLACE INTO build_cache (key, image) VALUES (?, ?)",
-                                      .params = v,
-                                      .param_count = 2,
-                                      .expect_changes = -1};
-    return store_batch(im->store, &s, 1, STORE_LAZY, err);
 }

@@ -106,12 +106,19 @@ int image_push(struct images *im, const char *reference, const struct image_auth
 /* The tags a repository has in its registry, as a list the caller frees. */
 int image_remote_tags(struct images *im, const char *repository, const struct image_auth *auth, char ***ret,
                       struct err *err);
-int image_login(const char *registry, const struct image_auth *auth, char **ret_status, struct err *err);
+/* Repositories whose name or description has the words, as GET /images/search lists them; at most `limit`.
+ * Asks the registry that `term` begins with, else Docker's hub: its search, or where it has none its catalog.
+ */
+int image_search(struct images *im, const char *term, int limit, const struct image_auth *auth, json_t **ret,
+                 struct err *err);
+int image_login(struct images *im, const char *registry, const struct image_auth *auth, char **ret_status,
+                struct err *err);
 /* What a registry has under a reference, as GET /distribution/{name}/json shows it:
  * {"Descriptor":{"mediaType","digest","size"}, "Platforms":[{"architecture","os","variant"}]}. */
 int image_remote_descriptor(struct images *im, const char *reference, const struct image_auth *auth,
                             json_t **ret, struct err *err);
 void images_allow_insecure(struct images *im, char *const *registries);
+char *const *images_insecure(struct images *im);
 
 /* --- Making images (for the builder and for commit) --- */
 
@@ -163,6 +170,19 @@ int image_create(struct images *im, const char *base_id, char *const *layer_dige
 /* The build cache: an opaque key to an image id, dropped when the image goes. ERR_NOT_FOUND on a miss. */
 int image_cache_get(struct images *im, const char *key, char **ret_id, struct err *err);
 int image_cache_put(struct images *im, const char *key, const char *id, struct err *err);
+/* The image stays, and no build is given it any more. */
+int image_cache_forget(struct images *im, const char *id, struct err *err);
+/* One of the images that stand in the cache. */
+struct image_cache_record {
+    char *id, *parent_id; /* parent_id may be NULL */
+    char *description;    /* of the step */
+    int64_t created_ns, used_ns, uses;
+    int64_t size_bytes;       /* beyond its parent's */
+    bool named, has_children; /* a tag names it; another image was built upon it */
+};
+int image_cache_list(struct images *im, struct image_cache_record **ret, size_t *ret_count, struct err *err);
+void image_cache_record_done(struct image_cache_record *record);
+void image_cache_list_free(struct image_cache_record *list, size_t count);
 
 /* Changes of an upper directory against its lowers, as Docker's diff: [{"Path":"/x","Kind":0|1|2}] (modified,
  * added, deleted). */

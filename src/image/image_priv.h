@@ -146,7 +146,6 @@ int image__make_manifest(struct images *im, const char *config_digest, char *con
                          char ret_manifest_digest[DIGEST_BYTES], struct err *err);
 /* Whether the image is known and all of its blobs are there. */
 bool image__is_complete(struct images *im, const char *id);
-char *const *image__insecure(struct images *im);
 
 int image__report(const struct image_progress *p, const char *layer, const char *phase, int64_t current,
                   int64_t total, struct err *err);

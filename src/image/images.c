@@ -29,6 +29,8 @@ static const char *const migrations[] = {
     "ALTER TABLE image ADD COLUMN tagged INTEGER NOT NULL DEFAULT 0;",
     "ALTER TABLE image ADD COLUMN removed INTEGER NOT NULL DEFAULT 0;"
     "CREATE INDEX image_removed ON image(removed) WHERE removed = 1;",
+    "ALTER TABLE build_cache ADD COLUMN used INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE build_cache ADD COLUMN uses INTEGER NOT NULL DEFAULT 0;",
     NULL,
 };
 
@@ -211,7 +213,7 @@ const char *images_layers_dir(struct images *im)
     return im->layers_dir;
 }
 
-char *const *image__insecure(struct images *im)
+char *const *images_insecure(struct images *im)
 {
     return im->insecure;
 }

@@ -87,9 +87,8 @@ static int find_base(struct registry *r, bool insecure, struct err *err)
     return code < 0 ? err_wrap(err, "registry %s", r->host) : 0;
 }
 
-int registry_open(const char *host, const char *repository, const char *actions,
-                  const struct image_auth *auth, char *const *insecure, struct registry **ret,
-                  struct err *err)
+static struct registry *registry_new(const char *host, const char *repository, const char *actions,
+                                     const struct image_auth *auth)
 {
     struct registry *r = NEW(struct registry);
     pthread_mutex_init(&r->lock, NULL);
@@ -104,11 +103,30 @@ int registry_open(const char *host, const char *repository, const char *actions,
         r->identity_token = mem_strdup(auth->identity_token);
     if (auth && !str_empty(auth->registry_token))
         r->authorization = str_printf("Bearer %s", auth->registry_token);
+    return r;
+}
+
+int registry_open(const char *host, const char *repository, const char *actions,
+                  const struct image_auth *auth, char *const *insecure, struct registry **ret,
+                  struct err *err)
+{
+    struct registry *r = registry_new(host, repository, actions, auth);
     int code = find_base(r, is_loopback(host) || strv_has(insecure, host), err);
     if (code < 0) {
         registry_free(r);
         return code;
     }
+    *ret = r;
+    return 0;
+}
+
+int registry_open_index(const char *host, const struct image_auth *auth, char *const *insecure,
+                        struct registry **ret, struct err *err)
+{
+    if (strcmp(host, "index.docker.io") != 0)
+        return registry_open(host, NULL, "", auth, insecure, ret, err);
+    struct registry *r = registry_new(host, NULL, "", auth);
+    r->base = str_printf("https://%s", host);
     *ret = r;
     return 0;
 }

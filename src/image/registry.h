@@ -18,6 +18,10 @@ struct registry;
 int registry_open(const char *host, const char *repository, const char *scope_actions,
                   const struct image_auth *auth, char *const *insecure, struct registry **ret,
                   struct err *err);
+/* For a search: Docker's hub is asked at index.docker.io, which is not where its images are, and nothing is
+ * asked of it before. */
+int registry_open_index(const char *host, const struct image_auth *auth, char *const *insecure,
+                        struct registry **ret, struct err *err);
 void registry_free(struct registry *r);
 
 /* One request below /v2/: `path` is relative to the repository ("manifests/latest"), or absolute as a
@@ -35,6 +39,10 @@ int registry_answer_err(const struct http_response *answer, const char *doing, s
 /* GET manifests/<reference> (a tag or digest), parsed, with its exact bytes; `name` is for messages. */
 int registry_get_manifest(struct registry *registry, struct http_client *client, const char *name,
                           const char *reference, struct str *ret_text, json_t **ret, struct err *err);
+
+/* distribution-spec "Listing Tags": the target of the Link header to the next page, or NULL; the caller
+ * frees. */
+char *registry_next_page(const struct http_response *answer);
 
 /* Runs `one` for each descriptor of an array, by a few threads with a client each; the first failure ends it
  * and is returned. */

@@ -258,7 +258,7 @@ int image_pull(struct images *im, const char *reference, const char *platform, c
         return r;
     struct pull p = {.images = im, .progress = progress};
     image__hold(im);
-    r = registry_open(ref.domain, ref.path, "pull", auth, image__insecure(im), &p.registry, &own);
+    r = registry_open(ref.domain, ref.path, "pull", auth, images_insecure(im), &p.registry, &own);
     if (r == 0)
         r = pull_with(&p, &ref, platform, ret_id, &own);
     if (r == -ERR_DENIED)

@@ -201,7 +201,7 @@ int image_push(struct images *im, const char *reference, const struct image_auth
     if (r == 0)
         r = image_get(im, reference, &info, err);
     if (r == 0)
-        r = registry_open(ref.domain, ref.path, "pull,push", auth, image__insecure(im), &p.registry, err);
+        r = registry_open(ref.domain, ref.path, "pull,push", auth, images_insecure(im), &p.registry, err);
     if (r == 0) {
         list_blobs(&p, &info);
         r = push_blobs(&p, err);

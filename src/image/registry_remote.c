@@ -120,7 +120,7 @@ int image_remote_descriptor(struct images *im, const char *reference, const stru
     struct http_client *client = NULL;
     int r = image_ref_parse(reference, &ref, err);
     if (r == 0)
-        r = registry_open(ref.domain, ref.path, "pull", auth, image__insecure(im), &registry, err);
+        r = registry_open(ref.domain, ref.path, "pull", auth, images_insecure(im), &registry, err);
     if (r == 0)
         r = http_client_new(NULL, &client, err);
     if (r == 0)
@@ -131,8 +131,7 @@ int image_remote_descriptor(struct images *im, const char *reference, const stru
     return r;
 }
 
-/* distribution-spec "Listing Tags": the next page is the target of the Link header, or there is none. */
-static char *next_page(const struct http_response *answer)
+char *registry_next_page(const struct http_response *answer)
 {
     const char *link = http_response_header(answer, "link");
     const char *open = link ? strchr(link, '<') : NULL, *close = open ? strchr(open, '>') : NULL;
@@ -174,7 +173,7 @@ static int list_tags(struct registry *registry, struct http_client *client, cons
         if (r == 0)
             r = take_tags(&answer, name, tags, err);
         free(path);
-        path = r == 0 ? next_page(&answer) : NULL;
+        path = r == 0 ? registry_next_page(&answer) : NULL;
         http_response_done(&answer);
     }
     return r;
@@ -189,7 +188,7 @@ int image_remote_tags(struct images *im, const char *repository, const struct im
     struct http_client *client = NULL;
     int r = image_ref_parse(repository, &ref, err);
     if (r == 0)
-        r = registry_open(ref.domain, ref.path, "pull", auth, image__insecure(im), &registry, err);
+        r = registry_open(ref.domain, ref.path, "pull", auth, images_insecure(im), &registry, err);
     if (r == 0)
         r = http_client_new(NULL, &client, err);
     if (r == 0)
@@ -201,13 +200,14 @@ int image_remote_tags(struct images *im, const char *repository, const struct im
     return r;
 }
 
-int image_login(const char *registry, const struct image_auth *auth, char **ret_status, struct err *err)
+int image_login(struct images *im, const char *registry, const struct image_auth *auth, char **ret_status,
+                struct err *err)
 {
     struct registry *r;
     struct http_client *client;
     const char *host = strstr(registry, "://") ? strstr(registry, "://") + 3 : registry;
     _cleanup_free_ char *name = mem_strndup(host, strcspn(host, "/"));
-    int code = registry_open(*name ? name : "docker.io", NULL, "", auth, NULL, &r, err);
+    int code = registry_open(*name ? name : "docker.io", NULL, "", auth, images_insecure(im), &r, err);
     if (code < 0)
         return code;
     code = http_client_new(NULL, &client, err);

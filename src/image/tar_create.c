@@ -192,6 +192,8 @@ static int put_file(struct creation *w, int dir_fd, const char *base, struct err
     int r = add_xattrs(w, fd, err);
     if (r == 0)
         r = put_header(w, err);
+    if (w->upper)
+        *w->upper->bytes += st.st_size;
     return r < 0 ? r : put_content(w, fd, st.st_size, err);
 }
 

@@ -68,6 +68,7 @@ int tar__openat2(int dir_fd, const char *path, int flags, unsigned long long res
 struct tar_upper {
     bool (*lower_has)(void *context, const char *relative);
     void *context;
+    int64_t *bytes; /* gets the bytes of files added */
 };
 /* As tar_create_stream(); `upper` may be NULL. */
 int tar__create(const struct tar_create *c, const struct tar_upper *upper, tar_write_fn write_fn,

@@ -104,6 +104,13 @@ static bool cidrs_overlap(const struct cidrs *l, struct net__cidr c)
     return false;
 }
 
+const struct net_pool net_default_pools[NET_DEFAULT_POOLS] = {
+    {172u << 24 | 17u << 16, 1, 16, "172.17.0.0/16"},    {172u << 24 | 18u << 16, 1, 16, "172.18.0.0/16"},
+    {172u << 24 | 19u << 16, 1, 16, "172.19.0.0/16"},    {172u << 24 | 20u << 16, 4, 16, "172.20.0.0/14"},
+    {172u << 24 | 24u << 16, 4, 16, "172.24.0.0/14"},    {172u << 24 | 28u << 16, 4, 16, "172.28.0.0/14"},
+    {192u << 24 | 168u << 16, 16, 20, "192.168.0.0/16"},
+};
+
 int net_subnet_pick(char *const *taken, char **ret, struct err *err)
 {
     _cleanup_rtnl_ struct mnl_socket *nl = NULL;
@@ -123,14 +130,13 @@ int net_subnet_pick(char *const *taken, char **ret, struct err *err)
         if (net__cidr_parse(*i, &c))
             cidrs_add(&used, c);
     bool found = false;
-    for (uint32_t i = 17; i <= 31 && !found; i++) {
-        c = (struct net__cidr){.address = 172u << 24 | i << 16, .bits = 16};
-        found = !cidrs_overlap(&used, c);
-    }
-    for (uint32_t i = 0; i < 16 && !found; i++) {
-        c = (struct net__cidr){.address = 192u << 24 | 168u << 16 | i << 12, .bits = 20};
-        found = !cidrs_overlap(&used, c);
-    }
+    for (size_t p = 0; p < NET_DEFAULT_POOLS; p++)
+        for (uint32_t i = 0; i < net_default_pools[p].count && !found; i++) {
+            c = (struct net__cidr){.address =
+                                       net_default_pools[p].first + (i << (32 - net_default_pools[p].bits)),
+                                   .bits = net_default_pools[p].bits};
+            found = !cidrs_overlap(&used, c);
+        }
     free(used.items);
     if (!found)
         return err_set(err, ERR_LIMIT,

@@ -54,7 +54,15 @@ void net_bridge_name(struct net *n, const char *network_id, char out[16]);
 int net_bridge_ensure(struct net *n, const struct net_bridge *b, struct err *err);
 int net_bridge_remove(struct net *n, const char *name, struct err *err);
 
-/* Picks a free subnet from Docker's default pools (172.17-31.0.0/16, 192.168.0.0/20 steps), free of `taken`
+/* Docker's default pools: `count` subnets of `bits` from `first` on. */
+struct net_pool {
+    uint32_t first, count;
+    int bits;
+    const char *base;
+};
+enum { NET_DEFAULT_POOLS = 7 };
+extern const struct net_pool net_default_pools[NET_DEFAULT_POOLS];
+/* Picks a free subnet from them (172.17-31.0.0/16, 192.168.0.0/20 steps), free of `taken`
  * (NULL-terminated CIDRs), of the host's routes and addresses. The caller frees *ret. */
 int net_subnet_pick(char *const *taken, char **ret, struct err *err);
 /* "172.20.0.0/16" valid and canonical, not overlapping `taken`. */

@@ -1,0 +1,314 @@
+/* What takes how much room, and the build cache, which is part of it. */
+#include "api/api_priv.h"
+
+#include "base/map.h"
+#include "base/timeutil.h"
+
+/* --- the build cache --- */
+
+struct records {
+    struct image_cache_record *list;
+    size_t count;
+};
+
+static void records_done(struct records *r)
+{
+    image_cache_list_free(r->list, r->count);
+}
+#define _cleanup_records_ _cleanup_(records_done)
+
+static int read_records(struct api *a, struct records *ret, struct err *err)
+{
+    return image_cache_list(a->images, &ret->list, &ret->count, err);
+}
+
+/* An image that something stands on cannot go: only builds can stop to use it. */
+static bool in_use(const struct image_cache_record *record)
+{
+    return record->named || record->has_children;
+}
+
+static json_t *show_record(const struct image_cache_record *record, int version)
+{
+    char created[TIME_RFC3339_BYTES], used[TIME_RFC3339_BYTES];
+    json_t *d = json_object();
+    json_set_str(d, "ID", record->id);
+    if (version < 1042)
+        json_set_str(d, "Parent", record->parent_id ? record->parent_id : "");
+    else if (record->parent_id)
+        json_object_set_new(d, "Parents", json_pack("[s]", record->parent_id));
+    json_set_str(d, "Type", "regular");
+    json_set_str(d, "Description", record->description);
+    json_object_set_new(d, "InUse", json_boolean(in_use(record)));
+    json_object_set_new(d, "Shared", json_boolean(in_use(record)));
+    json_object_set_new(d, "Size", json_integer(record->size_bytes));
+    json_set_str(d, "CreatedAt", time_format_rfc3339(record->created_ns, created));
+    json_set_str(d, "LastUsedAt", record->used_ns ? time_format_rfc3339(record->used_ns, used) : NULL);
+    json_object_set_new(d, "UsageCount", json_integer(record->uses));
+    return d;
+}
+
+struct cache_filter {
+    char **ids, **parents, **types, **descriptions;
+    bool only_used, only_unused, only_private; /* "inuse", "shared" and "private" come to these */
+    int64_t until;                             /* last used before; 0: not asked */
+};
+
+static void cache_filter_done(struct cache_filter *f)
+{
+    strv_free(f->ids);
+    strv_free(f->parents);
+    strv_free(f->types);
+    strv_free(f->descriptions);
+}
+
+static int read_cache_filter(const json_t *filters, struct cache_filter *f, struct err *err)
+{
+    static const char *const known[] = {"until",       "unused-for", "id",     "parent",  "type",
+                                        "description", "inuse",      "shared", "private", NULL};
+    static const char *const times[] = {"until", "unused-for"};
+    int r = api__filters_known(filters, known, err);
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(times); i++) {
+        _cleanup_strv_ char **values = api__filter_values(filters, times[i]);
+        if (strv_len(values) > 1)
+            return err_set(err, ERR_INVALID, "filter \"%s\" may be given once", times[i]);
+        if (values && (r = api__time(values[0], &f->until, err)) < 0)
+            return err_wrap(err, "filter \"%s\"", times[i]);
+    }
+    f->ids = api__filter_values(filters, "id");
+    f->parents = api__filter_values(filters, "parent");
+    f->types = api__filter_values(filters, "type");
+    f->descriptions = api__filter_values(filters, "description");
+    f->only_used = api__filter_has(filters, "inuse", NULL) || api__filter_has(filters, "shared", NULL);
+    f->only_private = api__filter_has(filters, "private", NULL);
+    return r;
+}
+
+/* A record is named by its id, with or without the algorithm, or the beginning of it. */
+static bool is_one_of(char **values, const char *id)
+{
+    if (!values)
+        return true;
+    const char *hex = id ? strchr(id, ':') : NULL;
+    STRV_FOREACH (v, values)
+        if (**v && id && (str_after(id, *v) || (hex && str_after(hex + 1, *v))))
+            return true;
+    return false;
+}
+
+static bool takes(const struct cache_filter *f, const struct image_cache_record *record)
+{
+    if (f->until && record->used_ns >= f->until)
+        return false;
+    if ((f->only_used && !in_use(record)) || (f->only_private && in_use(record)))
+        return false;
+    return is_one_of(f->ids, record->id) && is_one_of(f->parents, record->parent_id) &&
+           (!f->types || strv_has(f->types, "regular")) &&
+           (!f->descriptions || strv_has(f->descriptions, record->description));
+}
+
+/* Deletes the image when nothing stands on it; else, with `all`, only takes it from the builds. */
+static int prune_record(struct api *a, const struct image_cache_record *record, bool all, bool *ret_done,
+                        struct err *err)
+{
+    _cleanup_json_ json_t *log = NULL;
+    *ret_done = true;
+    if (!in_use(record) && engine_image_remove(a->engine, record->id, false, true, &log, NULL) == 0)
+        return 0;
+    *ret_done = all;
+    return all ? image_cache_forget(a->images, record->id, err) : 0;
+}
+
+/* From the newest to the oldest, again and again: what a deleted image stood on may go then. */
+static int prune_round(struct api *a, const struct cache_filter *f, bool all, int64_t keep, json_t *ids,
+                       bool *ret_more, struct err *err)
+{
+    _cleanup_records_ struct records records = {0};
+    int r = read_records(a, &records, err);
+    int64_t total = 0;
+    for (size_t i = 0; i < records.count; i++)
+        total += records.list[i].size_bytes;
+    *ret_more = false;
+    for (size_t i = 0; r == 0 && i < records.count; i++) {
+        const struct image_cache_record *record = &records.list[i];
+        bool done = false;
+        if (!takes(f, record) || (keep && total <= keep))
+            continue;
+        r = prune_record(a, record, all, &done, err);
+        if (!done)
+            continue;
+        json_array_append_new(ids, json_string(record->id));
+        total -= record->size_bytes;
+        *ret_more = true;
+    }
+    return r;
+}
+
+int api_build_prune(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *filters = NULL, *ids = json_array();
+    _cleanup_(cache_filter_done) struct cache_filter f = {0};
+    int64_t before = 0, after = 0, keep = 0;
+    bool all = http_query_bool(q, "all", false);
+    int r = api__filters(q, &filters, err);
+    if (r == 0)
+        r = read_cache_filter(filters, &f, err);
+    if (r == 0)
+        r = api__query_i64(q, "keep-storage", 0, INT64_MAX, &keep, err);
+    if (r < 0)
+        return err_wrap(err, "failed to prune build cache");
+    r = images_usage(a->images, &before, err);
+    for (bool more = true; r == 0 && more;)
+        r = prune_round(a, &f, all, keep, ids, &more, err);
+    if (r == 0)
+        r = images_usage(a->images, &after, err);
+    if (r < 0)
+        return r;
+    int64_t space = MAX(before - after, 0);
+    api__tell_pruned(a, "builder", space);
+    http_reply_json(q, 200,
+                    json_pack("{s:O, s:I}", "CachesDeleted", json_array_size(ids) ? ids : json_null(),
+                              "SpaceReclaimed", (json_int_t)space));
+    return 0;
+}
+
+/* --- GET /system/df --- */
+
+static int count_users(struct api *a, struct map *users, struct err *err)
+{
+    _cleanup_json_ json_t *containers = NULL;
+    json_t *c;
+    size_t i;
+    int r = engine_container_list(a->engine, true, 0, false, NULL, &containers, err);
+    if (r < 0)
+        return r;
+    json_array_foreach (containers, i, c) {
+        const char *id = json_str(c, "ImageID");
+        intptr_t n = (intptr_t)map_get(users, id);
+        map_put(users, id, (void *)(n + 1));
+    }
+    return 0;
+}
+
+static bool is_intermediate(const struct map *parents, const struct image_info *info)
+{
+    return map_has(parents, info->id) && !(info->references && info->references[0]) &&
+           !(info->digests && info->digests[0]);
+}
+
+/* What only the steps of a build stand on is the build cache's, not an image of its own. */
+static void leave_out_intermediate(struct image_info *list, size_t *count)
+{
+    _cleanup_(map_done) struct map parents = MAP_INIT(NULL);
+    size_t kept = 0;
+    for (size_t i = 0; i < *count; i++)
+        if (!str_empty(list[i].parent_id))
+            map_put(&parents, list[i].parent_id, list);
+    for (size_t i = 0; i < *count; i++) {
+        if (is_intermediate(&parents, &list[i]))
+            image_info_done(&list[i]);
+        else
+            list[kept++] = list[i];
+    }
+    *count = kept;
+}
+
+static int show_images(struct api *a, int version, json_t **ret, struct err *err)
+{
+    _cleanup_(map_done) struct map users = MAP_INIT(NULL);
+    _cleanup_free_ int64_t *shared = NULL;
+    struct image_info *list = NULL;
+    size_t count = 0;
+    int r = count_users(a, &users, err);
+    if (r == 0)
+        r = image_list(a->images, &list, &count, err);
+    if (r < 0)
+        return r;
+    leave_out_intermediate(list, &count);
+    r = image_shared_sizes(a->images, list, count, &shared, err);
+    json_t *images = json_array();
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        json_t *summary = api__image_summary(&list[i], list[i].references, list[i].digests, version);
+        json_object_set_new(summary, "SharedSize", json_integer(shared[i]));
+        json_object_set_new(summary, "Containers", json_integer((intptr_t)map_get(&users, list[i].id)));
+        json_array_append_new(images, summary);
+    }
+    image_list_free(list, count);
+    *ret = images;
+    return r;
+}
+
+static int show_cache(struct api *a, int version, json_t **ret, int64_t *ret_size, struct err *err)
+{
+    _cleanup_records_ struct records records = {0};
+    int r = read_records(a, &records, err);
+    if (r < 0)
+        return r;
+    *ret = json_array();
+    *ret_size = 0;
+    for (size_t i = 0; i < records.count; i++) {
+        json_array_append_new(*ret, show_record(&records.list[i], version));
+        *ret_size += records.list[i].size_bytes;
+    }
+    return 0;
+}
+
+/* What is asked for; everything when nothing is named. */
+struct asked {
+    bool containers, images, volumes, cache;
+};
+
+static int read_asked(struct http_request *q, struct asked *ret, struct err *err)
+{
+    _cleanup_strv_ char **types = http_query_all(q, "type");
+    struct asked asked = {0};
+    const struct {
+        const char *name;
+        bool *place;
+    } known[] = {{"container", &asked.containers},
+                 {"image", &asked.images},
+                 {"volume", &asked.volumes},
+                 {"build-cache", &asked.cache}};
+    STRV_FOREACH (type, types) {
+        size_t i = 0;
+        while (i < ARRAY_SIZE(known) && !str_eq(known[i].name, *type))
+            i++;
+        if (i == ARRAY_SIZE(known))
+            return err_set(err, ERR_INVALID, "unknown object type: %.100s", *type);
+        *known[i].place = true;
+    }
+    *ret = strv_len(types) ? asked : (struct asked){true, true, true, true};
+    return 0;
+}
+
+int api_disk_usage(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    int version = api__version(q);
+    struct asked asked;
+    json_t *images = NULL, *cache = NULL, *rest = NULL;
+    int64_t layers = 0, cache_size = 0;
+    int r = read_asked(q, &asked, err);
+    if (r == 0)
+        r = engine_disk_usage(a->engine, asked.containers, asked.volumes, &rest, err);
+    if (r == 0 && asked.images)
+        r = images_usage(a->images, &layers, err);
+    if (r == 0 && asked.images)
+        r = show_images(a, version, &images, err);
+    if (r == 0 && asked.cache)
+        r = show_cache(a, version, &cache, &cache_size, err);
+    json_t *out = json_object();
+    json_object_set_new(out, "LayersSize", json_integer(layers));
+    json_object_set_new(out, "Images", images ? images : json_null());
+    json_object_update(out, rest);
+    json_object_set_new(out, "BuildCache", cache ? cache : json_null());
+    if (version < 1042)
+        json_object_set_new(out, "BuilderSize", json_integer(cache_size));
+    json_decref(rest);
+    if (r < 0)
+        json_decref(out);
+    else
+        http_reply_json(q, 200, out);
+    return r;
+}
