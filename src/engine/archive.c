@@ -138,6 +138,7 @@ int engine_archive_get(struct engine *e, const char *ref, const char *path, engi
         return fd;
     _cleanup_free_ char *whole = str_printf("%s/%s%s", p.parent, p.name, p.follow ? "/." : "");
     struct tar_create create = {.root_fd = root, .path = whole, .name = p.name, .epoch = -1, .ids = ids};
+    container__event(c, "archive-path", NULL, NULL);
     return tar_create_stream(&create, write, context, err);
 }
 
@@ -175,7 +176,11 @@ int engine_archive_put(struct engine *e, const char *ref, const char *path, bool
                                   .ids = ids};
     _cleanup_(userns__identity_give_back) struct userns_identity identity = {0};
     r = userns__identity_take(&ids, &identity, err);
-    return r < 0 ? r : tar_extract_stream(&extract, read, context, err);
+    if (r == 0)
+        r = tar_extract_stream(&extract, read, context, err);
+    if (r == 0)
+        container__event(c, "extract-to-dir", NULL, NULL);
+    return r;
 }
 
 int engine_container_export(struct engine *e, const char *ref, engine_write_fn write, void *context,
@@ -196,6 +201,7 @@ int engine_container_export(struct engine *e, const char *ref, engine_write_fn w
     if (r < 0)
         return r;
     struct tar_create create = {.root_fd = root, .path = "/", .epoch = -1};
+    container__event(c, "export", NULL, NULL);
     return tar_create_stream(&create, write, context, err);
 }
 

@@ -82,6 +82,40 @@ static int commit(struct container *c, const char *reference, const json_t *docu
     return image_create(images, base, layers, document, reference, ret_id, err);
 }
 
+static void tell(struct container *c, const char *comment, const char *reference, const char *image_id)
+{
+    _cleanup_json_ json_t *image = json_object(), *more = json_object();
+    json_set_str(more, "comment", comment ? comment : "");
+    json_set_str(more, "imageID", image_id);
+    json_set_str(more, "imageRef", reference ? reference : "");
+    if (reference) {
+        json_set_str(image, "name", reference);
+        engine_event(c->engine, "image", "tag", image_id, image);
+    }
+    container__event_with(c, "commit", more);
+}
+
+/* Stops a running container's processes for as long as its files are read; false when they go on. */
+static int freeze(struct container *c, bool pause, bool *ret_frozen, struct err *err)
+{
+    struct err why = {0};
+    *ret_frozen = false;
+    if (!pause || container__state(c).status != STATUS_RUNNING)
+        return 0;
+    int r = keeper_pause(c->engine->keeper, c->id, true, &why);
+    if (r == 0) {
+        *ret_frozen = true;
+        container__event(c, "pause", NULL, NULL);
+        return 0;
+    }
+    /* Without a cgroup nothing can be paused, and pausing is only the default: what is written meanwhile
+     * may be in the image or not. */
+    if (r != -ERR_UNSUPPORTED)
+        return err_copy(err, &why);
+    log_warning("commit of %.12s: it goes on running: %s", c->id, why.msg);
+    return 0;
+}
+
 int engine_container_commit(struct engine *e, const char *ref, const char *reference, const char *comment,
                             const char *author, const json_t *changes, bool pause, char **ret_image_id,
                             struct err *err)
@@ -95,19 +129,16 @@ int engine_container_commit(struct engine *e, const char *ref, const char *refer
     _cleanup_json_ json_t *document = document_of(c, doc, changes, comment, author, err);
     if (!document)
         return -ERR_NOT_FOUND;
-    bool frozen = pause && container__state(c).status == STATUS_RUNNING;
-    if (frozen && (r = keeper_pause(e->keeper, c->id, true, err)) < 0) {
-        /* Without a cgroup nothing can be paused, and pausing is only the default: what is written meanwhile
-         * may be in the image or not. */
-        if (r != -ERR_UNSUPPORTED)
-            return r;
-        log_warning("commit of %.12s: it goes on running: %s", c->id, err ? err->msg : "it cannot be paused");
-        frozen = false;
-    }
+    bool frozen;
+    if ((r = freeze(c, pause, &frozen, err)) < 0)
+        return r;
     r = commit(c, reference, document, ret_image_id, err);
-    if (frozen && keeper_pause(e->keeper, c->id, false, r < 0 ? NULL : err) < 0 && r == 0)
-        r = -ERR_SYSTEM;
     if (r == 0)
-        container__event(c, "commit", "comment", comment ? comment : "");
+        tell(c, comment, reference, *ret_image_id);
+    if (!frozen)
+        return r;
+    if (keeper_pause(e->keeper, c->id, false, r < 0 ? NULL : err) < 0)
+        return r < 0 ? r : -ERR_SYSTEM;
+    container__event(c, "unpause", NULL, NULL);
     return r;
 }

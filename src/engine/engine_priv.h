@@ -373,6 +373,8 @@ void volume__free(void *volume);
 
 /* --- exec.c, health.c, events.c, filter.c, inspect.c --- */
 int exec__process(struct container *c, const json_t *doc, const json_t *body, json_t **ret, struct err *err);
+void exec__event(struct container *c, const char *action, const json_t *body, const char *exec_id);
+void exec__die_event(struct container *c, const struct keeper_exit *exit);
 void exec__exited(struct engine *e, const struct keeper_exit *exit);
 void exec__free(void *exec);
 int health__thread_start(struct engine *e, struct err *err);

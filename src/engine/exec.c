@@ -142,13 +142,22 @@ static int make_room(struct engine *e, struct container *c, struct err *err)
     return err_set(err, ERR_LIMIT, "container %.12s has %d execs that have not ended", c->id, EXECS_MAX);
 }
 
-static void publish(struct container *c, const char *action, const json_t *body, const char *exec_id)
+/* Docker puts a space after the program, whether an argument follows or not. */
+void exec__event(struct container *c, const char *action, const json_t *body, const char *exec_id)
 {
     _cleanup_strv_ char **command = NULL;
     json_get_strv(body, "", "Cmd", &command, NULL);
-    _cleanup_free_ char *words = strv_join(command, " ");
-    _cleanup_free_ char *text = str_printf("%s: %s", action, words);
+    _cleanup_free_ char *arguments = command && *command ? strv_join(command + 1, " ") : NULL;
+    _cleanup_free_ char *text =
+        str_printf("%s: %s %s", action, command ? *command : "", arguments ? arguments : "");
     container__event(c, text, "execID", exec_id);
+}
+
+void exec__die_event(struct container *c, const struct keeper_exit *exit)
+{
+    _cleanup_json_ json_t *more =
+        json_pack("{s:s,s:o}", "execID", exit->exec_id, "exitCode", json_sprintf("%d", exit->status));
+    container__event_with(c, "exec_die", more);
 }
 
 int engine_exec_create(struct engine *e, const char *ref, const json_t *body, char **ret_id, struct err *err)
@@ -179,7 +188,7 @@ int engine_exec_create(struct engine *e, const char *ref, const json_t *body, ch
         exec__free(x);
         return r;
     }
-    publish(c, "exec_create", body, id);
+    exec__event(c, "exec_create", body, id);
     *ret_id = take_ptr(id);
     return 0;
 }
@@ -269,7 +278,7 @@ static int start(struct engine *e, struct container *c, const char *id, const js
         ours = pair[0];
         theirs = pair[1];
     }
-    publish(c, "exec_start", body, id);
+    exec__event(c, "exec_start", body, id);
     r = launch(e, c, id, body, theirs, rows, columns, err);
     if (r < 0)
         return err_wrap(err, "exec in container %.12s", c->id);
@@ -302,7 +311,7 @@ void exec__exited(struct engine *e, const struct keeper_exit *exit)
     _cleanup_container_ struct container *c = NULL;
     set_outcome(e, exit->exec_id, false, exit->status, 0);
     if (container__find(e, exit->id, &c, NULL) == 0)
-        container__event(c, "exec_die", "execID", exit->exec_id);
+        exec__die_event(c, exit);
     keeper_forget(e->keeper, exit->id, exit->exec_id, NULL);
 }
 

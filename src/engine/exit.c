@@ -12,11 +12,13 @@ void container__release(struct container *c)
 
 static void tell(struct container *c, const struct keeper_exit *exit)
 {
-    char code[16];
-    snprintf(code, sizeof(code), "%d", exit->status);
     if (exit->oom_killed)
         container__event(c, "oom", NULL, NULL);
-    container__event(c, "die", "exitCode", code);
+    int64_t ran_s = (exit->at_ns - container__state(c).started_ns) / NS_PER_S;
+    _cleanup_json_ json_t *more =
+        json_pack("{s:o,s:o}", "execDuration", json_sprintf("%lld", (long long)MAX(ran_s, 0)), "exitCode",
+                  json_sprintf("%d", exit->status));
+    container__event_with(c, "die", more);
 }
 
 static void set_state(struct container *c, const struct keeper_exit *exit)

@@ -177,6 +177,8 @@ static int launch(struct engine *e, struct container *c, const json_t *body, con
         return r;
     struct keeper_exec exec = {
         .id = c->id, .exec_id = exec_id, .process = process, .attach_fds = &pair[1], .attach_count = 1};
+    exec__event(c, "exec_create", body, exec_id);
+    exec__event(c, "exec_start", body, exec_id);
     r = keeper_exec(e->keeper, &exec, NULL, err);
     close(pair[1]);
     if (r < 0) {
@@ -404,6 +406,9 @@ bool health__exited(struct engine *e, const struct keeper_exit *exit)
     if (!str_after(exit->exec_id, EXEC_PREFIX))
         return false;
     struct health_thread *t = e->health;
+    _cleanup_container_ struct container *c = NULL;
+    if (container__find(e, exit->id, &c, NULL) == 0)
+        exec__die_event(c, exit);
     if (t) {
         pthread_mutex_lock(&t->lock);
         for (size_t i = 0; i < t->count; i++) {

@@ -319,6 +319,7 @@ int engine_container_top(struct engine *e, const char *ref, const char *ps_args,
         return err_set(err, ERR_UNSUPPORTED, "ps options \"%s\" are not supported; only -ef is", ps_args);
     if (!container__running(c))
         return err_set(err, ERR_CONFLICT, "Container %s is not running", c->id);
+    container__event(c, "top", NULL, NULL);
     _cleanup_free_ char *path = container__cgroup(c, NULL);
     struct cgroup *group;
     _cleanup_free_ pid_t *pids = NULL;
