@@ -167,7 +167,7 @@ int api_container_rename(struct http_request *q, void *context, struct err *err)
     struct api *a = context;
     const char *name = http_query(q, "name");
     if (str_empty(name))
-        return err_set(err, ERR_INVALID, "no new name was given: query parameter \"name\"");
+        return err_set(err, ERR_INVALID, "Neither old nor new names may be empty");
     return reply(q, engine_container_rename(a->engine, http_param(q, "id"), name, err), 204, NULL);
 }
 

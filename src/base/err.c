@@ -1,5 +1,6 @@
 #include "base/err.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,7 +132,13 @@ int err_sys(struct err *err, int sys, const char *format, ...)
     va_end(ap);
     char text[128];
     const char *reason = strerror_r(sys, text, sizeof(text));
-    if (n >= 0 && (size_t)n < sizeof(err->msg))
+    /* In the middle of a sentence: "no such file or directory", as programs in Go say it and clients look
+     * for; but "RPC ..." stays. */
+    if (n >= 0 && (size_t)n < sizeof(err->msg) && isupper((unsigned char)reason[0]) &&
+        islower((unsigned char)reason[1]))
+        snprintf(err->msg + n, sizeof(err->msg) - (size_t)n, ": %c%s", tolower((unsigned char)*reason),
+                 reason + 1);
+    else if (n >= 0 && (size_t)n < sizeof(err->msg))
         snprintf(err->msg + n, sizeof(err->msg) - (size_t)n, ": %s", reason);
     err->code = code;
     err->sys = sys;

@@ -72,12 +72,13 @@ static int place_of(const char *path, struct place *ret, struct err *err)
 }
 
 /* What stands at the place: an O_PATH descriptor (of a link itself unless followed). */
-static int place_open(int root_fd, const struct place *p, const char *path, bool follow, struct err *err)
+static int place_open(int root_fd, const struct place *p, const char *ref, const char *path, bool follow,
+                      struct err *err)
 {
     _cleanup_free_ char *whole = str_printf("%s/%s", p->parent, p->name);
     int fd = file_open_in_root(root_fd, whole, O_PATH | (follow ? 0 : O_NOFOLLOW), 0, err);
     if (fd == -ERR_NOT_FOUND)
-        return err_set(err, ERR_NOT_FOUND, "Could not find the file %s in container", path);
+        return err_set(err, ERR_NOT_FOUND, "Could not find the file %s in container %s", path, ref);
     return fd < 0 ? err_wrap(err, "%s", path) : fd;
 }
 
@@ -109,7 +110,7 @@ int engine_archive_stat(struct engine *e, const char *ref, const char *path, jso
         r = rootview__open(c, true, &root, err);
     if (r < 0)
         return r;
-    fd = place_open(root, &p, path, p.follow, err);
+    fd = place_open(root, &p, ref, path, p.follow, err);
     if (fd < 0)
         return fd;
     struct stat st;
@@ -133,7 +134,7 @@ int engine_archive_get(struct engine *e, const char *ref, const char *path, engi
         r = rootview__open_ids(c, true, &root, &ids, err);
     if (r < 0)
         return r;
-    fd = place_open(root, &p, path, p.follow, err);
+    fd = place_open(root, &p, ref, path, p.follow, err);
     if (fd < 0)
         return fd;
     _cleanup_free_ char *whole = str_printf("%s/%s%s", p.parent, p.name, p.follow ? "/." : "");
@@ -158,14 +159,14 @@ int engine_archive_put(struct engine *e, const char *ref, const char *path, bool
     r = rootview__open_ids(c, false, &root, &ids, err);
     if (r < 0)
         return r;
-    fd = place_open(root, &p, path, true, err);
+    fd = place_open(root, &p, ref, path, true, err);
     if (fd < 0)
         return fd;
     struct stat st;
     if (fstat(fd, &st) < 0)
         return err_sys(err, errno, "%s", path);
     if (!S_ISDIR(st.st_mode))
-        return err_set(err, ERR_INVALID, "extraction point is not a directory: %s", path);
+        return err_set(err, ERR_INVALID, "extraction point is not a directory");
     /* The archive's owners hold, as dockerd has it; docker cp has already set them to root's or, with -a, to
      * the source's. */
     (void)copy_owner;

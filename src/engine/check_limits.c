@@ -170,6 +170,9 @@ void check__adjust_limits(json_t *host, json_t *warnings)
 {
     forget_zero(host, "PidsLimit", false); /* both ways to say "unlimited" */
     forget_zero(host, "MemorySwappiness", true);
+    int64_t memory = json_int(host, "Memory");
+    if (memory > 0 && memory < INT64_MAX / 2 && !json_int(host, "MemorySwap") && spec__swap_can_be_limited())
+        json_object_set_new(host, "MemorySwap", json_integer(memory * 2)); /* as much swap again */
     if (json_int(host, "KernelMemory"))
         warn(warnings, "Specifying a kernel memory limit is deprecated and will be removed in a future "
                        "release.");

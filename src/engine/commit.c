@@ -84,14 +84,12 @@ static int commit(struct container *c, const char *reference, const json_t *docu
 
 static void tell(struct container *c, const char *comment, const char *reference, const char *image_id)
 {
-    _cleanup_json_ json_t *image = json_object(), *more = json_object();
+    _cleanup_json_ json_t *more = json_object();
     json_set_str(more, "comment", comment ? comment : "");
     json_set_str(more, "imageID", image_id);
     json_set_str(more, "imageRef", reference ? reference : "");
-    if (reference) {
-        json_set_str(image, "name", reference);
-        engine_event(c->engine, "image", "tag", image_id, image);
-    }
+    if (reference)
+        engine_image_event(c->engine, "tag", image_id, reference);
     container__event_with(c, "commit", more);
 }
 

@@ -310,6 +310,7 @@ int spec__environment(struct container *c, const json_t *config, const json_t *o
 /* A file of files__dir(), in place: a container may have it mounted. */
 int spec__write_file(const char *dir, const char *name, const char *text, struct err *err);
 int spec__process(const struct spec_input *in, json_t *spec, struct err *err);
+bool spec__swap_can_be_limited(void);
 int spec__resources(const json_t *host, json_t *spec, struct err *err);
 int spec__resources_object(const json_t *host, json_t *resources, struct err *err);
 int spec__security(const json_t *host, json_t *spec, char ***ret_caps, struct err *err);

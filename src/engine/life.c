@@ -57,11 +57,11 @@ static int swap_name(struct container *c, const char *name, char **ret_old, stru
     if (other == c)
         return err_set(err, ERR_INVALID, "Renaming a container with the same name as its current name");
     if (other)
-        return err_set(
-            err, ERR_CONFLICT,
-            "Conflict. The container name \"/%s\" is already in use by container \"%s\". You have to "
-            "remove (or rename) that container to be able to reuse that name.",
-            name, other->id);
+        return err_set(err, ERR_CONFLICT,
+                       "Error when allocating new name: Conflict. The container name \"/%s\" is already in "
+                       "use by container \"%s\". You have to "
+                       "remove (or rename) that container to be able to reuse that name.",
+                       name, other->id);
     map_remove(&e->names, c->name);
     map_put(&e->names, name, c);
     *ret_old = c->name;
@@ -76,10 +76,10 @@ int engine_container_rename(struct engine *e, const char *ref, const char *name,
     if (*name == '/')
         name++;
     int r = container__find(e, ref, &c, err);
-    if (r == 0)
-        r = names__check(name, err);
     if (r < 0)
         return r;
+    if ((r = names__check(name, err)) < 0)
+        return err_wrap(err, "Error when allocating new name");
     SCOPED_LOCK(op, &c->op);
     if (going(c))
         return not_there(c, err);

@@ -216,6 +216,14 @@ static bool match_expose(void *context, const char *value)
     return has_port(context, value, "PrivatePort");
 }
 
+/* Docker's value here is always "", which every container has. */
+static bool match_isolation(void *context, const char *value)
+{
+    const struct candidate *x = context;
+    const char *own = json_str(json_object_get(x->doc, "HostConfig"), "Isolation");
+    return str_eq(value, own) || (str_eq(value, "default") && !*own);
+}
+
 static bool match_not_task(void *context, const char *value)
 {
     bool flag = false;
@@ -252,7 +260,7 @@ static bool wanted(struct listing *l, struct candidate *x)
     } keys[] = {
         {"id", match_id},         {"name", match_name},        {"status", match_status},
         {"exited", match_exited}, {"health", match_health},    {"network", match_network},
-        {"volume", match_volume}, {"is-task", match_not_task},
+        {"volume", match_volume}, {"is-task", match_not_task}, {"isolation", match_isolation},
     };
     if (!l->all && !is_up(x))
         return false;
@@ -296,13 +304,16 @@ static int check_numbers(const json_t *filters, struct err *err)
 
 static int check_filters(const json_t *filters, struct err *err)
 {
-    static const char *const keys[] = {"ancestor", "before", "exited", "expose", "health",  "id",
-                                       "is-task",  "label",  "label!", "name",   "network", "publish",
-                                       "since",    "status", "volume", NULL};
+    static const char *const keys[] = {"ancestor", "before",    "exited", "expose", "health", "id",
+                                       "is-task",  "isolation", "label",  "label!", "name",   "network",
+                                       "publish",  "since",     "status", "volume", NULL};
     static const char *const statuses[] = {"created",  "running", "paused", "restarting",
                                            "removing", "exited",  "dead",   NULL};
     static const char *const healths[] = {"none", "starting", "healthy", "unhealthy", NULL};
+    static const char *const truths[] = {"true", "false", "1", "0", "True", "False", NULL};
     int r = filter__check_keys(filters, keys, err);
+    if (r == 0)
+        r = check_values(filters, "is-task", truths, err);
     if (r == 0)
         r = check_values(filters, "status", statuses, err);
     if (r == 0)

@@ -11,7 +11,7 @@
 
 enum { CPU_PERIOD_US = 100000, DEVICES_MAX = 1024, IO_WEIGHT_MIN = 10, IO_WEIGHT_MAX = 1000 };
 
-static bool swap_can_be_limited(void)
+bool spec__swap_can_be_limited(void)
 {
     return cgroup_host_version() == 2 ||
            access("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", F_OK) == 0;
@@ -27,7 +27,7 @@ static json_t *memory_of(const json_t *host)
 {
     json_t *m = json_object();
     int64_t limit = json_int(host, "Memory"), swap = json_int(host, "MemorySwap");
-    if (limit && !swap && swap_can_be_limited())
+    if (limit && !swap && spec__swap_can_be_limited())
         swap = limit > INT64_MAX / 2 ? -1 : limit * 2; /* Docker's default: as much swap again */
     set_int(m, "limit", limit);
     set_int(m, "reservation", json_int(host, "MemoryReservation"));

@@ -59,23 +59,48 @@ static int put_policy(json_t *host, const json_t *policy, struct err *err)
     return json_object_set(host, "RestartPolicy", (json_t *)policy);
 }
 
+/* Whole CPUs and a share of a period say the same in two ways. */
+static int check_nano(const json_t *host, const json_t *body, struct err *err)
+{
+    static const struct {
+        const char *field, *name;
+    } parts[] = {{"CpuPeriod", "CPU Period"}, {"CpuQuota", "CPU Quota"}};
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        bool given = json_int(body, parts[i].field), set = json_int(host, parts[i].field);
+        if (json_int(body, "NanoCpus") && set && !given)
+            return err_set(err, ERR_CONFLICT,
+                           "Conflicting options: Nano CPUs cannot be updated as %s has already been set",
+                           parts[i].name);
+        if (json_int(host, "NanoCpus") && given && !json_int(body, "NanoCpus"))
+            return err_set(err, ERR_CONFLICT,
+                           "Conflicting options: %s cannot be updated as NanoCPUs has already been set",
+                           parts[i].name);
+    }
+    return 0;
+}
+
 /* Puts what the body asks for into `host`, and the limits among it into `limits`. */
 static int merge(json_t *host, json_t *limits, const json_t *body, struct err *err)
 {
     const char *key;
     json_t *value;
-    int r = 0;
-    if (!json_is_object(body))
-        return err_set(err, ERR_INVALID, "the body must be an object with the limits to change");
+    _cleanup_json_ json_t *unlimited = json_integer(0);
+    int r = check_nano(host, body, err);
+    if (r < 0)
+        return r;
     json_object_foreach ((json_t *)body, key, value) {
         const struct field *f = field_of(key);
         if (strcmp(key, "RestartPolicy") == 0 && !json_is_null(value))
             r = put_policy(host, value, err);
         else if (unset(value) && !(f && strcmp(f->name, "PidsLimit") == 0 && json_is_integer(value)))
             continue;
+        else if (strcmp(key, "KernelMemory") == 0) /* as at create: taken, told of, and left out */
+            continue;
         else if (!f)
             return err_set(err, ERR_UNSUPPORTED, "\"%.200s\" cannot be changed by an update", key);
         else if ((r = check_form(body, key, f, err)) == 0) {
+            if (strcmp(f->name, "PidsLimit") == 0 && json_integer_value(value) < 0)
+                value = unlimited;
             json_object_set(host, f->name, value);
             json_object_set(limits, f->name, value);
         }
@@ -114,9 +139,9 @@ static int apply(struct container *c, const json_t *limits, struct err *err)
     if (r < 0)
         return r;
     json_object_del(resources, "devices"); /* not of an update */
+    json_int_t pids = json_int(limits, "PidsLimit");
     if (json_object_get(limits, "PidsLimit"))
-        json_object_set_new(resources, "pids",
-                            json_pack("{s:I}", "limit", (json_int_t)json_int(limits, "PidsLimit")));
+        json_object_set_new(resources, "pids", json_pack("{s:I}", "limit", pids > 0 ? pids : -1));
     else
         json_object_del(resources, "pids");
     _cleanup_free_ char *path = container__cgroup(c, NULL);
@@ -134,7 +159,9 @@ static int update(struct container *c, const json_t *body, struct err *err)
     _cleanup_json_ json_t *doc = container__doc(c), *limits = json_object();
     json_t *host = json_object_get(doc, "HostConfig");
     _cleanup_json_ json_t *before = json_deep_copy(host);
-    int r = merge(host, limits, body, err);
+    int r = json_is_object(body)
+                ? merge(host, limits, body, err)
+                : err_set(err, ERR_INVALID, "the body must be an object with the limits to change");
     if (r == 0)
         r = check_swap(before, host, limits, err);
     if (r == 0)
@@ -163,7 +190,10 @@ int engine_container_update(struct engine *e, const char *ref, const json_t *bod
     if (c->removing)
         return err_set(err, ERR_NOT_FOUND, "No such container: %s", ref);
     r = update(c, body, err);
-    if (r == 0)
-        *ret = json_pack("{s:[]}", "Warnings");
-    return r;
+    if (r < 0)
+        return r;
+    _cleanup_json_ json_t *warnings = json_array(), *asked = json_deep_copy(body);
+    check__adjust_limits(asked, warnings);
+    *ret = json_pack("{s:O}", "Warnings", warnings);
+    return 0;
 }

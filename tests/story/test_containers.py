@@ -1,6 +1,7 @@
 """Containers as Docker's API has them: what is refused and with which words, what is shown, and what happens."""
 import json
 import os
+import time
 import unittest
 
 from harness import Story, wait_for
@@ -268,6 +269,110 @@ class Init(Containers):
     def test_with_anothers_processes_there_is_none(self):
         self.assertEqual(self.output({"Init": True, "PidMode": "host"}, ["sh", "-c", "ls /sbin/docker-init 2>&1"]),
                          "ls: /sbin/docker-init: No such file or directory\n")
+
+
+class Life(Containers):
+    """What a container's states allow, and the words for what they do not."""
+
+    def test_renames_end_in_dockers_words_when_they_cannot_be(self):
+        self.made("nm-one")
+        other = self.made("nm-two")
+        self.assert_refused(self.call("POST", "/containers/nm-one/rename?name=nm-two"), 409,
+                            'Error when allocating new name: Conflict. The container name "/nm-two" is already in use by '
+                            f'container "{other}". You have to remove (or rename) that container to be able to reuse that name.')
+        self.assert_refused(self.call("POST", "/containers/nm-one/rename?name=nm-one"), 400,
+                            "Renaming a container with the same name as its current name")
+        self.assert_refused(self.call("POST", "/containers/nm-one/rename"), 400,
+                            "Neither old nor new names may be empty")
+        self.assertEqual(self.call("POST", "/containers/nm-one/rename?name=nm-1")[0], 204)
+        self.assertEqual(self.inspect("nm-1")["Name"], "/nm-1")
+
+    def test_what_runs_or_is_paused_is_not_removed(self):
+        name = self.started()
+        self.assert_refused(self.call("DELETE", f"/containers/{name}"), 409,
+                            f"You cannot remove a running container {name}. Stop the container before attempting removal or force remove")
+        self.call("POST", f"/containers/{name}/pause")
+        self.assert_refused(self.call("DELETE", f"/containers/{name}"), 409,
+                            f"You cannot remove a paused container {name}. Unpause and then stop the container before attempting "
+                            "removal or force remove")
+
+    def test_top_takes_the_options_of_ps(self):
+        name = self.started(Cmd=["sleep", "4321"])
+        top = self.call("GET", f"/containers/{name}/top?ps_args=waux")[1]
+        self.assertEqual(top["Titles"], ["USER", "PID", "%CPU", "%MEM", "VSZ", "RSS", "TTY", "STAT", "START", "TIME", "COMMAND"])
+        self.assertEqual([p[-1] for p in top["Processes"]], ["sleep 4321"])
+        pid = str(self.inspect(name)["State"]["Pid"])
+        self.assertEqual(self.call("GET", f"/containers/{name}/top?ps_args=-o%20pid,comm")[1],
+                         {"Titles": ["PID", "COMMAND"], "Processes": [[pid, "sleep"]]})
+        self.assertEqual(self.call("GET", f"/containers/{name}/top")[1]["Processes"][0][-1], "sleep 4321")
+        self.assertEqual(self.call("GET", f"/containers/{name}/top?ps_args=-Z0")[0], 500)
+        self.assert_refused(self.call("GET", f"/containers/{name}/top?ps_args=-eo%20comm"), 400, "Couldn't find PID field in ps output")
+        self.assertEqual(self.call("GET", f"/containers/{name}/top?ps_args=-o%20comm=PID")[0], 400)
+
+    def test_an_update_holds_at_once_and_says_what_it_does_not_do(self):
+        name = self.started(host={"Memory": 64 << 20, "PidsLimit": 50})
+        update = f"/containers/{name}/update"
+        self.assertEqual(self.inspect(name)["HostConfig"]["MemorySwap"], 128 << 20)
+        self.assertEqual(self.call("POST", update, {"Memory": 100 << 20})[0], 200)
+        self.assert_refused(self.call("POST", update, {"Memory": 200 << 20}), 409,
+                            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time")
+        self.assertEqual(self.call("POST", update, {"Memory": 200 << 20, "MemorySwap": -1})[0], 200)
+        self.assertEqual(self.call("POST", update, {"PidsLimit": -1, "NanoCpus": 500000000})[0], 200)
+        self.assert_refused(self.call("POST", update, {"CpuPeriod": 100000}), 409,
+                            "Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set")
+        self.assertEqual(self.call("POST", update, {"KernelMemory": 64 << 20})[1]["Warnings"],
+                         ["Specifying a kernel memory limit is deprecated and will be removed in a future release."])
+        stats = self.call("GET", f"/containers/{name}/stats?stream=0&one-shot=1")[1]
+        self.assertEqual(stats["memory_stats"]["limit"], 200 << 20)
+        self.assertNotIn("limit", stats["pids_stats"])
+        self.assertEqual(self.inspect(name)["HostConfig"]["PidsLimit"], 0)
+
+
+class Events(Containers):
+    def events_of(self, name, since):
+        _, _, content = self.d.api("GET", f'/v1.43/events?since={since}&until={self.now()}&filters={{"container":["{name}"],"type":["container"]}}')
+        return [json.loads(line) for line in content.splitlines()]
+
+    def now(self):
+        return f"{time.time():.9f}"
+
+    def test_each_thing_done_is_told_once_and_in_order(self):
+        since = self.now()
+        name = self.started("ev-one", Labels={"l": "v"}, Cmd=["sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.02; done"])
+        wait_for(lambda: "up" in self.d.docker("logs", name).out, "the trap")
+        self.call("GET", f"/containers/{name}/top")
+        run = self.call("POST", f"/containers/{name}/exec", {"Cmd": ["sh", "-c", "exit 4"]})[1]["Id"]
+        self.call("POST", f"/exec/{run}/start", {"Detach": True})
+        wait_for(lambda: not self.call("GET", f"/exec/{run}/json")[1]["Running"], "the exec's end")
+        self.call("POST", f"/containers/{name}/pause")
+        self.call("POST", f"/containers/{name}/unpause")
+        self.call("POST", f"/containers/{name}/update", {"CpuShares": 512})
+        self.call("POST", f"/containers/{name}/rename?name=ev-two")
+        self.d.api("GET", f"/v1.43/containers/{name}/export")
+        self.d.api("GET", f"/v1.43/containers/{name}/archive?path=/etc/passwd")
+        self.d.api("PUT", f"/v1.43/containers/{name}/archive?path=/tmp", bytes(1024))
+        image = self.call("POST", f"/commit?container={name}&repo=ev-image&comment=hi")[1]["Id"]
+        self.call("POST", f"/containers/{name}/kill?signal=WINCH")
+        self.call("POST", f"/containers/{name}/restart?t=60")
+        self.call("POST", f"/containers/{name}/kill")
+        wait_for(lambda: not self.inspect(name)["State"]["Running"], "its end")
+        self.call("DELETE", f"/containers/{name}")
+        self.call("DELETE", "/images/ev-image")
+        events = self.events_of(name, since)
+        self.assertEqual([e["Action"] for e in events], [
+            "create", "start", "top", "exec_create: sh -c exit 4", "exec_start: sh -c exit 4", "exec_die", "pause", "unpause",
+            "update", "rename", "export", "archive-path", "extract-to-dir", "pause", "commit", "unpause", "kill", "kill", "die",
+            "stop", "start", "restart", "kill", "die", "destroy"])
+        told = {e["Action"]: e["Actor"]["Attributes"] for e in events}
+        self.assertEqual(told["create"], {"image": "busybox", "l": "v", "name": "ev-one"})
+        self.assertEqual((told["exec_die"]["execID"], told["exec_die"]["exitCode"]), (run, "4"))
+        self.assertEqual((told["rename"]["oldName"], told["rename"]["name"]), ("/ev-one", "ev-two"))
+        self.assertEqual((told["commit"]["imageID"], told["commit"]["imageRef"], told["commit"]["comment"]), (image, "ev-image", "hi"))
+        self.assertEqual((told["die"]["exitCode"], told["kill"]["signal"]), ("137", "9"))
+        self.assertTrue(told["die"]["execDuration"].isdigit())
+        for e in events:
+            self.assertEqual((e["Type"], e["scope"], e["status"], e["id"], e["from"]), ("container", "local", e["Action"], name, "busybox"))
+            self.assertEqual(e["timeNano"] // 10 ** 9, e["time"])
 
 
 if __name__ == "__main__":

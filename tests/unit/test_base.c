@@ -18,7 +18,7 @@ static void error_keeps_code_and_gathers_context(void **state)
     struct err err = {0};
     assert_int_equal(err_sys(&err, 28, "write %s", "x"), -ERR_NO_SPACE);
     assert_int_equal(err_wrap(&err, "load %d", 7), -ERR_NO_SPACE);
-    assert_string_equal(err.msg, "load 7: write x: No space left on device");
+    assert_string_equal(err.msg, "load 7: write x: no space left on device");
     assert_int_equal(err_http_status(-ERR_CONFLICT), 409);
 }
 

@@ -193,7 +193,7 @@ static void a_missing_program_and_one_that_cannot_run_are_told_apart(void **stat
         const char *message;
     } cases[] = {
         {"foo", ERR_NOT_FOUND, "exec: \"foo\": executable file not found in $PATH"},
-        {"/bin/foo", ERR_NOT_FOUND, "exec: \"/bin/foo\": stat /bin/foo: No such file or directory"},
+        {"/bin/foo", ERR_NOT_FOUND, "exec: \"/bin/foo\": stat /bin/foo: no such file or directory"},
         {"/etc", ERR_DENIED, "permission denied"},
         {"/etc/plain", ERR_DENIED, "exec: \"/etc/plain\": permission denied"},
         {"plain", ERR_DENIED, "exec: \"plain\": permission denied"},
@@ -519,7 +519,7 @@ static void a_failure_leaves_no_cgroup_mount_or_process(void **state)
     box_args(&b, args);
     box_run(&b); /* also checks the cgroup */
     assert_int_equal(b.status, -1);
-    assert_contains(b.err.msg, "/no/such/source: No such file or directory");
+    assert_contains(b.err.msg, "/no/such/source: no such file or directory");
     assert_int_equal(count_lines("/proc/self/mountinfo"), mounts_before);
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
     assert_int_equal(errno, ECHILD);

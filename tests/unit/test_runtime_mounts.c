@@ -376,7 +376,7 @@ static void tmpcopyup_begins_with_what_the_image_has(void **state)
     json_object_set_new(last_mount(&b), "options", json_pack("[s,s,s]", "tmpcopyup", "ro", "size=1m"));
     assert_contains(box_sh(&b, "cat /var/file; touch /var/new"), "content\ntouch: /var/new: Read-only");
     json_object_set_new(last_mount(&b), "options", json_pack("[s,s]", "tmpcopyup", "nr_inodes=4"));
-    assert_refused(&b, "No space left on device");
+    assert_refused(&b, "no space left on device");
     box_done(&b);
 }
 
