@@ -3,6 +3,7 @@
 #include "engine/engine_priv.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <strings.h>
 
 static bool is_container(const char *mode)
@@ -99,6 +100,59 @@ static int check_extra_hosts(const json_t *host, struct err *err)
             inet_pton(AF_INET6, bare, binary) != 1)
             return err_set(err, ERR_INVALID, "invalid IP address in add-host: \"%.200s\"", address);
     }
+    return 0;
+}
+
+static int check_mac(const json_t *body, struct err *err)
+{
+    const char *text = json_str(body, "MacAddress");
+    bool good = !*text || strlen(text) == 17;
+    for (size_t i = 0; good && text[i]; i++)
+        good = i % 3 == 2 ? text[i] == ':' : isxdigit((unsigned char)text[i]);
+    return good ? 0 : err_set(err, ERR_INVALID, "address %.100s: invalid MAC address", text);
+}
+
+/* "80", "8000-8010", at most 65535. */
+static bool is_port(const char *text, size_t n)
+{
+    _cleanup_free_ char *numbers = mem_strndup(text, n);
+    char *dash = strchr(numbers, '-');
+    int64_t first, last;
+    if (dash)
+        *dash = '\0';
+    return parse_i64(numbers, 0, UINT16_MAX, &first, NULL) == 0 &&
+           parse_i64(dash ? dash + 1 : numbers, first, UINT16_MAX, &last, NULL) == 0;
+}
+
+static int check_ports(const json_t *host, struct err *err)
+{
+    static const char where[] = "HostConfig.PortBindings";
+    const char *port;
+    json_t *list, *binding;
+    json_object_foreach (json_object_get(host, "PortBindings"), port, list) {
+        size_t n = strcspn(port, "/"), i;
+        if (!is_port(port, n))
+            return err_set(err, ERR_INVALID, "invalid port specification: \"%.*s\"", (int)MIN(n, 100), port);
+        json_array_foreach (list, i, binding) {
+            const char *text = "";
+            int r = json_get_string(binding, where, "HostPort", &text, err);
+            if (r < 0)
+                return r;
+            if (*text && !is_port(text, strlen(text)))
+                return err_set(err, ERR_INVALID, "invalid port specification: \"%.100s\"", text);
+        }
+    }
+    return 0;
+}
+
+static int check_tmpfs(const json_t *host, struct err *err)
+{
+    const char *path;
+    json_t *options;
+    json_object_foreach (json_object_get(host, "Tmpfs"), path, options)
+        if (*path != '/')
+            return err_set(err, ERR_INVALID, "invalid mount path: '%.200s' mount path must be absolute",
+                           path);
     return 0;
 }
 
@@ -200,6 +254,14 @@ int check__modes(const json_t *body, const json_t *host, struct err *err)
         r = check_words(host, err);
     if (r == 0)
         r = check_extra_hosts(host, err);
+    if (r == 0)
+        r = check_mac(body, err);
+    if (r == 0)
+        r = check_ports(host, err);
+    if (r == 0)
+        r = check_tmpfs(host, err);
+    if (r == 0)
+        r = spec__check_security(host, err);
     if (r == 0)
         r = check_annotations(host, err);
     if (r == 0)

@@ -105,6 +105,9 @@ int endpoint__plan(struct engine *e, const json_t *body, const char *container_i
         if (!own)
             own = strcmp(mode, "bridge") == 0 ? json_object_get(wishes, "default") : NULL;
         r = endpoint__plan_one(e, mode, own, container_id, networks, err);
+        json_t *main_ = json_object_get(networks, first->name);
+        if (r == 0 && !*json_str(main_, "MacAddress")) /* --mac-address is the first network's */
+            json_set_str(main_, "MacAddress", json_str(body, "MacAddress"));
         json_object_foreach (wishes, name, wished)
             if (r == 0 && wished != own)
                 r = endpoint__plan_one(e, name, wished, container_id, networks, err);

@@ -313,6 +313,7 @@ int spec__process(const struct spec_input *in, json_t *spec, struct err *err);
 bool spec__swap_can_be_limited(void);
 int spec__resources(const json_t *host, json_t *spec, struct err *err);
 int spec__resources_object(const json_t *host, json_t *resources, struct err *err);
+int spec__check_security(const json_t *host, struct err *err); /* at create: what can be read at all */
 int spec__security(const json_t *host, json_t *spec, char ***ret_caps, struct err *err);
 bool spec__has_init(const json_t *host); /* with a pid namespace of its own only, as Docker has it */
 int spec__mounts(const struct spec_input *in, json_t *spec, struct err *err);

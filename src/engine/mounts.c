@@ -216,6 +216,8 @@ static int add_volumes_from(struct resolve *x, const char *text, struct err *err
     bool rw = true, fill = true;
     const char *propagation = "";
     int r = container__find(x->e, parts[0], &other, err);
+    if (r == -ERR_NOT_FOUND && err)
+        r = -(err->code = ERR_INVALID); /* the body is wrong, not the path */
     if (r == 0 && parts[1])
         r = parse_mode(parts[1], &rw, &fill, &propagation, err);
     if (r < 0)

@@ -143,8 +143,8 @@ static int check_access(const char *access, const char *what, struct err *err)
     return 0;
 }
 
-static int add_device(const char *host_path, const char *path, const char *access, json_t *devices,
-                      json_t *rules, struct err *err)
+static int add_node(const char *host_path, const char *path, const char *access, json_t *devices,
+                    json_t *rules, struct err *err)
 {
     struct stat st;
     if (*host_path != '/' || *path != '/')
@@ -155,7 +155,7 @@ static int add_device(const char *host_path, const char *path, const char *acces
                        host_path);
     if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))
         return err_set(
-            err, S_ISDIR(st.st_mode) ? ERR_UNSUPPORTED : ERR_INVALID,
+            err, ERR_INVALID,
             "error gathering device information while adding custom device \"%s\": not a device node",
             host_path);
     if (json_array_size(devices) >= DEVICES_MAX)
@@ -169,6 +169,48 @@ static int add_device(const char *host_path, const char *path, const char *acces
     json_array_append_new(rules, json_pack("{s:b,s:s,s:I,s:I,s:s}", "allow", 1, "type", type, "major", major_,
                                            "minor", minor_, "access", access));
     return 0;
+}
+
+/* Every device in a directory and below, at the same places in the container; but those named in `without`,
+ * in the directory itself. Links are not followed. What goes away meanwhile is left out. */
+static int add_directory(const char *on_host, const char *inside, const char *access, char *const *without,
+                         json_t *devices, json_t *rules, struct err *err)
+{
+    DIR *d = opendir(on_host);
+    int r = d ? 0 : err_sys(err, errno, "read the devices in %s", on_host);
+    for (struct dirent *entry; r == 0 && (entry = readdir(d));) {
+        _cleanup_free_ char *from = str_printf("%s/%s", on_host, entry->d_name),
+                            *to = str_printf("%s/%s", inside, entry->d_name);
+        struct stat st;
+        if (str_eq(entry->d_name, ".") || str_eq(entry->d_name, "..") || strv_has(without, entry->d_name) ||
+            lstat(from, &st) < 0)
+            continue;
+        if (S_ISDIR(st.st_mode))
+            r = add_directory(from, to, access, NULL, devices, rules, err);
+        else if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode))
+            r = add_node(from, to, access, devices, rules, err);
+    }
+    if (d)
+        closedir(d);
+    return r;
+}
+
+static int add_device(const char *on_host, const char *inside, const char *access, json_t *devices,
+                      json_t *rules, struct err *err)
+{
+    struct stat st;
+    if (*on_host == '/' && *inside == '/' && stat(on_host, &st) == 0 && S_ISDIR(st.st_mode))
+        return add_directory(on_host, inside, access, NULL, devices, rules, err);
+    return add_node(on_host, inside, access, devices, rules, err);
+}
+
+/* The host's /dev, as --privileged asks; what the container makes for itself is left out. */
+static int all_devices(json_t *devices, struct err *err)
+{
+    static const char *const own[] = {"console", "ptmx", "null", "zero", "full",   "random", "urandom",
+                                      "tty",     "pts",  "shm",  "fd",   "mqueue", NULL};
+    _cleanup_json_ json_t *unused = json_array();
+    return add_directory("/dev", "/dev", "rwm", (char *const *)own, devices, unused, err);
 }
 
 static int named_devices(const json_t *host, json_t *devices, json_t *rules, struct err *err)
@@ -228,37 +270,20 @@ static int device_rule(const char *text, json_t *rules, struct err *err)
     return 0;
 }
 
-/* Every device of the host's /dev, as --privileged asks; what the container makes for itself is left out. */
-static void all_devices(json_t *devices)
-{
-    static const char *const own[] = {"console", "ptmx",    "null", "zero", "full",
-                                      "random",  "urandom", "tty",  NULL};
-    DIR *d = opendir("/dev");
-    struct dirent *entry;
-    _cleanup_json_ json_t *unused = json_array();
-    while (d && (entry = readdir(d))) {
-        _cleanup_free_ char *path = str_printf("/dev/%s", entry->d_name);
-        struct stat st;
-        if (!strv_has((char *const *)own, entry->d_name) && lstat(path, &st) == 0 &&
-            (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)))
-            add_device(path, path, "rwm", devices, unused, NULL);
-    }
-    if (d)
-        closedir(d);
-}
-
 int spec__resources(const json_t *host, json_t *spec, struct err *err)
 {
     json_t *linux_ = json_object_get(spec, "linux"), *resources = json_object_get(linux_, "resources");
     json_t *rules = json_object_get(resources, "devices"), *devices = json_object_get(linux_, "devices");
     size_t i;
     const json_t *text;
+    int r = 0;
     if (json_bool(host, "Privileged")) {
         json_array_clear(rules);
         json_array_append_new(rules, json_pack("{s:b,s:s}", "allow", 1, "access", "rwm"));
-        all_devices(devices);
+        r = all_devices(devices, err);
     }
-    int r = named_devices(host, devices, rules, err);
+    if (r == 0)
+        r = named_devices(host, devices, rules, err);
     json_array_foreach (json_object_get(host, "DeviceCgroupRules"), i, text)
         if (r == 0)
             r = device_rule(json_string_value(text), rules, err);

@@ -14,13 +14,12 @@ static char *capability_name(const char *text)
     return name;
 }
 
-static int check_capabilities(char *const *names, struct err *err)
+static int check_capabilities(const char *field, char *const *names, struct err *err)
 {
     for (size_t i = 0; names && names[i]; i++) {
         _cleanup_free_ char *name = capability_name(names[i]);
         if (!str_eq(name, "CAP_ALL") && !strv_has(runtime_all_capabilities(), name))
-            return err_set(err, ERR_INVALID,
-                           "invalid capability: \"%.100s\" is unknown or not available here", names[i]);
+            return err_set(err, ERR_INVALID, "invalid %s: unknown capability: \"%.100s\"", field, name);
     }
     return 0;
 }
@@ -43,9 +42,9 @@ static int capabilities(const json_t *host, const json_t *process, char ***ret, 
     if (r == 0)
         r = json_get_strv(host, "HostConfig", "CapDrop", &drop, err);
     if (r == 0)
-        r = check_capabilities(add, err);
+        r = check_capabilities("CapAdd", add, err);
     if (r == 0)
-        r = check_capabilities(drop, err);
+        r = check_capabilities("CapDrop", drop, err);
     if (r < 0)
         return r;
     const json_t *spec = spec__defaults();
@@ -162,10 +161,17 @@ static int profile(const char *text, char *const *caps, json_t **ret, struct err
 }
 
 struct options {
-    const char *seccomp; /* NULL: the default */
+    const char *seccomp;  /* NULL: the default */
+    const char *apparmor; /* a profile's name, or NULL */
     bool no_new_privileges, open_paths;
 };
 
+static int invalid_option(int parts, const char *text, struct err *err)
+{
+    return err_set(err, ERR_INVALID, "invalid --security-opt %d: \"%.200s\"", parts, text);
+}
+
+/* "name=value"; "name:value" is the form of before. */
 static int read_option(const char *text, struct options *ret, struct err *err)
 {
     size_t n = strcspn(text, "=:");
@@ -173,20 +179,45 @@ static int read_option(const char *text, struct options *ret, struct err *err)
     _cleanup_free_ char *name = mem_strndup(text, n);
     if (str_eq(name, "no-new-privileges")) {
         ret->no_new_privileges = true;
-        return *value ? parse_bool(value, &ret->no_new_privileges, err) : 0;
+        return !*value || parse_bool(value, &ret->no_new_privileges, NULL) == 0
+                   ? 0
+                   : invalid_option(2, text, err);
     }
-    if (str_eq(name, "seccomp")) {
+    if (!*value)
+        return invalid_option(1, text, err);
+    if (str_eq(name, "seccomp"))
         ret->seccomp = str_eq(value, "builtin") ? NULL : value;
-        return 0;
-    }
-    if (str_eq(name, "systempaths") && str_eq(value, "unconfined")) {
+    else if (str_eq(name, "systempaths") && str_eq(value, "unconfined"))
         ret->open_paths = true;
-        return 0;
-    }
-    if ((str_eq(name, "apparmor") && str_eq(value, "unconfined")) ||
-        (str_eq(name, "label") && str_eq(value, "disable")))
+    else if (str_eq(name, "apparmor"))
+        ret->apparmor = str_eq(value, "unconfined") ? NULL : value;
+    else if (str_eq(name, "label") && str_eq(value, "disable"))
         return 0; /* as it is here */
-    return err_set(err, ERR_UNSUPPORTED, "\"HostConfig.SecurityOpt\": \"%.200s\" is not supported", text);
+    else if (str_eq(name, "label"))
+        return err_set(
+            err, ERR_UNSUPPORTED,
+            "\"HostConfig.SecurityOpt\": \"%.200s\" is not supported; of labels there is label=disable",
+            text);
+    else
+        return invalid_option(2, text, err);
+    return 0;
+}
+
+static int read_options(const json_t *host, struct options *ret, char ***ret_texts, struct err *err)
+{
+    int r = json_get_strv(host, "HostConfig", "SecurityOpt", ret_texts, err);
+    STRV_FOREACH (text, *ret_texts)
+        if (r == 0)
+            r = read_option(*text, ret, err);
+    return r;
+}
+
+int spec__check_security(const json_t *host, struct err *err)
+{
+    _cleanup_strv_ char **caps = NULL, **texts = NULL;
+    struct options o = {0};
+    int r = capabilities(host, NULL, &caps, err);
+    return r < 0 ? r : read_options(host, &o, &texts, err);
 }
 
 int spec__security(const json_t *host, json_t *spec, char ***ret_caps, struct err *err)
@@ -196,12 +227,11 @@ int spec__security(const json_t *host, json_t *spec, char ***ret_caps, struct er
     struct options o = {0};
     int r = capabilities(host, process, &caps, err);
     if (r == 0)
-        r = json_get_strv(host, "HostConfig", "SecurityOpt", &given, err);
-    STRV_FOREACH (text, given)
-        if (r == 0)
-            r = read_option(*text, &o, err);
+        r = read_options(host, &o, &given, err);
     if (r < 0)
         return r;
+    if (o.apparmor)
+        json_set_str(process, "apparmorProfile", o.apparmor);
     bool privileged = json_bool(host, "Privileged");
     json_object_set_new(process, "noNewPrivileges", json_boolean(o.no_new_privileges));
     json_t *seccomp = NULL;

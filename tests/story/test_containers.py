@@ -1,6 +1,7 @@
 """Containers as Docker's API has them: what is refused and with which words, what is shown, and what happens."""
 import json
 import os
+import stat
 import time
 import unittest
 
@@ -120,6 +121,16 @@ class Create(Containers):
                 ({}, {"Healthcheck": {"Interval": 1000}}, "Interval in Healthcheck cannot be less than 1ms"),
                 ({}, {"Healthcheck": {"Retries": -1}}, "Retries in Healthcheck cannot be negative"),
                 ({}, {"StopSignal": "NOISE"}, "Invalid signal: NOISE"),
+                ({"CapAdd": ["flying"]}, {}, 'invalid CapAdd: unknown capability: "CAP_FLYING"'),
+                ({"CapDrop": ["flying"]}, {}, 'invalid CapDrop: unknown capability: "CAP_FLYING"'),
+                ({"SecurityOpt": ["seccomp"]}, {}, 'invalid --security-opt 1: "seccomp"'),
+                ({"SecurityOpt": ["fence=high"]}, {}, 'invalid --security-opt 2: "fence=high"'),
+                ({"SecurityOpt": ["no-new-privileges=maybe"]}, {}, 'invalid --security-opt 2: "no-new-privileges=maybe"'),
+                ({"Tmpfs": {"x": ""}}, {}, "invalid mount path: 'x' mount path must be absolute"),
+                ({"PortBindings": {"99999/tcp": [{}]}}, {}, 'invalid port specification: "99999"'),
+                ({"PortBindings": {"80/tcp": [{"HostPort": "abc"}]}}, {}, 'invalid port specification: "abc"'),
+                ({"VolumesFrom": ["nobody"]}, {}, "No such container: nobody"),
+                ({}, {"MacAddress": "somewhere"}, "address somewhere: invalid MAC address"),
                 ({}, {"Env": ["=x"]}, "invalid environment variable: =x"),
                 ({}, {"WorkingDir": "rel"},
                  "the working directory 'rel' is invalid, it needs to be an absolute path")]:
@@ -148,6 +159,24 @@ class Create(Containers):
     def test_both_ways_to_say_unlimited_are_shown_as_none(self):
         shown = self.inspect(self.made(host={"PidsLimit": -1, "MemorySwappiness": -1}))["HostConfig"]
         self.assertEqual((shown["PidsLimit"], shown["MemorySwappiness"]), (None, None))
+
+    def test_the_mac_address_is_that_of_the_first_network(self):
+        name = self.started(MacAddress="02:42:ac:11:00:0a")
+        self.assertEqual(self.inspect(name)["NetworkSettings"]["MacAddress"], "02:42:ac:11:00:0a")
+        self.assertIn("02:42:ac:11:00:0a", self.d.docker("exec", name, "cat", "/sys/class/net/eth0/address").out)
+
+    def test_a_directory_of_devices_is_given_whole_and_with_its_permissions(self):
+        place = os.path.join(self.d.root, "devices")
+        os.makedirs(os.path.join(place, "deep"))
+        os.mknod(os.path.join(place, "deep/nothing"), 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        with open(os.path.join(place, "plain"), "w"):
+            pass
+        device = {"PathOnHost": place, "PathInContainer": "/dev/given", "CgroupPermissions": "rw"}
+        script = "find /dev/given -type c; find /dev/given -name plain; echo x > /dev/given/deep/nothing && echo written"
+        self.assertEqual(self.output({"Devices": [device]}, ["sh", "-c", script]), "/dev/given/deep/nothing\nwritten\n")
+        made = self.made(host={"Devices": [{"PathOnHost": os.path.join(place, "plain"), "PathInContainer": "/dev/x"}]})
+        status, answer = self.call("POST", f"/containers/{made}/start")
+        self.assertIn("not a device node", answer["message"])
 
     def test_gpus_are_refused_at_the_start_by_name(self):
         made = self.made(host={"DeviceRequests": [{"Count": -1, "Capabilities": [["gpu"]]}]})
