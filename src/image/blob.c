@@ -252,8 +252,12 @@ void image__blob_sweep(struct images *im, char *const *digests)
         /* The lock keeps a pin from being set between the question and the unlink. */
         pthread_mutex_lock(&im->mutex);
         if (!map_has(&im->pins, *d) &&
-            image__query_text(im, "SELECT image FROM image_blob WHERE digest = ? LIMIT 1", *d, &user, NULL) ==
-                0 &&
+            image__query_text(
+                im,
+                "SELECT image FROM image_blob WHERE digest = ?1"
+                " UNION ALL SELECT repository FROM repository_blob WHERE digest = ?1"
+                " UNION ALL SELECT repository FROM repository_manifest WHERE digest = ?1 LIMIT 1",
+                *d, &user, NULL) == 0 &&
             !user)
             unlink(path);
         pthread_mutex_unlock(&im->mutex);

@@ -3,7 +3,7 @@
  *
  * Life of a blob: begun in tmp/, written and hashed, and renamed to blobs/<algorithm>/<hex> once digest and
  * size are right and the bytes are on disk. It stays while an image in the database names it (image_blob) or
- * it is pinned. Begin, commit and has pin it, so that a removal elsewhere cannot take a blob away between its
+ * it is pinned, or a repository has it (image/content.h). Begin, commit and has pin it, so that a removal elsewhere cannot take a blob away between its
  * arrival and its image's; the image's ingest unpins. What is neither is garbage: swept at open.
  *
  * Life of a layer: unpacked below tmp/, put right against the layers under it, renamed to layers/<short>,
@@ -33,7 +33,7 @@ enum {
 #define MEDIA_DOCKER_INDEX "application/vnd.docker.distribution.manifest.list.v2+json"
 
 struct images {
-    char *root, *layers_dir, *tmp_dir;
+    char *root, *layers_dir, *tmp_dir, *uploads_dir;
     int lock_fd, layers_fd;
     struct store *store;
     pthread_mutex_t mutex; /* all below */

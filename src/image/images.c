@@ -31,6 +31,25 @@ static const char *const migrations[] = {
     "CREATE INDEX image_removed ON image(removed) WHERE removed = 1;",
     "ALTER TABLE build_cache ADD COLUMN used INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE build_cache ADD COLUMN uses INTEGER NOT NULL DEFAULT 0;",
+    /* The registry's (src/registry): here, because a blob goes when no row of any kind names it. */
+    "CREATE TABLE repository_blob (repository TEXT NOT NULL, digest TEXT NOT NULL, seen INTEGER NOT NULL,"
+    "  PRIMARY KEY (repository, digest)) STRICT;"
+    "CREATE INDEX repository_blob_digest ON repository_blob(digest);"
+    "CREATE TABLE repository_manifest (repository TEXT NOT NULL, digest TEXT NOT NULL,"
+    "  media_type TEXT NOT NULL, size INTEGER NOT NULL, subject TEXT, artifact_type TEXT NOT NULL,"
+    "  annotations TEXT NOT NULL, created INTEGER NOT NULL, PRIMARY KEY (repository, digest)) STRICT;"
+    "CREATE INDEX repository_manifest_digest ON repository_manifest(digest);"
+    "CREATE INDEX repository_manifest_subject ON repository_manifest(repository, subject);"
+    "CREATE TABLE repository_use (repository TEXT NOT NULL, manifest TEXT NOT NULL, digest TEXT NOT NULL,"
+    "  PRIMARY KEY (repository, manifest, digest), FOREIGN KEY (repository, manifest)"
+    "  REFERENCES repository_manifest(repository, digest) ON DELETE CASCADE) STRICT;"
+    "CREATE INDEX repository_use_digest ON repository_use(repository, digest);"
+    "CREATE TABLE repository_tag (repository TEXT NOT NULL, tag TEXT NOT NULL, digest TEXT NOT NULL,"
+    "  updated INTEGER NOT NULL, PRIMARY KEY (repository, tag), FOREIGN KEY (repository, digest)"
+    "  REFERENCES repository_manifest(repository, digest) ON DELETE CASCADE) STRICT;"
+    "CREATE INDEX repository_tag_digest ON repository_tag(repository, digest);"
+    "CREATE TABLE repository_upload (id TEXT PRIMARY KEY, repository TEXT NOT NULL,"
+    "  started INTEGER NOT NULL) STRICT;",
     NULL,
 };
 
@@ -123,14 +142,17 @@ static int sweep(struct images *im, struct err *err)
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(algorithms); i++) {
         _cleanup_free_ char *path = str_printf("%s/blobs/%s", im->root, algorithms[i]);
         _cleanup_free_ char *prefix = str_printf("%s:", algorithms[i]);
-        r = sweep_known(im, path, "SELECT DISTINCT digest FROM image_blob", prefix, err);
+        r = sweep_known(im, path,
+                        "SELECT digest FROM image_blob UNION SELECT digest FROM repository_blob"
+                        " UNION SELECT digest FROM repository_manifest",
+                        prefix, err);
     }
     return r;
 }
 
 static int make_dirs(struct images *im, struct err *err)
 {
-    static const char *const names[] = {"blobs/sha256", "blobs/sha512", "layers/empty", "tmp"};
+    static const char *const names[] = {"blobs/sha256", "blobs/sha512", "layers/empty", "tmp", "uploads"};
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         _cleanup_free_ char *path = str_printf("%s/%s", im->root, names[i]);
         /* Layers hold set-uid programs of any age: nobody but root may reach them outside a container. */
@@ -176,6 +198,7 @@ int images_open(const char *root, struct images **ret, struct err *err)
         must(im->root);
         im->layers_dir = str_printf("%s/layers", im->root);
         im->tmp_dir = str_printf("%s/tmp", im->root);
+        im->uploads_dir = str_printf("%s/uploads", im->root);
         r = open_all(im, err);
     }
     if (r < 0) {
@@ -205,6 +228,7 @@ void images_close(struct images *im)
     free(im->root);
     free(im->layers_dir);
     free(im->tmp_dir);
+    free(im->uploads_dir);
     free(im);
 }
 

@@ -1,0 +1,104 @@
+/* Blobs of a repository. */
+#include "base/timeutil.h"
+#include "registry/registry_priv.h"
+
+struct row {
+    int64_t seen;
+    bool found;
+};
+
+static int take_row(void *context, const struct store_value *c, size_t count, struct err *err)
+{
+    struct row *row = context;
+    row->seen = c[0].integer;
+    row->found = true;
+    return 0;
+}
+
+/* Who asks for a blob is perhaps about to name it: it rests for the whole of the grace from now. */
+static void touch(struct registry *r, const char *repository, const char *digest, int64_t seen)
+{
+    int64_t now = time_now_ns();
+    if (now - seen < r->grace_ns / 4)
+        return;
+    const struct store_value v[] = {STORE_I64(now), STORE_STR(repository), STORE_STR(digest)};
+    const struct store_statement s = {
+        .sql = "UPDATE repository_blob SET seen = ? WHERE repository = ? AND digest = ?",
+        .params = v,
+        .param_count = 3,
+        .expect_changes = -1};
+    store_batch(r->store, &s, 1, STORE_LAZY, NULL);
+}
+
+int registry__blob_known(struct registry *r, const char *repository, const char *digest, bool *ret,
+                         struct registry_err *err)
+{
+    const struct store_value v[] = {STORE_STR(repository), STORE_STR(digest)};
+    struct row row = {0};
+    if (store_query(r->store, "SELECT seen FROM repository_blob WHERE repository = ? AND digest = ?", v, 2,
+                    take_row, &row, &err->cause) < 0)
+        return registry__internal(err);
+    if (!row.found)
+        return registry__local_has(r, repository, digest, ret, err);
+    touch(r, repository, digest, row.seen);
+    *ret = true;
+    return 0;
+}
+
+static int unknown(const char *repository, const char *digest, struct registry_err *err)
+{
+    return registry__fail(err, REGISTRY_BLOB_UNKNOWN, "%s has no blob %s", repository, digest);
+}
+
+int registry_blob_open(struct registry *r, const char *repository, const char *digest, int *ret_fd,
+                       int64_t *ret_size, struct registry_err *err)
+{
+    bool known = false;
+    if (registry__check_name(repository, err) < 0 || registry__check_digest(digest, err) < 0 ||
+        registry__blob_known(r, repository, digest, &known, err) < 0)
+        return -err->cause.code;
+    if (!known)
+        return unknown(repository, digest, err);
+    int code = content_open(r->images, digest, ret_fd, ret_size, &err->cause);
+    if (code == -ERR_NOT_FOUND)
+        return unknown(repository, digest, err);
+    return code < 0 ? registry__internal(err) : 0;
+}
+
+static int check_unused(struct registry *r, const char *repository, const char *digest,
+                        struct registry_err *err)
+{
+    _cleanup_free_ char *manifest = NULL;
+    const char *const params[] = {repository, digest};
+    int code =
+        registry__text(r, "SELECT manifest FROM repository_use WHERE repository = ? AND digest = ? LIMIT 1",
+                       params, 2, &manifest, err);
+    if (code == 0 && manifest)
+        return registry__fail(err, REGISTRY_IN_USE, "blob %s is used by manifest %s of %s: delete that first",
+                              digest, manifest, repository);
+    return code;
+}
+
+int registry_blob_delete(struct registry *r, const char *repository, const char *digest,
+                         struct registry_err *err)
+{
+    if (registry__check_name(repository, err) < 0 || registry__check_digest(digest, err) < 0 ||
+        check_unused(r, repository, digest, err) < 0)
+        return -err->cause.code;
+    const struct store_value v[] = {STORE_STR(repository), STORE_STR(digest)};
+    const struct store_statement s = {
+        /* In the same breath as the question: a manifest may have come to use it since. */
+        .sql = "DELETE FROM repository_blob WHERE repository = ?1 AND digest = ?2 AND NOT EXISTS"
+               " (SELECT 1 FROM repository_use WHERE repository = ?1 AND digest = ?2)",
+        .params = v,
+        .param_count = 2,
+        .expect_changes = 1};
+    int code = store_batch(r->store, &s, 1, STORE_DURABLE, &err->cause);
+    if (code == -ERR_CONFLICT)
+        return unknown(repository, digest, err);
+    if (code < 0)
+        return registry__internal(err);
+    char *list[] = {(char *)digest, NULL};
+    content_release(r->images, list);
+    return 0;
+}

@@ -1,0 +1,59 @@
+/* What the registry's files share: the open registry, checks, and small queries. */
+#ifndef REGISTRY_REGISTRY_PRIV_H
+#define REGISTRY_REGISTRY_PRIV_H
+
+#include "base/map.h"
+#include "base/mem.h"
+#include "image/content.h"
+#include "registry/registry.h"
+#include "store/store.h"
+
+#include <pthread.h>
+
+struct registry {
+    struct images *images;
+    struct store *store;
+    int64_t grace_ns;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool closing, collecting;
+    pthread_t collector;
+    struct map hashes; /* upload id -> struct upload_hash, see upload.c */
+};
+
+/* Fills `err`; returns the negative code of its cause. */
+int registry__fail(struct registry_err *err, enum registry_code code, const char *format, ...) _printf_(3, 4);
+/* For a failure that has no code of the specification: `err->cause` is filled already. */
+int registry__internal(struct registry_err *err);
+
+int registry__check_name(const char *name, struct registry_err *err);
+int registry__check_digest(const char *digest, struct registry_err *err);
+
+/* One text column: of at most one row (*ret NULL: none), or of all. Parameters are texts. */
+int registry__text(struct registry *r, const char *sql, const char *const *params, size_t n, char **ret,
+                   struct registry_err *err);
+int registry__texts(struct registry *r, const char *sql, const struct store_value *params, size_t n,
+                    char ***ret, struct err *err);
+int registry__execute(struct registry *r, const char *sql, const struct store_value *params, size_t n,
+                      struct registry_err *err);
+
+/* upload.c */
+void registry__upload_hash_free(void *hash);
+int registry__uploads_collect(struct registry *r, int64_t before_ns, struct err *err);
+/* A row that the repository has the blob, which must be held (image/content.h). */
+int registry__blob_link(struct registry *r, const char *repository, const char *digest,
+                        struct registry_err *err);
+
+/* blob.c */
+/* Whether the repository has the blob, by a row of its own or through an image of its name. */
+int registry__blob_known(struct registry *r, const char *repository, const char *digest, bool *ret,
+                         struct registry_err *err);
+
+/* local.c: what the node's images have under a repository's name. */
+int registry__local_tag(struct registry *r, const char *repository, const char *tag, char **ret_manifest,
+                        struct registry_err *err);
+int registry__local_tags(struct registry *r, const char *repository, char ***ret, struct registry_err *err);
+int registry__local_has(struct registry *r, const char *repository, const char *digest, bool *ret,
+                        struct registry_err *err);
+
+#endif
