@@ -1,6 +1,7 @@
 #include "api/serve.h"
 
 #include "api/api.h"
+#include "api/serve_registry.h"
 #include "base/deferred.h"
 #include "base/err.h"
 #include "base/file.h"
@@ -190,9 +191,14 @@ static int serve(const struct serve_options *o, struct engine *e, int *ret_kept,
     _cleanup_close_ int kept = fcntl(listen_fd, F_DUPFD_CLOEXEC, 3);
     struct api *a = api_new(e);
     struct http_server *server;
-    r = api_serve(a, take_fd(&listen_fd), &server, err);
+    struct serve_registry *registry = NULL;
+    if (o->registry)
+        r = serve_registry_start(engine_images(e), o->registry, &registry, err);
+    if (r == 0)
+        r = api_serve(a, take_fd(&listen_fd), &server, err);
     if (r == 0) {
-        printf("drover serve: ready, socket %s\n", o->socket);
+        printf("drover serve: ready, socket %s%s%s\n", o->socket, registry ? ", registry " : "",
+               registry ? serve_registry_address(registry) : "");
         fflush(stdout);
         notify("READY=1");
         malloc_trim(0);
@@ -205,6 +211,8 @@ static int serve(const struct serve_options *o, struct engine *e, int *ret_kept,
             unlink(o->socket);
         *ret_idle = http_server_stop(server, STOP_GRACE_MS);
     }
+    if (!serve_registry_stop(registry, STOP_GRACE_MS))
+        *ret_idle = false;
     if (*ret_idle)
         api_free(a);
     return r;

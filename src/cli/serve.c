@@ -23,6 +23,7 @@ static const char help[] =
     "  --socket PATH              where to listen (default /run/drover.sock;\n"
     "                             without root $XDG_RUNTIME_DIR/drover.sock)\n"
     "  --insecure-registry HOST   a registry that may be spoken to without TLS; may be given again\n"
+    "  --registry [HOST:]PORT     also serves a registry (docker push 127.0.0.1:PORT/NAME) on that address\n"
     "  --add-runtime NAME=PATH    another OCI runtime, for docker run --runtime NAME; may be given again\n"
     "  --default-runtime NAME     what runs containers that name none (default native, which is built in)\n"
     "  --userns-remap WHO         root in a container is an ordinary user here: default, USER[:GROUP] of\n"
@@ -36,6 +37,7 @@ enum {
     OPTION_ROOT = 256,
     OPTION_SOCKET,
     OPTION_INSECURE,
+    OPTION_REGISTRY,
     OPTION_ADD_RUNTIME,
     OPTION_DEFAULT_RUNTIME,
     OPTION_USERNS_REMAP,
@@ -48,6 +50,7 @@ static const struct option options[] = {
     {"root", required_argument, NULL, OPTION_ROOT},
     {"socket", required_argument, NULL, OPTION_SOCKET},
     {"insecure-registry", required_argument, NULL, OPTION_INSECURE},
+    {"registry", required_argument, NULL, OPTION_REGISTRY},
     {"add-runtime", required_argument, NULL, OPTION_ADD_RUNTIME},
     {"default-runtime", required_argument, NULL, OPTION_DEFAULT_RUNTIME},
     {"userns-remap", required_argument, NULL, OPTION_USERNS_REMAP},
@@ -114,6 +117,9 @@ static int parse(int argc, char **argv, struct serve_options *o, struct call *ca
             break;
         case OPTION_INSECURE:
             strv_add(&call->insecure, optarg);
+            break;
+        case OPTION_REGISTRY:
+            o->registry = optarg;
             break;
         case OPTION_ADD_RUNTIME:
             strv_add(&call->runtimes, optarg);

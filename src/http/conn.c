@@ -1,6 +1,8 @@
 /* A connection's bytes, in and out. */
 #include "http/server_priv.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -22,6 +24,7 @@ struct http_conn *http__conn_new(struct http_server *s, int fd)
     if (!c->is_unix) {
         int on = 1;
         setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     }
     return c;
 }

@@ -5,7 +5,9 @@
 #include "base/log.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,6 +23,7 @@ const char *http__reason(int status)
         {201, "Created"},
         {202, "Accepted"},
         {204, "No Content"},
+        {206, "Partial Content"},
         {301, "Moved Permanently"},
         {304, "Not Modified"},
         {400, "Bad Request"},
@@ -33,6 +36,7 @@ const char *http__reason(int status)
         {409, "Conflict"},
         {413, "Request Entity Too Large"},
         {415, "Unsupported Media Type"},
+        {416, "Range Not Satisfiable"},
         {417, "Expectation Failed"},
         {426, "Upgrade Required"},
         {429, "Too Many Requests"},
@@ -131,6 +135,40 @@ void http_reply_bytes(struct http_request *q, int status, const char *content_ty
     end_head(q, &head);
     struct iovec parts[2] = {{head.data, head.len}, {(void *)bytes, n}};
     send_parts(q, parts, is_head(q) || n == 0 ? 1 : 2, HTTP_ANSWER_TIMEOUT_MS);
+}
+
+static void send_file(struct http_request *q, int fd, int64_t offset, int64_t n)
+{
+    int flags = fcntl(q->conn->fd, F_GETFL);
+    fcntl(q->conn->fd, F_SETFL, flags | O_NONBLOCK);
+    off_t at = offset;
+    while (n > 0 && !q->broken) {
+        ssize_t sent = sendfile(q->conn->fd, fd, &at, (size_t)MIN(n, 1 << 20));
+        if (sent > 0) {
+            n -= sent;
+        } else if (sent < 0 && errno == EAGAIN) {
+            struct pollfd p = {.fd = q->conn->fd, .events = POLLOUT};
+            int r = poll(&p, 1, HTTP_ANSWER_TIMEOUT_MS);
+            q->broken = r == 0 || (r < 0 && errno != EINTR);
+        } else if (sent == 0 || errno != EINTR) {
+            q->broken = true; /* the file is shorter than was promised, or the peer has gone */
+        }
+    }
+    fcntl(q->conn->fd, F_SETFL, flags);
+}
+
+void http_reply_file(struct http_request *q, int status, const char *content_type, int fd, int64_t offset,
+                     int64_t n)
+{
+    _cleanup_str_ struct str head = STR_INIT;
+    http__body_drop_held(q);
+    begin_head(q, status, content_type, &head);
+    str_addf(&head, "Content-Length: %lld\r\n", (long long)n);
+    end_head(q, &head);
+    struct iovec part = {head.data, head.len};
+    send_parts(q, &part, 1, HTTP_ANSWER_TIMEOUT_MS);
+    if (!is_head(q))
+        send_file(q, fd, offset, n);
 }
 
 void http_reply_text(struct http_request *q, int status, const char *content_type, const char *text)

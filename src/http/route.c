@@ -105,7 +105,8 @@ int http__target_parse(struct http_request *q, struct err *err)
         if (!target)
             target = "/";
     }
-    take_version(q, &target);
+    if (!q->server->config.unversioned)
+        take_version(q, &target);
     size_t n = strcspn(target, "?#");
     q->path = mem_strndup(target, n);
     q->decoded_path = percent_decode(target, n, false);

@@ -132,6 +132,12 @@ static struct http_request *take_request(struct http_conn *c, int *ret_status, c
         http__conn_consume(c, 1);
     if (c->len == 0)
         return NULL;
+    /* Said at once: a client that tries TLS first waits for this answer before it tries without. */
+    if (!c->began && (c->in[c->start] < ' ' || c->in[c->start] > '~')) {
+        *why = "the client speaks another protocol than HTTP, perhaps TLS: this port has no TLS";
+        *ret_status = 400;
+        return NULL;
+    }
     if (!c->began)
         c->began = time_monotonic_ns();
     if (c->want > 0 && c->len < c->want)

@@ -69,6 +69,7 @@ struct http_server_config {
     const char *const *headers;
     int64_t max_body_bytes;       /* 0: unbounded; a handler's own limit is http_body_json's */
     int max_requests[HTTP_KINDS]; /* in progress at once, of each kind; 0: 1024; beyond it 503 */
+    bool unversioned;             /* a leading "/v1.NN" is part of the path */
     int idle_timeout_s;           /* between requests; 0: 120 */
     int head_timeout_s;           /* for a head, and a body that a handler wants whole; 0: 30 */
 };
@@ -116,6 +117,9 @@ void http_reply_json(struct http_request *q, int status, json_t *body); /* takes
 void http_reply_text(struct http_request *q, int status, const char *content_type, const char *text);
 void http_reply_bytes(struct http_request *q, int status, const char *content_type, const void *bytes,
                       size_t n);
+/* `n` bytes of the file from `offset`, sent by the kernel; the descriptor stays the caller's. */
+void http_reply_file(struct http_request *q, int status, const char *content_type, int fd, int64_t offset,
+                     int64_t n);
 void http_reply_empty(struct http_request *q, int status);
 void http_reply_err(struct http_request *q,
                     const struct err *err); /* {"message": ...} with the code's status */

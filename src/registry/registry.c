@@ -213,7 +213,7 @@ static void *collect(void *argument)
     return NULL;
 }
 
-int registry_open(struct images *im, int64_t grace_ns, struct registry **ret, struct err *err)
+int registry_start(struct images *im, int64_t grace_ns, struct registry **ret, struct err *err)
 {
     struct registry *r = NEW(struct registry);
     r->images = im;
@@ -224,7 +224,7 @@ int registry_open(struct images *im, int64_t grace_ns, struct registry **ret, st
     pthread_cond_init(&r->wake, NULL);
     int sys = pthread_create(&r->collector, NULL, collect, r);
     if (sys != 0) {
-        registry_close(r);
+        registry_stop(r);
         return err_sys(err, sys, "start the registry's thread");
     }
     r->collecting = true;
@@ -232,7 +232,7 @@ int registry_open(struct images *im, int64_t grace_ns, struct registry **ret, st
     return 0;
 }
 
-void registry_close(struct registry *r)
+void registry_stop(struct registry *r)
 {
     if (!r)
         return;

@@ -77,8 +77,8 @@ struct registry_err {
 };
 
 /* `grace_ns` 0: an hour. */
-int registry_open(struct images *im, int64_t grace_ns, struct registry **ret, struct err *err);
-void registry_close(struct registry *r);
+int registry_start(struct images *im, int64_t grace_ns, struct registry **ret, struct err *err);
+void registry_stop(struct registry *r);
 /* Does now what the registry's thread does from time to time, as if it were `now_ns`. */
 int registry_collect(struct registry *r, int64_t now_ns, struct err *err);
 

@@ -27,12 +27,12 @@ static void place_open(struct place *p)
 {
     struct err err = {0};
     assert_ok(images_open(p->root, &p->im, &err), &err);
-    assert_ok(registry_open(p->im, 0, &p->r, &err), &err);
+    assert_ok(registry_start(p->im, 0, &p->r, &err), &err);
 }
 
 static void place_close(struct place *p)
 {
-    registry_close(p->r);
+    registry_stop(p->r);
     images_close(p->im);
 }
 

@@ -1,0 +1,115 @@
+#include "api/serve_registry.h"
+
+#include "api/oci_registry.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "registry/registry.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct serve_registry {
+    struct oci_registry context;
+    struct http_server *server;
+    char *address;
+};
+
+static int resolve(const char *address, struct addrinfo **ret, struct err *err)
+{
+    const char *colon = strrchr(address, ':');
+    _cleanup_free_ char *host =
+        colon ? mem_strndup(address, (size_t)(colon - address)) : mem_strdup("127.0.0.1");
+    const char *port = colon ? colon + 1 : address;
+    size_t n = strlen(host);
+    if (n > 2 && host[0] == '[' && host[n - 1] == ']') {
+        memmove(host, host + 1, n - 2);
+        host[n - 2] = '\0';
+    }
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                                   .ai_socktype = SOCK_STREAM,
+                                   .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
+    int r = getaddrinfo(*host ? host : NULL, port, &hints, ret);
+    return r == 0 ? 0
+                  : err_set(err, ERR_INVALID,
+                            "\"%.100s\" is no address to listen on: PORT, HOST:PORT or [HOST]:PORT", address);
+}
+
+static bool is_loopback(const struct sockaddr *a)
+{
+    if (a->sa_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr) >> 24 == 127;
+    return a->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)a)->sin6_addr);
+}
+
+static char *describe(int fd)
+{
+    struct sockaddr_storage at;
+    socklen_t n = sizeof(at);
+    char host[INET6_ADDRSTRLEN], port[8];
+    if (getsockname(fd, (struct sockaddr *)&at, &n) < 0 ||
+        getnameinfo((struct sockaddr *)&at, n, host, sizeof(host), port, sizeof(port),
+                    NI_NUMERICHOST | NI_NUMERICSERV))
+        return mem_strdup("?");
+    return at.ss_family == AF_INET6 ? str_printf("[%s]:%s", host, port) : str_printf("%s:%s", host, port);
+}
+
+static int listen_on(const char *address, int *ret_fd, struct err *err)
+{
+    struct addrinfo *info;
+    int r = resolve(address, &info, err), on = 1;
+    if (r < 0)
+        return r;
+    _cleanup_close_ int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (!is_loopback(info->ai_addr))
+        r = err_set(
+            err, ERR_DENIED,
+            "the registry listens for this machine alone (127.0.0.1, ::1): on %s passwords and images would "
+            "cross the network in the clear; put a TLS proxy in front of it",
+            address);
+    else if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+             bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, SOMAXCONN) < 0)
+        r = err_sys(err, errno, "listen on %s for the registry", address);
+    freeaddrinfo(info);
+    if (r == 0)
+        *ret_fd = take_fd(&fd);
+    return r;
+}
+
+int serve_registry_start(struct images *im, const char *address, struct serve_registry **ret, struct err *err)
+{
+    _cleanup_close_ int fd = -EBADF;
+    int r = listen_on(address, &fd, err);
+    if (r < 0)
+        return r;
+    struct serve_registry *s = NEW(struct serve_registry);
+    s->address = describe(fd);
+    r = registry_start(im, 0, &s->context.registry, err);
+    if (r == 0)
+        r = oci_registry_serve(&s->context, take_fd(&fd), &s->server, err);
+    if (r < 0) {
+        serve_registry_stop(s, 0);
+        return r;
+    }
+    *ret = s;
+    return 0;
+}
+
+const char *serve_registry_address(const struct serve_registry *s)
+{
+    return s->address;
+}
+
+bool serve_registry_stop(struct serve_registry *s, int grace_ms)
+{
+    if (!s)
+        return true;
+    if (s->server && !http_server_stop(s->server, grace_ms))
+        return false;
+    registry_stop(s->context.registry);
+    free(s->address);
+    free(s);
+    return true;
+}

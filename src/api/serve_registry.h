@@ -1,0 +1,22 @@
+/* The registry's own address of a running `drover serve`: the distribution API and nothing of Docker's, so
+ * that whoever may push an image may not start a container. */
+#ifndef API_SERVE_REGISTRY_H
+#define API_SERVE_REGISTRY_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+
+struct images;
+struct serve_registry;
+
+/* `address`: "PORT" (of 127.0.0.1), "HOST:PORT" or "[HOST]:PORT" with a numeric HOST; port 0 takes a free
+ * one. Without TLS only this machine itself may be listened for: ERR_DENIED for another host. */
+int serve_registry_start(struct images *im, const char *address, struct serve_registry **ret,
+                         struct err *err);
+/* "127.0.0.1:5000", as it is listened on. */
+const char *serve_registry_address(const struct serve_registry *s);
+/* False: a request hangs, and what it uses must stay. NULL is fine. */
+bool serve_registry_stop(struct serve_registry *s, int grace_ms);
+
+#endif
