@@ -460,10 +460,12 @@ SERVED_BY(list_referrers)
 const struct http_route oci_registry_routes[] = {
     {"GET", "/v2/", .handler = base},
     {"GET", "/v2", .handler = base},
+    {"HEAD", "/v2/", .handler = base},
     {"GET", "/v2/_catalog", .handler = on_list_repositories},
     {"GET", "/v2/{name...}/tags/list", .handler = on_list_tags},
     {"GET", "/v2/{name...}/referrers/{digest}", .handler = on_list_referrers},
     {"GET", "/v2/{name...}/manifests/{reference}", .handler = on_get_manifest},
+    {"HEAD", "/v2/{name...}/manifests/{reference}", .handler = on_get_manifest},
     {"PUT", "/v2/{name...}/manifests/{reference}", .handler = on_put_manifest, .kind = HTTP_TRANSFER},
     {"DELETE", "/v2/{name...}/manifests/{reference}", .handler = on_delete_manifest},
     {"POST", "/v2/{name...}/blobs/uploads/", .handler = on_begin_upload, .kind = HTTP_TRANSFER},
@@ -473,6 +475,7 @@ const struct http_route oci_registry_routes[] = {
     {"PUT", "/v2/{name...}/blobs/uploads/{id}", .handler = on_finish_upload, .kind = HTTP_TRANSFER},
     {"DELETE", "/v2/{name...}/blobs/uploads/{id}", .handler = on_cancel_upload},
     {"GET", "/v2/{name...}/blobs/{digest}", .handler = on_get_blob, .kind = HTTP_TRANSFER},
+    {"HEAD", "/v2/{name...}/blobs/{digest}", .handler = on_get_blob},
     {"DELETE", "/v2/{name...}/blobs/{digest}", .handler = on_delete_blob},
     {NULL, NULL},
 };
@@ -488,7 +491,10 @@ static const char *const headers[] = {"Docker-Distribution-API-Version", "regist
 
 int oci_registry_serve(struct oci_registry *context, int listen_fd, struct http_server **ret, struct err *err)
 {
-    const struct http_server_config config = {
-        .routes = oci_registry_routes, .context = context, .fallback = no_such_path, .headers = headers, .unversioned = true};
+    const struct http_server_config config = {.routes = oci_registry_routes,
+                                              .context = context,
+                                              .fallback = no_such_path,
+                                              .headers = headers,
+                                              .unversioned = true};
     return http_server_start(&config, listen_fd, ret, err);
 }

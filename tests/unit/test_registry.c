@@ -554,7 +554,7 @@ static void an_image_of_the_node_is_served_under_its_name(void **state)
     struct str tar = tarball_end(t);
     assert_ok(file_replace(path, tar.data, tar.len, 0600, false, &err), &err);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    assert_ok(image_import(p.im, fd, "web:1.4", NULL, "", &id, &err), &err);
+    assert_ok(image_import(p.im, fd, "web:1.4", NULL, "", NULL, &id, &err), &err);
     close(fd);
     struct registry_manifest m = {0};
     assert_done(registry_manifest_get(p.r, "web", "1.4", &m, &e), &e);
@@ -575,7 +575,7 @@ static void an_image_of_the_node_is_served_under_its_name(void **state)
     /* Pushed to another repository by mount, it outlives the image. */
     assert_done(registry_upload_mount(p.r, "copy", "web", config, &e), &e);
     json_t *log = NULL;
-    assert_ok(image_remove(p.im, "web:1.4", false, NULL, NULL, &log, &err), &err);
+    assert_ok(image_remove(p.im, "web:1.4", &(struct image_removal){.force = false}, &log, &err), &err);
     json_decref(log);
     assert_true(has_blob(&p, "copy", config));
     assert_refused(registry_manifest_get(p.r, "web", "1.4", &by_digest, &e), &e, REGISTRY_MANIFEST_UNKNOWN);
