@@ -3,8 +3,9 @@
  *
  * Life of a blob: begun in tmp/, written and hashed, and renamed to blobs/<algorithm>/<hex> once digest and
  * size are right and the bytes are on disk. It stays while an image in the database names it (image_blob) or
- * it is pinned, or a repository has it (image/content.h). Begin, commit and has pin it, so that a removal elsewhere cannot take a blob away between its
- * arrival and its image's; the image's ingest unpins. What is neither is garbage: swept at open.
+ * it is pinned, or a repository has it (image/content.h). Begin, commit and has pin it, so that a removal
+ * elsewhere cannot take a blob away between its arrival and its image's; the image's ingest unpins. What is
+ * neither is garbage: swept at open.
  *
  * Life of a layer: unpacked below tmp/, put right against the layers under it, renamed to layers/<short>,
  * entered into the database, in this order. A chain id (image-spec, config.md "Layer ChainID") is unpacked by
