@@ -1,52 +1,10 @@
-/* What only prints: config, inspect, version. */
+/* What only prints: inspect, version, the keys of Compose files. */
 #include "base/json.h"
 #include "cli/call.h"
-#include "cli/project.h"
+#include "cli/options.h"
+#include "cli/output.h"
 #include "cli/verbs.h"
 #include "compose/schema.h"
-#include "compose/yaml.h"
-
-int cli_config(int argc, char **argv)
-{
-    struct project_options project = {0};
-    bool quiet = false, services = false, images = false;
-    const struct cli_option options[] = {
-        PROJECT_OPTIONS(project),
-        {'q', "quiet", CLI_FLAG, &quiet, NULL, "Only check"},
-        {0, "services", CLI_FLAG, &services, NULL, "Only the names of the services"},
-        {0, "images", CLI_FLAG, &images, NULL, "Only the names of the images"},
-        {0},
-    };
-    const struct cli_command command = {
-        "config [OPTIONS]",
-        "Checks the Compose files and prints what they come to: merged, with variables filled in.",
-        options,
-        false,
-        0,
-        0};
-    char **rest;
-    int status = cli_parse(&command, argc, argv, &rest);
-    _cleanup_compose_ struct compose_project *p = NULL;
-    if (status < 0)
-        status = project_load(&project, NULL, false, &p);
-    project_options_done(&project);
-    if (!p || quiet)
-        return status;
-    for (size_t i = 0; (services || images) && i < p->service_count; i++)
-        if (p->services[i].active)
-            printf("%s\n", services ? p->services[i].name : p->services[i].image);
-    if (services || images)
-        return status;
-    _cleanup_str_ struct str text = STR_INIT;
-    yaml_remove(p->root, "name");
-    yaml_remove(p->root, "version");
-    yaml_format(p->root, &text);
-    printf("name: %s\n", p->name);
-    /* Read again, a dollar sign is to stay one. */
-    for (const char *c = str_get(&text); *c; c++)
-        fputs(*c == '$' ? "$$" : (const char[]){*c, '\0'}, stdout);
-    return status;
-}
 
 int cli_compose_keys(int argc, char **argv)
 {

@@ -35,23 +35,25 @@ static int load(const struct compose_options *options, struct compose_project **
     return err_exit_code(r);
 }
 
-int project_load(const struct project_options *o, char *const *services, bool no_deps,
-                 struct compose_project **ret)
+int project_load_with(const struct project_options *o, const struct project_load_options *how,
+                      struct compose_project **ret)
 {
     struct compose_options options = compose_options_of(o);
-    options.services = services;
-    options.no_deps = no_deps;
+    options.services = how->services;
+    options.no_deps = how->no_deps;
+    options.check_files = how->to_run;
+    options.no_interpolate = how->no_interpolate;
+    options.no_paths = how->no_paths;
+    options.variable = how->note_use;
+    options.context = how->context;
     return load(&options, ret);
 }
 
-int project_load_to_run(const struct project_options *o, char *const *services, bool no_deps,
-                        struct compose_project **ret)
+int project_load(const struct project_options *o, char *const *services, bool no_deps,
+                 struct compose_project **ret)
 {
-    struct compose_options options = compose_options_of(o);
-    options.services = services;
-    options.no_deps = no_deps;
-    options.check_files = true;
-    return load(&options, ret);
+    const struct project_load_options how = {.services = services, .no_deps = no_deps};
+    return project_load_with(o, &how, ret);
 }
 
 bool project_present(const struct project_options *o)

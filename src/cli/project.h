@@ -22,13 +22,23 @@ struct project_options {
     {0, "profile", CLI_LIST, &(o).profiles, "NAME", "Turn a profile on"}
 /* clang-format on */
 
-/* Loads; prints every problem and note to stderr. `services` as in struct compose_options. On failure the
- * exit status is returned (positive), else 0. */
+struct variable_use;
+
+struct project_load_options {
+    char *const *services; /* as in struct compose_options */
+    bool no_deps;
+    bool to_run; /* to make containers: files that they need have to be there */
+    bool no_interpolate, no_paths;
+    void (*note_use)(void *context, const struct variable_use *use);
+    void *context;
+};
+
+/* Loads; prints every problem and note to stderr. On failure the exit status is returned (positive), else 0.
+ */
+int project_load_with(const struct project_options *o, const struct project_load_options *how,
+                      struct compose_project **ret);
 int project_load(const struct project_options *o, char *const *services, bool no_deps,
                  struct compose_project **ret);
-/* The same for making containers: files that they need have to be there. */
-int project_load_to_run(const struct project_options *o, char *const *services, bool no_deps,
-                        struct compose_project **ret);
 void project_options_done(struct project_options *o);
 bool project_present(const struct project_options *o);
 

@@ -273,7 +273,8 @@ int cli_up(int argc, char **argv)
         status = 2;
     }
     if (status < 0) {
-        status = project_load_to_run(&o.project, services, o.no_deps, &p);
+        const struct project_load_options how = {.services = services, .no_deps = o.no_deps, .to_run = true};
+        status = project_load_with(&o.project, &how, &p);
         plan->services = services;
         o.detach |= o.json;
         if (o.no_colour)

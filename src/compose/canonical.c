@@ -7,7 +7,7 @@
 const char *canonical__path(const struct canonical *c, const char *path)
 {
     const char *rest = path;
-    if (*path == '/')
+    if (*path == '/' || c->keep_paths)
         return yaml_strdup(c->arena, path);
     if (*path == '~' && (path[1] == '/' || !path[1])) {
         const char *home = map_get(c->environ, "HOME");
@@ -236,6 +236,8 @@ static void do_ports(const struct canonical *c, struct yaml_node *service)
             canonical__port(c, item, list);
             continue;
         }
+        if (item->type == YAML_MAP && yaml_get(item, "published")) /* a range or a number: text */
+            put_text(c, item, "published", yaml_text(item, "published"), false);
         if (item->type == YAML_MAP && !yaml_get(item, "target"))
             problem_add(c->problems, item, "has no \"target\" port");
         if (item->type == YAML_MAP && !yaml_get(item, "protocol"))

@@ -16,6 +16,7 @@ struct canonical {
     const char *dir;           /* absolute; relative paths start here */
     const struct map *environ; /* values of variables named without one */
     struct problems *problems;
+    bool keep_paths;
     bool keep_variables; /* values have them still: what has some stays as it is */
 };
 

@@ -141,6 +141,7 @@ struct compose_options {
     const char *cwd;        /* NULL: the process's */
     char *const *environ;   /* "NAME=value"; NULL: the process's */
     const char *api_socket; /* what use_api_socket binds; NULL: /run/drover.sock */
+    bool no_paths;          /* with no_interpolate: relative paths stay relative */
     bool no_interpolate;    /* variables stay as they are written: only `root` is there then */
     void (*variable)(void *context, const struct variable_use *use); /* interpolate.h; may be NULL */
     void *context;

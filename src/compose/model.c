@@ -179,13 +179,18 @@ static struct yaml_node *prepare(struct layer *l, const char *dir, const struct 
         return NULL;
     struct yaml_node *node = resolve(&resolver, document, "");
     if (m->problems->count == before)
-        schema_check(node, m->problems, m->notes);
+        schema_check(node, m->problems, m->notes, m->options->no_interpolate);
     if (m->problems->count != before)
         return NULL;
     const struct yaml_pair *version = yaml_find(node, "version");
     if (version)
         problem_add_key(m->notes, node, version, "has no meaning any more and is ignored");
-    const struct canonical canonical = {m->arena, dir, l->environ, m->problems, m->options->no_interpolate};
+    const struct canonical canonical = {.arena = m->arena,
+                                        .dir = dir,
+                                        .environ = l->environ,
+                                        .problems = m->problems,
+                                        .keep_variables = m->options->no_interpolate,
+                                        .keep_paths = m->options->no_paths};
     canonical_file(&canonical, node);
     return node;
 }

@@ -438,6 +438,7 @@ static int build(struct building *b, const struct compose_options *options, stru
                                         .dir = p->dir,
                                         .environ = b->environ,
                                         .no_interpolate = options->no_interpolate,
+                                        .no_paths = options->no_paths,
                                         .variable = options->variable,
                                         .context = options->context};
     int r = model_load(b->arena, &model, b->problems, notes, &p->root, err);

@@ -7,6 +7,7 @@
 /* Where a check puts what it finds. */
 struct check {
     struct problems *problems, *notes;
+    bool with_variables; /* a value with a variable may become anything */
 };
 
 static void check(const struct field *f, const struct yaml_node *node, const struct check *c);
@@ -158,6 +159,8 @@ static void check(const struct field *f, const struct yaml_node *node, const str
 {
     if (node->type == YAML_NULL && (f->shape & F_NULL))
         return;
+    if (c->with_variables && node->type == YAML_SCALAR && strchr(node->text, '$'))
+        return;
     if (node->type == YAML_LIST && (f->shape & F_LIST))
         check_list(f, node, c);
     else if (node->type == YAML_MAP && (f->shape & F_DICT))
@@ -170,10 +173,11 @@ static void check(const struct field *f, const struct yaml_node *node, const str
         wrong_type(f, node, c);
 }
 
-void schema_check(const struct yaml_node *root, struct problems *problems, struct problems *notes)
+void schema_check(const struct yaml_node *root, struct problems *problems, struct problems *notes,
+                  bool with_variables)
 {
     static const struct field file = {"", F_MAP, schema__top};
-    const struct check c = {problems, notes};
+    const struct check c = {problems, notes, with_variables};
     if (root->type != YAML_MAP)
         problem_add(problems, root, "a Compose file is a mapping with \"services:\", not %s",
                     yaml_type_name(root));

@@ -4,12 +4,22 @@
 #ifndef COMPOSE_SCHEMA_H
 #define COMPOSE_SCHEMA_H
 
+#include <stdbool.h>
+
 struct problems;
 struct str;
+struct yaml_arena;
 struct yaml_node;
 
-/* `notes` gets a line for each key that is allowed and has no effect here. */
-void schema_check(const struct yaml_node *root, struct problems *problems, struct problems *notes);
+/* `notes` gets a line for each key that is allowed and has no effect here. `with_variables`: variables were
+ * left in values, which then may become of any type. */
+void schema_check(const struct yaml_node *root, struct problems *problems, struct problems *notes,
+                  bool with_variables);
+
+/* A copy of a checked document with its keys in the table's order (the user's own names sorted), and with the
+ * types that the table says: sizes in bytes, durations as Go writes them, numbers and booleans without
+ * quotes. */
+struct yaml_node *schema_arrange(struct yaml_arena *arena, struct yaml_node *root);
 
 /* The table as a Markdown table of every key, for docs/compose.md. */
 void schema_document(struct str *ret);

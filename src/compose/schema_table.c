@@ -48,10 +48,9 @@ static const struct field build_fields[] = {
     {"secrets", NOT_HERE(BUILDKIT "; RUN --mount=type=secret is not there")},
     {"ssh", NOT_HERE(BUILDKIT "; RUN --mount=type=ssh is not there")}, {NULL}};
 static const struct field port_fields[] = {
-    {"target", F_INT}, {"published", F_STR | F_INT, NOTE("a range takes its first free port")}, {"host_ip", F_STR},
-    {"protocol", F_ENUM, .words = "tcp|udp|sctp"},
-    {"mode", F_ENUM, .words = "host|ingress", NOTE("both publish on this machine")},
-    {"name", F_STR, NOTE("for people")}, {"app_protocol", F_STR, NOTE("for people")}, {NULL}};
+    {"name", F_STR, NOTE("for people")}, {"mode", F_ENUM, .words = "host|ingress", NOTE("both publish on this machine")},
+    {"host_ip", F_STR}, {"target", F_INT}, {"published", F_STR | F_INT, NOTE("a range takes its first free port")},
+    {"protocol", F_ENUM, .words = "tcp|udp|sctp"}, {"app_protocol", F_STR, NOTE("for people")}, {NULL}};
 static const struct field mount_bind_fields[] = {
     {"create_host_path", F_BOOL}, {"propagation", F_STR},
     {"selinux", F_ENUM, .words = "z|Z", NOTE("passed to the engine as the volume's mode")},
