@@ -86,6 +86,8 @@ struct image_progress api__progress_image(struct api_progress *p);
 /* Ends the stream with an error; returns 0, or the error itself when nothing was sent yet (then it is the
  * request's answer). */
 int api__progress_fail(struct api_progress *p, struct err *err);
+/* The same with the exit code of a program that failed, which becomes the client's own; 0: none did. */
+int api__progress_fail_with(struct api_progress *p, struct err *err, int exit_code);
 void api__progress_end(struct api_progress *p);
 
 /* docker_archives.c: POST /images/create?fromSrc=... */

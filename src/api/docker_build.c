@@ -1,8 +1,10 @@
 /* POST /build: the context comes as a tar, the build's output goes back as JSON messages. */
 #include "api/api_priv.h"
+#include "api/build_query.h"
 
 #include "bakery/bakery.h"
 #include "base/file.h"
+#include "image/image_ref.h"
 #include "image/tar.h"
 
 #include <fcntl.h>
@@ -13,9 +15,8 @@ struct build {
     struct http_request *request;
     struct api *api;
     struct api_progress *progress;
-    bool quiet;
-    json_t *registry_config;
-    const char *platform;
+    struct build_query query;
+    int exit_status; /* of the RUN that failed */
     pthread_mutex_t lock;
     char partial[4]; /* the beginning of a UTF-8 character whose rest comes with the next piece */
     size_t partial_len;
@@ -47,7 +48,7 @@ static size_t incomplete_tail(const char *text, size_t n)
 static int on_output(void *context, int stream, const void *bytes, size_t n)
 {
     struct build *b = context;
-    if (b->quiet || n == 0)
+    if (b->query.quiet || n == 0)
         return http_peer_gone(b->request);
     _cleanup_str_ struct str text = STR_INIT;
     pthread_mutex_lock(&b->lock);
@@ -62,149 +63,38 @@ static int on_output(void *context, int stream, const void *bytes, size_t n)
     return http_peer_gone(b->request);
 }
 
+static void tell_pull(struct build *b, const struct image_ref *ref)
+{
+    _cleanup_free_ char *line = str_printf("Pulling from %s", ref->path);
+    if (!b->query.quiet)
+        api__progress_status(b->progress, ref->tag ? ref->tag : ref->digest, line);
+}
+
 static int fetch(void *context, const char *reference, bool always, char **ret_id, struct err *err)
 {
     struct build *b = context;
     struct image_info info;
+    _cleanup_ref_ struct image_ref ref = {0};
     if (!always && image_get(b->api->images, reference, &info, NULL) == 0) {
         *ret_id = mem_strdup(info.id);
         image_info_done(&info);
         return 0;
     }
-    struct image_auth auth = api__auth_of_config(b->registry_config, reference);
+    int r = image_ref_parse(reference, &ref, err);
+    if (r < 0)
+        return r;
+    tell_pull(b, &ref);
+    struct image_auth auth = api__auth_of_config(b->query.registry_config, reference);
     struct image_progress report = api__progress_image(b->progress);
-    return image_pull(b->api->images, reference, b->platform, &auth, &report, ret_id, err);
-}
-
-/* --- the query --- */
-
-struct query {
-    char **tags, **build_args, **labels;
-    json_t *host_config;
-};
-
-static void query_done(struct query *o)
-{
-    strv_free(o->tags);
-    strv_free(o->build_args);
-    strv_free(o->labels);
-    json_decref(o->host_config);
-}
-
-static int query_json(struct http_request *q, const char *name, json_t **ret, struct err *err)
-{
-    const char *text = http_query(q, name);
-    *ret = NULL;
-    if (str_empty(text) || str_eq(text, "null"))
-        return 0;
-    return json_parse(text, strlen(text), name, ret, err);
-}
-
-/* {"NAME": "value", "OTHER": null} as "NAME=value" and "OTHER". */
-static int query_pairs(struct http_request *q, const char *name, char ***ret, struct err *err)
-{
-    _cleanup_json_ json_t *object = NULL;
-    const char *key;
-    json_t *value;
-    int r = query_json(q, name, &object, err);
-    if (r < 0)
-        return r;
-    if (object && !json_is_object(object))
-        return err_set(err, ERR_INVALID, "query parameter \"%s\" must be a JSON object", name);
-    json_object_foreach (object, key, value) {
-        if (json_is_string(value))
-            strv_take(ret, str_printf("%s=%s", key, json_string_value(value)));
-        else if (json_is_null(value))
-            strv_add(ret, key);
-        else
-            return err_set(err, ERR_INVALID, "query parameter \"%s\": the value of %s must be a string", name,
-                           key);
+    r = image_pull(b->api->images, reference, b->query.platform, &auth, &report, ret_id, err);
+    if (r == 0) {
+        _cleanup_free_ char *name = image_ref_familiar(&ref);
+        engine_image_event(b->api->engine, "pull", name, name);
     }
-    return 0;
-}
-
-static const struct {
-    const char *query, *field;
-} limits[] = {
-    {"memory", "Memory"},       {"memswap", "MemorySwap"}, {"cpushares", "CpuShares"},
-    {"cpuperiod", "CpuPeriod"}, {"cpuquota", "CpuQuota"},  {"shmsize", "ShmSize"},
-};
-static const struct {
-    const char *query, *field;
-} texts[] = {
-    {"cpusetcpus", "CpusetCpus"},
-    {"cpusetmems", "CpusetMems"},
-    {"cgroupparent", "CgroupParent"},
-};
-
-static int read_host_config(struct http_request *q, json_t **ret, struct err *err)
-{
-    _cleanup_json_ json_t *c = json_object();
-    for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
-        int64_t n = 0;
-        int r = api__query_i64(q, limits[i].query, -1, INT64_MAX, &n, err);
-        if (r < 0)
-            return r;
-        if (n)
-            json_object_set_new(c, limits[i].field, json_integer(n));
-    }
-    for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
-        if (!str_empty(http_query(q, texts[i].query)))
-            json_set_str(c, texts[i].field, http_query(q, texts[i].query));
-    _cleanup_json_ json_t *ulimits = NULL;
-    int r = query_json(q, "ulimits", &ulimits, err);
-    if (r < 0)
-        return r;
-    if (json_array_size(ulimits) > 0)
-        json_object_set(c, "Ulimits", ulimits);
-    _cleanup_strv_ char **hosts = http_query_all(q, "extrahosts");
-    if (hosts)
-        json_object_set_new(c, "ExtraHosts", json_of_strv(hosts));
-    *ret = take_ptr(c);
-    return 0;
-}
-
-static int refuse_what_is_not_there(struct http_request *q, struct err *err)
-{
-    static const char *const refused[] = {"squash", "securityopt", "outputs", "session"};
-    const char *version = http_query(q, "version"), *remote = http_query(q, "remote"),
-               *isolation = http_query(q, "isolation");
-    if (str_eq(version, "2"))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "BuildKit is not supported by Drover: build with DOCKER_BUILDKIT=0");
-    if (!str_empty(remote))
-        return err_set(
-            err, ERR_UNSUPPORTED,
-            "a remote build context (%s) is not supported by Drover: fetch it and build the directory",
-            remote);
-    if (!str_empty(isolation) && !str_eq(isolation, "default"))
-        return err_set(err, ERR_UNSUPPORTED, "isolation \"%s\" is not supported by Drover", isolation);
-    for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
-        int r = api__refuse_query(q, refused[i], err);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
-/* "rm" and "forcerm" need nothing: no step leaves a container behind. */
-static int read_query(struct http_request *q, struct query *o, struct err *err)
-{
-    int r = refuse_what_is_not_there(q, err);
-    if (r == 0)
-        r = query_pairs(q, "buildargs", &o->build_args, err);
-    if (r == 0)
-        r = query_pairs(q, "labels", &o->labels, err);
-    if (r == 0)
-        r = read_host_config(q, &o->host_config, err);
-    _cleanup_strv_ char **tags = http_query_all(q, "t");
-    STRV_FOREACH (t, tags)
-        if (**t)
-            strv_add(&o->tags, *t);
     return r;
 }
 
-/* --- the build --- */
+/* --- the context --- */
 
 static ssize_t read_body(void *context, void *buffer, size_t n, struct err *err)
 {
@@ -222,44 +112,61 @@ static int unpack_context(struct http_request *q, const char *dir, struct err *e
     return r < 0 ? err_wrap(err, "build context") : 0;
 }
 
-static const char *text_of(struct http_request *q, const char *name)
+/* The context's directory, below `dir`; a Dockerfile that came alone is in *ret_dockerfile. */
+static int get_context(struct build *b, const char *dir, char **ret_dir, char **ret_dockerfile,
+                       struct err *err)
 {
-    const char *v = http_query(q, name);
-    return str_empty(v) ? NULL : v;
+    int r = file_mkdirs(dir, 0755, err);
+    *ret_dockerfile = NULL;
+    if (r == 0 && b->query.remote)
+        return bakery_remote_context(b->query.remote, dir, ret_dir, ret_dockerfile, err);
+    if (r == 0)
+        r = unpack_context(b->request, dir, err);
+    if (r == 0)
+        *ret_dir = mem_strdup(dir);
+    return r;
 }
+
+/* --- the build --- */
 
 /* Only a hint where to find layers; the result is the same without. */
 static void tell_unused(struct build *b)
 {
-    const char *from = http_query(b->request, "cachefrom");
-    if (!b->quiet && !str_empty(from) && !str_eq(from, "null") && !str_eq(from, "[]"))
+    if (!b->query.quiet && b->query.cache_from)
         send_stream(b, "warning: cache_from is not used; this machine's own build cache is\n");
 }
 
-static int run_build(struct build *b, const struct query *o, const char *dir, char **ret_id, struct err *err)
+/* For programs; what people read of it the bakery says itself. */
+static void on_built(void *context, const char *id)
 {
-    struct http_request *q = b->request;
-    _cleanup_free_ char *context_dir = str_printf("%s/context", dir),
-                        *scratch = str_printf("%s/scratch", dir);
-    int r = file_mkdirs(context_dir, 0755, err);
+    struct build *b = context;
+    if (!b->query.quiet)
+        api__progress_send(b->progress, json_pack("{s:{s:s}}", "aux", "ID", id));
+}
+
+static int run_build(struct build *b, const char *dir, char **ret_id, struct err *err)
+{
+    const struct build_query *o = &b->query;
+    _cleanup_free_ char *place = str_printf("%s/context", dir), *scratch = str_printf("%s/scratch", dir),
+                        *context_dir = NULL, *dockerfile = NULL;
+    int r = file_mkdirs(scratch, 0700, err);
     if (r == 0)
-        r = file_mkdirs(scratch, 0700, err);
-    if (r == 0)
-        r = unpack_context(q, context_dir, err);
+        r = get_context(b, place, &context_dir, &dockerfile, err);
     if (r < 0)
         return r;
     tell_unused(b);
     struct bakery_options options = {
         .context_dir = context_dir,
-        .dockerfile = text_of(q, "dockerfile"),
+        .dockerfile = o->dockerfile,
+        .dockerfile_text = dockerfile,
         .tags = o->tags,
         .build_args = o->build_args,
         .labels = o->labels,
-        .target = text_of(q, "target"),
-        .platform = b->platform,
-        .network = text_of(q, "networkmode"),
-        .no_cache = http_query_bool(q, "nocache", false),
-        .pull = http_query_bool(q, "pull", false),
+        .target = o->target,
+        .platform = o->platform,
+        .network = o->network,
+        .no_cache = o->no_cache,
+        .pull = o->pull,
         .host_config = json_object_size(o->host_config) ? o->host_config : NULL,
         .scratch_dir = scratch,
         .fetch = fetch,
@@ -268,55 +175,53 @@ static int run_build(struct build *b, const struct query *o, const char *dir, ch
         .run_context = b->api->engine,
         .output_context = b,
         .output = on_output,
+        .built = on_built,
+        .ret_exit_status = &b->exit_status,
     };
     return bakery_build(b->api->images, &options, ret_id, err);
 }
 
-/* What was built and tagged the bakery has said itself; here is the id for programs. */
-static void tell_result(struct build *b, const char *id)
+static void tell_tags(struct build *b, const char *id)
 {
-    if (!b->quiet) {
-        api__progress_send(b->progress, json_pack("{s:{s:s}}", "aux", "ID", id));
-        return;
+    STRV_FOREACH (tag, b->query.tags) {
+        _cleanup_free_ char *name = image_ref_familiar_text(*tag);
+        engine_image_event(b->api->engine, "tag", id, name);
     }
-    _cleanup_free_ char *line = str_printf("%s\n", id);
-    send_stream(b, line);
 }
 
 static int build(struct build *b, struct err *err)
 {
-    _cleanup_(query_done) struct query o = {0};
     _cleanup_free_ char *id = NULL;
-    int r = read_query(b->request, &o, err);
-    if (r == 0)
-        r = api__registry_config(b->request, &b->registry_config, err);
+    int r = build_query_read(b->request, &b->query, err);
     if (r < 0)
         return r;
     _cleanup_free_ char *dir = str_printf("%s/tmp/build-XXXXXX", engine_root(b->api->engine));
     if (!mkdtemp(dir))
         return err_sys(err, errno, "make a directory for the build context at %s", dir);
-    r = run_build(b, &o, dir, &id, err);
+    r = run_build(b, dir, &id, err);
     struct err cleanup = {0};
     if (file_remove_tree(dir, &cleanup) < 0 && r == 0)
         r = err_copy(err, &cleanup);
-    if (r == 0)
-        tell_result(b, id);
-    return r;
+    if (r < 0)
+        return r;
+    tell_tags(b, id);
+    if (b->query.quiet) {
+        _cleanup_free_ char *line = str_printf("%s\n", id);
+        send_stream(b, line);
+    }
+    return 0;
 }
 
 int api_build(struct http_request *q, void *context, struct err *err)
 {
-    struct build b = {.request = q,
-                      .api = context,
-                      .quiet = http_query_bool(q, "q", false),
-                      .platform = text_of(q, "platform")};
-    b.progress = api__progress_new(q, b.quiet);
+    struct build b = {.request = q, .api = context};
+    b.progress = api__progress_new(q, http_query_bool(q, "q", false));
     pthread_mutex_init(&b.lock, NULL);
     int r = build(&b, err);
     if (r < 0)
-        r = api__progress_fail(b.progress, err);
+        r = api__progress_fail_with(b.progress, err, b.exit_status);
     api__progress_free(b.progress);
     pthread_mutex_destroy(&b.lock);
-    json_decref(b.registry_config);
+    build_query_done(&b.query);
     return r;
 }

@@ -177,9 +177,16 @@ struct image_progress api__progress_image(struct api_progress *p)
 
 int api__progress_fail(struct api_progress *p, struct err *err)
 {
+    return api__progress_fail_with(p, err, 0);
+}
+
+int api__progress_fail_with(struct api_progress *p, struct err *err, int exit_code)
+{
     if (!http_answered(p->request))
         return -err->code;
     json_t *m = json_object(), *detail = json_object();
+    if (exit_code)
+        json_object_set_new(detail, "code", json_integer(exit_code));
     json_set_str(detail, "message", err->msg);
     json_object_set_new(m, "errorDetail", detail);
     json_set_str(m, "error", err->msg);

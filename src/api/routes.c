@@ -125,8 +125,6 @@ static const struct http_route routes[] = {
 
 static const char *what_is_absent(const char *path)
 {
-    if (str_eq(path, "/images/search"))
-        return "searching a registry";
     if (str_after(path, "/containers/") && str_ends_with(path, "/attach/ws"))
         return "attaching by WebSocket";
     if (str_after(path, "/containers/") && strstr(path, "/checkpoints"))

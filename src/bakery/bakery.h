@@ -2,7 +2,7 @@
  *
  * Parsing (dockerfile.h) is pure; building walks the stages, asks the cache, and runs RUN steps through the
  * caller's `run` function, so that the bakery needs no engine. Errors name file, line and instruction:
- * `Dockerfile:7: RUN make: exited with 2`. */
+ * `Dockerfile:7: The command '/bin/sh -c make' returned a non-zero code: 2`. */
 #ifndef BAKERY_BAKERY_H
 #define BAKERY_BAKERY_H
 
@@ -51,10 +51,19 @@ struct bakery_options {
      * output). A non-zero return cancels the build; no bytes only ask for that. */
     void *output_context;
     int (*output)(void *context, int stream, const void *bytes, size_t n);
+    /* Before the last words of a build that succeeded; may be NULL. */
+    void (*built)(void *context, const char *id);
+    int *ret_exit_status; /* of the RUN whose failure ended the build; untouched else; may be NULL */
 };
 
 int bakery_build(struct images *im, const struct bakery_options *options, char **ret_image_id,
                  struct err *err);
+
+/* A build context from afar, into the empty directory `dir`: a git repository ("URL#ref:folder", by the git
+ * program), an archive, or a text, which is then the Dockerfile. *ret_dir is the context's directory, dir or
+ * one below it; *ret_dockerfile the text, or NULL. */
+int bakery_remote_context(const char *url, const char *dir, char **ret_dir, char **ret_dockerfile,
+                          struct err *err);
 
 /* Applies one instruction, as `docker commit --change` takes it, to the "config" object of an image: CMD,
  * ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR. On an error the

@@ -43,21 +43,36 @@ static int read_context_file(struct builder *b, const char *path, size_t max, st
     return r < 0 ? err_wrap(err, "%s", path) : 0;
 }
 
+/* More ".." than names before them. */
+static bool leads_out(const char *path)
+{
+    _cleanup_strv_ char **parts = strv_split(path, '/');
+    int depth = 0;
+    STRV_FOREACH (part, parts) {
+        depth += str_eq(*part, "..") ? -1 : **part && !str_eq(*part, ".");
+        if (depth < 0)
+            return true;
+    }
+    return false;
+}
+
 static int read_dockerfile(struct builder *b, struct err *err)
 {
     const char *name = b->o->dockerfile ? b->o->dockerfile : "Dockerfile";
     if (b->o->dockerfile_text)
         return dockerfile_parse(b->o->dockerfile_text, strlen(b->o->dockerfile_text), name, &b->file, err);
+    if (leads_out(name))
+        return err_set(err, ERR_INVALID, "forbidden path outside the build context: %s", name);
     _cleanup_str_ struct str text = STR_INIT;
     int r = read_context_file(b, name, DOCKERFILE_MAX_BYTES, &text, err);
     if (r == -ERR_NOT_FOUND && strcmp(name, "Dockerfile") == 0)
         r = read_context_file(b, "dockerfile", DOCKERFILE_MAX_BYTES, &text, err);
     if (r == -ERR_NOT_FOUND)
-        return err_set(err, ERR_NOT_FOUND, "cannot locate the Dockerfile: %s is not in the build context",
+        return err_set(err, ERR_INVALID, "Cannot locate specified Dockerfile: %s is not in the build context",
                        name);
-    if (r < 0)
-        return r;
-    return dockerfile_parse(str_get(&text), text.len, name, &b->file, err);
+    if (r == 0 && text.len == 0)
+        r = err_set(err, ERR_INVALID, "the Dockerfile (%s) cannot be empty", name);
+    return r < 0 ? r : dockerfile_parse(str_get(&text), text.len, name, &b->file, err);
 }
 
 /* <Dockerfile's name>.dockerignore goes before .dockerignore. */
@@ -166,9 +181,10 @@ static int finish(struct builder *b, char **ret_id, struct err *err)
 {
     const char *id = b->stages[b->target].image_id;
     if (!id)
-        return err_set(err, ERR_INVALID, "%s: no image was generated: is the Dockerfile empty?",
-                       b->file.name);
+        return err_set(err, ERR_INVALID, "No image was generated. Is your Dockerfile empty?");
     const char *hex = digest_hex(id);
+    if (b->o->built)
+        b->o->built(b->o->output_context, id);
     if (warn_unused_args(b) < 0 || build__say(b, "Successfully built %.12s\n", hex) < 0)
         return err_set(err, ERR_CANCELLED, "build cancelled");
     int r = tag(b, id, err);
@@ -199,8 +215,10 @@ static int builder_done(struct builder *b, struct err *err)
 int bakery_build(struct images *im, const struct bakery_options *options, char **ret_image_id,
                  struct err *err)
 {
+    int exit_status = 0;
     struct builder b = {.im = im,
                         .o = options,
+                        .exit_status = options->ret_exit_status ? options->ret_exit_status : &exit_status,
                         .context_fd = -EBADF,
                         .global_args = MAP_INIT(free),
                         .used_args = MAP_INIT(NULL)};

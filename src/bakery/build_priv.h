@@ -43,6 +43,7 @@ struct builder {
     struct map global_args; /* ARGs before the first FROM */
     struct map used_args;   /* names of build arguments that some ARG took */
     int step_number, step_total;
+    int *exit_status; /* of the RUN that failed */
 };
 
 /* A stage in work. */

@@ -424,7 +424,8 @@ static int check_order(const struct dockerfile *d, struct err *err)
         if (d->steps[i].op == DF_FROM)
             return 0;
         if (d->steps[i].op != DF_ARG)
-            return err_set(err, ERR_INVALID, "%s:%d: %s: no build stage yet: a FROM must come before it",
+            return err_set(err, ERR_INVALID,
+                           "%s:%d: %s: no build stage in current context: a FROM must come before it",
                            d->name, d->steps[i].line, df_name(d->steps[i].op));
     }
     return err_set(err, ERR_INVALID, "%s: no FROM in it", d->name);

@@ -62,8 +62,8 @@ static int find_target(struct builder *b, struct err *err)
         return 0;
     ssize_t found = build__find_stage(b, b->o->target, b->stage_count);
     if (found < 0)
-        return err_set(err, ERR_NOT_FOUND, "%s: target stage \"%s\" could not be found", b->file.name,
-                       b->o->target);
+        return err_set(err, ERR_INVALID, "failed to reach build target %s in %s: there is no such stage",
+                       b->o->target, b->file.name);
     b->target = (size_t)found;
     return 0;
 }

@@ -90,8 +90,9 @@ static char **environment(struct build *s, char *const *args)
     return env;
 }
 
-static int execute(struct build *s, struct layer *l, char *const *argv, char *const *env, const char *network,
-                   struct err *err)
+/* `shown` is what messages call the command. */
+static int execute(struct build *s, struct layer *l, char *const *argv, char *const *shown, char *const *env,
+                   const char *network, struct err *err)
 {
     const struct bakery_options *o = s->b->o;
     const char *workdir = json_str(build__config(s), "WorkingDir");
@@ -116,9 +117,11 @@ static int execute(struct build *s, struct layer *l, char *const *argv, char *co
     int r = o->run(o->run_context, &run, &status, err);
     if (r == 0 && build__say(s->b, "Removing intermediate container %.12s\n", id) < 0)
         r = err_set(err, ERR_CANCELLED, "build cancelled");
-    if (r == 0 && status != 0)
-        r = err_set(err, ERR_INVALID, "exited with %d", status);
-    return r;
+    if (r < 0 || status == 0)
+        return r;
+    *s->b->exit_status = status;
+    _cleanup_free_ char *command = strv_join(shown, " ");
+    return err_set(err, ERR_INVALID, "The command '%.300s' returned a non-zero code: %d", command, status);
 }
 
 static char *created_by_of(char *const *argv, char *const *args)
@@ -170,14 +173,13 @@ int build__run(struct build *s, const struct df_step *step, struct err *err)
     digest_random_id(id);
     _cleanup_free_ char *script = str_printf(".heredoc-%.12s", id);
     bool is_script = text && heredoc_alone(step) && strncmp(text, "#!", 2) == 0;
-    if (r == 0 && is_script) {
+    if (r == 0 && is_script)
         r = write_script(s, &layer, script, text, err);
-        argv = strv_free(argv);
-        strv_take(&argv, str_printf("/%s", script));
-    }
+    _cleanup_free_ char *path = str_printf("/%s", script);
+    char *script_argv[] = {path, NULL};
     _cleanup_strv_ char **env = environment(s, args);
     if (r == 0)
-        r = execute(s, &layer, argv, env, network, err);
+        r = execute(s, &layer, is_script ? script_argv : argv, argv, env, network, err);
     if (r == 0 && is_script)
         r = remove_script(&layer, script, err);
     return r < 0 ? r : build__layer_commit(s, &layer, created_by, key, err);

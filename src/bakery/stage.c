@@ -174,6 +174,8 @@ static char *summary(const struct df_step *step)
 static int run_step(struct build *s, const struct df_step *step, struct err *err)
 {
     int r = dispatch(s, step, err);
+    if (r < 0 && step->op == DF_RUN && *s->b->exit_status) /* it names the command itself */
+        return err_wrap(err, "%s:%d", s->file->name, step->line);
     if (r < 0) {
         _cleanup_free_ char *what = summary(step);
         return err_wrap(err, "%s:%d: %s", s->file->name, step->line, what);

@@ -25,6 +25,7 @@ struct tar_source {
     struct err err; /* of read_fn, carried past libarchive */
     int64_t consumed, produced, max_bytes;
     double max_ratio;
+    bool empty; /* not a byte: libarchive has no data to ask for */
     char buffer[CHUNK];
 };
 
@@ -93,6 +94,7 @@ int tar__source_new(int fd, tar_read_fn read_fn, void *read_context, const struc
         tar__source_free(s);
         return r;
     }
+    s->empty = r == ARCHIVE_EOF;
     *ret = s;
     return 0;
 }
@@ -100,7 +102,7 @@ int tar__source_new(int fd, tar_read_fn read_fn, void *read_context, const struc
 ssize_t tar__source_read(void *source, void *buffer, size_t n, struct err *err)
 {
     struct tar_source *s = source;
-    la_ssize_t got = archive_read_data(s->archive, buffer, n);
+    la_ssize_t got = s->empty ? 0 : archive_read_data(s->archive, buffer, n);
     if (got < 0)
         return source_err(s, err);
     s->produced += got;

@@ -490,7 +490,7 @@ static void only_the_stages_that_the_target_needs_are_built(void **state)
     _cleanup_free_ char *one = build(f, text);
     looks(f, one, "/got", "none");
     f->options.target = "three";
-    refused(f, text, "Dockerfile: target stage \"three\" could not be found");
+    refused(f, text, "failed to reach build target three in Dockerfile: there is no such stage");
     f->options.target = NULL;
     refused(f, "FROM scratch\nCOPY --from=1 /x /x\n",
             "Dockerfile:2: COPY failed: --from=1: no earlier stage has that number");
@@ -600,7 +600,7 @@ static void a_failing_run_is_named_after_its_output(void **state)
     struct fixture *f = *state;
     needs_root();
     refused(f, "FROM scratch\n\nRUN touch /x \\\n  && y\nRUN fail 2\n",
-            "Dockerfile:5: RUN fail 2: exited with 2");
+            "Dockerfile:5: The command '/bin/sh -c fail 2' returned a non-zero code: 2");
     assert_true(str_ends_with(str_get(&f->output), "it broke\n") ||
                 strstr(str_get(&f->output), "it broke\nRemoving intermediate container"));
     refused(
@@ -611,11 +611,12 @@ static void a_failing_run_is_named_after_its_output(void **state)
     refused(f, "FROM scratch\nCOPY --parents a b\n", "Dockerfile:2: COPY failed: --parents is not supported");
     refused(f, "FROM scratch\nEXPOSE 99999\n", "Dockerfile:2: EXPOSE 99999: invalid containerPort: 99999");
     refused(f, "FROM scratch\nSTOPSIGNAL NOPE\n", "Dockerfile:2: STOPSIGNAL NOPE: invalid signal: NOPE");
-    refused(f, "FROM scratch\n", "Dockerfile: no image was generated: is the Dockerfile empty?");
+    refused(f, "FROM scratch\n", "No image was generated. Is your Dockerfile empty?");
     f->options.dockerfile = "missing";
     char *id;
-    assert_int_equal(try_build(f, "FROM scratch\n", &id), -ERR_NOT_FOUND);
-    assert_string_equal(f->err.msg, "cannot locate the Dockerfile: missing is not in the build context");
+    assert_int_equal(try_build(f, "FROM scratch\n", &id), -ERR_INVALID);
+    assert_string_equal(f->err.msg,
+                        "Cannot locate specified Dockerfile: missing is not in the build context");
 }
 
 static void a_real_shell_builds_what_the_next_stage_takes(void **state)
@@ -652,7 +653,7 @@ static void a_real_shell_builds_what_the_next_stage_takes(void **state)
     refused(f,
             "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"sh\", \"-c\", \"echo oops; "
             "exit 7\"]\n",
-            "Dockerfile:3: RUN [\"/bin/busybox\", \"sh\", \"-c\", \"echo oops; exit 7\"]: exited with 7");
+            "Dockerfile:3: The command '/bin/busybox sh -c echo oops; exit 7' returned a non-zero code: 7");
     assert_non_null(strstr(str_get(&f->output), "oops\n"));
 }
 

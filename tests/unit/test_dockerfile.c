@@ -103,7 +103,7 @@ static void mistakes_are_named_with_their_line(void **state)
     refused("FROM a\n\nRUNN x\n", "Dockerfile:3: unknown instruction: RUNN (did you mean RUN?)");
     refused("FROM a\nnonsense here\n", "Dockerfile:2: unknown instruction: nonsense");
     refused("", "Dockerfile: file with no instructions");
-    refused("RUN x\n", "Dockerfile:1: RUN: no build stage yet: a FROM must come before it");
+    refused("RUN x\n", "Dockerfile:1: RUN: no build stage in current context: a FROM must come before it");
     refused("ARG x\n", "Dockerfile: no FROM in it");
     refused("FROM a b\n", "Dockerfile:1: FROM: either one argument, or three: FROM <image> [AS <name>]");
     refused("FROM a as 1b\n", "Dockerfile:1: FROM: invalid name for build stage: \"1b\"");

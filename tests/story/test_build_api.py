@@ -1,0 +1,238 @@
+"""POST /build: the classic builder's options, contexts of every kind, and the stream that clients parse."""
+import bz2
+import functools
+import gzip
+import http.client
+import http.server
+import io
+import json
+import lzma
+import os
+import socket
+import subprocess
+import tarfile
+import tempfile
+import threading
+
+from harness import Story, run, wait_for
+from test_images import query, small_tar
+
+TAR = {"Content-Type": "application/x-tar"}
+
+
+class BuildApi(Story):
+    def build(self, body=b"", expect=200, headers=None, **parameters):
+        """The messages of a build."""
+        if isinstance(body, dict):
+            body = small_tar(**body)
+        status, _, content = self.d.api("POST", "/build?" + query(version=1, **parameters), body, {**TAR, **(headers or {})})
+        self.assertEqual(status, expect, content)
+        return [json.loads(line) for line in content.splitlines()]
+
+    def built(self, body=b"", **parameters):
+        lines = self.build(body, **parameters)
+        self.assertNotIn("error", lines[-1], lines)
+        return next(m["aux"]["ID"] for m in lines if "aux" in m), lines
+
+    def inspect(self, name):
+        return json.loads(self.d.api("GET", f"/images/{name}/json")[2])
+
+    def output(self, *argv):
+        return self.d.docker("run", "--rm", *argv).out
+
+    def refused(self, status, words, body=None, **parameters):
+        lines = self.build({"Dockerfile": "FROM busybox\n"} if body is None else body, expect=status, **parameters)
+        self.assertIn(words, lines[-1]["message"])
+
+    def serve(self, folder):
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def __init__(self, *args):
+                super().__init__(*args, directory=folder)
+
+            def log_message(self, *args):
+                pass
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    def folder(self):
+        place = tempfile.TemporaryDirectory(dir=self.d.root)
+        self.addCleanup(place.cleanup)
+        return place.name
+
+    def test_the_stream_says_what_clients_look_for(self):
+        identity, lines = self.built({"Dockerfile": "FROM busybox\nRUN echo hello\nLABEL a=b\n"}, t="one")
+        text = "".join(m.get("stream", "") for m in lines)
+        short = identity.split(":")[1][:12]
+        for expected in ("Step 1/3 : FROM busybox\n", " ---> Running in ", "hello\n", "Removing intermediate container ", f" ---> {short}\n",
+                         f"Successfully built {short}\n", "Successfully tagged one:latest\n"):
+            self.assertIn(expected, text)
+        _, lines = self.built({"Dockerfile": "FROM busybox\nRUN echo hello\nLABEL a=b\n"}, t="one")
+        self.assertEqual("".join(m.get("stream", "") for m in lines).count(" ---> Using cache\n"), 2)
+        only = self.build({"Dockerfile": "FROM busybox\nRUN echo hello\nLABEL a=b\n"}, q=1)
+        self.assertEqual(only, [{"stream": identity + "\n"}])
+
+    def test_a_failing_run_gives_its_exit_code_to_programs_and_shells(self):
+        last = self.build({"Dockerfile": "FROM busybox\nRUN exit 7\n"})[-1]
+        self.assertEqual(last["errorDetail"]["code"], 7)
+        self.assertIn("The command '/bin/sh -c exit 7' returned a non-zero code: 7", last["error"])
+        folder = self.folder()
+        with open(os.path.join(folder, "Dockerfile"), "w") as f:
+            f.write("FROM busybox\nRUN exit 9\n")
+        self.assertEqual(self.d.docker("build", folder, check=False).status, 9)
+
+    def test_contexts_may_be_compressed(self):
+        plain = small_tar(Dockerfile="FROM busybox\nCOPY f /f\n", f="packed")
+        zstd = subprocess.run(["zstd", "-q", "-c"], input=plain, stdout=subprocess.PIPE, check=True).stdout
+        ids = {self.built(body)[0] for body in (plain, gzip.compress(plain), bz2.compress(plain), lzma.compress(plain), zstd)}
+        self.assertEqual(len(ids), 1)
+
+    def test_several_tags_and_another_dockerfile(self):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            for name, text in (("./sub/My.file", "FROM busybox\nLABEL which=sub\n"), ("Dockerfile", "FROM busybox\nLABEL which=top\n")):
+                entry = tarfile.TarInfo(name)
+                entry.size = len(text)
+                tar.addfile(entry, io.BytesIO(text.encode()))
+        status, _, content = self.d.api("POST", "/build?version=1&t=tagged:1&t=tagged/too&dockerfile=sub/My.file", out.getvalue(), TAR)
+        self.assertEqual(status, 200, content)
+        self.assertEqual(self.inspect("tagged:1")["Config"]["Labels"], {"which": "sub"})
+        self.assertLessEqual({"tagged/too:latest", "tagged:1"}, set(self.inspect("tagged:1")["RepoTags"]))
+
+    def test_what_is_wrong_with_a_build_is_told_before_it_begins(self):
+        self.refused(400, "the Dockerfile (Dockerfile) cannot be empty", {"Dockerfile": ""})
+        self.refused(400, "file with no instructions", {"Dockerfile": "# nothing\n"})
+        self.refused(400, "no build stage in current context", {"Dockerfile": "RUN x\n"})
+        self.refused(400, "unknown instruction: FOO", {"Dockerfile": "FROM busybox\nFOO x\n"})
+        self.refused(400, "Cannot locate specified Dockerfile: Dockerfile", {"x": "y"})
+        self.refused(400, "Cannot locate specified Dockerfile: Dockerfile", b"")
+        self.refused(400, "forbidden path outside the build context: ../x", dockerfile="../x")
+        self.refused(400, "failed to reach build target nope in Dockerfile", target="nope")
+        self.refused(400, "must be lowercase", t="UPPER")
+        self.refused(400, "invalid reference format", t="a:b:c")
+        self.refused(400, "squash is only supported with experimental mode", squash=1)
+        self.refused(400, "does not support setting security options on build", securityopt=["a"])
+        self.refused(400, "error reading build args", buildargs="x")
+        self.refused(400, "error reading labels", labels="x")
+        self.refused(400, "error reading ulimit settings", ulimits="x")
+        self.refused(400, "error reading cache sources", cachefrom="x")
+        self.refused(400, "unknown operating system or architecture", platform="foo")
+        self.refused(400, "X-Registry-Config", headers={"X-Registry-Config": "!!"})
+        self.refused(400, "build context", b"junk that is no archive")
+        self.refused(400, "could not be recognized as URL", remote="nonsense")
+        self.refused(501, "outputs", outputs=[{"Type": "local"}])
+        status, _, content = self.d.api("POST", "/build?version=2", b"", TAR)
+        self.assertEqual(status, 501, content)
+        self.assertIn("error", self.build({"Dockerfile": "FROM scratch\n"})[-1])
+
+    def test_a_dockerfile_that_is_a_link_out_of_the_context_is_not_followed(self):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            entry = tarfile.TarInfo("Dockerfile")
+            entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            tar.addfile(entry)
+        self.refused(400, "Cannot locate specified Dockerfile: Dockerfile", out.getvalue())
+
+    def test_arguments_labels_hosts_and_limits_reach_the_steps(self):
+        dockerfile = ("ARG BASE=nothing\nFROM ${BASE}\nARG WHO=nobody\nARG BASE\nRUN echo $WHO $BASE > /who; grep tower /etc/hosts > /hosts; ulimit -n > /files; df -k /dev/shm | tail -1 > /shm\n")
+        identity, lines = self.built({"Dockerfile": dockerfile}, t="limited", buildargs={"BASE": "busybox", "WHO": "me", "NOT": "used"}, labels={"made": "here"},
+                                     extrahosts="tower:10.1.2.3", ulimits=[{"Name": "nofile", "Soft": 77, "Hard": 78}], shmsize=8 << 20, memory=256 << 20, networkmode="none")
+        self.assertIn({"stream": "[Warning] One or more build-args [NOT] were not consumed\n"}, lines)
+        self.assertEqual(self.inspect("limited")["Config"]["Labels"], {"made": "here"})
+        out = self.output("limited", "cat", "/who", "/hosts", "/files", "/shm")
+        self.assertRegex(out, r"me busybox\n10\.1\.2\.3\s+tower\n77\n\S+\s+8192 ")
+
+    def test_onbuild_healthcheck_shell_and_the_other_instructions(self):
+        self.built({"Dockerfile": 'FROM busybox\nONBUILD RUN echo trig > /tmp/trig\nHEALTHCHECK --interval=3s CMD true\nSHELL ["/bin/sh","-ec"]\nSTOPSIGNAL SIGINT\nENV A=1 B="2 3"\nEXPOSE 80 81/udp\n'
+                                  'VOLUME /v\nUSER user\nWORKDIR /w\nWORKDIR sub\nENTRYPOINT ["echo"]\nCMD a $A\nMAINTAINER me\n'}, t="many")
+        config = self.inspect("many")["Config"]
+        self.assertEqual(config["OnBuild"], ["RUN echo trig > /tmp/trig"])
+        self.assertEqual(config["Healthcheck"], {"Test": ["CMD-SHELL", "true"], "Interval": 3000000000})
+        self.assertEqual((config["Shell"], config["StopSignal"], config["User"], config["WorkingDir"]), (["/bin/sh", "-ec"], "SIGINT", "user", "/w/sub"))
+        self.assertEqual((config["Entrypoint"], config["Cmd"]), (["echo"], ["/bin/sh", "-ec", "a $A"]))
+        self.assertEqual(sorted(config["ExposedPorts"]), ["80/tcp", "81/udp"])
+        self.assertTrue({"A=1", "B=2 3"} <= set(config["Env"]))
+        self.assertEqual((list(config["Volumes"]), self.inspect("many")["Author"]), (["/v"], "me"))
+        _, lines = self.built({"Dockerfile": "FROM many\nUSER root\n"}, t="triggered", expect=200)
+        self.assertIn({"stream": "# Executing 1 build trigger\n"}, lines)
+        self.assertIsNone(self.inspect("triggered")["Config"]["OnBuild"])
+
+    def test_a_context_comes_from_a_url_as_an_archive_or_a_dockerfile(self):
+        folder = self.folder()
+        with open(os.path.join(folder, "context.tar"), "wb") as f:
+            f.write(small_tar(Dockerfile="FROM busybox\nLABEL which=default\n", custom="FROM busybox\nCOPY data /data\n", data="from afar"))
+        with open(os.path.join(folder, "context.tgz"), "wb") as f:
+            f.write(gzip.compress(small_tar(Dockerfile="FROM busybox\nLABEL which=packed\n")))
+        with open(os.path.join(folder, "Plainfile"), "w") as f:
+            f.write("FROM busybox\nLABEL which=alone\n")
+        with open(os.path.join(folder, "binary"), "wb") as f:
+            f.write(b"\0\1\2")
+        url = self.serve(folder)
+        self.built(remote=f"{url}/context.tar", t="afar")
+        self.assertEqual(self.inspect("afar")["Config"]["Labels"], {"which": "default"})
+        self.built(remote=f"{url}/context.tar", dockerfile="custom", t="afar")
+        self.assertEqual(self.output("afar", "cat", "/data"), "from afar")
+        for name, which in (("context.tgz", "packed"), ("Plainfile", "alone")):
+            self.built(remote=f"{url}/{name}", t="afar")
+            self.assertEqual(self.inspect("afar")["Config"]["Labels"], {"which": which})
+        self.refused(404, "error downloading remote context", remote=f"{url}/none")
+        self.refused(400, "neither an archive nor a Dockerfile", remote=f"{url}/binary")
+        self.assertEqual(os.listdir(os.path.join(self.d.data, "tmp")), [])
+
+    def test_a_context_comes_from_a_git_repository_at_a_ref_and_folder(self):
+        folder = self.folder()
+        work = os.path.join(folder, "work")
+        git = functools.partial(run, env={**os.environ, "HOME": folder, "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.com", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com"}, cwd=folder)
+        os.makedirs(os.path.join(work, "sub"))
+        os.symlink("/etc", os.path.join(work, "out"))
+        git(["git", "init", "-q", "-b", "main", work])
+        for place, text in (("Dockerfile", "main"), ("sub/Dockerfile", "sub")):
+            with open(os.path.join(work, place), "w") as f:
+                f.write(f"FROM busybox\nLABEL which={text}\n")
+        git(["git", "-C", work, "add", "."])
+        git(["git", "-C", work, "commit", "-qm", "one"])
+        git(["git", "-C", work, "checkout", "-qb", "other"])
+        with open(os.path.join(work, "Dockerfile"), "w") as f:
+            f.write("FROM busybox\nLABEL which=other\n")
+        git(["git", "-C", work, "commit", "-qam", "two"])
+        git(["git", "-C", work, "tag", "v2"])
+        commit = git(["git", "-C", work, "rev-parse", "HEAD"]).out.strip()
+        git(["git", "-C", work, "checkout", "-q", "main"])
+        git(["git", "clone", "-q", "--bare", work, os.path.join(folder, "repo.git")])
+        git(["git", "-C", os.path.join(folder, "repo.git"), "update-server-info"])
+        url = self.serve(folder) + "/repo.git"
+        for fragment, which in (("", "main"), ("#other", "other"), ("#v2", "other"), (f"#{commit}", "other"), ("#:sub", "sub"), ("#main:sub", "sub")):
+            self.built(remote=url + fragment, t="git")
+            self.assertEqual(self.inspect("git")["Config"]["Labels"], {"which": which}, fragment)
+        self.refused(400, "invalid refspec: --upload-pack=touch", remote=url + "#--upload-pack=touch")
+        self.refused(400, "error fetching", remote=url + "#nowhere")
+        self.refused(400, 'no folder "nothing"', remote=url + "#:nothing")
+        self.refused(400, "no folder", remote=url + "#:out")
+        self.refused(400, "error fetching", remote=url.replace("repo.git", "none.git"))
+        self.assertEqual(os.listdir(os.path.join(self.d.data, "tmp")), [])
+
+    def test_a_build_tells_of_its_tags_and_of_the_containers_of_its_steps(self):
+        began = json.loads(self.d.api("GET", "/info")[2])["SystemTime"]
+        identity, _ = self.built({"Dockerfile": "FROM busybox\nRUN echo told\n"}, t="told:9", nocache=1)
+        now = json.loads(self.d.api("GET", "/info")[2])["SystemTime"]
+        _, _, content = self.d.api("GET", "/events?" + query(since=began, until=now))
+        events = [(e["Type"], e["Action"]) for e in map(json.loads, content.splitlines())]
+        self.assertIn(("container", "create"), events)
+        self.assertIn(("container", "destroy"), events)
+        self.assertEqual(events[-1], ("image", "tag"))
+
+    def test_nothing_is_left_of_a_build_whose_client_went(self):
+        connection = http.client.HTTPConnection("drover")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(self.d.socket)
+        connection.request("POST", "/build?version=1", small_tar(Dockerfile="FROM busybox\nRUN echo here; sleep 1000\n"), TAR)
+        answer = connection.getresponse()
+        while json.loads(answer.readline()) != {"stream": "here\n"}:
+            pass
+        self.assertEqual(len(json.loads(self.d.api("GET", "/containers/json")[2])), 1)
+        connection.sock.shutdown(socket.SHUT_RDWR)
+        connection.close()
+        wait_for(lambda: json.loads(self.d.api("GET", "/containers/json?all=1")[2]) == [], "the step to be ended")
+        wait_for(lambda: os.listdir(os.path.join(self.d.data, "tmp")) == [], "the context to be removed")
