@@ -32,6 +32,9 @@ int api_network_create(struct http_request *q, void *context, struct err *err)
     _cleanup_json_ json_t *body = NULL, *warning = NULL;
     _cleanup_free_ char *id = NULL;
     int r = api__body(q, false, &body, err);
+    /* From 1.44 on a name is always taken only once. */
+    if (r == 0 && api__version(q) >= 1044 && json_is_object(body))
+        json_object_set_new(body, "CheckDuplicate", json_true());
     if (r == 0)
         r = engine_network_create(a->engine, body, &id, &warning, err);
     if (r == 0)

@@ -12,37 +12,42 @@ static int netns_of(struct container *c, struct err *err)
     return fd < 0 ? err_sys(err, errno, "open %s", path) : fd;
 }
 
-/* The lowest eth number that no interface of the run has. */
+/* The lowest number that no interface of the run ends with. */
 static int free_index(const json_t *host)
 {
     for (int index = 0;; index++) {
-        char ifname[16];
+        char number[16];
         const char *name;
         json_t *entry;
         bool used = false;
-        snprintf(ifname, sizeof(ifname), "eth%d", index);
-        json_object_foreach ((json_t *)host, name, entry)
-            used = used || strcmp(json_str(entry, "ifname"), ifname) == 0;
+        snprintf(number, sizeof(number), "%d", index);
+        json_object_foreach ((json_t *)host, name, entry) {
+            const char *ifname = json_str(entry, "ifname");
+            used = used || str_eq(ifname + strcspn(ifname, "0123456789"), number);
+        }
         if (!used)
             return index;
     }
 }
 
-static int check_mode(struct container *c, const char *network, struct err *err)
+static int check_mode(struct container *c, const char *network, bool connecting, struct err *err)
 {
     _cleanup_json_ json_t *doc = container__doc(c);
     const char *mode = network__mode(json_object_get(doc, "HostConfig"));
-    if (strcmp(mode, "host") == 0 || strcmp(network, "host") == 0)
-        return err_set(err, ERR_DENIED,
-                       "container cannot be connected to host network or disconnected from it");
+    if (connecting && (strcmp(mode, "host") == 0 || strcmp(network, "host") == 0))
+        return err_set(err, ERR_INVALID,
+                       "container cannot be disconnected from host network or connected to host network");
     if (str_after(mode, "container:"))
-        return err_set(err, ERR_DENIED,
+        return err_set(err, ERR_INVALID,
                        "container sharing network namespace with another container or host cannot be "
                        "connected to any other network");
-    if (strcmp(mode, "none") == 0 || strcmp(network, "none") == 0)
-        return err_set(err, ERR_DENIED,
+    if (connecting && (strcmp(mode, "none") == 0 || strcmp(network, "none") == 0))
+        return err_set(err, ERR_INVALID,
                        "container cannot be connected to multiple networks with one of the networks in "
                        "private (none) mode");
+    if (!connecting && strcmp(mode, "host") == 0 && strcmp(network, "host") == 0)
+        return err_set(err, ERR_INVALID,
+                       "container cannot be disconnected from host network or connected to host network");
     return 0;
 }
 
@@ -51,7 +56,7 @@ static int network_name(struct engine *e, const char *ref, char **ret, struct er
     SCOPED_LOCK(lock, &e->lock);
     const struct network *n = network__find(e, ref, err);
     if (!n)
-        return -ERR_NOT_FOUND;
+        return -err->code;
     *ret = mem_strdup(n->name);
     return 0;
 }
@@ -65,6 +70,29 @@ static int body_container(struct engine *e, const json_t *body, struct container
     return r < 0 ? r : container__find(e, ref, ret, err);
 }
 
+/* Into the namespace of a container that runs; the first way out takes the published ports too. */
+static int connect_running(struct container *c, const char *name, json_t *net, struct err *err)
+{
+    json_t *settings = json_object_get(json_object_get(net, "Networks"), name);
+    json_t *host = json_object_get(net, "Host");
+    _cleanup_close_ int netns = netns_of(c, err);
+    if (netns < 0)
+        return netns;
+    bool outward = !endpoint__routed(net) && !endpoint__internal(c->engine, settings);
+    int r = endpoint__connect_one(c, name, settings, host, netns, free_index(host), outward, err);
+    if (r == 0 && outward && json_bool(json_object_get(host, name), "routed")) {
+        _cleanup_json_ json_t *doc = container__doc(c);
+        r = ports__publish(c, doc, net, err);
+        if (r < 0) {
+            net_endpoint_remove(c->engine->net, netns, json_str(json_object_get(host, name), "ifname"), NULL);
+            endpoint__forget(c, json_str(settings, "NetworkID"));
+        }
+    }
+    if (r == 0)
+        supervisor__names_due(c->engine);
+    return r;
+}
+
 int engine_network_connect(struct engine *e, const char *ref, const json_t *body, struct err *err)
 {
     _cleanup_container_ struct container *c = NULL;
@@ -76,34 +104,72 @@ int engine_network_connect(struct engine *e, const char *ref, const json_t *body
     if (r == 0 && wished)
         r = endpoint__check_settings(wished, "EndpointConfig", err);
     if (r == 0)
-        r = check_mode(c, name, err);
+        r = check_mode(c, name, true, err);
     if (r < 0)
         return r;
     SCOPED_LOCK(op, &c->op);
     _cleanup_json_ json_t *net = container__net(c);
     json_t *networks = json_object_get(net, "Networks");
-    if (json_object_get(networks, name))
+    if (json_object_get(networks, name) && container__running(c))
         return err_set(err, ERR_DENIED, "endpoint with name %s already exists in network %s", c->name, name);
     pthread_mutex_lock(&e->lock);
-    r = endpoint__plan_one(e, name, wished, c->id, networks, err);
+    r = endpoint__plan_one(e, ref, wished, "", c->id, networks, err);
     pthread_mutex_unlock(&e->lock);
+    if (r == 0 && container__running(c))
+        r = connect_running(c, name, net, err);
     if (r < 0)
         return r;
-    if (container__running(c)) {
-        _cleanup_close_ int netns = netns_of(c, err);
-        if (netns < 0)
-            return netns;
-        json_t *host = json_object_get(net, "Host");
-        bool first = json_object_size(networks) == 1;
-        r = endpoint__connect_one(c, name, json_object_get(networks, name), host, netns, free_index(host),
-                                  first, err);
-        if (r < 0)
-            return r;
-        supervisor__names_due(e);
-    }
     container__set_net(c, take_ptr(net));
     container__save(c);
     return 0;
+}
+
+/* When the way out goes, another network that has one becomes it. */
+static void reroute(struct container *c, json_t *net, int netns)
+{
+    json_t *host = json_object_get(net, "Host"), *settings;
+    _cleanup_json_ json_t *doc = container__doc(c);
+    struct err err = {0};
+    const char *name;
+    if (net_ports_withdraw(c->engine->net, c->id, &err) < 0)
+        log_warning("container %.12s: withdraw its ports: %s", c->id, err.msg);
+    json_object_set_new(net, "Ports", json_object());
+    json_object_foreach (json_object_get(net, "Networks"), name, settings) {
+        json_t *entry = json_object_get(host, name);
+        if (!entry || !*json_str(settings, "Gateway"))
+            continue;
+        if (net_endpoint_route(c->engine->net, netns, json_str(entry, "ifname"),
+                               json_str(settings, "Gateway"), json_str(settings, "IPv6Gateway"), &err) < 0 ||
+            (json_object_set_new(entry, "routed", json_true()), ports__publish(c, doc, net, &err)) < 0)
+            log_warning("container %.12s: its way out over network %s: %s", c->id, name, err.msg);
+        return;
+    }
+}
+
+static int disconnect_running(struct container *c, const char *name, const char *network_id, json_t *net,
+                              struct err *err)
+{
+    json_t *host = json_object_get(net, "Host"), *entry = json_object_get(host, name);
+    bool routed = json_bool(entry, "routed");
+    _cleanup_close_ int netns = netns_of(c, err);
+    int r = netns < 0 ? netns : net_endpoint_remove(c->engine->net, netns, json_str(entry, "ifname"), err);
+    if (r < 0)
+        return r;
+    endpoint__forget(c, network_id);
+    json_object_del(json_object_get(net, "Networks"), name);
+    json_object_del(host, name);
+    if (routed)
+        reroute(c, net, netns);
+    return 0;
+}
+
+/* Force is for what is on the network although there is no such container: nothing of that kind stays here.
+ */
+static int missing_container(const json_t *body, int r, struct err *err)
+{
+    if (r == -ERR_NOT_FOUND && json_bool(body, "Force"))
+        return err_set(err, ERR_NOT_FOUND, "endpoint %.150s not found", json_str(body, "Container"));
+    return r;
 }
 
 int engine_network_disconnect(struct engine *e, const char *ref, const json_t *body, struct err *err)
@@ -111,10 +177,10 @@ int engine_network_disconnect(struct engine *e, const char *ref, const json_t *b
     _cleanup_container_ struct container *c = NULL;
     _cleanup_free_ char *name = NULL;
     int r = network_name(e, ref, &name, err);
+    if (r == 0 && (r = body_container(e, body, &c, err)) < 0)
+        return missing_container(body, r, err);
     if (r == 0)
-        r = body_container(e, body, &c, err);
-    if (r == 0)
-        r = check_mode(c, name, err);
+        r = check_mode(c, name, false, err);
     if (r < 0)
         return r;
     SCOPED_LOCK(op, &c->op);
@@ -124,19 +190,16 @@ int engine_network_disconnect(struct engine *e, const char *ref, const json_t *b
     if (!settings)
         return err_set(err, ERR_DENIED, "container %s is not connected to network %s", c->id, name);
     _cleanup_free_ char *id = mem_strdup(json_str(settings, "NetworkID"));
-    const char *ifname = json_str(json_object_get(host, name), "ifname");
-    if (container__running(c) && *ifname) {
-        _cleanup_close_ int netns = netns_of(c, err);
-        r = netns < 0 ? netns : net_endpoint_remove(e->net, netns, ifname, err);
-        if (r < 0)
-            return r;
-        endpoint__forget(c, id);
-        endpoint__event(c, "disconnect", id, name, "bridge");
-        supervisor__names_due(e);
-    }
+    bool live = container__running(c) && json_object_get(host, name);
+    if (live && (r = disconnect_running(c, name, id, net, err)) < 0)
+        return r;
     json_object_del(networks, name);
     json_object_del(host, name);
     container__set_net(c, take_ptr(net));
     container__save(c);
+    if (live) {
+        endpoint__event(c, "disconnect", id, name, "bridge");
+        supervisor__names_due(e);
+    }
     return 0;
 }

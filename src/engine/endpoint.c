@@ -9,37 +9,44 @@ void endpoint__free(void *endpoint)
     if (!p)
         return;
     free(p->address);
+    free(p->address6);
     free(p->mac);
     free(p->ifname);
     strv_free(p->names);
+    strv_free(p->links);
     free(p);
 }
 
 /* --- addresses --- */
 
-static char **taken_addresses(const struct network *n)
+static char **taken_addresses(const struct network *n, bool ipv6)
 {
     char **list = NULL;
     struct map_entry *entry;
     for (size_t i = 0; (entry = map_next(&n->endpoints, &i));) {
         const struct endpoint *p = entry->value;
-        if (p->address)
-            strv_add(&list, p->address);
+        const char *address = ipv6 ? p->address6 : p->address;
+        if (address)
+            strv_add(&list, address);
     }
-    if (n->gateway)
-        strv_add(&list, n->gateway);
+    for (size_t i = 0; i < n->subnet_count; i++) {
+        if (n->subnets[i].gateway)
+            strv_add(&list, n->subnets[i].gateway);
+        STRV_FOREACH (aux, n->subnets[i].aux)
+            strv_add(&list, *aux);
+    }
     return list;
 }
 
-static char **names_of(const json_t *settings)
+static char **texts_of(const json_t *settings, const char *key)
 {
-    char **names = NULL;
+    char **list = NULL;
     size_t i;
-    const json_t *alias;
-    json_array_foreach (json_object_get(settings, "Aliases"), i, alias)
-        if (json_is_string(alias) && *json_string_value(alias))
-            strv_add(&names, json_string_value(alias));
-    return names;
+    const json_t *text;
+    json_array_foreach (json_object_get(settings, key), i, text)
+        if (json_is_string(text) && *json_string_value(text))
+            strv_add(&list, json_string_value(text));
+    return list;
 }
 
 /* Docker's: 02:42 and the address. */
@@ -50,81 +57,117 @@ static char *mac_of(const char *address)
     return str_printf("02:42:%02x:%02x:%02x:%02x", a & 255, b & 255, c & 255, d & 255);
 }
 
+/* An address of one family: the one asked for, or the first that is free in any of the subnets. */
+static int take_address(const struct network *n, bool ipv6, const char *wished, char **ret, struct err *err)
+{
+    _cleanup_strv_ char **taken = taken_addresses(n, ipv6);
+    if (!network__subnet(n, ipv6))
+        return 0;
+    if (*wished) {
+        _cleanup_free_ char *address = net_address_canonical(wished);
+        if (!address || strv_has(taken, address))
+            return err_set(err, ERR_DENIED, "Address already in use: %s on network %s", wished, n->name);
+        *ret = take_ptr(address);
+        return 0;
+    }
+    int r = -ERR_UNAVAILABLE;
+    for (size_t i = 0; r == -ERR_UNAVAILABLE && i < n->subnet_count; i++)
+        if (n->subnets[i].ipv6 == ipv6)
+            r = net_address_pick(n->subnets[i].cidr, n->subnets[i].range, taken, ret, err);
+    return r;
+}
+
+static int take_addresses(const struct network *n, const json_t *settings, struct endpoint *p,
+                          struct err *err)
+{
+    const json_t *ipam = json_object_get(settings, "IPAMConfig");
+    const char *mac = json_str(settings, "WishedMac");
+    int r = take_address(n, false, json_str(ipam, "IPv4Address"), &p->address, err);
+    if (r == 0)
+        r = take_address(n, true, json_str(ipam, "IPv6Address"), &p->address6, err);
+    if (r == 0 && p->address)
+        p->mac = *mac ? mem_strdup(mac) : mac_of(p->address);
+    return r < 0 ? err_wrap(err, "network %s", n->name) : 0;
+}
+
 /* Enters the container into the network's table with an address; engine.lock held. */
-static int take_place(struct network *n, const char *container_id, const json_t *settings, const char *ifname,
+static int take_place(struct network *n, const struct container *c, const json_t *settings, int index,
                       struct endpoint **ret, struct err *err)
 {
-    if (map_has(&n->endpoints, container_id))
-        return err_set(err, ERR_DENIED, "endpoint with name %s already exists in network %s", container_id,
+    if (map_has(&n->endpoints, c->id))
+        return err_set(err, ERR_DENIED, "endpoint with name %s already exists in network %s", c->name,
                        n->name);
+    if (n->config_only)
+        return err_set(err, ERR_DENIED, "cannot create endpoint on configuration-only network");
     struct endpoint *p = NEW(struct endpoint);
-    p->names = names_of(settings);
-    p->ifname = mem_strdup(ifname);
-    if (n->subnet) {
-        _cleanup_strv_ char **taken = taken_addresses(n);
-        const char *wished = json_str(json_object_get(settings, "IPAMConfig"), "IPv4Address");
-        int r = 0;
-        if (*wished && strv_has(taken, wished))
-            r = err_set(err, ERR_CONFLICT, "Address already in use: %s on network %s", wished, n->name);
-        else if (*wished)
-            p->address = mem_strdup(wished);
-        else
-            r = net_address_pick(n->subnet, n->range, taken, &p->address, err);
-        if (r < 0) {
-            endpoint__free(p);
-            return err_wrap(err, "network %s", n->name);
-        }
-        const char *mac = json_str(settings, "MacAddress");
-        p->mac = *mac ? mem_strdup(mac) : mac_of(p->address);
+    p->names = texts_of(settings, "Aliases");
+    p->links = texts_of(settings, "Links");
+    p->ifname = str_printf("%s%d", n->ifprefix, index);
+    digest_random_id(p->id);
+    int r = n->subnet_count ? take_addresses(n, settings, p, err) : 0;
+    if (r < 0) {
+        endpoint__free(p);
+        return r;
     }
-    map_put(&n->endpoints, container_id, p);
+    map_put(&n->endpoints, c->id, p);
     *ret = p;
     return 0;
 }
 
+/* --- interfaces --- */
+
 /* What is needed to make an interface, copied out from under the lock. */
 struct wiring {
-    char bridge[16], *subnet, *gateway, *address, *mac;
-    bool is_bridge, internal, icc, dns;
-    int mtu;
-    char id[65];
+    struct network *network; /* the facts of it alone: not its endpoints */
+    char *address, *address6, *mac, *ifname, *driver;
+    char id[65], endpoint_id[65];
 };
+
+static struct network *facts_of(const struct network *n)
+{
+    _cleanup_json_ json_t *doc = json_loads(n->doc, 0, NULL);
+    struct network *copy = network__of(doc);
+    memcpy(copy->bridge, n->bridge, sizeof(copy->bridge));
+    return copy;
+}
 
 static void wiring_done(struct wiring *w)
 {
-    free(w->subnet);
-    free(w->gateway);
+    if (w->network)
+        network__free(w->network);
     free(w->address);
+    free(w->address6);
     free(w->mac);
+    free(w->ifname);
 }
 #define _cleanup_wiring_ _cleanup_(wiring_done)
 
-static int reserve(struct container *c, const char *name, const json_t *settings, const char *ifname,
+static struct network *network_of(struct engine *e, const char *name, const json_t *settings, struct err *err)
+{
+    const char *id = json_str(settings, "NetworkID");
+    struct network *n = *id ? map_get(&e->networks, id) : NULL;
+    return n ? n : network__find(e, name, err);
+}
+
+static int reserve(struct container *c, const char *name, const json_t *settings, int index,
                    struct wiring *ret, struct err *err)
 {
     struct engine *e = c->engine;
     SCOPED_LOCK(lock, &e->lock);
-    const char *id = json_str(settings, "NetworkID");
-    struct network *n = *id ? map_get(&e->networks, id) : NULL;
+    struct network *n = network_of(e, name, settings, err);
     if (!n)
-        n = network__find(e, name, err);
-    if (!n)
-        return -ERR_NOT_FOUND;
+        return -err->code;
     struct endpoint *p = NULL;
-    int r = take_place(n, c->id, settings, ifname, &p, err);
+    int r = take_place(n, c, settings, index, &p, err);
     if (r < 0)
         return r;
-    *ret = (struct wiring){.subnet = mem_strdup(n->subnet),
-                           .gateway = mem_strdup(n->gateway),
+    *ret = (struct wiring){.network = facts_of(n),
                            .address = mem_strdup(p->address),
+                           .address6 = mem_strdup(p->address6),
                            .mac = mem_strdup(p->mac),
-                           .is_bridge = strcmp(n->driver, "bridge") == 0,
-                           .internal = n->internal,
-                           .icc = n->icc,
-                           .dns = n->dns,
-                           .mtu = n->mtu};
-    memcpy(ret->bridge, n->bridge, sizeof(ret->bridge));
+                           .ifname = mem_strdup(p->ifname)};
     memcpy(ret->id, n->id, sizeof(ret->id));
+    memcpy(ret->endpoint_id, p->id, sizeof(ret->endpoint_id));
     return 0;
 }
 
@@ -136,14 +179,13 @@ void endpoint__forget(struct container *c, const char *network_id)
         map_remove(&n->endpoints, c->id);
 }
 
-static int ensure_bridge(struct engine *e, const struct wiring *w, struct err *err)
+static int ensure_link(struct engine *e, struct network *n, struct err *err)
 {
-    struct net_bridge bridge = {.name = w->bridge,
-                                .subnet = w->subnet,
-                                .gateway = w->gateway,
-                                .internal = w->internal,
-                                .icc = w->icc,
-                                .mtu = w->mtu};
+    struct net_bridge bridge;
+    bool made;
+    if (!n->is_bridge)
+        return net_parent_ensure(e->net, n->id, n->parent, n->bridge, &made, err);
+    network__describe_bridge(n, &bridge);
     return net_bridge_ensure(e->net, &bridge, err);
 }
 
@@ -155,53 +197,111 @@ void endpoint__event(struct container *c, const char *action, const char *networ
     engine_event(c->engine, "network", action, network_id, attributes);
 }
 
-/* Connects one network; fills settings and the Host part. `gateway` says whether the default route goes this
- * way. */
+static char *with_length(const struct network *n, const char *address)
+{
+    const struct subnet *s = network__subnet_of(n, address);
+    return s ? str_printf("%s%s", address, strchr(s->cidr, '/')) : NULL;
+}
+
+static char **link_local(const json_t *settings)
+{
+    char **addresses = texts_of(json_object_get(settings, "IPAMConfig"), "LinkLocalIPs"), **list = NULL;
+    STRV_FOREACH (a, addresses)
+        strv_take(&list, str_printf("%s/%d", *a, net_address_is_ipv6(*a) ? 64 : 16));
+    strv_free(addresses);
+    return list;
+}
+
+static const char *gateway_of(const struct network *n, const char *address)
+{
+    const struct subnet *s = network__subnet_of(n, address);
+    return s && s->gateway && !n->internal ? s->gateway : "";
+}
+
+/* ipvlan's layer 3 has no neighbours to route through. */
+static bool by_link(const struct network *n)
+{
+    return str_eq(n->driver, "ipvlan") && (str_eq(n->mode, "l3") || str_eq(n->mode, "l3s"));
+}
+
+static int make_interface(struct container *c, struct wiring *w, const json_t *settings, int netns_fd,
+                          bool routed, char host_if[16], struct err *err)
+{
+    struct network *n = w->network;
+    _cleanup_free_ char *v4 = with_length(n, w->address), *v6 = with_length(n, w->address6);
+    _cleanup_strv_ char **more = link_local(settings);
+    int r = ensure_link(c->engine, n, err);
+    if (r < 0)
+        return r;
+    bool reached = !n->is_bridge && str_empty(n->parent) ? false : routed; /* a dummy leads nowhere */
+    struct net_endpoint endpoint = {.kind = n->is_bridge ? NULL : n->driver,
+                                    .mode = n->mode,
+                                    .flag = n->flag,
+                                    .link_route = reached && by_link(n),
+                                    .bridge = n->bridge,
+                                    .ifname = w->ifname,
+                                    .address = v4,
+                                    .address6 = v6,
+                                    .more = more,
+                                    .mac = w->mac,
+                                    .gateway = reached && !by_link(n) ? gateway_of(n, w->address) : NULL,
+                                    .gateway6 = reached && !by_link(n) ? gateway_of(n, w->address6) : NULL};
+    return net_endpoint_add(c->engine->net, netns_fd, &endpoint, host_if, err);
+}
+
+static void describe(json_t *settings, const struct wiring *w)
+{
+    const struct network *n = w->network;
+    static const char *const keys[][3] = {{"IPAddress", "IPPrefixLen", "Gateway"},
+                                          {"GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPv6Gateway"}};
+    const char *addresses[] = {w->address, w->address6};
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        const struct subnet *s = network__subnet_of(n, addresses[i]);
+        int64_t bits = 0;
+        if (!s)
+            continue;
+        parse_i64(strchr(s->cidr, '/') + 1, 0, 128, &bits, NULL);
+        json_set_str(settings, keys[i][0], addresses[i]);
+        json_object_set_new(settings, keys[i][1], json_integer(bits));
+        json_set_str(settings, keys[i][2], gateway_of(n, addresses[i]));
+    }
+    if (w->mac)
+        json_set_str(settings, "MacAddress", w->mac);
+}
+
 int endpoint__connect_one(struct container *c, const char *name, json_t *settings, json_t *host, int netns_fd,
                           int index, bool gateway, struct err *err)
 {
-    char ifname[16], host_if[16] = "", endpoint_id[65];
+    char host_if[16] = "";
     _cleanup_wiring_ struct wiring w = {0};
-    snprintf(ifname, sizeof(ifname), "eth%d", index);
-    int r = reserve(c, name, settings, ifname, &w, err);
+    int r = reserve(c, name, settings, index, &w, err);
     if (r < 0)
         return r;
-    if (w.is_bridge) {
-        _cleanup_free_ char *with_bits = str_printf("%s%s", w.address, strchr(w.subnet, '/'));
-        struct net_endpoint endpoint = {.bridge = w.bridge,
-                                        .ifname = ifname,
-                                        .address = with_bits,
-                                        .mac = w.mac,
-                                        .gateway = gateway && !w.internal ? w.gateway : NULL};
-        r = ensure_bridge(c->engine, &w, err);
-        if (r == 0)
-            r = net_endpoint_add(c->engine->net, netns_fd, &endpoint, host_if, err);
+    bool routed = gateway && !w.network->internal;
+    if (w.network->subnet_count) {
+        r = make_interface(c, &w, settings, netns_fd, routed, host_if, err);
         if (r < 0) {
             endpoint__forget(c, w.id);
             return err_wrap(err, "connect to network %s", name);
         }
-        int64_t bits = 0;
-        parse_i64(strchr(w.subnet, '/') + 1, 0, 32, &bits, NULL);
-        json_set_str(settings, "Gateway", w.internal ? "" : w.gateway);
-        json_set_str(settings, "IPAddress", w.address);
-        json_object_set_new(settings, "IPPrefixLen", json_integer(bits));
-        json_set_str(settings, "MacAddress", w.mac);
+        describe(settings, &w);
     }
-    digest_random_id(endpoint_id);
     json_set_str(settings, "NetworkID", w.id);
-    json_set_str(settings, "EndpointID", endpoint_id);
-    json_object_set_new(host, name, json_pack("{s:s,s:s}", "ifname", ifname, "host_if", host_if));
+    json_set_str(settings, "EndpointID", w.endpoint_id);
+    json_object_set_new(host, name,
+                        json_pack("{s:s,s:s,s:b}", "ifname", w.ifname, "host_if", host_if, "routed",
+                                  routed && w.network->subnet_count));
     pthread_mutex_lock(&c->engine->lock);
     struct network *n = map_get(&c->engine->networks, w.id);
     struct endpoint *p = n ? map_get(&n->endpoints, c->id) : NULL;
     if (p)
         memcpy(p->host_if, host_if, sizeof(p->host_if));
     pthread_mutex_unlock(&c->engine->lock);
-    endpoint__event(c, "connect", w.id, name, w.is_bridge ? "bridge" : name);
+    endpoint__event(c, "connect", w.id, name, w.network->driver);
     return 0;
 }
 
-static bool is_internal(struct engine *e, const json_t *settings)
+bool endpoint__internal(struct engine *e, const json_t *settings)
 {
     SCOPED_LOCK(lock, &e->lock);
     const struct network *n = map_get(&e->networks, json_str(settings, "NetworkID"));
@@ -220,29 +320,33 @@ bool endpoint__wired(const json_t *net)
     return json_object_size(json_object_get(net, "Ports")) > 0;
 }
 
+const char *endpoint__routed(const json_t *net)
+{
+    const char *name;
+    json_t *entry;
+    json_object_foreach (json_object_get(net, "Host"), name, entry)
+        if (json_bool(entry, "routed"))
+            return name;
+    return NULL;
+}
+
 int endpoint__connect_all(struct container *c, const json_t *doc, json_t *net, int netns_fd, struct err *err)
 {
     json_t *networks = json_object_get(net, "Networks"), *host = json_object(), *settings;
-    const char *name, *address = "";
-    bool routed = false;
+    const char *name;
     int index = 0, r = 0;
     json_object_set_new(net, "Host", host);
     json_object_foreach (networks, name, settings) {
-        bool outward = !routed && !is_internal(c->engine, settings);
+        bool outward = !endpoint__routed(net) && !endpoint__internal(c->engine, settings);
         r = endpoint__connect_one(c, name, settings, host, netns_fd, index, outward, err);
         if (r < 0)
             break;
         index++;
-        /* The published ports lead to the address that the default route leaves by. */
-        if (outward && *json_str(settings, "IPAddress")) {
-            routed = true;
-            address = json_str(settings, "IPAddress");
-        }
     }
     const char *mode = network__mode(json_object_get(doc, "HostConfig"));
     bool bridged = strcmp(mode, "host") != 0 && strcmp(mode, "none") != 0 && !str_after(mode, "container:");
     if (r == 0 && bridged)
-        r = ports__publish(c, doc, net, address, err);
+        r = ports__publish(c, doc, net, err);
     if (r < 0) {
         endpoint__release_all(c);
         return r;
@@ -252,21 +356,25 @@ int endpoint__connect_all(struct container *c, const json_t *doc, json_t *net, i
     return 0;
 }
 
+void endpoint__clear(json_t *settings)
+{
+    static const char *const texts[] = {"EndpointID",  "Gateway",           "IPAddress",
+                                        "IPv6Gateway", "GlobalIPv6Address", "MacAddress"};
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+        json_set_str(settings, texts[i], "");
+    json_object_set_new(settings, "IPPrefixLen", json_integer(0));
+    json_object_set_new(settings, "GlobalIPv6PrefixLen", json_integer(0));
+}
+
 /* Takes what belongs to a run out of the document; false when there was nothing. */
 static bool clear_run(json_t *net)
 {
-    static const char *const texts[] = {"EndpointID", "Gateway", "IPAddress"};
     const char *name;
     json_t *settings;
     bool any =
         json_object_size(json_object_get(net, "Host")) || json_object_size(json_object_get(net, "Ports"));
-    json_object_foreach (json_object_get(net, "Networks"), name, settings) {
-        for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
-            json_set_str(settings, texts[i], "");
-        json_object_set_new(settings, "IPPrefixLen", json_integer(0));
-        if (json_object_get(json_object_get(net, "Host"), name))
-            json_set_str(settings, "MacAddress", "");
-    }
+    json_object_foreach (json_object_get(net, "Networks"), name, settings)
+        endpoint__clear(settings);
     json_object_set_new(net, "Ports", json_object());
     json_object_set_new(net, "Host", json_object());
     return any;
@@ -285,7 +393,7 @@ void endpoint__release_all(struct container *c)
     for (size_t i = 0; (entry = map_next(&e->networks, &i));) {
         struct network *n = entry->value;
         if (map_remove(&n->endpoints, c->id)) {
-            named |= *n->bridge != '\0';
+            named |= n->is_bridge;
             strv_add(&left, n->id);
             strv_add(&left, n->name);
             strv_add(&left, n->driver);
@@ -303,44 +411,47 @@ void endpoint__release_all(struct container *c)
         supervisor__names_due(e);
 }
 
+static char *text_or_null(const json_t *object, const char *key)
+{
+    return *json_str(object, key) ? mem_strdup(json_str(object, key)) : NULL;
+}
+
 /* Puts one endpoint back into the table as the document says. */
 static int restore_one(struct container *c, const char *name, const json_t *settings, const json_t *host,
                        struct err *err)
 {
     struct engine *e = c->engine;
-    _cleanup_wiring_ struct wiring w = {0};
+    struct network *facts = NULL;
     pthread_mutex_lock(&e->lock);
     struct network *n = map_get(&e->networks, json_str(settings, "NetworkID"));
     if (n && !map_has(&n->endpoints, c->id)) {
         struct endpoint *p = NEW(struct endpoint);
-        const char *address = json_str(settings, "IPAddress");
-        p->names = names_of(settings);
-        p->address = *address ? mem_strdup(address) : NULL;
+        snprintf(p->id, sizeof(p->id), "%s", json_str(settings, "EndpointID"));
+        p->names = texts_of(settings, "Aliases");
+        p->links = texts_of(settings, "Links");
+        p->address = text_or_null(settings, "IPAddress");
+        p->address6 = text_or_null(settings, "GlobalIPv6Address");
         p->mac = mem_strdup(json_str(settings, "MacAddress"));
         p->ifname = mem_strdup(json_str(host, "ifname"));
         snprintf(p->host_if, sizeof(p->host_if), "%s", json_str(host, "host_if"));
         map_put(&n->endpoints, c->id, p);
     }
-    if (n) {
-        w = (struct wiring){.subnet = mem_strdup(n->subnet),
-                            .gateway = mem_strdup(n->gateway),
-                            .is_bridge = strcmp(n->driver, "bridge") == 0,
-                            .internal = n->internal,
-                            .icc = n->icc,
-                            .mtu = n->mtu};
-        memcpy(w.bridge, n->bridge, sizeof(w.bridge));
-    }
+    if (n && n->subnet_count)
+        facts = facts_of(n);
     pthread_mutex_unlock(&e->lock);
     if (!n)
         return err_set(err, ERR_NOT_FOUND, "network %s is gone", name);
-    return w.is_bridge ? ensure_bridge(e, &w, err) : 0;
+    int r = facts ? ensure_link(e, facts, err) : 0;
+    if (facts)
+        network__free(facts);
+    return r;
 }
 
 int endpoint__restore(struct container *c, struct err *err)
 {
     _cleanup_json_ json_t *net = container__net(c);
     const json_t *host = json_object_get(net, "Host");
-    const char *name, *address = "";
+    const char *name;
     json_t *settings;
     json_object_foreach (json_object_get(net, "Networks"), name, settings) {
         if (!json_object_get(host, name))
@@ -348,9 +459,7 @@ int endpoint__restore(struct container *c, struct err *err)
         int r = restore_one(c, name, settings, json_object_get(host, name), err);
         if (r < 0)
             return r;
-        if (!*address && *json_str(settings, "Gateway"))
-            address = json_str(settings, "IPAddress");
     }
     supervisor__names_due(c->engine);
-    return ports__restore(c, net, address, err);
+    return ports__restore(c, net, err);
 }

@@ -2,16 +2,17 @@
  * (a run's addresses and interfaces), ports.c (a run's published ports), connect.c (changes by request).
  *
  * A container's net document is {"Networks": {name: Docker's EndpointSettings}, "Ports": {"80/tcp":
- * [{"HostIp","HostPort"}]}, "Host": {name: {"ifname","host_if"}}}. Names, wishes (IPAMConfig, Aliases) and
- * network ids stay; addresses, Ports and Host are of the present run. */
+ * [{"HostIp","HostPort"}]}, "Host": {name: {"ifname","host_if","routed"}}}. Names, wishes (IPAMConfig,
+ * Aliases, Links, DriverOpts, WishedMac) and network ids stay; addresses, Ports and Host are of the present
+ * run. "routed": the default route leaves this way, and published ports lead here. */
 #ifndef ENGINE_ENDPOINT_PRIV_H
 #define ENGINE_ENDPOINT_PRIV_H
 
 #include "engine/engine_priv.h"
 
-/* Adds one network to a plan; engine.lock held. `wished` may be NULL. */
-int endpoint__plan_one(struct engine *e, const char *ref, const json_t *wished, const char *id,
-                       json_t *networks, struct err *err);
+/* Adds one network to a plan; engine.lock held. `wished` may be NULL; `mac` is used when it names none. */
+int endpoint__plan_one(struct engine *e, const char *ref, const json_t *wished, const char *mac,
+                       const char *id, json_t *networks, struct err *err);
 
 /* Connects one network; fills settings and the Host part. `gateway` says whether the default route goes this
  * way. */
@@ -21,9 +22,13 @@ void endpoint__forget(struct container *c, const char *network_id); /* out of th
 void endpoint__event(struct container *c, const char *action, const char *network_id, const char *name,
                      const char *driver);
 
-/* Publishes what the container's document asks for on `address` and fills net's Ports. */
-int ports__publish(struct container *c, const json_t *doc, json_t *net, const char *address, struct err *err);
+bool endpoint__internal(struct engine *e, const json_t *settings);
+void endpoint__clear(json_t *settings);          /* what is of a run goes */
+const char *endpoint__routed(const json_t *net); /* the network whose interface is the way out, or NULL */
+
+/* Publishes what the container's document asks for at its routed network's addresses; fills net's Ports. */
+int ports__publish(struct container *c, const json_t *doc, json_t *net, struct err *err);
 /* Publishes again what net's Ports tell. */
-int ports__restore(struct container *c, const json_t *net, const char *address, struct err *err);
+int ports__restore(struct container *c, const json_t *net, struct err *err);
 
 #endif

@@ -13,6 +13,11 @@ static const char *const migrations[] = {
     " doc TEXT NOT NULL, net TEXT NOT NULL, state TEXT NOT NULL) STRICT;"
     "CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, doc TEXT NOT NULL) STRICT;"
     "CREATE TABLE volumes (name TEXT PRIMARY KEY, path TEXT NOT NULL, doc TEXT NOT NULL) STRICT;",
+    /* Several networks may have one name. */
+    "ALTER TABLE networks RENAME TO networks_unique;"
+    "CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL, doc TEXT NOT NULL) STRICT;"
+    "INSERT INTO networks (id, name, doc) SELECT id, name, doc FROM networks_unique ORDER BY rowid;"
+    "DROP TABLE networks_unique;",
     NULL,
 };
 
@@ -162,6 +167,8 @@ int engine_open(const struct engine_config *config, struct engine **ret, struct 
     e->files = files__root(config->root);
     int r = runtimes__configure(e, config->runtimes, config->default_runtime, err);
     if (r == 0)
+        r = pools__configure(e, config->address_pools, err);
+    if (r == 0)
         r = userns__configure(e, config->userns_remap, err);
     if (r == 0)
         r = open_parts(e, config, err);
@@ -216,6 +223,7 @@ void engine_close(struct engine *e)
     pthread_cond_destroy(&e->queue_changed);
     json_decref(e->runtimes);
     free(e->default_runtime);
+    pools__done(e);
     if (e->files)
         rmdir(e->files); /* when no run needs it any more */
     free(e->files);

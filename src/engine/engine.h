@@ -30,6 +30,8 @@ struct engine_config {
     /* Other OCI runtimes, as daemon.json has them: {NAME: {"path": ..., "runtimeArgs": [...]}}; or NULL. */
     const json_t *runtimes;
     const char *default_runtime; /* NULL: "native", our own */
+    /* daemon.json's default-address-pools, [{"base": "10.10.0.0/16", "size": 24}]; NULL: Docker's own. */
+    const json_t *address_pools;
     const char *userns_remap;    /* see engine/userns.h; NULL: no user namespaces unless a container asks */
 };
 int engine_open(const struct engine_config *config, struct engine **ret, struct err *err);

@@ -91,19 +91,30 @@ struct container {
 
 /* One container on one network, while it runs. */
 struct endpoint {
-    char *address, *mac, *ifname, **names;
+    char id[65];
+    char *address, *address6, *mac, *ifname, **names;
+    char **links; /* "container:alias": names that this container alone knows */
     char host_if[16];
+};
+
+/* A subnet of a network: what its containers' addresses are taken from. */
+struct subnet {
+    char *cidr, *gateway;
+    char *range; /* NULL: all of it */
+    char **aux;  /* addresses that no container gets */
+    bool ipv6;
 };
 
 struct network {
     char id[65];
-    char *name, *driver, *doc;      /* doc: the body as created, with Created */
-    char *subnet, *gateway, *range; /* NULL for host and none; range may be NULL for all */
-    char bridge[16];
-    bool internal, icc, predefined, dns;
+    char *name, *driver, *doc; /* doc: the body as created, with what was chosen for it */
+    struct subnet *subnets;    /* none of host, none, and configuration networks */
+    size_t subnet_count;
+    char bridge[16]; /* or, of macvlan and ipvlan, the parent interface */
+    char *parent, *mode, *flag, *host_binding, *ifprefix;
+    bool is_bridge, internal, icc, routed, predefined, config_only;
     int mtu;
     struct map endpoints; /* container id -> struct endpoint */
-    struct map reserved;  /* addresses asked for by name: address -> container id (text) */
 };
 
 struct volume {
@@ -149,7 +160,9 @@ struct engine {
     char *default_runtime;
     uint32_t remap_uid, remap_gid, remap_count; /* of all containers; count 0: none. Set at the start */
     uint32_t id_pool_first, id_pool_count;      /* where containers' own ranges are taken from */
-    struct map id_ranges;                       /* container id -> struct userns, see userns.h; by lock */
+    struct net_pool *pools; /* what subnets are taken from when nobody chooses; set at the start */
+    size_t pool_count;
+    struct map id_ranges; /* container id -> struct userns, see userns.h; by lock */
 
     /* The supervisor thread: exits, restarts, the DNS table. */
     pthread_t supervisor;
@@ -349,6 +362,14 @@ void users__sweep_images(struct engine *e); /* image_users.c: images that only g
 int network__load_all(struct engine *e, struct err *err);
 struct network *network__find(struct engine *e, const char *ref, struct err *err); /* engine.lock held */
 void network__free(void *network);
+struct network *network__of(const json_t *doc); /* the struct from a stored document */
+void ipam__done(struct network *n);
+const struct subnet *network__subnet(const struct network *n, bool ipv6); /* the first of a family, or NULL */
+const struct subnet *network__subnet_of(const struct network *n, const char *address); /* NULL gives NULL */
+void network__describe_bridge(const struct network *n, struct net_bridge *ret);        /* borrows from `n` */
+/* Docker's default pools, and the ones of a configuration instead. */
+int pools__configure(struct engine *e, const json_t *pools, struct err *err);
+void pools__done(struct engine *e);
 int network__defaults(struct engine *e, struct err *err);
 int network__push_names(struct engine *e, struct err *err);
 /* The networks a new container names, as Docker's endpoint settings by network name. */

@@ -230,12 +230,12 @@ static json_t *registry_config(char *const *insecure)
                      "IndexConfigs", indexes, "Mirrors");
 }
 
-static json_t *address_pools(void)
+static json_t *address_pools(const struct engine *e)
 {
     json_t *pools = json_array();
-    for (size_t i = 0; i < NET_DEFAULT_POOLS; i++)
-        json_array_append_new(pools, json_pack("{s:s, s:i}", "Base", net_default_pools[i].base, "Size",
-                                               net_default_pools[i].bits));
+    for (size_t i = 0; i < e->pool_count; i++)
+        json_array_append_new(pools,
+                              json_pack("{s:s, s:i}", "Base", e->pools[i].base, "Size", e->pools[i].size));
     return pools;
 }
 
@@ -293,7 +293,7 @@ int engine_info(struct engine *e, json_t **ret, struct err *err)
     json_object_set_new(info, "SecurityOptions", security);
     json_object_set_new(info, "Labels", json_array());
     json_set_str(info, "InitBinary", "docker-init");
-    json_object_set_new(info, "DefaultAddressPools", address_pools());
+    json_object_set_new(info, "DefaultAddressPools", address_pools(e));
     json_object_set_new(info, "RegistryConfig", registry_config(images_insecure(e->images)));
     *ret = take_ptr(info);
     return 0;

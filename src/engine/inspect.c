@@ -102,6 +102,7 @@ static json_t *endpoint_shown(const json_t *kept)
                               "Gateway", "", "IPAddress", "", "IPPrefixLen", 0, "IPv6Gateway", "",
                               "GlobalIPv6Address", "", "GlobalIPv6PrefixLen", 0, "DriverOpts", "DNSNames");
     json_object_update(shown, (json_t *)kept);
+    json_object_del(shown, "WishedMac");
     return shown;
 }
 

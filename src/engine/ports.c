@@ -36,8 +36,35 @@ static int parse_port(const char *text, uint16_t *ret, char ret_protocol[8], str
     return 0;
 }
 
-static int add_port(struct ports *p, struct container *c, const char *spec, const char *host_ip,
-                    uint16_t host_port, const char *address, struct err *err)
+/* Where published ports lead, and the host address of those that name none. */
+struct target {
+    char *address, *address6, *binding, *endpoint; /* texts of our own; "" for none */
+};
+
+static void target_done(struct target *t)
+{
+    free(t->address);
+    free(t->address6);
+    free(t->binding);
+    free(t->endpoint);
+}
+#define _cleanup_target_ _cleanup_(target_done)
+
+static void find_target(struct container *c, const json_t *net, struct target *ret)
+{
+    const char *name = endpoint__routed(net);
+    const json_t *settings = name ? json_object_get(json_object_get(net, "Networks"), name) : NULL;
+    SCOPED_LOCK(lock, &c->engine->lock);
+    const struct network *n = map_get(&c->engine->networks, json_str(settings, "NetworkID"));
+    bool bridge = n && n->is_bridge;
+    *ret = (struct target){mem_strdup(bridge ? json_str(settings, "IPAddress") : ""),
+                           mem_strdup(bridge ? json_str(settings, "GlobalIPv6Address") : ""),
+                           mem_strdup(bridge ? n->host_binding : ""),
+                           mem_strdup(json_str(settings, "EndpointID"))};
+}
+
+static int add_one(struct ports *p, struct container *c, const char *spec, const char *host_ip,
+                   uint16_t host_port, const char *address, bool twin, struct err *err)
 {
     uint16_t port;
     char protocol[8];
@@ -52,8 +79,30 @@ static int add_port(struct ports *p, struct container *c, const char *spec, cons
                                             .host_ip = keep(p, mem_strdup(host_ip)),
                                             .host_port = host_port,
                                             .container_ip = keep(p, mem_strdup(address)),
-                                            .container_port = port};
+                                            .container_port = port,
+                                            .twin = twin};
     return 0;
+}
+
+/* One that names no host address is published on those of both families. */
+static int add_port(struct ports *p, struct container *c, const char *spec, const char *host_ip,
+                    uint16_t host_port, const struct target *t, struct err *err)
+{
+    bool any = !*host_ip && !*t->binding;
+    const char *ip = *host_ip ? host_ip : t->binding;
+    if (!*t->address)
+        return err_set(err, ERR_INVALID, "ports cannot be published: the container is on no bridge network");
+    if (net_address_is_ipv6(ip)) {
+        if (!*t->address6)
+            return err_set(err, ERR_INVALID,
+                           "port %.50s cannot be published on %.50s: the container's network has no IPv6",
+                           spec, ip);
+        return add_one(p, c, spec, ip, host_port, t->address6, false, err);
+    }
+    int r = add_one(p, c, spec, ip, host_port, t->address, false, err);
+    if (r == 0 && any && *t->address6)
+        r = add_one(p, c, spec, "::", host_port, t->address6, true, err);
+    return r;
 }
 
 /* A HostPort: "", "8080", or a range "8000-8010" of which any may be chosen. */
@@ -76,7 +125,7 @@ struct range {
 };
 
 /* What the container publishes, as the list for net_ports_publish and the ranges in it. */
-static int wanted_ports(struct container *c, const json_t *doc, const char *address, struct ports *ports,
+static int wanted_ports(struct container *c, const json_t *doc, const struct target *t, struct ports *ports,
                         struct range **ret_ranges, size_t *ret_range_count, struct err *err)
 {
     const json_t *host = json_object_get(doc, "HostConfig"),
@@ -95,20 +144,21 @@ static int wanted_ports(struct container *c, const json_t *doc, const char *addr
                 r = json_get_string(binding, "HostConfig.PortBindings", "HostPort", &host_port, err);
             if (r == 0)
                 r = parse_host_port(host_port, &first, &last, err);
+            size_t at = ports->count;
             if (r == 0)
-                r = add_port(ports, c, spec, host_ip, first, address, err);
+                r = add_port(ports, c, spec, host_ip, first, t, err);
             if (r < 0)
                 return r;
             if (last > first) {
                 GROW(*ret_ranges, ranges, capacity);
-                (*ret_ranges)[ranges++] = (struct range){ports->count - 1, last};
+                (*ret_ranges)[ranges++] = (struct range){at, last};
             }
         }
     }
     *ret_range_count = ranges;
     if (json_bool(host, "PublishAllPorts")) {
         json_object_foreach (json_object_get(json_object_get(doc, "Config"), "ExposedPorts"), spec, list) {
-            int r = json_object_get(bindings, spec) ? 0 : add_port(ports, c, spec, "", 0, address, err);
+            int r = json_object_get(bindings, spec) ? 0 : add_port(ports, c, spec, "", 0, t, err);
             if (r < 0)
                 return r;
         }
@@ -119,11 +169,15 @@ static int wanted_ports(struct container *c, const json_t *doc, const char *addr
 /* Tries the next port of the first range that has one left; false when none has. */
 static bool next_in_range(struct ports *ports, struct range *ranges, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        if (ports->list[ranges[i].index].host_port < ranges[i].last) {
-            ports->list[ranges[i].index].host_port++;
-            return true;
-        }
+    for (size_t i = 0; i < count; i++) {
+        size_t at = ranges[i].index;
+        if (ports->list[at].host_port >= ranges[i].last)
+            continue;
+        ports->list[at].host_port++;
+        if (at + 1 < ports->count && ports->list[at + 1].twin)
+            ports->list[at + 1].host_port = ports->list[at].host_port;
+        return true;
+    }
     return false;
 }
 
@@ -166,39 +220,51 @@ static int name_the_owner(struct engine *e, struct err *err)
     return -err->code;
 }
 
-int ports__publish(struct container *c, const json_t *doc, json_t *net, const char *address, struct err *err)
+/* Docker's words and its status for a port that cannot be had. */
+static int describe_conflict(struct container *c, const struct target *t, struct err *err)
+{
+    int r = name_the_owner(c->engine, err);
+    if (!err)
+        return r;
+    _cleanup_free_ char *name = container__name(c);
+    err->code = ERR_SYSTEM;
+    return err_wrap(err, "driver failed programming external connectivity on endpoint %s (%s)", name,
+                    t->endpoint);
+}
+
+int ports__publish(struct container *c, const json_t *doc, json_t *net, struct err *err)
 {
     _cleanup_ports_ struct ports ports = {0};
+    _cleanup_target_ struct target t = {0};
     _cleanup_free_ struct range *ranges = NULL;
     size_t range_count = 0;
-    int r = wanted_ports(c, doc, address, &ports, &ranges, &range_count, err);
+    find_target(c, net, &t);
+    int r = wanted_ports(c, doc, &t, &ports, &ranges, &range_count, err);
     if (r < 0)
         return r;
-    if (ports.count && !*address)
-        return err_set(err, ERR_INVALID, "ports cannot be published: the container is on no bridge network");
     do
         r = ports.count ? net_ports_publish(c->engine->net, c->id, ports.list, ports.count, err) : 0;
     while (r == -ERR_CONFLICT && next_in_range(&ports, ranges, range_count));
     if (r < 0)
-        return r == -ERR_CONFLICT ? name_the_owner(c->engine, err) : r;
+        return r == -ERR_CONFLICT ? describe_conflict(c, &t, err) : r;
     json_object_set_new(net, "Ports", ports_json(&ports));
     return 0;
 }
 
-int ports__restore(struct container *c, const json_t *net, const char *address, struct err *err)
+int ports__restore(struct container *c, const json_t *net, struct err *err)
 {
     _cleanup_ports_ struct ports ports = {0};
+    _cleanup_target_ struct target t = {0};
     const char *spec;
     json_t *list;
+    find_target(c, net, &t);
     json_object_foreach (json_object_get(net, "Ports"), spec, list) {
         size_t i;
         const json_t *binding;
         json_array_foreach (list, i, binding) {
             int64_t port = 0;
-            const char *host_ip = json_str(binding, "HostIp");
             parse_i64(json_str(binding, "HostPort"), 0, 65535, &port, NULL);
-            int r = add_port(&ports, c, spec, strcmp(host_ip, "0.0.0.0") == 0 ? "" : host_ip, (uint16_t)port,
-                             address, err);
+            int r = add_port(&ports, c, spec, json_str(binding, "HostIp"), (uint16_t)port, &t, err);
             if (r < 0)
                 return r;
         }

@@ -40,19 +40,6 @@ static void forget_execs(struct container *c)
     c->execs = strv_free(c->execs);
 }
 
-/* Addresses that were kept for it on its networks. */
-static void forget_reservations(struct container *c)
-{
-    SCOPED_LOCK(engine, &c->engine->lock);
-    struct map_entry *entry, *reserved;
-    for (size_t i = 0; (entry = map_next(&c->engine->networks, &i));) {
-        struct network *n = entry->value;
-        for (size_t j = 0; (reserved = map_next(&n->reserved, &j));)
-            if (str_eq(reserved->value, c->id))
-                map_remove(&n->reserved, reserved->key);
-    }
-}
-
 /* The container is gone when its directory is: recovery finishes what a crash leaves. */
 static void delete_row(struct container *c)
 {
@@ -113,7 +100,6 @@ static int take_apart(struct container *c, char **ret_trash, struct err *err)
     keeper_forget_later(c->engine->keeper, c->id);
     c->forget_due = false;
     forget_execs(c);
-    forget_reservations(c);
     container__unregister(c);
     return 0;
 }

@@ -34,7 +34,8 @@ static void find_place(const struct spec_input *in, struct place *ret)
         if (!n || ret->address)
             continue;
         ret->address = mem_strdup(json_str(s, "IPAddress"));
-        ret->gateway = mem_strdup(n->gateway);
+        const struct subnet *v4 = network__subnet(n, false);
+        ret->gateway = mem_strdup(n->is_bridge && v4 ? v4->gateway : NULL);
         ret->user_network = !n->predefined;
     }
 }

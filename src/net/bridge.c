@@ -28,9 +28,24 @@ static int sysctl_write(const char *name, const char *value, struct err *err)
     return file_poke(path, value, err);
 }
 
-/* What a bridge needs of the host. IPv6 is turned off on it: nothing there has such addresses, and
+static int bridge_sysctls_v6(const char *name, struct err *err)
+{
+    char path[80];
+    snprintf(path, sizeof(path), "ipv6/conf/%s/disable_ipv6", name);
+    int r = sysctl_write(path, "0", err);
+    if (r < 0)
+        return err_wrap(err, "this kernel has no IPv6, which the network asks for");
+    /* Nothing on a container's network tells the machine its routes. */
+    snprintf(path, sizeof(path), "ipv6/conf/%s/accept_ra", name);
+    sysctl_write(path, "0", NULL);
+    if ((r = sysctl_write("ipv6/conf/all/forwarding", "1", err)) < 0)
+        return err_wrap(err, "containers need packet forwarding: set net.ipv6.conf.all.forwarding=1");
+    return 0;
+}
+
+/* What a bridge needs of the host. IPv6 is turned off on it when nothing there has such addresses:
  * half-working ones only slow connections down. */
-static int bridge_sysctls(const char *name, struct err *err)
+static int bridge_sysctls(const char *name, bool ipv6, struct err *err)
 {
     char path[80];
     int r = sysctl_write("ipv4/ip_forward", "1", err);
@@ -39,6 +54,8 @@ static int bridge_sysctls(const char *name, struct err *err)
     snprintf(path, sizeof(path), "ipv4/conf/%s/route_localnet", name);
     if ((r = sysctl_write(path, "1", err)) < 0)
         return err_wrap(err, "make published ports reachable from 127.0.0.1");
+    if (ipv6)
+        return bridge_sysctls_v6(name, err);
     snprintf(path, sizeof(path), "ipv6/conf/%s/disable_ipv6", name);
     sysctl_write(path, "1", NULL); /* absent where the kernel has no IPv6 */
     return 0;
@@ -80,6 +97,18 @@ static int bridge_address(struct mnl_socket *nl, int index, uint32_t gateway, in
     return r < 0 ? err_sys(err, -r, "set the bridge's address") : 0;
 }
 
+static int bridge_address6(struct mnl_socket *nl, int index, const struct net_bridge *b, struct err *err)
+{
+    struct net__ip gateway;
+    struct net__range subnet;
+    uint8_t bytes[16];
+    if (!b->gateway6 || !net__ip_parse(b->gateway6, &gateway) || !net__range_parse(b->subnet6, &subnet))
+        return 0;
+    net__ip_bytes(gateway, bytes);
+    int r = rtnl_address6_add(nl, index, bytes, subnet.bits);
+    return r < 0 && r != -EEXIST ? err_sys(err, -r, "set the bridge's address %s", b->gateway6) : 0;
+}
+
 static int bridge_link(struct mnl_socket *nl, const char *name, uint32_t gateway, int mtu,
                        struct rtnl_link *ret, struct err *err)
 {
@@ -111,8 +140,9 @@ static int bridge_make(const struct net_bridge *b, uint32_t gateway, int bits, s
     int mtu = b->mtu ? b->mtu : 1500;
     int r = rtnl_open(&nl, err);
     if (r < 0 || (r = bridge_link(nl, b->name, gateway, mtu, &link, err)) < 0 ||
-        (r = bridge_sysctls(b->name, err)) < 0 ||
-        (r = bridge_address(nl, link.index, gateway, bits, err)) < 0)
+        (r = bridge_sysctls(b->name, b->gateway6 != NULL, err)) < 0 ||
+        (r = bridge_address(nl, link.index, gateway, bits, err)) < 0 ||
+        (r = bridge_address6(nl, link.index, b, err)) < 0)
         return r;
     r = rtnl_link_set(nl, link.index, true, mtu);
     return r < 0 ? err_sys(err, -r, "bring it up") : 0;
@@ -121,7 +151,8 @@ static int bridge_make(const struct net_bridge *b, uint32_t gateway, int bits, s
 static bool same(const struct net__bridge *a, const struct net__bridge *b)
 {
     return a && str_eq(a->name, b->name) && str_eq(a->gateway, b->gateway) && a->internal == b->internal &&
-           a->icc == b->icc && str_eq(a->subnet, b->subnet);
+           a->icc == b->icc && a->routed == b->routed && str_eq(a->subnet, b->subnet) &&
+           str_eq(a->gateway6, b->gateway6) && str_eq(a->subnet6, b->subnet6);
 }
 
 /* The rules know the bridge before it can carry a packet. */
@@ -158,6 +189,20 @@ static int bridge_forget(struct net *n, const char *name, struct err *err)
     return net__firewall_run(n, str_get(&commands), err);
 }
 
+static int bridge_parse_v6(const struct net_bridge *b, struct net__bridge *ret, struct err *err)
+{
+    struct net__ip gateway;
+    int r = net_subnet_check(b->subnet6, NULL, err);
+    if (r < 0)
+        return r;
+    if (!net_address_in_subnet(b->gateway6, b->subnet6) || !net__ip_parse(b->gateway6, &gateway))
+        return err_set(err, ERR_INVALID, "gateway %s is not an address of subnet %s", b->gateway6,
+                       b->subnet6);
+    net__ip_format(gateway, ret->gateway6);
+    snprintf(ret->subnet6, sizeof(ret->subnet6), "%s", b->subnet6);
+    return 0;
+}
+
 static int bridge_parse(const struct net_bridge *b, struct net__bridge *ret, uint32_t *ret_gateway,
                         int *ret_bits, struct err *err)
 {
@@ -170,15 +215,16 @@ static int bridge_parse(const struct net_bridge *b, struct net__bridge *ret, uin
     int r = net_subnet_check(b->subnet, NULL, err);
     if (r < 0)
         return r;
-    net__cidr_parse(b->subnet, &subnet);
+    if (!net__cidr_parse(b->subnet, &subnet))
+        return err_set(err, ERR_INVALID, "subnet %s is not of IPv4", b->subnet);
     if (!net__address_parse(b->gateway, ret_gateway) || !net__cidr_has(subnet, *ret_gateway))
         return err_set(err, ERR_INVALID, "gateway %s is not an address of subnet %s", b->gateway, b->subnet);
-    *ret = (struct net__bridge){.internal = b->internal, .icc = b->icc};
+    *ret = (struct net__bridge){.internal = b->internal, .icc = b->icc, .routed = b->routed};
     snprintf(ret->name, sizeof(ret->name), "%s", b->name);
     net__address_format(*ret_gateway, ret->gateway);
     snprintf(ret->subnet, sizeof(ret->subnet), "%s", b->subnet);
     *ret_bits = subnet.bits;
-    return 0;
+    return b->gateway6 ? bridge_parse_v6(b, ret, err) : 0;
 }
 
 int net_bridge_ensure(struct net *n, const struct net_bridge *b, struct err *err)

@@ -13,7 +13,7 @@
 enum { STALE_MAX = 4096, MESSAGE_BYTES = 16384 };
 
 struct tuple {
-    uint32_t destination; /* host order */
+    struct net__ip destination;
     uint16_t destination_port;
     uint8_t protocol;
 };
@@ -38,7 +38,9 @@ static void tuple_part(const struct nlattr *nest, struct tuple *t)
         {
             int type = mnl_attr_get_type(b);
             if (ip && type == CTA_IP_V4_DST)
-                t->destination = ntohl(mnl_attr_get_u32(b));
+                t->destination = net__ip_of_bytes(AF_INET, mnl_attr_get_payload(b));
+            else if (ip && type == CTA_IP_V6_DST && mnl_attr_get_payload_len(b) == 16)
+                t->destination = net__ip_of_bytes(AF_INET6, mnl_attr_get_payload(b));
             else if (!ip && type == CTA_PROTO_NUM)
                 t->protocol = mnl_attr_get_u8(b);
             else if (!ip && type == CTA_PROTO_DST_PORT)
@@ -63,21 +65,22 @@ static int on_flow(const struct nlmsghdr *h, void *context)
     /* Flows to the port, mapped or (from before it was published) not. */
     if (!origin_attribute || origin.protocol != IPPROTO_UDP ||
         origin.destination_port != s->port->host_port ||
-        (s->port->host_ip && origin.destination != s->port->host_ip) || s->count == STALE_MAX)
+        (s->port->host_ip.value && origin.destination.value != s->port->host_ip.value) ||
+        s->count == STALE_MAX)
         return MNL_CB_OK;
     s->bytes[s->count] = MNL_ALIGN(origin_attribute->nla_len);
     s->messages[s->count++] = mem_dup(origin_attribute, MNL_ALIGN(origin_attribute->nla_len));
     return MNL_CB_OK;
 }
 
-static struct nlmsghdr *request(void *buffer, uint16_t type, uint16_t flags)
+static struct nlmsghdr *request(void *buffer, int family, uint16_t type, uint16_t flags)
 {
     struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
     h->nlmsg_type = (uint16_t)(NFNL_SUBSYS_CTNETLINK << 8 | type);
     h->nlmsg_flags = NLM_F_REQUEST | flags;
     h->nlmsg_seq = 1;
     struct nfgenmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
-    m->nfgen_family = AF_INET;
+    m->nfgen_family = (uint8_t)family;
     m->version = NFNETLINK_V0;
     return h;
 }
@@ -105,9 +108,9 @@ void net__conntrack_forget(const struct net__port *port)
     struct stale *stale = NEW(struct stale);
     stale->port = port;
     if (mnl_socket_bind(s, 0, MNL_SOCKET_AUTOPID) == 0)
-        run(s, request(buffer, IPCTNL_MSG_CT_GET, NLM_F_DUMP), on_flow, stale);
+        run(s, request(buffer, port->host_ip.family, IPCTNL_MSG_CT_GET, NLM_F_DUMP), on_flow, stale);
     for (size_t i = 0; i < stale->count; i++) {
-        struct nlmsghdr *h = request(buffer, IPCTNL_MSG_CT_DELETE, NLM_F_ACK);
+        struct nlmsghdr *h = request(buffer, port->host_ip.family, IPCTNL_MSG_CT_DELETE, NLM_F_ACK);
         if (h->nlmsg_len + stale->bytes[i] <= sizeof(buffer)) {
             memcpy(mnl_nlmsg_get_payload_tail(h), stale->messages[i], stale->bytes[i]);
             h->nlmsg_len += (uint32_t)stale->bytes[i];

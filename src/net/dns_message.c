@@ -8,6 +8,7 @@ enum {
     LABEL_MAX = 63,
     TYPE_A = 1,
     TYPE_PTR = 12,
+    TYPE_AAAA = 28,
     TYPE_OPT = 41,
     TYPE_ANY = 255,
     CLASS_IN = 1,
@@ -130,15 +131,30 @@ bool dns_message_matches(const uint8_t *query, size_t query_bytes, const uint8_t
 
 /* --- what the asker may know --- */
 
+/* The container that asks, or "". */
+static const char *owner_of(const struct dns_table *t, uint32_t client, const struct dns_bridge *own)
+{
+    for (size_t i = 0; i < t->host_count; i++)
+        if (t->hosts[i].address == client && str_eq(t->hosts[i].bridge, own->name))
+            return t->hosts[i].owner;
+    return "";
+}
+
+/* What a name that the asker alone knows stands for; else the name itself. */
+static const char *linked_name(const struct dns_table *t, const char *owner, const char *name)
+{
+    for (size_t i = 0; *owner && i < t->link_count; i++)
+        if (str_eq(t->links[i].owner, owner) && strcasecmp(t->links[i].alias, name) == 0)
+            return t->links[i].name;
+    return name;
+}
+
 /* One that sees a bridge: it asks from that bridge's subnet, or is a container that is on it as well. */
 static bool sees(const struct dns_table *t, uint32_t client, const struct dns_bridge *own, const char *bridge)
 {
     if (str_eq(own->name, bridge))
         return true;
-    const char *owner = "";
-    for (size_t i = 0; i < t->host_count; i++)
-        if (t->hosts[i].address == client && str_eq(t->hosts[i].bridge, own->name))
-            owner = t->hosts[i].owner;
+    const char *owner = owner_of(t, client, own);
     for (size_t i = 0; *owner && i < t->host_count; i++)
         if (str_eq(t->hosts[i].owner, owner) && str_eq(t->hosts[i].bridge, bridge))
             return true;
@@ -153,14 +169,14 @@ static bool has_name(const struct dns_host *h, const char *name)
     return false;
 }
 
-static size_t find_addresses(const struct dns_table *t, uint32_t client, const struct dns_bridge *own,
-                             const char *name, uint32_t *ret)
+static size_t find_hosts(const struct dns_table *t, uint32_t client, const struct dns_bridge *own,
+                         const char *name, const struct dns_host **ret)
 {
     size_t count = 0;
     for (size_t i = 0; i < t->host_count && count < ADDRESSES_MAX; i++) {
         const struct dns_host *h = &t->hosts[i];
         if (has_name(h, name) && sees(t, client, own, h->bridge))
-            ret[count++] = h->address;
+            ret[count++] = h;
     }
     return count;
 }
@@ -175,6 +191,21 @@ static bool reverse_parse(const char *name, uint32_t *ret)
         return false;
     *ret = a << 24 | b << 16 | c << 8 | d;
     return true;
+}
+
+/* 32 hexadecimal digits, the last one first, and "ip6.arpa". */
+static bool reverse6_parse(const char *name, struct net__ip *ret)
+{
+    struct net__ip ip = {.family = AF_INET6};
+    for (int i = 0; i < 32; i++, name += 2) {
+        char c = name[0];
+        if (!isxdigit((unsigned char)c) || name[1] != '.')
+            return false;
+        unsigned digit = isdigit((unsigned char)c) ? (unsigned)(c - '0') : (unsigned)(tolower(c) - 'a' + 10);
+        ip.value |= (uint128)digit << (4 * i);
+    }
+    *ret = ip;
+    return str_eq(name, "ip6.arpa");
 }
 
 /* --- writing --- */
@@ -205,13 +236,18 @@ static bool record_begin(struct answer *a, uint16_t type, size_t data)
     return true;
 }
 
-static void add_address(struct answer *a, uint32_t address)
+static void add_addresses(struct answer *a, const struct dns_host *h)
 {
-    if (!record_begin(a, TYPE_A, 4))
-        return;
-    put16(a->m + a->used, address >> 16);
-    put16(a->m + a->used + 2, address & 0xffff);
-    a->used += 4;
+    if ((a->q->type == TYPE_A || a->q->type == TYPE_ANY) && record_begin(a, TYPE_A, 4)) {
+        put16(a->m + a->used, h->address >> 16);
+        put16(a->m + a->used + 2, h->address & 0xffff);
+        a->used += 4;
+    }
+    if ((a->q->type == TYPE_AAAA || a->q->type == TYPE_ANY) && h->address6.family &&
+        record_begin(a, TYPE_AAAA, 16)) {
+        net__ip_bytes(h->address6, a->m + a->used);
+        a->used += 16;
+    }
 }
 
 /* A name as labels; 0 when it cannot be one. */
@@ -278,22 +314,41 @@ static enum dns_verdict answer_reverse(const struct dns_table *t, uint32_t clien
     return DNS_ANSWER;
 }
 
+static enum dns_verdict answer_reverse6(const struct dns_table *t, uint32_t client,
+                                        const struct dns_bridge *own, struct net__ip address,
+                                        const uint8_t *query, struct answer *a)
+{
+    for (size_t i = 0; i < t->host_count; i++) {
+        const struct dns_host *h = &t->hosts[i];
+        if (!h->address6.family || h->address6.value != address.value || !h->names ||
+            !sees(t, client, own, h->bridge))
+            continue;
+        answer_begin(a, query, 0);
+        if (a->q->type == TYPE_PTR || a->q->type == TYPE_ANY)
+            add_pointer(a, h->names[0]);
+        return DNS_ANSWER;
+    }
+    return DNS_FORWARD;
+}
+
 static enum dns_verdict answer_local(const struct dns_table *t, uint32_t client, const struct dns_bridge *own,
                                      const uint8_t *query, unsigned rotation, struct answer *a)
 {
     uint32_t address;
+    struct net__ip address6;
     if (reverse_parse(a->q->name, &address))
         return answer_reverse(t, client, own, address, query, a);
-    uint32_t addresses[ADDRESSES_MAX];
-    size_t count = *a->q->name ? find_addresses(t, client, own, a->q->name, addresses) : 0;
+    if (reverse6_parse(a->q->name, &address6))
+        return answer_reverse6(t, client, own, address6, query, a);
+    const struct dns_host *hosts[ADDRESSES_MAX];
+    const char *name = linked_name(t, owner_of(t, client, own), a->q->name);
+    size_t count = *name ? find_hosts(t, client, own, name, hosts) : 0;
     if (!count)
         return DNS_FORWARD;
     answer_begin(a, query, 0);
-    /* Other types than A: the name exists and has none of them, which keeps resolvers from looking further.
-     */
-    if (a->q->type == TYPE_A || a->q->type == TYPE_ANY)
-        for (size_t i = 0; i < count; i++)
-            add_address(a, addresses[(i + rotation) % count]);
+    /* Of other types the name, which exists, has none: that keeps resolvers from looking further. */
+    for (size_t i = 0; i < count; i++)
+        add_addresses(a, hosts[(i + rotation) % count]);
     return DNS_ANSWER;
 }
 

@@ -6,6 +6,12 @@ void dns_table_done(struct dns_table *t)
         free(t->hosts[i].owner);
         strv_free(t->hosts[i].names);
     }
+    for (size_t i = 0; i < t->link_count; i++) {
+        free(t->links[i].owner);
+        free(t->links[i].alias);
+        free(t->links[i].name);
+    }
+    free(t->links);
     free(t->hosts);
     free(t->bridges);
     *t = (struct dns_table){0};
@@ -17,6 +23,12 @@ void dns_table_add_host(struct dns_table *t, const char *bridge, uint32_t addres
     struct dns_host *h = &t->hosts[t->host_count++];
     *h = (struct dns_host){.address = address, .owner = owner, .names = names};
     snprintf(h->bridge, sizeof(h->bridge), "%s", bridge);
+}
+
+void dns_table_add_link(struct dns_table *t, char *owner, char *alias, char *name)
+{
+    GROW(t->links, t->link_count, t->link_capacity);
+    t->links[t->link_count++] = (struct dns_link){owner, alias, name};
 }
 
 bool dns_name_valid(const char *name)
@@ -39,10 +51,16 @@ void dns_table_format(const struct dns_table *t, struct str *to)
         str_addf(to, "bridge %s %s %s/%d %s\n", b->name, address, subnet, b->subnet.bits,
                  b->internal ? "internal" : "open");
     }
+    for (size_t i = 0; i < t->link_count; i++)
+        str_addf(to, "link %s %s %s\n", t->links[i].owner, t->links[i].alias, t->links[i].name);
     for (size_t i = 0; i < t->host_count; i++) {
         const struct dns_host *h = &t->hosts[i];
+        char address6[NET__IP_BYTES] = "";
         net__address_format(h->address, address);
-        str_addf(to, "host %s %s %s", h->bridge, address, str_empty(h->owner) ? "-" : h->owner);
+        if (h->address6.family)
+            net__ip_format(h->address6, address6);
+        str_addf(to, "host %s %s%s%s %s", h->bridge, address, *address6 ? "," : "", address6,
+                 str_empty(h->owner) ? "-" : h->owner);
         STRV_FOREACH (name, h->names)
             str_addf(to, " %s", *name);
         str_addc(to, '\n');
@@ -65,6 +83,13 @@ static bool parse_bridge(char **words, struct dns_table *t)
 static bool parse_host(char **words, struct dns_table *t)
 {
     uint32_t address;
+    struct net__ip address6 = {0};
+    char *comma = words[1] && words[2] ? strchr(words[2], ',') : NULL;
+    if (comma) {
+        *comma = '\0';
+        if (!net__ip_parse(comma + 1, &address6) || address6.family != AF_INET6)
+            return false;
+    }
     if (strv_len(words) < 4 || strlen(words[1]) >= 16 || !net__address_parse(words[2], &address))
         return false;
     char **names = NULL;
@@ -72,6 +97,16 @@ static bool parse_host(char **words, struct dns_table *t)
         if (dns_name_valid(*name))
             strv_add(&names, *name);
     dns_table_add_host(t, words[1], address, mem_strdup(str_eq(words[3], "-") ? "" : words[3]), names);
+    t->hosts[t->host_count - 1].address6 = address6;
+    return true;
+}
+
+static bool parse_link(char **words, struct dns_table *t)
+{
+    if (strv_len(words) != 4 || !dns_name_valid(words[1]) || !dns_name_valid(words[2]) ||
+        !dns_name_valid(words[3]))
+        return false;
+    dns_table_add_link(t, mem_strdup(words[1]), mem_strdup(words[2]), mem_strdup(words[3]));
     return true;
 }
 
@@ -91,6 +126,8 @@ static bool parse_line(const char *line, size_t number, struct dns_table *t)
     }
     if (str_eq(words[0], "bridge"))
         return parse_bridge(words, t);
+    if (str_eq(words[0], "link"))
+        return parse_link(words, t);
     return str_eq(words[0], "host") && parse_host(words, t);
 }
 

@@ -90,6 +90,8 @@ static int rtnl_open_in(int namespace_fd, struct mnl_socket **ret, struct err *e
 struct endpoint {
     uint32_t address, gateway; /* host order; gateway 0: none */
     int bits;
+    struct net__range address6; /* family 0: none */
+    struct net__ip gateway6;
     uint8_t mac[6];
 };
 
@@ -104,6 +106,17 @@ static int mac_parse(const char *text, uint8_t mac[6])
     return mac[0] & 1 ? -1 : 0; /* a group's address is no host's */
 }
 
+static int endpoint_parse_v6(const struct net_endpoint *e, struct endpoint *ret, struct err *err)
+{
+    if (!strchr(e->address6, '/') || !net__range_parse(e->address6, &ret->address6) ||
+        ret->address6.address.family != AF_INET6)
+        return err_set(err, ERR_INVALID, "address %s must be of the form fd00::2/64", e->address6);
+    if (!str_empty(e->gateway6) &&
+        (!net__ip_parse(e->gateway6, &ret->gateway6) || ret->gateway6.family != AF_INET6))
+        return err_set(err, ERR_INVALID, "gateway %s is not an IPv6 address", e->gateway6);
+    return 0;
+}
+
 static int endpoint_parse(const struct net_endpoint *e, struct endpoint *ret, struct err *err)
 {
     struct net__cidr c;
@@ -112,6 +125,9 @@ static int endpoint_parse(const struct net_endpoint *e, struct endpoint *ret, st
     *ret = (struct endpoint){.address = c.address, .bits = c.bits};
     if (!str_empty(e->gateway) && !net__address_parse(e->gateway, &ret->gateway))
         return err_set(err, ERR_INVALID, "gateway %s is not an IPv4 address", e->gateway);
+    int r = str_empty(e->address6) ? 0 : endpoint_parse_v6(e, ret, err);
+    if (r < 0)
+        return r;
     if (strlen(e->ifname) >= 16 || !*e->ifname || strchr(e->ifname, '/'))
         return err_set(err, ERR_INVALID, "interface name \"%s\" must be 1 to 15 characters", e->ifname);
     if (!str_empty(e->mac)) {
@@ -124,6 +140,63 @@ static int endpoint_parse(const struct net_endpoint *e, struct endpoint *ret, st
     for (int i = 0; i < 4; i++)
         ret->mac[2 + i] = (uint8_t)(c.address >> (24 - 8 * i));
     return 0;
+}
+
+/* IPv6 is off in a container's namespace until an interface is to have it. The file is that of the thread's
+ * namespace: the caller has stepped in. */
+static void ipv6_on(const char *ifname)
+{
+    char path[80];
+    snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", ifname);
+    file_poke(path, "0", NULL);
+    snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/accept_ra", ifname);
+    file_poke(path, "0", NULL); /* its routes are ours to give */
+}
+
+static int enable_ipv6(int namespace_fd, const char *ifname, struct err *err)
+{
+    _cleanup_close_ int before = -EBADF;
+    int r = own_namespace(&before, err);
+    if (r < 0)
+        return r;
+    if (setns(namespace_fd, CLONE_NEWNET) < 0)
+        return err_sys(err, errno, "enter the container's network namespace");
+    ipv6_on(ifname);
+    step_back(before);
+    return 0;
+}
+
+/* More addresses of an interface: link-local ones that were asked for. */
+static int inner_more(struct mnl_socket *inside, int index, const struct net_endpoint *e, struct err *err)
+{
+    STRV_FOREACH (text, (char **)e->more) {
+        struct net__range a;
+        uint8_t bytes[16];
+        if (!net__range_parse(*text, &a))
+            return err_set(err, ERR_INVALID, "invalid address %s", *text);
+        net__ip_bytes(a.address, bytes);
+        int r = a.address.family == AF_INET6
+                    ? rtnl_address6_add(inside, index, bytes, a.bits)
+                    : rtnl_address_add(inside, index, htonl((uint32_t)a.address.value), a.bits);
+        if (r < 0 && r != -EEXIST)
+            return err_sys(err, -r, "give %s the address %s", e->ifname, *text);
+    }
+    return 0;
+}
+
+static int inner_configure_v6(struct mnl_socket *inside, int index, const struct net_endpoint *e,
+                              const struct endpoint *p, struct err *err)
+{
+    uint8_t bytes[16];
+    net__ip_bytes(p->address6.address, bytes);
+    int r = rtnl_address6_add(inside, index, bytes, p->address6.bits);
+    if (r < 0 && r != -EEXIST)
+        return err_sys(err, -r, "give %s the address %s", e->ifname, e->address6);
+    if (!p->gateway6.family)
+        return 0;
+    net__ip_bytes(p->gateway6, bytes);
+    r = rtnl_route6_add_default(inside, index, bytes);
+    return r < 0 && r != -EEXIST ? err_sys(err, -r, "set the default route through %s", e->gateway6) : 0;
 }
 
 /* Inside: address, up, default route. */
@@ -140,11 +213,16 @@ static int inner_configure(struct mnl_socket *inside, const struct net_endpoint 
     r = rtnl_link_set(inside, link.index, true, 0);
     if (r < 0)
         return err_sys(err, -r, "bring %s up", e->ifname);
-    if (!p->gateway)
-        return 0;
+    r = inner_more(inside, link.index, e, err);
+    if (r == 0 && p->address6.address.family)
+        r = inner_configure_v6(inside, link.index, e, p, err);
+    if (r < 0 || (!p->gateway && !e->link_route))
+        return r;
     /* A second network's endpoint does not replace the first one's way out. */
     r = rtnl_route_add_default(inside, link.index, htonl(p->gateway));
-    return r < 0 && r != -EEXIST ? err_sys(err, -r, "set the default route through %s", e->gateway) : 0;
+    return r < 0 && r != -EEXIST
+               ? err_sys(err, -r, "set the default route through %s", e->gateway ? e->gateway : e->ifname)
+               : 0;
 }
 
 /* Called again for an interface that is there: the host's end of it. */
@@ -219,6 +297,31 @@ static int endpoint_make(struct net *n, struct mnl_socket *outside, struct mnl_s
     return r < 0 ? err_sys(err, -r, "find %s", host) : 0;
 }
 
+/* An interface below one of the machine's: it has no end here. */
+static int child_make(struct mnl_socket *outside, int namespace_fd, const struct net_endpoint *e,
+                      const struct endpoint *p, struct err *err)
+{
+    struct rtnl_link parent;
+    struct rtnl_child child = {.kind = e->kind, .name = e->ifname, .namespace_fd = namespace_fd};
+    int r = net__child_mode(e->kind, e->mode, &child.mode, err);
+    if (r == 0 && (r = rtnl_link_get(outside, e->bridge, &parent)) < 0)
+        r = err_sys(err, -r, "parent interface %s", e->bridge);
+    if (r < 0)
+        return r;
+    child.parent = parent.index;
+    child.flags = net__child_flags(e->flag);
+    /* All interfaces of an ipvlan have the parent's address; one that passes through takes it over. */
+    if (str_eq(e->kind, "macvlan") && !str_eq(e->mode, "passthru"))
+        child.mac = p->mac;
+    r = rtnl_child_add(outside, &child);
+    if (r == -EOPNOTSUPP)
+        return err_set(err, ERR_UNSUPPORTED, "this kernel has no %s interfaces: load the module \"%s\"",
+                       e->kind, e->kind);
+    if (r == -EEXIST) /* called again */
+        return 0;
+    return r < 0 ? err_sys(err, -r, "create a %s interface below %s", e->kind, e->bridge) : 0;
+}
+
 int net_endpoint_add(struct net *n, int namespace_fd, const struct net_endpoint *e, char ret_host_if[16],
                      struct err *err)
 {
@@ -228,20 +331,50 @@ int net_endpoint_add(struct net *n, int namespace_fd, const struct net_endpoint 
     int r = endpoint_parse(e, &p, err);
     if (r < 0 || (r = rtnl_open(&outside, err)) < 0 || (r = rtnl_open_in(namespace_fd, &inside, err)) < 0)
         return r;
-    bool created;
-    r = endpoint_make(n, outside, inside, namespace_fd, e, &p, &host, &created, err);
+    bool created = false;
+    if (e->kind)
+        r = child_make(outside, namespace_fd, e, &p, err);
+    else
+        r = endpoint_make(n, outside, inside, namespace_fd, e, &p, &host, &created, err);
     if (r < 0)
         return err_wrap(err, "connect %s to %s", e->ifname, e->bridge);
-    r = outer_configure(n, outside, &host, e->bridge, err);
+    if (!e->kind)
+        r = outer_configure(n, outside, &host, e->bridge, err);
+    if (r == 0 && p.address6.address.family)
+        r = enable_ipv6(namespace_fd, e->ifname, err);
     if (r == 0)
         r = inner_configure(inside, e, &p, err);
     if (r < 0) {
         if (created)
             rtnl_link_delete(outside, host.index);
+        else if (e->kind)
+            net_endpoint_remove(n, namespace_fd, e->ifname, NULL);
         return err_wrap(err, "connect %s to %s", e->ifname, e->bridge);
     }
     snprintf(ret_host_if, 16, "%s", host.name);
     return 0;
+}
+
+int net_endpoint_route(struct net *n, int namespace_fd, const char *ifname, const char *gateway,
+                       const char *gateway6, struct err *err)
+{
+    (void)n;
+    _cleanup_rtnl_ struct mnl_socket *inside = NULL;
+    struct rtnl_link link;
+    uint32_t v4;
+    struct net__ip v6;
+    uint8_t bytes[16];
+    int r = rtnl_open_in(namespace_fd, &inside, err);
+    if (r < 0)
+        return r;
+    r = rtnl_link_get(inside, ifname, &link);
+    if (r == 0 && net__address_parse(gateway, &v4))
+        r = rtnl_route_add_default(inside, link.index, htonl(v4));
+    if ((r == 0 || r == -EEXIST) && net__ip_parse(gateway6, &v6) && v6.family == AF_INET6) {
+        net__ip_bytes(v6, bytes);
+        r = rtnl_route6_add_default(inside, link.index, bytes);
+    }
+    return r < 0 && r != -EEXIST ? err_sys(err, -r, "set the default route through %s", ifname) : 0;
 }
 
 int net_endpoint_remove(struct net *n, int namespace_fd, const char *ifname, struct err *err)

@@ -65,6 +65,8 @@ void net__firewall_done(struct net *n)
  * - nat, in and out: only packets to an address of this machine are mapped; a map with the address first, as
  *   the more specific. A container's own resolver comes before both, so that a published port 53 does not
  *   take the names away from containers.
+ *   ::1 is refused instead: no packet from or to it leaves lo, whatever is done to it, and a program that
+ *   tries it first goes on to 127.0.0.1 at once.
  * - forward: what leaves neither from nor to our bridges is none of our business. A connection into a
  *   container must be of its own bridge, answer one, or be to a published port. Networks do not see each
  *   other; internal ones nothing but themselves.
@@ -75,11 +77,15 @@ void net__firewall_done(struct net *n)
 static const char rules[] =
     "  map ports_any { type inet_proto . inet_service : ipv4_addr . inet_service; }\n"
     "  map ports_ip { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }\n"
+    "  map ports6_any { type inet_proto . inet_service : ipv6_addr . inet_service; }\n"
+    "  map ports6_ip { type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; }\n"
     "  set bridges { type ifname; }\n"
     "  set internal { type ifname; }\n"
+    "  set routed { type ifname; }\n"
     "  set within { type ifname . ifname; }\n"
     "  set resolvers { type ifname . ipv4_addr; }\n"
     "  set subnets { type ipv4_addr; flags interval; }\n"
+    "  set subnets6 { type ipv6_addr; flags interval; }\n"
     "  chain raw {\n"
     "    type filter hook prerouting priority raw; policy accept;\n"
     "    iifname != \"lo\" ip daddr 127.0.0.0/8 drop\n"
@@ -87,6 +93,9 @@ static const char rules[] =
     "  chain published {\n"
     "    fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @ports_ip\n"
     "    fib daddr type local dnat ip to meta l4proto . th dport map @ports_any\n"
+    "    ip6 daddr ::1 return\n"
+    "    fib daddr type local dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports6_ip\n"
+    "    fib daddr type local dnat ip6 to meta l4proto . th dport map @ports6_any\n"
     "  }\n"
     "  chain nat_in {\n"
     "    type nat hook prerouting priority dstnat; policy accept;\n"
@@ -100,8 +109,10 @@ static const char rules[] =
     "  chain nat_out {\n"
     "    type nat hook postrouting priority srcnat; policy accept;\n"
     "    iifname @internal oifname != @bridges return\n"
+    "    iifname @routed oifname != @bridges return\n"
     "    iifname @bridges oifname != @bridges masquerade\n"
     "    ip saddr @subnets ct status dnat oifname @bridges masquerade\n"
+    "    ip6 saddr @subnets6 ct status dnat oifname @bridges masquerade\n"
     "    oifname @bridges ip saddr 127.0.0.0/8 masquerade\n"
     "  }\n"
     "  chain filter_forward {\n"
@@ -124,19 +135,23 @@ static void add_element(const struct net *n, struct str *to, const char *verb, c
 void net__firewall_add_bridge(const struct net *n, struct str *to, const char *verb,
                               const struct net__bridge *b)
 {
-    char key[160];
+    char key[200];
     bool add = str_eq(verb, "add");
-    /* In one set every bridge stands with what is to be remembered of it. */
+    /* In one set every bridge stands with what is to be remembered of it: at most 124 bytes, of 127. */
     if (add)
-        snprintf(key, sizeof(key), "\"%s\" comment \"%s %s %d %d\"", b->name, b->gateway, b->subnet,
-                 b->internal, b->icc);
+        snprintf(key, sizeof(key), "\"%s\" comment \"%s %s %d %d %d %s %s\"", b->name, b->gateway, b->subnet,
+                 b->internal, b->icc, b->routed, *b->gateway6 ? b->gateway6 : "-",
+                 *b->subnet6 ? b->subnet6 : "-");
     else
         snprintf(key, sizeof(key), "\"%s\"", b->name);
     add_element(n, to, verb, "bridges", key);
-    if (b->internal) {
-        snprintf(key, sizeof(key), "\"%s\"", b->name);
+    snprintf(key, sizeof(key), "\"%s\"", b->name);
+    if (b->internal)
         add_element(n, to, verb, "internal", key);
-    }
+    if (b->routed)
+        add_element(n, to, verb, "routed", key);
+    if (*b->subnet6)
+        add_element(n, to, verb, "subnets6", b->subnet6);
     if (b->icc) {
         snprintf(key, sizeof(key), "\"%s\" . \"%s\"", b->name, b->name);
         add_element(n, to, verb, "within", key);
@@ -146,19 +161,25 @@ void net__firewall_add_bridge(const struct net *n, struct str *to, const char *v
     add_element(n, to, verb, "subnets", b->subnet);
 }
 
+static const char *port_map(const struct net__port *p)
+{
+    if (p->container_ip.family == AF_INET6)
+        return p->host_ip.value ? "ports6_ip" : "ports6_any";
+    return p->host_ip.value ? "ports_ip" : "ports_any";
+}
+
 void net__firewall_add_port(const struct net *n, struct str *to, const char *verb, const struct net__port *p)
 {
-    char host[16], container[16], key[64], target[256] = "";
-    net__address_format(p->host_ip, host);
-    net__address_format(p->container_ip, container);
-    if (p->host_ip)
+    char host[NET__IP_BYTES], container[NET__IP_BYTES], key[96], target[256] = "";
+    net__ip_format(p->host_ip, host);
+    net__ip_format(p->container_ip, container);
+    if (p->host_ip.value)
         snprintf(key, sizeof(key), "%s . %d . %u", host, p->protocol, p->host_port);
     else
         snprintf(key, sizeof(key), "%d . %u", p->protocol, p->host_port);
     if (str_eq(verb, "add"))
         snprintf(target, sizeof(target), " comment \"%s\" : %s . %u", p->owner, container, p->container_port);
-    str_addf(to, "%s element inet %s %s { %s%s }\n", verb, n->table, p->host_ip ? "ports_ip" : "ports_any",
-             key, target);
+    str_addf(to, "%s element inet %s %s { %s%s }\n", verb, n->table, port_map(p), key, target);
 }
 
 int net__firewall_rebuild(struct net *n, struct err *err)
@@ -249,7 +270,8 @@ static void load_bridge(struct net *n, const json_t *item)
 {
     const char *comment, *name = json_string_value(element_of(item, &comment));
     _cleanup_strv_ char **words = strv_split(comment, ' ');
-    if (!name || strlen(name) >= 16 || strv_len(words) != 4)
+    /* An earlier version knew only the first four. */
+    if (!name || strlen(name) >= 16 || (strv_len(words) != 4 && strv_len(words) != 7))
         return;
     struct net__bridge *b = NEW(struct net__bridge);
     snprintf(b->name, sizeof(b->name), "%s", name);
@@ -257,6 +279,11 @@ static void load_bridge(struct net *n, const json_t *item)
     snprintf(b->subnet, sizeof(b->subnet), "%s", words[1]);
     b->internal = str_eq(words[2], "1");
     b->icc = str_eq(words[3], "1");
+    if (words[4]) {
+        b->routed = str_eq(words[4], "1");
+        snprintf(b->gateway6, sizeof(b->gateway6), "%s", str_eq(words[5], "-") ? "" : words[5]);
+        snprintf(b->subnet6, sizeof(b->subnet6), "%s", str_eq(words[6], "-") ? "" : words[6]);
+    }
     map_put(&n->bridges, name, b);
 }
 
@@ -282,14 +309,15 @@ static void load_port(struct net *n, const json_t *item, bool with_ip)
     const json_t *target = json_object_get(json_array_get(item, 1), "concat");
     struct net__port p = {.fd = -EBADF};
     size_t at = with_ip ? 1 : 0;
-    if (with_ip && !net__address_parse(json_string_value(json_array_get(key, 0)), &p.host_ip))
+    if (with_ip && !net__ip_parse(json_string_value(json_array_get(key, 0)), &p.host_ip))
         return;
     int64_t protocol = number_of(json_array_get(key, at));
     int64_t host_port = number_of(json_array_get(key, at + 1));
     int64_t container_port = number_of(json_array_get(target, 1));
     if (protocol < 0 || host_port <= 0 || container_port <= 0 || strlen(comment) >= sizeof(p.owner) ||
-        !net__address_parse(json_string_value(json_array_get(target, 0)), &p.container_ip))
+        !net__ip_parse(json_string_value(json_array_get(target, 0)), &p.container_ip))
         return;
+    p.host_ip.family = p.container_ip.family;
     p.protocol = (int)protocol;
     p.host_port = (uint16_t)host_port;
     p.container_port = (uint16_t)container_port;
@@ -305,8 +333,8 @@ static void load_object(struct net *n, const json_t *object)
     json_array_foreach (json_object_get(object, "elem"), i, item) {
         if (str_eq(name, "bridges"))
             load_bridge(n, item);
-        else if (str_eq(name, "ports_ip") || str_eq(name, "ports_any"))
-            load_port(n, item, str_eq(name, "ports_ip"));
+        else if (str_after(name, "ports_") || str_after(name, "ports6_"))
+            load_port(n, item, str_ends_with(name, "_ip"));
     }
 }
 

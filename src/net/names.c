@@ -271,6 +271,11 @@ static int process_reload(struct net *n, struct err *err)
     r = s->wanted ? process_ensure(s, n->state_dir, &started, err) : 0;
     if (r == 0 && s->connection >= 0 && !(s->wanted && started)) {
         r = converse(s, "reload", err);
+        if (r == -ERR_SYSTEM &&
+            converse(s, "stop", NULL) == 0) { /* of an earlier version: it cannot read it */
+            s->connection = close_fd(s->connection);
+            r = -ERR_UNAVAILABLE;
+        }
         if (r == -ERR_UNAVAILABLE && s->wanted) { /* it died, or hung and was killed */
             ended(s);
             r = process_ensure(s, n->state_dir, &started, err);
@@ -332,10 +337,23 @@ int net__names_publish(struct net *n, struct err *err)
     return r < 0 ? err_wrap(err, "serve names") : 0;
 }
 
+/* What cannot be a name is left out: nobody could ask for it. */
+static void links_take(const struct net_name *n, struct dns_table *t)
+{
+    for (char *const *text = n->links; text && *text; text++) {
+        const char *colon = strchr(*text, ':');
+        _cleanup_free_ char *name = mem_strndup(*text, strcspn(*text, ":"));
+        const char *alias = colon && colon[1] ? colon + 1 : name;
+        if (!str_empty(n->owner) && dns_name_valid(name) && dns_name_valid(alias))
+            dns_table_add_link(t, mem_strdup(n->owner), mem_strdup(alias), mem_strdup(name));
+    }
+}
+
 static int hosts_take(const struct net_name *names, size_t count, struct dns_table *t, struct err *err)
 {
     for (size_t i = 0; i < count; i++) {
         uint32_t address;
+        struct net__ip address6 = {0};
         const char *owner = names[i].owner ? names[i].owner : "";
         if (!net__address_parse(names[i].address, &address) || strlen(names[i].bridge) >= 16 ||
             (*owner && !dns_name_valid(owner)))
@@ -344,7 +362,11 @@ static int hosts_take(const struct net_name *names, size_t count, struct dns_tab
         STRV_FOREACH (name, (char **)names[i].names)
             if (!dns_name_valid(*name))
                 return err_set(err, ERR_INVALID, "\"%s\" cannot be a name on a network", *name);
+        if (names[i].address6 && !net__ip_parse(names[i].address6, &address6))
+            return err_set(err, ERR_INVALID, "names of address %s cannot be set", names[i].address6);
         dns_table_add_host(t, names[i].bridge, address, mem_strdup(owner), strv_dup(names[i].names));
+        t->hosts[t->host_count - 1].address6 = address6;
+        links_take(&names[i], t);
     }
     return 0;
 }

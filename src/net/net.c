@@ -72,7 +72,8 @@ static void on_link(void *context, const struct rtnl_link *l)
 {
     struct sweep *s = context;
     const char *rest = str_after(l->name, s->n->prefix);
-    bool ours = rest && strlen(rest) == 8 && (str_eq(l->kind, "bridge") || str_eq(l->kind, "veth"));
+    bool ours = rest && strlen(rest) == 8 &&
+                (str_eq(l->kind, "bridge") || str_eq(l->kind, "veth") || str_eq(l->kind, "dummy"));
     if (!ours && !(str_eq(l->kind, "bridge") && map_has(&s->n->bridges, l->name)))
         return;
     GROW(s->indexes, s->count, s->capacity);

@@ -5,12 +5,13 @@
  * Everything here is idempotent: it is called again after a restart with the same values, and net_reconcile()
  * removes what is no longer wanted.
  *
- * What the kernel is told: a veth pair a container, whose host end is a port of the bridge; IPv4 only (IPv6
- * is off on bridges and on containers' interfaces, but for ::1). Networks do not reach each other but through
- * published ports; an internal one reaches nothing else, in no direction, and resolves only its own names.
- * From outside only published ports come in; 127.0.0.0/8 is never reachable from another interface, although
- * bridges have route_localnet set. Outgoing packets are masqueraded. Rules are in firewall.c; elements of
- * sets and maps are what changes, and their comments tell a new process what an earlier one published.
+ * What the kernel is told: a veth pair a container, whose host end is a port of the bridge; IPv4, and IPv6 on
+ * those networks that have a subnet of it (elsewhere it is off, but for ::1). Networks do not reach each
+ * other but through published ports; an internal one reaches nothing else, in no direction, and resolves only
+ * its own names. From outside only published ports come in; 127.0.0.0/8 is never reachable from another
+ * interface, although bridges have route_localnet set. Outgoing packets are masqueraded. Rules are in
+ * firewall.c; elements of sets and maps are what changes, and their comments tell a new process what an
+ * earlier one published.
  *
  * Another firewall on the machine that drops forwarded packets (Docker's, ufw's) has to let the bridges
  * through, since no table can accept what another drops: a warning tells how. One that drops incoming packets
@@ -44,32 +45,37 @@ int net_teardown(struct net *n, struct err *err);
 struct net_bridge {
     const char
         *name; /* interface name, from net_bridge_name() or the user's com.docker.network.bridge.name */
-    const char *subnet;  /* "172.20.0.0/16" */
-    const char *gateway; /* "172.20.0.1" */
-    bool internal;       /* no way out, no masquerade */
-    bool icc;            /* containers reach each other; normally true */
-    int mtu;             /* 0: 1500 */
+    const char *subnet;             /* "172.20.0.0/16" */
+    const char *gateway;            /* "172.20.0.1" */
+    const char *subnet6, *gateway6; /* NULL: no IPv6 */
+    bool internal;                  /* no way out, no masquerade */
+    bool routed;                    /* a way out with the containers' own addresses: no masquerade */
+    bool icc;                       /* containers reach each other; normally true */
+    int mtu;                        /* 0: 1500 */
 };
 void net_bridge_name(struct net *n, const char *network_id, char out[16]);
 int net_bridge_ensure(struct net *n, const struct net_bridge *b, struct err *err);
 int net_bridge_remove(struct net *n, const char *name, struct err *err);
 
-/* Docker's default pools: `count` subnets of `bits` from `first` on. */
+/* Where subnets come from that nobody chose: `base` is cut into subnets of `size` bits. */
 struct net_pool {
-    uint32_t first, count;
-    int bits;
-    const char *base;
+    const char *base; /* "172.17.0.0/16", "fd12:3456:789a::/48" */
+    int size;
 };
-enum { NET_DEFAULT_POOLS = 7 };
-extern const struct net_pool net_default_pools[NET_DEFAULT_POOLS];
-/* Picks a free subnet from them (172.17-31.0.0/16, 192.168.0.0/20 steps), free of `taken`
- * (NULL-terminated CIDRs), of the host's routes and addresses. The caller frees *ret. */
-int net_subnet_pick(char *const *taken, char **ret, struct err *err);
-/* "172.20.0.0/16" valid and canonical, not overlapping `taken`. */
+int net_pool_check(const struct net_pool *p, struct err *err);
+/* Picks the first subnet of the pools that is free of `taken` (NULL-terminated CIDRs), of the host's routes
+ * and addresses. The caller frees *ret. */
+int net_subnet_pick(bool ipv6, const struct net_pool *pools, size_t count, char *const *taken, char **ret,
+                    struct err *err);
+/* "10.0.1.5/24" as "10.0.1.0/24". */
+int net_subnet_canonical(const char *subnet, char **ret, struct err *err);
+/* "172.20.0.0/16" valid, canonical, of use, and (ERR_DENIED) not overlapping `taken`. */
 int net_subnet_check(const char *subnet, char *const *taken, struct err *err);
-/* First free host address of `subnet` (or of `range` within it), not the gateway, not in `taken`.
- * "172.20.0.2" */
+/* First free host address of `subnet` (or of `range` within it), not in `taken`. "172.20.0.2". None free is
+ * ERR_UNAVAILABLE. */
 int net_address_pick(const char *subnet, const char *range, char *const *taken, char **ret, struct err *err);
+char *net_address_canonical(const char *address); /* NULL: it is none */
+bool net_address_is_ipv6(const char *address);
 bool net_address_in_subnet(const char *address, const char *subnet);
 
 /* A new network namespace with `lo` up, known only by its descriptor. */
@@ -85,17 +91,31 @@ int net_namespace_prepare(int fd, struct err *err);
  * made; the oldest goes first. */
 int net_namespace_take(struct net *n, int *ret_fd, struct err *err);
 
+/* What the interfaces of a macvlan or ipvlan network hang below: an interface of the machine's; "eth0.10" is
+ * made when there is eth0; NULL or "": a dummy of our own, which leads nowhere. *ret_made: to be removed with
+ * the network. */
+int net_parent_ensure(struct net *n, const char *network_id, const char *parent, char ret_name[16],
+                      bool *ret_made, struct err *err);
+int net_parent_remove(struct net *n, const char *name, struct err *err);
+
 struct net_endpoint {
+    const char *kind, *mode, *flag; /* "macvlan" or "ipvlan" below `bridge`; NULL: a port of that bridge */
+    bool link_route;                /* the default route goes out by the link, without a gateway */
     const char *bridge;
-    const char *ifname;  /* inside: "eth0" */
-    const char *address; /* with prefix length: "172.20.0.2/16" */
-    const char *mac;     /* NULL: derived from the address, as Docker does: 02:42:ac:14:00:02 */
-    const char *gateway; /* default route through it; NULL: none */
+    const char *ifname;              /* inside: "eth0" */
+    const char *address;             /* with prefix length: "172.20.0.2/16" */
+    const char *address6, *gateway6; /* the same of IPv6; NULL: none */
+    char *const *more;               /* further addresses with their lengths: link-local ones; or NULL */
+    const char *mac;                 /* NULL: derived from the address, as Docker does: 02:42:ac:14:00:02 */
+    const char *gateway;             /* default route through it; NULL: none */
 };
 /* Adds the interface to a namespace (new or of a running container); *ret_host_if (16 bytes) is the host's
  * end. */
 int net_endpoint_add(struct net *n, int namespace_fd, const struct net_endpoint *e, char ret_host_if[16],
                      struct err *err);
+/* The default routes through an interface that is there; "" leaves one out. */
+int net_endpoint_route(struct net *n, int namespace_fd, const char *ifname, const char *gateway,
+                       const char *gateway6, struct err *err);
 int net_endpoint_remove(struct net *n, int namespace_fd, const char *ifname, struct err *err);
 
 struct net_stats {
@@ -108,12 +128,13 @@ int net_endpoint_stats(struct net *n, const char *host_if, struct net_stats *ret
  * program takes it and a conflict is found here: ERR_CONFLICT "port 8080/tcp is in use by nginx (pid 812)".
  * Reach from outside, from this machine's own addresses, from 127.0.0.1 and from other containers. */
 struct net_port {
-    const char *owner;    /* container id */
-    const char *protocol; /* tcp, udp, sctp */
-    const char *host_ip;  /* "" or 0.0.0.0: all */
-    uint16_t host_port;   /* 0: choose; filled in */
-    const char *container_ip;
+    const char *owner;        /* container id */
+    const char *protocol;     /* tcp, udp, sctp */
+    const char *host_ip;      /* "", 0.0.0.0 or ::: all of the container address's family */
+    uint16_t host_port;       /* 0: choose; filled in */
+    const char *container_ip; /* of the host address's family */
     uint16_t container_port;
+    bool twin; /* the same host port as the one before it in the list, which is of the other family */
 };
 /* All of one owner at once: all or none. host_port is filled where it was 0 (from 32768-60999, outside
  * reserved). */
@@ -132,15 +153,17 @@ struct net_forwarder {
 void net_set_forwarder(struct net *n, const struct net_forwarder *forwarder);
 
 /* Names. The table is replaced whole; the DNS process (`drover dns`, restarted when it dies, alive when serve
- * is not) reads it and answers on each bridge's gateway address, port 53: A, AAAA (empty), PTR for what it
+ * is not) reads it and answers on each bridge's gateway address, port 53: A, AAAA, PTR for what it
  * knows; the rest goes to the host's resolvers. A client sees the names of the networks it is on; which those
  * are follows from its source address. */
 struct net_name {
     const char *network; /* id */
     const char *bridge;
-    const char *address; /* without prefix length */
-    char *const *names;  /* container name, short id, service, aliases */
-    const char *owner;   /* container id, so that one on several networks sees the names of all; or NULL */
+    const char *address;  /* without prefix length */
+    const char *address6; /* or NULL */
+    char *const *names;   /* container name, short id, service, aliases */
+    char *const *links;   /* "NAME:ALIAS": names that the owner alone knows for others; or NULL */
+    const char *owner;    /* container id, so that one on several networks sees the names of all; or NULL */
 };
 int net_names_set(struct net *n, const struct net_name *names, size_t count, struct err *err);
 /* `drover dns STATE_DIR`: the process itself; returns its exit status. */

@@ -14,7 +14,30 @@ struct inodes {
     size_t count;
 };
 
-static void collect(const char *path, bool v6, uint32_t host_ip, uint16_t port, struct inodes *ret)
+/* The kernel prints an address as words of four bytes in its own order. A socket of :: has IPv4 too. */
+static bool covers(const char *text, bool v6, struct net__ip wanted)
+{
+    uint8_t bytes[16];
+    int words = v6 ? 4 : 1;
+    for (int i = 0; i < words; i++) {
+        unsigned word;
+        if (sscanf(text + 8 * i, "%8x", &word) != 1)
+            return false;
+        uint32_t raw = word;
+        memcpy(bytes + 4 * i, &raw, 4);
+    }
+    struct net__ip bound = net__ip_of_bytes(v6 ? AF_INET6 : AF_INET, bytes);
+    if (v6 && wanted.family == AF_INET) {
+        if (bound.value >> 32 == 0xffff)
+            bound.value &= UINT32_MAX;
+        else if (bound.value)
+            return false;
+    } else if (bound.family != wanted.family)
+        return false;
+    return !bound.value || !wanted.value || bound.value == wanted.value;
+}
+
+static void collect(const char *path, bool v6, struct net__ip host_ip, uint16_t port, struct inodes *ret)
 {
     _cleanup_file_ FILE *f = fopen(path, "re");
     char line[512], address[40];
@@ -24,17 +47,9 @@ static void collect(const char *path, bool v6, uint32_t host_ip, uint16_t port, 
         unsigned local_port, state;
         unsigned long inode;
         if (sscanf(line, " %*s %32[0-9A-F]:%x %*s %x %*s %*s %*s %*s %*s %lu", address, &local_port, &state,
-                   &inode) != 4 ||
-            local_port != port || !inode || state == TCP_TIME_WAIT_STATE)
-            continue;
-        unsigned raw;
-        /* The last word: of ::ffff:a.b.c.d the address, of :: zero. */
-        if (sscanf(address + (v6 ? 24 : 0), "%8x", &raw) != 1)
-            continue;
-        uint32_t bound = ntohl(raw);
-        if (bound && host_ip && bound != host_ip)
-            continue;
-        ret->items[ret->count++] = inode;
+                   &inode) == 4 &&
+            local_port == port && inode && state != TCP_TIME_WAIT_STATE && covers(address, v6, host_ip))
+            ret->items[ret->count++] = inode;
     }
 }
 
@@ -62,7 +77,7 @@ static bool holds(const char *pid, const struct inodes *wanted)
     return found;
 }
 
-bool net__port_owner(int protocol, uint32_t host_ip, uint16_t port, struct str *ret)
+bool net__port_owner(int protocol, struct net__ip host_ip, uint16_t port, struct str *ret)
 {
     struct inodes wanted = {.count = 0};
     bool tcp = protocol == IPPROTO_TCP;

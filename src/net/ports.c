@@ -43,6 +43,22 @@ void net__ports_done(struct net *n)
     n->port_count = n->port_capacity = 0;
 }
 
+static int port_addresses(const struct net_port *from, struct net__port *ret, struct err *err)
+{
+    if (!from->container_port || !net__ip_parse(from->container_ip, &ret->container_ip))
+        return err_set(err, ERR_INVALID, "port %u/%s has no container address to go to", from->host_port,
+                       from->protocol);
+    ret->host_ip = (struct net__ip){.family = ret->container_ip.family};
+    if (!str_empty(from->host_ip) && !net__ip_parse(from->host_ip, &ret->host_ip))
+        return err_set(err, ERR_INVALID, "host address \"%s\" of a port is not an IP address", from->host_ip);
+    if (ret->host_ip.family != ret->container_ip.family)
+        return err_set(err, ERR_INVALID,
+                       "port %u/%s cannot be published on %s: the container's address %s is of the other "
+                       "family",
+                       from->host_port, from->protocol, from->host_ip, from->container_ip);
+    return 0;
+}
+
 static int port_parse(const char *owner, const struct net_port *from, struct net__port *ret, struct err *err)
 {
     *ret = (struct net__port){
@@ -53,32 +69,32 @@ static int port_parse(const char *owner, const struct net_port *from, struct net
     if (!ret->protocol)
         return err_set(err, ERR_INVALID, "protocol \"%s\" of a port must be tcp, udp or sctp",
                        from->protocol ? from->protocol : "");
-    if (from->host_ip && strchr(from->host_ip, ':'))
-        return err_set(err, ERR_UNSUPPORTED, "port %u/%s: publishing on the IPv6 address %s is not supported",
-                       from->host_port, from->protocol, from->host_ip);
-    if (!str_empty(from->host_ip) && !net__address_parse(from->host_ip, &ret->host_ip))
-        return err_set(err, ERR_INVALID, "host address \"%s\" of a port is not an IPv4 address",
-                       from->host_ip);
-    if (!from->container_port || !net__address_parse(from->container_ip, &ret->container_ip))
-        return err_set(err, ERR_INVALID, "port %u/%s has no container address to go to", from->host_port,
-                       from->protocol);
+    int r = port_addresses(from, ret, err);
+    if (r < 0)
+        return r;
     if (strlen(owner) >= sizeof(ret->owner) || strpbrk(owner, "\"\\\n") || !*owner)
         return err_set(err, ERR_INVALID, "\"%s\" cannot own a port", owner);
     snprintf(ret->owner, sizeof(ret->owner), "%s", owner);
     return 0;
 }
 
+static bool same_ip(struct net__ip a, struct net__ip b)
+{
+    return a.family == b.family && a.value == b.value;
+}
+
 /* Same protocol and port on an address that both cover. */
 static bool collide(const struct net__port *a, const struct net__port *b)
 {
     return a->protocol == b->protocol && a->host_port == b->host_port &&
-           (a->host_ip == b->host_ip || !a->host_ip || !b->host_ip);
+           a->host_ip.family == b->host_ip.family &&
+           (a->host_ip.value == b->host_ip.value || !a->host_ip.value || !b->host_ip.value);
 }
 
 static bool same(const struct net__port *a, const struct net__port *b)
 {
-    return a->protocol == b->protocol && a->host_port == b->host_port && a->host_ip == b->host_ip &&
-           a->container_ip == b->container_ip && a->container_port == b->container_port &&
+    return a->protocol == b->protocol && a->host_port == b->host_port && same_ip(a->host_ip, b->host_ip) &&
+           same_ip(a->container_ip, b->container_ip) && a->container_port == b->container_port &&
            str_eq(a->owner, b->owner);
 }
 
@@ -87,39 +103,51 @@ static bool same(const struct net__port *a, const struct net__port *b)
 static int reserve(struct net__port *p, bool reuse)
 {
     int type = p->protocol == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM;
-    _cleanup_close_ int fd = socket(AF_INET, type | SOCK_CLOEXEC, p->protocol);
+    _cleanup_close_ int fd = socket(p->host_ip.family, type | SOCK_CLOEXEC, p->protocol);
+    bool v6 = p->host_ip.family == AF_INET6;
     if (fd < 0)
         return -errno;
-    if (reuse && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) < 0)
+    if ((reuse && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) < 0) ||
+        (v6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int)) < 0))
         return -errno;
-    struct sockaddr_in a = {
-        .sin_family = AF_INET, .sin_port = htons(p->host_port), .sin_addr = {htonl(p->host_ip)}};
-    socklen_t length = sizeof(a);
-    if (bind(fd, (struct sockaddr *)&a, length) < 0 || getsockname(fd, (struct sockaddr *)&a, &length) < 0)
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a = {0};
+    socklen_t length = v6 ? sizeof(a.v6) : sizeof(a.v4);
+    a.any.sa_family = (sa_family_t)p->host_ip.family;
+    a.v4.sin_port = htons(p->host_port); /* at the same place in both */
+    net__ip_bytes(p->host_ip, v6 ? a.v6.sin6_addr.s6_addr : (uint8_t *)&a.v4.sin_addr);
+    if (bind(fd, &a.any, length) < 0 || getsockname(fd, &a.any, &length) < 0)
         return -errno;
-    p->host_port = ntohs(a.sin_port);
+    p->host_port = ntohs(a.v4.sin_port);
     p->fd = take_fd(&fd);
     return 0;
 }
 
 static int port_conflict(struct net *n, const struct net__port *p, struct err *err)
 {
-    char host[16];
-    net__address_format(p->host_ip, host);
+    char host[NET__IP_BYTES];
+    net__ip_format(p->host_ip, host);
     const char *protocol = net__protocol_name(p->protocol);
     for (size_t i = 0; i < n->port_count; i++)
         if (collide(&n->ports[i], p))
-            return err_set(err, ERR_CONFLICT, "port %u/%s on %s is published by container %.12s",
-                           p->host_port, protocol, host, n->ports[i].owner);
+            return err_set(err, ERR_CONFLICT,
+                           "Bind for %s:%u failed: port is already allocated: port %u/%s "
+                           "is published by container %.12s",
+                           host, p->host_port, p->host_port, protocol, n->ports[i].owner);
     _cleanup_str_ struct str owner = STR_INIT;
     if (net__port_owner(p->protocol, p->host_ip, p->host_port, &owner))
-        return err_set(err, ERR_CONFLICT, "port %u/%s on %s is in use by %s", p->host_port, protocol, host,
-                       str_get(&owner));
+        return err_set(err, ERR_CONFLICT,
+                       "Bind for %s:%u failed: address already in use: port %u/%s is in use "
+                       "by %s",
+                       host, p->host_port, p->host_port, protocol, str_get(&owner));
     return err_set(
         err, ERR_CONFLICT,
-        "port %u/%s on %s is in use (reserved by a program that is not listening, as another Drover "
-        "or a container engine does)",
-        p->host_port, protocol, host);
+        "Bind for %s:%u failed: address already in use: port %u/%s is reserved by a program that is not "
+        "listening, as another Drover or a container engine does",
+        host, p->host_port, p->host_port, protocol);
 }
 
 static bool collides(const struct net *n, const struct net__port *p)
@@ -170,8 +198,8 @@ static int port_reserve(struct net *n, struct net__port *p, struct err *err)
         r = reserve(p, true);
     if (r == -EPROTONOSUPPORT || r == -ESOCKTNOSUPPORT)
         return reserve_by_list(n, p, err);
-    char host[16];
-    net__address_format(p->host_ip, host);
+    char host[NET__IP_BYTES];
+    net__ip_format(p->host_ip, host);
     switch (r) {
     case 0:
         return 0;
@@ -227,6 +255,29 @@ static int reserve_everywhere(struct net *n, struct net__port *p, const char *ho
     }
 }
 
+/* A port of the kernel's choice that is free for the entry before `p`, which is of the other family and
+ * already in the mirror, as well: both move to another one until there is one. */
+static int reserve_twin(struct net *n, struct net__port *p, const char *host_ip, bool chosen, struct err *err)
+{
+    for (int attempt = 0;; attempt++) {
+        struct net__port *first = &n->ports[n->port_count - 1];
+        p->host_port = first->host_port;
+        int r = reserve_everywhere(n, p, host_ip, err);
+        if (r != -ERR_CONFLICT || !chosen || attempt == 100)
+            return r;
+        struct net__port again = *first;
+        n->port_count--;
+        again.host_port = 0;
+        again.fd = -EBADF;
+        r = reserve_everywhere(n, &again, host_ip, err); /* while the old one is still held: another one */
+        unforward(n, first);
+        close_fd(first->fd);
+        if (r < 0)
+            return r;
+        net__ports_add(n, &again);
+    }
+}
+
 /* One that is published already (by us, or by the process before us). */
 static struct net__port *find_same(struct net *n, const struct net__port *p)
 {
@@ -249,8 +300,8 @@ static int adopt(struct net *n, struct net__port *p, struct err *err)
         return 0;
     if (r < 0) {
 
-        char host[16];
-        net__address_format(p->host_ip, host);
+        char host[NET__IP_BYTES];
+        net__ip_format(p->host_ip, host);
         return err_sys(err, -r, "port %u/%s on %s was taken while Drover was away", p->host_port,
                        net__protocol_name(p->protocol), host);
     }
@@ -277,10 +328,10 @@ static bool outdated(struct net *n, const char *owner, const struct net_port *po
         if (port_parse(owner, &ports[k], &p, NULL) < 0)
             continue;
         if (n->forwarder.add)
-            p.host_ip = 0;
+            p.host_ip.value = 0;
         for (size_t i = 0; i < n->port_count; i++)
             if (str_eq(n->ports[i].owner, owner) && collide(&n->ports[i], &p) &&
-                n->ports[i].container_ip != p.container_ip)
+                !same_ip(n->ports[i].container_ip, p.container_ip))
                 return true;
     }
     return false;
@@ -302,7 +353,7 @@ static int publish_locked(struct net *n, const char *owner, struct net_port *por
         if ((r = port_parse(owner, &ports[i], &p, err)) < 0)
             break;
         if (n->forwarder.add)
-            p.host_ip = 0;
+            p.host_ip.value = 0;
         if ((old = find_same(n, &p))) {
             chosen[i] = p.host_port;
             r = adopt(n, old, err);
@@ -310,12 +361,18 @@ static int publish_locked(struct net *n, const char *owner, struct net_port *por
                 r = forward(n, &p, ports[i].host_ip, err);
             continue;
         }
-        if ((r = reserve_everywhere(n, &p, ports[i].host_ip, err)) < 0)
+        if (ports[i].twin && n->port_count > first) {
+            r = reserve_twin(n, &p, ports[i].host_ip, !ports[i - 1].host_port, err);
+            chosen[i - 1] = p.host_port;
+        } else
+            r = reserve_everywhere(n, &p, ports[i].host_ip, err);
+        if (r < 0)
             break;
         chosen[i] = p.host_port;
-        net__firewall_add_port(n, &commands, "add", &p);
         net__ports_add(n, &p);
     }
+    for (size_t i = first; i < n->port_count; i++)
+        net__firewall_add_port(n, &commands, "add", &n->ports[i]);
     if (r == 0 && commands.len)
         r = net__firewall_run(n, str_get(&commands), err);
     if (r < 0) {

@@ -13,8 +13,34 @@
 #include "net/net.h"
 
 #include <pthread.h>
+#include <sys/socket.h>
 
-/* Host byte order. */
+__extension__ typedef unsigned __int128 uint128;
+
+enum { NET__IP_BYTES = 46 };
+
+/* An address of either family; `value` in host order, of IPv4 the low 32 bits. Family 0: none. */
+struct net__ip {
+    int family;
+    uint128 value;
+};
+struct net__range {
+    struct net__ip address;
+    int bits;
+};
+int net__family_bits(int family); /* 32 or 128 */
+uint128 net__host_mask(int family, int bits);
+struct net__ip net__ip_of_bytes(int family, const uint8_t *bytes);
+void net__ip_bytes(struct net__ip ip, uint8_t out[16]); /* 4 of them, or 16 */
+bool net__ip_parse(const char *text, struct net__ip *ret);
+void net__ip_format(struct net__ip ip, char out[NET__IP_BYTES]);
+bool net__range_parse(const char *text, struct net__range *ret); /* without "/n": one address */
+struct net__ip net__range_base(struct net__range r);
+char *net__range_text(struct net__range r); /* canonical; the caller frees */
+bool net__range_has(struct net__range r, struct net__ip a);
+bool net__range_overlap(struct net__range a, struct net__range b);
+
+/* IPv4 alone, host byte order. */
 struct net__cidr {
     uint32_t address;
     int bits;
@@ -28,17 +54,18 @@ struct net__bridge {
     char name[16];
     char gateway[16];
     char subnet[20];
-    bool internal, icc;
+    char gateway6[NET__IP_BYTES], subnet6[NET__IP_BYTES + 4]; /* "": no IPv6 */
+    bool internal, icc, routed;
 };
 
 enum { NET__OWNER_BYTES = 120 }; /* an nftables comment has room for 128 */
 
 struct net__port {
     char owner[NET__OWNER_BYTES];
-    int protocol;     /* IPPROTO_* */
-    uint32_t host_ip; /* host byte order, 0: all */
+    int protocol;           /* IPPROTO_* */
+    struct net__ip host_ip; /* value 0: all of the family */
     uint16_t host_port;
-    uint32_t container_ip;
+    struct net__ip container_ip; /* of the same family */
     uint16_t container_port;
     int fd; /* the bound socket that reserves it; -EBADF when an earlier process published it */
 };
@@ -87,6 +114,10 @@ void net__firewall_add_bridge(const struct net *n, struct str *to, const char *v
                               const struct net__bridge *b);
 void net__firewall_add_port(const struct net *n, struct str *to, const char *verb, const struct net__port *p);
 
+/* --- parent.c --- */
+int net__child_mode(const char *kind, const char *mode, uint32_t *ret, struct err *err);
+uint16_t net__child_flags(const char *flag);
+
 /* --- ports.c --- */
 int net__ports_add(struct net *n, const struct net__port *p); /* to the mirror */
 void net__ports_done(struct net *n);
@@ -99,7 +130,7 @@ void net__conntrack_forget(const struct net__port *port);
 
 /* --- port_owner.c --- */
 /* Who has a local port: "nginx (pid 812)"; false when nobody can be found. */
-bool net__port_owner(int protocol, uint32_t host_ip, uint16_t port, struct str *ret);
+bool net__port_owner(int protocol, struct net__ip host_ip, uint16_t port, struct str *ret);
 
 /* --- names.c --- */
 int net__names_open(struct net *n, struct err *err);

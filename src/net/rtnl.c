@@ -266,6 +266,45 @@ int rtnl_veth_add(struct mnl_socket *s, const char *host, int master, int mtu, i
     return talk(s, h, NULL, NULL);
 }
 
+static void put_u16(struct nlmsghdr *h, uint16_t type, uint16_t value)
+{
+    mnl_attr_put(h, type, sizeof(value), &value);
+}
+
+static void child_data(struct nlmsghdr *h, const struct rtnl_child *c)
+{
+    struct nlattr *data = mnl_attr_nest_start(h, IFLA_INFO_DATA);
+    if (strcmp(c->kind, "macvlan") == 0)
+        mnl_attr_put_u32(h, IFLA_MACVLAN_MODE, c->mode);
+    else if (strcmp(c->kind, "ipvlan") == 0) {
+        put_u16(h, IFLA_IPVLAN_MODE, (uint16_t)c->mode);
+        put_u16(h, IFLA_IPVLAN_FLAGS, c->flags);
+    } else if (strcmp(c->kind, "vlan") == 0)
+        put_u16(h, IFLA_VLAN_ID, (uint16_t)c->mode);
+    mnl_attr_nest_end(h, data);
+}
+
+int rtnl_child_add(struct mnl_socket *s, const struct rtnl_child *c)
+{
+    char buffer[REQUEST_BYTES];
+    struct nlmsghdr *h = link_request(buffer, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0);
+    mnl_attr_put_strz(h, IFLA_IFNAME, c->name);
+    if (c->parent)
+        mnl_attr_put_u32(h, IFLA_LINK, (uint32_t)c->parent);
+    if (c->namespace_fd >= 0)
+        mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)c->namespace_fd);
+    if (c->mac)
+        mnl_attr_put(h, IFLA_ADDRESS, 6, c->mac);
+    if (c->mtu)
+        mnl_attr_put_u32(h, IFLA_MTU, (uint32_t)c->mtu);
+    struct nlattr *info = mnl_attr_nest_start(h, IFLA_LINKINFO);
+    mnl_attr_put_strz(h, IFLA_INFO_KIND, c->kind);
+    if (strcmp(c->kind, "dummy") != 0)
+        child_data(h, c);
+    mnl_attr_nest_end(h, info);
+    return talk(s, h, NULL, NULL);
+}
+
 static struct nlmsghdr *address_request(void *buffer, uint16_t type, uint16_t flags, int index,
                                         uint32_t address, int bits)
 {
@@ -308,9 +347,43 @@ int rtnl_route_add_default(struct mnl_socket *s, int index, uint32_t gateway)
     m->rtm_family = AF_INET;
     m->rtm_table = RT_TABLE_MAIN;
     m->rtm_protocol = RTPROT_BOOT;
+    m->rtm_scope = gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
+    m->rtm_type = RTN_UNICAST;
+    if (gateway)
+        mnl_attr_put_u32(h, RTA_GATEWAY, gateway);
+    mnl_attr_put_u32(h, RTA_OIF, (uint32_t)index);
+    return talk(s, h, NULL, NULL);
+}
+
+int rtnl_address6_add(struct mnl_socket *s, int index, const uint8_t address[16], int bits)
+{
+    char buffer[REQUEST_BYTES];
+    struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
+    h->nlmsg_type = RTM_NEWADDR;
+    h->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+    struct ifaddrmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+    m->ifa_family = AF_INET6;
+    m->ifa_prefixlen = (uint8_t)bits;
+    m->ifa_flags = IFA_F_NODAD;
+    m->ifa_index = (uint32_t)index;
+    mnl_attr_put(h, IFA_LOCAL, 16, address);
+    mnl_attr_put(h, IFA_ADDRESS, 16, address);
+    return talk(s, h, NULL, NULL);
+}
+
+int rtnl_route6_add_default(struct mnl_socket *s, int index, const uint8_t gateway[16])
+{
+    char buffer[REQUEST_BYTES];
+    struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
+    h->nlmsg_type = RTM_NEWROUTE;
+    h->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+    struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+    m->rtm_family = AF_INET6;
+    m->rtm_table = RT_TABLE_MAIN;
+    m->rtm_protocol = RTPROT_BOOT;
     m->rtm_scope = RT_SCOPE_UNIVERSE;
     m->rtm_type = RTN_UNICAST;
-    mnl_attr_put_u32(h, RTA_GATEWAY, gateway);
+    mnl_attr_put(h, RTA_GATEWAY, 16, gateway);
     mnl_attr_put_u32(h, RTA_OIF, (uint32_t)index);
     return talk(s, h, NULL, NULL);
 }

@@ -46,9 +46,24 @@ int rtnl_bridge_add(struct mnl_socket *s, const char *name, const uint8_t mac[6]
 int rtnl_veth_add(struct mnl_socket *s, const char *host, int master, int mtu, int peer_namespace_fd,
                   const char *peer, const uint8_t peer_mac[6]);
 
+/* An interface of another kind: "macvlan", "ipvlan" (below `parent`), "vlan" (mode: its number), "dummy". */
+struct rtnl_child {
+    const char *kind, *name;
+    int parent;         /* 0: none */
+    int namespace_fd;   /* where it is to be; negative: here */
+    const uint8_t *mac; /* NULL: the kernel's choice */
+    int mtu;            /* 0: the kernel's choice */
+    uint32_t mode;
+    uint16_t flags;
+};
+int rtnl_child_add(struct mnl_socket *s, const struct rtnl_child *c);
+
 int rtnl_address_add(struct mnl_socket *s, int index, uint32_t address, int bits);
 int rtnl_address_delete(struct mnl_socket *s, int index, uint32_t address, int bits);
-int rtnl_route_add_default(struct mnl_socket *s, int index, uint32_t gateway);
+int rtnl_route_add_default(struct mnl_socket *s, int index, uint32_t gateway); /* 0: by the link alone */
+/* IPv6: usable at once, without asking the neighbours whether it is taken (we know). */
+int rtnl_address6_add(struct mnl_socket *s, int index, const uint8_t address[16], int bits);
+int rtnl_route6_add_default(struct mnl_socket *s, int index, const uint8_t gateway[16]);
 /* IPv4 addresses (index > 0 only those of that link; 0 all), and destinations of the main table's routes. */
 typedef void (*rtnl_net_fn)(void *context, int index, uint32_t address, int bits);
 int rtnl_address_list(struct mnl_socket *s, int index, rtnl_net_fn fn, void *context);

@@ -10,16 +10,38 @@ static void a_subnet_must_be_canonical_and_free(void **state)
     struct err err = {0};
     char *taken[] = {(char[]){"172.17.0.0/16"}, (char[]){"10.1.0.0/24"}, NULL};
     assert_ok(net_subnet_check("172.18.0.0/16", taken, &err), &err);
-    assert_int_equal(net_subnet_check("172.17.4.0/24", taken, &err), -ERR_CONFLICT);
-    assert_string_equal(err.msg, "subnet 172.17.4.0/24 overlaps 172.17.0.0/16 of another network");
-    assert_int_equal(net_subnet_check("10.0.0.0/8", taken, &err), -ERR_CONFLICT);
+    assert_int_equal(net_subnet_check("172.17.4.0/24", taken, &err), -ERR_DENIED);
+    assert_string_equal(err.msg, "Pool overlaps with other one on this address space: 172.17.4.0/24 overlaps "
+                                 "172.17.0.0/16 of another network");
+    assert_int_equal(net_subnet_check("10.0.0.0/8", taken, &err), -ERR_DENIED);
     assert_int_equal(net_subnet_check("172.18.0.1/16", NULL, &err), -ERR_INVALID);
     assert_string_equal(err.msg, "subnet 172.18.0.1/16 has host bits set: did you mean 172.18.0.0/16?");
-    assert_int_equal(net_subnet_check("fd00::/64", NULL, &err), -ERR_UNSUPPORTED);
-    static const char *const wrong[] = {
-        "",           "172.18.0.0",    "172.18.0.0/33", "172.18.0.0/", "1.2.3/24",
-        "0.0.0.0/16", "127.0.0.0/16",  "224.0.0.0/16",  "/16",         "x/16",
-        "1.2.3.4/31", "172.18.0.0/-1", "172.18.0.0/+1", NULL};
+    char *taken6[] = {(char[]){"fd00::/48"}, (char[]){"10.1.0.0/24"}, NULL};
+    assert_ok(net_subnet_check("fd01::/64", taken6, &err), &err);
+    assert_int_equal(net_subnet_check("fd00:0:0:7::/64", taken6, &err), -ERR_DENIED);
+    assert_int_equal(net_subnet_check("fd01::1/64", NULL, &err), -ERR_INVALID);
+    assert_string_equal(err.msg, "subnet fd01::1/64 has host bits set: did you mean fd01::/64?");
+    _cleanup_free_ char *canonical = NULL;
+    assert_ok(net_subnet_canonical("2001:389::1/64", &canonical, &err), &err);
+    assert_string_equal(canonical, "2001:389::/64");
+    static const char *const wrong[] = {"",
+                                        "172.18.0.0",
+                                        "172.18.0.0/33",
+                                        "172.18.0.0/",
+                                        "1.2.3/24",
+                                        "0.0.0.0/16",
+                                        "127.0.0.0/16",
+                                        "224.0.0.0/16",
+                                        "/16",
+                                        "x/16",
+                                        "1.2.3.4/31",
+                                        "172.18.0.0/-1",
+                                        "172.18.0.0/+1",
+                                        "fe80::/129",
+                                        "ff02::/64",
+                                        "::/64",
+                                        "fd00::/127",
+                                        NULL};
     for (size_t i = 0; wrong[i]; i++)
         assert_int_equal(net_subnet_check(wrong[i], NULL, &err), -ERR_INVALID);
 }
@@ -39,14 +61,19 @@ static void an_address_is_the_first_free_one(void **state)
     char *taken[] = {(char[]){"172.20.0.3"}, (char[]){"172.20.0.2/16"}, (char[]){"172.20.0.1"},
                      (char[]){"172.20.0.2"}, NULL};
     _cleanup_free_ char *first = pick("172.20.0.0/16", NULL, NULL);
-    assert_string_equal(first, "172.20.0.2");
+    assert_string_equal(first, "172.20.0.1");
+    char *taken6[] = {(char[]){"fd00::1"}, (char[]){"fd00::3"}, (char[]){"172.20.0.1"}, NULL};
+    _cleanup_free_ char *first6 = pick("fd00::/64", NULL, taken6);
+    assert_string_equal(first6, "fd00::2");
+    _cleanup_free_ char *ranged6 = pick("fd00::/64", "fd00::ffff:0/112", taken6);
+    assert_string_equal(ranged6, "fd00::ffff:0");
     _cleanup_free_ char *next = pick("172.20.0.0/16", "", taken);
     assert_string_equal(next, "172.20.0.4");
     _cleanup_free_ char *ranged = pick("172.20.0.0/16", "172.20.5.0/24", taken);
     assert_string_equal(ranged, "172.20.5.0");
-    char *all[] = {(char[]){"10.0.0.2"}, NULL};
+    char *all[] = {(char[]){"10.0.0.2"}, (char[]){"10.0.0.1"}, NULL};
     char *none = NULL;
-    assert_int_equal(net_address_pick("10.0.0.0/30", NULL, all, &none, &err), -ERR_LIMIT);
+    assert_int_equal(net_address_pick("10.0.0.0/30", NULL, all, &none, &err), -ERR_UNAVAILABLE);
     assert_int_equal(net_address_pick("10.0.0.0/24", "10.1.0.0/24", NULL, &none, &err), -ERR_INVALID);
     assert_null(none);
     assert_true(net_address_in_subnet("10.0.0.77", "10.0.0.0/24"));
@@ -60,8 +87,9 @@ static const char table_text[] = "drover-dns 1\n"
                                  "port 20053\n"
                                  "bridge br0 172.20.0.1 172.20.0.0/16 open\n"
                                  "bridge br1 10.5.0.1 10.5.0.0/24 internal\n"
+                                 "link aaaa store db\n"
                                  "host br0 172.20.0.2 aaaa web service\n"
-                                 "host br0 172.20.0.3 bbbb db service\n"
+                                 "host br0 172.20.0.3,fd00::3 bbbb db service\n"
                                  "host br1 10.5.0.3 bbbb db\n"
                                  "host br1 10.5.0.4 - lonely\n";
 
@@ -87,6 +115,9 @@ static void the_table_of_names_survives_writing_and_refuses_damage(void **state)
                                           "drover-dns 1\nport 0\n",
                                           "drover-dns 1\nport 1\nbridge br0 x 172.20.0.0/16 open\n",
                                           "drover-dns 1\nport 1\nhost br0\n",
+                                          "drover-dns 1\nport 1\nhost\n",
+                                          "drover-dns 1\nport 1\nhost br0 172.20.0.2,1.2.3.4 - x\n",
+                                          "drover-dns 1\nport 1\nlink a b\n",
                                           "drover-dns 1\nport 1\nnonsense\n"};
     for (size_t i = 0; i < ARRAY_SIZE(damaged); i++)
         assert_int_equal(dns_table_parse(damaged[i], &t, &err), -ERR_CORRUPT);
@@ -129,6 +160,40 @@ static void several_addresses_of_a_name_take_turns(void **state)
     assert_int_equal(a[n + 9], DNS_TTL_S);
     assert_int_equal(dns_message_answer(&t, CLIENT_WEB, q, n, false, 1, a, sizeof(a), &bytes), DNS_ANSWER);
     assert_int_equal(a[n + 15], 3);
+    dns_table_done(&t);
+}
+
+static void a_host_with_ipv6_is_found_by_it_and_from_it(void **state)
+{
+    (void)state;
+    struct dns_table t;
+    table_load(&t);
+    uint8_t q[512], a[512];
+    size_t n = query(q, "db", 28, false), bytes = 0;
+    assert_int_equal(dns_message_answer(&t, CLIENT_WEB, q, n, false, 0, a, sizeof(a), &bytes), DNS_ANSWER);
+    assert_int_equal(bytes, n + 28);
+    assert_int_equal(a[bytes - 1], 3);
+    assert_int_equal(a[bytes - 16], 0xfd);
+    n = query(q, "web", 28, false); /* it exists, and has none */
+    assert_int_equal(dns_message_answer(&t, CLIENT_WEB, q, n, false, 0, a, sizeof(a), &bytes), DNS_ANSWER);
+    assert_int_equal(bytes, n);
+    assert_int_equal(a[3] & 15, 0);
+    n = query(q, "3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa", 12, false);
+    assert_int_equal(dns_message_answer(&t, CLIENT_WEB, q, n, false, 0, a, sizeof(a), &bytes), DNS_ANSWER);
+    assert_memory_equal(a + bytes - 4, "\2db", 4);
+    dns_table_done(&t);
+}
+
+static void a_link_is_known_to_its_owner_alone(void **state)
+{
+    (void)state;
+    struct dns_table t;
+    table_load(&t);
+    uint8_t q[512], a[512];
+    size_t n = query(q, "Store", 1, false), bytes = 0;
+    assert_int_equal(dns_message_answer(&t, CLIENT_WEB, q, n, false, 0, a, sizeof(a), &bytes), DNS_ANSWER);
+    assert_int_equal(a[bytes - 1], 3);
+    assert_int_equal(dns_message_answer(&t, CLIENT_DB, q, n, false, 0, a, sizeof(a), &bytes), DNS_FORWARD);
     dns_table_done(&t);
 }
 
@@ -242,6 +307,8 @@ int main(void)
         cmocka_unit_test(an_address_is_the_first_free_one),
         cmocka_unit_test(the_table_of_names_survives_writing_and_refuses_damage),
         cmocka_unit_test(several_addresses_of_a_name_take_turns),
+        cmocka_unit_test(a_host_with_ipv6_is_found_by_it_and_from_it),
+        cmocka_unit_test(a_link_is_known_to_its_owner_alone),
         cmocka_unit_test(an_answer_fits_what_the_asker_takes),
         cmocka_unit_test(who_may_know_and_ask_what_follows_from_the_network),
         cmocka_unit_test(a_hostile_message_is_refused_or_dropped),

@@ -95,13 +95,16 @@ static void a_conflict_names_who_has_the_port(void **state)
     uint16_t port = 8081;
     assert_int_equal(try_publish(f, OWNER_A, "", &port, &err), -ERR_CONFLICT);
     _cleanup_free_ char *expected =
-        str_printf("port 8081/tcp on 0.0.0.0 is in use by test-net_kernel (pid %d)", f->servers[0]);
+        str_printf("Bind for 0.0.0.0:8081 failed: address already in use: port 8081/tcp is in use by "
+                   "test-net_kernel (pid %d)",
+                   f->servers[0]);
     assert_string_equal(err.msg, expected);
     assert_int_equal(try_publish(f, OWNER_A, "127.0.0.1", &port, &err), -ERR_CONFLICT);
     port = 8082;
     assert_ok(try_publish(f, OWNER_A, "127.0.0.1", &port, &err), &err);
     assert_int_equal(try_publish(f, OWNER_B, "", &port, &err), -ERR_CONFLICT);
-    assert_string_equal(err.msg, "port 8082/tcp on 0.0.0.0 is published by container aaaaaaaaaaaa");
+    assert_string_equal(err.msg, "Bind for 0.0.0.0:8082 failed: port is already allocated: port "
+                                 "8082/tcp is published by container aaaaaaaaaaaa");
     assert_ok(try_publish(f, OWNER_B, "172.30.0.1", &port, &err), &err); /* the same port, another address */
     assert_int_equal(try_publish(f, OWNER_B, "10.9.8.7", &port, &err), -ERR_INVALID);
     port = 0;
@@ -232,7 +235,8 @@ static void a_new_process_takes_over_what_is_published(void **state)
     publish(f, OWNER_A, "tcp", "", 8080, "172.30.0.2", 80);
     uint16_t port = 8080;
     assert_int_equal(try_publish(f, OWNER_B, "", &port, &err), -ERR_CONFLICT);
-    assert_string_equal(err.msg, "port 8080/tcp on 0.0.0.0 is published by container aaaaaaaaaaaa");
+    assert_string_equal(err.msg, "Bind for 0.0.0.0:8080 failed: port is already allocated: port "
+                                 "8080/tcp is published by container aaaaaaaaaaaa");
     assert_answer(-1, SOCK_STREAM, "127.0.0.1", 8080, "from a");
     assert_answer(-1, SOCK_DGRAM, "127.0.0.1", 8080, "from a");
 
@@ -404,8 +408,15 @@ static void a_picked_subnet_is_none_the_host_uses(void **state)
     bridge(f, "drtaaaaaaaa", "172.17.0.0/16", "172.17.0.1", false);
     char *taken[] = {(char[]){"172.18.0.0/16"}, NULL};
     _cleanup_free_ char *subnet = NULL;
-    assert_ok(net_subnet_pick(taken, &subnet, &err), &err);
+    struct net_pool pools[] = {{"172.17.0.0/16", 16}, {"172.18.0.0/15", 16}, {"fd00::/48", 64}};
+    assert_ok(net_subnet_pick(false, pools, ARRAY_SIZE(pools), taken, &subnet, &err), &err);
     assert_string_equal(subnet, "172.19.0.0/16");
+    _cleanup_free_ char *subnet6 = NULL, *none = NULL;
+    char *taken6[] = {(char[]){"fd00::/64"}, (char[]){"fd00:0:0:1::/64"}, NULL};
+    assert_ok(net_subnet_pick(true, pools, ARRAY_SIZE(pools), taken6, &subnet6, &err), &err);
+    assert_string_equal(subnet6, "fd00:0:0:2::/64");
+    assert_int_equal(net_subnet_pick(false, pools, 1, taken, &none, &err), -ERR_NOT_FOUND);
+    assert_null(none);
 }
 
 int main(int argc, char **argv)
