@@ -32,7 +32,7 @@ struct engine_config {
     const char *default_runtime; /* NULL: "native", our own */
     /* daemon.json's default-address-pools, [{"base": "10.10.0.0/16", "size": 24}]; NULL: Docker's own. */
     const json_t *address_pools;
-    const char *userns_remap;    /* see engine/userns.h; NULL: no user namespaces unless a container asks */
+    const char *userns_remap; /* see engine/userns.h; NULL: no user namespaces unless a container asks */
 };
 int engine_open(const struct engine_config *config, struct engine **ret, struct err *err);
 void engine_close(struct engine *e); /* containers live on */

@@ -233,7 +233,7 @@ static json_t *registry_config(char *const *insecure)
 static json_t *address_pools(const struct engine *e)
 {
     json_t *pools = json_array();
-    for (size_t i = 0; i < e->pool_count; i++)
+    for (size_t i = 0; i < e->pools_shown; i++)
         json_array_append_new(pools,
                               json_pack("{s:s, s:i}", "Base", e->pools[i].base, "Size", e->pools[i].size));
     return pools;
@@ -282,8 +282,9 @@ int engine_info(struct engine *e, json_t **ret, struct err *err)
     storage_facts(e, info);
     absent_parts(info);
     json_object_set_new(info, "Plugins",
-                        json_pack("{s:[s],s:[sss],s:n,s:[sss]}", "Volume", "local", "Network", "bridge",
-                                  "host", "null", "Authorization", "Log", "local", "json-file", "none"));
+                        json_pack("{s:[s],s:[sssss],s:n,s:[sss]}", "Volume", "local", "Network", "bridge",
+                                  "host", "ipvlan", "macvlan", "null", "Authorization", "Log", "local",
+                                  "json-file", "none"));
     json_set_str(info, "LoggingDriver", "json-file");
     json_set_str(info, "IndexServerAddress", "https://index.docker.io/v1/");
     runtimes__show(e, info);

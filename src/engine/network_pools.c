@@ -54,6 +54,7 @@ int pools__configure(struct engine *e, const json_t *pools, struct err *err)
     }
     if (!ipv4)
         add_defaults(e);
+    e->pools_shown = e->pool_count;
     if (!ipv6)
         add_local_prefix(e);
     return 0;

@@ -123,21 +123,11 @@ static const struct field host_fields[] = {
 };
 
 static const struct field network_fields[] = {
-    {"Name", TEXT},
-    {"CheckDuplicate", BOOL},
-    {"Driver", TEXT},
-    {"Internal", BOOL},
-    {"Attachable", BOOL},
-    {"Ingress", BOOL},
-    {"ConfigOnly", BOOL},
-    {"ConfigFrom", OBJECT},
-    {"Scope", TEXT}, /* network_api.c */
-    {"IPAM", OBJECT},
-    {"EnableIPv6", BOOL},
-    {"EnableIPv4", BOOL},
-    {"Options", MAP_OF_TEXT},
-    {"Labels", MAP_OF_TEXT},
-    {NULL},
+    {"Name", TEXT},           {"CheckDuplicate", BOOL}, {"Driver", TEXT},
+    {"Internal", BOOL},       {"Attachable", BOOL},     {"Ingress", BOOL},
+    {"ConfigOnly", BOOL},     {"ConfigFrom", OBJECT},   {"Scope", TEXT}, /* network_api.c */
+    {"IPAM", OBJECT},         {"EnableIPv6", BOOL},     {"EnableIPv4", BOOL},
+    {"Options", MAP_OF_TEXT}, {"Labels", MAP_OF_TEXT},  {NULL},
 };
 
 static const struct field volume_fields[] = {
