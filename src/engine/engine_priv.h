@@ -272,7 +272,6 @@ struct runtime_choice {
 };
 int runtimes__configure(struct engine *e, const json_t *runtimes, const char *chosen, struct err *err);
 int runtimes__check(struct engine *e, const char *name, struct err *err); /* whether there is such a name */
-int runtimes__check_userns(const char *name, struct err *err); /* whether it does user namespaces */
 int runtimes__find(struct engine *e, const char *name, struct runtime_choice *ret, struct err *err);
 void runtimes__choice_done(struct runtime_choice *c);
 void runtimes__show(struct engine *e, json_t *info);

@@ -67,18 +67,6 @@ int runtimes__check(struct engine *e, const char *name, struct err *err)
     return err_set(err, ERR_INVALID, "unknown or invalid runtime name: %.100s", name);
 }
 
-/* The root and the volumes of such a container are mounts that our own runtime alone is given. */
-int runtimes__check_userns(const char *name, struct err *err)
-{
-    if (!*name || str_eq(name, native))
-        return 0;
-    return err_set(
-        err, ERR_UNSUPPORTED,
-        "\"HostConfig.Runtime\": \"%.100s\" is not supported for a container with a user namespace: "
-        "say --userns host, or --runtime %s",
-        name, native);
-}
-
 static char *find_program(const char *path)
 {
     const char *search = getenv("PATH");

@@ -285,17 +285,12 @@ int userns__choose(struct engine *e, const char *id, const json_t *host, json_t 
         return err_set(err, ERR_UNSUPPORTED,
                        "\"HostConfig.UsernsMode\": \"%s\" is not supported by a serve without root", mode);
     if (other) {
-        int r = choose_as(e, other, mode, ret, err);
-        if (r == 0 && *ret && (r = runtimes__check_userns(json_str(host, "Runtime"), err)) < 0)
-            json_decref(take_ptr(*ret));
-        return r;
+        return choose_as(e, other, mode, ret, err);
     }
     if (str_eq(mode, "host") || (!own && !e->remap_count))
         return 0;
     uint32_t count;
     int r = check_sharing(host, err);
-    if (r == 0)
-        r = runtimes__check_userns(json_str(host, "Runtime"), err);
     if (r == 0)
         r = size_of(mode, &count, err);
     if (r == 0 && own)

@@ -238,7 +238,7 @@ static int take_terminal(int listener, int *ret_fd, struct err *err)
 
 /* --- what to run --- */
 
-static int add_namespace_path(json_t *entry, const struct foreign_job *job, struct err *err)
+static int add_namespace_path(json_t *entry, const struct foreign_job *job, int *userns_fd, struct err *err)
 {
     const char *number = str_after(json_str(entry, "path"), "fd:");
     int64_t n;
@@ -247,7 +247,10 @@ static int add_namespace_path(json_t *entry, const struct foreign_job *job, stru
     int r = parse_i64(number, 0, (int64_t)job->launch->fd_count - 1, &n, err);
     if (r < 0)
         return err_wrap(err, "namespace path \"%s\"", json_str(entry, "path"));
-    _cleanup_free_ char *path = str_printf("/proc/%d/fd/%d", (int)getpid(), job->launch->fds[n]);
+    int fd = job->launch->fds[n];
+    if (str_eq(json_str(entry, "type"), "user"))
+        *userns_fd = fd;
+    _cleanup_free_ char *path = str_printf("/proc/%d/fd/%d", (int)getpid(), fd);
     json_set_str(entry, "path", path);
     return 0;
 }
@@ -258,21 +261,23 @@ static int write_json(const char *path, const json_t *value, struct err *err)
     return file_replace(path, text, strlen(text), 0600, false, err);
 }
 
-static int write_config(const struct foreign_job *job, struct err *err)
+static int write_config(const struct foreign_job *job, const char *root, struct err *err)
 {
     _cleanup_json_ json_t *spec = json_deep_copy(job->launch->spec);
     _cleanup_free_ char *path = str_printf("%s/config.json", job->f->bundle);
     json_t *linux_ = json_object_get(spec, "linux"), *entry;
     size_t i;
+    int userns_fd = -EBADF;
     json_set_str(spec, "ociVersion", "1.0.2"); /* of those in use, some refuse what is newer than they are */
-    json_set_str(json_object_get(spec, "root"), "path", job->launch->root);
+    json_set_str(json_object_get(spec, "root"), "path", root);
     json_set_str(linux_, "cgroupsPath", job->f->cgroup);
     json_array_foreach (json_object_get(linux_, "namespaces"), i, entry) {
-        int r = add_namespace_path(entry, job, err);
+        int r = add_namespace_path(entry, job, &userns_fd, err);
         if (r < 0)
             return r;
     }
-    return write_json(path, spec, err);
+    int r = userns_fd >= 0 ? foreign__map_mounts(spec, userns_fd, err) : 0;
+    return r < 0 ? r : write_json(path, spec, err);
 }
 
 /* --- create and exec --- */
@@ -340,9 +345,12 @@ static int create(struct work *w, struct err *err)
     _cleanup_free_ char *old = str_printf("%s/%s", f->state, f->c->id);
     if (file_exists(old))
         forget(f, NULL);
-    int r = runtime_mount_root(w->job->launch, err);
+    struct runtime_launch launch = *w->job->launch;
+    int r = launch.root_ready ? foreign__open_places(&launch, err) : 0;
     if (r == 0)
-        r = write_config(w->job, err);
+        r = runtime_mount_root(&launch, err);
+    if (r == 0)
+        r = write_config(w->job, launch.root, err);
     if (r < 0)
         return r;
     const char *words[16] = {"create", "--bundle", f->bundle, "--pid-file", w->pid_file};
@@ -384,6 +392,8 @@ static void keep_needed(const struct foreign_job *job)
     const struct runtime_launch *l = job->launch;
     int kept[KEPT_MAX] = {job->status_fd, l->stdio[0], l->stdio[1], l->stdio[2]};
     size_t count = 4;
+    if (l->root_ready)
+        kept[count++] = l->root_fd;
     for (size_t i = 0; i < l->fd_count && count < KEPT_MAX; i++)
         kept[count++] = l->fds[i];
     close_all_but(kept, count);

@@ -43,6 +43,11 @@ struct foreign_message {
     struct err err;
 };
 
+/* foreign_mounts.c, in a mount namespace of the helper's own: for a container with a user namespace. Where
+ * its root goes; and those of the config's mounts that are to have its ids. */
+int foreign__open_places(struct runtime_launch *launch, struct err *err);
+int foreign__map_mounts(json_t *spec, int userns_fd, struct err *err);
+
 /* Never return. */
 _Noreturn void foreign__launch_main(const struct foreign_job *job);
 _Noreturn void foreign__delete_main(const struct foreign *f);

@@ -14,7 +14,7 @@ NEITHER = "no other OCI runtime is installed: apt-get install runc crun"
 
 class Other:
     """The stories; each runtime below is a class of them."""
-    name, program, arguments = None, None, []
+    name, program, arguments, options = None, None, [], []
 
     @classmethod
     def make(cls):
@@ -24,7 +24,7 @@ class Other:
         config = os.path.join(d.root, "serve.json")
         with open(config, "w") as f:
             json.dump({"runtimes": {cls.name: {"path": shutil.which(cls.program), "runtimeArgs": cls.arguments}}}, f)
-        d.start("--config-file", config)
+        d.start("--config-file", config, *cls.options)
         d.busybox()
         return d
 
@@ -91,10 +91,18 @@ class Other:
         self.assertEqual(d.docker("exec", name, "cat", "/etc/hostname").out.strip(), name[:12])
         d.docker("rm", "-f", name)
 
-    def test_a_user_namespace_is_refused_by_name(self):
-        status, _, body = self.d.api("POST", "/containers/create", {"Image": "busybox", "HostConfig": {"Runtime": self.name, "UsernsMode": "auto"}})
-        self.assertEqual(status, 501, body)
-        self.assertIn("user namespace", json.loads(body)["message"])
+    def test_a_user_namespace_of_its_own_and_one_that_is_shared(self):
+        d = self.d
+        body = {"Image": "busybox", "Cmd": ["sleep", "1000"], "HostConfig": {"UsernsMode": "private", "Runtime": self.name}}
+        first = json.loads(d.api("POST", "/containers/create", body)[2])["Id"]
+        d.docker("start", first)
+        own = d.docker("exec", first, "cat", "/proc/self/uid_map").out
+        self.assertNotEqual(own.split()[1], "0")
+        body["HostConfig"].update(UsernsMode="", NetworkMode=f"container:{first}")
+        second = json.loads(d.api("POST", "/containers/create", body)[2])["Id"]
+        d.docker("start", second)
+        self.assertEqual(d.docker("exec", second, "cat", "/proc/self/uid_map").out, own)
+        d.docker("rm", "-f", second, first)
 
     def test_it_survives_the_death_of_serve_and_of_the_keeper(self):
         d = self.d
@@ -134,6 +142,19 @@ class Other:
             return False
 
 
+class Remapped(Other):
+    """With --userns-remap."""
+    options = ["--userns-remap", "300000:65536"]
+
+    def test_its_root_is_nobody_outside_and_owns_what_it_should_inside(self):
+        script = "cat /proc/self/uid_map; touch /new /v/new; stat -c %u /new /v/new /bin/busybox /etc/hosts /dev/shm"
+        out = self.docker_run("--rm", "-v", "kept:/v", "busybox", "sh", "-c", script).out.split()
+        self.assertEqual(out, ["0", "300000", "65536", "0", "0", "0", "0", "0"])
+        other = self.d.docker("run", "--rm", "-v", "kept:/v", "busybox", "stat", "-c", "%u", "/v/new").out
+        self.assertEqual(other, "0\n")
+        self.d.docker("volume", "rm", "kept")
+
+
 class Runc(Other, Story):
     name, program = "runc", "runc"
 
@@ -155,6 +176,18 @@ class Oci(Other, Story):
         cls.addClassCleanup(shutil.rmtree, folder)
         cls.addClassCleanup(os.environ.__setitem__, "PATH", path)
         return super().make()
+
+
+class RuncRemapped(Remapped, Runc):
+    pass
+
+
+class CrunRemapped(Remapped, Crun):
+    pass
+
+
+class OciRemapped(Remapped, Oci):
+    pass
 
 
 class Names(Story):

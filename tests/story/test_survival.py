@@ -63,6 +63,14 @@ class Survival(Story):
         done = run([sys.executable, os.path.join(TOP, "tests/crash/soak.py"), "--launches", "150", "--pause", "0.4"], check=False)
         self.assertEqual(done.status, 0, done)
 
+    def test_a_kill_at_any_failpoint_of_any_operation_loses_and_leaves_nothing(self):
+        program = os.path.join(TOP, "build-asan/drover")
+        if not os.path.exists(program):
+            self.skipTest("needs the build with sanitizers (make check-build)")
+        done = run([sys.executable, os.path.join(TOP, "tests/crash/points.py"), "--sample", "40"], check=False,
+                   env=dict(os.environ, DROVER=program))
+        self.assertEqual(done.status, 0, done)
+
     def test_an_upgrade_replaces_both_binaries_under_running_containers(self):
         d = self.d
         d.docker("run", "-d", "--name", "talker", "busybox", "sh", "-c",
