@@ -105,3 +105,40 @@ void time_sleep_ns(int64_t ns)
     while (clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, &ts) == EINTR)
         ;
 }
+
+/* A number without the zeros at its end. */
+static void format_part(char *out, size_t size, int64_t value, int64_t unit, const char *name)
+{
+    char fraction[16] = "";
+    int digits = 0;
+    for (int64_t u = unit; u > 1; u /= 10)
+        digits++;
+    if (value % unit) {
+        snprintf(fraction, sizeof(fraction), ".%0*lld", digits, (long long)(value % unit));
+        for (size_t n = strlen(fraction); n && fraction[n - 1] == '0'; n--)
+            fraction[n - 1] = '\0';
+    }
+    snprintf(out, size, "%lld%s%s", (long long)(value / unit), fraction, name);
+}
+
+char *time_format_duration(int64_t ns, char out[TIME_RFC3339_BYTES])
+{
+    int n = 0;
+    if (ns == 0)
+        snprintf(out, TIME_RFC3339_BYTES, "0s");
+    else if (ns < 1000)
+        snprintf(out, TIME_RFC3339_BYTES, "%lldns", (long long)ns);
+    else if (ns < NS_PER_MS)
+        format_part(out, TIME_RFC3339_BYTES, ns, 1000, "\xc2\xb5s");
+    else if (ns < NS_PER_S)
+        format_part(out, TIME_RFC3339_BYTES, ns, NS_PER_MS, "ms");
+    else {
+        int64_t minutes = ns / (60 * NS_PER_S), hours = minutes / 60;
+        if (hours)
+            n = snprintf(out, TIME_RFC3339_BYTES, "%lldh%lldm", (long long)hours, (long long)minutes % 60);
+        else if (minutes)
+            n = snprintf(out, TIME_RFC3339_BYTES, "%lldm", (long long)minutes);
+        format_part(out + n, TIME_RFC3339_BYTES - (size_t)n, ns % (60 * NS_PER_S), NS_PER_S, "s");
+    }
+    return out;
+}

@@ -20,6 +20,8 @@ char *time_format_rfc3339(int64_t ns, char out[TIME_RFC3339_BYTES]);
 int time_parse_rfc3339(const char *text, int64_t *ret_ns, struct err *err);
 /* "3 seconds", "About a minute", "2 hours": the words of `docker ps`. */
 char *time_format_human(int64_t duration_ns, char out[TIME_RFC3339_BYTES]);
+/* As Go writes it: 300ms, 1.5s, 1m30s, 2h0m0s. */
+char *time_format_duration(int64_t duration_ns, char out[TIME_RFC3339_BYTES]);
 void time_sleep_ns(int64_t ns);
 
 #endif

@@ -43,6 +43,7 @@ void container__unref(struct container *c)
     strv_free(c->volumes);
     strv_free(c->execs);
     strv_free(c->links);
+    free(c->last_health);
     free(c);
 }
 

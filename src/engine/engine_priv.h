@@ -80,6 +80,7 @@ struct container {
     int64_t backoff_ns;    /* before the next automatic restart */
     int64_t restart_at_ns; /* monotonic; 0: none is due */
     struct health *health; /* or NULL */
+    char *last_health;     /* of its last run, as shown; guarded as `health` is */
     struct {
         int fd, flags;
     } pending[PENDING_ATTACH_MAX]; /* attached before the start */
@@ -399,6 +400,7 @@ void exec__event(struct container *c, const char *action, const json_t *body, co
 void exec__die_event(struct container *c, const struct keeper_exit *exit);
 void exec__exited(struct engine *e, const struct keeper_exit *exit);
 void exec__free(void *exec);
+void session__kill(struct container *c, pid_t leader); /* session.c: what an exec has started */
 int health__thread_start(struct engine *e, struct err *err);
 void health__thread_stop(struct engine *e);
 void health__begin(struct container *c, const json_t *doc); /* container.op held; the container runs */

@@ -99,6 +99,9 @@ static int check_running(struct container *c, struct err *err)
     struct container_state s = container__state(c);
     if (s.status == STATUS_PAUSED)
         return err_set(err, ERR_CONFLICT, "Container %s is paused, unpause the container before exec", c->id);
+    if (s.status == STATUS_RESTARTING)
+        return err_set(err, ERR_CONFLICT, "Container %s is restarting, wait until the container is running",
+                       c->id);
     if (s.status != STATUS_RUNNING)
         return err_set(err, ERR_CONFLICT, "Container %s is not running", c->id);
     return 0;

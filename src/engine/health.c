@@ -48,6 +48,7 @@ struct health {
     int fd;
     struct str output; /* frames as they came */
     int64_t probe_start_ns, probe_deadline;
+    pid_t probe_pid;
     bool timed_out, exited;
     int exit_code;
 };
@@ -84,14 +85,26 @@ static void health_free(struct health *h)
 static char *text_of(const struct str *frames)
 {
     struct str text = STR_INIT;
-    for (size_t at = 0; at + 8 <= frames->len && text.len < OUTPUT_MAX;) {
+    bool all = true;
+    for (size_t at = 0; at + 8 <= frames->len && all;) {
         uint32_t n;
         memcpy(&n, frames->data + at + 4, sizeof(n));
         size_t size = MIN((size_t)ntohl(n), frames->len - at - 8);
+        all = size <= OUTPUT_MAX - text.len;
         str_addn(&text, frames->data + at + 8, MIN(size, OUTPUT_MAX - text.len));
         at += 8 + size;
     }
+    if (!all)
+        str_add(&text, "...");
     return str_take(&text);
+}
+
+static char *timeout_text(const struct health *h)
+{
+    char limit[TIME_RFC3339_BYTES];
+    _cleanup_free_ char *said = text_of(&h->output);
+    return str_printf("Health check exceeded timeout (%s)%s%s", time_format_duration(h->timeout_ns, limit),
+                      *said ? ": " : "", said);
 }
 
 static void remember(struct health *h, int exit_code, char *output)
@@ -166,7 +179,7 @@ static void finish_probe(struct health_thread *t, struct health *h, int exit_cod
 
 /* Starts the exec; called without the lock. */
 static int launch(struct engine *e, struct container *c, const json_t *body, const char *exec_id, int *ret_fd,
-                  struct err *err)
+                  pid_t *ret_pid, struct err *err)
 {
     _cleanup_json_ json_t *doc = container__doc(c), *process = NULL;
     int r = exec__process(c, doc, body, &process, err);
@@ -179,7 +192,7 @@ static int launch(struct engine *e, struct container *c, const json_t *body, con
         .id = c->id, .exec_id = exec_id, .process = process, .attach_fds = &pair[1], .attach_count = 1};
     exec__event(c, "exec_create", body, exec_id);
     exec__event(c, "exec_start", body, exec_id);
-    r = keeper_exec(e->keeper, &exec, NULL, err);
+    r = keeper_exec(e->keeper, &exec, ret_pid, err);
     close(pair[1]);
     if (r < 0) {
         close(pair[0]);
@@ -200,23 +213,27 @@ static void start_probe(struct health_thread *t, struct health *h)
     h->probe_deadline = time_monotonic_ns() + h->timeout_ns;
     struct err err = {0};
     int fd = -EBADF;
+    pid_t pid = 0;
     pthread_mutex_unlock(&t->lock);
-    int r = launch(t->engine, h->container, h->body, exec_id, &fd, &err);
+    int r = launch(t->engine, h->container, h->body, exec_id, &fd, &pid, &err);
     pthread_mutex_lock(&t->lock);
     if (r < 0) {
-        finish_probe(t, h, 126, mem_strdup(err.msg));
+        finish_probe(t, h, -1, mem_strdup(err.msg));
         return;
     }
     h->fd = fd;
+    h->probe_pid = pid;
 }
 
 static void kill_probe(struct health_thread *t, struct health *h)
 {
     char exec_id[80];
+    pid_t pid = h->probe_pid;
     memcpy(exec_id, h->exec_id, sizeof(exec_id));
     h->timed_out = true;
     pthread_mutex_unlock(&t->lock);
     keeper_kill(t->engine->keeper, h->container->id, exec_id, SIGKILL, false, NULL);
+    session__kill(h->container, pid);
     pthread_mutex_lock(&t->lock);
 }
 
@@ -232,9 +249,7 @@ static int64_t tend(struct health_thread *t, struct health *h)
         return h->next_at;
     drain(h);
     if (h->exited || (h->timed_out && now >= h->probe_deadline + LOST_PROBE_S * NS_PER_S)) {
-        char *output = h->timed_out
-                           ? str_printf("Health check exceeded timeout (%.3gs)", (double)h->timeout_ns / 1e9)
-                           : text_of(&h->output);
+        char *output = h->timed_out ? timeout_text(h) : text_of(&h->output);
         finish_probe(t, h, h->timed_out ? -1 : h->exit_code, output);
         return h->next_at;
     }
@@ -387,6 +402,25 @@ void health__begin(struct container *c, const json_t *doc)
     pthread_mutex_unlock(&t->lock);
 }
 
+static json_t *shown(const struct health *h, const char *status) /* lock held */
+{
+    json_t *log = json_array();
+    for (size_t i = 0; i < h->log_count; i++) {
+        json_t *entry = json_object();
+        inspect__set_time(entry, "Start", h->log[i].start_ns);
+        inspect__set_time(entry, "End", h->log[i].end_ns);
+        json_object_set_new(entry, "ExitCode", json_integer(h->log[i].exit_code));
+        json_set_str(entry, "Output", h->log[i].output);
+        json_array_append_new(log, entry);
+    }
+    json_t *o = json_object();
+    json_set_str(o, "Status", status);
+    json_object_set_new(o, "FailingStreak", json_integer(h->failing_streak));
+    json_object_set_new(o, "Log", log);
+    return o;
+}
+
+/* What the probes said stays to be read. Nothing tells of its health now: dockerd calls that unhealthy. */
 void health__end(struct container *c)
 {
     struct health_thread *t = c->engine->health;
@@ -394,6 +428,9 @@ void health__end(struct container *c)
         return;
     pthread_mutex_lock(&t->lock);
     if (c->health) {
+        _cleanup_json_ json_t *last = shown(c->health, "unhealthy");
+        free(c->last_health);
+        c->last_health = json_format(last);
         c->health->dead = true;
         c->health = NULL;
         wake(t);
@@ -431,23 +468,9 @@ json_t *health__json(struct container *c)
     if (!t)
         return NULL;
     SCOPED_LOCK(lock, &t->lock);
-    struct health *h = c->health;
-    if (!h)
-        return NULL;
-    json_t *log = json_array();
-    for (size_t i = 0; i < h->log_count; i++) {
-        json_t *entry = json_object();
-        inspect__set_time(entry, "Start", h->log[i].start_ns);
-        inspect__set_time(entry, "End", h->log[i].end_ns);
-        json_object_set_new(entry, "ExitCode", json_integer(h->log[i].exit_code));
-        json_set_str(entry, "Output", h->log[i].output);
-        json_array_append_new(log, entry);
-    }
-    json_t *o = json_object();
-    json_set_str(o, "Status", h->status);
-    json_object_set_new(o, "FailingStreak", json_integer(h->failing_streak));
-    json_object_set_new(o, "Log", log);
-    return o;
+    if (c->health)
+        return shown(c->health, c->health->status);
+    return c->last_health ? json_loads(c->last_health, JSON_ALLOW_NUL, NULL) : NULL;
 }
 
 const char *health__status(struct container *c)

@@ -27,6 +27,8 @@ static int start(struct container *c, bool *ret_tried, struct err *err)
         return err_set(err, ERR_CONFLICT, "container is marked for removal and cannot be started");
     if (container__state(c).status == STATUS_PAUSED)
         return err_set(err, ERR_CONFLICT, "cannot start a paused container, try unpause instead");
+    if (container__state(c).status == STATUS_RESTARTING)
+        return err_set(err, ERR_NOT_MODIFIED, "the container is about to be started by its policy");
     uint64_t before = c->exits;
     int r = container__start(c, false, err);
     *ret_tried = c->exits != before; /* a start that fails counts as an end */
@@ -262,6 +264,8 @@ static bool fulfilled(const struct container *c, enum condition condition, uint6
     case WAIT_NOT_RUNNING:
         break;
     }
+    if (c->exits != exits) /* its policy may have started it again already */
+        return true;
     return s != STATUS_RUNNING && s != STATUS_PAUSED && s != STATUS_RESTARTING;
 }
 

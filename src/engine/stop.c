@@ -181,6 +181,8 @@ int engine_container_kill(struct engine *e, const char *ref, const char *signal,
         r = signal__parse(signal, &number, err);
     if (r < 0)
         return r;
+    if (!container__running(c) && cancel_restart(c))
+        return 0;
     if (!container__running(c))
         return err_set(err, ERR_CONFLICT, "Cannot kill container: %s: Container %s is not running", ref,
                        c->id);

@@ -325,6 +325,28 @@ class Life(Containers):
                             f"You cannot remove a paused container {name}. Unpause and then stop the container before attempting "
                             "removal or force remove")
 
+    def test_a_wait_ends_with_the_next_end_also_when_a_policy_starts_it_again(self):
+        name = self.made(host={"RestartPolicy": {"Name": "always"}}, Cmd=["sh", "-c", "sleep 0.2; exit 3"])
+        self.assertEqual(self.call("POST", f"/containers/{name}/wait")[1]["StatusCode"], 0)
+        self.call("POST", f"/containers/{name}/start")
+        self.assertEqual(self.call("POST", f"/containers/{name}/wait")[1]["StatusCode"], 3)
+        wait_for(lambda: self.inspect(name)["RestartCount"] >= 1, "a restart")
+
+    def test_what_waits_for_its_restart_can_be_ended_but_not_used(self):
+        name = self.started(host={"RestartPolicy": {"Name": "always"}}, Cmd=["false"])
+
+        def waits():
+            seen = self.inspect(name)
+            return seen["State"]["Status"] == "restarting" and seen["RestartCount"] > 5
+        wait_for(waits, "a long wait for its restart")
+        waiting = f"Container {name} is restarting, wait until the container is running"
+        self.assert_refused(self.call("POST", f"/containers/{name}/pause"), 409, waiting)
+        self.assert_refused(self.call("POST", f"/containers/{name}/exec", {"Cmd": ["true"]}), 409, waiting)
+        self.assert_refused(self.call("GET", f"/containers/{name}/top"), 409, waiting)
+        self.assertEqual(self.call("POST", f"/containers/{name}/start")[0], 304)
+        self.assertEqual(self.call("POST", f"/containers/{name}/kill")[0], 204)
+        self.assertEqual(self.inspect(name)["State"]["Status"], "exited")
+
     def test_top_takes_the_options_of_ps(self):
         name = self.started(Cmd=["sleep", "4321"])
         top = self.call("GET", f"/containers/{name}/top?ps_args=waux")[1]
@@ -355,6 +377,48 @@ class Life(Containers):
         self.assertEqual(stats["memory_stats"]["limit"], 200 << 20)
         self.assertNotIn("limit", stats["pids_stats"])
         self.assertEqual(self.inspect(name)["HostConfig"]["PidsLimit"], 0)
+
+
+class Health(Containers):
+    MS = 10 ** 6
+
+    def health(self, name):
+        return self.inspect(name)["State"]["Health"]
+
+    def with_check(self, test, **more):
+        check = {"Test": test, "Interval": 20 * self.MS, "Retries": 2, **more}
+        return self.started(Healthcheck=check, Cmd=["sleep", "100000"])
+
+    def test_a_check_that_hangs_is_ended_with_all_it_started(self):
+        name = self.with_check(["CMD-SHELL", "echo begun; sleep 31337 & sleep 31337"], Timeout=50 * self.MS, Interval=3600 * 1000 * self.MS,
+                               StartInterval=1 * self.MS, StartPeriod=1 * self.MS)
+        other = self.with_check(["CMD-SHELL", "echo begun; sleep 31337 & sleep 31337"], Timeout=50 * self.MS)
+        wait_for(lambda: self.health(other)["Status"] == "unhealthy", "the verdict")
+        entry = self.health(other)["Log"][0]
+        self.assertEqual((entry["ExitCode"], entry["Output"]), (-1, "Health check exceeded timeout (50ms): begun\n"))
+        self.call("POST", f"/containers/{other}/stop?t=0")
+        wait_for(lambda: len(self.call("GET", f"/containers/{name}/top")[1]["Processes"]) == 1, "only the program to be left")
+
+    def test_what_checks_said_is_bounded_and_stays_after_the_end(self):
+        name = self.with_check(["CMD-SHELL", "yes | head -c 10000; exit 1"])
+        wait_for(lambda: self.health(name)["Status"] == "unhealthy" and len(self.health(name)["Log"]) == 5, "five results")
+        self.call("POST", f"/containers/{name}/stop?t=0")
+        kept = self.health(name)
+        self.assertEqual((kept["Status"], len(kept["Log"])), ("unhealthy", 5))
+        self.assertEqual(kept["Log"][0]["Output"], "y\n" * 2048 + "...")
+        self.assertEqual(kept["Log"][0]["ExitCode"], 1)
+
+    def test_a_check_that_cannot_run_is_a_failure_that_says_why(self):
+        name = self.with_check(["CMD", "nonsense"])
+        wait_for(lambda: self.health(name)["Status"] == "unhealthy", "the verdict")
+        self.assertEqual(self.health(name)["Log"][0]["ExitCode"], -1)
+        self.assertIn("executable file not found", self.health(name)["Log"][0]["Output"])
+        listed = self.call("GET", '/containers/json?filters={"health":["unhealthy"]}')[1]
+        self.assertIn("(unhealthy)", {c["Id"]: c["Status"] for c in listed}[name])
+
+    def test_none_turns_the_check_off(self):
+        name = self.started(Healthcheck={"Test": ["NONE"]})
+        self.assertNotIn("Health", self.inspect(name)["State"])
 
 
 class Events(Containers):

@@ -223,9 +223,31 @@ static void what_a_peer_sent_before_it_died_is_received(void **state)
     close(ends[0]);
 }
 
+static void durations_are_written_as_go_writes_them(void **state)
+{
+    static const struct {
+        int64_t ns;
+        const char *text;
+    } cases[] = {
+        {0, "0s"},
+        {999, "999ns"},
+        {1500, "1.5\xc2\xb5s"},
+        {300 * NS_PER_MS, "300ms"},
+        {1500 * NS_PER_MS, "1.5s"},
+        {30 * NS_PER_S, "30s"},
+        {90 * NS_PER_S, "1m30s"},
+        {7200 * NS_PER_S, "2h0m0s"},
+        {NS_PER_S + 1, "1.000000001s"},
+    };
+    char text[TIME_RFC3339_BYTES];
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        assert_string_equal(time_format_duration(cases[i].ns, text), cases[i].text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(durations_are_written_as_go_writes_them),
         cmocka_unit_test(what_a_peer_sent_before_it_died_is_received),
         cmocka_unit_test(error_keeps_code_and_gathers_context),
         cmocka_unit_test(sizes_and_durations_are_read_as_docker_and_go_write_them),
