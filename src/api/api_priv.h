@@ -99,6 +99,7 @@ struct api_relay {
     int client_fd, process_fd; /* both stay the caller's */
     bool tty;                  /* the client gets plain bytes instead of frames */
     bool want_stdin;           /* the client's bytes go to the process */
+    unsigned leave_out;        /* bit n: stream n is not passed on */
     const char *detach_keys;   /* NULL: Docker's ctrl-p,ctrl-q; only with tty and want_stdin */
     const struct str *early;   /* what the client had sent before */
 };

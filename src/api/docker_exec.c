@@ -10,7 +10,11 @@ int api_exec_create(struct http_request *q, void *context, struct err *err)
     struct api *a = context;
     _cleanup_json_ json_t *body = NULL;
     _cleanup_free_ char *id = NULL;
+    _cleanup_str_ struct str keys = STR_INIT;
     int r = api__body(q, false, &body, err);
+    const char *text = json_str(body, "DetachKeys");
+    if (r == 0 && *text && api__detach_keys_parse(text, &keys, NULL) < 0)
+        r = err_set(err, ERR_INVALID, "Invalid escape keys (%.100s) provided", text);
     if (r == 0)
         r = engine_exec_create(a->engine, http_param(q, "id"), body, &id, err);
     if (r == 0)
@@ -52,13 +56,14 @@ static int tell_in_stream(struct http_request *q, bool tty, const struct err *wh
         return r;
     str_addf(&text, "%s\r\n", why->msg);
     if (!tty)
-        api__frame(&frame, 2, text.data, text.len);
+        api__frame(&frame, 1, text.data, text.len);
     return file_write_all(fd, tty ? text.data : frame.data, tty ? text.len : frame.len, err);
 }
 
+/* Else the container is in no state for it. */
 static bool could_not_execute(const struct err *why)
 {
-    return why->code == ERR_NOT_FOUND || why->code == ERR_DENIED;
+    return why->code != ERR_CONFLICT;
 }
 
 /* The stream ends with the process, but its exit becomes known a moment later; clients ask for the exit code
@@ -98,6 +103,8 @@ static int run_attached(struct http_request *q, struct api *a, const struct exec
                               .process_fd = process_fd,
                               .tty = tty,
                               .want_stdin = json_bool(exec, "OpenStdin"),
+                              .leave_out = (json_bool(exec, "OpenStdout") ? 0 : 1u << 1) |
+                                           (json_bool(exec, "OpenStderr") ? 0 : 1u << 2),
                               .detach_keys = str_empty(keys) ? NULL : keys,
                               .early = &early};
     bool process_ended = false;

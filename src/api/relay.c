@@ -63,6 +63,7 @@ struct relay {
     size_t keys_matched;
     unsigned char head[FRAME_HEAD];
     size_t head_have, frame_left;
+    bool left_out; /* the frame under way is of a stream that the client did not ask for */
     bool spoke;    /* a frame came */
     bool said_end; /* and the keeper's mark of a stream's proper end: a head of zeros */
 };
@@ -95,9 +96,10 @@ static void take_head(struct relay *r)
     const unsigned char *h = r->head;
     r->head_have = 0;
     r->frame_left = (size_t)h[4] << 24 | (size_t)h[5] << 16 | (size_t)h[6] << 8 | h[7];
+    r->left_out = h[0] < 8 && r->given->leave_out & 1u << h[0];
     if (memcmp(h, end, FRAME_HEAD) == 0)
         r->said_end = true;
-    else if (!r->given->tty && !r->client_gone)
+    else if (!r->given->tty && !r->client_gone && !r->left_out)
         str_addn(&r->out, h, FRAME_HEAD);
     r->spoke = true;
 }
@@ -114,7 +116,7 @@ static void take_output(struct relay *r, const char *bytes, size_t n)
             continue;
         }
         size_t part = MIN(n, r->frame_left);
-        if (!r->client_gone)
+        if (!r->client_gone && !r->left_out)
             str_addn(&r->out, bytes, part);
         bytes += part;
         n -= part;

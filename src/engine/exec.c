@@ -163,6 +163,19 @@ void exec__die_event(struct container *c, const struct keeper_exit *exit)
     container__event_with(c, "exec_die", more);
 }
 
+/* The user is decided now: the container's own when none is named. */
+static struct exec *new_exec(struct container *c, const json_t *body)
+{
+    struct exec *x = NEW(struct exec);
+    _cleanup_json_ json_t *whole = json_copy((json_t *)body), *doc = container__doc(c);
+    if (!*json_str(body, "User"))
+        json_set_str(whole, "User", json_str(json_object_get(doc, "Config"), "User"));
+    digest_random_id(x->id);
+    snprintf(x->container_id, sizeof(x->container_id), "%s", c->id);
+    x->doc = json_format(whole);
+    return x;
+}
+
 int engine_exec_create(struct engine *e, const char *ref, const json_t *body, char **ret_id, struct err *err)
 {
     _cleanup_container_ struct container *c = NULL;
@@ -173,10 +186,7 @@ int engine_exec_create(struct engine *e, const char *ref, const json_t *body, ch
         r = check_running(c, err);
     if (r < 0)
         return r;
-    struct exec *x = NEW(struct exec);
-    digest_random_id(x->id);
-    snprintf(x->container_id, sizeof(x->container_id), "%s", c->id);
-    x->doc = json_format(body);
+    struct exec *x = new_exec(c, body);
     _cleanup_free_ char *id = mem_strdup(x->id);
     pthread_mutex_lock(&e->lock);
     pthread_mutex_lock(&c->lock);
@@ -262,9 +272,10 @@ static int launch(struct engine *e, struct container *c, const char *id, const j
                                .attach_count = attach_fd >= 0};
     pid_t pid = 0;
     r = keeper_exec(e->keeper, &exec, &pid, err);
-    if (r == 0)
-        set_pid(e, id, pid);
-    return r;
+    if (r < 0) /* words that programs look for */
+        return err_wrap(err, "OCI runtime exec failed: exec failed: unable to start container process");
+    set_pid(e, id, pid);
+    return 0;
 }
 
 static int start(struct engine *e, struct container *c, const char *id, const json_t *body, bool detach,
@@ -284,7 +295,7 @@ static int start(struct engine *e, struct container *c, const char *id, const js
     exec__event(c, "exec_start", body, id);
     r = launch(e, c, id, body, theirs, rows, columns, err);
     if (r < 0)
-        return err_wrap(err, "exec in container %.12s", c->id);
+        return r;
     *ret_fd = take_fd(&ours);
     return 0;
 }
@@ -328,10 +339,16 @@ int engine_exec_resize(struct engine *e, const char *exec_id, int rows, int colu
     int r = find(e, exec_id, &x, err);
     if (r == 0 && !x->running)
         r = err_set(err, ERR_CONFLICT, "Error: Exec command %s is not running", exec_id);
-    if (r == 0)
+    bool tty = false;
+    if (r == 0) {
+        _cleanup_json_ json_t *body = json_loads(x->doc, 0, NULL);
+        tty = json_bool(body, "Tty");
         snprintf(container_id, sizeof(container_id), "%s", x->container_id);
+    }
     pthread_mutex_unlock(&e->lock);
-    return r < 0 ? r : keeper_resize(e->keeper, container_id, exec_id, rows, columns, err);
+    if (r < 0 || !tty) /* without a terminal there is nothing to do */
+        return r;
+    return keeper_resize(e->keeper, container_id, exec_id, rows, columns, err);
 }
 
 static json_t *process_config(const json_t *body)

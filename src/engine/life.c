@@ -144,7 +144,7 @@ int engine_container_resize(struct engine *e, const char *ref, int rows, int col
         return r;
     if (!container__running(c))
         return err_set(err, ERR_CONFLICT, "Container %s is not running", c->id);
-    r = keeper_resize(e->keeper, c->id, "", rows, columns, err);
+    r = c->tty ? keeper_resize(e->keeper, c->id, "", rows, columns, err) : 0;
     if (r < 0)
         return r;
     snprintf(height, sizeof(height), "%d", rows);

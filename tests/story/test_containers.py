@@ -1,6 +1,7 @@
 """Containers as Docker's API has them: what is refused and with which words, what is shown, and what happens."""
 import json
 import os
+import socket
 import stat
 import time
 import unittest
@@ -377,6 +378,73 @@ class Life(Containers):
         self.assertEqual(stats["memory_stats"]["limit"], 200 << 20)
         self.assertNotIn("limit", stats["pids_stats"])
         self.assertEqual(self.inspect(name)["HostConfig"]["PidsLimit"], 0)
+
+
+class Exec(Containers):
+    def run_exec(self, container, start=None, **body):
+        """What an exec answers on its taken-over connection, and how it is shown afterwards."""
+        status, answer = self.call("POST", f"/containers/{container}/exec", {"AttachStdout": True, "AttachStderr": True, **body})
+        self.assertEqual(status, 201, answer)
+        request = json.dumps(start or {}).encode()
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.d.socket)
+            s.sendall(b"POST /v1.43/exec/%s/start HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nConnection: Upgrade\r\n"
+                      b"Upgrade: tcp\r\nContent-Length: %d\r\n\r\n%s" % (answer["Id"].encode(), len(request), request))
+            said = b""
+            while part := s.recv(65536):
+                said += part
+        head, _, text = said.partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"HTTP/1.1 101 "), head)
+        return text, self.call("GET", f"/exec/{answer['Id']}/json")[1]
+
+    def test_only_the_streams_asked_for_are_sent(self):
+        name = self.started()
+        both = ["sh", "-c", "echo out; echo err >&2"]
+        self.assertEqual(self.run_exec(name, Cmd=both, AttachStdout=False)[0], b"\2\0\0\0\0\0\0\4err\n")
+        self.assertEqual(self.run_exec(name, Cmd=both, AttachStderr=False)[0], b"\1\0\0\0\0\0\0\4out\n")
+        self.assertEqual(self.run_exec(name, Cmd=both, AttachStdout=False, AttachStderr=False)[0], b"")
+
+    def test_what_cannot_start_says_so_in_the_stream_and_by_its_exit_code(self):
+        name = self.started(User="user")
+        text, shown = self.run_exec(name, Cmd=["nonsense"])
+        self.assertIn(b'OCI runtime exec failed: exec failed: unable to start container process: exec: "nonsense": '
+                      b"executable file not found in $PATH\r\n", text)
+        self.assertEqual((shown["ExitCode"], shown["Running"], shown["ProcessConfig"]["user"]), (127, False, "user"))
+        self.assertEqual(self.run_exec(name, Cmd=["/etc/passwd"])[1]["ExitCode"], 126)
+        text, shown = self.run_exec(name, Cmd=["id"], User="nobody9")
+        self.assertIn(b"unable to find user nobody9: no matching entries in passwd file\r\n", text)
+        self.assertEqual(shown["ExitCode"], 126)
+        self.assert_refused(self.call("POST", f"/containers/{name}/exec", {"Cmd": ["id"], "DetachKeys": "ctrl-nothing"}), 400,
+                            "Invalid escape keys (ctrl-nothing) provided")
+
+    def test_an_exec_runs_once_and_its_exit_code_is_null_until_its_end(self):
+        name = self.started()
+        made = self.call("POST", f"/containers/{name}/exec", {"Cmd": ["sh", "-c", "while ! test -e /go; do sleep 0.02; done; exit 4"]})[1]["Id"]
+        before = self.call("GET", f"/exec/{made}/json")[1]
+        self.assertEqual((before["Running"], before["ExitCode"], before["Pid"]), (False, None, 0))
+        self.assertEqual(self.call("POST", f"/exec/{made}/start", {"Detach": True})[0], 200)
+        during = self.call("GET", f"/exec/{made}/json")[1]
+        self.assertEqual((during["Running"], during["ExitCode"]), (True, None))
+        self.assertGreater(during["Pid"], 0)
+        self.assertEqual(self.inspect(name)["ExecIDs"], [made])
+        self.assert_refused(self.call("POST", f"/exec/{made}/start", {"Detach": True}), 409,
+                            f"Error: Exec command {made} is already running")
+        self.d.docker("exec", name, "touch", "/go")
+        wait_for(lambda: self.call("GET", f"/exec/{made}/json")[1]["ExitCode"] == 4, "its exit code")
+        self.assert_refused(self.call("POST", f"/exec/{made}/start", {"Detach": True}), 409, f"Error: Exec command {made} has already run")
+
+    def test_the_size_of_its_terminal_is_the_clients(self):
+        name = self.started()
+        said = self.run_exec(name, {"Tty": True, "ConsoleSize": [11, 22]}, Cmd=["stty", "size"], Tty=True)[0]
+        self.assertEqual(said, b"11 22\r\n")
+
+    def test_a_paused_container_takes_no_exec(self):
+        name = self.started()
+        made = self.call("POST", f"/containers/{name}/exec", {"Cmd": ["true"]})[1]["Id"]
+        self.call("POST", f"/containers/{name}/pause")
+        paused = f"Container {name} is paused, unpause the container before exec"
+        self.assert_refused(self.call("POST", f"/containers/{name}/exec", {"Cmd": ["true"]}), 409, paused)
+        self.assert_refused(self.call("POST", f"/exec/{made}/start", {"Detach": True}), 409, paused)
 
 
 class Health(Containers):
