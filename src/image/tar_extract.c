@@ -15,7 +15,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-enum { CHUNK = 256 * 1024 };
+enum { BLOCK = 512, CHUNK = 256 * 1024 };
 static const int64_t DEFAULT_MAX_BYTES = INT64_C(64) << 30, DEFAULT_MAX_ENTRIES = 4000000;
 static const int64_t RATIO_FROM_BYTES = INT64_C(256) << 20;
 
@@ -48,6 +48,7 @@ struct feed {
     tar_read_fn read_fn;
     void *context;
     int64_t *count;
+    bool padded;
     struct err err;
     char buffer[CHUNK];
 };
@@ -60,8 +61,15 @@ static la_ssize_t feed_read(struct archive *a, void *context, const void **ret)
         archive_set_error(a, EIO, "read error");
         return ARCHIVE_FATAL;
     }
-    *f->count += n;
     *ret = f->buffer;
+    /* The docker CLI ends a context behind the last file's last byte, without what should fill its block:
+     * that is given here, and extract_all() looks whether it was no more than that. */
+    if (n == 0 && *f->count % BLOCK && !f->padded) {
+        f->padded = true;
+        memset(f->buffer, 0, BLOCK);
+        return BLOCK - *f->count % BLOCK;
+    }
+    *f->count += n;
     return n;
 }
 
@@ -569,18 +577,21 @@ static bool name_lost(struct archive *a)
 
 static int extract_all(struct extraction *e, struct archive *a, struct err *err)
 {
-    int64_t max = e->x->limits.max_entries ? e->x->limits.max_entries : DEFAULT_MAX_ENTRIES;
+    int64_t max = e->x->limits.max_entries ? e->x->limits.max_entries : DEFAULT_MAX_ENTRIES, data_end = 0;
     for (int got; (got = archive_read_next_header(a, &e->entry)) != ARCHIVE_EOF;) {
         if ((got != ARCHIVE_OK && got != ARCHIVE_WARN) || (got == ARCHIVE_WARN && name_lost(a)))
             return read_failure(a, e->feed, err);
         if (++e->entries > max)
             return err_set(err, ERR_LIMIT, "the archive has more than %lld entries: refused", (long long)max);
+        data_end = archive_filter_bytes(a, 0) + archive_entry_size(e->entry);
         int r = extract_entry(e, a, err);
         if (r < 0)
             return r;
         if (e->x->progress && e->x->progress(e->x->context, e->read_bytes) != 0)
             return err_set(err, ERR_CANCELLED, "cancelled");
     }
+    if (e->feed->padded && data_end > e->read_bytes)
+        return err_set(err, ERR_INVALID, "the archive ends in the middle of a file");
     set_dir_times(e);
     /* Padding behind the end mark belongs to the stream (and to its digest). */
     for (ssize_t n; (n = e->feed->read_fn(e->feed->context, e->feed->buffer, CHUNK, err)) != 0;)

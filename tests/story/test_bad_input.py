@@ -183,7 +183,7 @@ class BadInput(Story):
         """A sample whose statuses and messages were compared with dockerd's."""
         for method, target, content_type, body, status, message in [
                 ("GET", "/v1.99/info", None, b"", 400, "client version 1.99 is too new. Maximum supported API version is "),
-                ("GET", "/v1.1/info", None, b"", 400, "client version 1.1 is too old. Minimum supported API version is 1.24, "
+                ("GET", "/v1.1/info", None, b"", 400, "client version 1.1 is too old. Minimum supported API version is 1.12, "
                  "please upgrade your client to a newer version"),
                 ("GET", "/v/info", None, b"", 404, "page not found"),
                 ("GET", "/containers/nope/json", None, b"", 404, "No such container: nope"),

@@ -359,7 +359,7 @@ class DockerCli(Story):
         self.assertEqual(actions, ["create", "start", "die", "destroy"])
 
     def test_an_endpoint_that_is_not_there_says_501_and_which(self):
-        status, _, body = self.d.api("GET", "/v1.41/images/search?term=x")
+        status, _, body = self.d.api("GET", "/v1.41/containers/x/checkpoints")
         self.assertEqual(status, 501, body)
         self.assertTrue(json.loads(body)["message"])
         status, _, body = self.d.api("GET", "/v1.41/nonsense")

@@ -403,6 +403,36 @@ static int collect(void *context, const void *bytes, size_t n, struct err *err)
     return 0;
 }
 
+/* Two files of 700 bytes: headers at 0 and 1536, contents to 1212 and 2748. */
+static void an_archive_cut_anywhere_is_refused_unless_only_filling_is_lost(void **state)
+{
+    need_root();
+    char content[701];
+    memset(content, 'x', 700);
+    content[700] = '\0';
+    struct tarball *t = tarball_new(0);
+    tarball_file(t, "a", content);
+    tarball_file(t, "b", content);
+    struct str bytes = tarball_end(t);
+    for (size_t cut = 0; cut <= bytes.len; cut++) {
+        struct place p = place_new();
+        struct str part = {.data = bytes.data, .len = cut};
+        struct tarball_reader reader = {.bytes = &part};
+        struct tar_extract x = {.root_fd = p.root_fd};
+        struct err err = {0};
+        struct stat st;
+        int r = tar_extract_stream(&x, tarball_read, &reader, &err);
+        /* Between two entries it may end: the marker at the end says nothing of what was to come. */
+        bool whole = cut == 0 || (cut >= 1212 && cut <= 1536) || cut >= 2748;
+        if ((r == 0) != whole)
+            fail_msg("cut at %zu of %zu: %d %s", cut, bytes.len, r, err.msg);
+        if (r == 0 && cut >= 2748 && (fstatat(p.root_fd, "b", &st, 0) < 0 || st.st_size != 700))
+            fail_msg("cut at %zu: b is not whole", cut);
+        place_done(&p);
+    }
+    str_free(&bytes);
+}
+
 static void a_tree_survives_the_way_through_an_archive(void **state)
 {
     need_root();
@@ -492,6 +522,7 @@ int main(void)
         cmocka_unit_test(cp_does_not_replace_directories_by_files),
         cmocka_unit_test(cp_into_a_containers_root_follows_its_links_inside_it),
         cmocka_unit_test(damaged_archives_are_refused),
+        cmocka_unit_test(an_archive_cut_anywhere_is_refused_unless_only_filling_is_lost),
         cmocka_unit_test(a_tree_survives_the_way_through_an_archive),
         cmocka_unit_test(copies_stay_inside_their_root),
     };
