@@ -1,5 +1,6 @@
 #include "api/oci_registry.h"
 
+#include "api/registry_auth.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "registry/registry.h"
@@ -487,11 +488,26 @@ static void no_such_path(struct http_request *q, void *context)
     http_reply_json(q, 404, json_pack("{s:[o]}", "errors", one));
 }
 
+static bool admit(struct http_request *q, void *context)
+{
+    const struct oci_registry *o = context;
+    if (!o->auth || registry_auth_accepts(o->auth, http_header(q, "Authorization")))
+        return true;
+    struct registry_err err = {0};
+    fail(&err, REGISTRY_UNAUTHORIZED,
+         http_header(q, "Authorization") ? "wrong user name or password" : "authentication required");
+    http_set_header(q, "WWW-Authenticate", "Basic realm=\"Drover registry\"");
+    reply_failure(q, &err);
+    return false;
+}
+
 static const char *const headers[] = {"Docker-Distribution-API-Version", "registry/2.0", NULL};
 
 int oci_registry_serve(struct oci_registry *context, int listen_fd, struct http_server **ret, struct err *err)
 {
-    const struct http_server_config config = {.routes = oci_registry_routes,
+    const struct http_server_config config = {.admit = admit,
+                                              .tls = context->tls,
+                                              .routes = oci_registry_routes,
                                               .context = context,
                                               .fallback = no_such_path,
                                               .headers = headers,

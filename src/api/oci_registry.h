@@ -16,6 +16,8 @@ extern const struct http_route
 
 struct oci_registry {
     struct registry *registry;
+    struct registry_auth *auth; /* NULL: everybody may do everything */
+    struct http_tls *tls;       /* NULL: none */
 };
 
 /* Serves them on a listening socket, which is taken. The context must outlive the server. */

@@ -192,8 +192,8 @@ static int serve(const struct serve_options *o, struct engine *e, int *ret_kept,
     struct api *a = api_new(e);
     struct http_server *server;
     struct serve_registry *registry = NULL;
-    if (o->registry)
-        r = serve_registry_start(engine_images(e), o->registry, &registry, err);
+    if (o->registry.address)
+        r = serve_registry_start(engine_images(e), &o->registry, &registry, err);
     if (r == 0)
         r = api_serve(a, take_fd(&listen_fd), &server, err);
     if (r == 0) {

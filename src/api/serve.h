@@ -3,6 +3,8 @@
 #ifndef API_SERVE_H
 #define API_SERVE_H
 
+#include "api/serve_registry.h"
+
 #include <jansson.h>
 
 struct err;
@@ -13,7 +15,7 @@ struct serve_options {
     char *const *insecure_registries;
     const json_t *runtimes; /* see struct engine_config */
     const char *default_runtime, *userns_remap;
-    const char *registry; /* where the registry listens, see serve_registry.h; NULL: there is none */
+    struct serve_registry_options registry; /* address NULL: there is none */
 };
 
 /* Returns after a clean end, or with the reason why it could not serve (ERR_CONFLICT: another one has the

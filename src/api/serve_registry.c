@@ -1,6 +1,7 @@
 #include "api/serve_registry.h"
 
 #include "api/oci_registry.h"
+#include "api/registry_auth.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "registry/registry.h"
@@ -56,18 +57,18 @@ static char *describe(int fd)
     return at.ss_family == AF_INET6 ? str_printf("[%s]:%s", host, port) : str_printf("%s:%s", host, port);
 }
 
-static int listen_on(const char *address, int *ret_fd, struct err *err)
+static int listen_on(const char *address, bool tls, int *ret_fd, struct err *err)
 {
     struct addrinfo *info;
     int r = resolve(address, &info, err), on = 1;
     if (r < 0)
         return r;
     _cleanup_close_ int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (!is_loopback(info->ai_addr))
+    if (!tls && !is_loopback(info->ai_addr))
         r = err_set(
             err, ERR_DENIED,
-            "the registry listens for this machine alone (127.0.0.1, ::1): on %s passwords and images would "
-            "cross the network in the clear; put a TLS proxy in front of it",
+            "without TLS the registry listens for this machine alone (127.0.0.1, ::1): on %s passwords and "
+            "images would cross the network in the clear; give --registry-cert and --registry-key",
             address);
     else if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
              bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, SOMAXCONN) < 0)
@@ -78,17 +79,31 @@ static int listen_on(const char *address, int *ret_fd, struct err *err)
     return r;
 }
 
-int serve_registry_start(struct images *im, const char *address, struct serve_registry **ret, struct err *err)
+static int prepare(struct serve_registry *s, struct images *im, const struct serve_registry_options *o,
+                   struct err *err)
+{
+    int r = 0;
+    if (!o->certificate != !o->key)
+        r = err_set(err, ERR_INVALID, "--registry-cert and --registry-key go together");
+    if (r == 0 && o->certificate)
+        r = http_tls_new(o->certificate, o->key, &s->context.tls, err);
+    if (r == 0 && o->users)
+        r = registry_auth_new(o->users, &s->context.auth, err);
+    return r < 0 ? r : registry_start(im, 0, &s->context.registry, err);
+}
+
+int serve_registry_start(struct images *im, const struct serve_registry_options *options,
+                         struct serve_registry **ret, struct err *err)
 {
     _cleanup_close_ int fd = -EBADF;
-    int r = listen_on(address, &fd, err);
-    if (r < 0)
-        return r;
     struct serve_registry *s = NEW(struct serve_registry);
-    s->address = describe(fd);
-    r = registry_start(im, 0, &s->context.registry, err);
+    int r = prepare(s, im, options, err);
     if (r == 0)
+        r = listen_on(options->address, s->context.tls, &fd, err);
+    if (r == 0) {
+        s->address = describe(fd);
         r = oci_registry_serve(&s->context, take_fd(&fd), &s->server, err);
+    }
     if (r < 0) {
         serve_registry_stop(s, 0);
         return r;
@@ -109,6 +124,8 @@ bool serve_registry_stop(struct serve_registry *s, int grace_ms)
     if (s->server && !http_server_stop(s->server, grace_ms))
         return false;
     registry_stop(s->context.registry);
+    registry_auth_free(s->context.auth);
+    http_tls_free(s->context.tls);
     free(s->address);
     free(s);
     return true;

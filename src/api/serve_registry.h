@@ -10,10 +10,16 @@
 struct images;
 struct serve_registry;
 
-/* `address`: "PORT" (of 127.0.0.1), "HOST:PORT" or "[HOST]:PORT" with a numeric HOST; port 0 takes a free
+struct serve_registry_options {
+    const char *address;
+    const char *certificate, *key; /* PEM files, both or none */
+    const char *users;             /* a file of htpasswd's form; NULL: everybody may do everything */
+};
+
+/* The address: "PORT" (of 127.0.0.1), "HOST:PORT" or "[HOST]:PORT" with a numeric HOST; port 0 takes a free
  * one. Without TLS only this machine itself may be listened for: ERR_DENIED for another host. */
-int serve_registry_start(struct images *im, const char *address, struct serve_registry **ret,
-                         struct err *err);
+int serve_registry_start(struct images *im, const struct serve_registry_options *options,
+                         struct serve_registry **ret, struct err *err);
 /* "127.0.0.1:5000", as it is listened on. */
 const char *serve_registry_address(const struct serve_registry *s);
 /* False: a request hangs, and what it uses must stay. NULL is fine. */

@@ -16,6 +16,7 @@
 
 enum deferred {
     DEFERRED_ARCHIVE,
+    DEFERRED_CRYPT,
     DEFERRED_CURL,
     DEFERRED_FYAML,
     DEFERRED_GNUTLS,
@@ -88,6 +89,8 @@ void deferred_need_all(void);
 #pragma weak archive_write_set_format_pax_restricted
 #pragma weak archive_write_set_format_ustar
 #pragma weak archive_write_set_options
+/* crypt */
+#pragma weak crypt_r
 /* curl */
 #pragma weak curl_easy_cleanup
 #pragma weak curl_easy_getinfo
@@ -115,13 +118,31 @@ void deferred_need_all(void);
 #pragma weak fy_token_get_text
 #pragma weak fy_token_start_mark
 /* gnutls */
+#pragma weak gnutls_alpn_set_protocols
 #pragma weak gnutls_base64_decode2
 #pragma weak gnutls_base64_encode2
+#pragma weak gnutls_bye
+#pragma weak gnutls_certificate_allocate_credentials
+#pragma weak gnutls_certificate_free_credentials
+#pragma weak gnutls_certificate_set_x509_key_file
+#pragma weak gnutls_credentials_set
+#pragma weak gnutls_deinit
+#pragma weak gnutls_error_is_fatal
+#pragma weak gnutls_handshake
 #pragma weak gnutls_hash
 #pragma weak gnutls_hash_copy
 #pragma weak gnutls_hash_deinit
 #pragma weak gnutls_hash_fast
 #pragma weak gnutls_hash_init
+#pragma weak gnutls_init
+#pragma weak gnutls_priority_deinit
+#pragma weak gnutls_priority_init
+#pragma weak gnutls_priority_set
+#pragma weak gnutls_record_check_pending
+#pragma weak gnutls_record_recv
+#pragma weak gnutls_record_send
+#pragma weak gnutls_strerror
+#pragma weak gnutls_transport_set_int2
 /* mnl */
 #pragma weak mnl_attr_get_payload
 #pragma weak mnl_attr_get_payload_len

@@ -24,6 +24,9 @@ static const char help[] =
     "                             without root $XDG_RUNTIME_DIR/drover.sock)\n"
     "  --insecure-registry HOST   a registry that may be spoken to without TLS; may be given again\n"
     "  --registry [HOST:]PORT     also serves a registry (docker push 127.0.0.1:PORT/NAME) on that address\n"
+    "  --registry-cert FILE       with TLS: its certificate, and\n"
+    "  --registry-key FILE        its key; needed for any other address than this machine's own\n"
+    "  --registry-users FILE      who may use it, as htpasswd -B makes the file (default everybody)\n"
     "  --add-runtime NAME=PATH    another OCI runtime, for docker run --runtime NAME; may be given again\n"
     "  --default-runtime NAME     what runs containers that name none (default native, which is built in)\n"
     "  --userns-remap WHO         root in a container is an ordinary user here: default, USER[:GROUP] of\n"
@@ -38,6 +41,9 @@ enum {
     OPTION_SOCKET,
     OPTION_INSECURE,
     OPTION_REGISTRY,
+    OPTION_REGISTRY_CERT,
+    OPTION_REGISTRY_KEY,
+    OPTION_REGISTRY_USERS,
     OPTION_ADD_RUNTIME,
     OPTION_DEFAULT_RUNTIME,
     OPTION_USERNS_REMAP,
@@ -51,6 +57,9 @@ static const struct option options[] = {
     {"socket", required_argument, NULL, OPTION_SOCKET},
     {"insecure-registry", required_argument, NULL, OPTION_INSECURE},
     {"registry", required_argument, NULL, OPTION_REGISTRY},
+    {"registry-cert", required_argument, NULL, OPTION_REGISTRY_CERT},
+    {"registry-key", required_argument, NULL, OPTION_REGISTRY_KEY},
+    {"registry-users", required_argument, NULL, OPTION_REGISTRY_USERS},
     {"add-runtime", required_argument, NULL, OPTION_ADD_RUNTIME},
     {"default-runtime", required_argument, NULL, OPTION_DEFAULT_RUNTIME},
     {"userns-remap", required_argument, NULL, OPTION_USERNS_REMAP},
@@ -119,7 +128,16 @@ static int parse(int argc, char **argv, struct serve_options *o, struct call *ca
             strv_add(&call->insecure, optarg);
             break;
         case OPTION_REGISTRY:
-            o->registry = optarg;
+            o->registry.address = optarg;
+            break;
+        case OPTION_REGISTRY_CERT:
+            o->registry.certificate = optarg;
+            break;
+        case OPTION_REGISTRY_KEY:
+            o->registry.key = optarg;
+            break;
+        case OPTION_REGISTRY_USERS:
+            o->registry.users = optarg;
             break;
         case OPTION_ADD_RUNTIME:
             strv_add(&call->runtimes, optarg);

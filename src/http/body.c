@@ -59,7 +59,7 @@ static ssize_t take_bytes(struct http_request *q, void *buffer, size_t n)
 {
     size_t held = http__conn_take(q->conn, buffer, n);
     while (held == 0 && !q->discard) {
-        ssize_t r = recv(q->conn->fd, buffer, n, MSG_DONTWAIT);
+        ssize_t r = http__conn_recv(q->conn, buffer, n);
         if (r > 0)
             return r;
         if (r == 0 || (errno != EAGAIN && errno != EINTR) || !wait_readable(q)) {

@@ -26,6 +26,8 @@ struct http_conn *http__conn_new(struct http_server *s, int fd)
         setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     }
+    if (s->config.tls)
+        c->tls = http__tls_begin(s->config.tls, fd);
     return c;
 }
 
@@ -41,6 +43,7 @@ static void drop_buffer(struct http_conn *c)
 void http__conn_free(struct http_conn *c)
 {
     drop_buffer(c);
+    http__tls_free(c->tls);
     close(c->fd);
     free(c);
 }
@@ -71,13 +74,18 @@ static bool make_room(struct http_conn *c, size_t max)
     return true;
 }
 
+ssize_t http__conn_recv(struct http_conn *c, void *buffer, size_t n)
+{
+    return c->tls ? http__tls_recv(c->tls, buffer, n) : recv(c->fd, buffer, n, MSG_DONTWAIT);
+}
+
 int http__conn_receive(struct http_conn *c, size_t max)
 {
     if (!make_room(c, max))
         return -2;
     ssize_t n;
     do
-        n = recv(c->fd, c->in + c->start + c->len, c->capacity - c->start - c->len, MSG_DONTWAIT);
+        n = http__conn_recv(c, c->in + c->start + c->len, c->capacity - c->start - c->len);
     while (n < 0 && errno == EINTR);
     if (n > 0)
         c->len += (size_t)n;
@@ -119,8 +127,18 @@ static int advance(struct iovec *parts, int count, size_t n)
     return done;
 }
 
+static bool send_encrypted(struct http_conn *c, const struct iovec *parts, int count, int timeout_ms)
+{
+    for (int i = 0; i < count; i++)
+        if (!http__tls_send(c->tls, c->fd, parts[i].iov_base, parts[i].iov_len, timeout_ms))
+            return false;
+    return true;
+}
+
 bool http__conn_send(struct http_conn *c, struct iovec *parts, int count, int timeout_ms)
 {
+    if (c->tls)
+        return send_encrypted(c, parts, count, timeout_ms);
     while (count > 0) {
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
         ssize_t n = sendmsg(c->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);

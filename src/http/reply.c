@@ -137,6 +137,23 @@ void http_reply_bytes(struct http_request *q, int status, const char *content_ty
     send_parts(q, parts, is_head(q) || n == 0 ? 1 : 2, HTTP_ANSWER_TIMEOUT_MS);
 }
 
+/* TLS has to see the bytes. */
+static void send_file_encrypted(struct http_request *q, int fd, int64_t offset, int64_t n)
+{
+    enum { PIECE = 128 << 10 };
+    _cleanup_free_ char *buffer = mem_new(PIECE);
+    while (n > 0 && !q->broken) {
+        ssize_t got = pread(fd, buffer, (size_t)MIN(n, PIECE), offset);
+        if (got <= 0) {
+            q->broken = true;
+            return;
+        }
+        send_parts(q, &(struct iovec){buffer, (size_t)got}, 1, HTTP_ANSWER_TIMEOUT_MS);
+        offset += got;
+        n -= got;
+    }
+}
+
 static void send_file(struct http_request *q, int fd, int64_t offset, int64_t n)
 {
     int flags = fcntl(q->conn->fd, F_GETFL);
@@ -167,7 +184,11 @@ void http_reply_file(struct http_request *q, int status, const char *content_typ
     end_head(q, &head);
     struct iovec part = {head.data, head.len};
     send_parts(q, &part, 1, HTTP_ANSWER_TIMEOUT_MS);
-    if (!is_head(q))
+    if (is_head(q))
+        return;
+    if (q->conn->tls)
+        send_file_encrypted(q, fd, offset, n);
+    else
         send_file(q, fd, offset, n);
 }
 
@@ -335,6 +356,8 @@ static void hijack_head(struct http_request *q, bool upgrade, const char *conten
 int http_hijack(struct http_request *q, const char *content_type, int *ret_fd, struct str *ret_early,
                 struct err *err)
 {
+    if (q->conn->tls)
+        return err_set(err, ERR_UNSUPPORTED, "a connection with TLS cannot be taken over");
     bool upgrade = http_wants_upgrade(q, NULL);
     int r = upgrade ? skip_body(q, err) : 0;
     if (r < 0)

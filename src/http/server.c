@@ -164,6 +164,8 @@ static struct http_request *take_request(struct http_conn *c, int *ret_status, c
 static void linger(struct http_conn *c)
 {
     http__conn_consume(c, c->len);
+    if (c->tls)
+        http__tls_end(c->tls);
     if (c->doomed || shutdown(c->fd, SHUT_WR) < 0)
         return http__conn_close(c);
     http__conn_park(c, CONN_LINGER);
@@ -224,7 +226,7 @@ void http__conn_serve(struct http_conn *c, bool free)
         }
         if (c->len > 0 && status)
             return refuse(c, status, why);
-        if (received)
+        if (received && !(c->tls && http__tls_pending(c->tls)))
             return http__conn_park(c, c->began ? CONN_HEAD : CONN_IDLE);
         int r = http__conn_receive(c, c->want ? c->want + HTTP_HEAD_MAX : HTTP_HEAD_MAX);
         if (r == -2)

@@ -29,6 +29,8 @@
 #include "base/err.h"
 #include "base/str.h"
 
+#include "http/tls.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 
@@ -69,6 +71,7 @@ struct http_server_config {
     const char *const *headers;
     int64_t max_body_bytes;       /* 0: unbounded; a handler's own limit is http_body_json's */
     int max_requests[HTTP_KINDS]; /* in progress at once, of each kind; 0: 1024; beyond it 503 */
+    struct http_tls *tls;         /* NULL: none; with it no connection can be taken over (http_hijack) */
     bool unversioned;             /* a leading "/v1.NN" is part of the path */
     int idle_timeout_s;           /* between requests; 0: 120 */
     int head_timeout_s;           /* for a head, and a body that a handler wants whole; 0: 30 */

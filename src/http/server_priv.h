@@ -78,14 +78,24 @@ struct http_conn {
     enum http_place place;
     int fd;
     bool is_unix, registered, doomed, lingers;
-    int64_t began;    /* the head in `in` did; 0: none has */
-    int64_t deadline; /* parked until then */
-    char *in;         /* came, and not yet used; NULL when empty */
+    struct http_tls_session *tls; /* or NULL */
+    int64_t began;                /* the head in `in` did; 0: none has */
+    int64_t deadline;             /* parked until then */
+    char *in;                     /* came, and not yet used; NULL when empty */
     size_t start, len, capacity, scanned;
     size_t want;    /* the whole of a request whose head has come, or 0 */
     bool continued; /* its client was told to go on */
     struct http_request *request;
 };
+
+/* --- tls.c; a session belongs to its connection --- */
+struct http_tls_session *http__tls_begin(struct http_tls *t, int fd); /* makes the descriptor non-blocking */
+void http__tls_free(struct http_tls_session *s);
+void http__tls_end(struct http_tls_session *s); /* tells the peer that nothing more comes */
+/* As recv(2) without waiting: -1 with EAGAIN also while the handshake is under way. */
+ssize_t http__tls_recv(struct http_tls_session *s, void *buffer, size_t n);
+bool http__tls_pending(struct http_tls_session *s); /* bytes that the descriptor will not tell of */
+bool http__tls_send(struct http_tls_session *s, int fd, const void *bytes, size_t n, int timeout_ms);
 
 struct http_param {
     const char *name; /* in the route's pattern, up to '}' or '.' */
@@ -145,6 +155,7 @@ struct http_conn *http__conn_new(struct http_server *s, int fd);
 void http__conn_free(struct http_conn *c);
 /* Receives what is there, up to `max` bytes held at once. 1: something; 0: nothing yet; -1: the end, or an
  * error; -2: no memory to be had for it. */
+ssize_t http__conn_recv(struct http_conn *c, void *buffer, size_t n); /* without waiting, past `in` */
 int http__conn_receive(struct http_conn *c, size_t max);
 void http__conn_consume(struct http_conn *c, size_t n);
 size_t http__conn_take(struct http_conn *c, void *buffer, size_t n);

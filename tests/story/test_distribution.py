@@ -1,5 +1,6 @@
 """The registry inside, driven as the OCI Distribution Specification 1.1 says (each test names its section), and by clients that
 others wrote."""
+import base64
 import hashlib
 import http.client
 import json
@@ -7,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import threading
 import unittest
 
@@ -425,3 +427,80 @@ class Clients(Story):
         run(["buildah", *store, "pull", "--tls-verify=false", f"{self.at}/buildah/a:1"])
         run(["buildah", *store, "push", "--tls-verify=false", f"{self.at}/buildah/a:1", f"docker://{self.at}/buildah/b:2"])
         self.other.docker("pull", f"{self.at}/buildah/b:2")
+
+
+class Guarded(Story):
+    """The registry with TLS and users."""
+    image = True
+
+    @classmethod
+    def make(cls):
+        d = Drover()
+        cls.cert, key = os.path.join(d.root, "cert.pem"), os.path.join(d.root, "key.pem")
+        cls.users = os.path.join(d.root, "users")
+        run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=drover", "-addext",
+             "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cls.cert])
+        run(["htpasswd", "-Bbc", cls.users, "user", "correct horse"])
+        return d.start("--registry", "127.0.0.1:0", "--registry-cert", cls.cert, "--registry-key", key, "--registry-users", cls.users)
+
+    def setUp(self):
+        super().setUp()
+        self.d.busybox()
+        self.host, self.port = Distribution.address(self.d)
+        self.at = f"{self.host}:{self.port}"
+        self.trust = ssl.create_default_context(cafile=self.cert)
+
+    def ask(self, path, user=None, method="GET", body=None):
+        connection = http.client.HTTPSConnection(self.host, self.port, context=self.trust)
+        headers = {"Authorization": "Basic " + base64.b64encode(user.encode()).decode()} if user else {}
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        return Answer(answer, answer.read())
+
+    def test_only_users_get_in(self):
+        answer = self.ask("/v2/")
+        self.assertEqual((answer.status, answer["WWW-Authenticate"]), (401, 'Basic realm="Drover registry"'))
+        self.assertEqual(answer.json()["errors"][0]["code"], "UNAUTHORIZED")
+        for wrong in ("user:wrong", "other:correct horse", "user", ":", "user:correct horse\0"):
+            self.assertEqual(self.ask("/v2/", wrong).status, 401, wrong)
+        self.assertEqual(self.ask("/v2/", "user:correct horse").status, 200)
+        self.assertEqual(self.ask("/v2/a/blobs/uploads/", method="POST", body="").status, 401)
+        # A user that is added counts at once, one that is taken out no longer.
+        run(["htpasswd", "-Bb", self.users, "second", "pass"])
+        self.assertEqual(self.ask("/v2/", "second:pass").status, 200)
+        run(["htpasswd", "-D", self.users, "second"])
+        self.assertEqual(self.ask("/v2/", "second:pass").status, 401)
+
+    def test_large_bodies_cross_tls_whole(self):
+        data = os.urandom(5 << 20)
+        digest = digest_of(data)
+        self.assertEqual(self.ask(f"/v2/tls/blobs/uploads/?digest={digest}", "user:correct horse", "POST", data).status, 201)
+        self.assertEqual(self.ask(f"/v2/tls/blobs/{digest}", "user:correct horse").body, data)
+
+    def test_skopeo_logs_in_and_copies_both_ways(self):
+        archive = os.path.join(self.d.root, "busybox.tar")
+        self.d.docker("save", "-o", archive, "busybox")
+        certs = os.path.join(self.d.root, "certs")
+        os.makedirs(certs)
+        shutil.copy(self.cert, os.path.join(certs, "ca.crt"))
+        copy = ["skopeo", "--insecure-policy", "copy"]
+        refused = run([*copy, "--dest-cert-dir", certs, f"docker-archive:{archive}", f"docker://{self.at}/a/b:1"], check=False)
+        self.assertNotEqual(refused.status, 0)
+        self.assertIn("authentication required", refused.err)
+        run([*copy, "--dest-cert-dir", certs, "--dest-creds", "user:correct horse", f"docker-archive:{archive}",
+             f"docker://{self.at}/a/b:1"])
+        run([*copy, "--src-cert-dir", certs, "--src-creds", "user:correct horse", f"docker://{self.at}/a/b:1",
+             f"oci:{self.d.root}/layout:x"])
+
+    def test_an_address_of_the_network_needs_tls(self):
+        d = Drover()
+        try:
+            refused = d.drover("serve", "--root", d.data, "--socket", d.socket, "--registry", "0.0.0.0:0", check=False)
+            self.assert_clean_refusal(refused, "TLS", "--registry-cert")
+            refused = d.drover("serve", "--root", d.data, "--socket", d.socket, "--registry", "nonsense:x", check=False)
+            self.assert_clean_refusal(refused, "nonsense:x", "HOST:PORT")
+            refused = d.drover("serve", "--root", d.data, "--socket", d.socket, "--registry", "0", "--registry-users", "/none",
+                               check=False)
+            self.assert_clean_refusal(refused, "/none")
+        finally:
+            self.assertEqual(d.remove(), "")

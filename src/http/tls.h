@@ -1,0 +1,16 @@
+/* TLS for the server's connections, by GnuTLS: versions 1.2 and 1.3, the library's own choice of ciphers.
+ *
+ * A server is given one `struct http_tls` for all its connections (http_server_config.tls), which must
+ * outlive it. */
+#ifndef HTTP_TLS_H
+#define HTTP_TLS_H
+
+#include "base/err.h"
+
+struct http_tls;
+
+/* PEM files: the certificate with those that lead to its issuer, and its key. */
+int http_tls_new(const char *certificate_file, const char *key_file, struct http_tls **ret, struct err *err);
+void http_tls_free(struct http_tls *t);
+
+#endif
