@@ -221,6 +221,38 @@ class Scripted(Story):
         self.assert_clean_refusal(done, layer.split(":")[1][:12])
         self.assertNotIn(host, self.d.docker("images").out)
 
+    def lie(self, change, *words):
+        """A pull of an image whose manifest was changed by change(manifest, layer): refused, and no blob of it is kept."""
+        def kept():
+            return set(os.listdir(os.path.join(self.d.data, "blobs/sha256")))
+        before = kept()
+        blobs, manifest, layer = self.image([self.file("hello", b"1" * 5000)])
+        changed = json.loads(manifest)
+        change(changed, blobs, layer)
+        done, host, _ = self.pull(blobs, json.dumps(changed).encode())
+        self.assert_clean_refusal(done, *words)
+        self.assertNotIn(host, self.d.docker("images").out)
+        self.assertEqual(kept(), before)
+
+    def test_sizes_that_are_not_true_are_refused_and_nothing_is_kept(self):
+        self.lie(lambda m, blobs, layer: m["layers"][0].update(size=10), "longer than the 10 bytes")
+        self.lie(lambda m, blobs, layer: m["layers"][0].update(size=1 << 40), "ended after")
+        self.lie(lambda m, blobs, layer: m["layers"][0].update(size=-1), "valid digest and size")
+        self.lie(lambda m, blobs, layer: m["config"].update(size=1), "longer than the 1 bytes")
+
+    def test_a_blob_cut_short_or_a_manifest_that_is_none_is_refused_and_nothing_is_kept(self):
+        self.lie(lambda m, blobs, layer: blobs.update({layer: blobs[layer][:-7]}), "ended after")
+        self.lie(lambda m, blobs, layer: m["layers"].append(m["layers"][0]), "the manifest has 2 layers, but the config has 1")
+        self.lie(lambda m, blobs, layer: m["layers"][0].update(digest="sha256:../../etc/passwd"), "digest")
+        self.lie(lambda m, blobs, layer: m.pop("config"), "descriptor")
+        self.lie(lambda m, blobs, layer: m.update(layers="x"), "not an image")
+
+    def test_a_manifest_with_another_digest_than_was_asked_for_is_refused(self):
+        blobs, manifest, _ = self.image([self.file("hello")])
+        wanted = "sha256:" + "0" * 64
+        host, _ = self.serve(blobs, {wanted: manifest})
+        self.assert_clean_refusal(self.d.docker("pull", f"{host}/evil@{wanted}", check=False), wanted)
+
     def hostile(self, entries, *words):
         blobs, manifest, _ = self.image(entries)
         done, host, _ = self.pull(blobs, manifest)

@@ -558,6 +558,33 @@ static void rmi_follows_dockers_rules_and_leaves_no_rest(void **state)
     place_done(&p);
 }
 
+static void an_archive_cut_anywhere_loads_nothing_and_leaves_nothing(void **state)
+{
+    need_root();
+    struct place p = place_new();
+    char content[701];
+    memset(content, 'x', 700);
+    content[700] = '\0';
+    struct tarball *layer = tarball_new(0);
+    tarball_file(layer, "a", content);
+    struct str layers[] = {tarball_end(layer)};
+    struct str bytes = docker_archive("cut:1", layers, 1);
+    /* manifest.json, the last entry, ends somewhere in the last data block before the two empty ones. */
+    size_t end = bytes.len - 1024 - 512;
+    for (size_t cut = 0; cut < end; cut += 61) {
+        struct str part = {.data = bytes.data, .len = cut};
+        struct err err = {0};
+        int r = load(&p, &part, NULL, &err);
+        if (r >= 0 || !*err.msg)
+            fail_msg("cut at %zu of %zu was taken", cut, bytes.len);
+        assert_empty(&p);
+    }
+    struct err err = {0};
+    assert_ok(load(&p, &bytes, NULL, &err), &err);
+    str_free(&bytes);
+    place_done(&p);
+}
+
 static void ids_are_found_by_unique_prefix(void **state)
 {
     need_root();
@@ -793,6 +820,7 @@ int main(void)
         cmocka_unit_test(a_commit_is_the_changes_and_nothing_else),
         cmocka_unit_test(the_same_changes_with_an_epoch_give_the_same_layer),
         cmocka_unit_test(rmi_follows_dockers_rules_and_leaves_no_rest),
+        cmocka_unit_test(an_archive_cut_anywhere_loads_nothing_and_leaves_nothing),
         cmocka_unit_test(ids_are_found_by_unique_prefix),
         cmocka_unit_test(loads_of_the_same_layers_at_once_do_not_collide),
         cmocka_unit_test(a_load_that_is_killed_leaves_a_sound_store),

@@ -1,0 +1,89 @@
+"""A disk that is full in the middle: one clear error, and nothing half-made is kept."""
+import json
+import os
+import random
+import subprocess
+import tarfile
+import io
+
+import test_registry
+from harness import Drover, Story
+from test_build_api import TAR
+from test_images import query, small_tar
+
+MEGABYTES = 24
+
+
+class FullDisk(Story):
+    @classmethod
+    def make(cls):
+        d = Drover()
+        os.makedirs(d.data)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "drover-story", d.data], check=True)
+        d.start()
+        d.busybox()
+        return d
+
+    @classmethod
+    def tearDownClass(cls):
+        d = cls.drover_
+        d.stop()
+        d.drover("shutdown", "--root", d.data)
+        subprocess.run(["umount", d.data], check=True)
+        super().tearDownClass()
+
+    def big(self, megabytes=30):
+        return random.Random(1).randbytes(megabytes << 20)
+
+    def kept(self):
+        """All that is on the disk, but for what a database needs."""
+        found = set()
+        for base, dirs, files in os.walk(self.d.data):
+            found |= {os.path.relpath(os.path.join(base, n), self.d.data) for n in files if not n.endswith((".db", ".db-wal", ".db-shm", ".log"))}
+        return found
+
+    def tar(self, content, name="big"):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+        return out.getvalue()
+
+    def full(self, method, path, body, headers=None):
+        """Whichever way a failure is told, its text."""
+        before = self.kept()
+        status, _, content = self.d.api(method, path, body, headers)
+        last = json.loads(content.splitlines()[-1])
+        text = last.get("error") or last.get("message")
+        self.assertTrue(text, content[-500:])
+        self.assertIn("no space left on device", text.lower())
+        self.assertEqual(self.kept(), before)
+        self.assertEqual(self.d.docker("run", "--rm", "--network", "none", "busybox", "echo", "well").out, "well\n")
+
+    def test_an_import_that_does_not_fit(self):
+        self.full("POST", "/images/create?fromSrc=-&repo=big", self.tar(self.big()))
+
+    def test_a_load_that_does_not_fit(self):
+        layer = self.tar(self.big())
+        self.full("POST", "/images/load", self.tar(layer, "layer.tar"))
+
+    def test_a_pull_that_does_not_fit(self):
+        scripted = test_registry.Scripted
+        blobs, manifest, _ = scripted.image(self, [scripted.file(self, "big", self.big())])
+        host, _ = scripted.serve(self, blobs, {"1": manifest})
+        self.full("POST", f"/images/create?fromImage={host}/big&tag=1", b"")
+
+    def test_a_build_whose_context_or_step_does_not_fit(self):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            for name, content in (("Dockerfile", b"FROM busybox\nCOPY . /\n"), ("big", self.big())):
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+        self.full("POST", "/build?version=1", out.getvalue(), TAR)
+        before = self.kept()
+        status, _, content = self.d.api("POST", "/build?" + query(version=1, networkmode="none"),
+                                        small_tar(Dockerfile="FROM busybox\nRUN head -c 40000000 /dev/urandom > /big\n"), TAR)
+        self.assertEqual(json.loads(content.splitlines()[-1])["errorDetail"]["code"], 1)
+        self.assertEqual(self.kept(), before)
