@@ -53,6 +53,12 @@ int api_volume_prune(struct http_request *q, void *context, struct err *err)
     _cleanup_json_ json_t *filters = NULL;
     json_t *out;
     int r = api__filters(q, &filters, err);
+    /* Before 1.42 named volumes went too. */
+    if (r == 0 && api__version(q) < 1042) {
+        if (!filters)
+            filters = json_object();
+        json_object_set_new(filters, "all", json_pack("[s]", "true"));
+    }
     if (r == 0)
         r = engine_volume_prune(a->engine, filters, &out, err);
     if (r == 0)

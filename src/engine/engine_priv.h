@@ -119,7 +119,9 @@ struct network {
 };
 
 struct volume {
-    char *name, *path, *doc; /* doc: {"Labels","Options","CreatedAt","Anonymous"} */
+    char *name, *driver, *path; /* path: of a plug-in's volume "", it is known only while it is mounted */
+    char *doc;                  /* {"Driver","Labels","Options","CreatedAt","Anonymous"} */
+    char **mounted;             /* ids of the containers that it is mounted for */
 };
 
 struct exec {
@@ -387,9 +389,19 @@ const char *network__mode(const json_t *host); /* "bridge" for "default" */
 
 /* --- volume.c --- */
 int volume__load_all(struct engine *e, struct err *err);
-/* The volume's directory, made when it is not there. `name` NULL: an anonymous one. */
+/* The volume, made when it is not there. `name` NULL: an anonymous one. What is returned may be NULL. */
 int volume__ensure(struct engine *e, const char *name, const char *driver, const json_t *labels,
-                   const json_t *options, char **ret_name, char **ret_path, struct err *err);
+                   const json_t *options, char **ret_name, char **ret_path, char **ret_driver,
+                   struct err *err);
+/* While `id` has it mounted its directory is at *ret_path. */
+int volume__mount(struct engine *e, const char *name, const char *id, char **ret_path, struct err *err);
+void volume__unmount(struct engine *e, const char *name, const char *id);
+/* A part of a volume whose directory is `path`, as a descriptor (O_PATH). */
+int volume__open_part(const char *path, const char *subpath, int *ret_fd, struct err *err);
+/* All of a container's volumes for a run: their places go into `doc`'s mount points and are kept. */
+int volumes__mount(struct container *c, json_t *doc, struct err *err);
+void volumes__unmount(struct container *c);
+void volumes__restore(struct container *c); /* that it has them mounted, after a restart of ours */
 bool volume__anonymous(struct engine *e, const char *name);
 int volume__remove(struct engine *e, const char *name, bool force, struct err *err);
 void volume__free(void *volume);

@@ -8,6 +8,7 @@
 void container__release(struct container *c)
 {
     endpoint__release_all(c);
+    volumes__unmount(c);
 }
 
 static void tell(struct container *c, const struct keeper_exit *exit)

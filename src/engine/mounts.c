@@ -1,7 +1,7 @@
 /* Binds, Mounts, the image's and the body's Volumes, VolumesFrom and Tmpfs, as one list of mount points:
  * {"Type","Name","Source","Destination","Driver","Mode","RW","Propagation"}, each destination once, and a
  * "Fill" (not shown) for new volumes that take over the image's content. */
-#include "engine/engine_priv.h"
+#include "engine/mounts_priv.h"
 
 #include "base/file.h"
 #include "image/tar.h"
@@ -11,43 +11,49 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct resolve {
-    struct engine *e;
-    json_t *points; /* destination -> point */
-    char ***volumes;
-};
-
 enum { MOUNTS_MAX = 512, PATH_BYTES_MAX = 4000 };
 
-/* "/a//b/./c/" is "/a/b/c". ".." is refused: it would be resolved by whoever owns the root. */
-static int clean_path(const char *path, char **ret, struct err *err)
+/* "/a//b/./c/../" is "/a/b", as path.Clean() of Docker's language has it; what is behind it is resolved
+ * within the root by the runtime. */
+int mounts__clean_path(const char *path, char **ret, struct err *err)
 {
     if (*path != '/')
-        return err_set(err, ERR_INVALID,
-                       "invalid mount config: invalid mount path: '%.200s' mount path must be absolute",
-                       path);
+        return err_set(err, ERR_INVALID, "invalid mount path: '%.200s' mount path must be absolute", path);
     _cleanup_strv_ char **parts = strv_split(path, '/');
     _cleanup_str_ struct str out = STR_INIT;
     STRV_FOREACH (p, parts) {
         if (!**p || str_eq(*p, "."))
             continue;
-        if (str_eq(*p, ".."))
-            return err_set(err, ERR_INVALID, "invalid mount path: '%.200s' contains \"..\"", path);
-        str_addf(&out, "/%s", *p);
+        if (!str_eq(*p, "..")) {
+            str_addf(&out, "/%s", *p);
+            continue;
+        }
+        const char *slash = out.len ? strrchr(str_get(&out), '/') : NULL;
+        if (slash)
+            str_truncate(&out, (size_t)(slash - str_get(&out)));
     }
-    if (!out.len)
-        return err_set(err, ERR_INVALID, "invalid specification: destination can't be '/'");
     if (out.len > PATH_BYTES_MAX)
         return err_set(err, ERR_LIMIT, "a mount path is longer than %d bytes", PATH_BYTES_MAX);
-    *ret = str_take(&out);
+    *ret = out.len ? str_take(&out) : mem_strdup("/");
     return 0;
 }
 
-static int put(struct resolve *x, const char *destination, json_t *point, bool replace, struct err *err)
+static int clean_destination(const char *path, char **ret, struct err *err)
+{
+    _cleanup_free_ char *clean = NULL;
+    int r = mounts__clean_path(path, &clean, err);
+    if (r == 0 && str_eq(clean, "/"))
+        r = err_set(err, ERR_INVALID, "invalid specification: destination can't be '/'");
+    if (r == 0)
+        *ret = take_ptr(clean);
+    return r;
+}
+
+int mounts__put(struct resolve *x, const char *destination, json_t *point, bool replace, struct err *err)
 {
     _cleanup_json_ json_t *owned = point;
     _cleanup_free_ char *clean = NULL;
-    int r = clean_path(destination, &clean, err);
+    int r = clean_destination(destination, &clean, err);
     if (r < 0)
         return r;
     if (json_object_get(x->points, clean)) {
@@ -60,166 +66,157 @@ static int put(struct resolve *x, const char *destination, json_t *point, bool r
     return 0;
 }
 
-static int volume_point(struct resolve *x, const char *name, const char *driver, const json_t *labels,
-                        const json_t *options, const char *mode, bool rw, bool fill, json_t **ret,
-                        struct err *err)
+int mounts__volume_point(struct resolve *x, const struct volume_wish *w, json_t **ret, struct err *err)
 {
-    _cleanup_free_ char *real = NULL, *path = NULL;
-    int r = volume__ensure(x->e, name, driver, labels, options, &real, &path, err);
+    _cleanup_free_ char *real = NULL, *path = NULL, *driver = NULL;
+    int r = volume__ensure(x->e, w->name, w->driver, w->labels, w->options, &real, &path, &driver, err);
     if (r < 0)
         return r;
     strv_add(x->volumes, real);
     *ret = json_pack("{s:s,s:s,s:s,s:s,s:s,s:b,s:s,s:b}", "Type", "volume", "Name", real, "Source", path,
-                     "Driver", "local", "Mode", mode, "RW", rw, "Propagation", "", "Fill", fill);
+                     "Driver", driver, "Mode", w->mode, "RW", w->rw, "Propagation", "", "Fill", w->fill);
     return 0;
 }
 
-/* Options of a bind's third part. */
-static int parse_mode(const char *mode, bool *ret_rw, bool *ret_fill, const char **ret_propagation,
-                      struct err *err)
+/* The words of a bind's third part, each kind at most once. */
+static const struct mode_word {
+    const char *word;
+    enum mode_kind {
+        MODE_ACCESS,
+        MODE_PROPAGATION,
+        MODE_LABEL,
+        MODE_COPY,
+        MODE_CONSISTENCY,
+        MODE_KINDS
+    } kind;
+} mode_words[] = {
+    {"ro", MODE_ACCESS},
+    {"rw", MODE_ACCESS},
+    {"private", MODE_PROPAGATION},
+    {"rprivate", MODE_PROPAGATION},
+    {"shared", MODE_PROPAGATION},
+    {"rshared", MODE_PROPAGATION},
+    {"slave", MODE_PROPAGATION},
+    {"rslave", MODE_PROPAGATION},
+    {"z", MODE_LABEL},
+    {"Z", MODE_LABEL},
+    {"copy", MODE_COPY},
+    {"nocopy", MODE_COPY},
+    {"cached", MODE_CONSISTENCY},
+    {"delegated", MODE_CONSISTENCY},
+    {"consistent", MODE_CONSISTENCY},
+    {"default", MODE_CONSISTENCY},
+};
+
+struct mode {
+    const char *words[MODE_KINDS]; /* NULL: not given */
+};
+
+static bool note_word(struct mode *m, const char *word)
 {
-    static const char *const propagations[] = {"private", "rprivate", "shared", "rshared", "slave", "rslave"};
-    static const char *const nothing[] = {"", "z", "Z", "cached", "delegated", "consistent", NULL};
-    _cleanup_strv_ char **parts = strv_split(mode, ',');
-    STRV_FOREACH (p, parts) {
-        bool known = strv_has((char *const *)nothing, *p);
-        for (size_t i = 0; i < ARRAY_SIZE(propagations); i++)
-            if (str_eq(*p, propagations[i])) {
-                *ret_propagation = propagations[i];
-                known = true;
-            }
-        if (str_eq(*p, "ro"))
-            *ret_rw = false;
-        else if (str_eq(*p, "nocopy"))
-            *ret_fill = false;
-        else if (!known && !str_eq(*p, "rw") && !str_eq(*p, "copy"))
-            return err_set(err, ERR_INVALID, "invalid mode: %.100s", mode);
-    }
+    for (size_t i = 0; i < ARRAY_SIZE(mode_words); i++)
+        if (str_eq(mode_words[i].word, word)) {
+            bool first = !m->words[mode_words[i].kind];
+            m->words[mode_words[i].kind] = mode_words[i].word;
+            return first;
+        }
+    return false;
+}
+
+static int parse_mode(const char *text, struct mode *ret, struct err *err)
+{
+    _cleanup_strv_ char **parts = strv_split(text, ',');
+    *ret = (struct mode){0};
+    STRV_FOREACH (p, parts)
+        if (**p && !note_word(ret, *p))
+            return err_set(err, ERR_INVALID, "invalid mode: %.100s", text);
     return 0;
 }
 
+/* What the words say of a kind of mount that has no such thing. */
+static int check_mode(const struct mode *m, bool volume, struct err *err)
+{
+    if (volume && m->words[MODE_PROPAGATION])
+        return err_set(err, ERR_INVALID,
+                       "invalid mount config for type \"volume\": field BindOptions must not be specified");
+    if (!volume && m->words[MODE_COPY])
+        return err_set(err, ERR_INVALID,
+                       "invalid mount config for type \"bind\": field VolumeOptions must not be specified");
+    return 0;
+}
+
+static int bind_point(const char *source, const char *destination, const char *mode, const struct mode *m,
+                      json_t **ret, struct err *err)
+{
+    _cleanup_free_ char *clean = NULL;
+    const char *propagation = m->words[MODE_PROPAGATION];
+    int r = mounts__clean_path(source, &clean, err);
+    if (r == 0 && !file_exists(clean) && (r = file_mkdirs(clean, 0755, err)) < 0)
+        err_wrap(err, "create the directory to be mounted at %.200s", destination);
+    if (r < 0)
+        return r;
+    *ret = json_pack("{s:s,s:s,s:s,s:b,s:s}", "Type", "bind", "Source", clean, "Mode", mode, "RW",
+                     !str_eq(m->words[MODE_ACCESS], "ro"), "Propagation",
+                     propagation ? propagation : "rprivate");
+    return 0;
+}
+
+static int parts_point(struct resolve *x, char *const *parts, const char *driver, json_t **ret,
+                       struct err *err)
+{
+    const char *text = parts[1] && parts[2] ? parts[2] : "";
+    bool volume = !parts[1] || *parts[0] != '/';
+    struct mode m;
+    int r = parse_mode(text, &m, err);
+    if (r == 0)
+        r = check_mode(&m, volume, err);
+    if (r < 0)
+        return r;
+    if (!volume)
+        return bind_point(parts[0], parts[1], text, &m, ret, err);
+    struct volume_wish w = {.name = parts[1] ? parts[0] : NULL,
+                            .driver = driver,
+                            .mode = *text      ? text
+                                    : parts[1] ? "z"
+                                               : "",
+                            .rw = !str_eq(m.words[MODE_ACCESS], "ro"),
+                            .fill = !str_eq(m.words[MODE_COPY], "nocopy")};
+    return mounts__volume_point(x, &w, ret, err);
+}
+
+/* "SOURCE:DESTINATION[:MODE]", or a destination alone for an anonymous volume. */
 static int add_bind(struct resolve *x, const char *text, const char *driver, struct err *err)
 {
     _cleanup_strv_ char **parts = strv_split(text, ':');
+    _cleanup_free_ char *clean = NULL;
     size_t n = strv_len(parts);
-    if (n < 2 || n > 3 || !*parts[0] || !*parts[1])
+    if (n < 1 || n > 3 || !*parts[0] || (n > 1 && !*parts[1]))
         return err_set(err, ERR_INVALID, "invalid volume specification: '%.300s'", text);
-    const char *mode = n == 3 ? parts[2] : "", *propagation = "rprivate";
-    bool rw = true, fill = true;
+    const char *destination = n == 1 ? parts[0] : parts[1];
     json_t *point = NULL;
-    int r = parse_mode(mode, &rw, &fill, &propagation, err);
-    if (r < 0)
-        return r;
-    if (*parts[0] != '/') {
-        r = volume_point(x, parts[0], driver, NULL, NULL, n == 3 ? mode : "z", rw, fill, &point, err);
-        return r < 0 ? r : put(x, parts[1], point, false, err);
+    int r = clean_destination(destination, &clean, err);
+    if (r < 0) {
+        err_wrap(err, "invalid mount config for type \"%s\"", *parts[0] == '/' ? "bind" : "volume");
+        return err_wrap(err, "invalid volume specification: '%.300s'", text);
     }
-    if (!file_exists(parts[0]) && (r = file_mkdirs(parts[0], 0755, err)) < 0)
-        return err_wrap(err, "create the directory to be mounted at %s", parts[1]);
-    point = json_pack("{s:s,s:s,s:s,s:b,s:s}", "Type", "bind", "Source", parts[0], "Mode", mode, "RW", rw,
-                      "Propagation", propagation);
-    return put(x, parts[1], point, false, err);
-}
-
-static int check_mount_keys(const json_t *mount, struct err *err)
-{
-    static const char *const known[] = {"Type",          "Source",       "Target",
-                                        "ReadOnly",      "Consistency",  "BindOptions",
-                                        "VolumeOptions", "TmpfsOptions", NULL};
-    const char *key;
-    json_t *value;
-    json_object_foreach ((json_t *)mount, key, value)
-        if (!strv_has((char *const *)known, key) && !json_is_null(value) && !json_is_false(value))
-            return err_set(err, ERR_UNSUPPORTED, "\"HostConfig.Mounts.%.100s\" is not supported", key);
-    const json_t *volume = json_object_get(mount, "VolumeOptions"),
-                 *bind = json_object_get(mount, "BindOptions");
-    if (!str_empty(json_str(volume, "Subpath")))
-        return err_set(err, ERR_UNSUPPORTED, "\"HostConfig.Mounts.VolumeOptions.Subpath\" is not supported");
-    if (json_bool(bind, "NonRecursive") || json_bool(bind, "ReadOnlyForceRecursive"))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "\"HostConfig.Mounts.BindOptions.NonRecursive\" and "
-                       "\"ReadOnlyForceRecursive\" are not supported");
-    return 0;
-}
-
-static int mount_bind(const json_t *m, bool rw, json_t **ret, struct err *err)
-{
-    const char *source = json_str(m, "Source"), *propagation;
-    const json_t *options = json_object_get(m, "BindOptions");
-    propagation = json_str(options, "Propagation");
-    if (*source != '/')
-        return err_set(err, ERR_INVALID,
-                       "invalid mount config for type \"bind\": invalid mount path: '%.200s' mount "
-                       "path must be absolute",
-                       source);
-    if (!file_exists(source)) {
-        if (!json_bool(options, "CreateMountpoint"))
-            return err_set(err, ERR_INVALID,
-                           "invalid mount config for type \"bind\": bind source path does not exist: %s",
-                           source);
-        int r = file_mkdirs(source, 0755, err);
-        if (r < 0)
-            return r;
-    }
-    *ret = json_pack("{s:s,s:s,s:s,s:b,s:s}", "Type", "bind", "Source", source, "Mode", "", "RW", rw,
-                     "Propagation", *propagation ? propagation : "rprivate");
-    return 0;
-}
-
-static int add_mount(struct resolve *x, const json_t *m, struct err *err)
-{
-    const char *type = "", *target = "", *source = "";
-    bool read_only = false;
-    json_t *point = NULL, *volume = NULL, *tmpfs = NULL, *config = NULL, *bind = NULL;
-    if (!json_is_object(m))
-        return err_set(err, ERR_INVALID, "\"HostConfig.Mounts\" must be a list of objects");
-    static const char *const where = "HostConfig.Mounts";
-    int r = json_get_string(m, where, "Type", &type, err);
-    if (r == 0 && (r = json_get_string(m, where, "Target", &target, err)) == 0 &&
-        (r = json_get_string(m, where, "Source", &source, err)) == 0 &&
-        (r = json_get_bool(m, where, "ReadOnly", &read_only, err)) == 0 &&
-        (r = json_get_object(m, where, "VolumeOptions", &volume, err)) == 0 &&
-        (r = json_get_object(m, where, "BindOptions", &bind, err)) == 0 &&
-        (r = json_get_object(m, where, "TmpfsOptions", &tmpfs, err)) == 0)
-        r = check_mount_keys(m, err);
-    if (r < 0)
-        return r;
-    if (!*target)
-        return err_set(err, ERR_INVALID,
-                       "invalid mount config for type \"%.20s\": field Target must not be empty", type);
-    if (str_eq(type, "bind"))
-        r = mount_bind(m, !read_only, &point, err);
-    else if (str_eq(type, "volume")) {
-        config = json_object_get(volume, "DriverConfig");
-        r = volume_point(x, source, json_str(config, "Name"), json_object_get(volume, "Labels"),
-                         json_object_get(config, "Options"), "z", !read_only, !json_bool(volume, "NoCopy"),
-                         &point, err);
-    } else if (str_eq(type, "tmpfs")) {
-        if (*source)
-            return err_set(err, ERR_INVALID,
-                           "invalid mount config for type \"tmpfs\": field Source must not be specified");
-        point = json_pack("{s:s,s:s,s:s,s:b,s:s,s:I,s:I}", "Type", "tmpfs", "Source", "", "Mode", "", "RW",
-                          !read_only, "Propagation", "", "SizeBytes", json_int(tmpfs, "SizeBytes"),
-                          "TmpfsMode", json_int(tmpfs, "Mode"));
-    } else
-        return err_set(err, ERR_UNSUPPORTED,
-                       "\"HostConfig.Mounts\": the type \"%.50s\" is not supported; it can be "
-                       "bind, volume or tmpfs",
-                       type);
-    return r < 0 ? r : put(x, target, point, false, err);
+    r = parts_point(x, parts, driver, &point, err);
+    return r < 0 ? r : mounts__put(x, clean, point, false, err);
 }
 
 static int add_volumes_from(struct resolve *x, const char *text, struct err *err)
 {
-    _cleanup_strv_ char **parts = strv_split(text, ':');
+    _cleanup_strv_ char **parts = strv_split(text ? text : "", ':');
     _cleanup_container_ struct container *other = NULL;
-    bool rw = true, fill = true;
-    const char *propagation = "";
+    struct mode m = {0};
+    if (str_empty(text) || !*parts[0])
+        return err_set(err, ERR_INVALID, "volumes-from specification cannot be an empty string");
     int r = container__find(x->e, parts[0], &other, err);
     if (r == -ERR_NOT_FOUND && err)
         r = -(err->code = ERR_INVALID); /* the body is wrong, not the path */
     if (r == 0 && parts[1])
-        r = parse_mode(parts[1], &rw, &fill, &propagation, err);
+        r = parse_mode(parts[1], &m, err);
+    if (r == 0 && (m.words[MODE_PROPAGATION] || m.words[MODE_COPY] || (parts[1] && parts[2])))
+        r = err_set(err, ERR_INVALID, "invalid mode: %.100s", parts[1]);
     if (r < 0)
         return r;
     _cleanup_json_ json_t *doc = container__doc(other);
@@ -230,11 +227,13 @@ static int add_volumes_from(struct resolve *x, const char *text, struct err *err
             continue;
         json_t *copy = json_deep_copy(point);
         json_object_set_new(copy, "Fill", json_false());
-        if (!rw)
+        json_object_del(copy, "Part");
+        json_set_str(copy, "Mode", m.words[MODE_ACCESS] ? m.words[MODE_ACCESS] : "");
+        if (str_eq(m.words[MODE_ACCESS], "ro"))
             json_object_set_new(copy, "RW", json_false());
         if (str_eq(json_str(copy, "Type"), "volume"))
             strv_add(x->volumes, json_str(copy, "Name"));
-        if ((r = put(x, json_str(point, "Destination"), copy, true, err)) < 0)
+        if ((r = mounts__put(x, json_str(point, "Destination"), copy, true, err)) < 0)
             return r;
     }
     return 0;
@@ -246,15 +245,32 @@ static int add_anonymous(struct resolve *x, const json_t *config, const json_t *
     json_t *value, *tmpfs = json_object_get(host, "Tmpfs");
     json_object_foreach (json_object_get(config, "Volumes"), destination, value) {
         _cleanup_free_ char *clean = NULL;
-        int r = clean_path(destination, &clean, err);
+        int r = clean_destination(destination, &clean, err);
         if (r < 0)
             return r;
         if (json_object_get(x->points, clean) || json_object_get(tmpfs, clean))
             continue;
         json_t *point = NULL;
-        r = volume_point(x, NULL, "", NULL, NULL, "", true, true, &point, err);
-        if (r < 0 || (r = put(x, clean, point, false, err)) < 0)
+        struct volume_wish w = {
+            .driver = json_str(host, "VolumeDriver"), .mode = "", .rw = true, .fill = true};
+        r = mounts__volume_point(x, &w, &point, err);
+        if (r < 0 || (r = mounts__put(x, clean, point, false, err)) < 0)
             return r;
+    }
+    return 0;
+}
+
+static int check_tmpfs(const struct resolve *x, const json_t *host, struct err *err)
+{
+    const char *destination;
+    json_t *options;
+    json_object_foreach (json_object_get(host, "Tmpfs"), destination, options) {
+        _cleanup_free_ char *clean = NULL;
+        int r = clean_destination(destination, &clean, err);
+        if (r < 0)
+            return r;
+        if (json_object_get(x->points, clean))
+            return err_set(err, ERR_INVALID, "Duplicate mount point: %s", clean);
     }
     return 0;
 }
@@ -273,8 +289,10 @@ static int resolve(struct resolve *x, const json_t *config, const json_t *host, 
         if ((r = add_bind(x, json_string_value(item), json_str(host, "VolumeDriver"), err)) < 0)
             return r;
     json_array_foreach (json_object_get(host, "Mounts"), i, item)
-        if ((r = add_mount(x, item, err)) < 0)
+        if ((r = mounts__add_object(x, item, err)) < 0)
             return r;
+    if ((r = check_tmpfs(x, host, err)) < 0)
+        return r;
     json_object_update_missing(x->points, inherited); /* an own mount wins over one of another container */
     return add_anonymous(x, config, host, err);
 }
@@ -313,15 +331,12 @@ static bool directory_empty(const char *path)
 }
 
 /* The image's directory becomes the new volume: its content, and its own owner and mode. */
-static int fill_one(int root, const char *destination, const char *source, struct err *err)
+static int fill_one(int root, const char *destination, int to, struct err *err)
 {
     struct stat st;
     _cleanup_close_ int from = file_open_in_root(root, destination, O_RDONLY | O_DIRECTORY, 0, NULL);
     if (from < 0 || fstat(from, &st) < 0)
         return 0; /* the image has no such directory */
-    _cleanup_close_ int to = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (to < 0)
-        return err_sys(err, errno, "open %s", source);
     struct tree_copy copy = {.from_fd = root,
                              .from = destination,
                              .to_fd = to,
@@ -335,17 +350,44 @@ static int fill_one(int root, const char *destination, const char *source, struc
     return r < 0 ? err_wrap(err, "fill the volume for %s", destination) : 0;
 }
 
+/* The volume's directory, or the part of it that is to be mounted; negative when it is none, or not empty. */
+static int open_empty(const char *path, const char *subpath)
+{
+    _cleanup_close_ int part = -EBADF;
+    char proc[64];
+    if (*subpath) {
+        if (volume__open_part(path, subpath, &part, NULL) < 0)
+            return -1;
+        snprintf(proc, sizeof(proc), "/proc/self/fd/%d", part);
+        path = proc;
+    }
+    return directory_empty(path) ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+}
+
+static int fill_point(struct container *c, const json_t *p, int *root, struct err *err)
+{
+    _cleanup_free_ char *path = NULL;
+    const char *name = json_str(p, "Name");
+    int r = volume__mount(c->engine, name, c->id, &path, err);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int to = open_empty(path, json_str(p, "Subpath"));
+    if (to >= 0 && *root < 0)
+        r = rootview__open(c, true, root, err);
+    if (to >= 0 && r == 0)
+        r = fill_one(*root, json_str(p, "Destination"), to, err);
+    to = close_fd(to);
+    volume__unmount(c->engine, name, c->id);
+    return r;
+}
+
 int mounts__fill_volumes(struct container *c, const json_t *points, struct err *err)
 {
     _cleanup_close_ int root = -EBADF;
     size_t i;
     const json_t *p;
     json_array_foreach (points, i, p) {
-        if (!json_bool(p, "Fill") || !directory_empty(json_str(p, "Source")))
-            continue;
-        int r = root < 0 ? rootview__open(c, true, &root, err) : 0;
-        if (r == 0)
-            r = fill_one(root, json_str(p, "Destination"), json_str(p, "Source"), err);
+        int r = json_bool(p, "Fill") ? fill_point(c, p, &root, err) : 0;
         if (r < 0)
             return r;
     }

@@ -43,6 +43,7 @@ static void take_over(struct container *c, const struct keeper_process *p)
     struct err err;
     if (endpoint__restore(c, &err) < 0)
         log_error("container %.12s: take over its network: %s", c->id, err.msg);
+    volumes__restore(c);
     if (!*health__status(c)) {
         _cleanup_json_ json_t *doc = container__doc(c);
         health__begin(c, doc);

@@ -53,7 +53,7 @@ static const struct field host_fields[] = {
     {"PortBindings", OBJECT},
     {"RestartPolicy", OBJECT},
     {"AutoRemove", BOOL},
-    {"VolumeDriver", TEXT, false, "local"},
+    {"VolumeDriver", TEXT},
     {"VolumesFrom", TEXTS},
     {"ConsoleSize", LIST},
     {"Annotations", MAP_OF_TEXT},
@@ -131,8 +131,12 @@ static const struct field network_fields[] = {
 };
 
 static const struct field volume_fields[] = {
-    {"Name", TEXT},          {"Driver", TEXT, false, "local"},    {"DriverOpts", MAP_OF_TEXT},
-    {"Labels", MAP_OF_TEXT}, {"ClusterVolumeSpec", OBJECT, true}, {NULL},
+    {"Name", TEXT},
+    {"Driver", TEXT},
+    {"DriverOpts", MAP_OF_TEXT},
+    {"Labels", MAP_OF_TEXT},
+    {"ClusterVolumeSpec", OBJECT, true},
+    {NULL},
 };
 
 static bool is_default(const json_t *v)

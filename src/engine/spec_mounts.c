@@ -128,12 +128,15 @@ static int shared_memory(const struct spec_input *in, json_t *mounts, struct err
 /* A volume has the ids of the containers that use it; a directory of the machine shows who its owner is. */
 static json_t *bind_of(const json_t *p, bool mapped)
 {
-    const char *propagation = json_str(p, "Propagation");
-    bool volume = str_eq(json_str(p, "Type"), "volume");
-    _cleanup_free_ char *options =
-        str_printf("rbind,%s,%s%s", *propagation ? propagation : "rprivate", json_bool(p, "RW") ? "rw" : "ro",
-                   mapped && volume ? ",idmap" : "");
-    return mount_of("bind", json_str(p, "Source"), json_str(p, "Destination"), options);
+    const char *propagation = json_str(p, "Propagation"), *part = json_str(p, "Part");
+    bool volume = str_eq(json_str(p, "Type"), "volume"), rw = json_bool(p, "RW");
+    _cleanup_free_ char *options = str_printf("%s,%s,%s%s", json_bool(p, "NonRecursive") ? "bind" : "rbind",
+                                              *propagation ? propagation : "rprivate",
+                                              rw                                  ? "rw"
+                                              : json_bool(p, "RecursiveReadOnly") ? "rro"
+                                                                                  : "ro",
+                                              mapped && volume ? ",idmap" : "");
+    return mount_of("bind", *part ? part : json_str(p, "Source"), json_str(p, "Destination"), options);
 }
 
 static json_t *tmpfs_of(const json_t *p)
@@ -144,6 +147,7 @@ static json_t *tmpfs_of(const json_t *p)
         str_addf(&options, ",size=%lld", (long long)json_int(p, "SizeBytes"));
     if (json_int(p, "TmpfsMode"))
         str_addf(&options, ",mode=%llo", (long long)json_int(p, "TmpfsMode"));
+    str_add(&options, json_str(p, "Words"));
     return mount_of("tmpfs", "tmpfs", json_str(p, "Destination"), str_get(&options));
 }
 

@@ -283,6 +283,8 @@ int container__start(struct container *c, bool by_policy, struct err *err)
         r = connect_network(&s, err);
     FAILPOINT("serve-network-connected");
     if (r == 0)
+        r = volumes__mount(c, s.doc, err);
+    if (r == 0)
         r = build_spec(&s, err);
     FAILPOINT("serve-launch-ready");
     if (r == 0 && (r = launch(&s, &pid, err)) < 0) {
