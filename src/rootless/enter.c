@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ANSWER_SECONDS = 30, REPORT_FD = 3 };
+enum { ANSWER_SECONDS = 30, REPLACEMENT_TRIES = 50 };
 
 char *rootless__path(const char *root, const char *name)
 {
@@ -96,8 +96,14 @@ static int ask(const char *root, const char *request, int *ret_fd, struct err *e
     return 0;
 }
 
-static int uplink_gone(const char *root, int r, struct err *err)
+/* For a request that may be repeated: an uplink that has died is replaced in a moment. */
+static int ask_again(const char *root, const char *request, struct err *err)
 {
+    int r = ask(root, request, NULL, err);
+    for (int i = 0; (r == -ERR_NOT_FOUND || r == -ERR_UNAVAILABLE) && i < REPLACEMENT_TRIES; i++) {
+        time_sleep_ns(100 * NS_PER_MS);
+        r = ask(root, request, NULL, err);
+    }
     if (r == -ERR_NOT_FOUND || r == -ERR_UNAVAILABLE)
         return err_set(err, ERR_UNAVAILABLE,
                        "the uplink of %s is not running; start drover serve again, which starts it", root);
@@ -109,13 +115,13 @@ int rootless_port_add(const char *root, const char *protocol, const char *host_i
 {
     _cleanup_free_ char *request =
         str_printf("add %s %s %u", protocol, str_empty(host_ip) ? "0.0.0.0" : host_ip, port);
-    return uplink_gone(root, ask(root, request, NULL, err), err);
+    return ask_again(root, request, err);
 }
 
 int rootless_port_remove(const char *root, const char *protocol, uint16_t port, struct err *err)
 {
     _cleanup_free_ char *request = str_printf("remove %s - %u", protocol, port);
-    return uplink_gone(root, ask(root, request, NULL, err), err);
+    return ask_again(root, request, err);
 }
 
 int rootless_end(const char *root, struct err *err)
@@ -139,9 +145,9 @@ static _Noreturn void uplink_exec(const char *root, const char *log_path, int re
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int log = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (high < 0 || null < 0 || log < 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0 ||
-        dup2(high, REPORT_FD) < 0)
+        dup2(high, ROOTLESS_REPORT_FD) < 0)
         _exit(1);
-    syscall(SYS_close_range, REPORT_FD + 1, ~0U, 0);
+    syscall(SYS_close_range, ROOTLESS_REPORT_FD + 1, ~0U, 0);
     if (process_self_path(&binary, NULL) == 0)
         execl(binary, "drover", "rootless", "--root", root, (char *)NULL);
     _exit(1);

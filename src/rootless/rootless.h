@@ -11,8 +11,8 @@
  *
  * `drover serve` of an ordinary user asks the uplink (starting it when there is none) for its namespaces,
  * enters them and executes itself: the process, its number and its place under a service manager stay the
- * same. Either of the two small processes may die: the other keeps the namespaces, and the next `drover
- * serve` brings back what is missing. slirp4netns is started anew by the uplink, with the same ports.
+ * same. Either of the two small processes may die: the uplink makes another holder, and its spare (spare.c)
+ * takes the uplink's place. slirp4netns is started anew by the uplink, with the same ports.
  *
  * What an ordinary user is given besides themselves comes from /etc/subuid and /etc/subgid, through newuidmap
  * and newgidmap. Without an entry only one id is there, and images with files of several owners cannot be

@@ -11,7 +11,11 @@
 #define ROOTLESS_GUEST "10.0.2.100"
 #define ROOTLESS_DNS   "10.0.2.3"
 
-enum { ROOTLESS_MESSAGE_BYTES = 2048, ROOTLESS_PORTS_MAX = 4096 };
+enum {
+    ROOTLESS_MESSAGE_BYTES = 2048,
+    ROOTLESS_PORTS_MAX = 4096,
+    ROOTLESS_REPORT_FD = 3 /* the uplink's, to who started it */
+};
 
 /* --- world.c: the namespaces and the process that keeps them --- */
 /* Makes them; *ret_pid is of a child that has executed `drover rootless hold`. *ret_one_id: why only one id
@@ -42,6 +46,14 @@ void slirp_stop(struct slirp *s);
 int slirp_forward(const struct slirp *s, const char *protocol, const char *host_ip, uint16_t port,
                   int64_t *ret_id, struct err *err);
 int slirp_forget(const struct slirp *s, int64_t id, struct err *err);
+
+/* --- spare.c --- */
+struct spare {
+    pid_t pid; /* 0: there is none */
+    int pidfd;
+};
+void rootless__spare_start(struct spare *s, const char *root);
+void rootless__spare_stop(struct spare *s);
 
 /* --- enter.c --- */
 char *rootless__path(const char *root, const char *name); /* <root>/rootless/name */

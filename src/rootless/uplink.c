@@ -25,14 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum {
-    NAMESPACES = 3,
-    REQUEST_SECONDS = 5,
-    REPORT_FD = 3,
-    STATE_MAX = 1 << 20,
-    LOG_MAX = 1 << 20,
-    SLIRP_TRIES = 20
-};
+enum { NAMESPACES = 3, REQUEST_SECONDS = 5, STATE_MAX = 1 << 20, LOG_MAX = 1 << 20, SLIRP_TRIES = 20 };
 
 struct forward {
     char protocol[8], host_ip[16];
@@ -47,6 +40,7 @@ struct uplink {
     int holder_fd;
     int namespaces[NAMESPACES]; /* the user namespace first; so that a lost holder can be replaced */
     struct slirp slirp;
+    struct spare spare;
     struct forward *forwards;
     size_t count, capacity;
     bool made; /* the namespaces are new */
@@ -257,6 +251,7 @@ static void end_all(struct uplink *u)
 {
     static const char *const files[] = {"uplink.sock", "slirp.sock", "holder", "ports", "lock"};
     u->end = true;
+    rootless__spare_stop(&u->spare);
     slirp_stop(&u->slirp);
     if (u->holder_fd >= 0) {
         syscall(SYS_pidfd_send_signal, u->holder_fd, SIGKILL, NULL, 0);
@@ -321,10 +316,12 @@ static void serve_one(struct uplink *u)
 static void loop(struct uplink *u)
 {
     int64_t retry_ns = 0;
+    rootless__spare_start(&u->spare, u->root);
     while (!u->end) {
         struct pollfd p[] = {{.fd = u->listener, .events = POLLIN},
                              {.fd = u->slirp.pid ? u->slirp.pidfd : -1, .events = POLLIN},
-                             {.fd = u->holder_fd, .events = POLLIN}};
+                             {.fd = u->holder_fd, .events = POLLIN},
+                             {.fd = u->spare.pidfd, .events = POLLIN}};
         int wait_ms = -1;
         if (!u->slirp.pid)
             wait_ms = (int)MAX((retry_ns - time_monotonic_ns()) / NS_PER_MS + 1, 0);
@@ -332,6 +329,10 @@ static void loop(struct uplink *u)
             return;
         if (p[2].revents)
             holder_replace(u);
+        if (p[3].revents) {
+            rootless__spare_stop(&u->spare);
+            rootless__spare_start(&u->spare, u->root);
+        }
         if (p[1].revents) {
             log_warning("slirp4netns (pid %d) ended; starting it again", (int)u->slirp.pid);
             slirp_stop(&u->slirp);
@@ -388,18 +389,20 @@ int rootless_main(int argc, char **argv)
                        .lock = -EBADF,
                        .listener = -EBADF,
                        .holder_fd = -EBADF,
-                       .slirp = {.pidfd = -EBADF, .life = -EBADF}};
+                       .slirp = {.pidfd = -EBADF, .life = -EBADF},
+                       .spare = {.pidfd = -EBADF}};
     for (size_t i = 0; i < NAMESPACES; i++)
         u.namespaces[i] = -EBADF;
     struct err err = {0};
-    fcntl(REPORT_FD, F_SETFD, FD_CLOEXEC);
+    fcntl(ROOTLESS_REPORT_FD, F_SETFD, FD_CLOEXEC);
     int r = uplink_open(&u, &err);
     if (r < 0 && r != -ERR_CONFLICT)
         log_error("%s", err.msg);
-    (void)!write(REPORT_FD, &err, sizeof(err));
-    close(REPORT_FD);
+    (void)!write(ROOTLESS_REPORT_FD, &err, sizeof(err));
+    close(ROOTLESS_REPORT_FD);
     if (r == 0)
         loop(&u);
+    rootless__spare_stop(&u.spare);
     free(u.forwards);
     return r < 0 ? err_exit_code(r) : 0;
 }

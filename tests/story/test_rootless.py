@@ -117,6 +117,13 @@ class User(Drover):
                         found[int(pid)] = f.read().replace(b"\0", b" ").decode().strip()
         return found
 
+    def named(self, name):
+        for pid in self.pids():
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/comm") as f:
+                if f.read().strip() == name:
+                    return pid
+        return None
+
     def pid_of(self, *words):
         return next((pid for pid, line in self.pids().items() if all(w in line.split() for w in words)), None)
 
@@ -248,11 +255,18 @@ class Rootless(Story):
         holder = d.pid_of("rootless", "hold")
         os.kill(holder, signal.SIGKILL)
         wait_for(lambda: d.pid_of("rootless", "hold") not in (None, holder), "another holder")
-        # Without the uplink ports are dark until the server is started again; containers do not mind.
-        d.kill9()
-        uplink = next(pid for pid, line in d.pids().items() if "rootless" in line.split() and "hold" not in line.split())
-        os.kill(uplink, signal.SIGKILL)
-        wait_for(lambda: not alive(uplink), "the uplink to end")
+        # And so are the uplink and its spare, each by the other, while the server is there and while it is not.
+        for server in (True, False):
+            for name in ("drover-spare", "drover-rootless", "drover-spare", "drover-rootless"):
+                victim = wait_for(lambda n=name: d.named(n), name)
+                os.kill(victim, signal.SIGKILL)
+                wait_for(lambda n=name, v=victim: d.named(n) not in (None, v), f"another {name}")
+            wait_for(lambda: self.page("http://127.0.0.1:18473/") == "up\n", "the page once more")
+            if server:
+                d.docker("run", "-d", "--name", "later", "-p", "18474:80", "busybox", "sh", "-c", "echo later > /index.html; exec httpd -f -p 80 -h /")
+                wait_for(lambda: self.page("http://127.0.0.1:18474/") == "later\n", "a page of later")
+                d.docker("rm", "-f", "later")
+                d.kill9()
         d.start()
         self.assertEqual(d.inspect("web")["State"]["Pid"], pid)
         self.assertTrue(alive(pid))
