@@ -100,14 +100,40 @@ struct api_relay {
     bool tty;                  /* the client gets plain bytes instead of frames */
     bool want_stdin;           /* the client's bytes go to the process */
     unsigned leave_out;        /* bit n: stream n is not passed on */
+    bool ends_with_input;      /* when these end, so does the stream; the process is told nothing */
+    struct api_ws *ws;         /* the client speaks WebSocket; NULL: bytes */
     const char *detach_keys;   /* NULL: Docker's ctrl-p,ctrl-q; only with tty and want_stdin */
     const struct str *early;   /* what the client had sent before */
 };
-/* *ret_process_ended (may be NULL): whether it was the process's side that came to its end. */
-int api__relay(const struct api_relay *r, bool *ret_process_ended, struct err *err);
+/* How it ended: the process's side did, the client typed its detach keys, or the client's side did. */
+enum api_relay_end { RELAY_PROCESS_ENDED, RELAY_DETACHED, RELAY_CLIENT_ENDED };
+int api__relay(const struct api_relay *r, enum api_relay_end *ret_end, struct err *err);
 int api__detach_keys_parse(const char *text, struct str *ret, struct err *err);
+/* ERR_INVALID in Docker's words when these are none; `what` is "detach" or "escape". */
+int api__detach_keys_check(const char *text, const char *what, struct err *err);
 /* One frame of Docker's stream format. */
 void api__frame(struct str *out, int stream, const void *bytes, size_t n);
+
+/* ws.c: the server's side of WebSocket (RFC 6455), as a codec of bytes. Frames of a client may come in any
+ * pieces and fragments; its text and binary frames are one stream of bytes here. */
+struct api_ws {
+    bool binary; /* the form of our own frames */
+    unsigned char head[14];
+    size_t head_have;
+    uint64_t left; /* of the present frame */
+    size_t mask_at;
+    bool in_message, ended;
+    struct str control; /* a control frame's content */
+};
+/* Switches the connection to the protocol; see http_hijack. ERR_INVALID when the request does not ask for it.
+ */
+int api__ws_accept(struct http_request *q, int *ret_fd, struct str *ret_early, struct err *err);
+/* Takes what has come: the stream's bytes go to `in`, frames to be sent to `out`. False at the connection's
+ * end: closed by the client, or for nonsense. */
+bool api__ws_decode(struct api_ws *ws, const char *bytes, size_t n, struct str *in, struct str *out);
+void api__ws_encode(struct api_ws *ws, const void *bytes, size_t n, struct str *out);
+void api__ws_close(struct api_ws *ws, struct str *out); /* once, unless the client has */
+void api__ws_done(struct api_ws *ws);
 
 /* pipe.c: functions that want a descriptor, over a request's body or answer. */
 /* Runs `produce(context, fd)` and sends what it writes as a stream of `content_type`. */
@@ -144,6 +170,7 @@ API_HANDLER(api_container_changes);
 API_HANDLER(api_container_commit);
 API_HANDLER(api_container_wait);
 API_HANDLER(api_container_attach);
+API_HANDLER(api_container_attach_ws);
 API_HANDLER(api_container_logs);
 API_HANDLER(api_container_resize);
 API_HANDLER(api_container_stats);

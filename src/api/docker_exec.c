@@ -3,18 +3,16 @@
 
 #include "base/file.h"
 
-enum { EXIT_WAIT_MS = 2000 };
+enum { EXIT_WAIT_MS = 2000, RESIZE_WAIT_MS = 10000, RESIZE_POLL_MS = 20 };
 
 int api_exec_create(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
     _cleanup_json_ json_t *body = NULL;
     _cleanup_free_ char *id = NULL;
-    _cleanup_str_ struct str keys = STR_INIT;
     int r = api__body(q, false, &body, err);
-    const char *text = json_str(body, "DetachKeys");
-    if (r == 0 && *text && api__detach_keys_parse(text, &keys, NULL) < 0)
-        r = err_set(err, ERR_INVALID, "Invalid escape keys (%.100s) provided", text);
+    if (r == 0)
+        r = api__detach_keys_check(json_str(body, "DetachKeys"), "escape", err);
     if (r == 0)
         r = engine_exec_create(a->engine, http_param(q, "id"), body, &id, err);
     if (r == 0)
@@ -93,7 +91,7 @@ static int run_attached(struct http_request *q, struct api *a, const struct exec
         engine_exec_start(a->engine, http_param(q, "id"), false, tty, o->rows, o->columns, &process_fd, &why);
     if (r < 0)
         return could_not_execute(&why) ? tell_in_stream(q, tty, &why, err) : err_copy(err, &why);
-    bool raw = tty || api__version(q) < 1042;
+    bool raw = tty || api__version(q) < 1042 || !http_wants_upgrade(q, NULL);
     r = http_hijack(q,
                     raw ? "application/vnd.docker.raw-stream" : "application/vnd.docker.multiplexed-stream",
                     &client_fd, &early, err);
@@ -105,12 +103,15 @@ static int run_attached(struct http_request *q, struct api *a, const struct exec
                               .want_stdin = json_bool(exec, "OpenStdin"),
                               .leave_out = (json_bool(exec, "OpenStdout") ? 0 : 1u << 1) |
                                            (json_bool(exec, "OpenStderr") ? 0 : 1u << 2),
+                              .ends_with_input = tty,
                               .detach_keys = str_empty(keys) ? NULL : keys,
                               .early = &early};
-    bool process_ended = false;
-    r = api__relay(&relay, &process_ended, err);
-    if (r == 0 && process_ended)
+    enum api_relay_end how = RELAY_CLIENT_ENDED;
+    r = api__relay(&relay, &how, err);
+    if (r == 0 && how == RELAY_PROCESS_ENDED)
         await_exit_code(q, a);
+    else if (r == 0 && how == RELAY_DETACHED)
+        engine_container_detached(a->engine, json_str(exec, "ContainerID"), http_param(q, "id"));
     return r;
 }
 
@@ -137,8 +138,18 @@ int api_exec_resize(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
     int h, w, r = api__query_size(q, &h, &w, err);
-    if (r == 0)
+    if (r < 0)
+        return r;
+    /* A client that has asked for the start in another request may be ahead of it. */
+    for (int waited_ms = 0;; waited_ms += RESIZE_POLL_MS) {
         r = engine_exec_resize(a->engine, http_param(q, "id"), h, w, err);
+        if (r != -ERR_UNAVAILABLE)
+            break;
+        if (waited_ms >= RESIZE_WAIT_MS)
+            return err_set(err, ERR_SYSTEM, "timeout waiting for exec session ready");
+        if (http_sleep(q, RESIZE_POLL_MS))
+            return err_set(err, ERR_CANCELLED, "the client went away");
+    }
     if (r == 0)
         http_reply_empty(q, 200);
     return r;

@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#define RAW_STREAM "application/vnd.docker.raw-stream"
+
 /* --- wait --- */
 
 /* The head goes out as soon as the waiter is registered: clients start the container when they see it. */
@@ -51,6 +53,7 @@ struct log_stream {
     struct http_request *request; /* or */
     int fd;                       /* a taken-over connection */
     bool tty, timestamps;
+    struct api_ws *ws; /* of that connection, or NULL */
     struct str line;
 };
 
@@ -73,7 +76,9 @@ static int send_log_line(void *context, int stream, int64_t at_ns, const void *b
         add_timestamp(&text, at_ns);
     str_addn(&text, bytes, n);
     str_clear(&l->line);
-    if (l->tty)
+    if (l->ws)
+        api__ws_encode(l->ws, str_get(&text), text.len, &l->line);
+    else if (l->tty)
         str_addn(&l->line, text.data, text.len);
     else
         api__frame(&l->line, stream, str_get(&text), text.len);
@@ -84,8 +89,7 @@ static int send_log_line(void *context, int stream, int64_t at_ns, const void *b
 
 static const char *stream_type(struct http_request *q, bool tty)
 {
-    return tty || api__version(q) < 1042 ? "application/vnd.docker.raw-stream"
-                                         : "application/vnd.docker.multiplexed-stream";
+    return tty || api__version(q) < 1042 ? RAW_STREAM : "application/vnd.docker.multiplexed-stream";
 }
 
 static void begin_logs(void *context, bool tty)
@@ -141,9 +145,10 @@ int api_container_logs(struct http_request *q, void *context, struct err *err)
 
 /* --- attach --- */
 
-static int send_past_logs(struct api *a, const char *ref, int fd, bool tty, int flags, struct err *err)
+static int send_past_logs(struct api *a, const char *ref, int fd, bool tty, int flags, struct api_ws *ws,
+                          struct err *err)
 {
-    struct log_stream l = {.fd = fd, .tty = tty};
+    struct log_stream l = {.fd = fd, .tty = tty, .ws = ws};
     struct engine_logs logs = {.out = flags & KEEPER_ATTACH_STDOUT,
                                .err_stream = flags & KEEPER_ATTACH_STDERR,
                                .until_ns = time_now_ns(),
@@ -162,34 +167,70 @@ static int attach_flags(struct http_request *q)
            (http_query_bool(q, "stderr", false) ? KEEPER_ATTACH_STDERR : 0);
 }
 
-/* The process's stream is taken first, then the past is sent, so that nothing falls between them. */
-int api_container_attach(struct http_request *q, void *context, struct err *err)
+/* What the container's own settings say of its streams. */
+static int stdin_of(struct api *a, const char *ref, bool *ret_open, bool *ret_once, struct err *err)
 {
-    struct api *a = context;
+    _cleanup_json_ json_t *doc = NULL;
+    int r = engine_container_inspect(a->engine, ref, false, &doc, err);
+    if (r < 0)
+        return r;
+    const json_t *config = json_object_get(doc, "Config");
+    *ret_open = json_bool(config, "OpenStdin");
+    *ret_once = json_bool(config, "StdinOnce");
+    return 0;
+}
+
+/* The process's stream is taken first, then the past is sent, so that nothing falls between them. */
+static int attach(struct http_request *q, struct api *a, int flags, struct api_ws *ws, struct err *err)
+{
     const char *ref = http_param(q, "id"), *keys = http_query(q, "detachKeys");
-    bool stream = http_query_bool(q, "stream", false), logs = http_query_bool(q, "logs", false), tty;
-    int flags = attach_flags(q);
+    bool stream = http_query_bool(q, "stream", false), logs = http_query_bool(q, "logs", false);
+    bool tty, stdin_open, stdin_once;
     _cleanup_close_ int process_fd = -EBADF, client_fd = -EBADF;
-    _cleanup_str_ struct str early = STR_INIT, parsed = STR_INIT;
-    int r = str_empty(keys) ? 0 : api__detach_keys_parse(keys, &parsed, err);
+    _cleanup_str_ struct str early = STR_INIT;
+    int r = api__detach_keys_check(keys, "detach", err);
+    if (r == 0)
+        r = stdin_of(a, ref, &stdin_open, &stdin_once, err);
     if (r == 0)
         r = engine_container_tty(a->engine, ref, &tty, err);
     if (r == 0 && stream)
         r = engine_container_attach(a->engine, ref, flags, &process_fd, &tty, err);
-    if (r < 0)
-        return r;
-    r = http_hijack(q, stream_type(q, tty), &client_fd, &early, err);
+    if (r == 0)
+        r = ws ? api__ws_accept(q, &client_fd, &early, err)
+               : http_hijack(q, http_wants_upgrade(q, NULL) ? stream_type(q, tty) : RAW_STREAM, &client_fd,
+                             &early, err);
     if (r == 0 && logs)
-        r = send_past_logs(a, ref, client_fd, tty, flags, err);
+        r = send_past_logs(a, ref, client_fd, tty, flags, ws, err);
     if (r < 0 || !stream)
         return r;
     struct api_relay relay = {.client_fd = client_fd,
                               .process_fd = process_fd,
                               .tty = tty,
-                              .want_stdin = flags & KEEPER_ATTACH_STDIN,
+                              .want_stdin = (flags & KEEPER_ATTACH_STDIN) && stdin_open,
+                              .ends_with_input = tty || !stdin_once,
+                              .ws = ws,
                               .detach_keys = str_empty(keys) ? NULL : keys,
                               .early = &early};
-    return api__relay(&relay, NULL, err);
+    enum api_relay_end how = RELAY_PROCESS_ENDED;
+    r = api__relay(&relay, &how, err);
+    if (r == 0 && how == RELAY_DETACHED)
+        engine_container_detached(a->engine, ref, NULL);
+    return r;
+}
+
+int api_container_attach(struct http_request *q, void *context, struct err *err)
+{
+    return attach(q, context, attach_flags(q), NULL, err);
+}
+
+/* The three streams are chosen by parameters since version 1.42; before, all were meant. */
+int api_container_attach_ws(struct http_request *q, void *context, struct err *err)
+{
+    struct api_ws ws = {.binary = api__version(q) >= 1028};
+    int all = KEEPER_ATTACH_STDIN | KEEPER_ATTACH_STDOUT | KEEPER_ATTACH_STDERR;
+    int r = attach(q, context, api__version(q) >= 1042 ? attach_flags(q) : all, &ws, err);
+    api__ws_done(&ws);
+    return r;
 }
 
 /* --- stats --- */

@@ -5,7 +5,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-enum { BUFFER_BYTES = 32 << 10, FRAME_HEAD = 8, MAX_DETACH_KEYS = 16, STREAM_SYSTEM_ERROR = 3 };
+enum { BUFFER_BYTES = 32 << 10, FRAME_HEAD = 8, MAX_DETACH_KEYS = 64, STREAM_SYSTEM_ERROR = 3 };
 
 void api__frame(struct str *out, int stream, const void *bytes, size_t n)
 {
@@ -24,7 +24,9 @@ void api__frame(struct str *out, int stream, const void *bytes, size_t n)
 static int detach_key(const char *name, struct str *out, struct err *err)
 {
     const char *control = str_after(name, "ctrl-");
-    if (name[0] && !name[1]) {
+    if (str_eq(name, "DEL")) {
+        str_addc(out, 127);
+    } else if (name[0] && !name[1]) {
         str_addc(out, name[0]);
     } else if (control && control[0] && !control[1] && strchr("@[\\]^_", control[0])) {
         str_addc(out, (char)(control[0] & 0x1f));
@@ -52,6 +54,14 @@ int api__detach_keys_parse(const char *text, struct str *ret, struct err *err)
     return 0;
 }
 
+int api__detach_keys_check(const char *text, const char *what, struct err *err)
+{
+    _cleanup_str_ struct str keys = STR_INIT;
+    if (str_empty(text) || api__detach_keys_parse(text, &keys, NULL) == 0)
+        return 0;
+    return err_set(err, ERR_INVALID, "Invalid %s keys (%.100s) provided", what, text);
+}
+
 struct relay {
     const struct api_relay *given;
     struct str in, out; /* read from one side, not yet written to the other */
@@ -59,6 +69,7 @@ struct relay {
     bool in_end, out_end; /* nothing more comes from there */
     bool in_shut;         /* the process was told so */
     bool client_gone, detached;
+    bool client_ended; /* by its protocol's goodbye */
     struct str keys;
     size_t keys_matched;
     unsigned char head[FRAME_HEAD];
@@ -71,6 +82,8 @@ struct relay {
 /* Looks for the detach keys; a part of them at the end is held back until the next byte decides. */
 static void take_input(struct relay *r, const char *bytes, size_t n)
 {
+    if (!r->given->want_stdin)
+        return;
     if (r->keys.len == 0) {
         str_addn(&r->in, bytes, n);
         return;
@@ -90,6 +103,22 @@ static void take_input(struct relay *r, const char *bytes, size_t n)
     }
 }
 
+/* What the client has sent, in whatever form it sends it. */
+static void take_from_client(struct relay *r, const char *bytes, size_t n)
+{
+    if (!r->given->ws)
+        return take_input(r, bytes, n);
+    _cleanup_str_ struct str plain = STR_INIT;
+    if (!api__ws_decode(r->given->ws, bytes, n, &plain, &r->out))
+        r->in_end = r->client_ended = true;
+    take_input(r, str_get(&plain), plain.len);
+}
+
+static bool plain(const struct relay *r)
+{
+    return r->given->tty || r->given->ws;
+}
+
 static void take_head(struct relay *r)
 {
     static const unsigned char end[FRAME_HEAD];
@@ -99,12 +128,12 @@ static void take_head(struct relay *r)
     r->left_out = h[0] < 8 && r->given->leave_out & 1u << h[0];
     if (memcmp(h, end, FRAME_HEAD) == 0)
         r->said_end = true;
-    else if (!r->given->tty && !r->client_gone && !r->left_out)
+    else if (!plain(r) && !r->client_gone && !r->left_out)
         str_addn(&r->out, h, FRAME_HEAD);
     r->spoke = true;
 }
 
-/* A terminal's client gets the bytes alone, the others frames. */
+/* A terminal's and a WebSocket's client gets the bytes alone, the others frames. */
 static void take_output(struct relay *r, const char *bytes, size_t n)
 {
     while (n > 0) {
@@ -116,7 +145,9 @@ static void take_output(struct relay *r, const char *bytes, size_t n)
             continue;
         }
         size_t part = MIN(n, r->frame_left);
-        if (!r->client_gone && !r->left_out)
+        if (!r->client_gone && !r->left_out && r->given->ws)
+            api__ws_encode(r->given->ws, bytes, part, &r->out);
+        else if (!r->client_gone && !r->left_out)
             str_addn(&r->out, bytes, part);
         bytes += part;
         n -= part;
@@ -151,7 +182,7 @@ static bool transmit(int fd, struct str *s, size_t *sent)
 
 static bool wants_input(const struct relay *r)
 {
-    return r->given->want_stdin && !r->in_end && r->in.len == 0;
+    return (r->given->want_stdin || r->given->ws) && !r->in_end && r->in.len == 0;
 }
 
 static int await(struct relay *r, short *client, short *process, struct err *err)
@@ -179,7 +210,7 @@ static void move_client(struct relay *r, short events, char *buffer)
         if (!receive(r->given->client_fd, buffer, &n))
             r->in_end = true;
         else
-            take_input(r, buffer, (size_t)n);
+            take_from_client(r, buffer, (size_t)n);
     }
     if ((events & POLLOUT) && r->out.len && !transmit(r->given->client_fd, &r->out, &r->out_sent))
         r->client_gone = true;
@@ -198,7 +229,9 @@ static void tell_if_cut(struct relay *r)
     /* One that never said a word may be a process that was never started. */
     if (r->client_gone || !r->spoke || r->said_end)
         return;
-    if (r->given->tty)
+    if (r->given->ws)
+        api__ws_encode(r->given->ws, text, strlen(text), &r->out);
+    else if (r->given->tty)
         str_add(&r->out, text);
     else
         api__frame(&r->out, STREAM_SYSTEM_ERROR, text, strlen(text));
@@ -211,6 +244,8 @@ static void move_process(struct relay *r, short events, char *buffer)
         if (!receive(r->given->process_fd, buffer, &n)) {
             r->out_end = true;
             tell_if_cut(r);
+            if (r->given->ws && !r->client_gone)
+                api__ws_close(r->given->ws, &r->out);
         } else {
             take_output(r, buffer, (size_t)n);
         }
@@ -225,13 +260,15 @@ static void move_process(struct relay *r, short events, char *buffer)
 static bool finished(const struct relay *r)
 {
     bool input_done = !r->given->want_stdin || (r->in_end && r->in.len == 0);
+    if ((r->client_ended || (r->given->ends_with_input && r->in_end)) && input_done && r->out.len == 0)
+        return true;
     return r->detached || (r->out_end && r->out.len == 0) || (r->client_gone && input_done);
 }
 
 static int run(struct relay *r, char *buffer, struct err *err)
 {
     while (!finished(r)) {
-        if (r->in_end && r->in.len == 0 && !r->in_shut) {
+        if (r->in_end && r->in.len == 0 && !r->in_shut && !r->given->ends_with_input) {
             shutdown(r->given->process_fd, SHUT_WR);
             r->in_shut = true;
         }
@@ -257,7 +294,7 @@ static void drop_input(int fd, char *buffer)
         ;
 }
 
-int api__relay(const struct api_relay *given, bool *ret_process_ended, struct err *err)
+int api__relay(const struct api_relay *given, enum api_relay_end *ret_end, struct err *err)
 {
     struct relay r = {.given = given, .in_shut = !given->want_stdin};
     int status = 0;
@@ -266,13 +303,13 @@ int api__relay(const struct api_relay *given, bool *ret_process_ended, struct er
             api__detach_keys_parse(given->detach_keys ? given->detach_keys : "ctrl-p,ctrl-q", &r.keys, err);
     if (status == 0) {
         _cleanup_free_ char *buffer = mem_new(BUFFER_BYTES);
-        if (given->want_stdin && given->early)
-            take_input(&r, str_get(given->early), given->early->len);
+        if (given->early)
+            take_from_client(&r, str_get(given->early), given->early->len);
         status = run(&r, buffer, err);
         drop_input(given->client_fd, buffer);
     }
-    if (ret_process_ended)
-        *ret_process_ended = r.out_end;
+    if (ret_end)
+        *ret_end = r.detached ? RELAY_DETACHED : r.out_end ? RELAY_PROCESS_ENDED : RELAY_CLIENT_ENDED;
     str_free(&r.in);
     str_free(&r.out);
     str_free(&r.keys);

@@ -30,6 +30,7 @@ static const struct http_route routes[] = {
     {"GET", "/containers/{id}/changes", .attempt = api_container_changes},
     {"POST", "/containers/{id}/wait", .attempt = api_container_wait, .kind = HTTP_WAIT},
     {"POST", "/containers/{id}/attach", .attempt = api_container_attach, .kind = HTTP_ATTACH},
+    {"GET", "/containers/{id}/attach/ws", .attempt = api_container_attach_ws, .kind = HTTP_ATTACH},
     {"GET", "/containers/{id}/logs", .attempt = api_container_logs, .kind = HTTP_FOLLOW},
     {"POST", "/containers/{id}/resize", .attempt = api_container_resize},
     {"GET", "/containers/{id}/stats", .attempt = api_container_stats, .kind = HTTP_WAIT},
@@ -125,8 +126,6 @@ static const struct http_route routes[] = {
 
 static const char *what_is_absent(const char *path)
 {
-    if (str_after(path, "/containers/") && str_ends_with(path, "/attach/ws"))
-        return "attaching by WebSocket";
     if (str_after(path, "/containers/") && strstr(path, "/checkpoints"))
         return "checkpoints";
     return NULL;

@@ -87,6 +87,8 @@ int engine_container_wait(struct engine *e, const char *ref, const char *conditi
  * The caller closes *ret_fd. tty tells whether frames' headers are to be taken off. */
 int engine_container_attach(struct engine *e, const char *ref, int keeper_attach_flags, int *ret_fd,
                             bool *ret_tty, struct err *err);
+/* Tells, as an event, that a client has left a running process by its detach keys. exec_id may be NULL. */
+void engine_container_detached(struct engine *e, const char *ref, const char *exec_id);
 int engine_container_resize(struct engine *e, const char *ref, int rows, int columns, struct err *err);
 
 /* Logs: calls `line` for each kept piece of output (stream 1 or 2; time; bytes, usually with their newline).
@@ -124,6 +126,7 @@ int engine_exec_create(struct engine *e, const char *ref, const json_t *body, ch
 /* detach: *ret_fd is -EBADF. */
 int engine_exec_start(struct engine *e, const char *exec_id, bool detach, bool tty, int rows, int columns,
                       int *ret_fd, struct err *err);
+/* ERR_UNAVAILABLE: it is still to be started. */
 int engine_exec_resize(struct engine *e, const char *exec_id, int rows, int columns, struct err *err);
 int engine_exec_inspect(struct engine *e, const char *exec_id, json_t **ret, struct err *err);
 

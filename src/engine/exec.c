@@ -337,8 +337,10 @@ int engine_exec_resize(struct engine *e, const char *exec_id, int rows, int colu
     pthread_mutex_lock(&e->lock);
     struct exec *x;
     int r = find(e, exec_id, &x, err);
-    if (r == 0 && !x->running)
-        r = err_set(err, ERR_CONFLICT, "Error: Exec command %s is not running", exec_id);
+    if (r == 0 && (!x->started || (x->running && x->pid == 0)))
+        r = err_set(err, ERR_UNAVAILABLE, "Exec command %s has not been started yet", exec_id);
+    else if (r == 0 && !x->running)
+        r = err_set(err, ERR_NOT_FOUND, "no such exec: %s has ended", exec_id);
     bool tty = false;
     if (r == 0) {
         _cleanup_json_ json_t *body = json_loads(x->doc, 0, NULL);

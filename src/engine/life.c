@@ -235,6 +235,13 @@ int engine_container_attach(struct engine *e, const char *ref, int keeper_attach
     return 0;
 }
 
+void engine_container_detached(struct engine *e, const char *ref, const char *exec_id)
+{
+    _cleanup_container_ struct container *c = NULL;
+    if (container__find(e, ref, &c, NULL) == 0)
+        container__event(c, exec_id ? "exec_detach" : "detach", exec_id ? "execID" : NULL, exec_id);
+}
+
 /* --- wait --- */
 
 enum condition { WAIT_NOT_RUNNING, WAIT_NEXT_EXIT, WAIT_REMOVED };

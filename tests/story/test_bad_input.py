@@ -135,7 +135,8 @@ class BadInput(Story):
             self.assertEqual(list(json.loads(content)), ["message"], what)
             self.assertTrue(json.loads(content)["message"], what)
         # Nothing that a client sends is the server's own failure. A registry that cannot be reached is no fault of either.
-        self.assertNotIn(status, (500, 502, 504, 507), what)
+        if b"resolve host" not in (content or b""):
+            self.assertNotIn(status, (500, 502, 504, 507), what)
         return status
 
     def alive(self):
@@ -145,7 +146,7 @@ class BadInput(Story):
     def test_every_route_with_every_kind_of_body(self):
         for method, target in self.targets():
             for content_type, body in BODIES:
-                if len(body) > 10000 and any(name in target for name in NAMES[1:]):
+                if len(body) > 10000 and (method == "GET" or any(name in target for name in NAMES[1:])):
                     continue  # once a route
                 self.clean(method, target, content_type, body)
             self.alive()

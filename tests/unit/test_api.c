@@ -292,12 +292,65 @@ static void times_are_read_as_clients_send_them(void **state)
     assert_int_equal(api__time("99999999999999999999", &t, &err), -ERR_INVALID);
 }
 
+/* --- WebSocket --- */
+
+static void ws_masked(struct str *out, unsigned first, const char *text)
+{
+    static const char mask[4] = {1, 2, 3, 4};
+    str_addc(out, (char)first);
+    str_addc(out, (char)(0x80 | strlen(text)));
+    str_addn(out, mask, 4);
+    for (size_t i = 0; text[i]; i++)
+        str_addc(out, (char)(text[i] ^ mask[i % 4]));
+}
+
+static void websocket_frames_may_come_in_any_pieces(void **state)
+{
+    _cleanup_str_ struct str sent = STR_INIT;
+    ws_masked(&sent, 0x01, "hel");
+    ws_masked(&sent, 0x89, "ping");
+    ws_masked(&sent, 0x80, "lo ");
+    ws_masked(&sent, 0x82, "");
+    ws_masked(&sent, 0x82, "there");
+    ws_masked(&sent, 0x88, "");
+    for (size_t piece = 1; piece <= sent.len; piece++) {
+        struct api_ws ws = {.binary = true};
+        _cleanup_str_ struct str in = STR_INIT, out = STR_INIT;
+        bool open = true;
+        for (size_t at = 0; at < sent.len && open; at += piece)
+            open = api__ws_decode(&ws, sent.data + at, MIN(piece, sent.len - at), &in, &out);
+        assert_false(open);
+        assert_string_equal(str_get(&in), "hello there");
+        assert_int_equal(out.len, 8);
+        assert_memory_equal(out.data, "\x8a\x04ping\x88\x00", 8);
+        api__ws_encode(&ws, "late", 4, &out);
+        assert_int_equal(out.len, 8); /* nothing follows a close */
+        api__ws_done(&ws);
+    }
+}
+
+static void websocket_lengths_have_three_forms(void **state)
+{
+    static const size_t sizes[] = {1, 125, 126, 65535, 65536};
+    static const size_t heads[] = {2, 2, 4, 4, 10};
+    static char bytes[65536];
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        struct api_ws ws = {0};
+        _cleanup_str_ struct str out = STR_INIT;
+        api__ws_encode(&ws, bytes, sizes[i], &out);
+        assert_int_equal(out.len, heads[i] + sizes[i]);
+        assert_int_equal((unsigned char)out.data[0], 0x81);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(output_goes_on_after_the_client_has_ended_its_input),
         cmocka_unit_test(a_client_is_told_when_its_stream_was_cut),
         cmocka_unit_test(a_terminal_gets_plain_bytes_however_the_frames_are_cut),
+        cmocka_unit_test(websocket_frames_may_come_in_any_pieces),
+        cmocka_unit_test(websocket_lengths_have_three_forms),
         cmocka_unit_test(detach_keys_end_a_terminals_stream_and_do_not_reach_the_process),
         cmocka_unit_test(input_that_came_before_the_client_left_still_arrives),
         cmocka_unit_test(a_client_that_leaves_ends_the_relay_without_a_byte_of_output),
