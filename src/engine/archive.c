@@ -1,6 +1,6 @@
 /* docker cp, export and diff: a container's files seen through a descriptor of its root, so that no path of
  * the container's can lead out of it. */
-#include "engine/engine_priv.h"
+#include "engine/archive_view.h"
 
 #include "base/err.h"
 #include "base/file.h"
@@ -8,6 +8,8 @@
 #include "image/tar.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* Docker's file modes are Go's: the type in bits of its own. */
@@ -33,11 +35,13 @@ static int64_t go_mode(mode_t mode)
 }
 
 /* Where a path ends: its directory, opened inside the root, and its last part. "/" has the part ".". A path
- * that ends in "/" or
- * "/." means what a link there leads to, any other the link itself, as docker cp has it. */
+ * that ends in "/" or "/." means what a link there leads to, which must be a directory; any other the link
+ * itself, as docker cp has it. What the archive calls it tells docker cp what was asked for: the directory
+ * ("d"), or what is in it ("."). */
 struct place {
     char *parent, *name;
-    bool follow;
+    const char *shown;
+    bool follow, directory;
 };
 
 static void place_done(struct place *p)
@@ -52,7 +56,7 @@ static int place_of(const char *path, struct place *ret, struct err *err)
     if (!*path)
         return err_set(err, ERR_INVALID, "a path in the container must be given");
     size_t n = strlen(path);
-    bool follow = false;
+    bool dot = n > 1 && path[n - 1] == '.' && path[n - 2] == '/';
     for (;;) {
         if (n > 1 && path[n - 1] == '/')
             n--;
@@ -60,37 +64,66 @@ static int place_of(const char *path, struct place *ret, struct err *err)
             n--;
         else
             break;
-        follow = true;
+        ret->directory = true;
     }
     size_t start = n;
     while (start && path[start - 1] != '/')
         start--;
     ret->parent = start ? mem_strndup(path, start) : mem_strdup("/");
     ret->name = n > start ? mem_strndup(path + start, n - start) : mem_strdup(".");
-    ret->follow = follow || strcmp(ret->name, ".") == 0 || strcmp(ret->name, "..") == 0;
+    ret->follow = ret->directory || strcmp(ret->name, ".") == 0 || strcmp(ret->name, "..") == 0;
+    ret->shown = dot || strcmp(path, ".") == 0 ? "." : strcmp(ret->name, ".") == 0 ? "/" : ret->name;
     return 0;
 }
 
 /* What stands at the place: an O_PATH descriptor (of a link itself unless followed). */
 static int place_open(int root_fd, const struct place *p, const char *ref, const char *path, bool follow,
-                      struct err *err)
+                      struct stat *ret_st, struct err *err)
 {
     _cleanup_free_ char *whole = str_printf("%s/%s", p->parent, p->name);
-    int fd = file_open_in_root(root_fd, whole, O_PATH | (follow ? 0 : O_NOFOLLOW), 0, err);
+    _cleanup_close_ int fd = file_open_in_root(root_fd, whole, O_PATH | (follow ? 0 : O_NOFOLLOW), 0, err);
     if (fd == -ERR_NOT_FOUND)
         return err_set(err, ERR_NOT_FOUND, "Could not find the file %s in container %s", path, ref);
-    return fd < 0 ? err_wrap(err, "%s", path) : fd;
+    if (fd < 0)
+        return err_wrap(err, "%s", path);
+    if (fstat(fd, ret_st) < 0)
+        return err_sys(err, errno, "%s", path);
+    if (p->directory && !S_ISDIR(ret_st->st_mode))
+        return err_set(err, ERR_INVALID, "%s: not a directory", path);
+    return take_fd(&fd);
 }
 
-static json_t *stat_json(const struct place *p, int fd, const struct stat *st)
+static char *path_of(int fd)
 {
-    char target[4096] = "";
-    if (S_ISLNK(st->st_mode)) {
-        ssize_t n = readlinkat(fd, "", target, sizeof(target) - 1);
-        target[MAX(n, 0)] = '\0';
+    char link[64], path[4096];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof(path) - 1);
+    return mem_strndup(path, (size_t)MAX(n, 0));
+}
+
+/* Where a link leads in the end, as an absolute path in the container; of one that leads nowhere, where it
+ * points. */
+static char *target_of(int root_fd, const struct place *p, int link_fd)
+{
+    char text[4096];
+    _cleanup_free_ char *whole = str_printf("%s/%s", p->parent, p->name);
+    _cleanup_close_ int fd = file_open_in_root(root_fd, whole, O_PATH, 0, NULL);
+    if (fd >= 0) {
+        _cleanup_free_ char *root = path_of(root_fd), *path = path_of(fd);
+        const char *inside = str_after(path, root);
+        if (inside && (*inside == '/' || !*inside))
+            return mem_strdup(*inside ? inside : "/");
     }
+    ssize_t n = readlinkat(link_fd, "", text, sizeof(text) - 1);
+    text[MAX(n, 0)] = '\0';
+    return *text == '/' ? mem_strdup(text) : str_printf("%s%s", p->parent, text);
+}
+
+static json_t *stat_json(int root_fd, const struct place *p, int fd, const struct stat *st)
+{
+    _cleanup_free_ char *target = S_ISLNK(st->st_mode) ? target_of(root_fd, p, fd) : mem_strdup("");
     json_t *o = json_object();
-    json_set_str(o, "name", strcmp(p->name, ".") == 0 ? "/" : p->name);
+    json_set_str(o, "name", p->shown);
     json_object_set_new(o, "size", json_integer(st->st_size));
     json_object_set_new(o, "mode", json_integer(go_mode(st->st_mode)));
     inspect__set_time(o, "mtime", st->st_mtim.tv_sec * NS_PER_S + st->st_mtim.tv_nsec);
@@ -101,22 +134,21 @@ static json_t *stat_json(const struct place *p, int fd, const struct stat *st)
 int engine_archive_stat(struct engine *e, const char *ref, const char *path, json_t **ret, struct err *err)
 {
     _cleanup_container_ struct container *c = NULL;
-    _cleanup_close_ int root = -EBADF, fd = -EBADF;
+    _cleanup_view_ struct archive_view view = ARCHIVE_VIEW_INIT;
+    _cleanup_close_ int fd = -EBADF;
     _cleanup_place_ struct place p = {0};
+    struct stat st;
     int r = container__find(e, ref, &c, err);
     if (r == 0)
         r = place_of(path, &p, err);
     if (r == 0)
-        r = rootview__open(c, true, &root, err);
+        r = archive_view__open(c, &view, err);
     if (r < 0)
         return r;
-    fd = place_open(root, &p, ref, path, p.follow, err);
+    fd = place_open(view.root_fd, &p, ref, path, p.follow, &st, err);
     if (fd < 0)
         return fd;
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return err_sys(err, errno, "%s", path);
-    *ret = stat_json(&p, fd, &st);
+    *ret = stat_json(view.root_fd, &p, fd, &st);
     return 0;
 }
 
@@ -124,59 +156,82 @@ int engine_archive_get(struct engine *e, const char *ref, const char *path, engi
                        void *context, struct err *err)
 {
     _cleanup_container_ struct container *c = NULL;
-    _cleanup_close_ int root = -EBADF, fd = -EBADF;
+    _cleanup_view_ struct archive_view view = ARCHIVE_VIEW_INIT;
+    _cleanup_close_ int fd = -EBADF;
     _cleanup_place_ struct place p = {0};
+    struct stat st;
     int r = container__find(e, ref, &c, err);
     if (r == 0)
         r = place_of(path, &p, err);
-    struct tar_ids ids = {0};
     if (r == 0)
-        r = rootview__open_ids(c, true, &root, &ids, err);
+        r = archive_view__open(c, &view, err);
     if (r < 0)
         return r;
-    fd = place_open(root, &p, ref, path, p.follow, err);
+    fd = place_open(view.root_fd, &p, ref, path, p.follow, &st, err);
     if (fd < 0)
         return fd;
     _cleanup_free_ char *whole = str_printf("%s/%s%s", p.parent, p.name, p.follow ? "/." : "");
-    struct tar_create create = {.root_fd = root, .path = whole, .name = p.name, .epoch = -1, .ids = ids};
+    struct tar_create create = {
+        .root_fd = view.root_fd, .path = whole, .name = p.shown, .epoch = -1, .ids = view.ids};
     container__event(c, "archive-path", NULL, NULL);
     return tar_create_stream(&create, write, context, err);
+}
+
+/* Whether it is on the container's own root, or on something mounted there. */
+static bool on_root(int root_fd, int fd)
+{
+    struct statx root = {0}, it = {0};
+    return statx(root_fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &root) == 0 &&
+           statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &it) == 0 && root.stx_mnt_id == it.stx_mnt_id;
+}
+
+static int check_writable(struct container *c, int root_fd, int fd, struct err *err)
+{
+    struct statvfs vfs;
+    _cleanup_json_ json_t *doc = container__doc(c);
+    if (on_root(root_fd, fd))
+        return json_bool(json_object_get(doc, "HostConfig"), "ReadonlyRootfs")
+                   ? err_set(err, ERR_SYSTEM, "container rootfs is marked read-only")
+                   : 0;
+    if (fstatvfs(fd, &vfs) == 0 && vfs.f_flag & ST_RDONLY)
+        return err_set(err, ERR_SYSTEM, "mounted volume is marked read-only");
+    return 0;
 }
 
 int engine_archive_put(struct engine *e, const char *ref, const char *path, bool no_overwrite,
                        bool copy_owner, engine_read_fn read, void *context, struct err *err)
 {
     _cleanup_container_ struct container *c = NULL;
-    _cleanup_close_ int root = -EBADF, fd = -EBADF;
+    _cleanup_view_ struct archive_view view = ARCHIVE_VIEW_INIT;
+    _cleanup_close_ int fd = -EBADF;
     _cleanup_place_ struct place p = {0};
+    struct stat st;
     int r = container__find(e, ref, &c, err);
     if (r == 0)
         r = place_of(path, &p, err);
     if (r < 0)
         return r;
+    p.directory = false;     /* said below, in the words for this call */
     SCOPED_LOCK(op, &c->op); /* one writer of a stopped container's files, and no start under its hands */
-    struct tar_ids ids;
-    r = rootview__open_ids(c, false, &root, &ids, err);
-    if (r < 0)
+    if ((r = archive_view__open(c, &view, err)) < 0)
         return r;
-    fd = place_open(root, &p, ref, path, true, err);
+    fd = place_open(view.root_fd, &p, ref, path, true, &st, err);
     if (fd < 0)
         return fd;
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return err_sys(err, errno, "%s", path);
     if (!S_ISDIR(st.st_mode))
         return err_set(err, ERR_INVALID, "extraction point is not a directory");
+    if ((r = check_writable(c, view.root_fd, fd, err)) < 0)
+        return r;
     /* The archive's owners hold, as dockerd has it; docker cp has already set them to root's or, with -a, to
      * the source's. */
     (void)copy_owner;
-    struct tar_extract extract = {.root_fd = root,
+    struct tar_extract extract = {.root_fd = view.root_fd,
                                   .into = path,
                                   .keep_owner = true,
                                   .no_overwrite_dir_with_file = no_overwrite,
-                                  .ids = ids};
+                                  .ids = view.ids};
     _cleanup_(userns__identity_give_back) struct userns_identity identity = {0};
-    r = userns__identity_take(&ids, &identity, err);
+    r = userns__identity_take(&view.ids, &identity, err);
     if (r == 0)
         r = tar_extract_stream(&extract, read, context, err);
     if (r == 0)

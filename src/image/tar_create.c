@@ -231,7 +231,8 @@ static int put_dir(struct creation *w, int dir_fd, const char *base, int depth, 
                        DEPTH_MAX);
     size_t length = w->name.len;
     bool opaque = w->upper && is_opaque(fd) && w->upper->lower_has(w->upper->context, relative(w));
-    str_addc(&w->name, '/');
+    if (!str_eq(str_get(&w->name), "/")) /* the root, as docker cp asks for it */
+        str_addc(&w->name, '/');
     describe(w, &st);
     int r = add_xattrs(w, fd, err);
     if (r == 0)

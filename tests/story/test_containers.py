@@ -1,8 +1,11 @@
 """Containers as Docker's API has them: what is refused and with which words, what is shown, and what happens."""
+import base64
+import io
 import json
 import os
 import socket
 import stat
+import tarfile
 import time
 import unittest
 
@@ -445,6 +448,90 @@ class Exec(Containers):
         paused = f"Container {name} is paused, unpause the container before exec"
         self.assert_refused(self.call("POST", f"/containers/{name}/exec", {"Cmd": ["true"]}), 409, paused)
         self.assert_refused(self.call("POST", f"/exec/{made}/start", {"Detach": True}), 409, paused)
+
+
+class Archive(Containers):
+    """docker cp, through its API."""
+
+    def tar(self, **files):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            for name, text in files.items():
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.uid, entry.gid, entry.mode = len(text), 5, 6, 0o640
+                tar.addfile(entry, io.BytesIO(text.encode()))
+        return out.getvalue()
+
+    def get(self, name, path):
+        """(status, the path's stat, {entry: text}) or (status, None, message)."""
+        status, headers, content = self.d.api("GET", f"/v1.43/containers/{name}/archive?path={path}")
+        if status != 200:
+            return status, None, json.loads(content)["message"]
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            entries = {m.name: tar.extractfile(m).read().decode("latin-1") if m.isfile() else m.linkname for m in tar}
+        return status, json.loads(base64.b64decode(headers["X-Docker-Container-Path-Stat"])), entries
+
+    def put(self, name, path, content, more=""):
+        status, _, answer = self.d.api("PUT", f"/v1.43/containers/{name}/archive?path={path}{more}", content)
+        return status, json.loads(answer)["message"] if answer else ""
+
+    SCRIPT = "mkdir -p /d/sub; echo hi >/d/f; ln -s f /d/link; ln -s sub /d/dlink; ln -s /nowhere /d/bad; ln -s /d /abs; echo up; sleep 100000"
+
+    def filled(self, **host):
+        name = self.started(None, host, Cmd=["sh", "-c", self.SCRIPT])
+        wait_for(lambda: "up" in self.d.docker("logs", name).out, "its files")
+        return name
+
+    def test_the_end_of_a_path_says_what_is_meant(self):
+        name = self.filled()
+        whole = {"bad": "/nowhere", "dlink": "sub", "f": "hi\n", "link": "f", "sub": ""}
+        for _ in ("running", "stopped"):
+            self.assertEqual(self.get(name, "/d")[2], {"d": "", **{f"d/{k}": v for k, v in whole.items()}})
+            self.assertEqual(self.get(name, "/abs/")[2], {"abs": "", **{f"abs/{k}": v for k, v in whole.items()}})
+            self.assertEqual(self.get(name, "/d/.")[2], {".": "", **{f"./{k}": v for k, v in whole.items()}})
+            self.assertEqual(self.get(name, "/d/link")[2], {"link": "f"})
+            for path, shown, target in (("/d/f", "f", ""), ("/d/link", "link", "/d/f"), ("/d/dlink", "dlink", "/d/sub"),
+                                        ("/d/bad", "bad", "/nowhere"), ("/d/.", ".", ""), ("/", "/", ""), ("d/f", "f", "")):
+                seen = self.get(name, path)[1]
+                self.assertEqual((seen["name"], seen["linkTarget"]), (shown, target))
+            self.assertEqual(self.get(name, "/d/f/")[0], 400)
+            self.assertIn("not a directory", self.get(name, "/d/f/")[2])
+            self.assertEqual(self.get(name, "/none"), (404, None, f"Could not find the file /none in container {name}"))
+            root = self.get(name, "/")[2]
+            self.assertIn("/d/f", root)
+            self.assertFalse([n for n in root if n.startswith(("/proc/", "/sys/"))])
+            self.call("POST", f"/containers/{name}/stop?t=0")
+
+    def test_volumes_and_binds_are_part_of_it_running_or_not(self):
+        place = os.path.join(self.d.root, "bind")
+        os.makedirs(place)
+        binds = {"Binds": [f"{place}:/rw", f"{place}:/ro:ro", "cp-volume:/v"]}
+        name = self.made(host=binds)
+        self.addCleanup(self.call, "DELETE", "/volumes/cp-volume")
+        self.assertEqual(self.put(name, "/v", self.tar(before="1")), (200, ""))
+        self.assertEqual(self.put(name, "/rw", self.tar(here="2")), (200, ""))
+        self.assertEqual(os.listdir(place), ["here"])
+        self.call("POST", f"/containers/{name}/start")
+        self.assertEqual(self.d.docker("exec", name, "cat", "/v/before", "/ro/here").out, "12")
+        self.assertEqual(self.put(name, "/v", self.tar(during="3")), (200, ""))
+        for _ in ("running", "stopped"):
+            self.assertEqual(self.get(name, "/v")[2], {"v": "", "v/before": "1", "v/during": "3"})
+            self.assertEqual(self.get(name, "/ro/here")[2], {"here": "2"})
+            self.assertEqual(self.put(name, "/ro", self.tar(x="1")), (500, "mounted volume is marked read-only"))
+            self.call("POST", f"/containers/{name}/stop?t=0")
+        closed = self.made(host={"ReadonlyRootfs": True, **binds})
+        self.assertEqual(self.put(closed, "/tmp", self.tar(x="1")), (500, "container rootfs is marked read-only"))
+        self.assertEqual(self.put(closed, "/rw", self.tar(y="1")), (200, ""))
+
+    def test_what_is_put_has_the_archives_owners_and_does_not_swap_files_for_directories_unasked(self):
+        name = self.filled()
+        self.assertEqual(self.put(name, "/abs/sub", self.tar(own="1"), "&copyUIDGID=1"), (200, ""))
+        self.assertEqual(self.d.docker("exec", name, "stat", "-c", "%u %g %a", "/d/sub/own").out, "5 6 640\n")
+        self.assertEqual(self.put(name, "/d/f", self.tar(x="1")), (400, "extraction point is not a directory"))
+        self.assertEqual(self.put(name, "/none", self.tar(x="1")), (404, f"Could not find the file /none in container {name}"))
+        self.assertEqual(self.put(name, "/d", self.tar(sub="1"), "&noOverwriteDirNonDir=1")[0], 400)
+        self.assertEqual(self.put(name, "/d", self.tar(sub="1"))[0], 200)
+        self.assertEqual(self.d.docker("exec", name, "cat", "/d/sub").out, "1")
 
 
 class Health(Containers):

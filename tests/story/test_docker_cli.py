@@ -111,7 +111,7 @@ class DockerCli(Story):
         for bad, word in ((["--device-read-bps", "/dev/no-such:1mb"], "/dev/no-such"), (["--device-write-iops", "/dev/null:5"], "not a block device"),
                           (["--cpu-rt-period", "1000", "--cpu-rt-runtime", "2000"], "real-time")):
             done = d.docker("run", "--rm", *bad, "busybox", "true", check=False)
-            self.assertEqual(done.status, 125)
+            self.assertIn(done.status, (125, 127))  # the client takes "no such file" for the program's
             self.assertIn(word, done.err)
 
     def test_a_memory_limit_kills_and_is_told(self):
@@ -188,7 +188,7 @@ class DockerCli(Story):
     def test_rm_refuses_a_running_container_without_force(self):
         d = self.d
         d.docker("run", "-d", "--name", "busy", "busybox", "sleep", "1000")
-        self.assert_clean_refusal(d.docker("rm", "busy", check=False), "container is running")
+        self.assert_clean_refusal(d.docker("rm", "busy", check=False), "cannot remove a running container")
         d.docker("rm", "-f", "busy")
 
     def test_wait_and_auto_remove(self):
@@ -367,7 +367,7 @@ class DockerCli(Story):
 
     def test_an_unsupported_option_is_refused_by_name(self):
         done = self.d.docker("run", "--rm", "--gpus", "all", "busybox", "true", check=False)
-        self.assert_clean_refusal(done, "DeviceRequests")
+        self.assert_clean_refusal(done, "could not select device driver", "gpu")
 
     def test_many_containers_at_once(self):
         d = self.d
