@@ -1,6 +1,7 @@
 #include "api/serve.h"
 
 #include "api/api.h"
+#include "api/listen.h"
 #include "api/serve_registry.h"
 #include "base/deferred.h"
 #include "base/err.h"
@@ -23,8 +24,6 @@
 #include <unistd.h>
 
 enum { STOP_GRACE_MS = 3000 };
-
-#define LISTEN_VARIABLE "DROVER_LISTEN_FD"
 
 static int stop_event = -EBADF;
 static _Atomic(char *) successor; /* the binary to become */
@@ -85,42 +84,6 @@ static int lock_root(const char *root, int *ret_fd, struct err *err)
     return r;
 }
 
-/* From the image of this process before an upgrade; negative when there is none for `path`. */
-static int inherited_socket(const char *path)
-{
-    const char *text = getenv(LISTEN_VARIABLE);
-    struct sockaddr_un at = {0};
-    socklen_t n = sizeof(at), m = sizeof(int);
-    int64_t fd = -1;
-    int listening = 0;
-    if (text && parse_i64(text, 3, INT_MAX, &fd, NULL) == 0 &&
-        (getsockopt((int)fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &m) < 0 || !listening ||
-         getsockname((int)fd, (struct sockaddr *)&at, &n) < 0 || !str_eq(at.sun_path, path) ||
-         fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0))
-        fd = -1;
-    unsetenv(LISTEN_VARIABLE);
-    return (int)fd;
-}
-
-static int listen_on(const char *path, int *ret_fd, struct err *err)
-{
-    int inherited = inherited_socket(path);
-    if (inherited >= 0) {
-        *ret_fd = inherited;
-        return 0;
-    }
-    _cleanup_close_ int fd = -EBADF;
-    int r = file_listen_unix(path, SOCK_STREAM, 0600, &fd, err);
-    if (r < 0)
-        return r;
-    /* That group is none of ours when an ordinary user runs us. */
-    const struct group *docker = process_in_user_namespace() ? NULL : getgrnam("docker");
-    if (docker && (chown(path, (uid_t)-1, docker->gr_gid) < 0 || chmod(path, 0660) < 0))
-        return err_sys(err, errno, "give %s to the group docker", path);
-    *ret_fd = take_fd(&fd);
-    return 0;
-}
-
 /* The service manager's readiness protocol, sd_notify(3). */
 static void notify(const char *state)
 {
@@ -159,7 +122,7 @@ int serve_request_upgrade(const char *path, struct err *err)
 }
 
 /* The same arguments and environment, and the socket with those who wait in its queue. */
-static int become(const char *path, int listen_fd, struct err *err)
+static int become(const char *path, struct err *err)
 {
     _cleanup_str_ struct str line = STR_INIT;
     int r = file_read("/proc/self/cmdline", 1 << 20, &line, err);
@@ -169,10 +132,6 @@ static int become(const char *path, int listen_fd, struct err *err)
     size_t count = 0;
     for (char *at = line.data; at < line.data + line.len; at += strlen(at) + 1)
         argv[count++] = at;
-    char number[16];
-    snprintf(number, sizeof(number), "%d", listen_fd);
-    setenv(LISTEN_VARIABLE, number, 1);
-    fcntl(listen_fd, F_SETFD, 0);
     log_info("becoming %s", path);
     execv(path, argv);
     r = err_sys(err, errno, "execute %s", path);
@@ -180,37 +139,97 @@ static int become(const char *path, int listen_fd, struct err *err)
     return r;
 }
 
+/* What one process listens with. */
+struct door {
+    struct listener listeners[LISTENERS_MAX];
+    struct http_server *servers[LISTENERS_MAX];
+    int count;
+};
+
+static void door_close(struct door *d)
+{
+    for (int i = 0; i < d->count; i++)
+        listener_close(&d->listeners[i]);
+    d->count = 0;
+}
+
+static int door_open(struct door *d, const struct serve_options *o, struct err *err)
+{
+    const char *paths[LISTENERS_MAX] = {o->socket,
+                                        str_eq(o->docker_socket, o->socket) ? NULL : o->docker_socket};
+    int r = 0;
+    for (int i = 0; r == 0 && i < LISTENERS_MAX && paths[i]; i++) {
+        r = listener_open(paths[i], o->group, &d->listeners[i], err);
+        if (r == 0)
+            d->count++;
+        else if (paths[i] == o->docker_socket)
+            err_wrap(err, "--docker-socket");
+    }
+    listeners_forget_inherited();
+    return r;
+}
+
+static void door_leave(const struct door *d)
+{
+    for (int i = 0; i < d->count; i++)
+        listener_remove(&d->listeners[i]);
+}
+
+static int door_serve(struct door *d, struct api *a, struct err *err)
+{
+    int r = 0;
+    for (int i = 0; r == 0 && i < d->count; i++) {
+        int fd = fcntl(d->listeners[i].fd, F_DUPFD_CLOEXEC, 3);
+        r = fd < 0 ? err_sys(err, errno, "duplicate a socket") : api_serve(a, fd, &d->servers[i], err);
+    }
+    return r;
+}
+
+static bool door_stop(struct door *d)
+{
+    bool idle = true;
+    for (int i = 0; i < d->count; i++)
+        idle = http_server_stop(d->servers[i], STOP_GRACE_MS) && idle;
+    return idle;
+}
+
+static void tell_ready(const struct door *d, struct serve_registry *registry)
+{
+    printf("drover serve: ready, socket %s", d->listeners[0].path);
+    for (int i = 1; i < d->count; i++)
+        printf(", socket %s", d->listeners[i].path);
+    if (registry)
+        printf(", registry %s", serve_registry_address(registry));
+    printf("\n");
+    fflush(stdout);
+    notify("READY=1");
+}
+
 /* *ret_idle: no request is in progress any more. */
-static int serve(const struct serve_options *o, struct engine *e, int *ret_kept, bool *ret_idle,
+static int serve(const struct serve_options *o, struct engine *e, struct door *door, bool *ret_idle,
                  struct err *err)
 {
-    _cleanup_close_ int listen_fd = -EBADF;
-    int r = listen_on(o->socket, &listen_fd, err);
-    if (r < 0)
+    int r = door_open(door, o, err);
+    if (r < 0) {
+        door_leave(door);
         return r;
-    _cleanup_close_ int kept = fcntl(listen_fd, F_DUPFD_CLOEXEC, 3);
+    }
     struct api *a = api_new(e);
-    struct http_server *server;
     struct serve_registry *registry = NULL;
     if (o->registry.address)
         r = serve_registry_start(engine_images(e), &o->registry, &registry, err);
     if (r == 0)
-        r = api_serve(a, take_fd(&listen_fd), &server, err);
+        r = door_serve(door, a, err);
     if (r == 0) {
-        printf("drover serve: ready, socket %s%s%s\n", o->socket, registry ? ", registry " : "",
-               registry ? serve_registry_address(registry) : "");
-        fflush(stdout);
-        notify("READY=1");
+        tell_ready(door, registry);
         malloc_trim(0);
         wait_for_stop();
         notify("STOPPING=1");
         log_info("stopping; containers live on");
-        if (atomic_load(&successor))
-            *ret_kept = take_fd(&kept);
-        else
-            unlink(o->socket);
-        *ret_idle = http_server_stop(server, STOP_GRACE_MS);
     }
+    if (!atomic_load(&successor))
+        door_leave(door);
+    *ret_idle = door_stop(door);
     if (!serve_registry_stop(registry, STOP_GRACE_MS))
         *ret_idle = false;
     if (*ret_idle)
@@ -238,15 +257,17 @@ int serve_run(const struct serve_options *options, struct err *err)
     r = engine_open(&config, &e, err);
     if (r < 0)
         return r;
-    _cleanup_close_ int kept = -EBADF;
+    _cleanup_(door_close) struct door door = {0};
     bool idle = true;
-    r = serve(options, e, &kept, &idle, err);
+    r = serve(options, e, &door, &idle, err);
     /* A request that hangs still uses the engine, which is then left as a kill would leave it: all that
      * counts is on disk or with the keeper. */
     if (idle)
         engine_close(e);
-    if (r == 0 && kept >= 0)
-        r = become(atomic_load(&successor), kept, err);
+    if (r == 0 && atomic_load(&successor)) {
+        listeners_hand_over(door.listeners, door.count);
+        r = become(atomic_load(&successor), err);
+    }
     if (!idle && r < 0)
         log_error("%s", err->msg);
     if (!idle)

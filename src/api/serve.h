@@ -10,8 +10,10 @@
 struct err;
 
 struct serve_options {
-    const char *root;   /* everything it keeps; made when missing, for root alone */
-    const char *socket; /* mode 0660, of the group "docker" when there is one */
+    const char *root; /* everything it keeps; made when missing, for root alone */
+    const char *socket;
+    const char *docker_socket; /* a second one, where Docker's clients look; NULL: none */
+    const char *group; /* of the sockets, mode 0660; NULL: "docker" when there is one, else mode 0600 */
     char *const *insecure_registries;
     const json_t *runtimes; /* see struct engine_config */
     const char *default_runtime, *userns_remap;

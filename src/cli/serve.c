@@ -22,6 +22,10 @@ static const char help[] =
     "                             without root $XDG_DATA_HOME/drover)\n"
     "  --socket PATH              where to listen (default /run/drover.sock;\n"
     "                             without root $XDG_RUNTIME_DIR/drover.sock)\n"
+    "  --docker-socket[=PATH]     listen there too (default /var/run/docker.sock), unless another daemon "
+    "does\n"
+    "  --group NAME               the sockets' group, mode 0660 (default docker, when there is such a "
+    "group)\n"
     "  --insecure-registry HOST   a registry that may be spoken to without TLS; may be given again\n"
     "  --registry [HOST:]PORT     also serves a registry (docker push 127.0.0.1:PORT/NAME) on that address\n"
     "  --registry-cert FILE       with TLS: its certificate, and\n"
@@ -39,6 +43,8 @@ static const char help[] =
 enum {
     OPTION_ROOT = 256,
     OPTION_SOCKET,
+    OPTION_DOCKER_SOCKET,
+    OPTION_GROUP,
     OPTION_INSECURE,
     OPTION_REGISTRY,
     OPTION_REGISTRY_CERT,
@@ -55,6 +61,8 @@ enum {
 static const struct option options[] = {
     {"root", required_argument, NULL, OPTION_ROOT},
     {"socket", required_argument, NULL, OPTION_SOCKET},
+    {"docker-socket", optional_argument, NULL, OPTION_DOCKER_SOCKET},
+    {"group", required_argument, NULL, OPTION_GROUP},
     {"insecure-registry", required_argument, NULL, OPTION_INSECURE},
     {"registry", required_argument, NULL, OPTION_REGISTRY},
     {"registry-cert", required_argument, NULL, OPTION_REGISTRY_CERT},
@@ -123,6 +131,12 @@ static int parse(int argc, char **argv, struct serve_options *o, struct call *ca
             break;
         case OPTION_SOCKET:
             o->socket = optarg;
+            break;
+        case OPTION_DOCKER_SOCKET:
+            o->docker_socket = optarg ? optarg : "/var/run/docker.sock";
+            break;
+        case OPTION_GROUP:
+            o->group = optarg;
             break;
         case OPTION_INSECURE:
             strv_add(&call->insecure, optarg);
