@@ -366,12 +366,14 @@ static void collect(json_t *definitions, const json_t *schema, const char *path,
 
 static void every_key_of_the_specification_is_known(void **state)
 {
+    char path[512];
     const char *shared = getenv("DROVER_SHARED");
-    _cleanup_free_ char *path =
-        str_printf("%s/data/schemas/compose-spec.json", shared ? shared : "../shared");
+    snprintf(path, sizeof(path), "%s/data/schemas/compose-spec.json", shared ? shared : "../shared");
+    if (!file_exists(path))
+        skip(); /* leaves this function at once */
     _cleanup_json_ json_t *schema = NULL;
-    if (!file_exists(path) || json_parse_file(path, &schema, NULL) < 0)
-        skip();
+    struct err err;
+    assert_ok(json_parse_file(path, &schema, &err), &err);
     _cleanup_str_ struct str table = STR_INIT;
     _cleanup_strv_ char **keys = NULL;
     schema_document(&table);
