@@ -186,7 +186,7 @@ static int recreate(const struct project_run *run, const struct plan_action *a, 
     if (r < 0)
         return r;
     bool was_running = json_bool(json_object_get(old, "State"), "Running");
-    r = create_named(run, a, aside, old, &id, err);
+    r = create_named(run, a, aside, run->renew_volumes ? NULL : old, &id, err);
     if (r < 0)
         return r;
     r = stop(run, was_running ? a->service : NULL, a->id, err);
@@ -237,8 +237,9 @@ static int condition_reached(const struct plan_action *a, const char *name, cons
     if (ended)
         return err_set(err, ERR_CONFLICT, "%s exited with %d; see: drover logs %s", name, exit_code,
                        a->service->name);
+    /* Between two of its restarts a container does not run, whatever its policy promises. */
     if (a->condition == COMPOSE_STARTED)
-        return running;
+        return running && !json_bool(state, "Restarting");
     const json_t *health = json_object_get(state, "Health");
     if (!health && running)
         return err_set(err, ERR_INVALID, "%s has no healthcheck, so it never becomes healthy", name);
@@ -251,17 +252,32 @@ static int condition_reached(const struct plan_action *a, const char *name, cons
     return strcmp(json_str(health, "Status"), "healthy") == 0;
 }
 
+/* One that was restarted already counts as running when it has been so at two looks in a row. */
+static bool still_the_same(const json_t *container, char **started)
+{
+    const char *now = json_str(json_object_get(container, "State"), "StartedAt");
+    bool same = !json_int(container, "RestartCount") || str_eq(*started, now);
+    free(*started);
+    *started = mem_strdup(now);
+    return same;
+}
+
 static int wait_for(const struct project_run *run, const struct plan_action *a, struct err *err)
 {
     for (int number = 1; number <= a->service->replicas; number++) {
         _cleanup_free_ char *name = compose_plan_container_name(run->project, a->service, number);
         _cleanup_free_ char *escaped = cli_escape(name);
+        _cleanup_free_ char *started = mem_strdup("");
         int r = 0;
         while (r == 0) {
             _cleanup_json_ json_t *container = NULL;
             r = cli_get(&container, err, "/containers/%s/json", escaped);
             if (r == 0)
                 r = condition_reached(a, name, json_object_get(container, "State"), err);
+            if (r == 1 && a->condition == COMPOSE_STARTED && !still_the_same(container, &started))
+                r = 0;
+            if (r == 0 && run->wait_until_ns && time_monotonic_ns() > run->wait_until_ns)
+                r = err_set(err, ERR_TIMEOUT, "%s was not ready in time", name);
             if (r == 0)
                 time_sleep_ns(WAIT_STEP_MS * NS_PER_MS);
         }

@@ -37,7 +37,11 @@ static int take_down(struct compose_project *p, const struct plan_options *optio
         p->services[i].active = true; /* whatever the profile, it may be there */
     int r = project_observe(p, &world, err);
     const struct plan_observed observed = project_observed(&world);
-    const struct project_run run = {p, &world, progress, timeout_s, options->volumes};
+    const struct project_run run = {.project = p,
+                                    .world = &world,
+                                    .progress = progress,
+                                    .stop_timeout_s = timeout_s,
+                                    .remove_volumes = options->volumes};
     if (r == 0)
         r = compose_plan_down(p, p->name, &observed, options, &plan, err);
     if (r == 0 && only_stop)
@@ -57,6 +61,32 @@ int cli_stop_project(struct compose_project *p, int timeout_s, struct err *err)
     return take_down(p, &options, timeout_s, true, err);
 }
 
+int cli_take_down(struct compose_project *p, struct err *err)
+{
+    const struct plan_options options = {0};
+    return take_down(p, &options, -1, false, err);
+}
+
+/* A project without its file here is known by its name: what carries the name goes. */
+static int load(struct down_options *o, char **services, struct compose_project **ret)
+{
+    const char *name = project_given_name(&o->project);
+    if (project_present(&o->project) || !name || *services) {
+        int status = project_load(&o->project, NULL, false, ret);
+        STRV_FOREACH (service, services)
+            if (status == 0 && !compose_find_service(*ret, *service)) {
+                fprintf(stderr, "drover down: no such service: %s\n", *service);
+                return 1;
+            }
+        return status;
+    }
+    struct compose_project *p = NEW(struct compose_project);
+    p->name = name;
+    o->plan.remove_orphans = true;
+    *ret = p;
+    return 0;
+}
+
 int cli_down(int argc, char **argv)
 {
     struct down_options o = {.timeout_s = -1};
@@ -71,12 +101,12 @@ int cli_down(int argc, char **argv)
         {0},
     };
     const struct cli_command command = {
-        "down [OPTIONS]",
+        "down [OPTIONS] [SERVICE...]",
         "Stops and removes the project's containers and networks. Volumes stay.",
         options,
         false,
         0,
-        0};
+        -1};
     char **rest;
     struct err err;
     int status = cli_parse(&command, argc, argv, &rest);
@@ -86,7 +116,8 @@ int cli_down(int argc, char **argv)
         status = 2;
     }
     if (status < 0) {
-        status = project_load(&o.project, NULL, false, &p);
+        status = load(&o, rest, &p);
+        o.plan.services = rest;
         o.plan.all_images = o.rmi && strcmp(o.rmi, "all") == 0;
         o.plan.local_images = o.rmi != NULL;
         if (status == 0 && take_down(p, &o.plan, o.timeout_s, false, &err) < 0)

@@ -1,7 +1,7 @@
 #include "base/json.h"
 #include "cli/call.h"
-#include "cli/project.h"
 #include "cli/stream.h"
+#include "cli/targets.h"
 #include "cli/verbs.h"
 
 #include <unistd.h>
@@ -13,30 +13,6 @@ struct exec_options {
     const char *user, *workdir;
     int index;
 };
-
-/* The container of a service of the project here, else any container of that name. */
-static int find_target(const struct exec_options *o, const char *name, char **ret, struct err *err)
-{
-    if (project_present(&o->project)) {
-        _cleanup_compose_ struct compose_project *p = NULL;
-        _cleanup_str_ struct str problems = STR_INIT;
-        const struct compose_options options = {.files = o->project.files,
-                                                .name = o->project.name,
-                                                .dir = o->project.dir,
-                                                .env_files = o->project.env_files,
-                                                .profiles = o->project.profiles};
-        int r = compose_load(&options, &p, &problems, err);
-        const struct compose_service *s = r == 0 ? compose_find_service(p, name) : NULL;
-        if (s) {
-            *ret = compose_plan_container_name(p, s, o->index);
-            return 0;
-        }
-        if (r < 0 && o->project.files)
-            return r;
-    }
-    *ret = mem_strdup(name);
-    return 0;
-}
 
 static void resize(void *context, int rows, int columns)
 {
@@ -84,12 +60,26 @@ static int run_exec(const struct exec_options *o, const char *container, char **
     return r;
 }
 
+/* In a service's container, as docker compose does: input goes along, with a terminal where there is one. */
+static void choose_terminal(struct exec_options *o, const char *name)
+{
+    bool terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    if (o->no_tty)
+        o->tty = false;
+    if (o->interactive || o->tty || o->detach || strchr(name, '/') || !project_present(&o->project))
+        return;
+    o->interactive = true;
+    o->tty = terminal && !o->no_tty;
+}
+
 int cli_exec(int argc, char **argv)
 {
     struct exec_options o = {.index = 1};
     const struct cli_option options[] = {
         {'i', "interactive", CLI_FLAG, &o.interactive, NULL, "Send standard input"},
         {'t', "tty", CLI_FLAG, &o.tty, NULL, "Give the process a terminal"},
+        {'T', "no-tty", CLI_FLAG, &o.no_tty, NULL, "No terminal, even where one would be given"},
+        {0, "no-TTY", CLI_FLAG, &o.no_tty, NULL, "The same"},
         {'d', "detach", CLI_FLAG, &o.detach, NULL, "Do not wait for it"},
         {'e', "env", CLI_LIST, &o.env, "NAME=VALUE", "Environment variable (again for more)"},
         {'u', "user", CLI_TEXT, &o.user, "USER[:GROUP]", "Run as this user"},
@@ -111,13 +101,12 @@ int cli_exec(int argc, char **argv)
     int status = cli_parse(&command, argc, argv, &rest);
     if (status < 0) {
         _cleanup_free_ char *container = NULL;
-        status = 0;
+        status = targets_find_one(&o.project, rest[0], o.index, &container);
+        choose_terminal(&o, rest[0]);
         int r = 0;
         if (o.tty && o.interactive && !isatty(STDIN_FILENO))
             r = err_set(&err, ERR_INVALID, "the input is not a terminal; leave out -t");
-        if (r == 0)
-            r = find_target(&o, rest[0], &container, &err);
-        if (r == 0)
+        if (r == 0 && status == 0)
             r = run_exec(&o, container, rest + 1, &status, &err);
         if (r < 0)
             status = cli_fail(&err);

@@ -3,6 +3,7 @@
 #include "cli/call.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/services.h"
 #include "cli/verbs.h"
 
 #include <fcntl.h>
@@ -45,17 +46,29 @@ static void print_table(const json_t *list)
 int cli_images(int argc, char **argv)
 {
     bool all = false, quiet = false, json = false;
+    struct project_options project = {0};
     const struct cli_option options[] = {
+        PROJECT_OPTIONS(project),
         {'a', "all", CLI_FLAG, &all, NULL, "Intermediate images too"},
         {'q', "quiet", CLI_FLAG, &quiet, NULL, "Only ids"},
         {0, "json", CLI_FLAG, &json, NULL, "The API's list as JSON"},
         {0},
     };
-    const struct cli_command command = {
-        "images [OPTIONS] [NAME]", "Lists the images of the machine.", options, false, 0, 1};
+    const struct cli_command command = {"images [OPTIONS] [SERVICE... | NAME]",
+                                        "Lists the images that the project's containers are made from; with "
+                                        "-a, or where there is no project, those "
+                                        "of the machine.",
+                                        options,
+                                        false,
+                                        0,
+                                        -1};
     char **rest;
     struct err err;
     int status = cli_parse(&command, argc, argv, &rest);
+    bool of_project = !all && !json && (project_given_name(&project) || project_present(&project));
+    if (status < 0 && of_project)
+        status = services_images(&project, rest, quiet);
+    project_options_done(&project);
     if (status >= 0)
         return status;
     _cleanup_json_ json_t *list = NULL, *filters = json_object();

@@ -1,7 +1,8 @@
-/* start, stop, restart, kill, rm of the project's services or of containers by name; rmi. */
+/* start, stop, restart, kill, pause, unpause, rm of the project's services or of containers by name; rmi. */
 #include "base/json.h"
 #include "cli/call.h"
-#include "cli/project.h"
+#include "cli/hook.h"
+#include "cli/targets.h"
 #include "cli/verbs.h"
 
 #include <pthread.h>
@@ -15,34 +16,25 @@ static const struct lifecycle starting = {"POST", "/start", "Starting", "Started
 static const struct lifecycle stopping = {"POST", "/stop", "Stopping", "Stopped"};
 static const struct lifecycle restarting = {"POST", "/restart", "Restarting", "Restarted"};
 static const struct lifecycle killing = {"POST", "/kill", "Killing", "Killed"};
+static const struct lifecycle pausing = {"POST", "/pause", "Pausing", "Paused"};
+static const struct lifecycle unpausing = {"POST", "/unpause", "Unpausing", "Unpaused"};
 static const struct lifecycle removing = {"DELETE", "", "Removing", "Removed"};
 
-/* Names of containers: of the services named, of all services when none is, or as they are. */
-static int targets(const struct project_options *o, char **names, char ***ret)
+/* Names of the containers that are meant, and of all of them those in a state the verb can change. */
+static char **names_of(const struct targets *t, bool stopped_only)
 {
-    _cleanup_compose_ struct compose_project *p = NULL;
-    struct err err;
-    if (!*names || project_present(o)) {
-        int status = project_load(o, NULL, false, &p);
-        if (status)
-            return status;
+    char **names = NULL;
+    size_t i;
+    json_t *c;
+    json_array_foreach (t->containers, i, c) {
+        const char *state = json_str(c, "State");
+        bool runs =
+            strcmp(state, "running") == 0 || strcmp(state, "paused") == 0 || strcmp(state, "restarting") == 0;
+        bool of_service = *targets_label(c, COMPOSE_LABEL_SERVICE);
+        if (!stopped_only || !runs || !of_service)
+            strv_add(&names, targets_name(c));
     }
-    const char *all[] = {NULL, NULL};
-    char *const *wanted = *names ? names : (char *const *)all;
-    for (size_t i = 0; i == 0 || (*names && wanted[i]); i++) {
-        _cleanup_json_ json_t *list = NULL;
-        if (*names && !(p && compose_find_service(p, wanted[i]))) {
-            strv_add(ret, wanted[i]);
-            continue;
-        }
-        if (project_containers(p->name, *names ? wanted[i] : NULL, true, &list, &err) < 0)
-            return cli_fail(&err);
-        size_t j;
-        json_t *c;
-        json_array_foreach (list, j, c)
-            strv_add(ret, json_string_value(json_array_get(json_object_get(c, "Names"), 0)) + 1);
-    }
-    return 0;
+    return names;
 }
 
 struct task {
@@ -97,29 +89,82 @@ struct options {
     struct project_options project;
     int timeout_s;
     const char *signal;
-    bool force, volumes, stop;
+    bool force, volumes, stop, one_off, remove_orphans, no_deps;
 };
+
+static void add_query(const struct lifecycle *what, const struct options *o, struct str *query)
+{
+    _cleanup_free_ char *signal = cli_escape(o->signal ? o->signal : "");
+    if (what == &removing)
+        str_addf(query, "?force=%d&v=%d", o->force, o->volumes);
+    if (o->timeout_s >= 0)
+        str_addf(query, "?t=%d", o->timeout_s);
+    if (*signal)
+        str_addf(query, "%csignal=%s", query->len ? '&' : '?', signal);
+}
+
+/* pre_stop of services that are about to be stopped; they stop whatever comes of it. */
+static void run_hooks(const struct targets *t)
+{
+    size_t i;
+    json_t *c;
+    json_array_foreach (t->containers, i, c) {
+        const char *service = targets_label(c, COMPOSE_LABEL_SERVICE);
+        const struct compose_service *s = t->project ? compose_find_service(t->project, service) : NULL;
+        struct err err;
+        for (size_t j = 0; s && str_eq(json_str(c, "State"), "running") && j < s->pre_stop_count; j++)
+            if (hook_run(json_str(c, "Id"), &s->pre_stop[j], &err) < 0)
+                fprintf(stderr, "drover: service %s: pre_stop: %s\n", s->name, err.msg);
+    }
+}
+
+/* post_start of services that have just been started. */
+static int run_start_hooks(const struct targets *t)
+{
+    size_t i;
+    json_t *c;
+    int status = 0;
+    json_array_foreach (t->containers, i, c) {
+        const char *service = targets_label(c, COMPOSE_LABEL_SERVICE);
+        const struct compose_service *s = t->project ? compose_find_service(t->project, service) : NULL;
+        struct err err;
+        for (size_t j = 0; s && !str_eq(json_str(c, "State"), "running") && j < s->post_start_count; j++)
+            if (hook_run(json_str(c, "Id"), &s->post_start[j], &err) < 0)
+                status = cli_fail(&err);
+    }
+    return status;
+}
+
+static int run_on(const struct lifecycle *what, const struct options *o, char **names)
+{
+    /* `kill` and `pause` are for what runs, and so is `stop` of a whole project. */
+    const struct targets_want want = {.all = what != &killing && what != &pausing,
+                                      .one_off = o->one_off || what == &removing};
+    _cleanup_targets_ struct targets t = {0};
+    _cleanup_str_ struct str query = STR_INIT;
+    int status = targets_find(&o->project, names, &want, &t);
+    if (status)
+        return status;
+    _cleanup_strv_ char **containers = names_of(&t, what == &removing && !o->stop && !o->force);
+    if (what == &stopping || what == &restarting || (what == &removing && o->stop))
+        run_hooks(&t);
+    if (what == &removing && o->stop)
+        status = act(&stopping, containers, "");
+    if (what == &removing && !*names && !containers)
+        fprintf(stderr, "No stopped containers\n");
+    add_query(what, o, &query);
+    if (status == 0)
+        status = act(what, containers, str_get(&query));
+    return status == 0 && what == &starting ? run_start_hooks(&t) : status;
+}
 
 static int run_verb(const struct lifecycle *what, const struct cli_command *command, struct options *o,
                     int argc, char **argv)
 {
     char **names;
-    _cleanup_strv_ char **containers = NULL;
     int status = cli_parse(command, argc, argv, &names);
-    if (status < 0) {
-        _cleanup_str_ struct str query = STR_INIT;
-        _cleanup_free_ char *signal = cli_escape(o->signal ? o->signal : "");
-        str_addf(&query, "?force=%d&v=%d", o->force, o->volumes);
-        if (what != &removing)
-            str_clear(&query);
-        if (o->timeout_s >= 0)
-            str_addf(&query, "?t=%d", o->timeout_s);
-        if (*signal)
-            str_addf(&query, "%csignal=%s", query.len ? '&' : '?', signal);
-        status = targets(&o->project, names, &containers);
-        if (status == 0)
-            status = act(what, containers, str_get(&query));
-    }
+    if (status < 0)
+        status = run_on(what, o, names);
     project_options_done(&o->project);
     return status;
 }
@@ -151,10 +196,32 @@ int cli_stop(int argc, char **argv)
 int cli_restart(int argc, char **argv)
 {
     struct options o = {.timeout_s = -1};
-    const struct cli_option options[] = {PROJECT_OPTIONS(o.project), TIMEOUT_OPTION(o), {0}};
+    const struct cli_option options[] = {{0, "no-deps", CLI_FLAG, &o.no_deps, NULL,
+                                          "Taken for docker compose's sake: others are never restarted"},
+                                         PROJECT_OPTIONS(o.project),
+                                         TIMEOUT_OPTION(o),
+                                         {0}};
     const struct cli_command command = {
         "restart [OPTIONS] " WHICH, "Stops containers and starts them again.", options, false, 0, -1};
     return run_verb(&restarting, &command, &o, argc, argv);
+}
+
+int cli_pause(int argc, char **argv)
+{
+    struct options o = {.timeout_s = -1};
+    const struct cli_option options[] = {PROJECT_OPTIONS(o.project), {0}};
+    const struct cli_command command = {
+        "pause [OPTIONS] " WHICH, "Freezes containers.", options, false, 0, -1};
+    return run_verb(&pausing, &command, &o, argc, argv);
+}
+
+int cli_unpause(int argc, char **argv)
+{
+    struct options o = {.timeout_s = -1};
+    const struct cli_option options[] = {PROJECT_OPTIONS(o.project), {0}};
+    const struct cli_command command = {
+        "unpause [OPTIONS] " WHICH, "Lets frozen containers go on.", options, false, 0, -1};
+    return run_verb(&unpausing, &command, &o, argc, argv);
 }
 
 int cli_kill(int argc, char **argv)
@@ -163,6 +230,8 @@ int cli_kill(int argc, char **argv)
     const struct cli_option options[] = {
         PROJECT_OPTIONS(o.project),
         {'s', "signal", CLI_TEXT, &o.signal, "SIGNAL", "Instead of KILL"},
+        {0, "remove-orphans", CLI_FLAG, &o.remove_orphans, NULL,
+         "Those of services that the file no longer has, too"},
         {0},
     };
     const struct cli_command command = {
@@ -175,13 +244,19 @@ int cli_rm(int argc, char **argv)
     struct options o = {.timeout_s = -1};
     const struct cli_option options[] = {
         {'f', "force", CLI_FLAG, &o.force, NULL, "Kill containers that run"},
+        {'s', "stop", CLI_FLAG, &o.stop, NULL, "Stop those that run first"},
         {'v', "volumes", CLI_FLAG, &o.volumes, NULL, "Remove their anonymous volumes too"},
         {'p', "project-name", CLI_TEXT, &o.project.name, "NAME", "Project name"},
         {0, "file", CLI_LIST, &o.project.files, "FILE", "Compose file (again for more)"},
         PROJECT_OPTIONS_WITHOUT_SHORT(o.project),
         {0},
     };
-    const struct cli_command command = {"rm [OPTIONS] " WHICH, "Removes containers.", options, false, 0, -1};
+    const struct cli_command command = {"rm [OPTIONS] " WHICH,
+                                        "Removes stopped containers of services, or containers by name.",
+                                        options,
+                                        false,
+                                        0,
+                                        -1};
     return run_verb(&removing, &command, &o, argc, argv);
 }
 

@@ -4,8 +4,8 @@
 #include "base/json.h"
 #include "base/timeutil.h"
 #include "cli/call.h"
-#include "cli/project.h"
 #include "cli/stream.h"
+#include "cli/targets.h"
 
 #include <pthread.h>
 #include <unistd.h>
@@ -68,10 +68,10 @@ static int take_bytes(void *context, const void *bytes, size_t n, struct err *er
 
 static int stream_once(struct source *s, const char *since, const char *tail, struct err *err)
 {
-    _cleanup_free_ char *path =
-        str_printf("/containers/%s/logs?stdout=1&stderr=1&follow=%d&timestamps=%d&tail=%s%s%s", s->id,
-                   s->options->follow, s->options->timestamps, tail ? tail : "all", since ? "&since=" : "",
-                   since ? since : "");
+    _cleanup_free_ char *path = str_printf(
+        "/containers/%s/logs?stdout=1&stderr=1&follow=%d&timestamps=%d&tail=%s%s%s%s%s", s->id,
+        s->options->follow, s->options->timestamps, tail ? tail : "all", since ? "&since=" : "",
+        since ? since : "", s->options->until ? "&until=" : "", s->options->until ? s->options->until : "");
     struct http_call call = {.method = "GET", .sink = take_bytes, .sink_context = s};
     struct http_response response = {0};
     s->demux = (struct demux){0};
@@ -161,7 +161,7 @@ int logs_show(const json_t *containers, const struct logs_options *options, stru
 /* --- drover logs --- */
 
 /* "10m" as seconds ago; a time stamp; seconds since 1970. */
-static int parse_since(const char *text, char out[40], struct err *err)
+static int parse_time(const char *option, const char *text, char out[40], struct err *err)
 {
     int64_t ns;
     if (parse_duration(text, &ns, NULL) == 0)
@@ -169,7 +169,7 @@ static int parse_since(const char *text, char out[40], struct err *err)
     else if (time_parse_rfc3339(text, &ns, NULL) < 0) {
         if (parse_i64(text, 0, INT64_MAX / NS_PER_S, &ns, NULL) < 0)
             return err_set(err, ERR_INVALID,
-                           "--since takes a duration (10m) or a time (2026-01-02T15:04:05Z), not \"%s\"",
+                           "--%s takes a duration (10m) or a time (2026-01-02T15:04:05Z), not \"%s\"", option,
                            text);
         ns *= NS_PER_S;
     }
@@ -177,47 +177,19 @@ static int parse_since(const char *text, char out[40], struct err *err)
     return 0;
 }
 
-/* Services of the project, else containers of any name. */
-static int find_containers(const struct compose_project *p, char **names, json_t **ret, struct err *err)
-{
-    json_t *list = json_array();
-    int r = 0;
-    if (p && !*names) {
-        json_decref(list);
-        return project_containers(p->name, NULL, true, ret, err);
-    }
-    STRV_FOREACH (name, names) {
-        _cleanup_json_ json_t *found = NULL;
-        if (p && compose_find_service(p, *name)) {
-            r = project_containers(p->name, *name, true, &found, err);
-            if (r == 0)
-                json_array_extend(list, found);
-        } else {
-            _cleanup_free_ char *escaped = cli_escape(*name);
-            r = cli_get(&found, err, "/containers/%s/json", escaped);
-            if (r == 0)
-                json_array_append_new(list, json_pack("{s:s, s:[s]}", "Id", json_str(found, "Id"), "Names",
-                                                      json_str(found, "Name")));
-        }
-        if (r < 0) {
-            json_decref(list);
-            return r;
-        }
-    }
-    *ret = list;
-    return 0;
-}
-
 int cli_logs(int argc, char **argv)
 {
     struct project_options project = {0};
     struct logs_options o = {0};
-    const char *since = NULL;
+    const char *since = NULL, *until = NULL;
     bool no_colour = false;
+    int index = 0;
     const struct cli_option options[] = {
         {'f', "follow", CLI_FLAG, &o.follow, NULL, "Go on with new output until the containers end"},
         {'n', "tail", CLI_TEXT, &o.tail, "N", "Only the last N lines of each container"},
         {0, "since", CLI_TEXT, &since, "TIME", "Only what is newer: 10m, or 2026-01-02T15:04:05Z"},
+        {0, "until", CLI_TEXT, &until, "TIME", "Only what is older"},
+        {0, "index", CLI_INT, &index, "N", "Only this container of each service"},
         {'t', "timestamps", CLI_FLAG, &o.timestamps, NULL, "Print the time of each line"},
         {0, "no-log-prefix", CLI_FLAG, &o.no_prefix, NULL, "Do not print names before the lines"},
         {0, "no-color", CLI_FLAG, &no_colour, NULL, "No colours"},
@@ -233,30 +205,29 @@ int cli_logs(int argc, char **argv)
         false,
         0,
         -1};
-    char **names, since_text[40];
+    char **names, since_text[40], until_text[40];
     int status = cli_parse(&command, argc, argv, &names);
-    if (status >= 0)
-        return status;
-    _cleanup_compose_ struct compose_project *p = NULL;
-    if (!*names || project_present(&project))
-        status = project_load(&project, NULL, false, &p);
-    else
-        status = 0;
+    const struct targets_want want = {.all = true, .one_off = true, .index = index};
+    _cleanup_targets_ struct targets t = {0};
+    if (status < 0)
+        status = targets_find(&project, names, &want, &t);
     project_options_done(&project);
-    if (status)
+    if (status || !t.containers)
         return status;
     if (no_colour)
         setenv("NO_COLOR", "1", 1);
     struct err err;
-    _cleanup_json_ json_t *containers = NULL;
-    int r = since ? parse_since(since, since_text, &err) : 0;
+    int r = since ? parse_time("since", since, since_text, &err) : 0;
+    if (r == 0 && until)
+        r = parse_time("until", until, until_text, &err);
     o.since = since ? since_text : NULL;
-    if (r == 0)
-        r = find_containers(p, names, &containers, &err);
+    o.until = until ? until_text : NULL;
     /* A single container that was named is shown as `docker logs` shows it. */
-    if (r == 0 && json_array_size(containers) == 1 && *names && !(p && compose_find_service(p, *names)))
+    const json_t *only =
+        json_array_size(t.containers) == 1 && *names ? json_array_get(t.containers, 0) : NULL;
+    if (only && str_eq(targets_name(only), *names))
         o.no_prefix = true;
     if (r == 0)
-        r = logs_show(containers, &o, &err);
+        r = logs_show(t.containers, &o, &err);
     return r < 0 ? cli_fail(&err) : 0;
 }

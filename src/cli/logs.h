@@ -9,9 +9,9 @@
 
 struct logs_options {
     bool follow, timestamps, no_prefix;
-    const char *tail;  /* NULL: all */
-    const char *since; /* NULL: from the beginning */
-    bool again;        /* follow a container that starts again too, and say when it ends (drover up) */
+    const char *tail;          /* NULL: all */
+    const char *since, *until; /* NULL: from the beginning, to the end */
+    bool again; /* follow a container that starts again too, and say when it ends (drover up) */
 };
 
 /* Streams all of the containers (entries of the API's list, or of its inspect) at the same time; returns when

@@ -164,7 +164,7 @@ static int parse(struct parser *p, bool stop_at_word, int *ret_words)
     return status;
 }
 
-static void print_options(const struct cli_option *options)
+void cli_print_options(const struct cli_option *options)
 {
     for (const struct cli_option *o = options; o && o->name; o++) {
         _cleanup_free_ char *left = str_printf(
@@ -179,7 +179,7 @@ static void print_options(const struct cli_option *options)
 
 void cli_print_global_options(void)
 {
-    print_options(common_options);
+    cli_print_options(common_options);
 }
 
 static void print_help(const struct cli_command *c)
@@ -187,10 +187,10 @@ static void print_help(const struct cli_command *c)
     printf("Usage: drover %s\n\n%s\n", c->usage, c->summary);
     if (c->options && c->options->name) {
         printf("\nOptions:\n");
-        print_options(c->options);
+        cli_print_options(c->options);
     }
     printf("\nCommon options:\n");
-    print_options(common_options);
+    cli_print_options(common_options);
 }
 
 static int apply_server(const struct parser *p)
@@ -226,9 +226,9 @@ int cli_parse(const struct cli_command *command, int argc, char **argv, char ***
     return -1;
 }
 
-int cli_parse_global(int argc, char **argv, int *ret_used)
+int cli_parse_global(const struct cli_option *options, int argc, char **argv, int *ret_used)
 {
-    struct parser p = {.verb = "", .argv = argv, .argc = argc};
+    struct parser p = {.verb = "", .options = options, .argv = argv, .argc = argc};
     int status = -1;
     for (p.at = 1; status < 0 && p.at < argc && is_option(argv[p.at]); p.at++) {
         char *word = argv[p.at];

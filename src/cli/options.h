@@ -38,7 +38,8 @@ struct cli_command {
 int cli_parse(const struct cli_command *command, int argc, char **argv, char ***ret_rest);
 
 /* For the options before the verb; the words stay in place, *ret_used is how many were taken. */
-int cli_parse_global(int argc, char **argv, int *ret_used);
+int cli_parse_global(const struct cli_option *options, int argc, char **argv, int *ret_used);
+void cli_print_options(const struct cli_option *options);
 void cli_print_global_options(void);
 
 #endif

@@ -98,11 +98,18 @@ struct line {
 
 struct progress {
     pthread_mutex_t mutex;
-    bool live, colours;
+    bool live, colours, quiet;
     struct line *lines;
     size_t count, capacity;
     size_t drawn; /* lines on the screen that are ours */
 };
+
+static const char *progress_style = "auto";
+
+void progress_set_style(const char *style)
+{
+    progress_style = style;
+}
 
 struct progress *progress_new(void)
 {
@@ -110,6 +117,9 @@ struct progress *progress_new(void)
     pthread_mutex_init(&p->mutex, NULL);
     p->colours = output_coloured(STDERR_FILENO);
     p->live = isatty(STDERR_FILENO) && !str_eq(getenv("TERM"), "dumb");
+    if (str_eq(progress_style, "plain") || str_eq(progress_style, "tty"))
+        p->live = *progress_style == 't';
+    p->quiet = str_eq(progress_style, "quiet");
     return p;
 }
 
@@ -177,7 +187,9 @@ static void set(struct progress *p, const char *key, enum cli_colour colour, con
     free(l->status);
     l->status = mem_strdup(status);
     l->colour = colour;
-    if (p->live && !same) {
+    if (p->quiet && l->colour != COLOUR_RED) {
+        /* only what fails is said */
+    } else if (p->live && !same) {
         erase(p);
         draw(p);
     } else if (!detail && !same) {
@@ -206,6 +218,8 @@ bool progress_live(const struct progress *p)
 
 void progress_print(struct progress *p, const char *text)
 {
+    if (p->quiet)
+        return;
     pthread_mutex_lock(&p->mutex);
     erase(p);
     fputs(text, stderr);

@@ -39,6 +39,8 @@ char *output_safe(const char *text);
  * is a new line. Any thread. */
 struct progress;
 struct progress *progress_new(void);
+/* Of those made from now on: "tty", "plain", "quiet" (nothing but errors), else by what stderr is. */
+void progress_set_style(const char *style);
 void progress_set(struct progress *p, const char *key, enum cli_colour colour, const char *status);
 /* Only for terminals: details that change often. */
 void progress_detail(struct progress *p, const char *key, const char *status);

@@ -6,16 +6,40 @@
 
 /* --- Loading --- */
 
+/* What was said before the verb. */
+static struct project_options global;
+static const char *global_progress, *global_ansi;
+static int global_parallel;
+
+const struct cli_option project_global_options[] = {
+    PROJECT_OPTIONS(global),
+    {0, "ansi", CLI_TEXT, &global_ansi, "WHEN", "Colours: auto, always or never"},
+    {0, "progress", CLI_TEXT, &global_progress, "HOW", "auto, tty, plain or quiet"},
+    {0, "parallel", CLI_INT, &global_parallel, "N", "Taken and not needed: 16 at a time"},
+    {0},
+};
+
+const char *project_given_name(const struct project_options *o)
+{
+    const char *environment = getenv("COMPOSE_PROJECT_NAME");
+    const char *name = o->name ? o->name : global.name ? global.name : environment;
+    return str_empty(name) ? NULL : name;
+}
+
 static struct compose_options compose_options_of(const struct project_options *o)
 {
     const char *socket = NULL;
     struct err ignored; /* said when the server is called */
     cli_socket(&socket, &ignored);
-    return (struct compose_options){.files = o->files,
-                                    .name = o->name,
-                                    .dir = o->dir,
-                                    .env_files = o->env_files,
-                                    .profiles = o->profiles,
+    if (str_eq(global_ansi, "never"))
+        setenv("NO_COLOR", "1", 1);
+    if (global_progress)
+        progress_set_style(global_progress);
+    return (struct compose_options){.files = o->files ? o->files : global.files,
+                                    .name = o->name ? o->name : global.name,
+                                    .dir = o->dir ? o->dir : global.dir,
+                                    .env_files = o->env_files ? o->env_files : global.env_files,
+                                    .profiles = o->profiles ? o->profiles : global.profiles,
                                     .api_socket = socket};
 }
 

@@ -39,6 +39,10 @@ int project_load_with(const struct project_options *o, const struct project_load
                       struct compose_project **ret);
 int project_load(const struct project_options *o, char *const *services, bool no_deps,
                  struct compose_project **ret);
+/* The name that was asked for, without a look into files; NULL when none was. */
+const char *project_given_name(const struct project_options *o);
+/* Options before the verb: they hold where the verb's own do not say otherwise. */
+extern const struct cli_option project_global_options[];
 void project_options_done(struct project_options *o);
 bool project_present(const struct project_options *o);
 
@@ -54,8 +58,10 @@ struct project_run {
     const struct compose_project *project;
     const struct project_world *world;
     struct progress *progress;
-    int stop_timeout_s;  /* <0: each container's own */
-    bool remove_volumes; /* anonymous ones, with their container */
+    int stop_timeout_s;    /* <0: each container's own */
+    bool remove_volumes;   /* anonymous ones, with their container */
+    bool renew_volumes;    /* new containers do not take over the anonymous volumes of the old */
+    int64_t wait_until_ns; /* time_monotonic_ns() at which waiting is given up; 0: never */
 };
 /* Does the actions stage by stage, those of a stage at the same time. The first error ends it after its
  * stage. */

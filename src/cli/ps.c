@@ -1,7 +1,7 @@
 #include "base/json.h"
 #include "base/timeutil.h"
 #include "cli/call.h"
-#include "cli/project.h"
+#include "cli/targets.h"
 #include "cli/verbs.h"
 
 #include <time.h>
@@ -33,6 +33,8 @@ static char *age(int64_t created_s)
     return str_printf("%s ago", text);
 }
 
+static bool whole_commands;
+
 static void print_table(const json_t *list)
 {
     struct table t = {.columns = 7};
@@ -43,7 +45,9 @@ static void print_table(const json_t *list)
         const char *name = json_string_value(json_array_get(json_object_get(c, "Names"), 0));
         const char *command = json_str(c, "Command");
         _cleanup_free_ char *ports = ports_text(c), *created = age(json_int(c, "Created"));
-        _cleanup_free_ char *quoted = str_printf("\"%.20s%s\"", command, strlen(command) > 20 ? "…" : "");
+        _cleanup_free_ char *quoted =
+            whole_commands ? str_printf("\"%s\"", command)
+                           : str_printf("\"%.20s%s\"", command, strlen(command) > 20 ? "…" : "");
         table_row(&t, name ? name + (*name == '/') : "", json_str(c, "Image"), quoted,
                   json_str(json_object_get(c, "Labels"), COMPOSE_LABEL_SERVICE), created,
                   json_str(c, "Status"), ports, NULL);
@@ -59,66 +63,142 @@ static void print_ids(const json_t *list)
         printf("%.12s\n", json_str(c, "Id"));
 }
 
-static int list_services(const struct compose_project *p, char **services, bool all, json_t **ret,
-                         struct err *err)
+static bool has_status(const json_t *container, char *const *statuses)
 {
-    if (!*services)
-        return project_containers(p->name, NULL, all, ret, err);
-    json_t *list = json_array();
-    STRV_FOREACH (name, services) {
-        _cleanup_json_ json_t *some = NULL;
-        int r = compose_find_service(p, *name) ? project_containers(p->name, *name, all, &some, err)
-                                               : err_set(err, ERR_NOT_FOUND, "no such service: %s", *name);
-        if (r < 0) {
-            json_decref(list);
-            return r;
+    return !statuses || strv_has(statuses, json_str(container, "State"));
+}
+
+static bool is_orphan(const json_t *container, const struct compose_project *p)
+{
+    return p &&
+           !compose_find_service(p, json_str(json_object_get(container, "Labels"), COMPOSE_LABEL_SERVICE));
+}
+
+/* What is left of the list with the statuses that were asked for. */
+static json_t *filtered(const json_t *list, const struct compose_project *p, char *const *statuses,
+                        bool orphans)
+{
+    json_t *result = json_array(), *c;
+    size_t i;
+    json_array_foreach ((json_t *)list, i, c)
+        if (has_status(c, statuses) && (orphans || !is_orphan(c, p)))
+            json_array_append(result, c);
+    return result;
+}
+
+static void print_services(const json_t *list)
+{
+    _cleanup_strv_ char **seen = NULL;
+    size_t i;
+    json_t *c;
+    json_array_foreach ((json_t *)list, i, c) {
+        const char *service = json_str(json_object_get(c, "Labels"), COMPOSE_LABEL_SERVICE);
+        if (*service && !strv_has(seen, service)) {
+            printf("%s\n", service);
+            strv_add(&seen, service);
         }
-        json_array_extend(list, some);
     }
-    *ret = list;
+}
+
+struct ps_options {
+    struct project_options project;
+    bool all, json, quiet, services, no_orphans, no_trunc;
+    char **statuses, **filters;
+    const char *format;
+};
+
+/* --filter status=running is the only filter, as in docker compose. */
+static int read_filters(struct ps_options *o)
+{
+    STRV_FOREACH (filter, o->filters) {
+        const char *status = str_after(*filter, "status=");
+        if (!status) {
+            fprintf(stderr, "drover ps: --filter knows only status=STATUS, not \"%s\"\n", *filter);
+            return 2;
+        }
+        strv_add(&o->statuses, status);
+    }
+    if (o->format && strcmp(o->format, "table") != 0 && strcmp(o->format, "json") != 0) {
+        fprintf(stderr, "drover ps: --format must be table or json, not \"%s\"\n", o->format);
+        return 2;
+    }
+    o->json |= str_eq(o->format, "json");
+    return 0;
+}
+
+static int list(const struct ps_options *o, char **services, json_t **ret)
+{
+    struct err err;
+    bool of_project =
+        o->project.files || *services || project_given_name(&o->project) || project_present(&o->project);
+    if (!of_project) {
+        if (cli_get(ret, &err, "/containers/json?all=%d", o->all || o->statuses) < 0)
+            return cli_fail(&err);
+        return 0;
+    }
+    /* Stopped ones too: what of a project does not run is what one looks for. */
+    const struct targets_want want = {.all = true, .only_files = true};
+    _cleanup_targets_ struct targets t = {0};
+    int status = targets_find(&o->project, services, &want, &t);
+    if (status == 0)
+        *ret = filtered(t.containers, t.project, o->statuses, !o->no_orphans);
+    return status;
+}
+
+static int ps(struct ps_options *o, char **services)
+{
+    _cleanup_json_ json_t *containers = NULL;
+    int status = read_filters(o);
+    if (status == 0)
+        status = list(o, services, &containers);
+    if (status)
+        return status;
+    if (o->json)
+        output_json(containers);
+    else if (o->quiet)
+        print_ids(containers);
+    else if (o->services)
+        print_services(containers);
+    else
+        print_table(containers);
     return 0;
 }
 
 int cli_ps(int argc, char **argv)
 {
-    struct project_options project = {0};
-    bool all = false, json = false, quiet = false;
+    struct ps_options o = {0};
+    bool orphans = true;
     const struct cli_option options[] = {
-        {'a', "all", CLI_FLAG, &all, NULL, "Every container of the machine, stopped ones too"},
-        {'q', "quiet", CLI_FLAG, &quiet, NULL, "Only ids"},
-        {0, "json", CLI_FLAG, &json, NULL, "The API's list as JSON"},
-        PROJECT_OPTIONS(project),
+        {'a', "all", CLI_FLAG, &o.all, NULL,
+         "Where there is no project: every container of the machine, stopped ones too"},
+        {'q', "quiet", CLI_FLAG, &o.quiet, NULL, "Only ids"},
+        {0, "services", CLI_FLAG, &o.services, NULL, "Only the names of the services"},
+        {0, "status", CLI_LIST, &o.statuses, "STATUS",
+         "Only these: running, exited, paused, restarting, created, dead"},
+        {0, "filter", CLI_LIST, &o.filters, "status=STATUS", "The same"},
+        {0, "orphans", CLI_FLAG, &orphans, NULL, "With services that the file no longer has (the default)"},
+        {0, "no-trunc", CLI_FLAG, &o.no_trunc, NULL, "Whole commands"},
+        {0, "format", CLI_TEXT, &o.format, "FORMAT", "table (the default) or json"},
+        {0, "json", CLI_FLAG, &o.json, NULL, "The API's list as JSON"},
+        PROJECT_OPTIONS(o.project),
         {0},
     };
-    const struct cli_command command = {"ps [OPTIONS] [SERVICE...]",
-                                        "Lists the project's containers, stopped ones too; with -a, or where "
-                                        "there is no Compose file, those of the "
-                                        "machine.",
-                                        options,
-                                        false,
-                                        0,
-                                        -1};
+    const struct cli_command command = {
+        "ps [OPTIONS] [SERVICE...]",
+        "Lists the project's containers, stopped ones too; where there is no Compose "
+        "file, those of the machine.",
+        options,
+        false,
+        0,
+        -1};
     char **services;
-    struct err err;
     int status = cli_parse(&command, argc, argv, &services);
-    if (status >= 0)
-        return status;
-    _cleanup_compose_ struct compose_project *p = NULL;
-    bool of_project = !all && (project.files || *services || project_present(&project));
-    status = of_project ? project_load(&project, NULL, false, &p) : 0;
-    project_options_done(&project);
-    if (status)
-        return status;
-    _cleanup_json_ json_t *list = NULL;
-    int r = p ? list_services(p, services, true, &list, &err)
-              : cli_get(&list, &err, "/containers/json?all=%d", all);
-    if (r < 0)
-        return cli_fail(&err);
-    if (json)
-        output_json(list);
-    else if (quiet)
-        print_ids(list);
-    else
-        print_table(list);
-    return 0;
+    o.no_orphans = !orphans;
+    whole_commands = o.no_trunc;
+    if (status < 0)
+        status = ps(&o, services);
+    strv_free(o.statuses);
+    strv_free(o.filters);
+    project_options_done(&o.project);
+    return status;
 }

@@ -3,7 +3,7 @@
 #include "base/base64.h"
 #include "base/json.h"
 #include "cli/call.h"
-#include "cli/options.h"
+#include "cli/project.h"
 
 /* --- Credentials that `docker login` has left --- */
 
@@ -119,37 +119,6 @@ int pull_image(const char *image, const char *platform, struct progress *progres
     return r < 0 ? err_wrap(err, "pull %s", image) : 0;
 }
 
-static int pull_any(const char *image, struct progress *progress, struct err *err)
-{
-    return pull_image(image, NULL, progress, err);
-}
-
-static int each_image(char **images, const char *doing, const char *done,
-                      int (*fn)(const char *, struct progress *, struct err *))
-{
-    _cleanup_progress_ struct progress *progress = progress_new();
-    STRV_FOREACH (image, images) {
-        struct err err;
-        progress_set(progress, *image, COLOUR_YELLOW, doing);
-        if (fn(*image, progress, &err) < 0) {
-            progress_set(progress, *image, COLOUR_RED, "Failed");
-            return cli_fail(&err);
-        }
-        progress_set(progress, *image, COLOUR_GREEN, done);
-        printf("%s\n", *image);
-    }
-    return 0;
-}
-
-int cli_pull(int argc, char **argv)
-{
-    static const struct cli_command command = {
-        "pull [OPTIONS] IMAGE...", "Fetches images from their registries.", NULL, false, 1, -1};
-    char **images;
-    int status = cli_parse(&command, argc, argv, &images);
-    return status >= 0 ? status : each_image(images, "Pulling", "Pulled", pull_any);
-}
-
 int push_image(const char *image, struct progress *progress, struct err *err)
 {
     _cleanup_free_ char *name = NULL, *tag = NULL;
@@ -165,11 +134,127 @@ int push_image(const char *image, struct progress *progress, struct err *err)
     return r < 0 ? err_wrap(err, "push %s", image) : 0;
 }
 
+/* --- The verbs: images by name, or those of the project's services --- */
+
+struct transfer_options {
+    struct project_options project;
+    bool quiet, ignore_failures, include_deps, ignore_buildable;
+    const char *policy;
+};
+
+static int one(bool push, const char *image, const char *platform, struct progress *progress, struct err *err)
+{
+    progress_set(progress, image, COLOUR_YELLOW, push ? "Pushing" : "Pulling");
+    int r = push ? push_image(image, progress, err) : pull_image(image, platform, progress, err);
+    progress_set(progress, image, r < 0 ? COLOUR_RED : COLOUR_GREEN,
+                 r < 0  ? "Failed"
+                 : push ? "Pushed"
+                        : "Pulled");
+    return r;
+}
+
+static int by_name(const struct transfer_options *o, bool push, char **images)
+{
+    _cleanup_progress_ struct progress *progress = progress_new();
+    struct err err;
+    STRV_FOREACH (image, images) {
+        if (one(push, *image, NULL, progress, &err) < 0)
+            return cli_fail(&err);
+        if (!o->quiet)
+            printf("%s\n", *image);
+    }
+    return 0;
+}
+
+static bool takes_part(const struct transfer_options *o, bool push, const struct compose_service *s)
+{
+    if (!s->active || (push && !(s->has_build && s->image_given)))
+        return false;
+    /* What is built here is in no registry, unless it has a name of its own. */
+    return push || !s->has_build ||
+           (s->image_given && !o->ignore_buildable && strcmp(s->pull_policy, "build") != 0);
+}
+
+static int of_services(const struct transfer_options *o, bool push, char **services)
+{
+    _cleanup_compose_ struct compose_project *p = NULL;
+    _cleanup_strv_ char **done = NULL;
+    int status = project_load(&o->project, services, !o->include_deps, &p);
+    if (status)
+        return status;
+    _cleanup_progress_ struct progress *progress = progress_new();
+    for (size_t i = 0; i < p->service_count; i++) {
+        const struct compose_service *s = &p->services[i];
+        struct err err;
+        if (!takes_part(o, push, s) || strv_has(done, s->image))
+            continue;
+        strv_add(&done, s->image);
+        _cleanup_free_ char *escaped = cli_escape(s->image);
+        if (str_eq(o->policy, "missing") && cli_get(NULL, &err, "/images/%s/json", escaped) == 0)
+            continue;
+        if (one(push, s->image, s->platform, progress, &err) == 0)
+            continue;
+        /* One that can be built need not be in a registry. */
+        if (!o->ignore_failures && (push || !s->has_build))
+            return cli_fail(&err);
+        fprintf(stderr, "drover: %s\n", err.msg);
+    }
+    return 0;
+}
+
+/* Words are services where all of them are; else images. */
+static bool means_services(const struct transfer_options *o, char **words)
+{
+    if (!*words)
+        return true;
+    if (!project_present(&o->project))
+        return false;
+    _cleanup_compose_ struct compose_project *p = NULL;
+    STRV_FOREACH (word, words)
+        if (strpbrk(*word, ":/") || (!p && project_load(&o->project, NULL, false, &p)) ||
+            !compose_find_service(p, *word))
+            return false;
+    return true;
+}
+
+static int transfer_verb(bool push, int argc, char **argv)
+{
+    struct transfer_options o = {0};
+    const struct cli_option options[] = {
+        {'q', "quiet", CLI_FLAG, &o.quiet, NULL, "Do not print the names"},
+        {0, "include-deps", CLI_FLAG, &o.include_deps, NULL,
+         "Also those of services that the named ones depend on"},
+        {0, push ? "ignore-push-failures" : "ignore-pull-failures", CLI_FLAG, &o.ignore_failures, NULL,
+         "Go on with the others"},
+        PROJECT_OPTIONS(o.project),
+        /* of pull only, so at the end */
+        {0, push ? NULL : "ignore-buildable", CLI_FLAG, &o.ignore_buildable, NULL,
+         "Not those that can be built"},
+        {0, push ? NULL : "policy", CLI_TEXT, &o.policy, "WHEN", "missing or always"},
+        {0},
+    };
+    const struct cli_command command = {
+        push ? "push [OPTIONS] [SERVICE... | IMAGE...]" : "pull [OPTIONS] [SERVICE... | IMAGE...]",
+        push ? "Sends images, or those that the project's services build, to their registries."
+             : "Fetches images, or those of the project's services, from their registries.",
+        options,
+        false,
+        0,
+        -1};
+    char **words;
+    int status = cli_parse(&command, argc, argv, &words);
+    if (status < 0)
+        status = means_services(&o, words) ? of_services(&o, push, words) : by_name(&o, push, words);
+    project_options_done(&o.project);
+    return status;
+}
+
+int cli_pull(int argc, char **argv)
+{
+    return transfer_verb(false, argc, argv);
+}
+
 int cli_push(int argc, char **argv)
 {
-    static const struct cli_command command = {
-        "push [OPTIONS] IMAGE...", "Sends images to their registries.", NULL, false, 1, -1};
-    char **images;
-    int status = cli_parse(&command, argc, argv, &images);
-    return status >= 0 ? status : each_image(images, "Pushing", "Pushed", push_image);
+    return transfer_verb(true, argc, argv);
 }

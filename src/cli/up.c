@@ -1,9 +1,11 @@
+#include "cli/up.h"
 #include "base/json.h"
 #include "base/timeutil.h"
 #include "cli/call.h"
 #include "cli/logs.h"
 #include "cli/project.h"
 #include "cli/verbs.h"
+#include "cli/watch.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -12,9 +14,11 @@
 struct up_options {
     struct project_options project;
     struct plan_options plan;
-    bool detach, wait, no_deps, json, no_colour;
-    char **scale;
-    const char *pull;
+    struct logs_options logs;
+    bool detach, wait, no_deps, json, no_colour, quiet_pull, renew_volumes, watch, menu, yes;
+    bool abort_on_exit, abort_on_failure, attach_dependencies;
+    char **scale, **attach, **no_attach;
+    const char *pull, *exit_code_from;
     int timeout_s, wait_timeout_s;
 };
 
@@ -40,7 +44,11 @@ static int apply_scale(struct compose_project *p, char *const *scale, struct err
 static int carry_out(const struct up_options *o, struct compose_project *p, struct project_world *world,
                      struct progress *progress, struct err *err)
 {
-    const struct project_run run = {p, world, progress, o->timeout_s, false};
+    const struct project_run run = {.project = p,
+                                    .world = world,
+                                    .progress = progress,
+                                    .stop_timeout_s = o->timeout_s,
+                                    .renew_volumes = o->renew_volumes};
     struct plan plan = {0};
     int r = project_observe(p, world, err);
     struct plan_observed observed = project_observed(world);
@@ -89,7 +97,12 @@ static bool has_health(const struct compose_project *p, const struct compose_ser
 static int wait_all(const struct up_options *o, struct compose_project *p, const struct project_world *world,
                     struct progress *progress, struct err *err)
 {
-    const struct project_run run = {p, world, progress, o->timeout_s, false};
+    const struct project_run run = {
+        .project = p,
+        .world = world,
+        .progress = progress,
+        .stop_timeout_s = o->timeout_s,
+        .wait_until_ns = o->wait_timeout_s > 0 ? time_monotonic_ns() + o->wait_timeout_s * NS_PER_S : 0};
     struct plan plan = {0};
     for (size_t i = 0; i < p->service_count; i++) {
         struct compose_service *s = &p->services[i];
@@ -112,32 +125,41 @@ static int wait_all(const struct up_options *o, struct compose_project *p, const
 
 /* --- Attached: output until all have ended; ctrl-c stops them, a second one kills --- */
 
+/* Waits for one container's end, where an end is to end it all. */
+struct guard {
+    const struct up_options *o;
+    struct attached *attached;
+    char *id, *service;
+    pthread_t thread;
+};
+
 struct attached {
-    const json_t *containers;
+    const struct up_options *o;
+    struct compose_project *p;
+    json_t *containers; /* whose output is shown */
     struct logs_options logs;
     pthread_t main_thread;
     int result;
     struct err err;
+    pthread_mutex_t mutex;
+    bool aborting;
+    int exit_code; /* of the container that ended it all, or of --exit-code-from */
 };
 
 static void *show_logs(void *context)
 {
     struct attached *a = context;
     a->result = logs_show(a->containers, &a->logs, &a->err);
-    pthread_kill(a->main_thread, SIGUSR1); /* which it waits for */
+    if (json_array_size(a->containers))
+        pthread_kill(a->main_thread, SIGUSR1); /* which it waits for */
     return NULL;
 }
 
-struct stopping {
-    const struct up_options *o;
-    struct compose_project *p;
-};
-
 static void *stop_project(void *context)
 {
-    struct stopping *s = context;
+    struct attached *a = context;
     struct err err;
-    cli_stop_project(s->p, s->o->timeout_s, &err);
+    cli_stop_project(a->p, a->o->timeout_s, &err);
     return NULL;
 }
 
@@ -153,38 +175,117 @@ static void kill_project(const struct compose_project *p)
         cli_call("POST", NULL, NULL, &err, "/containers/%s/kill", json_str(c, "Id"));
 }
 
+static void *guard(void *context)
+{
+    struct guard *g = context;
+    struct attached *a = g->attached;
+    struct err err;
+    _cleanup_json_ json_t *answer = NULL;
+    if (cli_call("POST", NULL, &answer, &err, "/containers/%s/wait", g->id) < 0)
+        return NULL;
+    int code = (int)json_int(answer, "StatusCode");
+    bool named = str_eq(a->o->exit_code_from, g->service);
+    pthread_mutex_lock(&a->mutex);
+    bool ends = a->o->abort_on_exit || named || (a->o->abort_on_failure && code != 0);
+    if (named || (ends && !a->aborting && !a->o->exit_code_from))
+        a->exit_code = code;
+    bool first = ends && !a->aborting;
+    a->aborting |= ends;
+    pthread_mutex_unlock(&a->mutex);
+    if (first)
+        pthread_kill(a->main_thread, SIGUSR2);
+    return NULL;
+}
+
+/* A job that others wait for may end; of the others, an end ends it all. */
+static struct guard *start_guards(struct attached *a, const json_t *all, size_t *ret_count)
+{
+    struct guard *guards = NEW_N(struct guard, json_array_size(all) + 1);
+    size_t i;
+    json_t *c;
+    json_array_foreach ((json_t *)all, i, c) {
+        const char *name = json_str(json_object_get(c, "Labels"), COMPOSE_LABEL_SERVICE);
+        const struct compose_service *s = compose_find_service(a->p, name);
+        if (!s || (goal_of(a->p, s) == COMPOSE_COMPLETED && !str_eq(a->o->exit_code_from, name)))
+            continue;
+        struct guard *g = &guards[(*ret_count)++];
+        *g = (struct guard){
+            .o = a->o, .attached = a, .id = mem_strdup(json_str(c, "Id")), .service = mem_strdup(name)};
+        must(pthread_create(&g->thread, NULL, guard, g) == 0);
+    }
+    return guards;
+}
+
+static bool shown(const struct up_options *o, const struct compose_project *p, const char *service)
+{
+    const struct compose_service *s = compose_find_service(p, service);
+    if (!s || !s->active || strv_has(o->no_attach, service))
+        return false;
+    if (o->attach)
+        return strv_has(o->attach, service);
+    bool asked = !*o->plan.services || strv_has(o->plan.services, service) || o->attach_dependencies;
+    return asked && s->attach;
+}
+
 /* Signals are blocked in every thread and taken here one by one. */
+static int wait_for_end(struct attached *a, const sigset_t *set)
+{
+    pthread_t stopper;
+    int number, interrupts = 0;
+    bool stopping = false;
+    while (sigwait(set, &number) == 0 && number != SIGUSR1) {
+        interrupts += number != SIGUSR2;
+        if (stopping && number != SIGUSR2)
+            kill_project(a->p);
+        if (stopping)
+            continue;
+        fprintf(stderr, number == SIGUSR2 ? "Aborting on container exit...\n"
+                                          : "\nStopping; press ctrl-c again to kill\n");
+        must(pthread_create(&stopper, NULL, stop_project, a) == 0);
+        stopping = true;
+        if (!json_array_size(a->containers))
+            break; /* no output whose end would tell */
+    }
+    if (stopping)
+        pthread_join(stopper, NULL);
+    return interrupts;
+}
+
 static int attach(const struct up_options *o, struct compose_project *p, int64_t since_ns,
                   const sigset_t *set)
 {
     char since[40];
     struct err err;
-    _cleanup_json_ json_t *containers = NULL;
-    pthread_t logs, stopper;
-    struct stopping stopping = {o, p};
-    int number, interrupts = 0;
-    if (project_containers(p->name, NULL, true, &containers, &err) < 0)
+    _cleanup_json_ json_t *all = NULL, *chosen = json_array();
+    pthread_t logs;
+    size_t i, guards = 0;
+    json_t *c;
+    if (project_containers(p->name, NULL, true, &all, &err) < 0)
         return cli_fail(&err);
+    json_array_foreach (all, i, c)
+        if (shown(o, p, json_str(json_object_get(c, "Labels"), COMPOSE_LABEL_SERVICE)))
+            json_array_append(chosen, c);
     snprintf(since, sizeof(since), "%lld.%09lld", (long long)(since_ns / NS_PER_S),
              (long long)(since_ns % NS_PER_S));
-    struct attached a = {.containers = containers,
-                         .logs = {.follow = true, .since = since, .again = true},
-                         .main_thread = pthread_self()};
+    struct attached a = {
+        .o = o, .p = p, .containers = chosen, .logs = o->logs, .main_thread = pthread_self()};
+    a.logs.follow = a.logs.again = true;
+    a.logs.since = since;
+    pthread_mutex_init(&a.mutex, NULL);
     must(pthread_create(&logs, NULL, show_logs, &a) == 0);
-    while (sigwait(set, &number) == 0 && number != SIGUSR1) {
-        if (++interrupts == 1) {
-            fprintf(stderr, "\nStopping; press ctrl-c again to kill\n");
-            must(pthread_create(&stopper, NULL, stop_project, &stopping) == 0);
-        } else {
-            kill_project(p);
-        }
-    }
+    bool guarded = o->abort_on_exit || o->abort_on_failure || o->exit_code_from;
+    struct guard *list = guarded ? start_guards(&a, all, &guards) : NULL;
+    int interrupts = wait_for_end(&a, set);
     pthread_join(logs, NULL);
-    if (interrupts)
-        pthread_join(stopper, NULL);
-    if (a.result < 0 && !interrupts)
+    for (i = 0; i < guards; i++) {
+        pthread_join(list[i].thread, NULL);
+        free(list[i].id);
+        free(list[i].service);
+    }
+    free(list);
+    if (a.result < 0 && !interrupts && !a.aborting)
         return cli_fail(&a.err);
-    return interrupts ? 130 : 0;
+    return interrupts ? 130 : a.exit_code;
 }
 
 static int print_json(const struct compose_project *p)
@@ -197,13 +298,11 @@ static int print_json(const struct compose_project *p)
     return 0;
 }
 
-static int up(const struct up_options *o, struct compose_project *p)
+/* Makes it so, and waits where that is asked for. */
+static int make(const struct up_options *o, struct compose_project *p)
 {
     struct err err;
     struct project_world world = {0};
-    int64_t since_ns = time_now_ns();
-    sigset_t set;
-    bool attached = !o->detach && !o->wait && !o->plan.no_start;
     struct progress *progress = progress_new();
     int r = apply_scale(p, o->scale, &err);
     if (r == 0)
@@ -212,42 +311,182 @@ static int up(const struct up_options *o, struct compose_project *p)
         r = wait_all(o, p, &world, progress, &err);
     progress_free(progress);
     project_world_done(&world);
-    if (r < 0)
-        return cli_fail(&err);
+    return r < 0 ? cli_fail(&err) : 0;
+}
+
+static int up(const struct up_options *o, struct compose_project *p)
+{
+    int64_t since_ns = time_now_ns();
+    sigset_t set;
+    int status = make(o, p);
+    if (status)
+        return status;
     if (o->json)
         return print_json(p);
-    if (!attached)
+    if (o->detach || o->wait || o->plan.no_start)
         return 0;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGUSR2);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
+    const struct files_watch watch = {
+        .project = p, .project_options = &o->project, .services = o->plan.services};
+    if (o->watch)
+        files_watch_start(&watch);
     return attach(o, p, since_ns, &set);
 }
+
+static int build_and_make(const struct project_options *project, char *const *services, bool no_deps)
+{
+    struct up_options o = {.timeout_s = -1};
+    const struct project_load_options how = {.services = services, .no_deps = no_deps, .to_run = true};
+    _cleanup_compose_ struct compose_project *p = NULL;
+    o.plan.build = true;
+    o.plan.services = services;
+    int status = project_load_with(project, &how, &p);
+    return status ? status : make(&o, p);
+}
+
+int up_service(const struct project_options *project, const char *service)
+{
+    const char *const services[] = {service, NULL};
+    return build_and_make(project, (char *const *)services, true);
+}
+
+int up_watched(const struct project_options *project, char *const *services)
+{
+    return build_and_make(project, services, false);
+}
+
+/* --- The verbs --- */
+
+static int contradiction(const char *verb, const struct up_options *o)
+{
+    static const struct {
+        size_t first, second;
+        const char *words;
+    } pairs[] = {
+        {offsetof(struct up_options, plan.build), offsetof(struct up_options, plan.no_build),
+         "--build and --no-build"},
+        {offsetof(struct up_options, plan.force_recreate), offsetof(struct up_options, plan.no_recreate),
+         "--force-recreate and --no-recreate"},
+        {offsetof(struct up_options, plan.always_recreate_deps),
+         offsetof(struct up_options, plan.no_recreate), "--always-recreate-deps and --no-recreate"},
+        {offsetof(struct up_options, detach), offsetof(struct up_options, abort_on_exit),
+         "--detach and --abort-on-container-exit"},
+        {offsetof(struct up_options, detach), offsetof(struct up_options, abort_on_failure),
+         "--detach and --abort-on-container-failure"},
+        {offsetof(struct up_options, abort_on_exit), offsetof(struct up_options, abort_on_failure),
+         "--abort-on-container-exit and --abort-on-container-failure"},
+        {offsetof(struct up_options, detach), offsetof(struct up_options, watch), "--detach and --watch"},
+        {offsetof(struct up_options, wait), offsetof(struct up_options, watch), "--wait and --watch"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
+        const char *base = (const char *)o;
+        if (!*(const bool *)(base + pairs[i].first) || !*(const bool *)(base + pairs[i].second))
+            continue;
+        fprintf(stderr, "drover %s: %s contradict each other\n", verb, pairs[i].words);
+        return 2;
+    }
+    return 0;
+}
+
+static int check(const char *verb, struct up_options *o)
+{
+    static const char *const policies[] = {"always", "missing", "never", "policy", "build", NULL};
+    if (o->plan.pull && !strv_has((char *const *)policies, o->plan.pull)) {
+        fprintf(stderr, "drover %s: --pull must be always, missing or never, not \"%s\"\n", verb,
+                o->plan.pull);
+        return 2;
+    }
+    if (str_eq(o->plan.pull, "policy")) /* each service's own */
+        o->plan.pull = NULL;
+    if (str_eq(o->plan.pull, "build")) {
+        o->plan.build = true;
+        o->plan.pull = NULL;
+    }
+    if (o->menu) {
+        fprintf(stderr, "drover %s: --menu is not supported; ctrl-c stops the services\n", verb);
+        return 2;
+    }
+    return contradiction(verb, o);
+}
+
+static int run_verb(const char *verb, struct up_options *o, char **services)
+{
+    _cleanup_compose_ struct compose_project *p = NULL;
+    const struct project_load_options how = {.services = services, .no_deps = o->no_deps, .to_run = true};
+    o->plan.services = services;
+    o->detach |= o->json;
+    int status = check(verb, o);
+    if (status == 0)
+        status = project_load_with(&o->project, &how, &p);
+    if (status == 0 && o->exit_code_from && !compose_find_service(p, o->exit_code_from)) {
+        fprintf(stderr, "drover: --exit-code-from %s: no such service\n", o->exit_code_from);
+        status = 2;
+    }
+    if (o->no_colour)
+        setenv("NO_COLOR", "1", 1);
+    return status ? status : up(o, p);
+}
+
+static void up_options_done(struct up_options *o)
+{
+    strv_free(o->scale);
+    strv_free(o->attach);
+    strv_free(o->no_attach);
+    project_options_done(&o->project);
+}
+
+/* What `up` and `create` have in common. */
+/* clang-format off */
+#define CREATE_OPTIONS(o)                                                                                        \
+    PROJECT_OPTIONS((o).project),                                                                                 \
+    {0, "build", CLI_FLAG, &(o).plan.build, NULL, "Build images even when they are there"},                       \
+    {0, "no-build", CLI_FLAG, &(o).plan.no_build, NULL, "Never build"},                                           \
+    {0, "pull", CLI_TEXT, &(o).plan.pull, "WHEN", "always, missing or never"},                                    \
+    {0, "quiet-pull", CLI_FLAG, &(o).quiet_pull, NULL, "Taken for docker compose's sake"},                        \
+    {0, "force-recreate", CLI_FLAG, &(o).plan.force_recreate, NULL, "Make containers anew that did not change"},  \
+    {0, "no-recreate", CLI_FLAG, &(o).plan.no_recreate, NULL, "Keep containers that did change"},                 \
+    {0, "remove-orphans", CLI_FLAG, &(o).plan.remove_orphans, NULL, "Remove services the file no longer has"},    \
+    {0, "scale", CLI_LIST, &(o).scale, "SERVICE=N", "Run N containers of a service"},                             \
+    {'y', "yes", CLI_FLAG, &(o).yes, NULL, "Taken for docker compose's sake: nothing is asked"}
+/* clang-format on */
 
 int cli_up(int argc, char **argv)
 {
     struct up_options o = {.timeout_s = -1};
-    struct plan_options *plan = &o.plan;
     const struct cli_option options[] = {
-        PROJECT_OPTIONS(o.project),
         {'d', "detach", CLI_FLAG, &o.detach, NULL, "Do not show the output of the containers"},
         {0, "wait", CLI_FLAG, &o.wait, NULL, "Wait until all run and are healthy, then end (implies -d)"},
-        {0, "build", CLI_FLAG, &plan->build, NULL, "Build images even when they are there"},
-        {0, "no-build", CLI_FLAG, &plan->no_build, NULL, "Never build"},
-        {0, "pull", CLI_TEXT, &o.plan.pull, "WHEN", "always, missing or never"},
-        {0, "force-recreate", CLI_FLAG, &plan->force_recreate, NULL,
-         "Make containers anew that did not change"},
-        {0, "no-recreate", CLI_FLAG, &plan->no_recreate, NULL, "Keep containers that did change"},
-        {0, "no-start", CLI_FLAG, &plan->no_start, NULL, "Create only"},
+        {0, "wait-timeout", CLI_INT, &o.wait_timeout_s, "SECONDS", "How long --wait waits; 0: for ever"},
+        CREATE_OPTIONS(o),
+        {0, "no-start", CLI_FLAG, &o.plan.no_start, NULL, "Create only"},
         {0, "no-deps", CLI_FLAG, &o.no_deps, NULL, "Without what the named services depend on"},
-        {0, "remove-orphans", CLI_FLAG, &plan->remove_orphans, NULL,
-         "Remove services the file no longer has"},
-        {0, "scale", CLI_LIST, &o.scale, "SERVICE=N", "Run N containers of a service"},
-        {'t', "timeout", CLI_INT, &o.timeout_s, "SECONDS", "Before a container that does not stop is killed"},
-        {0, "json", CLI_FLAG, &o.json, NULL, "Print the containers as JSON when done (implies -d)"},
+        {0, "always-recreate-deps", CLI_FLAG, &o.plan.always_recreate_deps, NULL,
+         "Make anew what the named services depend on"},
+        {'V', "renew-anon-volumes", CLI_FLAG, &o.renew_volumes, NULL,
+         "New containers get new anonymous volumes, not the data of the old"},
+        {0, "abort-on-container-exit", CLI_FLAG, &o.abort_on_exit, NULL, "Stop all when a container ends"},
+        {0, "abort-on-container-failure", CLI_FLAG, &o.abort_on_failure, NULL,
+         "Stop all when a container ends with another status than 0"},
+        {0, "exit-code-from", CLI_TEXT, &o.exit_code_from, "SERVICE",
+         "Stop all when this one ends, and end with its status"},
+        {0, "attach", CLI_LIST, &o.attach, "SERVICE",
+         "Show the output of this service only (again for more)"},
+        {0, "no-attach", CLI_LIST, &o.no_attach, "SERVICE",
+         "Not the output of this service (again for more)"},
+        {0, "attach-dependencies", CLI_FLAG, &o.attach_dependencies, NULL,
+         "Also the output of what the named services depend on"},
+        {0, "no-log-prefix", CLI_FLAG, &o.logs.no_prefix, NULL, "Do not print names before the lines"},
         {0, "no-color", CLI_FLAG, &o.no_colour, NULL, "No colours"},
+        {0, "timestamps", CLI_FLAG, &o.logs.timestamps, NULL, "Print the time of each line"},
+        {'t', "timeout", CLI_INT, &o.timeout_s, "SECONDS", "Before a container that does not stop is killed"},
+        {'w', "watch", CLI_FLAG, &o.watch, NULL, "Bring changes of files into the services (develop.watch)"},
+        {0, "menu", CLI_FLAG, &o.menu, NULL, "Not supported; --menu=false is taken"},
+        {0, "json", CLI_FLAG, &o.json, NULL, "Print the containers as JSON when done (implies -d)"},
         {0},
     };
     const struct cli_command command = {"up [OPTIONS] [SERVICE...]",
@@ -260,29 +499,49 @@ int cli_up(int argc, char **argv)
                                         -1};
     char **services;
     int status = cli_parse(&command, argc, argv, &services);
-    _cleanup_compose_ struct compose_project *p = NULL;
-    if (status < 0 && plan->pull && strcmp(plan->pull, "always") != 0 && strcmp(plan->pull, "missing") != 0 &&
-        strcmp(plan->pull, "never") != 0) {
-        fprintf(stderr, "drover up: --pull must be always, missing or never, not \"%s\"\n", plan->pull);
-        status = 2;
-    }
-    if (status < 0 && ((plan->build && plan->no_build) || (plan->force_recreate && plan->no_recreate))) {
-        fprintf(stderr, "drover up: %s contradict each other\n",
-                plan->build && plan->no_build ? "--build and --no-build"
-                                              : "--force-recreate and --no-recreate");
-        status = 2;
-    }
+    if (status < 0)
+        status = run_verb("up", &o, services);
+    up_options_done(&o);
+    return status;
+}
+
+int cli_create(int argc, char **argv)
+{
+    struct up_options o = {.timeout_s = -1, .plan.no_start = true};
+    const struct cli_option options[] = {CREATE_OPTIONS(o), {0}};
+    const struct cli_command command = {"create [OPTIONS] [SERVICE...]",
+                                        "Makes the containers of services without starting them.",
+                                        options,
+                                        false,
+                                        0,
+                                        -1};
+    char **services;
+    int status = cli_parse(&command, argc, argv, &services);
+    if (status < 0)
+        status = run_verb("create", &o, services);
+    up_options_done(&o);
+    return status;
+}
+
+int cli_scale(int argc, char **argv)
+{
+    struct up_options o = {.timeout_s = -1, .detach = true, .plan.no_recreate = true};
+    const struct cli_option options[] = {
+        {0, "no-deps", CLI_FLAG, &o.no_deps, NULL, "Do not start what the services depend on"},
+        PROJECT_OPTIONS(o.project),
+        {0},
+    };
+    const struct cli_command command = {
+        "scale [OPTIONS] SERVICE=N...", "Changes how many containers services have.", options, false, 1, -1};
+    char **words;
+    _cleanup_strv_ char **services = NULL;
+    int status = cli_parse(&command, argc, argv, &words);
     if (status < 0) {
-        const struct project_load_options how = {.services = services, .no_deps = o.no_deps, .to_run = true};
-        status = project_load_with(&o.project, &how, &p);
-        plan->services = services;
-        o.detach |= o.json;
-        if (o.no_colour)
-            setenv("NO_COLOR", "1", 1);
-        if (status == 0)
-            status = up(&o, p);
+        o.scale = strv_dup(words);
+        STRV_FOREACH (word, words)
+            strv_take(&services, mem_strndup(*word, strcspn(*word, "=")));
+        status = run_verb("scale", &o, services);
     }
-    strv_free(o.scale);
-    project_options_done(&o.project);
+    up_options_done(&o);
     return status;
 }

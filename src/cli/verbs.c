@@ -5,6 +5,7 @@
 #include "cli/internal.h"
 #include "cli/logs.h"
 #include "cli/options.h"
+#include "cli/project.h"
 #include "cli/pull.h"
 #include "cli/serve.h"
 #include "compose/problem.h"
@@ -26,6 +27,18 @@ const struct cli_verb cli_verbs[] = {
     {"restart", "Stop containers and start them again", cli_restart},
     {"kill", "Send a signal to containers", cli_kill},
     {"rm", "Remove containers", cli_rm},
+    {"pause", "Freeze containers", cli_pause},
+    {"unpause", "Let frozen containers go on", cli_unpause},
+    {"create", "Make the containers of services without starting them", cli_create},
+    {"scale", "Change how many containers a service has", cli_scale},
+    {"watch", "Bring changes of files into the running services", cli_watch},
+    {"cp", "Copy files between a container and this machine", cli_cp},
+    {"port", "Print where a port is published", cli_port},
+    {"top", "Print the processes of containers", cli_top},
+    {"events", "Print what happens to the project's containers", cli_events},
+    {"wait", "Wait until containers have ended", cli_wait},
+    {"ls", "List the Compose projects of the machine", cli_ls},
+    {"volumes", "List the project's volumes", cli_volumes},
     {"pull", "Fetch images from a registry", cli_pull},
     {"push", "Send images to a registry", cli_push},
     {"rmi", "Remove images", cli_rmi},
@@ -53,6 +66,7 @@ static int print_help(void)
             printf("  %-10s %s\n", v->name, v->summary);
     printf("\nOptions:\n");
     cli_print_global_options();
+    cli_print_options(project_global_options);
     printf("      %-26s  %s\n\nSee \"drover VERB --help\" for a verb's own options.\n", "--version",
            "Print the version");
     return 0;
@@ -77,7 +91,7 @@ int cli_main(int argc, char **argv)
     int used = 0;
     /* A reader that has left is an error of the write, said in words where it matters. */
     signal(SIGPIPE, SIG_IGN);
-    int status = cli_parse_global(argc, argv, &used);
+    int status = cli_parse_global(project_global_options, argc, argv, &used);
     if (status >= 0)
         return status;
     const char *name = used && used < argc ? argv[used] : NULL;

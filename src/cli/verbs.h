@@ -27,8 +27,25 @@ int cli_restart(int argc, char **argv);
 int cli_kill(int argc, char **argv);
 int cli_rm(int argc, char **argv);
 int cli_rmi(int argc, char **argv);
+int cli_pause(int argc, char **argv);
+int cli_unpause(int argc, char **argv);
+/* services.c */
+int cli_port(int argc, char **argv);
+int cli_top(int argc, char **argv);
+int cli_events(int argc, char **argv);
+int cli_ls(int argc, char **argv);
+int cli_volumes(int argc, char **argv);
+int cli_wait(int argc, char **argv);
+int cli_cp(int argc, char **argv);
+/* up.c */
+int cli_create(int argc, char **argv);
+int cli_scale(int argc, char **argv);
+int cli_watch(int argc, char **argv);
 
 /* Stops all containers of a project, those that depend on others first. */
 int cli_stop_project(struct compose_project *p, int timeout_s, struct err *err);
+
+/* Stops and removes a project's containers and networks. */
+int cli_take_down(struct compose_project *p, struct err *err);
 
 #endif

@@ -265,7 +265,7 @@ static bool needs_new(const struct up *u, const struct compose_service *s, const
     if (u->options->no_recreate)
         return false;
     bool asked = !u->options->services || !*u->options->services || strv_has(u->options->services, s->name);
-    if (u->options->force_recreate && asked)
+    if ((u->options->force_recreate && asked) || (u->options->always_recreate_deps && !asked))
         return true;
     const char *made_from = label(c, COMPOSE_LABEL_IMAGE), *now = image_id(u->o, s->image);
     return strcmp(label(c, COMPOSE_LABEL_HASH), s->hash) != 0 ||
@@ -407,7 +407,8 @@ static void plan_down_containers(const struct compose_project *p, const char *na
         if (!belongs(c, name))
             continue;
         const struct compose_service *s = p ? compose_find_service(p, label(c, COMPOSE_LABEL_SERVICE)) : NULL;
-        if (p && !s && !options->remove_orphans)
+        bool some = options->services && *options->services;
+        if (some ? !s || !strv_has(options->services, s->name) : p && !s && !options->remove_orphans)
             continue;
         /* Who depends on others stops first. */
         stop_and_remove(plan, c, s, deepest - (s ? s->depth : deepest), deepest + 1);
@@ -432,7 +433,8 @@ int compose_plan_down(const struct compose_project *p, const char *project_name,
     int last = (p ? p->max_depth : 0) + 2;
     (void)err;
     plan_down_containers(p, project_name, observed, options, &plan);
-    plan_down_resources(observed->networks, project_name, PLAN_REMOVE_NETWORK, last, &plan);
+    if (!options->services || !*options->services)
+        plan_down_resources(observed->networks, project_name, PLAN_REMOVE_NETWORK, last, &plan);
     if (options->volumes)
         plan_down_resources(observed->volumes, project_name, PLAN_REMOVE_VOLUME, last, &plan);
     for (size_t i = 0; p && (options->all_images || options->local_images) && i < p->service_count; i++) {

@@ -55,9 +55,10 @@ struct plan_observed {
 
 struct plan_options {
     bool force_recreate, no_recreate, remove_orphans, no_start;
+    bool always_recreate_deps;              /* whom `services` depends on is made anew */
     bool build, no_build;                   /* build always; never */
     const char *pull;                       /* "always", "missing", "never" over the services' own; NULL */
-    char *const *services;                  /* whom force_recreate means; empty: all */
+    char *const *services;                  /* whom force_recreate (and down) means; empty: all */
     bool volumes, all_images, local_images; /* down: remove these too */
 };
 

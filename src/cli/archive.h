@@ -1,0 +1,21 @@
+/* Files between this machine and a container, as tar streams. */
+#ifndef CLI_ARCHIVE_H
+#define CLI_ARCHIVE_H
+
+#include "base/err.h"
+#include "image/tar.h"
+
+/* Extracts what `what` packs into directory `path` of a container, while it is packed. */
+int archive_put(const char *container, const char *path, const struct tar_create *what, struct err *err);
+/* The same with a tar stream that is there already. */
+int archive_put_fd(const char *container, const char *path, int fd, struct err *err);
+/* The tar stream of a path of a container into a descriptor, or extracted below `into` (an open directory).
+ */
+int archive_get_fd(const char *container, const char *path, int fd, struct err *err);
+int archive_extract(const char *container, const char *path, int into, struct err *err);
+
+enum archive_kind { ARCHIVE_NOTHING, ARCHIVE_FILE, ARCHIVE_DIRECTORY };
+/* What is at the path, links followed once. */
+int archive_kind(const char *container, const char *path, enum archive_kind *ret, struct err *err);
+
+#endif
