@@ -116,7 +116,7 @@ struct network *network__find(struct engine *e, const char *ref, struct err *err
     struct network *n = map_get(&e->networks, ref);
     size_t named = n ? 0 : count_names(e, ref);
     if (named > 1) {
-        err_set(err, ERR_INVALID, "network %s is ambiguous (%zu matches found on name)", ref, named);
+        err_set(err, ERR_INVALID, "network %s is ambiguous (%zu matches found based on name)", ref, named);
         return NULL;
     }
     if (named)

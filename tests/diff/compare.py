@@ -1,7 +1,9 @@
 """Differences between two answers, as lines of text, and the file of those that are known.
 
 A difference is "AREA.SCENE STEP PATH: DOCKERD != DROVER". A line of known-differences is "PATTERN -- REASON", where "*" in
-the pattern stands for anything and the pattern must cover the whole line."""
+the pattern stands for anything and the pattern must cover the whole line. It has to occur, unless it begins with "~ ", for what
+depends on the machine or on time."""
+import difflib
 import json
 import re
 
@@ -31,14 +33,18 @@ def differences(theirs, ours, path=""):
         yield path, theirs, ours
 
 
-def lines(title, steps_theirs, steps_ours):
-    """The differences between two recordings of one scene: lists of (step, answer)."""
+def lines(title, theirs, ours):
+    """The differences between two recordings of one scene: lists of (step, answer). Steps are paired by their names: one may have
+    been taken on one engine only."""
     found = []
-    for i in range(max(len(steps_theirs), len(steps_ours))):
-        step = (steps_theirs if i < len(steps_theirs) else steps_ours)[i][0]
-        theirs = steps_theirs[i][1] if i < len(steps_theirs) else ABSENT
-        ours = steps_ours[i][1] if i < len(steps_ours) else ABSENT
-        found += [f"{title} {step} {path or '.'}: {show(a)} != {show(b)}" for path, a, b in differences(theirs, ours)]
+    matcher = difflib.SequenceMatcher(a=[step for step, _ in theirs], b=[step for step, _ in ours], autojunk=False)
+    for kind, a, a_end, b, b_end in matcher.get_opcodes():
+        if kind == "equal":
+            pairs = zip(theirs[a:a_end], ours[b:b_end])
+            found += [f"{title} {step} {path or '.'}: {show(x)} != {show(y)}" for (step, left), (_, right) in pairs for path, x, y in differences(left, right)]
+        else:
+            found += [f"{title} {step} .: {show(answer)} != absent" for step, answer in theirs[a:a_end]]
+            found += [f"{title} {step} .: absent != {show(answer)}" for step, answer in ours[b:b_end]]
     return found
 
 
@@ -53,8 +59,10 @@ class Known:
                 pattern, dash, reason = line.rpartition(" -- ")
                 if not dash or not reason.strip():
                     raise ValueError(f"{path}:{number}: expected PATTERN -- REASON")
+                may_be_absent = pattern.startswith("~ ")
+                pattern = pattern[2:] if may_be_absent else pattern
                 compiled = re.compile(".*".join(re.escape(part) for part in pattern.strip().split("*")), re.S)
-                self.patterns.append([line, compiled, False])
+                self.patterns.append([line, compiled, may_be_absent])
 
     def has(self, difference):
         known = False

@@ -1,9 +1,10 @@
 """What may differ between two engines that behave alike: ids, times, addresses, sizes, process ids, their own paths."""
+import json
 import re
 
 TEXTS = [
     (re.compile(r"\b[0-9a-f]{64}\b"), "<id>"),
-    (re.compile(r"\b(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{12}\b"), "<id>"),
+    (re.compile(r"\b[0-9a-f]{12}\b"), "<id>"),
     (re.compile(r"\b(?!0001)\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?(Z|[+-]\d\d:?\d\d)( [A-Z]{3,4})?)?"), "<time>"),
     (re.compile(r"\b(Less than a|About a|About an|\d+) (second|minute|hour)s?\b"), "<duration>"),
     # Addresses of 10.99.* and fd99: are a scene's own choice and are compared.
@@ -32,7 +33,7 @@ def text(value, engine):
 def field(name, value):
     if name not in FIELDS or isinstance(value, (dict, list, bool)) or not value or value == -1:
         return None
-    if name in ("HostPort", "PublicPort") and int(value) in PORTS_ASKED:
+    if name in ("HostPort", "PublicPort") and not (str(value).isdigit() and int(value) not in PORTS_ASKED):
         return None
     return FIELDS[name]
 
@@ -40,7 +41,11 @@ def field(name, value):
 def document(value, engine, name=None):
     """The same document with every such value replaced by what it is."""
     if isinstance(value, dict):
-        return {text(k, engine): document(v, engine, k) for k, v in value.items()}
+        masked = {}
+        # Keys that are ids become the same: they are told apart by what they stand for.
+        for key, inner in sorted(((text(k, engine), document(v, engine, k)) for k, v in value.items()), key=json.dumps):
+            masked[key if key not in masked else f"{key}#{len(masked)}"] = inner
+        return masked
     if isinstance(value, list):
         return [document(v, engine) for v in value]
     masked = field(name, value)

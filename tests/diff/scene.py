@@ -69,7 +69,7 @@ class Scene:
         self.steps.append((self.mask_step(step), masks.document(answer, self.engine)))
 
     def mask_step(self, step):
-        step = masks.text(urllib.parse.unquote(step), self.engine)
+        step = masks.text(urllib.parse.unquote(step), self.engine).replace("\n", " ")
         return step if len(step) <= 160 else step[:160] + "..."
 
     # --- asking
@@ -238,11 +238,13 @@ def key_of(value, path):
 def arranged(value, sort, only):
     """A list in a fixed order, and only the fields that are asked for ("A.B" is field B of A)."""
     if isinstance(value, list):
-        value = [arranged(v, None, only) for v in value] if only else value
+        value = [arranged(v, None, only) for v in value]
         if sort is True:
             return sorted(value, key=json.dumps)
         return sorted(value, key=lambda v: key_of(v, sort)) if sort else value
     if isinstance(value, dict):
+        if isinstance(value.get("Ports"), list):  # in no order of dockerd's
+            value = {**value, "Ports": sorted(value["Ports"], key=lambda p: json.dumps(p, sort_keys=True))}
         if sort and "." not in sort and isinstance(value.get(sort.partition(":")[0]), list):
             inside, _, by = sort.partition(":")
             value = {**value, inside: sorted(value[inside], key=lambda v: key_of(v, by) if by else json.dumps(v))}
