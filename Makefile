@@ -59,6 +59,7 @@ bench: build
 	@scripts/setup bench
 	@bench/run
 	@bench/launch
+	@bench/api
 
 install: build
 	@meson configure build -Dprefix=$(PREFIX) >/dev/null && ninja -C build --quiet
