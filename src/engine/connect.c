@@ -80,6 +80,8 @@ static int connect_running(struct container *c, const char *name, json_t *net, s
         return netns;
     bool outward = !endpoint__routed(net) && !endpoint__internal(c->engine, settings);
     int r = endpoint__connect_one(c, name, settings, host, netns, free_index(host), outward, err);
+    if (r == 0)
+        r = endpoint__resolver(c, net, netns, false, err);
     if (r == 0 && outward && json_bool(json_object_get(host, name), "routed")) {
         _cleanup_json_ json_t *doc = container__doc(c);
         r = ports__publish(c, doc, net, err);
@@ -160,6 +162,9 @@ static int disconnect_running(struct container *c, const char *name, const char 
     json_object_del(host, name);
     if (routed)
         reroute(c, net, netns);
+    struct err problem = {0};
+    if (endpoint__resolver(c, net, netns, false, &problem) < 0)
+        log_warning("container %.12s: %s", c->id, problem.msg);
     return 0;
 }
 

@@ -3,6 +3,9 @@
 
 #include "base/digest.h"
 
+#define ENDPOINT_IFNAME  "com.docker.network.endpoint.ifname"
+#define ENDPOINT_SYSCTLS "com.docker.network.endpoint.sysctls"
+
 void endpoint__free(void *endpoint)
 {
     struct endpoint *p = endpoint;
@@ -102,7 +105,8 @@ static int take_place(struct network *n, const struct container *c, const json_t
     struct endpoint *p = NEW(struct endpoint);
     p->names = texts_of(settings, "Aliases");
     p->links = texts_of(settings, "Links");
-    p->ifname = str_printf("%s%d", n->ifprefix, index);
+    const char *ifname = json_str(json_object_get(settings, "DriverOpts"), ENDPOINT_IFNAME);
+    p->ifname = *ifname ? mem_strdup(ifname) : str_printf("%s%d", n->ifprefix, index);
     digest_random_id(p->id);
     int r = n->subnet_count ? take_addresses(n, settings, p, err) : 0;
     if (r < 0) {
@@ -212,6 +216,30 @@ static char **link_local(const json_t *settings)
     return list;
 }
 
+/* "net.ipv4.conf.IFNAME.log_martians=1,..." of the endpoint's driver options, as paths of this interface. */
+static int sysctls_of(const json_t *settings, const char *ifname, char ***ret, struct err *err)
+{
+    const char *text = json_str(json_object_get(settings, "DriverOpts"), ENDPOINT_SYSCTLS);
+    _cleanup_strv_ char **parts = strv_split(text, ','), **list = NULL;
+    STRV_FOREACH (p, parts) {
+        _cleanup_strv_ char **key = strv_split(*p, '.');
+        const char *family = strv_len(key) >= 5 ? key[1] : "";
+        const char *equals = strchr(*p, '=');
+        if (!**p)
+            continue;
+        if (strv_len(key) < 5 || !str_eq(key[0], "net") || !equals || strchr(*p, '/') || strstr(*p, "..") ||
+            !(str_eq(family, "ipv4") || str_eq(family, "ipv6") || str_eq(family, "mpls")) ||
+            !(str_eq(key[2], "conf") || str_eq(key[2], "neigh")) || !str_eq(key[3], "IFNAME"))
+            return err_set(err, ERR_INVALID,
+                           "unrecognised network interface sysctl '%.100s'; represent 'net.X.Y.ethN.Z=V' as "
+                           "'net.X.Y.IFNAME.Z=V', 'X' must be 'ipv4', 'ipv6' or 'mpls'",
+                           *p);
+        strv_take(&list, str_printf("%s/%s/%s/%s", family, key[2], ifname, key[4]));
+    }
+    *ret = take_ptr(list);
+    return 0;
+}
+
 static const char *gateway_of(const struct network *n, const char *address)
 {
     const struct subnet *s = network__subnet_of(n, address);
@@ -229,8 +257,10 @@ static int make_interface(struct container *c, struct wiring *w, const json_t *s
 {
     struct network *n = w->network;
     _cleanup_free_ char *v4 = with_length(n, w->address), *v6 = with_length(n, w->address6);
-    _cleanup_strv_ char **more = link_local(settings);
-    int r = ensure_link(c->engine, n, err);
+    _cleanup_strv_ char **more = link_local(settings), **sysctls = NULL;
+    int r = sysctls_of(settings, w->ifname, &sysctls, err);
+    if (r == 0)
+        r = ensure_link(c->engine, n, err);
     if (r < 0)
         return r;
     bool reached = !n->is_bridge && str_empty(n->parent) ? false : routed; /* a dummy leads nowhere */
@@ -243,6 +273,7 @@ static int make_interface(struct container *c, struct wiring *w, const json_t *s
                                     .address = v4,
                                     .address6 = v6,
                                     .more = more,
+                                    .sysctls = sysctls,
                                     .mac = w->mac,
                                     .gateway = reached && !by_link(n) ? gateway_of(n, w->address) : NULL,
                                     .gateway6 = reached && !by_link(n) ? gateway_of(n, w->address6) : NULL};
@@ -330,6 +361,27 @@ const char *endpoint__routed(const json_t *net)
     return NULL;
 }
 
+/* The bridge's address of the first network that a user made: where a container's names are answered. */
+static char *resolver_of(struct container *c, const json_t *net)
+{
+    const char *name;
+    json_t *settings;
+    SCOPED_LOCK(lock, &c->engine->lock);
+    json_object_foreach (json_object_get(net, "Networks"), name, settings) {
+        const struct network *n = map_get(&c->engine->networks, json_str(settings, "NetworkID"));
+        const struct subnet *v4 = n ? network__subnet(n, false) : NULL;
+        if (v4 && n->is_bridge && !n->predefined && *json_str(settings, "IPAddress"))
+            return mem_strdup(v4->gateway);
+    }
+    return NULL;
+}
+
+int endpoint__resolver(struct container *c, const json_t *net, int netns_fd, bool fresh, struct err *err)
+{
+    _cleanup_free_ char *gateway = resolver_of(c, net);
+    return gateway ? net_resolver_set(netns_fd, gateway, fresh, err) : 0;
+}
+
 int endpoint__connect_all(struct container *c, const json_t *doc, json_t *net, int netns_fd, struct err *err)
 {
     json_t *networks = json_object_get(net, "Networks"), *host = json_object(), *settings;
@@ -345,6 +397,8 @@ int endpoint__connect_all(struct container *c, const json_t *doc, json_t *net, i
     }
     const char *mode = network__mode(json_object_get(doc, "HostConfig"));
     bool bridged = strcmp(mode, "host") != 0 && strcmp(mode, "none") != 0 && !str_after(mode, "container:");
+    if (r == 0 && bridged)
+        r = endpoint__resolver(c, net, netns_fd, true, err);
     if (r == 0 && bridged)
         r = ports__publish(c, doc, net, err);
     if (r < 0) {

@@ -94,6 +94,9 @@ int endpoint__check_settings(const json_t *settings, const char *where, struct e
     json_object_foreach (options, key, value)
         if (!json_is_string(value))
             return err_set(err, ERR_INVALID, "\"%s.DriverOpts.%.100s\" must be a string", where, key);
+    const char *ifname = json_str(options, "com.docker.network.endpoint.ifname");
+    if (strlen(ifname) > 15 || strpbrk(ifname, "/: \t\n%") || str_eq(ifname, ".") || str_eq(ifname, ".."))
+        return err_set(err, ERR_INVALID, "invalid interface name: %.50s", ifname);
     return 0;
 }
 

@@ -22,6 +22,8 @@ void endpoint__forget(struct container *c, const char *network_id); /* out of th
 void endpoint__event(struct container *c, const char *action, const char *network_id, const char *name,
                      const char *driver);
 
+/* Has names answered at 127.0.0.11 by the first network that answers for them. */
+int endpoint__resolver(struct container *c, const json_t *net, int netns_fd, bool fresh, struct err *err);
 bool endpoint__internal(struct engine *e, const json_t *settings);
 void endpoint__clear(json_t *settings);          /* what is of a run goes */
 const char *endpoint__routed(const json_t *net); /* the network whose interface is the way out, or NULL */

@@ -11,6 +11,7 @@
 enum { HOST_FILE_MAX = 1 << 20 };
 
 struct place {
+    char *machine; /* this machine's address on the default bridge */
     char *address; /* of the first network, or NULL */
     char *gateway; /* of its bridge: where names are answered; or NULL */
     bool user_network;
@@ -18,6 +19,7 @@ struct place {
 
 static void place_done(struct place *p)
 {
+    free(p->machine);
     free(p->address);
     free(p->gateway);
 }
@@ -28,6 +30,9 @@ static void find_place(const struct spec_input *in, struct place *ret)
     const char *name;
     json_t *s;
     SCOPED_LOCK(locked, &e->lock);
+    const struct network *bridge = network__find(e, "bridge", NULL);
+    const struct subnet *first = bridge ? network__subnet(bridge, false) : NULL;
+    ret->machine = mem_strdup(first ? first->gateway : NULL);
     json_object_foreach (json_object_get(in->net, "Networks"), name, s) {
         struct err ignored;
         const struct network *n = *json_str(s, "IPAddress") ? network__find(e, name, &ignored) : NULL;
@@ -67,7 +72,7 @@ static int extra_hosts(const json_t *host, const struct place *p, struct str *ou
         if (!n || !*address || strpbrk(text, "\n\r\t ") || strlen(text) > 1000)
             return err_set(err, ERR_INVALID, "bad format for add-host: \"%.200s\"", text);
         if (str_eq(address, "host-gateway"))
-            address = p->gateway ? p->gateway : "127.0.0.1";
+            address = p->gateway ? p->gateway : p->machine ? p->machine : "127.0.0.1";
         str_addf(out, "%s\t%.*s\n", address, (int)n, text);
     }
     return 0;

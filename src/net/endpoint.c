@@ -73,6 +73,19 @@ int net_namespace_prepare(int fd, struct err *err)
     return r;
 }
 
+int net__in_namespace(int namespace_fd, int (*fn)(void *, struct err *), void *context, struct err *err)
+{
+    _cleanup_close_ int before = -EBADF;
+    int r = own_namespace(&before, err);
+    if (r < 0)
+        return r;
+    if (setns(namespace_fd, CLONE_NEWNET) < 0)
+        return err_sys(err, errno, "enter the container's network namespace");
+    r = fn(context, err);
+    step_back(before);
+    return r;
+}
+
 /* A netlink socket of another namespace. */
 static int rtnl_open_in(int namespace_fd, struct mnl_socket **ret, struct err *err)
 {
@@ -153,16 +166,24 @@ static void ipv6_on(const char *ifname)
     file_poke(path, "0", NULL); /* its routes are ours to give */
 }
 
-static int enable_ipv6(int namespace_fd, const char *ifname, struct err *err)
+static int enable_ipv6(void *context, struct err *err)
 {
-    _cleanup_close_ int before = -EBADF;
-    int r = own_namespace(&before, err);
-    if (r < 0)
-        return r;
-    if (setns(namespace_fd, CLONE_NEWNET) < 0)
-        return err_sys(err, errno, "enter the container's network namespace");
-    ipv6_on(ifname);
-    step_back(before);
+    (void)err;
+    ipv6_on(context);
+    return 0;
+}
+
+static int apply_sysctls(void *context, struct err *err)
+{
+    const struct net_endpoint *e = context;
+    STRV_FOREACH (text, (char **)e->sysctls) {
+        _cleanup_free_ char *name = mem_strndup(*text, strcspn(*text, "="));
+        const char *value = strchr(*text, '=') ? strchr(*text, '=') + 1 : "";
+        _cleanup_free_ char *path = str_printf("/proc/sys/net/%s", name);
+        int r = file_poke(path, value, err);
+        if (r < 0)
+            return err_wrap(err, "set the sysctl %s of %s", name, e->ifname);
+    }
     return 0;
 }
 
@@ -341,9 +362,11 @@ int net_endpoint_add(struct net *n, int namespace_fd, const struct net_endpoint 
     if (!e->kind)
         r = outer_configure(n, outside, &host, e->bridge, err);
     if (r == 0 && p.address6.address.family)
-        r = enable_ipv6(namespace_fd, e->ifname, err);
+        r = net__in_namespace(namespace_fd, enable_ipv6, (void *)e->ifname, err);
     if (r == 0)
         r = inner_configure(inside, e, &p, err);
+    if (r == 0 && e->sysctls)
+        r = net__in_namespace(namespace_fd, apply_sysctls, (void *)e, err);
     if (r < 0) {
         if (created)
             rtnl_link_delete(outside, host.index);

@@ -49,6 +49,24 @@ static int nft_run(struct net *n, const char *commands, bool json, struct str *r
     return r;
 }
 
+int net__firewall_run_here(const char *commands, struct err *err)
+{
+    pthread_mutex_lock(&nft_lock);
+    deferred_need(DEFERRED_NFTABLES);
+    struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT); /* its socket is of this thread's namespace */
+    int r = 0;
+    if (!nft)
+        r = err_set(err, ERR_SYSTEM, "nftables cannot be used: no memory or no netlink socket");
+    else {
+        nft_ctx_buffer_error(nft);
+        if (nft_run_cmd_from_buffer(nft, commands) != 0)
+            r = nft_failure(nft_ctx_get_error_buffer(nft), err);
+        nft_ctx_free(nft);
+    }
+    pthread_mutex_unlock(&nft_lock);
+    return r;
+}
+
 void net__firewall_done(struct net *n)
 {
     pthread_mutex_lock(&nft_lock);

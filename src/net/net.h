@@ -105,6 +105,7 @@ struct net_endpoint {
     const char *ifname;              /* inside: "eth0" */
     const char *address;             /* with prefix length: "172.20.0.2/16" */
     const char *address6, *gateway6; /* the same of IPv6; NULL: none */
+    char *const *sysctls;            /* "ipv4/conf/eth0/log_martians=1", below /proc/sys/net; or NULL */
     char *const *more;               /* further addresses with their lengths: link-local ones; or NULL */
     const char *mac;                 /* NULL: derived from the address, as Docker does: 02:42:ac:14:00:02 */
     const char *gateway;             /* default route through it; NULL: none */
@@ -113,6 +114,9 @@ struct net_endpoint {
  * end. */
 int net_endpoint_add(struct net *n, int namespace_fd, const struct net_endpoint *e, char ret_host_if[16],
                      struct err *err);
+/* Names are answered at 127.0.0.11 too, as programs made for Docker expect: by `gateway`. `fresh`: a
+ * namespace that has no resolver yet. */
+int net_resolver_set(int namespace_fd, const char *gateway, bool fresh, struct err *err);
 /* The default routes through an interface that is there; "" leaves one out. */
 int net_endpoint_route(struct net *n, int namespace_fd, const char *ifname, const char *gateway,
                        const char *gateway6, struct err *err);

@@ -109,10 +109,17 @@ int net__firewall_run(struct net *n, const char *commands, struct err *err);
 int net__firewall_rebuild(struct net *n, struct err *err);
 int net__firewall_delete(struct net *n, struct err *err);
 void net__firewall_done(struct net *n);
+/* Commands for the namespace that the calling thread is in. */
+int net__firewall_run_here(const char *commands, struct err *err);
 /* Appends commands to `to`; `verb` is "add" or "delete". */
 void net__firewall_add_bridge(const struct net *n, struct str *to, const char *verb,
                               const struct net__bridge *b);
 void net__firewall_add_port(const struct net *n, struct str *to, const char *verb, const struct net__port *p);
+
+/* --- endpoint.c --- */
+/* Calls `fn` with the thread in another network namespace. */
+int net__in_namespace(int namespace_fd, int (*fn)(void *context, struct err *err), void *context,
+                      struct err *err);
 
 /* --- parent.c --- */
 int net__child_mode(const char *kind, const char *mode, uint32_t *ret, struct err *err);

@@ -1,4 +1,5 @@
 """Networks as Docker's clients know them: what is asked for, what is refused in which words, and what containers reach."""
+import contextlib
 import json
 import os
 import socket
@@ -281,6 +282,55 @@ class Networks(Base):
         wait_for(lambda: self.inside("asker", "ping", "-c", "1", "bar").status == 0, "the linked name")
         self.assertNotEqual(self.inside("stranger", "ping", "-c", "1", "bar").status, 0)
         self.end("asker", "upstream", "stranger", networks=["linked"])
+
+    def test_names_are_answered_at_127_0_0_11_as_images_made_for_docker_expect(self):
+        d = self.d
+        self.network("named")
+        self.network("later")
+        self.run_("asker", "--network", "named")
+        self.run_("other", "--network", "later", "--network-alias", "late")
+        wait_for(lambda: self.inside("asker", "nslookup", "asker", "127.0.0.11").status == 0, "its own name")
+        # What listens on a container's loopback is for the container alone, whatever a neighbour does with its routes.
+        d.docker("exec", "asker", "httpd", "-p", "7070")
+        settings = d.inspect("asker")["NetworkSettings"]
+        self.run_("intruder", "--network", "named", "--cap-add", "NET_ADMIN")
+        self.inside("intruder", "ip", "route", "del", "local", "127.0.0.0/8", "dev", "lo", "table", "local")
+        self.inside("intruder", "ip", "route", "add", "127.9.0.0/16", "via", settings["Networks"]["named"]["IPAddress"])
+
+        def reached(address):
+            request = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 1 {address} 7070"
+            return "HTTP/1.1" in self.inside("intruder", "sh", "-c", request).out
+        wait_for(lambda: reached(settings["Networks"]["named"]["IPAddress"]), "the server at its own address")
+        # Where bridged packets pass the machine's rules, those drop it before: here the container is on its own.
+        with contextlib.suppress(FileNotFoundError), open("/proc/sys/net/bridge/bridge-nf-call-iptables", "w") as f:
+            f.write("0")
+        self.assertFalse(reached("127.9.0.1"))
+        guard = run(["nsenter", f"--net={settings['SandboxKey']}", "nft", "list chain inet drover_resolver guard"]).out
+        self.assertRegex(guard, r"counter packets [1-9]", "nothing came to be dropped: the test proves nothing")
+        # It follows the container from network to network.
+        d.docker("network", "connect", "later", "asker")
+        d.docker("network", "disconnect", "named", "asker")
+        wait_for(lambda: self.inside("asker", "nslookup", "late", "127.0.0.11").status == 0, "a name of the network that is left")
+        self.end("asker", "other", "intruder", networks=["named", "later"])
+
+    def test_an_endpoint_has_its_name_and_sysctls_when_asked(self):
+        self.network("asked")
+        options = {"com.docker.network.endpoint.ifname": "front0",
+                   "com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.conf.IFNAME.forwarding=0"}
+
+        def create(opts):
+            return self.ask("POST", "/containers/create?name=tuned", {
+                "Image": "busybox", "Cmd": ["sleep", "100000"], "HostConfig": {"NetworkMode": "asked"},
+                "NetworkingConfig": {"EndpointsConfig": {"asked": {"DriverOpts": opts}}}})
+        self.assertEqual(create(options)[0], 201)
+        self.d.docker("start", "tuned")
+        self.assertEqual(self.inside("tuned", "cat", "/proc/sys/net/ipv4/conf/front0/log_martians").out, "1\n")
+        self.end("tuned")
+        create({"com.docker.network.endpoint.sysctls": "net.ipv4.ip_forward=1"})
+        self.assert_clean_refusal(self.d.docker("start", "tuned", check=False), "unrecognised network interface sysctl")
+        self.end("tuned")
+        self.assertEqual(create({"com.docker.network.endpoint.ifname": "a/b"})[1]["message"], "invalid interface name: a/b")
+        self.d.docker("network", "rm", "asked")
 
     def test_an_alias_of_several_takes_turns(self):
         self.network("shared")
