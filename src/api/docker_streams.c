@@ -250,7 +250,8 @@ int api_container_stats(struct http_request *q, void *context, struct err *err)
         int r = engine_container_stats(a->engine, ref, previous, &sample, err);
         if (r < 0)
             return http_answered(q) ? 0 : r; /* a stream ends when its container goes */
-        if (!stream && (one_shot || n == 1)) {
+        bool idle = str_after(json_str(sample, "read"), "0001-") != NULL; /* it does not run */
+        if (!stream && (one_shot || idle || n == 1)) {
             http_reply_json(q, 200, sample);
             return 0;
         }

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "runtime/cgroup.h"
 
+#include <ctype.h>
 #include <unistd.h>
 
 static json_t *number(int64_t value)
@@ -24,7 +25,6 @@ static json_t *cpu_json(const struct cgroup_usage *u)
     json_object_set_new(throttling, "throttled_time", number(u->throttled_ns));
     json_t *cpu = json_object();
     json_object_set_new(cpu, "cpu_usage", usage);
-    json_object_set_new(cpu, "online_cpus", json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
     json_object_set_new(cpu, "throttling_data", throttling);
     return cpu;
 }
@@ -47,38 +47,50 @@ static int64_t memory_total(void)
     return (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
 }
 
-static json_t *memory_json(const struct cgroup_usage *u, bool v2)
+/* `raw`: the group's own table, from which docker takes the page cache off the use. */
+static json_t *memory_json(const struct cgroup_usage *u, const json_t *raw, bool v2)
 {
-    json_t *detail = json_object();
-    /* docker takes the page cache off the use under these names */
-    json_object_set_new(detail, v2 ? "inactive_file" : "total_inactive_file", number(u->memory_cache_bytes));
-    json_t *memory = json_object();
+    json_t *stats = json_is_object(raw) ? json_copy((json_t *)raw) : json_object(), *memory = json_object();
+    const char *cache = v2 ? "inactive_file" : "total_inactive_file";
     int64_t limit = u->memory_limit_bytes, total = memory_total();
+    if (!json_object_get(stats, cache))
+        json_object_set_new(stats, cache, number(u->memory_cache_bytes));
     json_object_set_new(memory, "usage", number(u->memory_bytes));
     if (!v2)
         json_object_set_new(memory, "max_usage", number(u->memory_max_bytes));
     json_object_set_new(memory, "limit", json_integer(limit > 0 && limit < total ? limit : total));
-    json_object_set_new(memory, "stats", detail);
+    json_object_set_new(memory, "stats", stats);
     return memory;
 }
 
-static json_t *io_entry(const char *op, int64_t value)
+/* With v2 the words are in lower case, and the counters that only v1 had are null. */
+static json_t *io_list(const json_t *detail, const char *key, bool v2)
 {
-    json_t *entry = json_object();
-    json_object_set_new(entry, "major", json_integer(0));
-    json_object_set_new(entry, "minor", json_integer(0));
-    json_set_str(entry, "op", op);
-    json_object_set_new(entry, "value", number(value));
-    return entry;
+    json_t *list = json_array(), *entry;
+    size_t i;
+    json_array_foreach (json_object_get(detail, key), i, entry) {
+        json_t *copy = json_copy(entry);
+        const char *op = json_str(entry, "op");
+        _cleanup_free_ char *lower = mem_strdup(op);
+        *lower = (char)tolower((unsigned char)*lower);
+        json_set_str(copy, "op", v2 ? lower : op);
+        json_array_append_new(list, copy);
+    }
+    return list;
 }
 
-static json_t *io_json(const struct cgroup_usage *u)
+static json_t *io_json(const json_t *detail, bool running, bool v2)
 {
-    json_t *bytes = json_array();
-    json_array_append_new(bytes, io_entry("read", u->io_read_bytes));
-    json_array_append_new(bytes, io_entry("write", u->io_write_bytes));
+    static const char *const others[] = {"io_queue_recursive",     "io_service_time_recursive",
+                                         "io_wait_time_recursive", "io_merged_recursive",
+                                         "io_time_recursive",      "sectors_recursive"};
     json_t *io = json_object();
-    json_object_set_new(io, "io_service_bytes_recursive", bytes);
+    json_object_set_new(io, "io_service_bytes_recursive",
+                        running ? io_list(detail, "ioServiceBytesRecursive", v2) : json_null());
+    json_object_set_new(io, "io_serviced_recursive",
+                        running && !v2 ? io_list(detail, "ioServicedRecursive", v2) : json_null());
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+        json_object_set_new(io, others[i], running && !v2 ? json_array() : json_null());
     return io;
 }
 
@@ -113,57 +125,88 @@ static json_t *networks_json(struct container *c)
     return networks;
 }
 
-/* A container that does not run has the same document with nothing in it, as dockerd answers. */
-static int usage_of(struct container *c, struct cgroup_usage *ret, bool *ret_v2, struct err *err)
+struct sample {
+    struct cgroup_usage usage;
+    json_t *detail; /* see cgroup_stats_json() */
+    bool running, v2;
+};
+
+static void sample_done(struct sample *s)
 {
-    *ret = (struct cgroup_usage){0};
-    *ret_v2 = cgroup_host_version() == 2;
-    if (!container__running(c))
+    json_decref(s->detail);
+}
+
+/* A container that does not run has the same document with nothing in it, as dockerd answers. */
+static int take_sample(struct container *c, struct sample *ret, struct err *err)
+{
+    *ret = (struct sample){.running = container__running(c), .v2 = cgroup_host_version() == 2};
+    if (!ret->running)
         return 0;
     _cleanup_free_ char *path = container__cgroup(c, NULL);
     struct cgroup *group;
     int r = cgroup_open(path, &group, err);
     if (r < 0)
         return r;
-    r = cgroup_usage(group, ret, err);
+    r = cgroup_usage(group, &ret->usage, err);
+    if (r == 0)
+        r = cgroup_stats_json(group, &ret->detail, err);
     cgroup_free(group);
     return r;
+}
+
+static json_t *pids_json(const struct sample *s)
+{
+    json_t *pids = json_object();
+    if (s->running)
+        json_object_set_new(pids, "current", number(s->usage.pids));
+    if (s->usage.pids_limit > 0)
+        json_object_set_new(pids, "limit", number(s->usage.pids_limit));
+    return pids;
+}
+
+static json_t *cpu_now(const struct sample *s)
+{
+    json_t *cpu = cpu_json(&s->usage);
+    if (!s->running)
+        return cpu;
+    json_t *percpu = json_object_get(json_object_get(json_object_get(s->detail, "cpu"), "usage"), "percpu");
+    if (percpu)
+        json_object_set(json_object_get(cpu, "cpu_usage"), "percpu_usage", percpu);
+    json_object_set_new(cpu, "online_cpus", json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
+    json_object_set_new(cpu, "system_cpu_usage", json_integer(system_cpu_ns()));
+    return cpu;
 }
 
 int engine_container_stats(struct engine *e, const char *ref, const json_t *previous, json_t **ret,
                            struct err *err)
 {
+    static const char never[] = "0001-01-01T00:00:00Z";
     _cleanup_container_ struct container *c = NULL;
-    struct cgroup_usage usage;
-    bool v2;
+    _cleanup_(sample_done) struct sample s = {0};
     int r = container__find(e, ref, &c, err);
     if (r == 0)
-        r = usage_of(c, &usage, &v2, err);
+        r = take_sample(c, &s, err);
     if (r < 0)
         return r;
-    bool running = container__running(c);
     _cleanup_free_ char *name = container__name(c), *slashed = str_printf("/%s", name);
-    json_t *o = json_object(), *cpu = cpu_json(&usage), *pids = json_object();
-    json_object_set_new(cpu, "system_cpu_usage", json_integer(system_cpu_ns()));
-    inspect__set_time(o, "read", time_now_ns());
-    const json_t *read_before = previous ? json_object_get(previous, "read") : NULL;
-    json_set_str(o, "preread", read_before ? json_string_value(read_before) : "0001-01-01T00:00:00Z");
-    if (running)
-        json_object_set_new(pids, "current", number(usage.pids));
-    if (usage.pids_limit > 0)
-        json_object_set_new(pids, "limit", number(usage.pids_limit));
-    json_object_set_new(o, "pids_stats", pids);
-    json_object_set_new(o, "blkio_stats", io_json(&usage));
+    const json_t *before = s.running ? previous : NULL, *memory = json_object_get(s.detail, "memory");
+    const json_t *cpu_before = json_object_get(before, "cpu_stats");
+    json_t *o = json_object();
+    inspect__set_time(o, "read", s.running ? time_now_ns() : 0);
+    json_set_str(o, "preread", before ? json_str(before, "read") : never);
+    json_object_set_new(o, "pids_stats", pids_json(&s));
+    json_object_set_new(o, "blkio_stats", io_json(json_object_get(s.detail, "blkio"), s.running, s.v2));
     json_object_set_new(o, "num_procs", json_integer(0));
     json_object_set_new(o, "storage_stats", json_object());
-    json_object_set_new(o, "cpu_stats", cpu);
-    const json_t *cpu_before = previous ? json_object_get(previous, "cpu_stats") : NULL;
+    json_object_set_new(o, "cpu_stats", cpu_now(&s));
     json_object_set_new(o, "precpu_stats",
                         cpu_before ? json_incref((json_t *)cpu_before) : cpu_json(&(struct cgroup_usage){0}));
-    json_object_set_new(o, "memory_stats", running ? memory_json(&usage, v2) : json_object());
+    json_object_set_new(o, "memory_stats",
+                        s.running ? memory_json(&s.usage, json_object_get(memory, "raw"), s.v2)
+                                  : json_object());
     json_set_str(o, "name", slashed);
     json_set_str(o, "id", c->id);
-    if (running)
+    if (s.running)
         json_object_set_new(o, "networks", networks_json(c));
     *ret = o;
     return 0;

@@ -534,6 +534,32 @@ class Archive(Containers):
         self.assertEqual(self.d.docker("exec", name, "cat", "/d/sub").out, "1")
 
 
+class Stats(Containers):
+    def test_what_a_container_uses_is_told_whole_and_of_a_stopped_one_nothing(self):
+        name = self.started(Cmd=["sh", "-c", "while :; do :; done"], host={"Memory": 64 << 20})
+        stats = self.call("GET", f"/containers/{name}/stats?stream=0")[1]
+        now, before = stats["cpu_stats"], stats["precpu_stats"]
+        used = now["cpu_usage"]["total_usage"] - before["cpu_usage"]["total_usage"]
+        passed = now["system_cpu_usage"] - before["system_cpu_usage"]
+        percent = used / passed * now["online_cpus"] * 100
+        self.assertTrue(0 < percent < 150, percent)
+        self.assertEqual(stats["memory_stats"]["limit"], 64 << 20)
+        self.assertGreater(len(stats["memory_stats"]["stats"]), 20)
+        self.assertTrue(any(k.endswith("inactive_file") for k in stats["memory_stats"]["stats"]))
+        self.assertEqual(set(stats["blkio_stats"]), {
+            "io_service_bytes_recursive", "io_serviced_recursive", "io_queue_recursive", "io_service_time_recursive",
+            "io_wait_time_recursive", "io_merged_recursive", "io_time_recursive", "sectors_recursive"})
+        self.assertIn("rx_bytes", stats["networks"]["eth0"])
+        once = self.call("GET", f"/containers/{name}/stats?stream=0&one-shot=1")[1]
+        self.assertEqual((once["preread"], once["precpu_stats"]["cpu_usage"]["total_usage"]), ("0001-01-01T00:00:00Z", 0))
+        self.call("POST", f"/containers/{name}/kill")
+        wait_for(lambda: not self.inspect(name)["State"]["Running"], "its end")
+        after = self.call("GET", f"/containers/{name}/stats?stream=0")[1]
+        self.assertEqual((after["read"], after["memory_stats"], after["pids_stats"], after["cpu_stats"]["cpu_usage"]["total_usage"]),
+                         ("0001-01-01T00:00:00Z", {}, {}, 0))
+        self.assertNotIn("networks", after)
+
+
 class Health(Containers):
     MS = 10 ** 6
 
