@@ -142,19 +142,33 @@ static int check_running(const struct oci_args *args, const struct container *c,
     return 0;
 }
 
-/* --cgroup: a group below the container's, that is there already. */
+/* One --cgroup: "[controller,...:]path" of a group below the container's, that is there already. */
+static int descend(struct cgroup *g, const char *option, struct err *err)
+{
+    const char *colon = strchr(option, ':'), *path = colon ? colon + 1 : option;
+    _cleanup_free_ char *controllers = colon ? mem_strndup(option, (size_t)(colon - option)) : NULL;
+    _cleanup_strv_ char **parts = strv_split(path, '/');
+    if (strv_has(parts, ".."))
+        return err_set(err, ERR_INVALID, "option --cgroup: %s is not a sub cgroup path", path);
+    int r = cgroup_descend(g, controllers, path, err);
+    return r < 0 ? err_wrap(err, "option --cgroup") : 0;
+}
+
 static int find_cgroup(const struct oci_args *args, const struct container *c, struct cgroup **ret,
                        struct err *err)
 {
-    const char *base = json_str(c->state, "cgroupPath");
-    if (str_empty(args->cgroup))
-        return cgroup_open(base, ret, err);
-    _cleanup_strv_ char **parts = strv_split(args->cgroup, '/');
-    if (strv_has(parts, "..") || strchr(args->cgroup, ':'))
-        return err_set(err, ERR_INVALID, "option --cgroup: %s is not a sub cgroup path", args->cgroup);
-    _cleanup_free_ char *path = str_printf("%s/%s", base, args->cgroup + strspn(args->cgroup, "/"));
-    int r = cgroup_open(path, ret, err);
-    return r < 0 ? err_wrap(err, "option --cgroup") : 0;
+    struct cgroup *g;
+    int r = cgroup_open(json_str(c->state, "cgroupPath"), &g, err);
+    if (r < 0)
+        return r;
+    STRV_FOREACH (option, args->cgroups)
+        if (r == 0)
+            r = descend(g, *option, err);
+    if (r < 0)
+        cgroup_free(g);
+    else
+        *ret = g;
+    return r;
 }
 
 static int start(const struct oci_args *args, struct container *c, json_t *process, struct console *console,

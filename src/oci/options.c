@@ -90,4 +90,5 @@ void oci_args_done(struct oci_args *args)
     strv_free(args->env);
     strv_free(args->caps);
     strv_free(args->groups);
+    strv_free(args->cgroups);
 }

@@ -26,8 +26,8 @@ struct oci_args {
     int64_t preserve_fds;
     bool no_pivot, no_new_keyring, detach, keep, no_subreaper;
     /* exec */
-    const char *process, *user, *cwd, *apparmor, *process_label, *cgroup;
-    char **env, **caps, **groups;
+    const char *process, *user, *cwd, *apparmor, *process_label;
+    char **env, **caps, **groups, **cgroups;
     bool tty, no_new_privs, ignore_paused;
     /* kill, delete, list, ps, events */
     bool all, force, regex, quiet, stats;

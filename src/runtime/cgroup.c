@@ -235,6 +235,41 @@ int cgroup_update(struct cgroup *g, const json_t *resources, struct err *err)
     return r < 0 ? r : g->ops->apply(g, &l, err);
 }
 
+static int descend_in(struct cgroup_dir *d, const char *below, struct err *err)
+{
+    _cleanup_free_ char *dir = str_printf("%s/%s", d->root, below + strspn(below, "/"));
+    bool there = access(dir, F_OK) == 0;
+    if (!there && d->controllers & CG_UNIFIED) /* a hybrid machine's v2 tree may be without it */
+        return 0;
+    if (!there)
+        return err_sys(err, errno, "adding pid to %s/cgroup.procs", dir);
+    free(d->root);
+    d->root = take_ptr(dir);
+    d->join_fd = close_fd(d->join_fd);
+    return 0;
+}
+
+int cgroup_descend(struct cgroup *g, const char *controllers, const char *below, struct err *err)
+{
+    unsigned wanted = 0, found = 0;
+    _cleanup_strv_ char **names = controllers ? strv_split(controllers, ',') : NULL;
+    STRV_FOREACH (name, names) {
+        unsigned one = g->version == 1 ? cgroup__controller_of(*name) : 0;
+        if (!one || !cgroup__dir_of(g, one))
+            return err_set(err, ERR_INVALID, "unknown controller %s", *name);
+        wanted |= one;
+    }
+    for (size_t i = 0; i < g->count; i++) {
+        if (controllers && !(g->dirs[i].controllers & wanted & ~found))
+            continue;
+        found |= g->dirs[i].controllers;
+        int r = descend_in(&g->dirs[i], below, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 static int add(const struct cgroup *g, const char *file, const char *text, struct err *err)
 {
     for (size_t i = 0; i < g->count; i++) {

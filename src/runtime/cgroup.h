@@ -57,6 +57,9 @@ const char *cgroup_fs_path(const struct cgroup *g);
 
 /* Any part of linux.resources; what is not said stays as it is. */
 int cgroup_update(struct cgroup *g, const json_t *resources, struct err *err);
+/* For who is to be added: a group below this one, that is there already, in the hierarchies of `controllers`
+ * ("cpu,memory"; NULL: in all). */
+int cgroup_descend(struct cgroup *g, const char *controllers, const char *below, struct err *err);
 int cgroup_add_pid(struct cgroup *g, pid_t pid, struct err *err);
 int cgroup_freeze(struct cgroup *g, bool frozen, struct err *err);
 bool cgroup_is_frozen(const struct cgroup *g);

@@ -27,6 +27,14 @@ const char *cgroup__controller_name(unsigned controller)
     return "cgroup";
 }
 
+unsigned cgroup__controller_of(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(controllers); i++)
+        if (str_eq(controllers[i].name, name))
+            return controllers[i].bit;
+    return 0;
+}
+
 static void host_add(struct cgroup_host *h, const char *mount, unsigned mask)
 {
     if (h->count == CGROUP_MAX_DIRS)

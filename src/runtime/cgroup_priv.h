@@ -94,6 +94,7 @@ const struct cgroup_host *cgroup__host(void);
 /* For tests on a hybrid machine: use the v2 tree mounted at `mount` from now on; NULL: the real state. */
 void cgroup__use_v2(const char *mount);
 const char *cgroup__controller_name(unsigned controller);
+unsigned cgroup__controller_of(const char *name); /* 0: there is none of that name */
 
 /* --- cgroup_path.c --- */
 

@@ -268,6 +268,39 @@ class Oci(unittest.TestCase):
 
     # --- processes in it ---
 
+    def test_exec_joins_a_group_below_the_containers_in_all_or_in_some_hierarchies(self):
+        self.configure("sleep", "1000")
+        name = self.name()
+        self.quiet("run", "-d", name)
+
+        def places(pid):
+            with open(f"/proc/{pid}/cgroup") as f:
+                return {line.split(":")[1]: line.rstrip().split(":", 2)[2] for line in f}
+        with open("/proc/self/mountinfo") as f:
+            mounts = [(line.split()[4], line.rstrip().split(" - ")[1].split()) for line in f if " - cgroup" in line]
+        container = places(json.loads(self.oci("state", name).out)["pid"])
+        v1 = [(point, fields[2].split(",")) for point, fields in mounts if fields[0] == "cgroup"]
+        wanted = ["memory", "pids"] if any("memory" in options for _, options in v1) else [""]
+        for controller in wanted:
+            point = next(p for p, o in v1 if controller in o) if controller else next(p for p, f in mounts if f[0] == "cgroup2")
+            os.mkdir(point + container[controller] + "/below")
+
+        def joined(*options):
+            self.quiet("exec", "--detach", "--pid-file", f"{self.top}/exec.pid", *options, name, "sleep", "999")
+            with open(f"{self.top}/exec.pid") as f:
+                return places(f.read())
+        if wanted == [""]:
+            self.assertEqual(joined("--cgroup", "below"), {"": container[""] + "/below"})
+        else:
+            self.assertEqual(joined("--cgroup", "memory:below"), {**container, "memory": container["memory"] + "/below"})
+            both = {key: container[key] + "/below" for key in wanted}
+            self.assertEqual(joined("--cgroup", "memory,pids:/below"), {**container, **both})
+            self.assertEqual(joined("--cgroup", "memory:below", "--cgroup", "pids:below"), {**container, **both})
+        for bad, why in (("..", ".. is not a sub cgroup path"), ("nowhere", "/nowhere/cgroup.procs: no such file"), ("whaaat:/", "unknown controller whaaat")):
+            done = self.oci("exec", "--cgroup", bad, name, "true")
+            self.assertNotEqual(done.status, 0)
+            self.assertIn(why, done.err)
+
     def test_exec_takes_its_options(self):
         self.configure("sleep", "1000")
         name = self.name()
