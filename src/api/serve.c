@@ -252,6 +252,7 @@ int serve_run(const struct serve_options *options, struct err *err)
     struct engine_config config = {.root = options->root,
                                    .insecure_registries = options->insecure_registries,
                                    .runtimes = options->runtimes,
+                                   .address_pools = options->address_pools,
                                    .default_runtime = options->default_runtime,
                                    .userns_remap = options->userns_remap};
     r = engine_open(&config, &e, err);

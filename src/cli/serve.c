@@ -35,6 +35,8 @@ static const char help[] =
     "  --default-runtime NAME     what runs containers that name none (default native, which is built in)\n"
     "  --userns-remap WHO         root in a container is an ordinary user here: default, USER[:GROUP] of\n"
     "                             /etc/subuid and /etc/subgid, or FIRST:COUNT\n"
+    "  --default-address-pool base=CIDR,size=BITS\n"
+    "                             where networks' subnets come from; may be given again\n"
     "  --config-file FILE         options in the form of dockerd's daemon.json\n"
     "                             (default /etc/drover/serve.json, when there is one)\n"
     "  --log-level LEVEL          debug, info (default), warning or error\n"
@@ -53,6 +55,7 @@ enum {
     OPTION_ADD_RUNTIME,
     OPTION_DEFAULT_RUNTIME,
     OPTION_USERNS_REMAP,
+    OPTION_ADDRESS_POOL,
     OPTION_CONFIG_FILE,
     OPTION_LOG_LEVEL,
     OPTION_HELP
@@ -71,6 +74,7 @@ static const struct option options[] = {
     {"add-runtime", required_argument, NULL, OPTION_ADD_RUNTIME},
     {"default-runtime", required_argument, NULL, OPTION_DEFAULT_RUNTIME},
     {"userns-remap", required_argument, NULL, OPTION_USERNS_REMAP},
+    {"default-address-pool", required_argument, NULL, OPTION_ADDRESS_POOL},
     {"config-file", required_argument, NULL, OPTION_CONFIG_FILE},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -110,7 +114,7 @@ static int without_root(int argc, char **argv, const struct serve_options *o, st
 
 /* What the command line says, before the file is read. */
 struct call {
-    char **insecure, **runtimes;
+    char **insecure, **runtimes, **pools;
     const char *config_file, *default_runtime, *userns_remap, *log_level;
 };
 
@@ -118,6 +122,7 @@ static void call_done(struct call *c)
 {
     strv_free(c->insecure);
     strv_free(c->runtimes);
+    strv_free(c->pools);
 }
 
 /* Less than 0: go on; else the exit status. */
@@ -156,6 +161,9 @@ static int parse(int argc, char **argv, struct serve_options *o, struct call *ca
         case OPTION_ADD_RUNTIME:
             strv_add(&call->runtimes, optarg);
             break;
+        case OPTION_ADDRESS_POOL:
+            strv_add(&call->pools, optarg);
+            break;
         case OPTION_DEFAULT_RUNTIME:
             call->default_runtime = optarg;
             break;
@@ -190,12 +198,16 @@ static int configure(struct call *call, struct serve_config *config, struct serv
     STRV_FOREACH (text, call->runtimes)
         if (r == 0)
             r = serve_config_add_runtime(config, *text, err);
+    STRV_FOREACH (text, call->pools)
+        if (r == 0)
+            r = serve_config_add_pool(config, *text, err);
     if (r < 0)
         return r;
     STRV_FOREACH (registry, config->insecure_registries)
         strv_add(&call->insecure, *registry);
     o->insecure_registries = call->insecure;
     o->runtimes = config->runtimes;
+    o->address_pools = config->address_pools;
     o->default_runtime = call->default_runtime ? call->default_runtime : config->default_runtime;
     o->userns_remap = call->userns_remap ? call->userns_remap : config->userns_remap;
     return 0;

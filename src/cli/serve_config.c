@@ -7,7 +7,8 @@ enum { CONFIG_MAX_BYTES = 1 << 20 };
 static int check_keys(const json_t *doc, const char *path, struct err *err)
 {
     static const char *const known[] = {"runtimes",  "default-runtime", "insecure-registries",
-                                        "log-level", "userns-remap",    NULL};
+                                        "log-level", "userns-remap",    "default-address-pools",
+                                        NULL};
     const char *key;
     json_t *value;
     if (!json_is_object(doc))
@@ -20,8 +21,10 @@ static int check_keys(const json_t *doc, const char *path, struct err *err)
 
 static int read_doc(struct serve_config *c, struct err *err)
 {
-    json_t *runtimes = NULL;
+    json_t *runtimes = NULL, *pools = NULL;
     int r = json_get_object(c->doc, "", "runtimes", &runtimes, err);
+    if (r == 0)
+        r = json_get_array(c->doc, "", "default-address-pools", &pools, err);
     if (r == 0)
         r = json_get_string(c->doc, "", "default-runtime", &c->default_runtime, err);
     if (r == 0)
@@ -30,6 +33,8 @@ static int read_doc(struct serve_config *c, struct err *err)
         r = json_get_string(c->doc, "", "userns-remap", &c->userns_remap, err);
     if (r == 0)
         r = json_get_strv(c->doc, "", "insecure-registries", &c->insecure_registries, err);
+    if (r == 0 && pools)
+        json_array_extend(c->address_pools, pools);
     if (r == 0 && runtimes)
         json_object_update(c->runtimes, runtimes);
     return r;
@@ -37,7 +42,7 @@ static int read_doc(struct serve_config *c, struct err *err)
 
 int serve_config_load(const char *path, struct serve_config *ret, struct err *err)
 {
-    struct serve_config c = {.runtimes = json_object()};
+    struct serve_config c = {.runtimes = json_object(), .address_pools = json_array()};
     const char *file = path ? path : SERVE_CONFIG_PATH;
     _cleanup_str_ struct str text = STR_INIT;
     int r = path || file_exists(file) ? file_read(file, CONFIG_MAX_BYTES, &text, err) : 1;
@@ -69,10 +74,31 @@ int serve_config_add_runtime(struct serve_config *c, const char *text, struct er
     return 0;
 }
 
+int serve_config_add_pool(struct serve_config *c, const char *text, struct err *err)
+{
+    _cleanup_strv_ char **parts = strv_split(text, ',');
+    const char *base = NULL, *size = NULL;
+    int64_t bits = 0;
+    STRV_FOREACH (p, parts) {
+        if (str_after(*p, "base="))
+            base = str_after(*p, "base=");
+        else if (str_after(*p, "size="))
+            size = str_after(*p, "size=");
+        else
+            base = size = NULL;
+    }
+    if (!base || !size || parse_i64(size, 1, 128, &bits, NULL) < 0)
+        return err_set(err, ERR_INVALID,
+                       "--default-address-pool must be base=ADDRESS/BITS,size=BITS, not \"%.200s\"", text);
+    json_array_append_new(c->address_pools, json_pack("{s:s,s:I}", "base", base, "size", (json_int_t)bits));
+    return 0;
+}
+
 void serve_config_done(struct serve_config *c)
 {
     json_decref(c->doc);
     json_decref(c->runtimes);
+    json_decref(c->address_pools);
     strv_free(c->insecure_registries);
     *c = (struct serve_config){0};
 }

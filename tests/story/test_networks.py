@@ -6,7 +6,7 @@ import socket
 import subprocess
 import unittest
 
-from harness import Story, http_get, run, wait_for
+from harness import DROVER, Drover, Story, run, wait_for
 
 WEB = "mkdir -p /w; echo {text} > /w/index.html; exec httpd -f -p {port} -h /w"
 
@@ -355,6 +355,33 @@ class Networks(Base):
         networks = self.d.inspect("only")["NetworkSettings"]["Networks"]
         self.assertEqual((list(networks), networks["asked"]["DriverOpts"]), (["asked"], {"a": "b"}))
         self.end("only", networks=["asked"])
+
+
+class Pools(Base):
+    shared = False
+    image = False
+
+    @classmethod
+    def make(cls):
+        d = Drover()
+        d.start("--default-address-pool", "base=10.201.0.0/16,size=16", "--default-address-pool", "base=10.202.0.0/23,size=24",
+                "--default-address-pool", "base=fd99::/48,size=64")
+        return d
+
+    def test_subnets_come_from_the_pools_in_turn_until_there_are_none(self):
+        def subnets(name):
+            return [c["Subnet"] for c in self.shown(name)["IPAM"]["Config"]]
+        self.assertEqual(subnets("bridge"), ["10.201.0.0/16"])
+        self.network("n1")
+        self.network("n2", EnableIPv6=True)
+        self.assertEqual((subnets("n1"), subnets("n2")), (["10.202.0.0/24"], ["10.202.1.0/24", "fd99::/64"]))
+        self.assertIn("could not find an available, non-overlapping IPv4 address pool among the defaults", self.network("n3", 404))
+        self.d.docker("network", "rm", "n1")
+        self.network("n3")
+        self.assertEqual(subnets("n3"), ["10.202.0.0/24"])
+        for words in ("base=10.0.0.0/8", "size=24", "base=x,size=24", "base=10.0.0.0/16,size=8", "nonsense"):
+            self.assert_clean_refusal(run([DROVER, "serve", "--root", self.d.root + "/other", "--socket", self.d.root + "/other.sock",
+                                           "--default-address-pool", words], check=False), "pool")
 
 
 @unittest.skipUnless(os.path.exists("/proc/sys/net/ipv6"), "the kernel has no IPv6")
