@@ -9,6 +9,7 @@ void build_query_done(struct build_query *o)
     strv_free(o->tags);
     strv_free(o->build_args);
     strv_free(o->labels);
+    strv_free(o->cache_from);
     json_decref(o->host_config);
     json_decref(o->registry_config);
 }
@@ -120,13 +121,17 @@ static int refuse_security_options(struct http_request *q, struct err *err)
     return r;
 }
 
-static int read_cache_from(struct http_request *q, bool *ret, struct err *err)
+static int read_cache_from(struct http_request *q, char ***ret, struct err *err)
 {
-    _cleanup_json_ json_t *images = NULL;
+    _cleanup_json_ json_t *object = json_object();
+    json_t *images = NULL;
     int r = query_json(q, "cachefrom", "cache sources", &images, err);
-    if (r == 0)
-        *ret = json_array_size(images) > 0;
-    return r;
+    if (r < 0 || json_array_size(images) == 0) {
+        json_decref(images);
+        return r;
+    }
+    json_object_set_new(object, "cachefrom", images);
+    return json_get_strv(object, "", "cachefrom", ret, err);
 }
 
 static const char *text_of(struct http_request *q, const char *name)
@@ -140,6 +145,9 @@ int build_query_read(struct http_request *q, struct build_query *o, struct err *
     o->quiet = http_query_bool(q, "q", false);
     o->no_cache = http_query_bool(q, "nocache", false);
     o->pull = http_query_bool(q, "pull", false);
+    bool force_remove = http_query_bool(q, "forcerm", false);
+    o->keep_steps = !force_remove && !http_query_bool(q, "rm", true);
+    o->keep_failed = !force_remove;
     o->platform = text_of(q, "platform");
     o->dockerfile = text_of(q, "dockerfile");
     o->target = text_of(q, "target");

@@ -1,7 +1,6 @@
 /* What POST /build is asked by its query and headers: all of the classic builder's options.
  *
- * "rm" and "forcerm" need nothing: no step leaves a container behind. What only BuildKit or an experimental
- * dockerd does is refused in Docker's words. */
+ * What only BuildKit or an experimental dockerd does is refused in Docker's words. */
 #ifndef API_BUILD_QUERY_H
 #define API_BUILD_QUERY_H
 
@@ -15,7 +14,8 @@ struct build_query {
     char **tags, **build_args, **labels;
     json_t *host_config, *registry_config;
     bool quiet, no_cache, pull;
-    bool cache_from; /* images were named to take layers from */
+    char **cache_from;            /* NULL when not limited */
+    bool keep_steps, keep_failed; /* containers of steps: from "rm" and "forcerm" */
 };
 
 /* `ret` is all zero before, and to be freed whatever comes of it. */

@@ -41,6 +41,10 @@ static int import_url(struct import *i, const char *source, struct api_progress 
     _cleanup_free_ char *file = str_printf("%s/archive", path),
                         *line = str_printf("Downloading from %s", url);
     int r = fetch_url(url, file, NULL, err);
+    if (r < 0 && r != -ERR_NOT_FOUND && err) { /* the source's trouble, not the request's */
+        err->code = ERR_SYSTEM;
+        r = -ERR_SYSTEM;
+    }
     if (r == 0)
         api__progress_status(p, NULL, line);
     _cleanup_close_ int fd = r == 0 ? open(file, O_RDONLY | O_CLOEXEC) : -EBADF;

@@ -57,8 +57,13 @@ static int on_output(void *context, int stream, const void *bytes, size_t n)
     b->partial_len = incomplete_tail(text.data, text.len);
     memcpy(b->partial, text.data + text.len - b->partial_len, b->partial_len);
     str_truncate(&text, text.len - b->partial_len);
-    if (text.len)
+    if (text.len && stream == 2) {
+        /* As Docker tells the two streams apart in its one: in red. */
+        _cleanup_free_ char *red = str_printf("\033[91m%s\033[0m", str_get(&text));
+        send_stream(b, red);
+    } else if (text.len) {
         send_stream(b, str_get(&text));
+    }
     pthread_mutex_unlock(&b->lock);
     return http_peer_gone(b->request);
 }
@@ -107,7 +112,7 @@ static int unpack_context(struct http_request *q, const char *dir, struct err *e
     _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return err_sys(err, errno, "open %s", dir);
-    struct tar_extract x = {.root_fd = fd};
+    struct tar_extract x = {.root_fd = fd, .names_from_root = true};
     int r = tar_extract_stream(&x, read_body, q, err);
     return r < 0 ? err_wrap(err, "build context") : 0;
 }
@@ -129,13 +134,6 @@ static int get_context(struct build *b, const char *dir, char **ret_dir, char **
 
 /* --- the build --- */
 
-/* Only a hint where to find layers; the result is the same without. */
-static void tell_unused(struct build *b)
-{
-    if (!b->query.quiet && b->query.cache_from)
-        send_stream(b, "warning: cache_from is not used; this machine's own build cache is\n");
-}
-
 /* For programs; what people read of it the bakery says itself. */
 static void on_built(void *context, const char *id)
 {
@@ -154,7 +152,6 @@ static int run_build(struct build *b, const char *dir, char **ret_id, struct err
         r = get_context(b, place, &context_dir, &dockerfile, err);
     if (r < 0)
         return r;
-    tell_unused(b);
     struct bakery_options options = {
         .context_dir = context_dir,
         .dockerfile = o->dockerfile,
@@ -167,6 +164,9 @@ static int run_build(struct build *b, const char *dir, char **ret_id, struct err
         .network = o->network,
         .no_cache = o->no_cache,
         .pull = o->pull,
+        .keep_steps = o->keep_steps,
+        .keep_failed_step = o->keep_failed,
+        .cache_from = o->cache_from,
         .host_config = json_object_size(o->host_config) ? o->host_config : NULL,
         .scratch_dir = scratch,
         .fetch = fetch,

@@ -31,6 +31,17 @@ static void take_listed(struct image_set *s, const struct image_filter *filter, 
     s->count = kept;
 }
 
+/* How the oldest clients ask for a name. */
+static void add_old_filter(struct http_request *q, json_t **filters)
+{
+    const char *name = http_query(q, "filter");
+    if (api__version(q) >= 1041 || str_empty(name))
+        return;
+    if (!*filters)
+        *filters = json_object();
+    json_object_set_new(*filters, "reference", json_pack("[s]", name));
+}
+
 int api_image_list(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
@@ -39,6 +50,8 @@ int api_image_list(struct http_request *q, void *context, struct err *err)
     _cleanup_filter_ struct image_filter *filter = NULL;
     _cleanup_free_ int64_t *shared = NULL;
     int r = api__filters(q, &filters, err);
+    if (r == 0)
+        add_old_filter(q, &filters);
     if (r == 0)
         r = image_list(a->images, &images.list, &images.count, err);
     if (r == 0)

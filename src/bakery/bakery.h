@@ -26,6 +26,12 @@ struct bakery_run {
     /* A non-zero return ends the run. Call it now and then with no bytes while nothing comes: whoever asked
      * for the build may have gone. */
     int (*output)(void *context, int stream, const void *bytes, size_t n);
+    /* Told the container's id once there is one. */
+    int (*running)(void *context, const char *container_id);
+    void *running_context;
+    /* Whether the container stays: of every step, or of one that failed (with what it wrote). */
+    bool keep, keep_failed;
+    bool *ret_kept; /* set when it stays */
 };
 typedef int (*bakery_run_fn)(void *context, const struct bakery_run *run, int *ret_status, struct err *err);
 
@@ -40,6 +46,8 @@ struct bakery_options {
     const char *platform;    /* NULL: this machine's */
     const char *network;     /* for RUN; NULL: "default" */
     bool no_cache, pull;
+    bool keep_steps, keep_failed_step; /* containers of RUN steps: see struct bakery_run */
+    char *const *cache_from; /* only what these images stand on is taken from the cache; NULL: any */
     const json_t *host_config;
     const char *scratch_dir; /* for snapshots; on the same file system as the images */
     /* Finds or pulls a base image; NULL: only local ones. */
@@ -51,7 +59,7 @@ struct bakery_options {
      * output). A non-zero return cancels the build; no bytes only ask for that. */
     void *output_context;
     int (*output)(void *context, int stream, const void *bytes, size_t n);
-    /* Before the last words of a build that succeeded; may be NULL. */
+    /* At the end of each stage that made an image; may be NULL. */
     void (*built)(void *context, const char *id);
     int *ret_exit_status; /* of the RUN whose failure ended the build; untouched else; may be NULL */
 };

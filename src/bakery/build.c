@@ -159,6 +159,23 @@ static int check_tags(const struct bakery_options *o, struct err *err)
     return 0;
 }
 
+/* What each image named as a source stands on, as far as it was built here. A name that is not here gives
+ * none. */
+static void read_cache_sources(struct builder *b)
+{
+    b->cache_limited = b->o->cache_from != NULL;
+    STRV_FOREACH (name, (char **)b->o->cache_from) {
+        _cleanup_free_ char *id = mem_strdup(*name);
+        struct image_info info;
+        while (id && image_get(b->im, id, &info, NULL) == 0) {
+            map_put(&b->cache_sources, info.id, b);
+            free(id);
+            id = mem_strdup(info.parent_id);
+            image_info_done(&info);
+        }
+    }
+}
+
 static int prepare(struct builder *b, struct err *err)
 {
     int r = check_tags(b->o, err);
@@ -174,6 +191,8 @@ static int prepare(struct builder *b, struct err *err)
         r = make_work_dir(b, err);
     if (r == 0)
         r = build__plan(b, err);
+    if (r == 0)
+        read_cache_sources(b);
     return r;
 }
 
@@ -183,8 +202,6 @@ static int finish(struct builder *b, char **ret_id, struct err *err)
     if (!id)
         return err_set(err, ERR_INVALID, "No image was generated. Is your Dockerfile empty?");
     const char *hex = digest_hex(id);
-    if (b->o->built)
-        b->o->built(b->o->output_context, id);
     if (warn_unused_args(b) < 0 || build__say(b, "Successfully built %.12s\n", hex) < 0)
         return err_set(err, ERR_CANCELLED, "build cancelled");
     int r = tag(b, id, err);
@@ -205,6 +222,7 @@ static int builder_done(struct builder *b, struct err *err)
     build__platform_done(&b->build_platform);
     map_done(&b->global_args);
     map_done(&b->used_args);
+    map_done(&b->cache_sources);
     ignore_free(b->ignore);
     dockerfile_done(&b->file);
     close_fd(b->context_fd);
@@ -221,7 +239,8 @@ int bakery_build(struct images *im, const struct bakery_options *options, char *
                         .exit_status = options->ret_exit_status ? options->ret_exit_status : &exit_status,
                         .context_fd = -EBADF,
                         .global_args = MAP_INIT(free),
-                        .used_args = MAP_INIT(NULL)};
+                        .used_args = MAP_INIT(NULL),
+                        .cache_sources = MAP_INIT(NULL)};
     int r = prepare(&b, err);
     /* All stages that the target needs, in the order of the file. */
     for (size_t i = 0; r == 0 && i <= b.target; i++)

@@ -40,8 +40,10 @@ struct builder {
     struct stage *stages;
     size_t stage_count, target;
     struct platform target_platform, build_platform;
-    struct map global_args; /* ARGs before the first FROM */
-    struct map used_args;   /* names of build arguments that some ARG took */
+    struct map global_args;   /* ARGs before the first FROM */
+    struct map used_args;     /* names of build arguments that some ARG took */
+    struct map cache_sources; /* ids that may come from the cache, when it is limited */
+    bool cache_limited;
     int step_number, step_total;
     int *exit_status; /* of the RUN that failed */
 };

@@ -25,7 +25,7 @@ int build__cache_try(struct build *s, const char *key, bool *ret_hit, struct err
         return 0;
     _cleanup_free_ char *id = NULL;
     int r = image_cache_get(s->b->im, key, &id, err);
-    if (r == -ERR_NOT_FOUND)
+    if (r == -ERR_NOT_FOUND || (r == 0 && s->b->cache_limited && !map_has(&s->b->cache_sources, id)))
         return 0;
     if (r == 0)
         r = build__load_config(s, id, err);

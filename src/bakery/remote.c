@@ -155,7 +155,7 @@ static int unpack(int fd, const char *dir, struct err *err)
     _cleanup_close_ int root = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
         return err_sys(err, errno, "open %s", dir);
-    struct tar_extract x = {.root_fd = root};
+    struct tar_extract x = {.root_fd = root, .names_from_root = true};
     return tar_extract_fd(&x, fd, err);
 }
 

@@ -90,12 +90,26 @@ static char **environment(struct build *s, char *const *args)
     return env;
 }
 
+struct told {
+    struct builder *b;
+    char id[13]; /* "" as long as there is no container */
+};
+
+static int tell_running(void *context, const char *container_id)
+{
+    struct told *t = context;
+    snprintf(t->id, sizeof(t->id), "%.12s", container_id);
+    return build__say(t->b, " ---> Running in %s\n", t->id);
+}
+
 /* `shown` is what messages call the command. */
 static int execute(struct build *s, struct layer *l, char *const *argv, char *const *shown, char *const *env,
                    const char *network, struct err *err)
 {
     const struct bakery_options *o = s->b->o;
     const char *workdir = json_str(build__config(s), "WorkingDir");
+    struct told told = {.b = s->b};
+    bool kept = false;
     struct bakery_run run = {.snapshot = &l->snapshot,
                              .snapshot_dir = l->dir,
                              .image_id = s->image_id,
@@ -106,16 +120,17 @@ static int execute(struct build *s, struct layer *l, char *const *argv, char *co
                              .network = network,
                              .host_config = o->host_config,
                              .output_context = o->output_context,
-                             .output = o->output};
+                             .output = o->output,
+                             .running = tell_running,
+                             .running_context = &told,
+                             .keep = o->keep_steps,
+                             .keep_failed = o->keep_failed_step,
+                             .ret_kept = &kept};
     if (!o->run)
         return err_set(err, ERR_UNSUPPORTED, "RUN cannot be executed in this build");
-    char id[65];
-    digest_random_id(id);
-    if (build__say(s->b, " ---> Running in %.12s\n", id) < 0)
-        return err_set(err, ERR_CANCELLED, "build cancelled");
     int status = 0;
     int r = o->run(o->run_context, &run, &status, err);
-    if (r == 0 && build__say(s->b, "Removing intermediate container %.12s\n", id) < 0)
+    if (r == 0 && *told.id && !kept && build__say(s->b, "Removing intermediate container %s\n", told.id) < 0)
         r = err_set(err, ERR_CANCELLED, "build cancelled");
     if (r < 0 || status == 0)
         return r;

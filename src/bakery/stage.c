@@ -263,6 +263,8 @@ int build__stage(struct builder *b, size_t index, struct err *err)
     if (r == 0) {
         stage->image_id = take_ptr(s.image_id);
         stage->done = true;
+        if (stage->image_id && b->o->built)
+            b->o->built(b->o->output_context, stage->image_id);
     }
     stage->building = false;
     free(s.image_id);

@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static json_t *body_of(const struct bakery_run *run)
@@ -87,6 +88,22 @@ static int relay(int fd, const struct bakery_run *run, struct err *err)
     }
 }
 
+/* A failed step's container stays with what it wrote. After one that went well the image has that, and the
+ * container starts from nothing. */
+static int give_snapshot(struct engine *e, const char *id, const struct image_snapshot *snapshot, bool move,
+                         struct err *err)
+{
+    const char *const parts[][2] = {{"upper", snapshot->upper}, {"work", snapshot->work}};
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        _cleanup_free_ char *path = str_printf("%s/containers/%s/%s", e->root, id, parts[i][0]);
+        if (unlink(path) < 0)
+            return err_sys(err, errno, "unlink %s", path);
+        if (move ? rename(parts[i][1], path) < 0 : mkdir(path, 0755) < 0)
+            return err_sys(err, errno, "make %s", path);
+    }
+    return 0;
+}
+
 static int run_container(struct engine *e, const char *id, const struct bakery_run *run, int *ret_status,
                          struct err *err)
 {
@@ -95,6 +112,8 @@ static int run_container(struct engine *e, const char *id, const struct bakery_r
     int r = use_snapshot(e, id, run->snapshot, err);
     if (r == 0)
         r = engine_container_attach(e, id, KEEPER_ATTACH_STDOUT | KEEPER_ATTACH_STDERR, &fd, &tty, err);
+    if (r == 0 && run->running && run->running(run->running_context, id) < 0)
+        r = err_set(err, ERR_CANCELLED, "build cancelled");
     if (r == 0)
         r = engine_container_start(e, id, err);
     if (r == 0)
@@ -117,6 +136,12 @@ int engine_build_run(void *engine, const struct bakery_run *run, int *ret_status
     if (r < 0)
         return r;
     r = run_container(e, id, run, ret_status, err);
+    bool failed = r == 0 && *ret_status != 0;
+    if (r == 0 && (run->keep || (run->keep_failed && failed)) &&
+        give_snapshot(e, id, run->snapshot, failed, err) == 0) {
+        *run->ret_kept = true;
+        return 0;
+    }
     struct err removal;
     if (engine_container_remove(e, id, true, true, &removal) < 0 && r == 0)
         r = err_copy(err, &removal);

@@ -34,6 +34,7 @@ struct tar_extract {
     uid_t uid;
     gid_t gid;
     bool no_overwrite_dir_with_file; /* docker cp's default */
+    bool names_from_root;            /* "/x" and "../x" are x, as a build context may have them */
     struct tar_ids ids;              /* of the root's files; the archive has those of inside */
     void *context;
     int (*progress)(void *context, int64_t bytes_read); /* may be NULL; non-zero cancels */

@@ -448,7 +448,9 @@ static int extract_fifo(struct extraction *e, const char *path, const char *name
 static int extract_hardlink(struct extraction *e, const char *path, const char *name, struct err *err)
 {
     _cleanup_str_ struct str target = STR_INIT;
-    int r = tar__clean_name(archive_entry_hardlink(e->entry), "hard link target", true, &target, err);
+    const char *link = archive_entry_hardlink(e->entry);
+    _cleanup_free_ char *inside = e->x->names_from_root && link ? tar__inside_root(link) : NULL;
+    int r = tar__clean_name(inside ? inside : link, "hard link target", true, &target, err);
     if (r < 0) {
         _cleanup_free_ char *text = tar__printable(e->shown);
         return err_wrap(err, "entry \"%s\"", text);
@@ -539,7 +541,8 @@ static int extract_entry(struct extraction *e, struct archive *a, struct err *er
     if (!e->shown)
         return err_set(err, ERR_INVALID, "an entry of the archive has a name that is not UTF-8: refused");
     _cleanup_str_ struct str path = STR_INIT;
-    int r = tar__clean_name(e->shown, "entry", false, &path, err);
+    _cleanup_free_ char *inside = e->x->names_from_root ? tar__inside_root(e->shown) : NULL;
+    int r = tar__clean_name(inside ? inside : e->shown, "entry", false, &path, err);
     if (r < 0)
         return r;
     if (archive_entry_uid(e->entry) < 0 || archive_entry_uid(e->entry) >= UINT32_MAX ||

@@ -39,6 +39,9 @@ int tar__extract(const struct tar_extract *x, tar_read_fn read_fn, void *read_co
 int tar__open(struct archive *a, tar_read_fn read_fn, void *read_context, struct err *err);
 /* The clean relative form of an entry's name ("" for the root). ERR_INVALID names the entry. */
 int tar__clean_name(const char *name, const char *what, bool strip_leading, struct str *ret, struct err *err);
+/* The name as a process reads it whose root the archive is unpacked into: "/a/../../b" is "b". The caller
+ * frees. */
+char *tar__inside_root(const char *name);
 /* libarchive converts names to the thread's character set: ours is UTF-8, whatever the environment's. */
 locale_t tar__use_utf8(void);
 void tar__restore_locale(locale_t old);

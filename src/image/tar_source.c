@@ -192,6 +192,19 @@ int tar__clean_name(const char *name, const char *what, bool strip_leading, stru
     return 0;
 }
 
+char *tar__inside_root(const char *name)
+{
+    _cleanup_strv_ char **parts = strv_split(name, '/'), **kept = NULL;
+    STRV_FOREACH (part, parts) {
+        size_t n = strv_len(kept);
+        if (str_eq(*part, "..") && n)
+            free(take_ptr(kept[n - 1]));
+        else if (!str_eq(*part, "..") && !str_eq(*part, ".") && **part)
+            strv_add(&kept, *part);
+    }
+    return strv_len(kept) ? strv_join(kept, "/") : mem_strdup(".");
+}
+
 bool tar__xattr_travels(const char *name)
 {
     return str_eq(name, "security.capability") ||

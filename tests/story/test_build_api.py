@@ -75,13 +75,64 @@ class BuildApi(Story):
         self.assertEqual(only, [{"stream": identity + "\n"}])
 
     def test_a_failing_run_gives_its_exit_code_to_programs_and_shells(self):
-        last = self.build({"Dockerfile": "FROM busybox\nRUN exit 7\n"})[-1]
+        last = self.build({"Dockerfile": "FROM busybox\nRUN exit 7\n"}, forcerm=1)[-1]
         self.assertEqual(last["errorDetail"]["code"], 7)
         self.assertIn("The command '/bin/sh -c exit 7' returned a non-zero code: 7", last["error"])
         folder = self.folder()
         with open(os.path.join(folder, "Dockerfile"), "w") as f:
             f.write("FROM busybox\nRUN exit 9\n")
-        self.assertEqual(self.d.docker("build", folder, check=False).status, 9)
+        self.assertEqual(self.d.docker("build", "--force-rm", folder, check=False).status, 9)
+
+    def test_intermediate_containers_stay_as_asked_and_are_those_that_were_named(self):
+        good, bad = "FROM busybox\nRUN exit 0\nRUN exit 0\n", "FROM busybox\nRUN exit 0\nRUN echo kept > /why; exit 1\n"
+        for dockerfile, rm, forcerm, expected in ((good, 0, 0, 2), (good, 1, 0, 0), (good, 1, 1, 0), (bad, 0, 0, 2), (bad, 1, 0, 1), (bad, 1, 1, 0)):
+            lines = self.build({"Dockerfile": dockerfile}, rm=rm, forcerm=forcerm, nocache=1)
+            named = [m["stream"].split()[-1] for m in lines if m.get("stream", "").startswith(" ---> Running in ")]
+            kept = json.loads(self.d.api("GET", "/containers/json?" + query(all=1, filters={"id": named}))[2])
+            self.assertEqual(len(kept), expected, (dockerfile, rm, forcerm))
+            if expected == 1:
+                self.assertEqual(kept[0]["State"], "exited")
+                self.assertEqual(self.d.docker("diff", kept[0]["Id"]).out, "A /why\n")
+            for container in kept:
+                self.d.docker("rm", container["Id"])
+
+    def test_errors_of_a_step_are_told_apart_from_its_output(self):
+        _, lines = self.built({"Dockerfile": "FROM busybox\nRUN echo fine\nRUN echo trouble >&2\n"}, nocache=1)
+        self.assertIn({"stream": "fine\n"}, lines)
+        self.assertIn({"stream": "\x1b[91mtrouble\n\x1b[0m"}, lines)
+
+    def test_each_stage_gives_its_id_and_the_last_words_come_last(self):
+        _, lines = self.built({"Dockerfile": "FROM busybox AS one\nONBUILD RUN echo foo > somefile\nONBUILD ENV bar=baz\nFROM one\nRUN cat somefile\nFROM one\nCOPY --from=1 /somefile /x\n"}, t="staged")
+        ids = [m["aux"]["ID"] for m in lines if "aux" in m]
+        self.assertEqual(len(ids), 3)
+        self.assertEqual(self.inspect("staged")["Id"], ids[2])
+        self.assertIn("bar=baz", self.inspect("staged")["Config"]["Env"])
+        self.assertEqual(lines[-1], {"stream": "Successfully tagged staged:latest\n"})
+
+    def test_cachefrom_limits_the_cache_to_what_was_named(self):
+        body = {"Dockerfile": "FROM busybox\nENV FOO=bar\nRUN touch baz\nRUN touch bax\n"}
+
+        def hits(**parameters):
+            return sum("Using cache" in m.get("stream", "") for m in self.built(body, **parameters)[1])
+        self.built(body, t="source:1")
+        self.assertEqual(hits(cachefrom=["source:1"]), 3)
+        self.assertEqual(hits(cachefrom=["nosuchtag"]), 0)
+        self.assertEqual(hits(cachefrom=[]), 3)
+
+    def test_names_in_a_context_that_lead_up_or_start_at_the_root_stay_inside(self):
+        def context(number):
+            out = io.BytesIO()
+            with tarfile.open(fileobj=out, mode="w") as tar:
+                for name, text in (("Dockerfile", "FROM scratch\nCOPY foo /\nFROM busybox\nCOPY bar dir/file /\n"), ("../foo", f"foo{number}"), ("/bar", f"bar{number}"), ("./dir/./x/../file", "f")):
+                    entry = tarfile.TarInfo(name)
+                    entry.size = len(text)
+                    tar.addfile(entry, io.BytesIO(text.encode()))
+            return out.getvalue()
+        self.built(context(0), t="unclean")
+        self.assertEqual(self.output("unclean", "cat", "/bar", "/file"), "bar0f")
+        _, lines = self.built(context(1), t="unclean")
+        self.assertEqual(self.output("unclean", "cat", "/bar"), "bar1")
+        self.assertFalse(any("Using cache" in m.get("stream", "") for m in lines))
 
     def test_contexts_may_be_compressed(self):
         plain = small_tar(Dockerfile="FROM busybox\nCOPY f /f\n", f="packed")

@@ -83,7 +83,7 @@ class FullDisk(Story):
                 tar.addfile(entry, io.BytesIO(content))
         self.full("POST", "/build?version=1", out.getvalue(), TAR)
         before = self.kept()
-        status, _, content = self.d.api("POST", "/build?" + query(version=1, networkmode="none"),
+        status, _, content = self.d.api("POST", "/build?" + query(version=1, networkmode="none", forcerm=1),
                                         small_tar(Dockerfile="FROM busybox\nRUN head -c 40000000 /dev/urandom > /big\n"), TAR)
         self.assertEqual(json.loads(content.splitlines()[-1])["errorDetail"]["code"], 1)
         self.assertEqual(self.kept(), before)
