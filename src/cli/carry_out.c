@@ -252,11 +252,14 @@ static int condition_reached(const struct plan_action *a, const char *name, cons
     return strcmp(json_str(health, "Status"), "healthy") == 0;
 }
 
-/* One that was restarted already counts as running when it has been so at two looks in a row. */
+/* One that is restarted when it ends counts as running when it has been so at two looks in a row: a command
+ * that fails at once runs for a moment too. */
 static bool still_the_same(const json_t *container, char **started)
 {
     const char *now = json_str(json_object_get(container, "State"), "StartedAt");
-    bool same = !json_int(container, "RestartCount") || str_eq(*started, now);
+    const char *policy =
+        json_str(json_object_get(json_object_get(container, "HostConfig"), "RestartPolicy"), "Name");
+    bool same = !*policy || strcmp(policy, "no") == 0 || str_eq(*started, now);
     free(*started);
     *started = mem_strdup(now);
     return same;

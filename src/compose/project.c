@@ -247,6 +247,12 @@ static void hash_service(struct compose_service *s)
         json_pack("{s:o, s:O}", "body", json_deep_copy(s->body), "endpoints", s->endpoints);
     if (*s->platform)
         json_set_str(all, "platform", s->platform);
+    for (size_t i = 0; i < s->post_start_count + s->pre_stop_count; i++) {
+        bool start = i < s->post_start_count;
+        const struct compose_hook *hook = start ? &s->post_start[i] : &s->pre_stop[i - s->post_start_count];
+        _cleanup_free_ char *key = str_printf("hook %zu %d", i, start);
+        json_object_set(all, key, hook->body);
+    }
     for (size_t i = 0; i < s->copy_count; i++)
         add_copy(all, &s->copies[i]);
     json_t *labels = json_object_get(json_object_get(all, "body"), "Labels");

@@ -436,8 +436,35 @@ static const struct yaml_node *node_of_field(const struct compose_service *s, co
     return NULL;
 }
 
+/* Refusals in Docker's own words, which name no field. */
+static const struct yaml_node *node_of_words(const struct compose_service *s, const char *message)
+{
+    static const char *const words[][2] = {
+        {"device driver", "gpus"},      {"device driver", "deploy"},
+        {"real-time", "cpu_rt_period"}, {"real-time", "cpu_rt_runtime"},
+        {"realtime", "cpu_rt_period"},  {"realtime", "cpu_rt_runtime"},
+        {"storage-opt", "storage_opt"}, {"swappiness", "mem_swappiness"},
+        {"blkio", "blkio_config"},      {"sysctl", "sysctls"},
+        {"runtime name", "runtime"},    {"log driver", "logging"},
+        {"logging driver", "logging"},  {"log opt", "logging"},
+        {"NanoCPUs", "cpus"},           {"CPUs available", "cpus"},
+        {"platform", "platform"},       {"ulimit", "ulimits"},
+        {"capability", "cap_add"},      {"cgroup-parent", "cgroup_parent"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+        if (strstr(message, words[i][0]) && yaml_get(s->node, words[i][1]))
+            return yaml_get(s->node, words[i][1]);
+    return NULL;
+}
+
+static void blame_on(const struct yaml_node *node, const struct compose_service *s, struct err *err)
+{
+    err_wrap(err, "%s:%d:%d: %s", node->file, node->line, node->column, node->path ? node->path : s->name);
+}
+
 void compose_blame(const struct compose_service *s, struct err *err)
 {
+    const struct yaml_node *by_words = err ? node_of_words(s, err->msg) : NULL;
     const char *quote = err ? strchr(err->msg, '"') : NULL;
     _cleanup_free_ char *path = quote ? mem_strndup(quote + 1, strcspn(quote + 1, "\"")) : mem_strdup("");
     _cleanup_strv_ char **steps = strv_split(path, '.');
@@ -445,8 +472,9 @@ void compose_blame(const struct compose_service *s, struct err *err)
         const struct yaml_node *node = node_of_field(s, steps[i - 1]);
         if (!node)
             continue;
-        err_wrap(err, "%s:%d:%d: %s", node->file, node->line, node->column,
-                 node->path ? node->path : s->name);
+        blame_on(node, s, err);
         return;
     }
+    if (by_words)
+        blame_on(by_words, s, err);
 }

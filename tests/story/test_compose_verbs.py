@@ -1,0 +1,239 @@
+"""The verbs of docker compose on a project: cp, port, top, events, ls, volumes, wait, scale, create, pause, images, config, watch;
+what only `up` has; secrets, hooks, include and extends on running containers."""
+import json
+import os
+import subprocess
+
+from harness import DROVER, Story, wait_for
+
+PROJECT = """
+name: verbs
+services:
+  web:
+    image: busybox
+    command: sh -c 'echo hello; exec httpd -f -p 80 -h /tmp'
+    stop_signal: KILL
+    ports: ["18090:80"]
+    depends_on: [store]
+    volumes: [/cache]
+  store:
+    image: busybox
+    command: sleep 100000
+    stop_signal: KILL
+    volumes: ["data:/data"]
+volumes:
+  data:
+"""
+
+
+class Verbs(Story):
+    def project(self, text=PROJECT, name="verbs", **files):
+        folder = os.path.join(self.d.root, name)
+        for path, content in {"compose.yaml": text, **files}.items():
+            os.makedirs(os.path.dirname(os.path.join(folder, path)), exist_ok=True)
+            with open(os.path.join(folder, path), "w") as file:
+                file.write(content)
+        self.folder = folder
+        return folder
+
+    def run_(self, *words, **options):
+        return self.d.drover(*words, cwd=self.folder, **options)
+
+    def tearDown(self):
+        self.run_("down", "--volumes", "--remove-orphans", "-t", "0", check=False)
+        super().tearDown()
+
+    def state(self, name):
+        return self.d.inspect(name)["State"]
+
+    def names(self):
+        return sorted(self.d.docker("ps", "-a", "--format", "{{.Names}}").out.split())
+
+    def test_port_top_ls_volumes_and_images_tell_of_the_project(self):
+        self.project()
+        self.run_("up", "-d")
+        self.assertEqual(self.run_("port", "web", "80").out, "0.0.0.0:18090\n")
+        self.assert_clean_refusal(self.run_("port", "web", "81", check=False), "81/tcp")
+        self.assertIn("sleep 100000", self.run_("top", "store").out)
+        listed = json.loads(self.run_("ls", "--format", "json").out)
+        self.assertEqual([(p["Name"], p["Status"]) for p in listed], [("verbs", "running(2)")])
+        self.assertEqual(self.run_("volumes", "-q").out, "verbs_data\n")
+        self.assertRegex(self.run_("images").out, r"verbs-web-1\s+busybox\s+latest")
+        self.assertEqual(self.run_("ps", "--services").out.split(), ["store", "web"])
+        self.assertEqual(self.run_("ps", "-q", "--status", "exited").out, "")
+
+    def test_options_before_the_verb_and_a_project_known_by_name_only(self):
+        folder = self.project()
+        self.d.drover("-f", os.path.join(folder, "compose.yaml"), "-p", "other", "up", "-d", "store", cwd="/")
+        self.assertEqual(self.names(), ["other-store-1"])
+        self.assertIn("other-store-1", self.d.drover("-p", "other", "ps", cwd="/").out)
+        self.d.drover("-p", "other", "down", "--volumes", cwd="/")
+        self.assertEqual(self.names(), [])
+
+    def test_scale_create_pause_stop_and_rm(self):
+        self.project()
+        self.run_("create", "store")
+        self.assertEqual(self.state("verbs-store-1")["Status"], "created")
+        self.run_("scale", "store=3")
+        self.assertEqual(self.names(), ["verbs-store-1", "verbs-store-2", "verbs-store-3"])
+        self.run_("scale", "store=1")
+        self.assertEqual(self.names(), ["verbs-store-1"])
+        self.run_("pause", "store")
+        self.assertTrue(self.state("verbs-store-1")["Paused"])
+        self.run_("unpause", "store")
+        self.run_("rm", "store")  # it runs, so it stays
+        self.assertEqual(self.names(), ["verbs-store-1"])
+        self.run_("rm", "--stop", "store")
+        self.assertEqual(self.names(), [])
+
+    def test_cp_goes_both_ways_with_docker_cps_rules(self):
+        folder = self.project(**{"tree/a": "1", "tree/b/c": "2", "one": "file"})
+        self.run_("up", "-d", "store")
+        inside = lambda path: self.run_("exec", "store", "cat", path).out
+        self.run_("cp", "one", "store:/tmp")
+        self.assertEqual(inside("/tmp/one"), "file")
+        self.run_("cp", "one", "store:/tmp/renamed")
+        self.assertEqual(inside("/tmp/renamed"), "file")
+        self.run_("cp", "tree", "store:/data")
+        self.assertEqual(inside("/data/tree/b/c"), "2")
+        self.run_("cp", "tree/.", "store:/data")
+        self.assertEqual(inside("/data/b/c"), "2")
+        self.run_("cp", "store:/data/tree", "back")
+        self.run_("cp", "store:/tmp/one", "back/two")
+        self.assertEqual(open(os.path.join(folder, "back/b/c")).read(), "2")
+        self.assertEqual(open(os.path.join(folder, "back/two")).read(), "file")
+        self.assert_clean_refusal(self.run_("cp", "store:/nothing", "x", check=False), "/nothing")
+        self.assert_clean_refusal(self.run_("cp", "nothing", "store:/tmp", check=False), "nothing")
+
+    def test_wait_ends_with_the_status_of_the_container(self):
+        self.project("name: verbs\nservices:\n  job:\n    image: busybox\n"
+                     "    command: sh -c 'while [ ! -e /go ]; do sleep 0.1; done; exit 5'\n")
+        self.run_("up", "-d")
+        client = subprocess.Popen([DROVER, "wait", "job"], cwd=self.folder, env=self.d.env(), stdout=subprocess.DEVNULL)
+        self.run_("exec", "job", "touch", "/go")
+        self.assertEqual(client.wait(), 5)
+
+    def test_events_tell_what_happens_to_the_services(self):
+        self.project()
+        self.run_("up", "-d", "store")
+        client = subprocess.Popen([DROVER, "events", "--json"], cwd=self.folder, env=self.d.env(), stdout=subprocess.PIPE, text=True)
+        try:
+            seen = []
+            while not seen:  # an action again until the watcher listens
+                self.run_("restart", "-t", "0", "store")
+                os.set_blocking(client.stdout.fileno(), False)
+                seen = [json.loads(line) for line in client.stdout.readlines()]
+            self.assertEqual({event["service"] for event in seen}, {"store"})
+            self.assertLessEqual({event["action"] for event in seen}, {"kill", "die", "stop", "start", "restart"})
+        finally:
+            client.terminate()
+            client.wait()
+            client.stdout.close()
+
+    def test_exit_code_from_and_abort_on_container_exit_end_it_all(self):
+        self.project("name: verbs\nservices:\n"
+                     "  a: {image: busybox, command: sh -c 'echo from-a; exit 4'}\n"
+                     "  b: {image: busybox, command: sleep 100000, stop_signal: KILL}\n")
+        done = self.run_("up", "--exit-code-from", "a", check=False)
+        self.assertEqual(done.status, 4, done)
+        self.assertIn("from-a", done.out)
+        self.assertFalse(self.state("verbs-b-1")["Running"])
+        self.assertEqual(self.run_("up", "--abort-on-container-failure", check=False).status, 4)
+        self.assert_clean_refusal(self.run_("up", "--menu", check=False), "--menu is not supported")
+        self.assert_clean_refusal(self.run_("up", "-d", "--abort-on-container-exit", check=False), "contradict")
+
+    def test_only_the_chosen_services_are_shown(self):
+        self.project("name: verbs\nservices:\n  a: {image: busybox, command: echo from-a}\n"
+                     "  b: {image: busybox, command: echo from-b, attach: false}\n  c: {image: busybox, command: echo from-c}\n")
+        out = self.run_("up", "--no-attach", "c").out
+        self.assertIn("from-a", out)
+        self.assertNotIn("from-b", out)
+        self.assertNotIn("from-c", out)
+
+    def test_wait_does_not_take_a_restarting_container_for_a_running_one(self):
+        self.project("name: verbs\nservices:\n  a: {image: busybox, command: 'false', restart: always}\n")
+        done = self.run_("up", "-d", "--wait", "--wait-timeout", "3", check=False)
+        self.assert_clean_refusal(done, "not ready in time")
+
+    def test_renewed_anonymous_volumes_are_new_and_others_are_kept(self):
+        self.project()
+        volume = lambda: [m["Name"] for m in self.d.inspect("verbs-web-1")["Mounts"] if m["Destination"] == "/cache"]
+        self.run_("up", "-d")
+        first = volume()
+        self.run_("up", "-d", "--force-recreate")
+        self.assertEqual(volume(), first)
+        self.run_("up", "-d", "--force-recreate", "-V")
+        self.assertNotEqual(volume(), first)
+
+    def test_secrets_of_all_kinds_are_in_the_container_with_their_owner_and_mode(self):
+        self.project("name: verbs\nservices:\n  a:\n    image: busybox\n    command: sleep 100000\n    stop_signal: KILL\n"
+                     "    secrets: [{source: f, uid: '1000', gid: '1000', mode: 0400}, e]\n"
+                     "    configs: [{source: c, target: /etc/app/app.conf}]\n"
+                     "secrets: {f: {file: s.txt}, e: {environment: TOKEN}}\nconfigs: {c: {content: 'name=${NAME}'}}\n",
+                     **{"s.txt": "from file", ".env": "TOKEN=from environment\nNAME=x\n"})
+        self.run_("up", "-d")
+        inside = lambda *words: self.run_("exec", "a", *words).out
+        self.assertEqual(inside("cat", "/run/secrets/f"), "from file")
+        self.assertEqual(inside("stat", "-c", "%u %g %a", "/run/secrets/f"), "1000 1000 400\n")
+        self.assertEqual(inside("cat", "/run/secrets/e"), "from environment")
+        self.assertEqual(inside("cat", "/etc/app/app.conf"), "name=x")
+
+    def test_hooks_run_in_the_container_and_a_failing_one_is_said(self):
+        text = ("name: verbs\nservices:\n  a:\n    image: busybox\n    command: sleep 100000\n    stop_signal: KILL\n"
+                "    volumes: ['data:/data']\n    post_start: [{command: sh -c 'echo $$W >> /data/log', environment: [W=started]}]\n"
+                "    pre_stop: [{command: sh -c 'echo stopping >> /data/log'}]\nvolumes: {data: }\n")
+        self.project(text)
+        self.run_("up", "-d")
+        self.run_("stop", "a")
+        self.run_("start", "a")
+        self.assertEqual(self.run_("exec", "a", "cat", "/data/log").out, "started\nstopping\nstarted\n")
+        self.project(text.replace("sh -c 'echo $$W >> /data/log'", "sh -c 'echo broken; exit 3'"))
+        done = self.run_("up", "-d", check=False)
+        self.assert_clean_refusal(done, "service a", "post_start", "broken", "3")
+
+    def test_an_engines_refusal_names_the_line_of_the_file(self):
+        self.project("name: verbs\nservices:\n  a:\n    image: busybox\n    gpus: all\n")
+        self.assert_clean_refusal(self.run_("up", "-d", check=False), "compose.yaml:5:11: services.a.gpus", "device driver")
+
+    def test_a_dockerfile_in_the_file_or_elsewhere_is_built(self):
+        self.project("name: verbs\nservices:\n  a:\n    build:\n      context: web\n      dockerfile_inline: |\n"
+                     "        FROM busybox\n        COPY . /w\n        CMD ls -A /w\n"
+                     "  b:\n    build: {context: web, dockerfile: ../other/Dockerfile}\n",
+                     **{"web/f": "x", "other/Dockerfile": "FROM busybox\nCOPY f /\nCMD cat /f\n"})
+        self.run_("build", "a")
+        self.run_("up", "-d", "a")
+        wait_for(lambda: "f" in self.run_("logs", "--no-log-prefix", "a").out, "the output")
+        self.assertEqual(self.run_("logs", "--no-log-prefix", "a").out, "f\n")
+
+    def test_watch_brings_changes_into_the_container(self):
+        folder = self.project(
+            "name: verbs\nservices:\n  a:\n    build: web\n    stop_signal: KILL\n    develop:\n      watch:\n"
+            "        - {path: web/src, action: sync, target: /src, ignore: ['*.tmp'], initial_sync: true}\n"
+            "        - {path: web/conf, action: sync+exec, target: /conf, exec: {command: cp /conf/x /seen}}\n"
+            "        - {path: web/Dockerfile, action: rebuild}\n",
+            **{"web/Dockerfile": "FROM busybox\nLABEL v=1\nCMD sleep 100000\n", "web/src/first": "1", "web/conf/x": "0"})
+        client = subprocess.Popen([DROVER, "watch"], cwd=folder, env=self.d.env(), stderr=subprocess.PIPE, text=True)
+        inside = lambda *words: self.run_("exec", "a", *words, check=False).out
+
+        def write(path, text):
+            os.makedirs(os.path.dirname(os.path.join(folder, path)), exist_ok=True)
+            with open(os.path.join(folder, path), "w") as file:
+                file.write(text)
+        try:
+            next(line for line in client.stderr if "Watch enabled" in line)
+            self.assertEqual(inside("cat", "/src/first"), "1")
+            write("web/src/deep/new", "2")
+            write("web/src/x.tmp", "3")
+            wait_for(lambda: inside("cat", "/src/deep/new") == "2", "the new file")
+            self.assertEqual(inside("ls", "/src").split(), ["deep", "first"])
+            os.remove(os.path.join(folder, "web/src/first"))
+            wait_for(lambda: inside("ls", "/src").split() == ["deep"], "the file to be gone")
+            write("web/conf/x", "seen")
+            wait_for(lambda: inside("cat", "/seen") == "seen", "the command to have run")
+            before = self.d.inspect("verbs-a-1")["Id"]
+            write("web/Dockerfile", "FROM busybox\nLABEL v=2\nCMD sleep 100000\n")
+            wait_for(lambda: self.d.inspect("verbs-a-1")["Id"] != before, "the new container")
+        finally:
+            client.terminate()
+            client.stderr.close()
+            client.wait()
