@@ -2,6 +2,7 @@
  * printed of it reads back. */
 #include "compose/compose.h"
 #include "compose/plan.h"
+#include "compose/render.h"
 #include "compose/yaml.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -12,7 +13,8 @@ static void print_and_read_back(const struct compose_project *p)
     struct yaml_node **documents;
     size_t count = 0;
     struct yaml_arena *arena = yaml_arena_new();
-    yaml_format(p->root, &text);
+    const struct render_options options = {0};
+    yaml_format(compose_render(p, &options), &text);
     if (text.len < YAML_MAX_BYTES)
         must(yaml_parse(arena, "printed", str_get(&text), text.len, &documents, &count, NULL) == 0 &&
              count == 1);
@@ -23,8 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const environment[] = {"A=1", "EMPTY=", "HOME=/root", NULL};
     _cleanup_free_ char *text = mem_strndup((const char *)data, size);
-    /* env_file would read, and may wait for, whatever file the input names. */
-    if (strstr(text, "env_file"))
+    /* These would read, and may wait for, whatever file the input names. */
+    if (strstr(text, "env_file") || strstr(text, "label_file") || strstr(text, "file:"))
         return 0;
     const struct compose_options options = {.text = text,
                                             .name = "fuzz",
