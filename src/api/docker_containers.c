@@ -24,9 +24,15 @@ int api_container_list(struct http_request *q, void *context, struct err *err)
         return r;
     /* A limit counts containers in any state. */
     bool all = http_query_bool(q, "all", false) || limit > 0;
+    bool size = http_query_bool(q, "size", false);
+    _cleanup_str_ struct str text = STR_INIT;
+    if (!size && json_object_size(filters) == 0 &&
+        engine_container_list_text(a->engine, all, (int)MAX(limit, 0), &text)) {
+        http_reply_bytes(q, 200, "application/json", text.data, text.len);
+        return 0;
+    }
     json_t *list = NULL;
-    r = engine_container_list(a->engine, all, (int)MAX(limit, 0), http_query_bool(q, "size", false), filters,
-                              &list, err);
+    r = engine_container_list(a->engine, all, (int)MAX(limit, 0), size, filters, &list, err);
     return reply(q, r, 200, list);
 }
 

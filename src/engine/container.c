@@ -33,6 +33,8 @@ void container__unref(struct container *c)
     pthread_mutex_destroy(&c->op);
     pthread_mutex_destroy(&c->lock);
     pthread_cond_destroy(&c->changed);
+    free(c->line);
+    free(c->line_key);
     free(c->name);
     free(c->doc);
     free(c->net);
@@ -200,6 +202,7 @@ void container__set_doc(struct container *c, json_t *doc)
     read_facts(c, doc);
     free(c->doc);
     c->doc = text;
+    c->revision++;
     json_decref(doc);
 }
 
@@ -210,6 +213,7 @@ void container__set_net(struct container *c, json_t *net)
     links__note(c, net);
     free(c->net);
     c->net = text;
+    c->revision++;
     json_decref(net);
 }
 

@@ -64,6 +64,9 @@ int engine_container_remove(struct engine *e, const char *ref, bool force, bool 
 int engine_container_unlink(struct engine *e, const char *ref, struct err *err);
 int engine_container_inspect(struct engine *e, const char *ref, bool size, json_t **ret, struct err *err);
 /* filters: Docker's {"label":{"x=y":true}} or {"label":["x=y"]}, already parsed, or NULL. */
+/* The list without filters and sizes, as JSON text: lines that have not changed are not made again. False
+ * when it cannot be had so (engine_container_list then); appends to `ret`. */
+bool engine_container_list_text(struct engine *e, bool all, int limit, struct str *ret);
 int engine_container_list(struct engine *e, bool all, int limit, bool size, const json_t *filters,
                           json_t **ret, struct err *err);
 int engine_container_prune(struct engine *e, const json_t *filters, json_t **ret, struct err *err);

@@ -61,10 +61,12 @@ struct container {
     int64_t created_ns;
     pthread_mutex_t op, lock;
     pthread_cond_t changed;
-    char *doc;      /* {"Config","HostConfig","Image","MountPoints",...}, as text */
-    char *net;      /* {"Networks","Ports"}: Docker's endpoint settings, as text */
-    char *image_id; /* or "" */
-    char **volumes; /* names of the named volumes it uses */
+    char *doc;             /* {"Config","HostConfig","Image","MountPoints",...}, as text */
+    char *net;             /* {"Networks","Ports"}: Docker's endpoint settings, as text */
+    uint64_t revision;     /* of doc and net, which goes up with each change */
+    char *line, *line_key; /* in the list, as text, and what it was made of; see list.c */
+    char *image_id;        /* or "" */
+    char **volumes;        /* names of the named volumes it uses */
     struct container_state state;
     uint64_t exits; /* how often it has ended, for "next-exit" */
     bool removing, removed;

@@ -6,7 +6,7 @@ import subprocess
 import threading
 import unittest
 
-from harness import DROVER, SHARED, Story, docker_clis, http_get, run, wait_for
+from harness import DROVER, SHARED, Story, busybox_root_tar, docker_clis, http_get, run, wait_for
 
 
 class DockerCli(Story):
@@ -398,3 +398,42 @@ class DockerCli(Story):
 
 if __name__ == "__main__":
     unittest.main()
+
+
+class TheList(Story):
+    def test_a_list_without_filters_is_the_list_with_one_that_fits_all(self):
+        """The first is put together from lines made before: each change must show."""
+        d = self.d
+        fits_all = "&filters=%7B%22is-task%22%3A%5B%22false%22%5D%7D"
+
+        def same(*words):
+            for query in ("all=1", "all=0", "limit=1"):
+                plain = json.loads(d.api("GET", f"/containers/json?{query}")[2])
+                again = json.loads(d.api("GET", f"/containers/json?{query}")[2])
+                self.assertEqual(plain, again)
+                self.assertEqual(plain, json.loads(d.api("GET", f"/containers/json?{query}{fits_all}")[2]))
+                if query == "all=1":
+                    for word in words:
+                        self.assertIn(word, json.dumps(plain))
+        same()
+        d.docker("create", "--name", "first", "-p", "8099:80", "-v", "vol:/v", "busybox", "sleep", "1000")
+        d.docker("run", "-d", "--name", "second", "--stop-signal", "KILL", "busybox", "sleep", "1000")
+        same("/first", "/second", '"created"', '"running"')
+        d.docker("rename", "first", "renamed")
+        d.docker("start", "renamed")
+        same("/renamed", "8099")
+        d.docker("network", "create", "net")
+        d.docker("network", "connect", "--alias", "other", "net", "second")
+        same('"net"')
+        d.docker("pause", "second")
+        same('"paused"', "(Paused)")
+        d.docker("unpause", "second")
+        d.docker("stop", "second")
+        same("Exited (137)")
+        d.docker("tag", "busybox", "kept")
+        image = d.inspect("second")["Image"]
+        d.docker("import", "-", "busybox", stdin=busybox_root_tar())
+        same(image)  # the name means another image now
+        d.docker("rm", "-f", "renamed", "second")
+        same()
+        d.docker("network", "rm", "net")
