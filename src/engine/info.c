@@ -313,10 +313,12 @@ static void volumes_usage(json_t *volumes, const json_t *containers)
         json_array_foreach (containers, j, container)
             json_array_foreach (json_object_get(container, "Mounts"), k, mount)
                 users += strcmp(json_str(mount, "Name"), json_str(volume, "Name")) == 0;
+        /* What is mounted from elsewhere is not counted: it may be large, and far away. */
+        bool own = str_eq(json_str(volume, "Driver"), "local") &&
+                   !json_object_size(json_object_get(volume, "Options"));
+        int64_t size = own ? usage__tree_bytes(json_str(volume, "Mountpoint")) : -1;
         json_object_set_new(volume, "UsageData",
-                            json_pack("{s:I,s:I}", "Size",
-                                      (json_int_t)usage__tree_bytes(json_str(volume, "Mountpoint")),
-                                      "RefCount", (json_int_t)users));
+                            json_pack("{s:I,s:I}", "Size", (json_int_t)size, "RefCount", (json_int_t)users));
     }
 }
 

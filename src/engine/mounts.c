@@ -228,7 +228,7 @@ static int add_volumes_from(struct resolve *x, const char *text, struct err *err
         json_t *copy = json_deep_copy(point);
         json_object_set_new(copy, "Fill", json_false());
         json_object_del(copy, "Part");
-        json_set_str(copy, "Mode", m.words[MODE_ACCESS] ? m.words[MODE_ACCESS] : "");
+        json_set_str(copy, "Mode", "");
         if (str_eq(m.words[MODE_ACCESS], "ro"))
             json_object_set_new(copy, "RW", json_false());
         if (str_eq(json_str(copy, "Type"), "volume"))

@@ -146,7 +146,9 @@ int engine_volume_prune(struct engine *e, const json_t *filters, json_t **ret, s
         _cleanup_json_ json_t *doc = volume__doc(entry->value);
         _cleanup_free_ char *user = volume__user(e, entry->key);
         const struct volume *v = entry->value;
-        if (!user && volume__is_local(v->driver) && (named || json_bool(doc, "Anonymous")) &&
+        /* What others' drivers or mounts hold may be worth more than the space it takes here. */
+        bool ours = volume__is_local(v->driver) && !json_object_size(json_object_get(doc, "Options"));
+        if (!user && ours && (named || json_bool(doc, "Anonymous")) &&
             filter__labels(filters, json_object_get(doc, "Labels")))
             strv_add(&names, entry->key);
     }

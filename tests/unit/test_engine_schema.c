@@ -12,8 +12,8 @@ static int check(const char *text, struct err *err)
 static void a_field_that_is_not_done_is_refused_by_its_name(void **state)
 {
     struct err err;
-    assert_int_equal(check("{\"HostConfig\":{\"StorageOpt\":{\"size\":\"1G\"}}}", &err), -ERR_UNSUPPORTED);
-    assert_string_equal(err.msg, "\"HostConfig.StorageOpt\" is not supported");
+    assert_int_equal(check("{\"HostConfig\":{\"Cgroup\":\"x\"}}", &err), -ERR_UNSUPPORTED);
+    assert_string_equal(err.msg, "\"HostConfig.Cgroup\" is not supported");
     assert_int_equal(check("{\"HostConfig\":{\"UTSMode\":\"keep\"}}", &err), -ERR_UNSUPPORTED);
 }
 
