@@ -6,11 +6,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* An exit that serve could not record, on a full disk: it stays in the keeper's files for the next start. */
+static void leave_exit(void *context, const struct keeper_exit *exit)
+{
+}
+
 /* The keeper ends only when it holds nothing; one that does not run is not started for this. */
 static int end_keeper(const char *root, struct err *err)
 {
     _cleanup_free_ char *socket_path = str_printf("%s/keeper/keeper.sock", root);
-    struct keeper_callbacks none = {0};
+    struct keeper_callbacks none = {.on_exit = leave_exit};
     struct keeper *keeper;
     int fd;
     if (file_connect_unix(socket_path, SOCK_SEQPACKET, &fd, NULL) < 0)
