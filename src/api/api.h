@@ -15,6 +15,14 @@ enum { API_VERSION_NUMBER = 1043, API_MIN_VERSION_NUMBER = 1012 };
 
 struct api; /* the handlers' context */
 
+/* The table of routes (ends with a NULL method). A mark before the name of a query parameter says that it is
+ * of Docker's API and refused here when it is given ('!'; '~' when the handler does so), or passed over
+ * ('-').
+ */
+const struct http_route *api_routes(void);
+/* docs/compatibility.md's tables: endpoints with their parameters, and the fields of bodies, in Markdown. */
+void api_document(struct str *out);
+
 struct api *api_new(struct engine *e);
 void api_free(struct api *a);
 /* Serves `a` on a listening socket, which is taken. */

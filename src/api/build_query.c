@@ -93,7 +93,6 @@ static int read_host_config(struct http_request *q, json_t **ret, struct err *er
 
 static int refuse_what_is_not_there(struct http_request *q, struct err *err)
 {
-    static const char *const refused[] = {"outputs", "session"};
     const char *version = http_query(q, "version"), *remote = http_query(q, "remote"),
                *isolation = http_query(q, "isolation");
     if (str_eq(version, "2") || str_eq(remote, "client-session"))
@@ -103,11 +102,6 @@ static int refuse_what_is_not_there(struct http_request *q, struct err *err)
         return err_set(err, ERR_UNSUPPORTED, "isolation \"%s\" is not supported by Drover", isolation);
     if (http_query_bool(q, "squash", false))
         return err_set(err, ERR_INVALID, "squash is only supported with experimental mode");
-    for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
-        int r = api__refuse_query(q, refused[i], err);
-        if (r < 0)
-            return r;
-    }
     return 0;
 }
 

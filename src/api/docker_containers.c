@@ -106,9 +106,7 @@ static int refuse_start_body(struct http_request *q, struct err *err)
 int api_container_start(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
-    int r = api__refuse_query(q, "checkpoint", err);
-    if (r == 0)
-        r = refuse_start_body(q, err);
+    int r = refuse_start_body(q, err);
     if (r < 0)
         return r;
     return reply(q, engine_container_start(a->engine, http_param(q, "id"), err), 204, NULL);

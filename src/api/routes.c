@@ -3,81 +3,95 @@
 
 #include <string.h>
 
+static const char build_query[] =
+    "t dockerfile remote target q nocache pull -rm -forcerm memory memswap cpushares cpuperiod cpuquota "
+    "cpusetcpus cpusetmems cgroupparent shmsize ulimits networkmode buildargs labels extrahosts platform "
+    "cachefrom ~securityopt ~squash isolation version !outputs !session -buildid";
+
 static const struct http_route routes[] = {
     {"HEAD", "/_ping", .attempt = api_ping},
     {"GET", "/_ping", .attempt = api_ping},
     {"GET", "/version", .attempt = api_version},
     {"GET", "/info", .attempt = api_info},
-    {"GET", "/events", .attempt = api_events, .kind = HTTP_WAIT},
-    {"GET", "/system/df", .attempt = api_disk_usage},
+    {"GET", "/events", .query = "since until filters", .attempt = api_events, .kind = HTTP_WAIT},
+    {"GET", "/system/df", .query = "type", .attempt = api_disk_usage},
     {"POST", "/auth", .attempt = api_login},
     {"POST", "/drover/upgrade", .attempt = api_upgrade},
 
-    {"GET", "/containers/json", .attempt = api_container_list},
-    {"POST", "/containers/create", .attempt = api_container_create},
-    {"POST", "/containers/prune", .attempt = api_container_prune},
-    {"GET", "/containers/{id}/json", .attempt = api_container_inspect},
-    {"POST", "/containers/{id}/start", .attempt = api_container_start},
-    {"POST", "/containers/{id}/stop", .attempt = api_container_stop},
-    {"POST", "/containers/{id}/restart", .attempt = api_container_restart},
-    {"POST", "/containers/{id}/kill", .attempt = api_container_kill},
+    {"GET", "/containers/json", .query = "all limit size filters -since -before",
+     .attempt = api_container_list},
+    {"POST", "/containers/create", .query = "name platform", .attempt = api_container_create},
+    {"POST", "/containers/prune", .query = "filters", .attempt = api_container_prune},
+    {"GET", "/containers/{id}/json", .query = "size", .attempt = api_container_inspect},
+    {"POST", "/containers/{id}/start", .query = "!checkpoint -checkpoint-dir -detachKeys",
+     .attempt = api_container_start},
+    {"POST", "/containers/{id}/stop", .query = "t signal", .attempt = api_container_stop},
+    {"POST", "/containers/{id}/restart", .query = "t signal", .attempt = api_container_restart},
+    {"POST", "/containers/{id}/kill", .query = "signal", .attempt = api_container_kill},
     {"POST", "/containers/{id}/pause", .attempt = api_container_pause},
     {"POST", "/containers/{id}/unpause", .attempt = api_container_unpause},
-    {"POST", "/containers/{id}/rename", .attempt = api_container_rename},
+    {"POST", "/containers/{id}/rename", .query = "name", .attempt = api_container_rename},
     {"POST", "/containers/{id}/update", .attempt = api_container_update},
-    {"DELETE", "/containers/{id...}", .attempt = api_container_remove},
-    {"GET", "/containers/{id}/top", .attempt = api_container_top},
+    {"DELETE", "/containers/{id...}", .query = "force v link", .attempt = api_container_remove},
+    {"GET", "/containers/{id}/top", .query = "ps_args", .attempt = api_container_top},
     {"GET", "/containers/{id}/changes", .attempt = api_container_changes},
-    {"POST", "/containers/{id}/wait", .attempt = api_container_wait, .kind = HTTP_WAIT},
-    {"POST", "/containers/{id}/attach", .attempt = api_container_attach, .kind = HTTP_ATTACH},
-    {"GET", "/containers/{id}/attach/ws", .attempt = api_container_attach_ws, .kind = HTTP_ATTACH},
-    {"GET", "/containers/{id}/logs", .attempt = api_container_logs, .kind = HTTP_FOLLOW},
-    {"POST", "/containers/{id}/resize", .attempt = api_container_resize},
-    {"GET", "/containers/{id}/stats", .attempt = api_container_stats, .kind = HTTP_WAIT},
+    {"POST", "/containers/{id}/wait", .query = "condition", .attempt = api_container_wait, .kind = HTTP_WAIT},
+    {"POST", "/containers/{id}/attach", .query = "stream logs stdin stdout stderr detachKeys",
+     .attempt = api_container_attach, .kind = HTTP_ATTACH},
+    {"GET", "/containers/{id}/attach/ws", .query = "stream logs stdin stdout stderr detachKeys",
+     .attempt = api_container_attach_ws, .kind = HTTP_ATTACH},
+    {"GET", "/containers/{id}/logs", .query = "follow stdout stderr since until timestamps tail -details",
+     .attempt = api_container_logs, .kind = HTTP_FOLLOW},
+    {"POST", "/containers/{id}/resize", .query = "h w", .attempt = api_container_resize},
+    {"GET", "/containers/{id}/stats", .query = "stream one-shot", .attempt = api_container_stats,
+     .kind = HTTP_WAIT},
     {"GET", "/containers/{id}/export", .attempt = api_container_export, .kind = HTTP_TRANSFER},
-    {"HEAD", "/containers/{id}/archive", .attempt = api_archive_stat},
-    {"GET", "/containers/{id}/archive", .attempt = api_archive_get, .kind = HTTP_TRANSFER},
-    {"PUT", "/containers/{id}/archive", .attempt = api_archive_put, .kind = HTTP_TRANSFER},
-    {"POST", "/commit", .attempt = api_container_commit, .kind = HTTP_TRANSFER},
+    {"HEAD", "/containers/{id}/archive", .query = "path", .attempt = api_archive_stat},
+    {"GET", "/containers/{id}/archive", .query = "path", .attempt = api_archive_get, .kind = HTTP_TRANSFER},
+    {"PUT", "/containers/{id}/archive", .query = "path noOverwriteDirNonDir copyUIDGID",
+     .attempt = api_archive_put, .kind = HTTP_TRANSFER},
+    {"POST", "/commit", .query = "container repo tag comment author pause changes",
+     .attempt = api_container_commit, .kind = HTTP_TRANSFER},
 
     {"POST", "/containers/{id}/exec", .attempt = api_exec_create},
     {"POST", "/exec/{id}/start", .attempt = api_exec_start, .kind = HTTP_ATTACH},
-    {"POST", "/exec/{id}/resize", .attempt = api_exec_resize},
+    {"POST", "/exec/{id}/resize", .query = "h w", .attempt = api_exec_resize},
     {"GET", "/exec/{id}/json", .attempt = api_exec_inspect},
 
-    {"GET", "/images/json", .attempt = api_image_list},
-    {"POST", "/images/create", .attempt = api_image_create, .kind = HTTP_TRANSFER},
-    {"POST", "/images/load", .attempt = api_image_load, .kind = HTTP_TRANSFER},
-    {"POST", "/images/prune", .attempt = api_image_prune},
-    {"GET", "/images/search", .attempt = api_image_search},
-    {"GET", "/images/get", .attempt = api_image_save, .kind = HTTP_TRANSFER},
+    {"GET", "/images/json", .query = "all filters shared-size -digests -filter", .attempt = api_image_list},
+    {"POST", "/images/create", .query = "fromImage fromSrc repo tag platform message changes",
+     .attempt = api_image_create, .kind = HTTP_TRANSFER},
+    {"POST", "/images/load", .query = "quiet", .attempt = api_image_load, .kind = HTTP_TRANSFER},
+    {"POST", "/images/prune", .query = "filters", .attempt = api_image_prune},
+    {"GET", "/images/search", .query = "term limit filters", .attempt = api_image_search},
+    {"GET", "/images/get", .query = "names", .attempt = api_image_save, .kind = HTTP_TRANSFER},
     {"GET", "/images/{name...}/get", .attempt = api_image_save, .kind = HTTP_TRANSFER},
     {"GET", "/images/{name...}/json", .attempt = api_image_inspect},
     {"GET", "/images/{name...}/history", .attempt = api_image_history},
-    {"POST", "/images/{name...}/push", .attempt = api_image_push, .kind = HTTP_TRANSFER},
-    {"POST", "/images/{name...}/tag", .attempt = api_image_tag},
-    {"DELETE", "/images/{name...}", .attempt = api_image_remove},
+    {"POST", "/images/{name...}/push", .query = "tag", .attempt = api_image_push, .kind = HTTP_TRANSFER},
+    {"POST", "/images/{name...}/tag", .query = "repo tag", .attempt = api_image_tag},
+    {"DELETE", "/images/{name...}", .query = "force noprune", .attempt = api_image_remove},
 
     {"GET", "/distribution/{name...}/json", .attempt = api_distribution},
-    {"POST", "/build", .attempt = api_build, .kind = HTTP_TRANSFER},
-    {"POST", "/build/prune", .attempt = api_build_prune},
-    {"POST", "/build/cancel", .attempt = api_build_cancel},
+    {"POST", "/build", .query = build_query, .attempt = api_build, .kind = HTTP_TRANSFER},
+    {"POST", "/build/prune", .query = "all filters keep-storage", .attempt = api_build_prune},
+    {"POST", "/build/cancel", .query = "id", .attempt = api_build_cancel},
     {"POST", "/session", .attempt = api_buildkit},
     {"POST", "/grpc", .attempt = api_buildkit},
 
-    {"GET", "/networks", .attempt = api_network_list},
+    {"GET", "/networks", .query = "filters", .attempt = api_network_list},
     {"POST", "/networks/create", .attempt = api_network_create},
-    {"POST", "/networks/prune", .attempt = api_network_prune},
-    {"GET", "/networks/{id}", .attempt = api_network_inspect},
+    {"POST", "/networks/prune", .query = "filters", .attempt = api_network_prune},
+    {"GET", "/networks/{id}", .query = "scope -verbose", .attempt = api_network_inspect},
     {"DELETE", "/networks/{id}", .attempt = api_network_remove},
     {"POST", "/networks/{id}/connect", .attempt = api_network_connect},
     {"POST", "/networks/{id}/disconnect", .attempt = api_network_disconnect},
 
-    {"GET", "/volumes", .attempt = api_volume_list},
+    {"GET", "/volumes", .query = "filters", .attempt = api_volume_list},
     {"POST", "/volumes/create", .attempt = api_volume_create},
-    {"POST", "/volumes/prune", .attempt = api_volume_prune},
+    {"POST", "/volumes/prune", .query = "filters", .attempt = api_volume_prune},
     {"GET", "/volumes/{name}", .attempt = api_volume_inspect},
-    {"DELETE", "/volumes/{name}", .attempt = api_volume_remove},
+    {"DELETE", "/volumes/{name}", .query = "force", .attempt = api_volume_remove},
 
     {"GET", "/swarm", .attempt = api_swarm_no_manager},
     {"GET", "/swarm/unlockkey", .attempt = api_swarm_no_manager},
@@ -175,6 +189,15 @@ static void fallback(struct http_request *q, void *context)
     http_reply_err(q, &err);
 }
 
+/* Those that the route's table marks as refused. */
+static void refuse_parameters(struct http_request *q, struct err *err)
+{
+    _cleanup_strv_ char **names = strv_split(http_route_query(q), ' ');
+    STRV_FOREACH (name, names)
+        if (**name == '!' && api__refuse_query(q, *name + 1, err) < 0)
+            return;
+}
+
 static bool admit(struct http_request *q, void *context)
 {
     int version = http_api_version(q);
@@ -188,6 +211,8 @@ static bool admit(struct http_request *q, void *context)
                 "client version %s is too old. Minimum supported API version is " API_MIN_VERSION
                 ", please upgrade your client to a newer version",
                 text);
+    if (!err.code)
+        refuse_parameters(q, &err);
     if (err.code)
         http_reply_err(q, &err);
     return !err.code;
@@ -202,6 +227,11 @@ static const char *const headers[] = {"Api-Version",
                                       "Server",
                                       "Drover/" DROVER_VERSION " (linux)",
                                       NULL};
+
+const struct http_route *api_routes(void)
+{
+    return routes;
+}
 
 struct api *api_new(struct engine *e)
 {

@@ -1,4 +1,5 @@
 /* What only prints: inspect, version, the keys of Compose files. */
+#include "api/api.h"
 #include "base/json.h"
 #include "cli/call.h"
 #include "cli/options.h"
@@ -12,6 +13,15 @@ int cli_compose_keys(int argc, char **argv)
     (void)argc, (void)argv;
     schema_document(&table);
     fputs(str_get(&table), stdout);
+    return 0;
+}
+
+int cli_compatibility(int argc, char **argv)
+{
+    _cleanup_str_ struct str tables = STR_INIT;
+    (void)argc, (void)argv;
+    api_document(&tables);
+    fputs(str_get(&tables), stdout);
     return 0;
 }
 

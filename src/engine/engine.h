@@ -174,4 +174,7 @@ void engine_image_event(struct engine *e, const char *action, const char *id, co
 struct bakery_run;
 int engine_build_run(void *engine, const struct bakery_run *run, int *ret_status, struct err *err);
 
+/* The fields of Docker's bodies and whether they are done, as tables in Markdown. */
+void engine_schema_document(struct str *out);
+
 #endif

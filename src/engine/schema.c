@@ -270,3 +270,35 @@ int schema__check_volume(const json_t *body, struct err *err)
 {
     return check(volume_fields, body, "", err);
 }
+
+void engine_schema_document(struct str *out)
+{
+    static const struct {
+        const char *body;
+        const struct field *fields;
+    } tables[] = {{"Config of POST /containers/create", config_fields},
+                  {"HostConfig", host_fields},
+                  {"POST /networks/create", network_fields},
+                  {"POST /volumes/create", volume_fields}};
+    static const char *const forms[] = {[BOOL] = "boolean",
+                                        [INT] = "whole number",
+                                        [TEXT] = "text",
+                                        [LIST] = "list",
+                                        [TEXTS] = "list of text",
+                                        [OBJECT] = "object",
+                                        [MAP_OF_TEXT] = "text by name",
+                                        [ANY] = "any"};
+    for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+        str_addf(out, "\n### %s\n\n| field | form | |\n|---|---|---|\n", tables[i].body);
+        for (const struct field *f = tables[i].fields; f->name; f++) {
+            str_addf(out, "| `%s` | %s | ", f->name, forms[f->form]);
+            if (f->allowed) {
+                _cleanup_strv_ char **values = strv_split(f->allowed, '|');
+                _cleanup_free_ char *shown = strv_join(values, "`, `");
+                str_addf(out, "done: `%s` |\n", shown);
+            } else {
+                str_add(out, f->refused ? "refused |\n" : "done |\n");
+            }
+        }
+    }
+}

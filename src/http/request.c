@@ -82,6 +82,11 @@ const char *http_param(struct http_request *q, const char *name)
     return "";
 }
 
+const char *http_route_query(const struct http_request *q)
+{
+    return q->route && q->route->query ? q->route->query : "";
+}
+
 const char *http_query(struct http_request *q, const char *name)
 {
     for (size_t i = 0; q->query_names && q->query_names[i]; i++)

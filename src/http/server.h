@@ -58,6 +58,9 @@ struct http_route {
      * becomes the answer; a stream that has begun is cut off (http_stream_abort). */
     int (*attempt)(struct http_request *q, void *context, struct err *err);
     enum http_kind kind;
+    /* The names of its query parameters with a blank between; what a mark before a name means is the caller's
+     * (http_route_query). NULL: none. */
+    const char *query;
 };
 
 struct http_server_config {
@@ -83,6 +86,9 @@ int http_server_start(const struct http_server_config *config, int listen_fd, st
 /* Stops accepting, waits for requests in progress up to `grace_ms`, then cuts them. False: one hangs all the
  * same, and what its handler uses must stay (as the server does). */
 bool http_server_stop(struct http_server *s, int grace_ms);
+
+const char *
+http_route_query(const struct http_request *q); /* of the route that was taken; "" when it has none */
 
 /* --- The request --- */
 const char *http_method(struct http_request *q);

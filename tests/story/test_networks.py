@@ -188,7 +188,7 @@ class Networks(Base):
         self.assertEqual(status, 201, answer)
         self.assertIn(first, answer["Warning"])
         status, message = self.ask("GET", "/networks/twin")
-        self.assertEqual((status, message["message"]), (400, "network twin is ambiguous (2 matches found on name)"))
+        self.assertEqual((status, message["message"]), (400, "network twin is ambiguous (2 matches found based on name)"))
         self.assertEqual(self.shown(first)["Id"], first)
         # An id goes before a name that is the same text.
         third = self.network(first[:12])
