@@ -35,9 +35,8 @@ static char *subject(const struct plan_action *a)
 
 /* --- Containers --- */
 
-static int connect_others(const struct plan_action *a, const char *id, struct err *err)
+static int connect_others(const struct compose_service *s, const char *id, struct err *err)
 {
-    const struct compose_service *s = a->service;
     for (char **network = s->networks ? s->networks + 1 : NULL; network && *network; network++) {
         _cleanup_json_ json_t *body = json_pack("{s:s, s:O}", "Container", id, "EndpointConfig",
                                                 json_object_get(s->endpoints, *network));
@@ -50,10 +49,10 @@ static int connect_others(const struct plan_action *a, const char *id, struct er
 }
 
 /* Says of which service, and where in the files, the engine refuses something. */
-static int blame(const struct plan_action *a, struct err *err)
+static int blame(const struct compose_service *s, struct err *err)
 {
-    compose_blame(a->service, err);
-    return err_wrap(err, "service %s", a->service->name);
+    compose_blame(s, err);
+    return err_wrap(err, "service %s", s->name);
 }
 
 static bool is_bound(const json_t *host, const char *target)
@@ -123,21 +122,27 @@ static int copy_files(const struct compose_service *s, const char *id, struct er
 static int create_named(const struct project_run *run, const struct plan_action *a, const char *name,
                         const json_t *old, char **ret_id, struct err *err)
 {
-    _cleanup_json_ json_t *answer = NULL;
     _cleanup_json_ json_t *body =
         compose_plan_container_body(a->service, a->number, json_str(run->world->images, a->service->image));
     if (old)
         inherit_volumes(old, body);
-    _cleanup_free_ char *escaped = cli_escape(name), *platform = cli_escape(a->service->platform);
+    return project_create_container(a->service, body, name, ret_id, err);
+}
+
+int project_create_container(const struct compose_service *s, const json_t *body, const char *name,
+                             char **ret_id, struct err *err)
+{
+    _cleanup_json_ json_t *answer = NULL;
+    _cleanup_free_ char *escaped = cli_escape(name), *platform = cli_escape(s->platform);
     int r = cli_call("POST", body, &answer, err, "/containers/create?name=%s&platform=%s", escaped, platform);
     if (r < 0)
-        return blame(a, err);
+        return blame(s, err);
     const char *id = json_str(answer, "Id");
-    r = connect_others(a, id, err);
+    r = connect_others(s, id, err);
     if (r == 0)
-        r = copy_files(a->service, id, err);
+        r = copy_files(s, id, err);
     if (r < 0) {
-        blame(a, err);
+        blame(s, err);
         cli_call("DELETE", NULL, NULL, NULL, "/containers/%s?force=1", id);
         return r;
     }
@@ -215,7 +220,7 @@ static int start(const struct plan_action *a, struct err *err)
     int r = cli_call("POST", NULL, NULL, err, "/containers/%s/start", escaped);
     if (r == -ERR_NOT_MODIFIED)
         return 0;
-    return r < 0 ? blame(a, err) : after_start(a->service, a->name, err);
+    return r < 0 ? blame(a->service, err) : after_start(a->service, a->name, err);
 }
 
 /* --- Waiting for what a service depends on --- */

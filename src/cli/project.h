@@ -67,6 +67,10 @@ struct project_run {
  * stage. */
 int project_carry_out(const struct project_run *run, const struct plan *plan, struct err *err);
 
+/* A container of a service on all its networks, with its secrets and configs in it. */
+int project_create_container(const struct compose_service *s, const json_t *body, const char *name,
+                             char **ret_id, struct err *err);
+
 /* Containers of a project as the API lists them; `service` NULL: all. Sorted by name. */
 int project_containers(const char *project, const char *service, bool all, json_t **ret, struct err *err);
 /* "web-1": how a container of the project is called in lists and log prefixes. */

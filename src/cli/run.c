@@ -1,11 +1,13 @@
 /* `drover run`, like `docker run`: exit status 125 when the container could not be made, 126 and 127 when its
  * command could not be started, else the command's own. */
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/call.h"
-#include "cli/options.h"
+#include "cli/project.h"
 #include "cli/pull.h"
 #include "cli/stream.h"
+#include "cli/up.h"
 #include "cli/verbs.h"
 #include "compose/compose.h"
 #include "compose/envfile.h"
@@ -19,7 +21,8 @@
 enum { STATUS_FAILED = 125, STATUS_CANNOT_RUN = 126, STATUS_NOT_FOUND = 127 };
 
 struct run_options {
-    bool interactive, tty, detach, remove, privileged, read_only, init, publish_all;
+    bool interactive, tty, no_tty, no_deps, use_aliases, build, quiet_pull, remove_orphans, detach, remove,
+        privileged, read_only, init, publish_all;
     char **env, **env_files, **ports, **expose, **volumes, **labels, **hosts, **dns, **cap_add, **cap_drop,
         **security, **tmpfs, **groups, **aliases, **ulimits, **sysctls, **devices;
     const char *name, *network, *memory, *swap, *cpus, *user, *entrypoint, *workdir, *hostname, *restart,
@@ -438,6 +441,166 @@ static int run(const struct run_options *o, char **words)
     return 0;
 }
 
+/* --- A service's one-off container --- */
+
+/* A short word that tells containers of the same service apart. */
+static void make_slug(char out[13])
+{
+    char id[65];
+    digest_random_id(id);
+    snprintf(out, 13, "%.12s", id);
+}
+
+static void put_over(json_t *list, const char *item)
+{
+    size_t n = strcspn(item, "="), i;
+    json_t *old;
+    json_array_foreach (list, i, old)
+        if (strncmp(json_string_value(old), item, n) == 0 && json_string_value(old)[n] == '=') {
+            json_array_set_new(list, i, json_string(item));
+            return;
+        }
+    json_array_append_new(list, json_string(item));
+}
+
+static int add_to_service(const struct run_options *o, char **words, json_t *body, struct err *err)
+{
+    json_t *host = json_object_get(body, "HostConfig"), *labels = json_object_get(body, "Labels");
+    _cleanup_json_ json_t *own = json_object(), *own_host = json_object();
+    size_t i;
+    json_t *item;
+    const char *key;
+    int r = add_environment(o, own, err);
+    if (r == 0)
+        r = add_ports(o, own, own_host, err);
+    if (r == 0)
+        r = add_volumes(o, own, own_host, err);
+    if (r < 0)
+        return r;
+    json_array_foreach (json_object_get(own, "Env"), i, item)
+        put_over(json_object_get(body, "Env"), json_string_value(item));
+    /* The service's own ports may be taken by its own containers. */
+    if (!o->publish_all)
+        json_object_set(host, "PortBindings", json_object_get(own_host, "PortBindings"));
+    if (!json_object_get(host, "Binds"))
+        json_object_set_new(host, "Binds", json_array());
+    json_array_extend(json_object_get(host, "Binds"), json_object_get(own_host, "Binds"));
+    json_object_foreach (json_object_get(own, "ExposedPorts"), key, item) {
+        if (!json_object_get(body, "ExposedPorts"))
+            json_object_set_new(body, "ExposedPorts", json_object());
+        json_object_set(json_object_get(body, "ExposedPorts"), key, item);
+    }
+    _cleanup_json_ json_t *more_labels = dictionary(o->labels);
+    json_object_update(labels, more_labels);
+    if (words[1])
+        json_object_set_new(body, "Cmd", json_of_strv(words + 1));
+    if (o->entrypoint)
+        json_object_set_new(body, "Entrypoint",
+                            *o->entrypoint ? json_pack("[s]", o->entrypoint) : json_array());
+    if (o->entrypoint && !words[1])
+        json_object_del(body, "Cmd");
+    set_text(body, "User", o->user);
+    set_text(body, "WorkingDir", o->workdir);
+    set_list(host, "CapAdd", o->cap_add);
+    set_list(host, "CapDrop", o->cap_drop);
+    return 0;
+}
+
+static json_t *service_body(const struct run_options *o, const struct compose_service *s,
+                            const char *image_id, const char *slug)
+{
+    json_t *body = compose_plan_container_body(s, 1, image_id), *labels = json_object_get(body, "Labels");
+    json_t *host = json_object_get(body, "HostConfig");
+    bool input = o->interactive && !o->detach;
+    json_set_str(labels, COMPOSE_LABEL_ONEOFF, "True");
+    json_set_str(labels, "com.docker.compose.slug", slug);
+    json_object_del(labels, COMPOSE_LABEL_NUMBER);
+    json_object_del(body, "Healthcheck");
+    json_object_del(host, "RestartPolicy");
+    json_object_set_new(host, "AutoRemove", json_boolean(o->remove));
+    json_object_set_new(body, "Tty", json_boolean(o->tty));
+    json_object_set_new(body, "OpenStdin", json_boolean(input));
+    json_object_set_new(body, "StdinOnce", json_boolean(input));
+    json_object_set_new(body, "AttachStdin", json_boolean(input));
+    json_object_set_new(body, "AttachStdout", json_boolean(!o->detach));
+    json_object_set_new(body, "AttachStderr", json_boolean(!o->detach));
+    return body;
+}
+
+/* Who asks for the service is to find its long-running containers, not this one. */
+static void forget_aliases(const struct compose_service *s, json_t *body)
+{
+    const char *network;
+    json_t *endpoint;
+    json_object_foreach (s->endpoints, network, endpoint)
+        json_object_set_new(endpoint, "Aliases", json_array());
+    json_object_foreach (json_object_get(json_object_get(body, "NetworkingConfig"), "EndpointsConfig"),
+                         network, endpoint)
+        json_object_set_new(endpoint, "Aliases", json_array());
+}
+
+static int create_of_service(const struct run_options *o, struct compose_project *p,
+                             struct compose_service *s, char **words, char **ret_id, struct err *err)
+{
+    char slug[13];
+    _cleanup_json_ json_t *image = NULL;
+    _cleanup_free_ char *escaped = cli_escape(s->image), *name = NULL;
+    int r = cli_get(&image, err, "/images/%s/json", escaped);
+    if (r < 0)
+        return r;
+    make_slug(slug);
+    _cleanup_json_ json_t *body = service_body(o, s, json_str(image, "Id"), slug);
+    name = o->name ? mem_strdup(o->name) : str_printf("%s-%s-run-%s", p->name, s->name, slug);
+    r = add_to_service(o, words, body, err);
+    if (!o->use_aliases)
+        forget_aliases(s, body);
+    return r < 0 ? r : project_create_container(s, body, name, ret_id, err);
+}
+
+static int run_service(struct run_options *o, struct compose_project *p, struct compose_service *s,
+                       char **words)
+{
+    struct err err;
+    _cleanup_free_ char *id = NULL;
+    int status = up_around(p, s, o->build);
+    if (status)
+        return status;
+    if (!o->detach && !o->no_tty && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
+        o->tty = true;
+    o->interactive = !o->detach;
+    if (create_of_service(o, p, s, words, &id, &err) < 0) {
+        cli_fail(&err);
+        return STATUS_FAILED;
+    }
+    if (!o->detach)
+        return run_attached(o, id);
+    if (cli_call("POST", NULL, NULL, &err, "/containers/%s/start", id) < 0) {
+        cli_fail(&err);
+        return status_of_start(&err);
+    }
+    printf("%s\n", id);
+    return 0;
+}
+
+/* The first word is a service of the project here, or an image. */
+static int run_either(struct run_options *o, char **words)
+{
+    const struct project_options project = {0};
+    const char *const services[] = {words[0], NULL};
+    const struct project_load_options how = {
+        .services = (char *const *)services, .no_deps = o->no_deps, .to_run = true};
+    _cleanup_compose_ struct compose_project *known = NULL, *p = NULL;
+    if (strpbrk(words[0], ":/") || !project_present(&project))
+        return run(o, words);
+    int status = project_load(&project, NULL, false, &known);
+    if (status)
+        return status;
+    if (!compose_find_service(known, words[0]))
+        return run(o, words);
+    status = project_load_with(&project, &how, &p);
+    return status ? status : run_service(o, p, compose_find_service(p, words[0]), words);
+}
+
 static void options_done(struct run_options *o)
 {
     char ***const lists[] = {&o->env,    &o->env_files, &o->ports,   &o->expose,   &o->volumes,  &o->labels,
@@ -459,7 +622,18 @@ int cli_run(int argc, char **argv)
         {'e', "env", CLI_LIST, &o.env, "NAME[=VALUE]", "Environment variable (again for more)"},
         {0, "env-file", CLI_LIST, &o.env_files, "FILE", "File of environment variables"},
         {'p', "publish", CLI_LIST, &o.ports, "[IP:][PORT:]PORT[/udp]", "Publish a port on the host"},
-        {'P', "publish-all", CLI_FLAG, &o.publish_all, NULL, "Publish all exposed ports"},
+        {'P', "publish-all", CLI_FLAG, &o.publish_all, NULL,
+         "Publish all exposed ports; of a service: those of its file"},
+        {0, "service-ports", CLI_FLAG, &o.publish_all, NULL, "The same"},
+        {'T', "no-tty", CLI_FLAG, &o.no_tty, NULL,
+         "Of a service: no terminal, even where one would be given"},
+        {0, "no-TTY", CLI_FLAG, &o.no_tty, NULL, "The same"},
+        {0, "no-deps", CLI_FLAG, &o.no_deps, NULL, "Of a service: do not start what it depends on"},
+        {0, "use-aliases", CLI_FLAG, &o.use_aliases, NULL, "Of a service: with its names on its networks"},
+        {0, "build", CLI_FLAG, &o.build, NULL, "Of a service: build its image first"},
+        {0, "quiet-pull", CLI_FLAG, &o.quiet_pull, NULL, "Taken for docker compose's sake"},
+        {0, "remove-orphans", CLI_FLAG, &o.remove_orphans, NULL, "Taken for docker compose's sake"},
+        {0, "env-from-file", CLI_LIST, &o.env_files, "FILE", "As --env-file"},
         {0, "expose", CLI_LIST, &o.expose, "PORT[/udp]", "Expose a port"},
         {'v', "volume", CLI_LIST, &o.volumes, "[SOURCE:]PATH[:ro]", "Mount a volume or a directory"},
         {0, "tmpfs", CLI_LIST, &o.tmpfs, "PATH[:OPTIONS]", "Mount a tmpfs"},
@@ -500,17 +674,18 @@ int cli_run(int argc, char **argv)
         {0, "pull", CLI_TEXT, &o.pull, "WHEN", "always, missing or never"},
         {0},
     };
-    const struct cli_command command = {
-        "run [OPTIONS] IMAGE [COMMAND] [ARG...]",
-        "Creates a container and runs a command in it; ends with the command's exit status.",
-        options,
-        true,
-        1,
-        -1};
+    const struct cli_command command = {"run [OPTIONS] SERVICE|IMAGE [COMMAND] [ARG...]",
+                                        "Creates a container of a service of the project here (what it "
+                                        "depends on is started first), or of an image,\n"
+                                        "and runs a command in it; ends with the command's exit status.",
+                                        options,
+                                        true,
+                                        1,
+                                        -1};
     char **words;
     int status = cli_parse(&command, argc, argv, &words);
     if (status < 0)
-        status = run(&o, words);
+        status = run_either(&o, words);
     else if (status == 2)
         status = STATUS_FAILED;
     options_done(&o);

@@ -15,7 +15,7 @@ struct up_options {
     struct project_options project;
     struct plan_options plan;
     struct logs_options logs;
-    bool detach, wait, no_deps, json, no_colour, quiet_pull, renew_volumes, watch, menu, yes;
+    bool detach, wait, quiet, no_deps, json, no_colour, quiet_pull, renew_volumes, watch, menu, yes;
     bool abort_on_exit, abort_on_failure, attach_dependencies;
     char **scale, **attach, **no_attach;
     const char *pull, *exit_code_from;
@@ -62,7 +62,7 @@ static int carry_out(const struct up_options *o, struct compose_project *p, stru
     observed = project_observed(world);
     if (r == 0)
         r = compose_plan_up(p, &observed, &o->plan, &plan, err);
-    if (r == 0 && !plan.count)
+    if (r == 0 && !plan.count && !o->quiet)
         progress_set(progress, "Project   ", COLOUR_GREEN, "is up to date");
     if (r == 0)
         r = project_carry_out(&run, &plan, err);
@@ -358,6 +358,33 @@ int up_service(const struct project_options *project, const char *service)
 int up_watched(const struct project_options *project, char *const *services)
 {
     return build_and_make(project, services, false);
+}
+
+int up_around(struct compose_project *p, struct compose_service *s, bool build)
+{
+    struct up_options o = {.timeout_s = -1, .quiet = true, .plan.build = build};
+    static char *const none[] = {NULL};
+    struct project_world world = {0};
+    struct plan plan = {0};
+    struct err err;
+    _cleanup_progress_ struct progress *progress = progress_new();
+    o.plan.services = none;
+    s->replicas = MAX(s->replicas, 1);
+    int r = project_observe(p, &world, &err);
+    const struct plan_observed observed = project_observed(&world);
+    const struct project_run run = {
+        .project = p, .world = &world, .progress = progress, .stop_timeout_s = -1};
+    if (r == 0)
+        r = compose_plan_images(p, &observed, &o.plan, &plan, &err);
+    if (r == 0)
+        r = project_carry_out(&run, &plan, &err);
+    compose_plan_done(&plan);
+    o.plan.build = false;
+    s->active = false; /* its own containers stay as they are */
+    if (r == 0)
+        r = carry_out(&o, p, &world, progress, &err);
+    project_world_done(&world);
+    return r < 0 ? cli_fail(&err) : 0;
 }
 
 /* --- The verbs --- */

@@ -205,6 +205,18 @@ class Verbs(Story):
         wait_for(lambda: "f" in self.run_("logs", "--no-log-prefix", "a").out, "the output")
         self.assertEqual(self.run_("logs", "--no-log-prefix", "a").out, "f\n")
 
+    def test_run_makes_a_one_off_container_of_a_service_and_starts_what_it_needs(self):
+        self.project()
+        done = self.run_("run", "--rm", "-T", "-e", "A=b", "web", "sh", "-c", "echo $A; exit 3", check=False)
+        self.assertEqual((done.out, done.status), ("b\n", 3))
+        self.assertEqual(self.names(), ["verbs-store-1"])
+        self.run_("run", "-d", "--no-deps", "--name", "one", "store")
+        labels = self.d.inspect("one")["Config"]["Labels"]
+        self.assertEqual((labels["com.docker.compose.oneoff"], labels["com.docker.compose.service"]), ("True", "store"))
+        self.run_("up", "-d", "store")  # it is none of the service's own
+        self.assertTrue(self.state("one")["Running"])
+        self.assertEqual(self.run_("run", "--rm", "busybox", "echo", "an image").out, "an image\n")
+
     def test_watch_brings_changes_into_the_container(self):
         folder = self.project(
             "name: verbs\nservices:\n  a:\n    build: web\n    stop_signal: KILL\n    develop:\n      watch:\n"

@@ -96,7 +96,7 @@ class DockerCompose(Story):
         exec_ = lambda *words: self.compose("exec", "-T", *words).out
         self.assertEqual(exec_("web", "cat", "/run/secrets/token"), "s3cret")
         self.assertEqual(exec_("web", "sh", "-c", "echo $GREETING $FROM_FILE"), "hello yes\n")
-        for name in ("store", "storage", "worker"):
+        for name in ("store", "storage", "database", "worker"):
             self.assertIn("10.77.0.", exec_("web", "nslookup", name))
         wait_for(lambda: self.state("shop_store_1")["Health"]["Status"] == "healthy", "the store to be healthy")
         self.assertRegex(self.compose("ps").out, r"shop_web_1 .* Up .*0.0.0.0:18085->80/tcp")
