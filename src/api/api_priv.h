@@ -76,6 +76,11 @@ struct image_auth api__auth_of_config(const json_t *config, const char *referenc
 struct api_progress;
 struct api_progress *api__progress_new(struct http_request *q, bool quiet);
 void api__progress_free(struct api_progress *p);
+static inline void api__progress_free_p(struct api_progress **p)
+{
+    api__progress_free(*p);
+}
+#define _cleanup_progress_ _cleanup_(api__progress_free_p)
 /* Takes `message`, which goes before the first one there will be. */
 void api__progress_open_with(struct api_progress *p, json_t *message);
 /* Takes `message`; non-zero when the client has gone. */

@@ -7,13 +7,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#define _cleanup_progress_ _cleanup_(progress_free_p)
-
-static void progress_free_p(struct api_progress **p)
-{
-    api__progress_free(*p);
-}
-
 /* --- import --- */
 
 struct import {

@@ -3,13 +3,7 @@
 
 #include "image/image_ref.h"
 
-#define _cleanup_progress_ _cleanup_(progress_free_p)
-#define _cleanup_auth_     _cleanup_(api__auth_done)
-
-static void progress_free_p(struct api_progress **p)
-{
-    api__progress_free(*p);
-}
+#define _cleanup_auth_ _cleanup_(api__auth_done)
 
 /* The name without tag and digest, as events have it. */
 static char *bare_name(const struct image_ref *ref)

@@ -147,18 +147,24 @@ void registry_free(struct registry *r)
     free(r);
 }
 
+char *registry_encode(const char *text)
+{
+    struct str s = STR_INIT;
+    for (const char *c = text; *c; c++) {
+        if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~", *c))
+            str_addc(&s, *c);
+        else
+            str_addf(&s, "%%%02X", (unsigned char)*c);
+    }
+    return str_take(&s);
+}
+
 static void add_query(struct str *s, const char *name, const char *value)
 {
     if (str_empty(value))
         return;
-    str_addf(s, "%s=", name);
-    for (const char *c = value; *c; c++) {
-        if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~", *c))
-            str_addc(s, *c);
-        else
-            str_addf(s, "%%%02X", (unsigned char)*c);
-    }
-    str_addc(s, '&');
+    _cleanup_free_ char *encoded = registry_encode(value);
+    str_addf(s, "%s=%s&", name, encoded);
 }
 
 /* Asks the token server (distribution's token and OAuth2 specifications) and returns the header's value. */

@@ -40,6 +40,9 @@ int registry_answer_err(const struct http_response *answer, const char *doing, s
 int registry_get_manifest(struct registry *registry, struct http_client *client, const char *name,
                           const char *reference, struct str *ret_text, json_t **ret, struct err *err);
 
+/* A text as a query's value (RFC 3986, percent-encoded); the caller frees. */
+char *registry_encode(const char *text);
+
 /* distribution-spec "Listing Tags": the target of the Link header to the next page, or NULL; the caller
  * frees. */
 char *registry_next_page(const struct http_response *answer);

@@ -10,18 +10,6 @@
 
 enum { ANSWER_MAX_BYTES = 4 << 20, CATALOG_MAX_PAGES = 100 };
 
-static char *encoded(const char *text)
-{
-    struct str s = STR_INIT;
-    for (const char *c = text; *c; c++) {
-        if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~", *c))
-            str_addc(&s, *c);
-        else
-            str_addf(&s, "%%%02X", (unsigned char)*c);
-    }
-    return str_take(&s);
-}
-
 /* "host:5000/words" is a search at that registry; a user's name before a slash is part of the words. */
 static void split_term(const char *term, char **ret_host, const char **ret_words)
 {
@@ -106,7 +94,7 @@ static int look_through_catalog(struct registry *registry, struct http_client *c
 static int search(struct registry *registry, struct http_client *client, const char *host, const char *words,
                   int limit, json_t *found, struct err *err)
 {
-    _cleanup_free_ char *q = encoded(words), *path = str_printf("/v1/search?q=%s&n=%d", q, limit);
+    _cleanup_free_ char *q = registry_encode(words), *path = str_printf("/v1/search?q=%s&n=%d", q, limit);
     _cleanup_json_ json_t *body = NULL;
     int status = 0;
     int r = ask(registry, client, path, &status, NULL, &body, err);
