@@ -7,6 +7,7 @@
 #include "base/timeutil.h"
 #include "keeper/keeper.h"
 
+#include <ctype.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -54,8 +55,20 @@ struct log_stream {
     int fd;                       /* a taken-over connection */
     bool tty, timestamps;
     struct api_ws *ws; /* of that connection, or NULL */
+    char *details;     /* before each line, with a blank behind; or NULL */
     struct str line;
 };
+
+static void add_escaped(struct str *to, const char *text)
+{
+    for (; *text; text++)
+        if (isalnum((unsigned char)*text) || strchr("-_.~", *text))
+            str_addc(to, *text);
+        else if (*text == ' ')
+            str_addc(to, '+');
+        else
+            str_addf(to, "%%%02X", (unsigned char)*text);
+}
 
 /* Docker's fixed-width form, so that lines stay aligned. */
 static void add_timestamp(struct str *s, int64_t at_ns)
@@ -68,12 +81,34 @@ static void add_timestamp(struct str *s, int64_t at_ns)
     str_addf(s, "%s.%09lldZ ", text, (long long)(at_ns % NS_PER_S));
 }
 
+/* "k=v,k2=v2" in the form of a URL's query, sorted; clients take it apart again. */
+static void set_details(void *context, const json_t *attributes)
+{
+    struct log_stream *l = context;
+    _cleanup_str_ struct str out = STR_INIT;
+    _cleanup_free_ char *sorted_text = json_dumps(attributes, JSON_SORT_KEYS);
+    _cleanup_json_ json_t *sorted = json_loads(sorted_text, 0, NULL);
+    const char *key;
+    json_t *value;
+    json_object_foreach (sorted, key, value) {
+        if (out.len)
+            str_addc(&out, ',');
+        add_escaped(&out, key);
+        str_addc(&out, '=');
+        add_escaped(&out, json_string_value(value));
+    }
+    str_addc(&out, ' ');
+    l->details = str_take(&out);
+}
+
 static int send_log_line(void *context, int stream, int64_t at_ns, const void *bytes, size_t n)
 {
     struct log_stream *l = context;
     _cleanup_str_ struct str text = STR_INIT;
     if (l->timestamps)
         add_timestamp(&text, at_ns);
+    if (l->details)
+        str_add(&text, l->details);
     str_addn(&text, bytes, n);
     str_clear(&l->line);
     if (l->ws)
@@ -136,10 +171,12 @@ int api_container_logs(struct http_request *q, void *context, struct err *err)
     struct log_stream l = {.request = q, .timestamps = http_query_bool(q, "timestamps", false)};
     logs.context = &l;
     logs.begin = begin_logs;
+    logs.details = http_query_bool(q, "details", false) ? set_details : NULL;
     logs.line = send_log_line;
     logs.gone = log_reader_gone;
     r = engine_container_logs(a->engine, ref, &logs, NULL, err);
     str_free(&l.line);
+    free(l.details);
     return r == -ERR_CANCELLED ? 0 : r;
 }
 

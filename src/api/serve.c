@@ -254,6 +254,8 @@ int serve_run(const struct serve_options *options, struct err *err)
                                    .runtimes = options->runtimes,
                                    .address_pools = options->address_pools,
                                    .default_runtime = options->default_runtime,
+                                   .log_driver = options->log_driver,
+                                   .log_options = options->log_options,
                                    .userns_remap = options->userns_remap};
     r = engine_open(&config, &e, err);
     if (r < 0)

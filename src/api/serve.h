@@ -16,7 +16,8 @@ struct serve_options {
     const char *group; /* of the sockets, mode 0660; NULL: "docker" when there is one, else mode 0600 */
     char *const *insecure_registries;
     const json_t *runtimes, *address_pools; /* see struct engine_config */
-    const char *default_runtime, *userns_remap;
+    const char *default_runtime, *userns_remap, *log_driver;
+    const json_t *log_options;
     struct serve_registry_options registry; /* address NULL: there is none */
 };
 

@@ -125,6 +125,8 @@ void deferred_need_all(void);
 #pragma weak gnutls_certificate_allocate_credentials
 #pragma weak gnutls_certificate_free_credentials
 #pragma weak gnutls_certificate_set_x509_key_file
+#pragma weak gnutls_certificate_set_x509_system_trust
+#pragma weak gnutls_certificate_set_x509_trust_file
 #pragma weak gnutls_credentials_set
 #pragma weak gnutls_deinit
 #pragma weak gnutls_error_is_fatal
@@ -141,8 +143,14 @@ void deferred_need_all(void);
 #pragma weak gnutls_record_check_pending
 #pragma weak gnutls_record_recv
 #pragma weak gnutls_record_send
+#pragma weak gnutls_server_name_set
+#pragma weak gnutls_session_set_verify_cert
+#pragma weak gnutls_set_default_priority
 #pragma weak gnutls_strerror
 #pragma weak gnutls_transport_set_int2
+#pragma weak gnutls_transport_set_ptr
+#pragma weak gnutls_transport_set_pull_function
+#pragma weak gnutls_transport_set_push_function
 /* mnl */
 #pragma weak mnl_attr_get_payload
 #pragma weak mnl_attr_get_payload_len

@@ -37,6 +37,9 @@ static const char help[] =
     "                             /etc/subuid and /etc/subgid, or FIRST:COUNT\n"
     "  --default-address-pool base=CIDR,size=BITS\n"
     "                             where networks' subnets come from; may be given again\n"
+    "  --log-driver NAME          where containers' output goes that name no driver: json-file (default),\n"
+    "                             local, journald, syslog, gelf, fluentd or none\n"
+    "  --log-opt NAME=VALUE       an option of that driver; may be given again\n"
     "  --config-file FILE         options in the form of dockerd's daemon.json\n"
     "                             (default /etc/drover/serve.json, when there is one)\n"
     "  --log-level LEVEL          debug, info (default), warning or error\n"
@@ -57,6 +60,8 @@ enum {
     OPTION_USERNS_REMAP,
     OPTION_ADDRESS_POOL,
     OPTION_CONFIG_FILE,
+    OPTION_LOG_DRIVER,
+    OPTION_LOG_OPT,
     OPTION_LOG_LEVEL,
     OPTION_HELP
 };
@@ -76,6 +81,8 @@ static const struct option options[] = {
     {"userns-remap", required_argument, NULL, OPTION_USERNS_REMAP},
     {"default-address-pool", required_argument, NULL, OPTION_ADDRESS_POOL},
     {"config-file", required_argument, NULL, OPTION_CONFIG_FILE},
+    {"log-driver", required_argument, NULL, OPTION_LOG_DRIVER},
+    {"log-opt", required_argument, NULL, OPTION_LOG_OPT},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
@@ -114,14 +121,15 @@ static int without_root(int argc, char **argv, const struct serve_options *o, st
 
 /* What the command line says, before the file is read. */
 struct call {
-    char **insecure, **runtimes, **pools;
-    const char *config_file, *default_runtime, *userns_remap, *log_level;
+    char **insecure, **runtimes, **log_options, **pools;
+    const char *config_file, *default_runtime, *userns_remap, *log_driver, *log_level;
 };
 
 static void call_done(struct call *c)
 {
     strv_free(c->insecure);
     strv_free(c->runtimes);
+    strv_free(c->log_options);
     strv_free(c->pools);
 }
 
@@ -173,6 +181,12 @@ static int parse(int argc, char **argv, struct serve_options *o, struct call *ca
         case OPTION_CONFIG_FILE:
             call->config_file = optarg;
             break;
+        case OPTION_LOG_DRIVER:
+            call->log_driver = optarg;
+            break;
+        case OPTION_LOG_OPT:
+            strv_add(&call->log_options, optarg);
+            break;
         case OPTION_LOG_LEVEL:
             call->log_level = optarg;
             break;
@@ -198,6 +212,9 @@ static int configure(struct call *call, struct serve_config *config, struct serv
     STRV_FOREACH (text, call->runtimes)
         if (r == 0)
             r = serve_config_add_runtime(config, *text, err);
+    STRV_FOREACH (text, call->log_options)
+        if (r == 0)
+            r = serve_config_add_log_option(config, *text, err);
     STRV_FOREACH (text, call->pools)
         if (r == 0)
             r = serve_config_add_pool(config, *text, err);
@@ -208,6 +225,8 @@ static int configure(struct call *call, struct serve_config *config, struct serv
     o->insecure_registries = call->insecure;
     o->runtimes = config->runtimes;
     o->address_pools = config->address_pools;
+    o->log_driver = call->log_driver ? call->log_driver : config->log_driver;
+    o->log_options = config->log_options;
     o->default_runtime = call->default_runtime ? call->default_runtime : config->default_runtime;
     o->userns_remap = call->userns_remap ? call->userns_remap : config->userns_remap;
     return 0;

@@ -6,9 +6,9 @@ enum { CONFIG_MAX_BYTES = 1 << 20 };
 
 static int check_keys(const json_t *doc, const char *path, struct err *err)
 {
-    static const char *const known[] = {"runtimes",  "default-runtime", "insecure-registries",
-                                        "log-level", "userns-remap",    "default-address-pools",
-                                        NULL};
+    static const char *const known[] = {"runtimes",   "default-runtime", "insecure-registries",
+                                        "log-level",  "userns-remap",    "default-address-pools",
+                                        "log-driver", "log-opts",        NULL};
     const char *key;
     json_t *value;
     if (!json_is_object(doc))
@@ -21,7 +21,7 @@ static int check_keys(const json_t *doc, const char *path, struct err *err)
 
 static int read_doc(struct serve_config *c, struct err *err)
 {
-    json_t *runtimes = NULL, *pools = NULL;
+    json_t *runtimes = NULL, *pools = NULL, *options = NULL;
     int r = json_get_object(c->doc, "", "runtimes", &runtimes, err);
     if (r == 0)
         r = json_get_array(c->doc, "", "default-address-pools", &pools, err);
@@ -31,6 +31,12 @@ static int read_doc(struct serve_config *c, struct err *err)
         r = json_get_string(c->doc, "", "log-level", &c->log_level, err);
     if (r == 0)
         r = json_get_string(c->doc, "", "userns-remap", &c->userns_remap, err);
+    if (r == 0)
+        r = json_get_string(c->doc, "", "log-driver", &c->log_driver, err);
+    if (r == 0)
+        r = json_get_object(c->doc, "", "log-opts", &options, err);
+    if (r == 0 && options)
+        json_object_update(c->log_options, options);
     if (r == 0)
         r = json_get_strv(c->doc, "", "insecure-registries", &c->insecure_registries, err);
     if (r == 0 && pools)
@@ -42,7 +48,8 @@ static int read_doc(struct serve_config *c, struct err *err)
 
 int serve_config_load(const char *path, struct serve_config *ret, struct err *err)
 {
-    struct serve_config c = {.runtimes = json_object(), .address_pools = json_array()};
+    struct serve_config c = {
+        .runtimes = json_object(), .log_options = json_object(), .address_pools = json_array()};
     const char *file = path ? path : SERVE_CONFIG_PATH;
     _cleanup_str_ struct str text = STR_INIT;
     int r = path || file_exists(file) ? file_read(file, CONFIG_MAX_BYTES, &text, err) : 1;
@@ -94,10 +101,21 @@ int serve_config_add_pool(struct serve_config *c, const char *text, struct err *
     return 0;
 }
 
+int serve_config_add_log_option(struct serve_config *c, const char *text, struct err *err)
+{
+    const char *equals = strchr(text, '=');
+    if (!equals || equals == text)
+        return err_set(err, ERR_INVALID, "--log-opt must be NAME=VALUE, not \"%.200s\"", text);
+    _cleanup_free_ char *name = mem_strndup(text, (size_t)(equals - text));
+    json_set_str(c->log_options, name, equals + 1);
+    return 0;
+}
+
 void serve_config_done(struct serve_config *c)
 {
     json_decref(c->doc);
     json_decref(c->runtimes);
+    json_decref(c->log_options);
     json_decref(c->address_pools);
     strv_free(c->insecure_registries);
     *c = (struct serve_config){0};

@@ -2,7 +2,8 @@
  *
  *     {"runtimes": {"crun": {"path": "/usr/bin/crun", "runtimeArgs": ["--debug"]}}, "default-runtime":
  * "crun", "insecure-registries": ["host:5000"], "log-level": "info", "userns-remap": "default",
- * "default-address-pools": [{"base": "10.10.0.0/16", "size": 24}]}
+ * "default-address-pools": [{"base": "10.10.0.0/16", "size": 24}], "log-driver": "syslog",
+ * "log-opts": {"tag": "{{.Name}}"}}
  *
  * A key that is not done here is refused by its name. An option given on the command line goes before the
  * file; lists are added up. */
@@ -17,9 +18,10 @@
 struct serve_config {
     json_t *doc;           /* what the texts point into */
     json_t *runtimes;      /* never NULL */
+    json_t *log_options;   /* never NULL */
     json_t *address_pools; /* [{"base", "size"}], never NULL */
     char **insecure_registries;
-    const char *default_runtime, *log_level, *userns_remap; /* or NULL */
+    const char *default_runtime, *log_level, *userns_remap, *log_driver; /* or NULL */
 };
 
 /* `path` NULL: SERVE_CONFIG_PATH, which need not be there. */
@@ -28,6 +30,8 @@ int serve_config_load(const char *path, struct serve_config *ret, struct err *er
 int serve_config_add_runtime(struct serve_config *c, const char *text, struct err *err);
 /* "base=10.10.0.0/16,size=24" of --default-address-pool. */
 int serve_config_add_pool(struct serve_config *c, const char *text, struct err *err);
+/* "NAME=VALUE" of --log-opt. */
+int serve_config_add_log_option(struct serve_config *c, const char *text, struct err *err);
 void serve_config_done(struct serve_config *c);
 
 #endif

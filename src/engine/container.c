@@ -54,6 +54,8 @@ static void read_facts(struct container *c, const json_t *doc)
     const json_t *host = json_object_get(doc, "HostConfig"), *config = json_object_get(doc, "Config");
     const char *policy = json_str(json_object_get(host, "RestartPolicy"), "Name");
     c->tty = json_bool(config, "Tty");
+    c->log_driver = LOGDRIVER_LOCAL;
+    logs__driver(doc, &c->log_driver, NULL);
     c->auto_remove = json_bool(host, "AutoRemove");
     c->restarts = *policy && !str_eq(policy, "no");
     c->is_volatile = c->auto_remove && !c->restarts;

@@ -184,34 +184,12 @@ static int check_restart_policy(const json_t *host, struct err *err)
 static int check_log_config(const json_t *host, struct err *err)
 {
     const json_t *log = json_object_get(host, "LogConfig");
-    static const char *const types[] = {"", "local", "json-file", "none", NULL};
-    static const char *const options[] = {"max-size", "max-file", NULL};
-    const char *type = "", *key, *text = NULL;
-    json_t *config = NULL, *value;
+    const char *type = "";
+    json_t *config = NULL;
     int r = json_get_string(log, "HostConfig.LogConfig", "Type", &type, err);
     if (r == 0)
         r = json_get_object(log, "HostConfig.LogConfig", "Config", &config, err);
-    if (r < 0)
-        return r;
-    if (!strv_has((char *const *)types, type))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "\"HostConfig.LogConfig.Type\": the log driver \"%.100s\" is not "
-                       "supported; it can be local, json-file or none",
-                       type);
-    json_object_foreach (config, key, value) {
-        int64_t number;
-        if (!strv_has((char *const *)options, key))
-            return err_set(err, ERR_UNSUPPORTED, "\"HostConfig.LogConfig.Config.%.100s\" is not supported",
-                           key);
-        r = json_get_string(config, "HostConfig.LogConfig.Config", key, &text, err);
-        if (r == 0 && str_eq(key, "max-size"))
-            r = parse_bytes(text, &number, err);
-        if (r == 0 && str_eq(key, "max-file"))
-            r = parse_i64(text, 1, 1000, &number, err);
-        if (r < 0)
-            return err_wrap(err, "\"HostConfig.LogConfig.Config.%s\"", key);
-    }
-    return 0;
+    return r < 0 ? r : logdriver_check(type, config, err);
 }
 
 /* Durations of a health check, in nanoseconds. */
@@ -357,21 +335,30 @@ static void complete_device_requests(json_t *host)
     }
 }
 
-static json_t *build_host(const json_t *body)
+/* What the daemon's default says where the body does not: its driver, and the options of that driver. */
+static void settle_log_config(struct engine *e, json_t *host)
+{
+    const json_t *log = json_object_get(host, "LogConfig");
+    const char *type = json_str(log, "Type");
+    if (log && !json_is_object(log))
+        return; /* refused by check_log_config() */
+    _cleanup_json_ json_t *options = json_is_object(json_object_get(log, "Config"))
+                                         ? json_deep_copy(json_object_get(log, "Config"))
+                                         : json_object();
+    if (!*type || str_eq(type, e->log_driver))
+        json_object_update_missing(options, e->log_options);
+    json_object_set_new(host, "LogConfig",
+                        json_pack("{s:s,s:O}", "Type", *type ? type : e->log_driver, "Config", options));
+}
+
+static json_t *build_host(struct engine *e, const json_t *body)
 {
     json_t *host = with_defaults(json_object_get(body, "HostConfig"), &host_defaults_read);
     if (json_object_get(host, "NanoCPUs")) {
         json_object_set(host, "NanoCpus", json_object_get(host, "NanoCPUs"));
         json_object_del(host, "NanoCPUs");
     }
-    /* A client that names options only means them for the default driver. */
-    const json_t *log = json_object_get(host, "LogConfig");
-    json_t *log_options = json_object_get(log, "Config");
-    if (!*json_str(log, "Type"))
-        json_object_set_new(
-            host, "LogConfig",
-            json_pack("{s:s,s:o}", "Type", "json-file", "Config",
-                      json_is_object(log_options) ? json_incref(log_options) : json_object()));
+    settle_log_config(e, host);
     if (!*json_str(json_object_get(host, "RestartPolicy"), "Name"))
         json_object_set_new(host, "RestartPolicy",
                             json_pack("{s:s,s:i}", "Name", "no", "MaximumRetryCount", 0));
@@ -447,7 +434,7 @@ static int create_with_image(struct engine *e, const char *name, const json_t *b
 {
     char id[65];
     digest_random_id(id);
-    _cleanup_json_ json_t *config = NULL, *host = build_host(body), *points = NULL, *networks = NULL;
+    _cleanup_json_ json_t *config = NULL, *host = build_host(e, body), *points = NULL, *networks = NULL;
     _cleanup_json_ json_t *userns = NULL, *links = NULL;
     _cleanup_strv_ char **volumes = NULL;
     if (!*json_str(host, "Runtime"))

@@ -170,6 +170,12 @@ int engine_open(const struct engine_config *config, struct engine **ret, struct 
         r = pools__configure(e, config->address_pools, err);
     if (r == 0)
         r = userns__configure(e, config->userns_remap, err);
+    e->log_driver = mem_strdup(str_empty(config->log_driver) ? LOGDRIVER_DEFAULT : config->log_driver);
+    e->log_options = config->log_options ? json_deep_copy(config->log_options) : json_object();
+    if (r == 0 && (r = logdriver_check(e->log_driver, e->log_options, err)) < 0)
+        err_wrap(err, "the default log driver");
+    if (r == 0)
+        r = shipping__open(e, err);
     if (r == 0)
         r = open_parts(e, config, err);
     if (r == 0)
@@ -180,6 +186,8 @@ int engine_open(const struct engine_config *config, struct engine **ret, struct 
         r = health__thread_start(e, err);
     if (r == 0)
         r = recover__run(e, true, err);
+    if (r == 0)
+        shipping__resume(e);
     if (r == 0)
         r = supervisor__start(e, err);
     if (r < 0) {
@@ -197,6 +205,8 @@ void engine_close(struct engine *e)
     events__close(e->events);
     supervisor__stop(e);
     health__thread_stop(e);
+    shippers_close(e->shippers);
+    e->shippers = NULL;
     if (e->keeper)
         keeper_close(e->keeper);
     if (e->store) /* what waits in it refers to containers */
@@ -224,6 +234,8 @@ void engine_close(struct engine *e)
     json_decref(e->runtimes);
     free(e->default_runtime);
     pools__done(e);
+    free(e->log_driver);
+    json_decref(e->log_options);
     if (e->files)
         rmdir(e->files); /* when no run needs it any more */
     free(e->files);

@@ -32,7 +32,9 @@ struct engine_config {
     const char *default_runtime; /* NULL: "native", our own */
     /* daemon.json's default-address-pools, [{"base": "10.10.0.0/16", "size": 24}]; NULL: Docker's own. */
     const json_t *address_pools;
-    const char *userns_remap; /* see engine/userns.h; NULL: no user namespaces unless a container asks */
+    const char *userns_remap;  /* see engine/userns.h; NULL: no user namespaces unless a container asks */
+    const char *log_driver;    /* of containers that name none; NULL: json-file */
+    const json_t *log_options; /* of that driver; or NULL */
 };
 int engine_open(const struct engine_config *config, struct engine **ret, struct err *err);
 void engine_close(struct engine *e); /* containers live on */
@@ -104,6 +106,8 @@ struct engine_logs {
     /* May be NULL. Called once, before the first line: from here on all that was logged is told, also when
      * the container is removed meanwhile. */
     void (*begin)(void *context, bool tty);
+    /* May be NULL. What the log options choose to be told with each line: an object of strings. */
+    void (*details)(void *context, const json_t *attributes);
     int (*line)(void *context, int stream, int64_t at_ns, const void *bytes, size_t n);
     bool (*gone)(void *context);
 };

@@ -19,6 +19,7 @@
 #include "base/timeutil.h"
 #include "engine/engine.h"
 #include "keeper/keeper.h"
+#include "logdriver/shipper.h"
 #include "net/net.h"
 #include "store/store.h"
 
@@ -70,8 +71,9 @@ struct container {
     struct container_state state;
     uint64_t exits; /* how often it has ended, for "next-exit" */
     bool removing, removed;
-    unsigned log_readers;            /* that its removal waits for (remove.c) */
-    bool forget_due;                 /* the keeper still has its last exit; guarded by container.op */
+    unsigned log_readers; /* that its removal waits for (remove.c) */
+    bool forget_due;      /* the keeper still has its last exit; guarded by container.op */
+    enum logdriver_type log_driver;
     bool tty, auto_remove, restarts; /* restarts: its policy is other than "no" */
     /* What it writes to its root need not outlive the machine's going down, since its files are removed at
      * its end, and after a crash before anybody could look. Its root is mounted without ever being synced,
@@ -163,6 +165,9 @@ struct engine {
     struct event_ring *events;
     json_t *runtimes; /* never changed after the start */
     char *default_runtime;
+    char *log_driver;    /* what a container gets that names none */
+    json_t *log_options; /* of that driver; never changes after the start */
+    struct shippers *shippers;
     uint32_t remap_uid, remap_gid, remap_count; /* of all containers; count 0: none. Set at the start */
     uint32_t id_pool_first, id_pool_count;      /* where containers' own ranges are taken from */
     struct net_pool *pools;         /* what subnets are taken from when nobody chooses; set at the start */
@@ -442,6 +447,19 @@ int64_t usage__tree_bytes(const char *path); /* on disk; never follows a link */
 
 /* --- logs.c --- */
 char *logs__path(struct container *c); /* the keeper's log file: <dir>/log; the caller frees */
+
+/* --- shipping.c: log drivers --- */
+#define LOGDRIVER_DEFAULT "json-file"
+int logs__driver(const json_t *doc, enum logdriver_type *ret, struct err *err);
+char *logs__json_path(struct container *c);    /* of json-file; the caller frees */
+json_t *logs__attributes(struct container *c); /* what goes along with its lines */
+int shipping__open(struct engine *e, struct err *err);
+void shipping__resume(struct engine *e); /* after recovery: what was not sent */
+int shipping__check(struct container *c, const json_t *doc, struct err *err); /* before a start by hand */
+void shipping__begin(struct container *c);
+void shipping__ended(struct container *c);
+void shipping__removed(struct container *c); /* its files are about to go */
+void shipping__show(struct container *c, json_t *lost);
 
 void inspect__set_time(json_t *object, const char *key, int64_t ns);
 json_t *inspect__network_settings(struct container *c, const json_t *doc);

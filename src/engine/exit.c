@@ -72,6 +72,7 @@ void container__exited(struct container *c, const struct keeper_exit *exit)
         health__end(c);
         tell(c, exit);
         container__release(c);
+        shipping__ended(c);
         set_state(c, exit);
         FAILPOINT("serve-exit-seen");
         drop_pending(c);

@@ -267,6 +267,14 @@ static char *engine_id(struct engine *e)
     return id;
 }
 
+static json_t *log_drivers(void)
+{
+    json_t *list = json_array();
+    for (const char *const *name = logdriver_names(); *name; name++)
+        json_array_append_new(list, json_string(*name));
+    return list;
+}
+
 int engine_info(struct engine *e, json_t **ret, struct err *err)
 {
     _cleanup_json_ json_t *info = json_object();
@@ -282,10 +290,9 @@ int engine_info(struct engine *e, json_t **ret, struct err *err)
     storage_facts(e, info);
     absent_parts(info);
     json_object_set_new(info, "Plugins",
-                        json_pack("{s:[s],s:[sssss],s:n,s:[sss]}", "Volume", "local", "Network", "bridge",
-                                  "host", "ipvlan", "macvlan", "null", "Authorization", "Log", "local",
-                                  "json-file", "none"));
-    json_set_str(info, "LoggingDriver", "json-file");
+                        json_pack("{s:[s],s:[sssss],s:n,s:o}", "Volume", "local", "Network", "bridge", "host",
+                                  "ipvlan", "macvlan", "null", "Authorization", "Log", log_drivers()));
+    json_set_str(info, "LoggingDriver", e->log_driver);
     json_set_str(info, "IndexServerAddress", "https://index.docker.io/v1/");
     runtimes__show(e, info);
     json_t *security = json_pack("[s]", "name=seccomp,profile=default");

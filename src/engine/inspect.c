@@ -285,19 +285,23 @@ void inspect__set_sizes(json_t *out, struct container *c)
 static void set_output_lost(json_t *out, struct container *c)
 {
     struct keeper_counters lost = {0};
+    json_t *told = json_object();
     if (container__running(c) && keeper_counters(c->engine->keeper, c->id, &lost, NULL) == 0)
-        json_object_set_new(out, "OutputLost",
-                            json_pack("{s:I, s:I}", "LogBytes", (json_int_t)lost.log_dropped_bytes, "Readers",
-                                      (json_int_t)lost.readers_dropped));
+        json_object_update_new(told, json_pack("{s:I, s:I}", "LogBytes", (json_int_t)lost.log_dropped_bytes,
+                                               "Readers", (json_int_t)lost.readers_dropped));
+    shipping__show(c, told);
+    if (json_object_size(told))
+        json_object_set(out, "OutputLost", told);
+    json_decref(told);
 }
 
 static void set_identity(json_t *out, struct container *c, const json_t *doc)
 {
     const json_t *config = json_object_get(doc, "Config");
-    _cleanup_free_ char *name = container__name(c), *dir = files__dir(c), *log = logs__path(c);
+    _cleanup_free_ char *name = container__name(c), *dir = files__dir(c);
+    _cleanup_free_ char *log = c->log_driver == LOGDRIVER_JSON_FILE ? logs__json_path(c) : logs__path(c);
     _cleanup_free_ char *shown = str_printf("/%s", name);
-    bool keeps_log =
-        !str_eq(json_str(json_object_get(json_object_get(doc, "HostConfig"), "LogConfig"), "Type"), "none");
+    bool keeps_log = c->log_driver == LOGDRIVER_JSON_FILE || c->log_driver == LOGDRIVER_LOCAL;
     json_set_str(out, "Id", c->id);
     inspect__set_time(out, "Created", c->created_ns);
     set_command(out, config);

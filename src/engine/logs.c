@@ -45,10 +45,19 @@ static int tell(struct log_reader *reader, const struct engine_logs *logs, struc
 static int log_driver_keeps(struct container *c, struct err *err)
 {
     _cleanup_json_ json_t *doc = container__doc(c);
-    const json_t *host = json_object_get(doc, "HostConfig");
-    if (strcmp(json_str(json_object_get(host, "LogConfig"), "Type"), "none") == 0)
+    const json_t *log = json_object_get(json_object_get(doc, "HostConfig"), "LogConfig");
+    struct logdriver_local local = logdriver_local(c->log_driver, json_object_get(log, "Config"));
+    if (!local.kept || !local.readable)
         return err_set(err, ERR_UNSUPPORTED, "configured logging driver does not support reading");
     return 0;
+}
+
+static void tell_details(struct container *c, const struct engine_logs *logs)
+{
+    if (!logs->details)
+        return;
+    _cleanup_json_ json_t *attributes = logs__attributes(c);
+    logs->details(logs->context, attributes);
 }
 
 static void count_reader(struct container *c, int step)
@@ -65,6 +74,7 @@ static int read_log(struct container *c, const struct log_reader_options *option
     int r = log_reader_open(options, &reader, err);
     if (r < 0)
         return r;
+    tell_details(c, logs);
     if (logs->begin)
         logs->begin(logs->context, c->tty);
     r = tell(reader, logs, err);

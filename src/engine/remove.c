@@ -89,6 +89,7 @@ static void let_readers_finish(struct container *c)
 static int take_apart(struct container *c, char **ret_trash, struct err *err)
 {
     SCOPED_LOCK(op, &c->op);
+    shipping__removed(c);
     int r = move_to_trash(c, ret_trash, err);
     if (r < 0)
         return r;

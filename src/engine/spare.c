@@ -68,6 +68,7 @@ bool spare__put(struct engine *e, const char *dir)
     if (fd < 0 || !is_pristine(fd, CONTAINER_UPPER))
         return false;
     unlinkat(fd, "log", 0);
+    unlinkat(fd, "log.cursor", 0); /* or the next container's lines would be taken for sent */
     int r = unlinkat(fd, "work/work", AT_REMOVEDIR);
     if (r < 0 && errno == ENOTEMPTY) {
         _cleanup_free_ char *work = str_printf("%s/work", dir);

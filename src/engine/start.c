@@ -109,17 +109,12 @@ static int build_spec(struct starting *s, struct err *err)
     return spec__build(&in, &s->spec, err);
 }
 
-static struct keeper_log log_of(const json_t *host, const char *path)
+static struct keeper_log log_of(const struct container *c, const json_t *host, const char *path)
 {
-    const json_t *log = json_object_get(host, "LogConfig"), *config = json_object_get(log, "Config");
-    struct keeper_log l = {.path = str_eq(json_str(log, "Type"), "none") ? NULL : path};
-    int64_t files = 0;
-    if (*json_str(config, "max-size"))
-        parse_bytes(json_str(config, "max-size"), &l.max_bytes, NULL);
-    if (*json_str(config, "max-file"))
-        parse_i64(json_str(config, "max-file"), 1, 1000, &files, NULL);
-    l.max_files = (int)files;
-    return l;
+    const json_t *options = json_object_get(json_object_get(host, "LogConfig"), "Config");
+    struct logdriver_local l = logdriver_local(c->log_driver, options);
+    return (struct keeper_log){
+        .path = l.kept ? path : NULL, .max_bytes = l.max_bytes, .max_files = l.max_files};
 }
 
 /* The root of a container with a user namespace, made here, where the rights for it are. */
@@ -172,7 +167,7 @@ static int launch(struct starting *s, pid_t *ret_pid, struct err *err)
         .overlay = {images_layers_dir(c->engine->images), (const char *const *)s->lowers, upper, work,
                     is_volatile},
         .root = root,
-        .log = log_of(host, log),
+        .log = log_of(c, host, log),
         .open_stdin = json_bool(config, "OpenStdin"),
         .stdin_once = json_bool(config, "StdinOnce"),
         .tty = json_bool(config, "Tty"),
@@ -276,7 +271,9 @@ int container__start(struct container *c, bool by_policy, struct err *err)
     int64_t now = time_now_ns();
     pid_t pid = 0;
     int exit_code = 128;
-    r = *c->image_id ? image_lowers(c->engine->images, c->image_id, &s.lowers, err) : 0;
+    r = by_policy ? 0 : shipping__check(c, s.doc, err);
+    if (r == 0 && *c->image_id)
+        r = image_lowers(c->engine->images, c->image_id, &s.lowers, err);
     if (r == 0)
         r = check__device_drivers(json_object_get(s.doc, "HostConfig"), err);
     if (r == 0)
@@ -286,12 +283,15 @@ int container__start(struct container *c, bool by_policy, struct err *err)
         r = volumes__mount(c, s.doc, err);
     if (r == 0)
         r = build_spec(&s, err);
+    if (r == 0)
+        shipping__begin(c);
     FAILPOINT("serve-launch-ready");
     if (r == 0 && (r = launch(&s, &pid, err)) < 0) {
         exit_code = describe_failure(r, err);
         r = -err->code;
     }
     if (r < 0) {
+        shipping__ended(c);
         record_failure(c, exit_code, err);
         return r;
     }

@@ -46,8 +46,8 @@ struct keeper_callbacks {
 /* How output is kept. The file format is in log_file.h; readers use log_reader.h. */
 struct keeper_log {
     const char *path;  /* the current file; rotated ones are path.1, path.2, ...; NULL keeps none */
-    int64_t max_bytes; /* of one file; 0: 10 MiB */
-    int max_files;     /* 0: 3 */
+    int64_t max_bytes; /* of one file; 0: LOG_DEFAULT_BYTES */
+    int max_files;     /* 0: LOG_DEFAULT_FILES */
 };
 
 /* An overlay root that the runtime mounts inside the container's own mount namespace, so that it goes with

@@ -220,6 +220,37 @@ static bool is_there(const struct log_file *f, int number)
     return access(name, F_OK) == 0;
 }
 
+/* The first sequence number that somebody still has to read; 0: nobody reads along. */
+static uint64_t needed_sequence(const struct log_file *f)
+{
+    uint64_t needed = 0;
+    _cleanup_free_ char *name = str_printf("%s.cursor", f->path);
+    _cleanup_close_ int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || pread(fd, &needed, sizeof(needed), LOG_CURSOR_NEEDED) != sizeof(needed))
+        return 0;
+    return needed;
+}
+
+/* The number that the oldest file to be kept gets; files beyond it are removed. Up to the first gap: a writer
+ * killed in the middle of a rotation leaves one, and they must not add up. */
+static int last_to_move(const struct log_file *f)
+{
+    uint64_t needed = needed_sequence(f);
+    int64_t most = MIN(MAX(LOG_BACKLOG_BYTES / f->max_bytes, (int64_t)f->max_files), (int64_t)LOG_MAX_FILES);
+    int last = 0;
+    for (; is_there(f, last) && last < most - 1; last++) {
+        _cleanup_free_ char *name = rotated_name(f->path, last);
+        if (last >= f->max_files - 1 && (!needed || sequence_of(name) < needed))
+            break;
+    }
+    for (int i = last + 1; needed && i < LOG_MAX_FILES; i++) {
+        _cleanup_free_ char *name = rotated_name(f->path, i);
+        if (unlink(name) < 0)
+            break;
+    }
+    return last;
+}
+
 /* The new file is there before the old ones move: on a full disk nothing moves, or old lines would be pushed
  * out for nothing. */
 static int rotate(struct log_file *f, struct err *err)
@@ -230,11 +261,7 @@ static int rotate(struct log_file *f, struct err *err)
     if (r < 0)
         return r;
     FAILPOINT("log-rotation-begun");
-    /* Up to the first gap: a writer killed in the middle of a rotation leaves one, and they must not add up.
-     */
-    int last = 0;
-    while (last < f->max_files - 1 && is_there(f, last))
-        last++;
+    int last = last_to_move(f);
     for (int i = last - 1; i >= 0; i--) {
         _cleanup_free_ char *from = rotated_name(f->path, i), *to = rotated_name(f->path, i + 1);
         if (rename(from, to) < 0 && errno != ENOENT)
@@ -332,8 +359,8 @@ int log_file_open(const char *path, int64_t max_bytes, int max_files, bool goes_
     struct log_file *f = NEW(struct log_file);
     f->fd = -EBADF;
     f->path = mem_strdup(path);
-    f->max_bytes = max_bytes > 0 ? max_bytes : 10 << 20;
-    f->max_files = max_files > 0 ? MIN(max_files, LOG_MAX_FILES) : 3;
+    f->max_bytes = max_bytes > 0 ? max_bytes : LOG_DEFAULT_BYTES;
+    f->max_files = max_files > 0 ? MIN(max_files, LOG_MAX_FILES) : LOG_DEFAULT_FILES;
     int r = open_existing(f, err);
     if (r == -ERR_NOT_FOUND) {
         /* What stands there in another form is kept aside as the newest rotated file would be. */
@@ -497,6 +524,20 @@ void log_file_close(struct log_file *f)
     close_fd(f->fd);
     free(f->path);
     free(f);
+}
+
+void log_file_prune(const char *path, int max_files, uint64_t needed)
+{
+    int last = max_files > 0 ? max_files : LOG_DEFAULT_FILES;
+    /* There may be gaps, where the writer was just moving them. */
+    enum { GAP_MAX = 32 };
+    for (int i = last, missing = 0; i < LOG_MAX_FILES && missing < GAP_MAX; i++) {
+        _cleanup_free_ char *name = rotated_name(path, i);
+        uint64_t sequence = sequence_of(name);
+        missing = sequence ? 0 : missing + 1;
+        if (sequence && sequence < needed)
+            unlink(name);
+    }
 }
 
 void log_file_remove(const char *path)

@@ -23,6 +23,10 @@
  * others are still in the pipe, of which `serve` holds a copy, and go into the next record. No counter is
  * kept that could disagree with the bytes. Rotation falls between records.
  *
+ * Whoever brings the log elsewhere (src/logdriver) says in <path>.cursor (u64 at LOG_CURSOR_NEEDED) which
+ * sequence number it has not read to its end: from that one on files are kept beyond their number, up to
+ * LOG_BACKLOG_BYTES in all. The writer looks when it rotates.
+ *
  * Invariants: the files' sequence numbers rise towards `path`; a whole record is never changed. Nothing is
  * synced: a crash of the machine may cost the last seconds. A disk that is full costs the bytes that do not
  * fit (they are taken from the pipe, so that the container goes on, and counted).
@@ -43,6 +47,10 @@ enum {
     LOG_PAYLOAD_BYTES = 32 * 1024, /* of one record */
     LOG_PIECE_BYTES = 16 * 1024,   /* a longer line is told in pieces of this size */
     LOG_MAX_FILES = 1000,
+    LOG_DEFAULT_FILES = 5,
+    LOG_DEFAULT_BYTES = 20 << 20,
+    LOG_BACKLOG_BYTES = 1 << 30,
+    LOG_CURSOR_NEEDED = 16, /* where it stands in the cursor's file */
 };
 enum {
     LOG_PARTIAL = 1,   /* only in files of the first version: the next record goes on with this line */
@@ -97,6 +105,9 @@ int log_file_write(struct log_file *f, int stream, int64_t time_ns, const char *
                    struct err *err);
 uint64_t log_file_dropped(const struct log_file *f); /* bytes that could not be written */
 void log_file_close(struct log_file *f);
+/* Removes what rotation left beyond `max_files` for somebody who still had to read it, up to the sequence
+ * number `needed`. For that somebody: the writer does it when it rotates, and may not any more. */
+void log_file_prune(const char *path, int max_files, uint64_t needed);
 /* Removes all files of a log. */
 void log_file_remove(const char *path);
 

@@ -39,6 +39,8 @@ struct log_reader {
     bool amid;         /* reading began in the middle of the log */
     int64_t skip_left; /* lines before those that are wanted */
     bool ended;        /* what is told now are the rests */
+    uint32_t within;   /* bytes of the first record that a reader before this one told */
+    uint64_t missed;   /* files */
 };
 
 /* Of the files there are, the one with the lowest sequence number from `least` on. Looked for upwards, as
@@ -189,6 +191,40 @@ static void seek_begin(struct log_reader *r)
         use_file(r, fd, &header, LOG_HEADER_BYTES);
 }
 
+static void take_line(struct open_line *l, const struct log_place_line *from)
+{
+    uint32_t size = MIN(from->size, (uint32_t)LOG_PIECE_BYTES - 1);
+    l->met = from->met;
+    l->goes_on = from->goes_on;
+    l->time_ns = from->time_ns;
+    if (!size)
+        return;
+    l->bytes = mem_new(LOG_PIECE_BYTES);
+    l->size = size;
+    memcpy(l->bytes, from->bytes, size);
+}
+
+static void seek_place(struct log_reader *r, const struct log_place *place)
+{
+    struct log_header header = {0};
+    struct stat st;
+    int fd = open_from(r->path, MAX(place->sequence, (uint64_t)1), &header);
+    if (fd < 0)
+        return;
+    if (header.sequence != place->sequence || place->at < LOG_HEADER_BYTES || fstat(fd, &st) < 0 ||
+        place->at > st.st_size) {
+        /* Its file is gone: what goes on with a line that began there is no whole line. */
+        r->missed += place->sequence ? header.sequence - place->sequence : 0;
+        r->amid = place->sequence;
+        use_file(r, fd, &header, LOG_HEADER_BYTES);
+        return;
+    }
+    for (int i = 0; i < 2; i++)
+        take_line(&r->lines[i], &place->lines[i]);
+    r->within = place->within;
+    use_file(r, fd, &header, place->at);
+}
+
 int log_reader_open(const struct log_reader_options *options, struct log_reader **ret, struct err *err)
 {
     struct log_reader *r = NEW(struct log_reader);
@@ -204,12 +240,15 @@ int log_reader_open(const struct log_reader_options *options, struct log_reader 
         struct stat st;
         /* One that is being made has no head yet, and nothing in it. */
         has_head = stat(r->path, &st) == 0 && st.st_size >= LOG_HEADER_BYTES;
-        if (options->tail >= 0)
+        if (options->place && options->place->sequence)
+            seek_place(r, options->place);
+        else if (options->tail >= 0)
             seek_tail(r);
         else
             seek_begin(r);
     }
-    if (r->fd < 0 && !options->follow && has_head) {
+    r->o.place = NULL; /* the caller's again */
+    if (r->fd < 0 && !options->follow && !options->patient && has_head) {
         int result = err_set(err, ERR_CORRUPT, "%s is not a log of this program", r->path);
         log_reader_close(r);
         return result;
@@ -267,6 +306,8 @@ static bool advance(struct log_reader *r, struct log_record *record, bool *ret_f
         *ret_found = true;
         return true;
     }
+    if (r->fd >= 0)
+        r->missed += header.sequence - r->header.sequence - 1;
     use_file(r, next, &header, LOG_HEADER_BYTES);
     return true;
 }
@@ -281,23 +322,27 @@ static void wait_for_more(struct log_reader *r)
             ;
 }
 
-/* 1 and the next record of all, or 0 at the end. */
+enum { END, RECORD, PAUSE };
+
+/* RECORD and the next one of all, END, or PAUSE when a patient reader has to wait. */
 static int next_record(struct log_reader *r, struct log_record *record)
 {
     bool last_look = false;
     for (;;) {
         bool found;
         if (r->fd >= 0 && take_record(r, record))
-            return 1;
+            return RECORD;
         if (advance(r, record, &found)) {
             if (found)
-                return 1;
+                return RECORD;
             continue;
         }
-        if (!r->o.follow || last_look || (r->o.gone && r->o.gone(r->o.context)))
-            return 0;
+        if ((!r->o.follow && !r->o.patient) || last_look || (r->o.gone && r->o.gone(r->o.context)))
+            return END;
         /* All was written before the end could be known: one more look finds it. */
         last_look = r->o.ended && r->o.ended(r->o.context);
+        if (!last_look && r->o.patient)
+            return PAUSE;
         if (!last_look)
             wait_for_more(r);
     }
@@ -368,6 +413,23 @@ static bool meet_record(struct log_reader *r, struct open_line *l, struct log_en
     return !goes_on && take_rest(r, r->record.stream, ret);
 }
 
+/* False: it has to wait. */
+static bool read_record(struct log_reader *r)
+{
+    int got = next_record(r, &r->record);
+    r->record_at = 0;
+    r->record_met = false;
+    if (got != RECORD || r->record.stream < 1 || r->record.stream > 2)
+        r->record.size = 0;
+    r->ended = got == END;
+    if (got == RECORD && r->within) {
+        r->record_at = MIN(r->within, r->record.size);
+        r->record_met = true;
+        r->within = 0;
+    }
+    return got != PAUSE;
+}
+
 static bool take_entry(struct log_reader *r, struct log_entry *ret)
 {
     for (int i = 0; i < 2; i++)
@@ -377,11 +439,8 @@ static bool take_entry(struct log_reader *r, struct log_entry *ret)
         }
     while (!r->ended) {
         if (r->record_at == r->record.size) {
-            r->record_at = 0;
-            r->record_met = false;
-            r->ended = !next_record(r, &r->record);
-            if (r->ended || r->record.stream < 1 || r->record.stream > 2)
-                r->record.size = 0;
+            if (!read_record(r))
+                return false;
             continue;
         }
         struct open_line *l = &r->lines[r->record.stream - 1];
@@ -404,4 +463,54 @@ int log_reader_next(struct log_reader *r, struct log_entry *ret, struct err *err
         if (!r->o.since_ns || ret->time_ns >= r->o.since_ns)
             return 1;
     }
+}
+
+/* --- the place --- */
+
+static bool in_record(const struct log_reader *r)
+{
+    return r->record_at < r->record.size;
+}
+
+void log_reader_place(const struct log_reader *r, struct log_place *ret)
+{
+    int64_t record = LOG_RECORD_HEAD_BYTES + (int64_t)r->record.size + LOG_RECORD_TAIL_BYTES;
+    ret->sequence = r->fd >= 0 ? r->header.sequence : 0;
+    ret->at = in_record(r) ? r->at - record : r->at;
+    ret->within = in_record(r) ? (uint32_t)r->record_at : r->within;
+    for (int i = 0; i < 2; i++) {
+        const struct open_line *l = &r->lines[i];
+        struct log_place_line *to = &ret->lines[i];
+        to->size = l->told || l->size >= LOG_PIECE_BYTES ? 0 : (uint32_t)l->size;
+        to->goes_on = l->goes_on;
+        to->met = l->met;
+        to->time_ns = l->time_ns;
+        if (to->size)
+            memcpy(to->bytes, l->bytes, to->size);
+    }
+}
+
+uint64_t log_reader_missed(const struct log_reader *r)
+{
+    return r->missed;
+}
+
+int64_t log_reader_backlog(const struct log_reader *r)
+{
+    struct stat st;
+    int64_t bytes = r->fd >= 0 && fstat(r->fd, &st) == 0 ? MAX(st.st_size - r->at, 0) : 0;
+    bytes += (int64_t)(r->record.size - r->record_at);
+    struct log_header header = {0};
+    int missing = 0;
+    for (int i = 0; i <= LOG_MAX_FILES && missing < 2; i++) {
+        _cleanup_free_ char *name = i ? str_printf("%s.%d", r->path, i) : mem_strdup(r->path);
+        _cleanup_close_ int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        missing = fd < 0 ? missing + 1 : 0;
+        if (fd < 0 || !log_header_read(fd, &header) || fstat(fd, &st) < 0)
+            continue;
+        if (r->fd >= 0 && header.sequence <= r->header.sequence)
+            break;
+        bytes += st.st_size;
+    }
+    return bytes;
 }

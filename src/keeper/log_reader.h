@@ -11,12 +11,27 @@
 #define KEEPER_LOG_READER_H
 
 #include "base/err.h"
+#include "keeper/log_file.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct log_reader;
+
+/* Where a reader stands, so that another can go on there: the next byte to tell, and what each stream has of
+ * a line that is not whole yet. All zero: the log's beginning. Plain bytes, that may be kept. */
+struct log_place {
+    uint64_t sequence; /* of the file */
+    int64_t at;        /* of a record in it */
+    uint32_t within;   /* bytes of that record that have been told or are in `lines` */
+    struct log_place_line {
+        uint32_t size;
+        uint8_t goes_on, met, unused[2];
+        int64_t time_ns;
+        char bytes[LOG_PIECE_BYTES];
+    } lines[2];
+};
 
 struct log_reader_options {
     const char *path;
@@ -26,6 +41,10 @@ struct log_reader_options {
     bool (*ended)(void *context); /* asked when there is nothing to read; needed with follow */
     bool (*gone)(void *context);  /* true: stop at once, nobody listens; may be NULL */
     void *context;
+    /* At the end of what there is, log_reader_next() returns 0 at once and may be called again; the rests of
+     * lines are told when `ended` says so. Instead of `follow`. */
+    bool patient;
+    const struct log_place *place; /* where to begin, instead of `tail`; NULL: as the others say */
     int wake_fd; /* readable: ask `ended` and `gone` now; 0 or negative: none, they are asked ten times a
                     second */
 };
@@ -43,5 +62,11 @@ int log_reader_open(const struct log_reader_options *options, struct log_reader 
 /* 1 and an entry, 0 at the end, or a negative code. */
 int log_reader_next(struct log_reader *r, struct log_entry *ret, struct err *err);
 void log_reader_close(struct log_reader *r);
+/* After an entry, or the end: where the next one would be read from. */
+void log_reader_place(const struct log_reader *r, struct log_place *ret);
+/* How many rotated files were gone before they were read to their end. */
+uint64_t log_reader_missed(const struct log_reader *r);
+/* Bytes of the log's files that have not been read. */
+int64_t log_reader_backlog(const struct log_reader *r);
 
 #endif
