@@ -15,7 +15,8 @@ static const struct http_route routes[] = {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     _cleanup_free_ char *target = mem_strndup((const char *)data, size);
-    struct http_request *q = http__request_new(NULL);
+    struct http_server server = {.fixed = STR_INIT};
+    struct http_request *q = http__request_new(&server);
     q->target = target;
     q->method = "HEAD";
     if (http__target_parse(q, NULL) == 0) {
