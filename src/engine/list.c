@@ -416,6 +416,8 @@ static json_t *line_of(struct listing *l, struct candidate *x)
     json_object_set(line, "Ports", x->ports);
     if (l->size)
         inspect__set_sizes(line, x->c);
+    if (!json_int(line, "SizeRw")) /* as dockerd does in a list, not in an inspect */
+        json_object_del(line, "SizeRw");
     json_object_set_new(line, "Labels", json_is_object(labels) ? json_incref(labels) : json_object());
     json_set_str(line, "State", container__status_name(x->state.status));
     json_set_str(line, "Status", status);

@@ -191,11 +191,20 @@ static void close_pending(struct container *c)
     c->pending_count = 0;
 }
 
+/* By our own runtime, whose words we know. */
+static bool runs_natively(const json_t *doc)
+{
+    const char *name = json_str(json_object_get(doc, "HostConfig"), "Runtime");
+    return !*name || str_eq(name, "native");
+}
+
 /* Docker's exit codes of a start that failed, and its HTTP statuses: a wrong command is the request's fault.
  */
-static int describe_failure(int code, struct err *err)
+static int describe_failure(int code, bool native, struct err *err)
 {
-    int exit_code = code == -ERR_NOT_FOUND ? 127 : code == -ERR_DENIED ? 126 : 128;
+    /* A mount's source that is gone, or a sysctl that may not be set, is not the program's fault. */
+    bool program = !native || strstr(err->msg, "exec: ") || strstr(err->msg, "exec /");
+    int exit_code = !program ? 128 : code == -ERR_NOT_FOUND ? 127 : code == -ERR_DENIED ? 126 : 128;
     if (exit_code != 128)
         err->code = ERR_INVALID;
     /* Docker's CLI makes its own exit status from these words. */
@@ -287,7 +296,7 @@ int container__start(struct container *c, bool by_policy, struct err *err)
         shipping__begin(c);
     FAILPOINT("serve-launch-ready");
     if (r == 0 && (r = launch(&s, &pid, err)) < 0) {
-        exit_code = describe_failure(r, err);
+        exit_code = describe_failure(r, runs_natively(s.doc), err);
         r = -err->code;
     }
     if (r < 0) {

@@ -351,6 +351,15 @@ class Life(Containers):
         self.assertEqual(self.call("POST", f"/containers/{name}/kill")[0], 204)
         self.assertEqual(self.inspect(name)["State"]["Status"], "exited")
 
+    def test_a_start_that_fails_tells_by_its_exit_code_whether_the_program_was_at_fault(self):
+        for host, config, code in (({}, {"Cmd": ["nonsense"]}, 127), ({}, {"Cmd": ["/bin/nonsense"]}, 127), ({}, {"Cmd": ["/etc/passwd"]}, 126),
+                                   ({}, {"Cmd": ["/etc"]}, 126), ({"Sysctls": {"foo.bar": "1"}}, {}, 128), ({}, {"User": "nobody9"}, 128)):
+            with self.subTest(host=host, config=config):
+                made = self.made(host=host, **config)
+                status, answer = self.call("POST", f"/containers/{made}/start")
+                state = self.inspect(made)["State"]
+                self.assertEqual((status // 100, state["Status"], state["ExitCode"], state["Error"]), (4, "created", code, answer["message"]))
+
     def test_top_takes_the_options_of_ps(self):
         name = self.started(Cmd=["sleep", "4321"])
         top = self.call("GET", f"/containers/{name}/top?ps_args=waux")[1]
