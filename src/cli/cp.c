@@ -124,12 +124,10 @@ static int copy_out(const char *container, const char *path, const char *local, 
 int cli_cp(int argc, char **argv)
 {
     struct project_options project = {0};
-    bool follow = false, archive = false, all = false;
+    bool follow = false;
     int index = 1;
     const struct cli_option options[] = {
         {'L', "follow-link", CLI_FLAG, &follow, NULL, "Copy what a link of this machine points to"},
-        {'a', "archive", CLI_FLAG, &archive, NULL, "Taken for docker compose's sake"},
-        {0, "all", CLI_FLAG, &all, NULL, "Taken for docker compose's sake"},
         {0, "index", CLI_INT, &index, "N", "Which container of a service with several"},
         PROJECT_OPTIONS(project),
         {0},

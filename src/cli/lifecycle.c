@@ -89,7 +89,7 @@ struct options {
     struct project_options project;
     int timeout_s;
     const char *signal;
-    bool force, volumes, stop, one_off, remove_orphans, no_deps;
+    bool force, volumes, stop, one_off, no_deps;
 };
 
 static void add_query(const struct lifecycle *what, const struct options *o, struct str *query)
@@ -230,8 +230,6 @@ int cli_kill(int argc, char **argv)
     const struct cli_option options[] = {
         PROJECT_OPTIONS(o.project),
         {'s', "signal", CLI_TEXT, &o.signal, "SIGNAL", "Instead of KILL"},
-        {0, "remove-orphans", CLI_FLAG, &o.remove_orphans, NULL,
-         "Those of services that the file no longer has, too"},
         {0},
     };
     const struct cli_command command = {

@@ -9,13 +9,11 @@
 /* What was said before the verb. */
 static struct project_options global;
 static const char *global_progress, *global_ansi;
-static int global_parallel;
 
 const struct cli_option project_global_options[] = {
     PROJECT_OPTIONS(global),
     {0, "ansi", CLI_TEXT, &global_ansi, "WHEN", "Colours: auto, always or never"},
     {0, "progress", CLI_TEXT, &global_progress, "HOW", "auto, tty, plain or quiet"},
-    {0, "parallel", CLI_INT, &global_parallel, "N", "Taken and not needed: 16 at a time"},
     {0},
 };
 

@@ -61,6 +61,13 @@ char *pull_auth_header(const char *image)
 
 /* --- Progress lines of pull and push --- */
 
+static bool quiet_layers;
+
+void pull_set_quiet(void)
+{
+    quiet_layers = true;
+}
+
 struct transfer {
     struct progress *progress;
     const char *image;
@@ -74,7 +81,7 @@ static int show(void *context, const json_t *line, struct err *err)
     int64_t total = json_int(detail, "total"), current = json_int(detail, "current");
     _cleanup_free_ char *key = str_printf("  %s", id);
     (void)err;
-    if (!*id || !*status)
+    if (!*id || !*status || quiet_layers)
         return 0;
     if (total > 0) {
         char a[32], b[32];

@@ -6,6 +6,8 @@
 
 struct err;
 
+/* From now on without the progress of each layer. */
+void pull_set_quiet(void);
 /* `platform` NULL or "": the machine's own. */
 int pull_image(const char *image, const char *platform, struct progress *progress, struct err *err);
 /* Sends it to the registry that its name says. */

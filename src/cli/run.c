@@ -562,7 +562,7 @@ static int run_service(struct run_options *o, struct compose_project *p, struct 
 {
     struct err err;
     _cleanup_free_ char *id = NULL;
-    int status = up_around(p, s, o->build);
+    int status = up_around(p, s, o->build, o->remove_orphans);
     if (status)
         return status;
     if (!o->detach && !o->no_tty && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
@@ -585,6 +585,8 @@ static int run_service(struct run_options *o, struct compose_project *p, struct 
 /* The first word is a service of the project here, or an image. */
 static int run_either(struct run_options *o, char **words)
 {
+    if (o->quiet_pull)
+        pull_set_quiet();
     const struct project_options project = {0};
     const char *const services[] = {words[0], NULL};
     const struct project_load_options how = {
@@ -631,8 +633,9 @@ int cli_run(int argc, char **argv)
         {0, "no-deps", CLI_FLAG, &o.no_deps, NULL, "Of a service: do not start what it depends on"},
         {0, "use-aliases", CLI_FLAG, &o.use_aliases, NULL, "Of a service: with its names on its networks"},
         {0, "build", CLI_FLAG, &o.build, NULL, "Of a service: build its image first"},
-        {0, "quiet-pull", CLI_FLAG, &o.quiet_pull, NULL, "Taken for docker compose's sake"},
-        {0, "remove-orphans", CLI_FLAG, &o.remove_orphans, NULL, "Taken for docker compose's sake"},
+        {0, "quiet-pull", CLI_FLAG, &o.quiet_pull, NULL, "Without the progress of layers"},
+        {0, "remove-orphans", CLI_FLAG, &o.remove_orphans, NULL,
+         "Of a service: remove services the file no longer has"},
         {0, "env-from-file", CLI_LIST, &o.env_files, "FILE", "As --env-file"},
         {0, "expose", CLI_LIST, &o.expose, "PORT[/udp]", "Expose a port"},
         {'v', "volume", CLI_LIST, &o.volumes, "[SOURCE:]PATH[:ro]", "Mount a volume or a directory"},

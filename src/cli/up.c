@@ -4,6 +4,7 @@
 #include "cli/call.h"
 #include "cli/logs.h"
 #include "cli/project.h"
+#include "cli/pull.h"
 #include "cli/verbs.h"
 #include "cli/watch.h"
 
@@ -360,9 +361,10 @@ int up_watched(const struct project_options *project, char *const *services)
     return build_and_make(project, services, false);
 }
 
-int up_around(struct compose_project *p, struct compose_service *s, bool build)
+int up_around(struct compose_project *p, struct compose_service *s, bool build, bool remove_orphans)
 {
-    struct up_options o = {.timeout_s = -1, .quiet = true, .plan.build = build};
+    struct up_options o = {
+        .timeout_s = -1, .quiet = true, .plan.build = build, .plan.remove_orphans = remove_orphans};
     static char *const none[] = {NULL};
     struct project_world world = {0};
     struct plan plan = {0};
@@ -456,6 +458,8 @@ static int run_verb(const char *verb, struct up_options *o, char **services)
     }
     if (o->no_colour)
         setenv("NO_COLOR", "1", 1);
+    if (o->quiet_pull)
+        pull_set_quiet();
     return status ? status : up(o, p);
 }
 
@@ -474,7 +478,7 @@ static void up_options_done(struct up_options *o)
     {0, "build", CLI_FLAG, &(o).plan.build, NULL, "Build images even when they are there"},                       \
     {0, "no-build", CLI_FLAG, &(o).plan.no_build, NULL, "Never build"},                                           \
     {0, "pull", CLI_TEXT, &(o).plan.pull, "WHEN", "always, missing or never"},                                    \
-    {0, "quiet-pull", CLI_FLAG, &(o).quiet_pull, NULL, "Taken for docker compose's sake"},                        \
+    {0, "quiet-pull", CLI_FLAG, &(o).quiet_pull, NULL, "Without the progress of layers"},                        \
     {0, "force-recreate", CLI_FLAG, &(o).plan.force_recreate, NULL, "Make containers anew that did not change"},  \
     {0, "no-recreate", CLI_FLAG, &(o).plan.no_recreate, NULL, "Keep containers that did change"},                 \
     {0, "remove-orphans", CLI_FLAG, &(o).plan.remove_orphans, NULL, "Remove services the file no longer has"},    \

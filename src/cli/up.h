@@ -12,6 +12,6 @@ int up_watched(const struct project_options *project, char *const *services);
 
 /* For `drover run`: the image of a service, what it depends on (running, unless no_deps), its networks and
  * volumes. Prints what is wrong and returns the exit status. */
-int up_around(struct compose_project *p, struct compose_service *s, bool build);
+int up_around(struct compose_project *p, struct compose_service *s, bool build, bool remove_orphans);
 
 #endif

@@ -440,11 +440,10 @@ void files_watch_start(const struct files_watch *options)
 int cli_watch(int argc, char **argv)
 {
     struct project_options project = {0};
-    bool no_up = false, quiet = false, prune = false;
+    bool no_up = false, quiet = false;
     const struct cli_option options[] = {
         {0, "no-up", CLI_FLAG, &no_up, NULL, "Do not build and start the services first"},
         {0, "quiet", CLI_FLAG, &quiet, NULL, "Do not say what is synced"},
-        {0, "prune", CLI_FLAG, &prune, NULL, "Taken for docker compose's sake: builds leave nothing behind"},
         PROJECT_OPTIONS(project),
         {0},
     };

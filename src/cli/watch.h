@@ -13,7 +13,7 @@ struct files_watch {
     const struct compose_project *project;
     const struct project_options *project_options; /* to load it anew for a rebuild */
     char *const *services;                         /* empty: all active ones */
-    bool quiet, prune;
+    bool quiet;
 };
 
 /* Watches until the process ends; returns early only with an error. */
