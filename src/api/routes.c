@@ -4,7 +4,7 @@
 #include <string.h>
 
 static const char build_query[] =
-    "t dockerfile remote target q nocache pull -rm -forcerm memory memswap cpushares cpuperiod cpuquota "
+    "t dockerfile remote target q nocache pull rm forcerm memory memswap cpushares cpuperiod cpuquota "
     "cpusetcpus cpusetmems cgroupparent shmsize ulimits networkmode buildargs labels extrahosts platform "
     "cachefrom ~securityopt ~squash isolation version !outputs !session -buildid";
 
@@ -58,7 +58,7 @@ static const struct http_route routes[] = {
     {"POST", "/exec/{id}/resize", .query = "h w", .attempt = api_exec_resize},
     {"GET", "/exec/{id}/json", .attempt = api_exec_inspect},
 
-    {"GET", "/images/json", .query = "all filters shared-size -digests -filter", .attempt = api_image_list},
+    {"GET", "/images/json", .query = "all filters shared-size -digests filter", .attempt = api_image_list},
     {"POST", "/images/create", .query = "fromImage fromSrc repo tag platform message changes",
      .attempt = api_image_create, .kind = HTTP_TRANSFER},
     {"POST", "/images/load", .query = "quiet", .attempt = api_image_load, .kind = HTTP_TRANSFER},
