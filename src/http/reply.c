@@ -5,8 +5,10 @@
 #include "base/log.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -353,6 +355,20 @@ static void hijack_head(struct http_request *q, bool upgrade, const char *conten
     str_add(out, "\r\n");
 }
 
+enum { HEAD_READ_MS = 100, HEAD_LOOK_US = 100 };
+
+/* Some clients (docker-py) read the head through a buffer, and lose what of the stream came along with it:
+ * the stream begins when the head has been read, or after a moment. */
+static void let_head_be_read(int fd)
+{
+    int unread = 0;
+    for (int i = 0; i < HEAD_READ_MS * 1000 / HEAD_LOOK_US; i++) {
+        if (ioctl(fd, SIOCOUTQ, &unread) < 0 || unread == 0)
+            return;
+        usleep(HEAD_LOOK_US);
+    }
+}
+
 int http_hijack(struct http_request *q, const char *content_type, int *ret_fd, struct str *ret_early,
                 struct err *err)
 {
@@ -371,6 +387,7 @@ int http_hijack(struct http_request *q, const char *content_type, int *ret_fd, s
     send_parts(q, &(struct iovec){head.data, head.len}, 1, HTTP_ANSWER_TIMEOUT_MS);
     if (q->broken)
         return err_set(err, ERR_CANCELLED, "the client went away");
+    let_head_be_read(fd);
     *ret_early = (struct str)STR_INIT;
     if (q->conn->len > 0) {
         str_addn(ret_early, q->conn->in + q->conn->start, q->conn->len);
