@@ -48,8 +48,10 @@ class Distribution(Story):
 
     @staticmethod
     def address(d):
-        with open(d.log) as log:
-            host, port = re.findall(r"registry ([\d.]+):(\d+)", log.read())[-1]
+        def told():
+            with open(d.log) as log:
+                return re.findall(r"registry ([\d.]+):(\d+)\n", log.read())
+        host, port = wait_for(told, "serve to say where its registry listens")[-1]
         return host, int(port)
 
     def ask(self, method, path, body=None, **headers):
@@ -353,6 +355,7 @@ class Distribution(Story):
             location = self.begin("kept/a")
             self.chunk(202, location, 0, b"half")
             d.kill9()
+            os.truncate(d.log, 0)
             d.start("--registry", "0")
             self.host, self.port = self.address(d)
             self.assertEqual(self.want(200, "GET", "/v2/kept/a/manifests/v1").body, text)
