@@ -61,14 +61,28 @@ static bool is_pristine(int dir, const char *name)
     return !(flags & FLAGS_OF_OWNERS) && is_empty(fd);
 }
 
+/* Logs, of whatever driver, and what goes with them. */
+static void remove_files(int fd)
+{
+    int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = copy >= 0 ? fdopendir(copy) : NULL;
+    if (!d) {
+        close_fd(copy);
+        return;
+    }
+    for (struct dirent *e; (e = readdir(d));)
+        if (e->d_type != DT_DIR)
+            unlinkat(fd, e->d_name, 0);
+    closedir(d);
+}
+
 bool spare__put(struct engine *e, const char *dir)
 {
     /* "work/work" is the kernel's, and goes only when it is empty, too. */
     _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || !is_pristine(fd, CONTAINER_UPPER))
         return false;
-    unlinkat(fd, "log", 0);
-    unlinkat(fd, "log.cursor", 0); /* or the next container's lines would be taken for sent */
+    remove_files(fd); /* the log's cursor among them: the next container's lines would be taken for sent */
     int r = unlinkat(fd, "work/work", AT_REMOVEDIR);
     if (r < 0 && errno == ENOTEMPTY) {
         _cleanup_free_ char *work = str_printf("%s/work", dir);
@@ -85,7 +99,7 @@ bool spare__put(struct engine *e, const char *dir)
         return false;
     snprintf(name, sizeof(name), "%llu", (unsigned long long)e->spare_next);
     _cleanup_free_ char *path = str_printf("%s/spare/%s", e->root, name);
-    /* Should more be in it (rotated logs), it is found when it is taken. */
+    /* Should more be in it, it is found when it is taken. */
     if (rename(dir, path) < 0)
         return false;
     e->spares[e->spare_count++] = e->spare_next++;

@@ -1,4 +1,5 @@
 """The stock docker CLI drives Drover: the session of the README, verb by verb."""
+import glob
 import json
 import os
 import socket
@@ -62,7 +63,9 @@ class DockerCli(Story):
             said = d.docker("start", "-a", "reuse").out
             if "--rm" not in options:
                 d.docker("rm", "reuse")
-            wait_for(lambda: not os.path.exists(held), "its end")
+            # It is put by behind the removal's back.
+            wait_for(lambda: place in [os.stat(kept).st_ino for kept in glob.glob(os.path.join(d.data, "spare/*/upper"))],
+                     "its directory to be kept")
             return place, said
         seen = [directory_after(*options) for options in (["--rm"], [], ["--rm"], ["--rm"], [])]
         self.assertEqual([said for _, said in seen], ["1\n", "0\n", "1\n", "1\n", "0\n"])
