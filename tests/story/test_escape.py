@@ -583,7 +583,8 @@ echo done
         self.assertEqual(everything(), before, "a file outside of the data directory")
         for path in ("/../../etc/passwd", "/containers/../../../etc/passwd", "/images/%2e%2e%2f%2e%2e%2fetc%2fpasswd/json"):
             status, content = self.ask("GET", path, None)
-            self.assertEqual(status // 100, 4, path)
+            # What is not clean is answered as dockerd does, with where the clean path would be.
+            self.assertIn(status, (301, 400, 404), path)
             self.assertNotIn(b"root:", content)
 
     def test_a_build_reads_nothing_outside_of_its_context(self):
