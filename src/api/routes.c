@@ -40,7 +40,7 @@ static const struct http_route routes[] = {
      .attempt = api_container_attach, .kind = HTTP_ATTACH},
     {"GET", "/containers/{id}/attach/ws", .query = "stream logs stdin stdout stderr detachKeys",
      .attempt = api_container_attach_ws, .kind = HTTP_ATTACH},
-    {"GET", "/containers/{id}/logs", .query = "follow stdout stderr since until timestamps tail -details",
+    {"GET", "/containers/{id}/logs", .query = "follow stdout stderr since until timestamps tail details",
      .attempt = api_container_logs, .kind = HTTP_FOLLOW},
     {"POST", "/containers/{id}/resize", .query = "h w", .attempt = api_container_resize},
     {"GET", "/containers/{id}/stats", .query = "stream one-shot", .attempt = api_container_stats,
