@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { ENGINES_MAX = 4, CLIENTS_MAX = 64 };
 
@@ -29,6 +30,8 @@ struct section {
     const char *what;
     const char *path; /* of the GET that is repeated */
     int containers;   /* that exist meanwhile */
+    const char *unit; /* of per_s when it is not requests; these are measured once, from one client */
+    bool need_folder; /* left out without --folder */
     /* Instead of repeating a GET. */
     int (*measure)(struct engine *e, int clients, double seconds, struct figure *ret);
 };
@@ -49,6 +52,30 @@ int client_call(struct client *c, const char *method, const char *path, const ch
 double bench_now(void);
 /* `clients` threads ask for `path` for so long. */
 int measure_get(const struct engine *e, const char *path, int clients, double seconds, struct figure *ret);
+/* The same with containers: create, start, wait, remove. */
+int measure_launch(struct engine *e, int clients, double seconds, struct figure *ret);
+
+/* --- api_bulk.c --- */
+enum { COMPOSE_SERVICES = 20 };
+struct bulk {
+    /* bench/api makes it: "lines" (text of `bytes`), "fifo", "image.tar" (docker-archive of "bench-big", a
+     * layer with a file of `bytes`), "compose.yml". NULL: not given. */
+    const char *folder;
+    int64_t bytes;
+};
+extern struct bulk bulk;
+int measure_cat(struct engine *e, int clients, double seconds, struct figure *ret);
+int measure_ingest_local(struct engine *e, int clients, double seconds, struct figure *ret);
+int measure_ingest_json_file(struct engine *e, int clients, double seconds, struct figure *ret);
+int measure_logs_local(struct engine *e, int clients, double seconds, struct figure *ret);
+int measure_logs_json_file(struct engine *e, int clients, double seconds, struct figure *ret);
+int measure_lag_local(struct engine *e, int clients, double seconds, struct figure *ret);
+int measure_lag_json_file(struct engine *e, int clients, double seconds, struct figure *ret);
+int measure_copy_in(struct engine *e, int clients, double seconds, struct figure *ret);
+int measure_copy_out(struct engine *e, int clients, double seconds, struct figure *ret);
+int measure_load(struct engine *e, int clients, double seconds, struct figure *ret);
+int measure_save(struct engine *e, int clients, double seconds, struct figure *ret);
+int measure_compose(struct engine *e, int clients, double seconds, struct figure *ret);
 
 /* --- api_sections.c --- */
 int need_containers(struct engine *e, int count);

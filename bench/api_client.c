@@ -1,6 +1,7 @@
 #include "api.h"
 
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -118,7 +119,7 @@ int client_call(struct client *c, const char *method, const char *path, const ch
 
 struct worker {
     const struct engine *engine;
-    const char *path;
+    const char *path; /* of the GET; NULL: launch */
     double until;
     uint32_t *samples_ns;
     unsigned long count;
@@ -126,25 +127,54 @@ struct worker {
     pthread_t thread;
 };
 
+static int get(struct client *c, const char *path)
+{
+    char request[512];
+    int n = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: bench\r\n\r\n", path);
+    return client_ask(c, request, (size_t)n);
+}
+
+/* From nothing to removed. */
+static int launch(struct client *c)
+{
+    static const struct {
+        const char *method, *rest;
+        int status;
+    } steps[] = {{"POST", "/start", 204}, {"POST", "/wait", 200}, {"DELETE", "", 204}};
+    char id[65], path[128];
+    int status = client_call(c, "POST", "/v1.41/containers/create",
+                             "{\"Image\":\"bench\",\"Cmd\":[\"true\"],"
+                             "\"HostConfig\":{\"NetworkMode\":\"none\"}}");
+    const char *at = status == 201 ? strstr(c->buffer + c->body, "\"Id\":\"") : NULL;
+    if (!at)
+        return status;
+    snprintf(id, sizeof(id), "%.64s", at + strlen("\"Id\":\""));
+    for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+        snprintf(path, sizeof(path), "/v1.41/containers/%s%s", id, steps[i].rest);
+        status = client_call(c, steps[i].method, path, NULL);
+        if (status != steps[i].status)
+            return status;
+    }
+    return 200;
+}
+
 static void *work(void *argument)
 {
     struct worker *w = argument;
     struct client c;
-    char request[512];
-    int n = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: bench\r\n\r\n", w->path);
     if (client_open(&c, w->engine->socket) < 0) {
         w->failed = -1;
         return NULL;
     }
     for (double before = bench_now(), after; before < w->until && w->count < SAMPLES_MAX; before = after) {
-        int status = client_ask(&c, request, (size_t)n);
+        int status = w->path ? get(&c, w->path) : launch(&c);
         after = bench_now();
         if (status != 200) {
-            fprintf(stderr, "%s: GET %s: status %d\n", w->engine->name, w->path, status);
+            fprintf(stderr, "%s: %s: status %d\n", w->engine->name, w->path ? w->path : "launch", status);
             w->failed = -1;
             break;
         }
-        w->samples_ns[w->count++] = (uint32_t)((after - before) * 1e9);
+        w->samples_ns[w->count++] = (uint32_t)fmin((after - before) * 1e9, UINT32_MAX);
     }
     client_close(&c);
     return NULL;
@@ -197,4 +227,9 @@ int measure_get(const struct engine *e, const char *path, int clients, double se
     for (int i = 0; i < clients; i++)
         free(workers[i].samples_ns);
     return failed;
+}
+
+int measure_launch(struct engine *e, int clients, double seconds, struct figure *ret)
+{
+    return measure_get(e, NULL, clients, seconds, ret);
 }

@@ -26,6 +26,7 @@ int need_containers(struct engine *e, int count)
     return status == 201 ? 0 : -1;
 }
 
+#define BULK(u) .unit = (u), .need_folder = true
 const struct section sections[] = {
     {"ping", "GET /_ping", "/_ping"},
     {"version", "GET /version", "/v1.41/version"},
@@ -33,5 +34,20 @@ const struct section sections[] = {
     {"list_10", "GET /containers/json, 10 containers", "/v1.41/containers/json?all=1", .containers = 10},
     {"list_1000", "GET /containers/json, 1000 containers", "/v1.41/containers/json?all=1",
      .containers = 1000},
+    {"launch", "create, start, wait, remove a container", .measure = measure_launch},
+    {"cat", "cat of the lines into a file, through a pipe", BULK("MB/s"), .measure = measure_cat},
+    {"ingest", "a container writes the lines; log driver local", BULK("MB/s"),
+     .measure = measure_ingest_local},
+    {"ingest_json", "the same; json-file", BULK("MB/s"), .measure = measure_ingest_json_file},
+    {"logs", "GET /containers/ID/logs; local", BULK("MB/s"), .measure = measure_logs_local},
+    {"logs_json", "the same; json-file", BULK("MB/s"), .measure = measure_logs_json_file},
+    {"lag", "until a follower has a line; local", BULK("lines/s"), .measure = measure_lag_local},
+    {"lag_json", "the same; json-file", BULK("lines/s"), .measure = measure_lag_json_file},
+    {"copy_in", "PUT /containers/ID/archive", BULK("MB/s"), .measure = measure_copy_in},
+    {"copy_out", "GET /containers/ID/archive", BULK("MB/s"), .measure = measure_copy_out},
+    {"load", "POST /images/load", BULK("MB/s"), .measure = measure_load},
+    {"save", "GET /images/NAME/get", BULK("MB/s"), .measure = measure_save},
+    {"compose", "docker-compose up of 20 services until healthy", BULK("services/s"),
+     .measure = measure_compose},
     {NULL},
 };
