@@ -326,16 +326,18 @@ static bool open_lines_at(struct log_file *f, int fd, int64_t end, uint32_t salt
     return true;
 }
 
-/* As the last record says, which is in the file before when this one was just begun. */
+/* As the last record says, which is in the file before when this one was just begun, or is still to come:
+ * then the header's number is already that of the one before. */
 static void find_open_lines(struct log_file *f)
 {
     struct log_header header;
+    uint64_t before = f->fd < 0 ? f->header.sequence : f->header.sequence - 1;
     if (open_lines_at(f, f->fd, f->size, f->header.salt))
         return;
     for (int i = 1; i <= 2; i++) {
         _cleanup_free_ char *name = rotated_name(f->path, i);
         _cleanup_close_ int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd >= 0 && log_header_read(fd, &header) && header.sequence + 1 == f->header.sequence) {
+        if (fd >= 0 && log_header_read(fd, &header) && header.sequence == before) {
             open_lines_at(f, fd, log_valid_end(fd, header.salt), header.salt);
             return;
         }

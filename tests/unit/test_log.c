@@ -264,6 +264,32 @@ static void a_writer_killed_at_any_instant_loses_and_doubles_no_byte(void **stat
     assert_numbered(t, seed, LINES);
 }
 
+static void a_line_goes_on_behind_a_rotation_that_was_cut_off_before_the_new_file_had_its_name(void **state)
+{
+    struct fixture *t = *state;
+    static const struct {
+        const char *first, *second, *want;
+    } cases[] = {
+        {"whole\n", "ha", "1:whole\n|1:half\n|"},
+        {"o", "ne\n", "1:one\n|1:lf\n|"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct err err;
+        open_log(t, 64, 5); /* each record has a file */
+        put(t, cases[i].first);
+        put(t, cases[i].second);
+        log_file_close(take_ptr(t->f));
+        _cleanup_free_ char *previous = str_printf("%s.1", t->path), *older = str_printf("%s.2", t->path);
+        assert_int_equal(rename(previous, older), 0);
+        assert_int_equal(rename(t->path, previous), 0);
+        assert_ok(log_file_open(t->path, 0, 5, true, &t->f, &err), &err);
+        put(t, "lf\n");
+        _cleanup_free_ char *got = read_all(&(struct log_reader_options){.path = t->path, .tail = -1});
+        assert_string_equal(got, cases[i].want);
+        log_file_remove(t->path);
+    }
+}
+
 static void what_a_container_says_cannot_look_like_a_record(void **state)
 {
     struct fixture *t = *state;
@@ -417,6 +443,7 @@ int main(void)
         T(only_so_many_files_are_kept_each_within_its_bound),
         T(of_a_torn_record_the_bytes_that_came_are_kept_and_writing_goes_on),
         T(a_writer_killed_at_any_instant_loses_and_doubles_no_byte),
+        T(a_line_goes_on_behind_a_rotation_that_was_cut_off_before_the_new_file_had_its_name),
         T(what_a_container_says_cannot_look_like_a_record),
         T(a_flipped_bit_hides_no_earlier_line),
         T(a_follower_sees_every_line_once_through_rotations),
