@@ -216,8 +216,8 @@ class Soak:
     def kill_keeper(self):
         pid = wait_for(lambda: keeper_pid(self.d), "the keeper")
         os.kill(pid, signal.SIGKILL)
-        # Only a keeper can say that there is no terminal: serve has found the new one, and given it what it held.
-        ask_until(self.d, "POST", "/containers/canary/resize?h=10&w=10")
+        # Only a keeper can give a terminal its size: serve has found the new one, and given it what it held.
+        wait_for(lambda: ask_until(self.d, "POST", "/containers/canary/resize?h=10&w=10")[0] == 200, "the next keeper")
 
     def kill(self):
         rng = random.Random(self.options.seed + 1)
@@ -232,7 +232,7 @@ class Soak:
               f"keeper {self.kills['keeper']} times, {seconds:.0f} s, {self.done / seconds:.1f} launches/s", flush=True)
 
     def run(self):
-        body = {"Image": "busybox", "Cmd": ["sleep", "1000000"], "HostConfig": {"NetworkMode": "none"}}
+        body = {"Image": "busybox", "Cmd": ["sleep", "1000000"], "Tty": True, "HostConfig": {"NetworkMode": "none"}}
         ask_until(self.d, "POST", "/containers/create?name=canary", body)
         ask_until(self.d, "POST", "/containers/canary/start")
         began = time.monotonic()
