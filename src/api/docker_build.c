@@ -20,13 +20,36 @@ struct build {
     pthread_mutex_t lock;
     char partial[4]; /* the beginning of a UTF-8 character whose rest comes with the next piece */
     size_t partial_len;
+    struct str held; /* what a quiet build says, in case it fails: the last of it */
 };
+
+enum { HELD_MAX = 1 << 20 };
 
 static void send_stream(struct build *b, const char *text)
 {
     json_t *m = json_object();
     json_set_str(m, "stream", text);
     api__progress_send(b->progress, m);
+}
+
+static void hold(struct build *b, const char *text)
+{
+    str_add(&b->held, text);
+    if (b->held.len <= HELD_MAX)
+        return;
+    const char *line = strchr(str_get(&b->held) + b->held.len / 2, '\n');
+    char *rest = mem_strdup(line ? line + 1 : "");
+    str_clear(&b->held);
+    str_add(&b->held, rest);
+    free(rest);
+}
+
+static void tell(struct build *b, const char *text)
+{
+    if (b->query.quiet)
+        hold(b, text);
+    else
+        send_stream(b, text);
 }
 
 /* How many bytes at the end begin a character that is not complete. */
@@ -48,7 +71,7 @@ static size_t incomplete_tail(const char *text, size_t n)
 static int on_output(void *context, int stream, const void *bytes, size_t n)
 {
     struct build *b = context;
-    if (b->query.quiet || n == 0)
+    if (n == 0)
         return http_peer_gone(b->request);
     _cleanup_str_ struct str text = STR_INIT;
     pthread_mutex_lock(&b->lock);
@@ -60,9 +83,9 @@ static int on_output(void *context, int stream, const void *bytes, size_t n)
     if (text.len && stream == 2) {
         /* As Docker tells the two streams apart in its one: in red. */
         _cleanup_free_ char *red = str_printf("\033[91m%s\033[0m", str_get(&text));
-        send_stream(b, red);
+        tell(b, red);
     } else if (text.len) {
-        send_stream(b, str_get(&text));
+        tell(b, str_get(&text));
     }
     pthread_mutex_unlock(&b->lock);
     return http_peer_gone(b->request);
@@ -218,10 +241,13 @@ int api_build(struct http_request *q, void *context, struct err *err)
     b.progress = api__progress_new(q, http_query_bool(q, "q", false));
     pthread_mutex_init(&b.lock, NULL);
     int r = build(&b, err);
+    if (r < 0 && b.held.len)
+        send_stream(&b, str_get(&b.held));
     if (r < 0)
         r = api__progress_fail_with(b.progress, err, b.exit_status);
     api__progress_free(b.progress);
     pthread_mutex_destroy(&b.lock);
+    str_free(&b.held);
     build_query_done(&b.query);
     return r;
 }

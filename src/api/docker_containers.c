@@ -232,6 +232,16 @@ int api_container_resize(struct http_request *q, void *context, struct err *err)
     return reply(q, r, 200, NULL);
 }
 
+/* What `changes` are made to: the body, or else the container's configuration. */
+static int base_of_changes(struct engine *e, const char *container, json_t **config, struct err *err)
+{
+    _cleanup_json_ json_t *shown = NULL;
+    int r = *config ? 0 : engine_container_inspect(e, container, false, &shown, err);
+    if (shown)
+        *config = json_deep_copy(json_object_get(shown, "Config"));
+    return r;
+}
+
 int api_container_commit(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
@@ -241,6 +251,8 @@ int api_container_commit(struct http_request *q, void *context, struct err *err)
         return err_set(err, ERR_INVALID, "no container was given: query parameter \"container\"");
     _cleanup_json_ json_t *config = NULL;
     int r = api__body(q, true, &config, err);
+    if (r == 0 && http_query(q, "changes"))
+        r = base_of_changes(a->engine, container, &config, err);
     if (r == 0)
         r = api__apply_changes(q, &config, err);
     if (r < 0)

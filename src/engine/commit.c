@@ -4,18 +4,17 @@
 #include "base/err.h"
 #include "base/log.h"
 
-/* The container's configuration, over which the caller's changes go, without what belongs to one run only. */
-static json_t *image_config_of(const json_t *doc, const json_t *changes)
+/* What was asked for, completed from the container's configuration, without what belongs to one run only. */
+static json_t *image_config_of(const json_t *doc, const json_t *asked)
 {
     static const char *const kept[] = {"Cmd",         "Entrypoint", "Env",     "ExposedPorts",
                                        "Healthcheck", "Labels",     "OnBuild", "Shell",
                                        "StopSignal",  "User",       "Volumes", "WorkingDir"};
-    const json_t *config = json_object_get(doc, "Config");
+    _cleanup_json_ json_t *config = asked ? json_deep_copy(asked) : json_object();
+    image_config__merge(config, json_object_get(doc, "Config"));
     json_t *result = json_object();
     for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
-        json_t *value = json_object_get(changes, kept[i]);
-        if (!value)
-            value = json_object_get(config, kept[i]);
+        json_t *value = json_object_get(config, kept[i]);
         if (value && !json_is_null(value))
             json_object_set(result, kept[i], value);
     }
@@ -38,7 +37,7 @@ static json_t *history_entry(const char *comment, const char *author, const json
 }
 
 /* The new image's config document, from its base's. */
-static json_t *document_of(struct container *c, const json_t *doc, const json_t *changes, const char *comment,
+static json_t *document_of(struct container *c, const json_t *doc, const json_t *config, const char *comment,
                            const char *author, struct err *err)
 {
     struct image_info base = {0};
@@ -60,7 +59,7 @@ static json_t *document_of(struct container *c, const json_t *doc, const json_t 
     inspect__set_time(document, "created", now);
     if (!str_empty(author))
         json_set_str(document, "author", author);
-    json_object_set_new(document, "config", image_config_of(doc, changes));
+    json_object_set_new(document, "config", image_config_of(doc, config));
     return document;
 }
 
@@ -115,7 +114,7 @@ static int freeze(struct container *c, bool pause, bool *ret_frozen, struct err 
 }
 
 int engine_container_commit(struct engine *e, const char *ref, const char *reference, const char *comment,
-                            const char *author, const json_t *changes, bool pause, char **ret_image_id,
+                            const char *author, const json_t *config, bool pause, char **ret_image_id,
                             struct err *err)
 {
     _cleanup_container_ struct container *c = NULL;
@@ -124,7 +123,7 @@ int engine_container_commit(struct engine *e, const char *ref, const char *refer
         return r;
     SCOPED_LOCK(op, &c->op);
     _cleanup_json_ json_t *doc = container__doc(c);
-    _cleanup_json_ json_t *document = document_of(c, doc, changes, comment, author, err);
+    _cleanup_json_ json_t *document = document_of(c, doc, config, comment, author, err);
     if (!document)
         return -ERR_NOT_FOUND;
     bool frozen;

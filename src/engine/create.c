@@ -11,101 +11,18 @@
 
 #include <unistd.h>
 
-static const json_t *field(const json_t *object, const char *key)
-{
-    const json_t *v = json_object_get(object, key);
-    return json_is_null(v) ? NULL : v;
-}
-
-static bool empty(const json_t *v)
-{
-    return !v || json_is_null(v) || (json_is_array(v) && !json_array_size(v)) ||
-           (json_is_object(v) && !json_object_size(v)) || (json_is_string(v) && !json_string_length(v));
-}
+enum { HOSTNAME_MAX = 63 };
 
 /* Cmd and Entrypoint may be a text (one word) or a list of texts. */
 static int normalise_words(json_t *config, const char *key, struct err *err)
 {
-    const json_t *v = field(config, key);
+    const json_t *v = json_object_get(config, key);
     if (json_is_string(v)) {
         json_object_set_new(config, key, json_pack("[O]", v));
         return 0;
     }
     _cleanup_strv_ char **list = NULL;
     return json_get_strv(config, "", key, &list, err);
-}
-
-static void merge_env(json_t *config, const json_t *image)
-{
-    json_t *merged = json_array(), *own = json_object_get(config, "Env");
-    size_t i, k;
-    const json_t *item, *other;
-    json_array_foreach (json_object_get(image, "Env"), i, item) {
-        const char *text = json_string_value(item);
-        size_t n = text ? strcspn(text, "=") : 0;
-        bool replaced = !text;
-        json_array_foreach (own, k, other) {
-            const char *o = json_string_value(other);
-            replaced = replaced || (o && strcspn(o, "=") == n && strncmp(o, text, n) == 0);
-        }
-        if (!replaced)
-            json_array_append(merged, (json_t *)item);
-    }
-    json_array_foreach (own, i, item)
-        json_array_append(merged, (json_t *)item);
-    json_object_set_new(config, "Env", merged);
-}
-
-static void merge_object(json_t *config, const json_t *image, const char *key)
-{
-    const json_t *theirs = field(image, key);
-    if (!theirs)
-        return;
-    json_t *merged = json_copy((json_t *)theirs);
-    if (field(config, key))
-        json_object_update(merged, json_object_get(config, key));
-    json_object_set_new(config, key, merged);
-}
-
-static void merge_health(json_t *config, const json_t *image)
-{
-    const json_t *theirs = field(image, "Healthcheck");
-    json_t *ours = json_object_get(config, "Healthcheck");
-    if (!theirs)
-        return;
-    if (empty(ours)) {
-        json_object_set(config, "Healthcheck", (json_t *)theirs);
-        return;
-    }
-    const char *key;
-    json_t *value;
-    json_object_foreach ((json_t *)theirs, key, value) {
-        const json_t *own = json_object_get(ours, key);
-        if (empty(own) || (json_is_integer(own) && json_integer_value(own) == 0))
-            json_object_set(ours, key, value);
-    }
-}
-
-static void merge_image(json_t *config, const json_t *image)
-{
-    static const char *const texts[] = {"User", "WorkingDir", "StopSignal"};
-    merge_env(config, image);
-    if (empty(json_object_get(config, "Entrypoint")) &&
-        !json_is_array(json_object_get(config, "Entrypoint"))) { /* [] and [""] switch the image's off */
-        if (empty(json_object_get(config, "Cmd")) && field(image, "Cmd"))
-            json_object_set(config, "Cmd", json_object_get(image, "Cmd"));
-        if (field(image, "Entrypoint"))
-            json_object_set(config, "Entrypoint", json_object_get(image, "Entrypoint"));
-    }
-    for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
-        if (empty(json_object_get(config, texts[i])) && field(image, texts[i]))
-            json_object_set(config, texts[i], json_object_get(image, texts[i]));
-    if (empty(json_object_get(config, "Shell")) && field(image, "Shell"))
-        json_object_set(config, "Shell", json_object_get(image, "Shell"));
-    merge_object(config, image, "ExposedPorts");
-    merge_object(config, image, "Volumes");
-    merge_object(config, image, "Labels");
-    merge_health(config, image);
 }
 
 /* What Docker shows for a field that was not given. */
@@ -235,8 +152,8 @@ static int check_texts(const json_t *config, struct err *err)
     if (*dir && *dir != '/')
         return err_set(err, ERR_INVALID,
                        "the working directory '%.200s' is invalid, it needs to be an absolute path", dir);
-    if (strlen(json_str(config, "Hostname")) > 63)
-        return err_set(err, ERR_INVALID, "invalid hostname: longer than 63 bytes");
+    if (strlen(json_str(config, "Hostname")) > HOSTNAME_MAX)
+        return err_set(err, ERR_INVALID, "invalid hostname: longer than %d bytes", HOSTNAME_MAX);
     size_t i;
     const json_t *v;
     json_array_foreach (json_object_get(config, "Env"), i, v)
@@ -292,6 +209,15 @@ static int find_image(struct engine *e, const char *name, const char *platform, 
     return r;
 }
 
+/* The machine's own with its network, else the beginning of the id. */
+static void choose_hostname(json_t *config, const json_t *host, const char *id)
+{
+    char name[HOSTNAME_MAX + 1] = "";
+    if (!str_eq(network__mode(host), "host") || gethostname(name, sizeof(name) - 1) < 0)
+        snprintf(name, sizeof(name), "%.12s", id);
+    json_set_str(config, "Hostname", name);
+}
+
 static int build_config(const json_t *body, const struct image_info *image, const char *id, json_t **ret,
                         struct err *err)
 {
@@ -308,14 +234,12 @@ static int build_config(const json_t *body, const struct image_info *image, cons
     if (json_array_size(entry) == 1 && !*json_string_value(json_array_get(entry, 0)))
         json_object_set_new(given, "Entrypoint", json_array());
     _cleanup_json_ json_t *defaults = json_deep_copy(json_object_get(image->config, "config"));
-    merge_image(given, defaults);
+    image_config__merge(given, defaults);
     _cleanup_json_ json_t *config = with_defaults(given, &config_defaults_read);
-    if (!*json_str(config, "Hostname")) {
-        char host[13];
-        snprintf(host, sizeof(host), "%.12s", id);
-        json_set_str(config, "Hostname", host);
-    }
-    if (empty(json_object_get(config, "Cmd")) && empty(json_object_get(config, "Entrypoint")))
+    if (!*json_str(config, "Hostname"))
+        choose_hostname(config, json_object_get(body, "HostConfig"), id);
+    if (!json_array_size(json_object_get(config, "Cmd")) &&
+        !json_array_size(json_object_get(config, "Entrypoint")))
         return err_set(err, ERR_INVALID, "No command specified");
     *ret = take_ptr(config);
     return 0;
@@ -332,6 +256,18 @@ static void complete_device_requests(json_t *host)
         if (json_is_object(one))
             json_object_update(whole, one);
         json_array_set_new(json_object_get(host, "DeviceRequests"), i, whole);
+    }
+}
+
+static void complete_bindings(json_t *host)
+{
+    const char *port;
+    json_t *list, *binding;
+    json_object_foreach (json_object_get(host, "PortBindings"), port, list) {
+        size_t i;
+        json_array_foreach (list, i, binding)
+            if (json_is_object(binding) && !json_is_string(json_object_get(binding, "HostIp")))
+                json_set_str(binding, "HostIp", "");
     }
 }
 
@@ -353,21 +289,26 @@ static void settle_log_config(struct engine *e, json_t *host)
 
 static json_t *build_host(struct engine *e, const json_t *body)
 {
-    json_t *host = with_defaults(json_object_get(body, "HostConfig"), &host_defaults_read);
+    _cleanup_json_ json_t *given = json_deep_copy(json_object_get(body, "HostConfig"));
+    json_t *host = with_defaults(given, &host_defaults_read);
     if (json_object_get(host, "NanoCPUs")) {
         json_object_set(host, "NanoCpus", json_object_get(host, "NanoCPUs"));
         json_object_del(host, "NanoCPUs");
     }
     settle_log_config(e, host);
-    if (!*json_str(json_object_get(host, "RestartPolicy"), "Name"))
+    json_t *policy = json_object_get(host, "RestartPolicy");
+    if (!*json_str(policy, "Name"))
         json_object_set_new(host, "RestartPolicy",
                             json_pack("{s:s,s:i}", "Name", "no", "MaximumRetryCount", 0));
+    else if (!json_is_integer(json_object_get(policy, "MaximumRetryCount")))
+        json_object_set_new(policy, "MaximumRetryCount", json_integer(0));
+    complete_bindings(host);
     complete_device_requests(host);
     static const char *const hidden[][2] = {{"MaskedPaths", "maskedPaths"},
                                             {"ReadonlyPaths", "readonlyPaths"}};
     const json_t *linux_ = json_object_get(spec__defaults(), "linux");
     for (size_t i = 0; i < ARRAY_SIZE(hidden); i++)
-        if (!field(host, hidden[i][0]))
+        if (!json_is_array(json_object_get(host, hidden[i][0])))
             json_object_set_new(host, hidden[i][0],
                                 json_bool(host, "Privileged")
                                     ? json_array()

@@ -78,8 +78,9 @@ int engine_container_changes(struct engine *e, const char *ref, json_t **ret, st
 /* One sample in the form of GET /containers/{id}/stats; `previous` (may be NULL) fills precpu_stats. */
 int engine_container_stats(struct engine *e, const char *ref, const json_t *previous, json_t **ret,
                            struct err *err);
+/* `config`: the image's, completed from the container's; NULL for the container's. */
 int engine_container_commit(struct engine *e, const char *ref, const char *reference, const char *comment,
-                            const char *author, const json_t *config_changes, bool pause, char **ret_image_id,
+                            const char *author, const json_t *config, bool pause, char **ret_image_id,
                             struct err *err);
 
 /* condition: "not-running", "next-exit", "removed". Registers at once (so that a start after the call's begin

@@ -266,6 +266,9 @@ void container__event_with(struct container *c, const char *action, const json_t
 
 /* --- create.c --- */
 /* What the fields of a body say together: limits, policies, the log's options. */
+/* Fills in what `config` leaves out from an image's configuration, or another container's, as Docker does:
+ * texts, lists and commands whole; variables, ports, volumes and labels one by one. */
+void image_config__merge(json_t *config, const json_t *image);
 int create__check(const json_t *config, const json_t *host, struct err *err);
 
 /* --- check_limits.c, check_modes.c --- */
@@ -337,6 +340,7 @@ int spec__resources(const json_t *host, json_t *spec, struct err *err);
 int spec__resources_object(const json_t *host, json_t *resources, struct err *err);
 int spec__check_security(const json_t *host, struct err *err); /* at create: what can be read at all */
 int spec__security(const json_t *host, json_t *spec, char ***ret_caps, struct err *err);
+void spec__oom_score(const json_t *host, json_t *process);
 bool spec__has_init(const json_t *host); /* with a pid namespace of its own only, as Docker has it */
 int spec__mounts(const struct spec_input *in, json_t *spec, struct err *err);
 int spec__namespaces(const struct spec_input *in, json_t *spec, struct err *err);
@@ -349,6 +353,8 @@ int spec__user(struct container *c, char *const *lowers, const char *user, char 
 int container__start(struct container *c, bool by_policy, struct err *err);
 void container__release(struct container *c); /* network and ports of a run that has ended */
 void container__exited(struct container *c, const struct keeper_exit *exit);
+/* By SIGKILL, for a removal: no "stop" is told. One that does not run is left as it is. */
+int container__end(struct container *c, struct err *err);
 int container__stop(struct container *c, int timeout_s, const char *signal, struct err *err);
 int container__remove(struct container *c, bool force, bool volumes, struct err *err);
 int signal__parse(const char *text, int *ret, struct err *err);

@@ -86,6 +86,7 @@ int exec__process(struct container *c, const json_t *doc, const json_t *body, js
     json_object_set_new(process, "terminal", json_boolean(tty));
     json_set_str(process, "cwd", *cwd ? cwd : "/");
     set_rlimits(process, host);
+    spec__oom_score(host, process);
     r = set_security(process, host, json_bool(body, "Privileged"), err);
     if (r == 0)
         *ret = take_ptr(process);

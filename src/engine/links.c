@@ -56,7 +56,8 @@ int links__resolve(struct engine *e, json_t *host, json_t **ret, struct err *err
     _cleanup_json_ json_t *links = json_object();
     size_t i;
     const json_t *text;
-    if (!str_eq(network__mode(host), "bridge")) {
+    const char *mode = network__mode(host);
+    if (!str_eq(mode, "bridge") && !str_eq(mode, "none")) {
         *ret = take_ptr(links);
         return 0;
     }

@@ -123,11 +123,8 @@ int container__remove(struct container *c, bool force, bool volumes, struct err 
     int r = claim(c, force, &running, err);
     if (r < 0)
         return r;
-    if (running) {
-        r = container__stop(c, 0, "KILL", err);
-        if (r == -ERR_NOT_MODIFIED)
-            r = 0;
-    }
+    if (running)
+        r = container__end(c, err);
     FAILPOINT("serve-removal-claimed");
     if (r == 0) {
         let_readers_finish(c);

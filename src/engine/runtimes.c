@@ -43,30 +43,6 @@ static int check_one(const char *name, const json_t *one, struct err *err)
                : 0;
 }
 
-int runtimes__configure(struct engine *e, const json_t *runtimes, const char *chosen, struct err *err)
-{
-    const char *name;
-    json_t *one;
-    if (json_object_size(runtimes) > RUNTIMES_MAX)
-        return err_set(err, ERR_LIMIT, "more than %d runtimes", RUNTIMES_MAX);
-    json_object_foreach ((json_t *)runtimes, name, one) {
-        int r = check_one(name, one, err);
-        if (r < 0)
-            return r;
-    }
-    e->runtimes = runtimes ? json_deep_copy(runtimes) : json_object();
-    e->default_runtime = mem_strdup(str_empty(chosen) ? native : chosen);
-    int r = runtimes__check(e, e->default_runtime, err);
-    return r < 0 ? err_wrap(err, "the default runtime") : 0;
-}
-
-int runtimes__check(struct engine *e, const char *name, struct err *err)
-{
-    if (!*name || str_eq(name, native) || json_object_get(e->runtimes, name))
-        return 0;
-    return err_set(err, ERR_INVALID, "unknown or invalid runtime name: %.100s", name);
-}
-
 static char *find_program(const char *path)
 {
     const char *search = getenv("PATH");
@@ -80,6 +56,42 @@ static char *find_program(const char *path)
             return take_ptr(full);
     }
     return mem_strdup(path);
+}
+
+/* Those that users of other engines ask for by name, where they are installed. */
+static void offer_installed(json_t *runtimes)
+{
+    static const char *const names[] = {"runc", "crun"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        _cleanup_free_ char *path = find_program(names[i]);
+        if (*path == '/' && !json_object_get(runtimes, names[i]))
+            json_object_set_new(runtimes, names[i], json_pack("{s:s}", "path", names[i]));
+    }
+}
+
+int runtimes__configure(struct engine *e, const json_t *runtimes, const char *chosen, struct err *err)
+{
+    const char *name;
+    json_t *one;
+    if (json_object_size(runtimes) > RUNTIMES_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d runtimes", RUNTIMES_MAX);
+    json_object_foreach ((json_t *)runtimes, name, one) {
+        int r = check_one(name, one, err);
+        if (r < 0)
+            return r;
+    }
+    e->runtimes = runtimes ? json_deep_copy(runtimes) : json_object();
+    offer_installed(e->runtimes);
+    e->default_runtime = mem_strdup(str_empty(chosen) ? native : chosen);
+    int r = runtimes__check(e, e->default_runtime, err);
+    return r < 0 ? err_wrap(err, "the default runtime") : 0;
+}
+
+int runtimes__check(struct engine *e, const char *name, struct err *err)
+{
+    if (!*name || str_eq(name, native) || json_object_get(e->runtimes, name))
+        return 0;
+    return err_set(err, ERR_INVALID, "unknown or invalid runtime name: %.100s", name);
 }
 
 int runtimes__find(struct engine *e, const char *name, struct runtime_choice *ret, struct err *err)

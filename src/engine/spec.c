@@ -163,24 +163,22 @@ int spec__process(const struct spec_input *in, json_t *spec, struct err *err)
     json_object_set_new(process, "env", env);
     json_object_set_new(process, "terminal", json_boolean(json_bool(config, "Tty")));
     json_set_str(process, "cwd", cwd);
-    /* An ordinary user may only raise what the session gave them. */
+    spec__oom_score(host, process);
+    return 0;
+}
+
+/* An ordinary user may only raise what the session gave them. */
+void spec__oom_score(const json_t *host, json_t *process)
+{
     if (json_int(host, "OomScoreAdj") || !process_in_user_namespace())
         json_object_set_new(process, "oomScoreAdj", json_integer(json_int(host, "OomScoreAdj")));
-    return 0;
 }
 
 static void set_identity(const struct spec_input *in, json_t *spec)
 {
     const json_t *config = json_object_get(in->doc, "Config"), *host = json_object_get(in->doc, "HostConfig");
-    const char *mode = network__mode(host);
     if (!str_eq(json_str(host, "UTSMode"), "host")) {
-        _cleanup_free_ char *own = NULL;
-        char name[65];
-        /* With the host's network Docker shows the host's name, unless one was chosen. */
-        bool chosen = strncmp(json_str(config, "Hostname"), in->c->id, 12) != 0;
-        if (str_eq(mode, "host") && !chosen && gethostname(name, sizeof(name)) == 0)
-            own = mem_strndup(name, 64);
-        json_set_str(spec, "hostname", own ? own : json_str(config, "Hostname"));
+        json_set_str(spec, "hostname", json_str(config, "Hostname"));
         if (*json_str(config, "Domainname"))
             json_set_str(spec, "domainname", json_str(config, "Domainname"));
     }

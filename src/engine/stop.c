@@ -156,6 +156,15 @@ int container__stop(struct container *c, int timeout_s, const char *signal, stru
     return r;
 }
 
+int container__end(struct container *c, struct err *err)
+{
+    uint64_t exits;
+    if (mark_stopped(c, &exits))
+        return kill_and_wait(c, exits, err);
+    cancel_restart(c);
+    return 0;
+}
+
 int engine_container_stop(struct engine *e, const char *ref, int timeout_s, const char *signal,
                           struct err *err)
 {
@@ -170,14 +179,21 @@ int engine_container_stop(struct engine *e, const char *ref, int timeout_s, cons
 
 /* --- kill --- */
 
-/* A signal that means the end also ends the restart policy, as Docker has it: SIGKILL, or the container's own
- * stop signal. */
+/* A signal that means the end also ends the restart policy, as Docker has it: SIGKILL, the container's own
+ * stop signal, or any where none was set. */
+static bool means_end(const json_t *config, int number)
+{
+    return number == SIGKILL || !*json_str(config, "StopSignal") || number == own_signal(config);
+}
+
 int engine_container_kill(struct engine *e, const char *ref, const char *signal, struct err *err)
 {
     _cleanup_container_ struct container *c = NULL;
     int number = SIGKILL;
     int r = container__find(e, ref, &c, err);
-    if (r == 0 && !str_empty(signal))
+    if (r < 0)
+        return err_wrap(err, "Cannot kill container: %.100s", ref);
+    if (!str_empty(signal))
         r = signal__parse(signal, &number, err);
     if (r < 0)
         return r;
@@ -188,7 +204,7 @@ int engine_container_kill(struct engine *e, const char *ref, const char *signal,
                        c->id);
     _cleanup_json_ json_t *doc = container__doc(c);
     uint64_t exits;
-    if (number != SIGKILL && number != own_signal(json_object_get(doc, "Config")))
+    if (!means_end(json_object_get(doc, "Config"), number))
         return send(c, number, err);
     mark_stopped(c, &exits);
     r = number == SIGKILL ? kill_and_wait(c, exits, err) : send(c, number, err);

@@ -56,7 +56,10 @@ static int put_policy(json_t *host, const json_t *policy, struct err *err)
     if (json_bool(host, "AutoRemove"))
         return err_set(err, ERR_CONFLICT,
                        "Restart policy cannot be updated because AutoRemove is enabled for the container");
-    return json_object_set(host, "RestartPolicy", (json_t *)policy);
+    json_t *whole = json_copy((json_t *)policy);
+    if (!json_is_integer(json_object_get(whole, "MaximumRetryCount")))
+        json_object_set_new(whole, "MaximumRetryCount", json_integer(0));
+    return json_object_set_new(host, "RestartPolicy", whole);
 }
 
 /* Whole CPUs and a share of a period say the same in two ways. */

@@ -258,6 +258,8 @@ static int choose_as(struct engine *e, const char *ref, const char *mode, json_t
 {
     _cleanup_container_ struct container *other = NULL;
     int r = container__find(e, ref, &other, err);
+    if (r == -ERR_NOT_FOUND && err)
+        r = -(err->code = ERR_INVALID); /* the body is wrong; 404 would mean the image to clients */
     if (r < 0)
         return r;
     _cleanup_json_ json_t *doc = container__doc(other);

@@ -200,6 +200,14 @@ static int set_name(struct images *im, const char *sql, const char *name, const 
 
 int image__set_tag(struct images *im, const char *id, const char *reference, struct err *err)
 {
+    _cleanup_ref_ struct image_ref ref = {0};
+    int r = image_ref_parse(reference, &ref, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *familiar = image_ref_familiar(&ref);
+    if (str_after(familiar, "sha256:"))
+        return err_set(err, ERR_INVALID,
+                       "refusing to create an ambiguous tag using digest algorithm as name");
     const struct store_value name[] = {STORE_STR(reference), STORE_STR(id)};
     const struct store_value when[] = {STORE_I64(time_now_ns()), STORE_STR(id)};
     const struct store_statement both[] = {

@@ -342,5 +342,5 @@ int image_save(struct images *im, char *const *names, int fd, char ***ret_ids, s
     free(s.images);
     map_done(&s.blobs);
     strv_free(s.brought);
-    return r < 0 ? err_wrap(err, "save") : 0;
+    return r < 0 && r != -ERR_NOT_FOUND ? err_wrap(err, "save") : r;
 }

@@ -336,6 +336,16 @@ class Life(Containers):
         self.assertEqual(self.call("POST", f"/containers/{name}/wait")[1]["StatusCode"], 3)
         wait_for(lambda: self.inspect(name)["RestartCount"] >= 1, "a restart")
 
+    def test_a_kill_ends_the_restart_policy_unless_its_signal_is_other_than_a_stop_signal_that_was_set(self):
+        script = ["sh", "-c", "trap 'exit 1' TERM; while :; do sleep 0.02; done"]
+        for config, again in (({}, False), ({"StopSignal": "SIGTERM"}, False), ({"StopSignal": "SIGINT"}, True)):
+            with self.subTest(config):
+                name = self.started(host={"RestartPolicy": {"Name": "always"}, "Init": True}, Cmd=script, **config)
+                self.call("POST", f"/containers/{name}/kill?signal=TERM")
+                wait_for(lambda: self.inspect(name)["RestartCount"] or self.inspect(name)["State"]["Status"] == "exited", "what follows")
+                self.assertEqual(self.inspect(name)["RestartCount"] > 0, again)
+                self.call("DELETE", f"/containers/{name}?force=1")
+
     def test_what_waits_for_its_restart_can_be_ended_but_not_used(self):
         name = self.started(host={"RestartPolicy": {"Name": "always"}}, Cmd=["false"])
 

@@ -209,6 +209,16 @@ class Names(Story):
         self.assert_clean_refusal(self.d.docker("run", "--runtime", "gone", "busybox", check=False), "gone", "/nowhere/runtime")
         self.assert_clean_refusal(self.d.docker("run", "--runtime", "found", "busybox", check=False), "found", "runc-or-not")
 
+    def test_runc_and_crun_are_offered_by_name_where_they_are_installed(self):
+        known = json.loads(self.d.docker("info", "-f", "{{json .Runtimes}}").out)
+        for name in ("runc", "crun"):
+            with self.subTest(name):
+                if shutil.which(name):
+                    self.assertEqual(known[name], {"path": name})
+                    self.assertEqual(self.d.docker("run", "--rm", "--runtime", name, "busybox", "echo", "by", name).out, f"by {name}\n")
+                else:
+                    self.assertNotIn(name, known)
+
     def test_info_lists_them(self):
         info = json.loads(self.d.docker("info", "-f", "{{json .}}").out)
         self.assertEqual(info["DefaultRuntime"], "native")

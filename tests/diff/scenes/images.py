@@ -40,6 +40,7 @@ def scene_list_filters(s):
 
 def scene_commit(s):
     s.run("one", ["sh", "-c", "echo x > /new; exec sleep 1000"], Env=["A=1"], Labels={"l": "1"}, ExposedPorts={"80/tcp": {}})
+    s.until(lambda: s.ask("HEAD", "/containers/one/archive?path=/new").status == 200, "the file is written")
     s.api("POST", "/commit", {"Cmd": ["ls"]}, {"container": "one", "repo": "c", "tag": "1", "comment": "why", "author": "who"})
     s.api("GET", "/images/c:1/json")
     s.api("GET", "/images/c:1/history")
