@@ -116,14 +116,14 @@ static int fetch(const struct engine *e, const char *path, int64_t bytes, struct
 static int made_with_logs(const struct engine *e, const char *driver, const char *command, char *ret_id)
 {
     /* The bounds are above what is written: all of it is there to be read. */
-    const char *options = strcmp(driver, "local") == 0
-                              ? "{\"max-size\":\"4g\",\"max-file\":\"2\",\"compress\":\"false\"}"
-                              : "{}";
+    const char *more = strcmp(driver, "local") == 0 ? ",\"compress\":\"false\"" : "";
     char body[1024];
-    snprintf(body, sizeof(body),
-             "{\"Image\":\"bench\",\"Cmd\":[\"cat\",\"/data/%s\"],\"HostConfig\":{\"NetworkMode\":\"none\","
-             "\"Binds\":[\"%s:/data\"],\"LogConfig\":{\"Type\":\"%s\",\"Config\":%s}}}",
-             command, bulk.folder, driver, options);
+    snprintf(
+        body, sizeof(body),
+        "{\"Image\":\"bench\",\"Cmd\":[\"cat\",\"/data/%s\"],\"HostConfig\":{\"NetworkMode\":\"none\","
+        "\"Binds\":[\"%s:/"
+        "data\"],\"LogConfig\":{\"Type\":\"%s\",\"Config\":{\"max-size\":\"4g\",\"max-file\":\"2\"%s}}}}",
+        command, bulk.folder, driver, more);
     return ask(e, "POST", "/v1.41/containers/create", body, 201, ret_id);
 }
 

@@ -54,10 +54,17 @@ struct log_stream {
     struct http_request *request; /* or */
     int fd;                       /* a taken-over connection */
     bool tty, timestamps;
-    struct api_ws *ws; /* of that connection, or NULL */
-    char *details;     /* before each line, with a blank behind; or NULL */
-    struct str line;
+    struct api_ws *ws;     /* of that connection, or NULL */
+    char *details;         /* before each line, with a blank behind; or NULL */
+    struct str text, line; /* with time and details; with its frame */
 };
+
+static void log_stream_done(struct log_stream *l)
+{
+    str_free(&l->text);
+    str_free(&l->line);
+    free(l->details);
+}
 
 static void add_escaped(struct str *to, const char *text)
 {
@@ -104,19 +111,23 @@ static void set_details(void *context, const json_t *attributes)
 static int send_log_line(void *context, int stream, int64_t at_ns, const void *bytes, size_t n)
 {
     struct log_stream *l = context;
-    _cleanup_str_ struct str text = STR_INIT;
-    if (l->timestamps)
-        add_timestamp(&text, at_ns);
-    if (l->details)
-        str_add(&text, l->details);
-    str_addn(&text, bytes, n);
+    if (l->timestamps || l->details) {
+        str_clear(&l->text);
+        if (l->timestamps)
+            add_timestamp(&l->text, at_ns);
+        if (l->details)
+            str_add(&l->text, l->details);
+        str_addn(&l->text, bytes, n);
+        bytes = str_get(&l->text);
+        n = l->text.len;
+    }
     str_clear(&l->line);
     if (l->ws)
-        api__ws_encode(l->ws, str_get(&text), text.len, &l->line);
+        api__ws_encode(l->ws, bytes, n, &l->line);
     else if (l->tty)
-        str_addn(&l->line, text.data, text.len);
+        str_addn(&l->line, bytes, n);
     else
-        api__frame(&l->line, stream, str_get(&text), text.len);
+        api__frame(&l->line, stream, bytes, n);
     if (l->request)
         return http_stream_write(l->request, str_get(&l->line), l->line.len, NULL);
     return file_write_all(l->fd, str_get(&l->line), l->line.len, NULL);
@@ -132,6 +143,7 @@ static void begin_logs(void *context, bool tty)
     struct log_stream *l = context;
     l->tty = tty;
     http_stream_begin(l->request, 200, stream_type(l->request, tty));
+    http_stream_gather(l->request); /* the reader asks log_reader_gone() before it waits */
 }
 
 static bool log_reader_gone(void *context)
@@ -175,8 +187,7 @@ int api_container_logs(struct http_request *q, void *context, struct err *err)
     logs.line = send_log_line;
     logs.gone = log_reader_gone;
     r = engine_container_logs(a->engine, ref, &logs, NULL, err);
-    str_free(&l.line);
-    free(l.details);
+    log_stream_done(&l);
     return r == -ERR_CANCELLED ? 0 : r;
 }
 
@@ -193,7 +204,7 @@ static int send_past_logs(struct api *a, const char *ref, int fd, bool tty, int 
                                .context = &l,
                                .line = send_log_line};
     int r = engine_container_logs(a->engine, ref, &logs, &tty, err);
-    str_free(&l.line);
+    log_stream_done(&l);
     return r;
 }
 

@@ -9,7 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 2 * LOG_PAYLOAD_BYTES, ASK_MS = 100 };
+enum {
+    BUFFER_BYTES = 2 * LOG_PAYLOAD_BYTES,
+    ASK_MS = 100,
+    GONE_BYTES = 4 * LOG_PAYLOAD_BYTES, /* read between two questions whether somebody listens */
+};
 
 /* What a stream has left of a line. */
 struct open_line {
@@ -35,6 +39,7 @@ struct log_reader {
     struct log_record record; /* being told, from `record_at` on */
     size_t record_at;
     bool record_met; /* its open line was looked at */
+    size_t unasked;  /* bytes read since `gone` was asked */
     struct open_line lines[2];
     bool amid;         /* reading began in the middle of the log */
     int64_t skip_left; /* lines before those that are wanted */
@@ -413,9 +418,21 @@ static bool meet_record(struct log_reader *r, struct open_line *l, struct log_en
     return !goes_on && take_rest(r, r->record.stream, ret);
 }
 
-/* False: it has to wait. */
+/* Asking costs more than a line; before each wait it is asked anyway. */
+static bool nobody_listens(struct log_reader *r)
+{
+    r->unasked += r->record.size;
+    if (r->unasked < GONE_BYTES)
+        return false;
+    r->unasked = 0;
+    return r->o.gone && r->o.gone(r->o.context);
+}
+
+/* False: it has to wait, or nobody listens. */
 static bool read_record(struct log_reader *r)
 {
+    if (nobody_listens(r))
+        return false;
     int got = next_record(r, &r->record);
     r->record_at = 0;
     r->record_met = false;
@@ -453,8 +470,7 @@ static bool take_entry(struct log_reader *r, struct log_entry *ret)
 int log_reader_next(struct log_reader *r, struct log_entry *ret, struct err *err)
 {
     for (;;) {
-        if ((r->o.gone && r->o.gone(r->o.context)) || !take_entry(r, ret) ||
-            (r->o.until_ns && ret->time_ns > r->o.until_ns))
+        if (!take_entry(r, ret) || (r->o.until_ns && ret->time_ns > r->o.until_ns))
             return 0;
         if (r->skip_left) {
             r->skip_left -= !ret->partial;

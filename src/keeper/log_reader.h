@@ -39,7 +39,8 @@ struct log_reader_options {
     int64_t since_ns, until_ns; /* 0: no bound; both inclusive */
     bool follow;
     bool (*ended)(void *context); /* asked when there is nothing to read; needed with follow */
-    bool (*gone)(void *context);  /* true: stop at once, nobody listens; may be NULL */
+    /* True: stop, nobody listens. Asked before every wait, and now and then between. May be NULL. */
+    bool (*gone)(void *context);
     void *context;
     /* At the end of what there is, log_reader_next() returns 0 at once and may be called again; the rests of
      * lines are told when `ended` says so. Instead of `follow`. */

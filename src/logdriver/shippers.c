@@ -13,7 +13,7 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
-enum { YOUNG_ASK_MS = 100, ASK_MS = 200, RETRY_MS = 1000, EVENTS = 64 };
+enum { YOUNG_ASK_MS = 100, ASK_MS = 200, RETRY_MS = 1000, GATHER_MS = 5, EVENTS = 64 };
 
 enum order_kind { ORDER_BEGIN, ORDER_ENDED, ORDER_REMOVE };
 
@@ -64,13 +64,18 @@ static void drain_wake(struct shippers *s)
     }
 }
 
+/* What goes to a file may wait for what comes with it: whoever follows the log itself comes first. */
 static void mark_watched(struct shippers *s, int watch)
 {
     struct map_entry *e;
     for (size_t i = 0; (e = map_next(&s->all, &i));) {
         struct shipper *one = e->value;
-        if (one->watch == watch)
+        if (one->watch != watch)
+            continue;
+        if (!one->driver || !one->driver->file)
             one->due = true;
+        else if (!one->wake_at_ns)
+            one->wake_at_ns = time_monotonic_ns() + GATHER_MS * NS_PER_MS;
     }
 }
 
