@@ -78,10 +78,18 @@ int api_container_create(struct http_request *q, void *context, struct err *err)
 int api_container_inspect(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
-    json_t *doc = NULL;
-    int r = engine_container_inspect(a->engine, http_param(q, "id"), http_query_bool(q, "size", false), &doc,
-                                     err);
-    return reply(q, r, 200, doc);
+    const char *ref = http_param(q, "id");
+    int r;
+    if (http_query_bool(q, "size", false)) {
+        json_t *doc = NULL;
+        r = engine_container_inspect(a->engine, ref, true, &doc, err);
+        return reply(q, r, 200, doc);
+    }
+    _cleanup_str_ struct str text = STR_INIT;
+    r = engine_container_inspect_text(a->engine, ref, &text, err);
+    if (r == 0)
+        http_reply_bytes(q, 200, "application/json", text.data, text.len);
+    return r;
 }
 
 /* "{}" and "null" are nothing, of whatever content type. */

@@ -35,6 +35,7 @@ void container__unref(struct container *c)
     pthread_cond_destroy(&c->changed);
     free(c->line);
     free(c->line_key);
+    inspect__forget_answer(c);
     free(c->name);
     free(c->doc);
     free(c->net);

@@ -65,6 +65,9 @@ int engine_container_remove(struct engine *e, const char *ref, bool force, bool 
 /* `ref`: "parent/alias". The container behind the alias stays. */
 int engine_container_unlink(struct engine *e, const char *ref, struct err *err);
 int engine_container_inspect(struct engine *e, const char *ref, bool size, json_t **ret, struct err *err);
+/* The same without sizes, as a line of JSON text: one that has not changed is not made again; appends to
+ * `ret`. */
+int engine_container_inspect_text(struct engine *e, const char *ref, struct str *ret, struct err *err);
 /* filters: Docker's {"label":{"x=y":true}} or {"label":["x=y"]}, already parsed, or NULL. */
 /* The list without filters and sizes, as JSON text: lines that have not changed are not made again. False
  * when it cannot be had so (engine_container_list then); appends to `ret`. */

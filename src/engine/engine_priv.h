@@ -62,12 +62,15 @@ struct container {
     int64_t created_ns;
     pthread_mutex_t op, lock;
     pthread_cond_t changed;
-    char *doc;             /* {"Config","HostConfig","Image","MountPoints",...}, as text */
-    char *net;             /* {"Networks","Ports"}: Docker's endpoint settings, as text */
-    uint64_t revision;     /* of doc and net, which goes up with each change */
-    char *line, *line_key; /* in the list, as text, and what it was made of; see list.c */
-    char *image_id;        /* or "" */
-    char **volumes;        /* names of the named volumes it uses */
+    char *doc;                   /* {"Config","HostConfig","Image","MountPoints",...}, as text */
+    char *net;                   /* {"Networks","Ports"}: Docker's endpoint settings, as text */
+    uint64_t revision;           /* of doc and net, which goes up with each change */
+    char *line, *line_key;       /* in the list, as text, and what it was made of; see list.c */
+    char *answer, *answer_key;   /* to an inspection, as text, and what it was made of; see inspect.c */
+    struct keeper_counters lost; /* as the keeper told last, of which run, and until when that will do */
+    int64_t lost_run_ns, lost_until_ns;
+    char *image_id; /* or "" */
+    char **volumes; /* names of the named volumes it uses */
     struct container_state state;
     uint64_t exits; /* how often it has ended, for "next-exit" */
     bool removing, removed;
@@ -183,8 +186,9 @@ struct engine {
     bool supervising; /* the thread is there */
     bool comparing;   /* it is at work with the keeper's list or with queued exits */
     bool closing, reconcile_due, names_due, restarts_due;
-    atomic_bool linked;    /* some container has links */
-    atomic_int restarting; /* non-zero: a container waits for its restart */
+    atomic_bool linked;         /* some container has links */
+    atomic_size_t kept_answers; /* bytes, of all containers */
+    atomic_int restarting;      /* non-zero: a container waits for its restart */
     bool supervisor_started;
     struct health_thread *health;
 };
@@ -468,9 +472,10 @@ void shipping__removed(struct container *c); /* its files are about to go */
 void shipping__show(struct container *c, json_t *lost);
 
 void inspect__set_time(json_t *object, const char *key, int64_t ns);
-json_t *inspect__network_settings(struct container *c, const json_t *doc);
+json_t *inspect__network_settings(struct container *c, const struct container_state *s, const json_t *doc);
 json_t *inspect__ports_list(const json_t *net, const json_t *config);
 json_t *inspect__mounts(const json_t *points);                /* as Docker shows them */
 void inspect__set_sizes(json_t *object, struct container *c); /* SizeRw, SizeRootFs */
+void inspect__forget_answer(struct container *c);             /* the kept one; with its lock, or alone */
 
 #endif

@@ -128,14 +128,18 @@ static void bridge_facts(json_t *settings, const json_t *networks)
         set_int(settings, numbers[i], json_int(bridge, numbers[i]));
 }
 
-json_t *inspect__network_settings(struct container *c, const json_t *doc)
+static bool is_running(const struct container_state *s)
+{
+    return s->status == STATUS_RUNNING || s->status == STATUS_PAUSED;
+}
+
+json_t *inspect__network_settings(struct container *c, const struct container_state *s, const json_t *doc)
 {
     _cleanup_json_ json_t *net = container__net(c);
-    struct container_state s = container__state(c);
-    bool running = s.status == STATUS_RUNNING || s.status == STATUS_PAUSED;
+    bool running = is_running(s);
     char key[64] = "";
-    if (running && s.pid > 0)
-        snprintf(key, sizeof(key), "/proc/%d/ns/net", (int)s.pid);
+    if (running && s->pid > 0)
+        snprintf(key, sizeof(key), "/proc/%d/ns/net", (int)s->pid);
     json_t *settings = json_object(), *networks = networks_shown(net);
     json_set_str(settings, "Bridge", "");
     json_set_str(settings, "SandboxID", running ? c->id : "");
@@ -151,6 +155,92 @@ json_t *inspect__network_settings(struct container *c, const json_t *doc)
     return settings;
 }
 
+/* --- what changes without the documents --- */
+
+/* All that an answer shows beside the documents, at one moment: an answer is made of nothing else. */
+struct moment {
+    struct container_state state; /* its error is its own */
+    uint64_t revision;            /* of the documents, or of older ones */
+    char *name, **lowers;
+    json_t *execs, *links, *health, *output_lost; /* each may be NULL */
+};
+
+static json_t *exec_ids(struct container *c)
+{
+    struct engine *e = c->engine;
+    SCOPED_LOCK(locked, &e->lock);
+    json_t *list = NULL;
+    STRV_FOREACH (id, c->execs) {
+        const struct exec *x = map_get(&e->execs, *id);
+        if (!x || !x->running)
+            continue;
+        if (!list)
+            list = json_array();
+        json_array_append_new(list, json_string(*id));
+    }
+    return list;
+}
+
+/* Asked of the keeper at most this often: that takes longer than all the rest of an answer. */
+enum { LOST_FRESH_MS = 500 };
+
+/* Of the present run. */
+static struct keeper_counters lost_by_keeper(struct container *c, const struct container_state *s)
+{
+    int64_t now = time_monotonic_ns();
+    pthread_mutex_lock(&c->lock);
+    struct keeper_counters lost = c->lost;
+    bool fresh = c->lost_run_ns == s->started_ns && now < c->lost_until_ns;
+    pthread_mutex_unlock(&c->lock);
+    if (fresh || keeper_counters(c->engine->keeper, c->id, &lost, NULL) < 0)
+        return lost;
+    SCOPED_LOCK(locked, &c->lock);
+    c->lost = lost;
+    c->lost_run_ns = s->started_ns;
+    c->lost_until_ns = now + LOST_FRESH_MS * NS_PER_MS;
+    return lost;
+}
+
+/* Not Docker's: what its output came to that reached neither log nor reader. */
+static json_t *output_lost(struct container *c, const struct container_state *s)
+{
+    _cleanup_json_ json_t *told = json_object();
+    if (is_running(s)) {
+        struct keeper_counters lost = lost_by_keeper(c, s);
+        json_object_update_new(told, json_pack("{s:I, s:I}", "LogBytes", (json_int_t)lost.log_dropped_bytes,
+                                               "Readers", (json_int_t)lost.readers_dropped));
+    }
+    shipping__show(c, told);
+    return json_object_size(told) ? take_ptr(told) : NULL;
+}
+
+static void moment_take(struct container *c, struct moment *ret)
+{
+    *ret = (struct moment){.name = container__name(c)};
+    pthread_mutex_lock(&c->lock);
+    ret->state = c->state;
+    ret->state.error = mem_strdup(c->state.error ? c->state.error : "");
+    ret->revision = c->revision;
+    pthread_mutex_unlock(&c->lock);
+    ret->execs = exec_ids(c);
+    ret->links = atomic_load(&c->engine->linked) ? links__shown(c) : NULL;
+    ret->health = health__json(c);
+    ret->output_lost = output_lost(c, &ret->state);
+    if (*c->image_id)
+        (void)image_lowers(c->engine->images, c->image_id, &ret->lowers, NULL);
+}
+
+static void moment_done(struct moment *m)
+{
+    free(m->state.error);
+    free(m->name);
+    strv_free(m->lowers);
+    json_decref(m->execs);
+    json_decref(m->links);
+    json_decref(m->health);
+    json_decref(m->output_lost);
+}
+
 /* --- state --- */
 
 static bool has_healthcheck(const json_t *config)
@@ -160,13 +250,10 @@ static bool has_healthcheck(const json_t *config)
     return kind && !str_eq(kind, "NONE");
 }
 
-static json_t *state_shown(struct container *c, const json_t *config)
+static json_t *state_shown(const struct moment *m, const json_t *config)
 {
-    pthread_mutex_lock(&c->lock);
-    struct container_state s = c->state;
-    _cleanup_free_ char *error = mem_strdup(s.error ? s.error : "");
-    pthread_mutex_unlock(&c->lock);
-    bool running = s.status == STATUS_RUNNING || s.status == STATUS_PAUSED;
+    struct container_state s = m->state;
+    bool running = is_running(&s);
     json_t *state = json_object();
     json_set_str(state, "Status", container__status_name(s.status));
     set_bool(state, "Running", running || s.status == STATUS_RESTARTING);
@@ -176,10 +263,10 @@ static json_t *state_shown(struct container *c, const json_t *config)
     set_bool(state, "Dead", s.status == STATUS_DEAD);
     set_int(state, "Pid", running ? s.pid : 0);
     set_int(state, "ExitCode", running ? 0 : s.exit_code);
-    json_set_str(state, "Error", error);
+    json_set_str(state, "Error", s.error);
     inspect__set_time(state, "StartedAt", s.started_ns);
     inspect__set_time(state, "FinishedAt", s.finished_ns);
-    json_t *health = health__json(c);
+    json_t *health = json_incref(m->health);
     if (!health && s.started_ns &&
         has_healthcheck(config)) /* it was started once, and nothing probes it now */
         health = json_pack("{s:s,s:i,s:[]}", "Status", "unhealthy", "FailingStreak", 0, "Log");
@@ -233,15 +320,12 @@ static void set_path(json_t *out, const char *key, const char *dir, const char *
     json_set_str(out, key, path);
 }
 
-static json_t *graph_driver(struct container *c, const char *dir)
+static json_t *graph_driver(struct container *c, const struct moment *m, const char *dir)
 {
     json_t *data = json_object();
     _cleanup_str_ struct str lower = STR_INIT;
-    _cleanup_strv_ char **lowers = NULL;
-    struct images *images = c->engine->images;
-    if (*c->image_id && image_lowers(images, c->image_id, &lowers, NULL) == 0)
-        STRV_FOREACH (l, lowers)
-            str_addf(&lower, "%s%s/%s", lower.len ? ":" : "", images_layers_dir(images), *l);
+    STRV_FOREACH (l, m->lowers)
+        str_addf(&lower, "%s%s/%s", lower.len ? ":" : "", images_layers_dir(c->engine->images), *l);
     json_set_str(data, "LowerDir", str_get(&lower));
     set_path(data, "MergedDir", dir, "root");
     set_path(data, "UpperDir", dir, "upper");
@@ -250,22 +334,6 @@ static json_t *graph_driver(struct container *c, const char *dir)
     json_set_str(driver, "Name", "overlay2");
     json_object_set_new(driver, "Data", data);
     return driver;
-}
-
-static json_t *exec_ids(struct container *c)
-{
-    struct engine *e = c->engine;
-    SCOPED_LOCK(locked, &e->lock);
-    json_t *list = NULL;
-    STRV_FOREACH (id, c->execs) {
-        const struct exec *x = map_get(&e->execs, *id);
-        if (!x || !x->running)
-            continue;
-        if (!list)
-            list = json_array();
-        json_array_append_new(list, json_string(*id));
-    }
-    return list ? list : json_null();
 }
 
 void inspect__set_sizes(json_t *out, struct container *c)
@@ -281,45 +349,49 @@ void inspect__set_sizes(json_t *out, struct container *c)
     set_int(out, "SizeRootFs", own + below);
 }
 
-/* Not Docker's: what its output came to that reached neither log nor reader. */
-static void set_output_lost(json_t *out, struct container *c)
-{
-    struct keeper_counters lost = {0};
-    json_t *told = json_object();
-    if (container__running(c) && keeper_counters(c->engine->keeper, c->id, &lost, NULL) == 0)
-        json_object_update_new(told, json_pack("{s:I, s:I}", "LogBytes", (json_int_t)lost.log_dropped_bytes,
-                                               "Readers", (json_int_t)lost.readers_dropped));
-    shipping__show(c, told);
-    if (json_object_size(told))
-        json_object_set(out, "OutputLost", told);
-    json_decref(told);
-}
-
-static void set_identity(json_t *out, struct container *c, const json_t *doc)
+static void set_identity(json_t *out, struct container *c, const struct moment *m, const json_t *doc)
 {
     const json_t *config = json_object_get(doc, "Config");
-    _cleanup_free_ char *name = container__name(c), *dir = files__dir(c);
+    _cleanup_free_ char *dir = files__dir(c), *shown = str_printf("/%s", m->name);
     _cleanup_free_ char *log = c->log_driver == LOGDRIVER_JSON_FILE ? logs__json_path(c) : logs__path(c);
-    _cleanup_free_ char *shown = str_printf("/%s", name);
     bool keeps_log = c->log_driver == LOGDRIVER_JSON_FILE || c->log_driver == LOGDRIVER_LOCAL;
     json_set_str(out, "Id", c->id);
     inspect__set_time(out, "Created", c->created_ns);
     set_command(out, config);
-    json_object_set_new(out, "State", state_shown(c, config));
+    json_object_set_new(out, "State", state_shown(m, config));
     json_set_str(out, "Image", json_str(doc, "Image"));
-    set_output_lost(out, c);
+    if (m->output_lost)
+        json_object_set(out, "OutputLost", m->output_lost);
     set_path(out, "ResolvConfPath", dir, "resolv.conf");
     set_path(out, "HostnamePath", dir, "hostname");
     set_path(out, "HostsPath", dir, "hosts");
     json_set_str(out, "LogPath", keeps_log ? log : "");
     json_set_str(out, "Name", shown);
-    set_int(out, "RestartCount", container__state(c).restart_count);
+    set_int(out, "RestartCount", m->state.restart_count);
     json_set_str(out, "Driver", "overlay2");
     json_set_str(out, "Platform", "linux");
     json_set_str(out, "MountLabel", "");
     json_set_str(out, "ProcessLabel", "");
     json_set_str(out, "AppArmorProfile", "");
-    json_object_set_new(out, "ExecIDs", exec_ids(c));
+    json_object_set_new(out, "ExecIDs", m->execs ? json_incref(m->execs) : json_null());
+}
+
+static json_t *answer_of(struct container *c, const struct moment *m, bool size)
+{
+    _cleanup_json_ json_t *doc = container__doc(c);
+    _cleanup_free_ char *dir = container__dir(c);
+    json_t *out = json_object();
+    set_identity(out, c, m, doc);
+    json_object_set(out, "HostConfig", json_object_get(doc, "HostConfig"));
+    if (m->links)
+        json_object_set(json_object_get(out, "HostConfig"), "Links", m->links);
+    json_object_set_new(out, "GraphDriver", graph_driver(c, m, dir));
+    if (size)
+        inspect__set_sizes(out, c);
+    json_object_set_new(out, "Mounts", inspect__mounts(json_object_get(doc, "MountPoints")));
+    json_object_set(out, "Config", json_object_get(doc, "Config"));
+    json_object_set_new(out, "NetworkSettings", inspect__network_settings(c, &m->state, doc));
+    return out;
 }
 
 int engine_container_inspect(struct engine *e, const char *ref, bool size, json_t **ret, struct err *err)
@@ -328,20 +400,98 @@ int engine_container_inspect(struct engine *e, const char *ref, bool size, json_
     int r = container__find(e, ref, &c, err);
     if (r < 0)
         return r;
-    _cleanup_json_ json_t *doc = container__doc(c);
-    _cleanup_free_ char *dir = container__dir(c);
-    json_t *out = json_object();
-    set_identity(out, c, doc);
-    json_object_set(out, "HostConfig", json_object_get(doc, "HostConfig"));
-    json_t *links = links__shown(c);
-    if (links)
-        json_object_set_new(json_object_get(out, "HostConfig"), "Links", links);
-    json_object_set_new(out, "GraphDriver", graph_driver(c, dir));
-    if (size)
-        inspect__set_sizes(out, c);
-    json_object_set_new(out, "Mounts", inspect__mounts(json_object_get(doc, "MountPoints")));
-    json_object_set(out, "Config", json_object_get(doc, "Config"));
-    json_object_set_new(out, "NetworkSettings", inspect__network_settings(c, doc));
-    *ret = out;
+    struct moment m;
+    moment_take(c, &m);
+    *ret = answer_of(c, &m, size);
+    moment_done(&m);
+    return 0;
+}
+
+/* --- the same, quickly --- */
+
+/* What all containers' kept answers may take together; beyond it they are made each time. */
+enum { KEPT_ANSWERS_MAX = 16 << 20 };
+
+static void add_text(struct str *key, const char *text)
+{
+    str_addf(key, "|%zu:", strlen(text));
+    str_add(key, text);
+}
+
+static void add_value(struct str *key, const json_t *value)
+{
+    _cleanup_free_ char *text = value ? json_format(value) : NULL;
+    add_text(key, text ? text : "");
+}
+
+/* What an answer is made of, in short: while it stays the same, so does the answer. */
+static char *key_of(const struct moment *m)
+{
+    struct str key = STR_INIT;
+    const struct container_state *s = &m->state;
+    str_addf(&key, "%llu|%d|%d|%d|%d|%d|%lld|%lld", (unsigned long long)m->revision, s->status, (int)s->pid,
+             s->exit_code, s->restart_count, s->oom_killed, (long long)s->started_ns,
+             (long long)s->finished_ns);
+    add_text(&key, s->error);
+    add_text(&key, m->name);
+    add_value(&key, m->execs);
+    add_value(&key, m->links);
+    add_value(&key, m->health);
+    add_value(&key, m->output_lost);
+    STRV_FOREACH (l, m->lowers)
+        add_text(&key, *l);
+    return str_take(&key);
+}
+
+static bool reuse_answer(struct container *c, const char *key, struct str *out)
+{
+    SCOPED_LOCK(locked, &c->lock);
+    if (!c->answer || !str_eq(c->answer_key, key))
+        return false;
+    str_add(out, c->answer);
+    return true;
+}
+
+void inspect__forget_answer(struct container *c)
+{
+    if (c->answer)
+        atomic_fetch_sub(&c->engine->kept_answers, strlen(c->answer) + strlen(c->answer_key));
+    free(take_ptr(c->answer));
+    free(take_ptr(c->answer_key));
+}
+
+/* Takes both. */
+static void keep_answer(struct container *c, char *answer, char *key)
+{
+    size_t bytes = strlen(answer) + strlen(key);
+    SCOPED_LOCK(locked, &c->lock);
+    inspect__forget_answer(c);
+    if (atomic_fetch_add(&c->engine->kept_answers, bytes) + bytes > KEPT_ANSWERS_MAX) {
+        atomic_fetch_sub(&c->engine->kept_answers, bytes);
+        free(answer);
+        free(key);
+        return;
+    }
+    c->answer = answer;
+    c->answer_key = key;
+}
+
+int engine_container_inspect_text(struct engine *e, const char *ref, struct str *ret, struct err *err)
+{
+    _cleanup_container_ struct container *c = NULL;
+    int r = container__find(e, ref, &c, err);
+    if (r < 0)
+        return r;
+    struct moment m;
+    moment_take(c, &m);
+    _cleanup_free_ char *key = key_of(&m);
+    if (!reuse_answer(c, key, ret)) {
+        _cleanup_json_ json_t *answer = answer_of(c, &m, false);
+        char *text = json_format(answer);
+        str_add(ret, text);
+        keep_answer(c, text, take_ptr(key));
+    }
+    moment_done(&m);
+    str_addc(ret, '\n');
     return 0;
 }

@@ -370,6 +370,46 @@ class Life(Containers):
                 state = self.inspect(made)["State"]
                 self.assertEqual((status // 100, state["Status"], state["ExitCode"], state["Error"]), (4, "created", code, answer["message"]))
 
+    def test_each_change_shows_in_the_next_inspect(self):
+        """Answers are kept while nothing that they show has changed."""
+        _, network = self.call("POST", "/networks/create", {"Name": "kept-net", "Internal": True})
+        self.addCleanup(self.call, "DELETE", f"/networks/{network['Id']}")
+        made = self.made("kept", {"NetworkMode": "kept-net"})
+        before = self.inspect(made)
+
+        def changed(what, read, value):
+            nonlocal before
+            self.assertNotEqual(read(before), value, f"before: {what}")
+            after = self.inspect(made)
+            self.assertEqual(read(after), value, what)
+            self.assertEqual(self.inspect(made), after, f"once more: {what}")
+            before = after
+
+        def post(path, body=None, status=204):
+            self.assertEqual(self.call("POST", f"/containers/{made}/{path}", body)[0], status, path)
+
+        post("start")
+        changed("start", lambda i: (i["State"]["Status"], i["State"]["Pid"] > 0), ("running", True))
+        post("pause")
+        changed("pause", lambda i: i["State"]["Paused"], True)
+        post("unpause")
+        changed("unpause", lambda i: i["State"]["Status"], "running")
+        post("rename?name=kept-too")
+        changed("rename", lambda i: i["Name"], "/kept-too")
+        post("update", {"RestartPolicy": {"Name": "unless-stopped"}}, 200)
+        changed("update", lambda i: i["HostConfig"]["RestartPolicy"]["Name"], "unless-stopped")
+        exec_id = self.call("POST", f"/containers/{made}/exec", {"Cmd": ["sleep", "1000"]})[1]["Id"]
+        self.assertEqual(self.inspect(made), before)
+        self.assertEqual(self.call("POST", f"/exec/{exec_id}/start", {"Detach": True})[0], 200)
+        changed("exec", lambda i: i["ExecIDs"], [exec_id])
+        post("stop?t=0")
+        changed("stop", lambda i: (i["State"]["Status"], i["State"]["ExitCode"], i["ExecIDs"]), ("exited", 137, None))
+        for verb, networks in (("disconnect", []), ("connect", ["kept-net"])):
+            self.assertEqual(self.call("POST", f"/networks/kept-net/{verb}", {"Container": made})[0], 200, verb)
+            changed(verb, lambda i: list(i["NetworkSettings"]["Networks"]), networks)
+        status, answer = self.call("GET", f"/containers/{made}/json?size=1")
+        self.assertEqual((status, {k: v for k, v in answer.items() if not k.startswith("Size")}), (200, before))
+
     def test_top_takes_the_options_of_ps(self):
         name = self.started(Cmd=["sleep", "4321"])
         top = self.call("GET", f"/containers/{name}/top?ps_args=waux")[1]
