@@ -84,11 +84,14 @@ static int64_t take_all(struct client *c, const struct engine *e, const char *wh
     static char buffer[CHUNK];
     int64_t length = 0;
     char status[16] = "";
-    for (ssize_t n; (n = recv(c->fd, buffer, sizeof(buffer), 0)) > 0; length += n)
+    for (ssize_t n; (n = recv(c->fd, buffer, sizeof(buffer) - 1, 0)) > 0; length += n) {
+        buffer[n] = '\0';
         if (length == 0)
             snprintf(status, sizeof(status), "%.12s", buffer);
+    }
     client_close(c);
-    if (strncmp(status, "HTTP/1.1 200", 12) == 0)
+    /* A stream of progress tells a failure in its last words. */
+    if (strncmp(status, "HTTP/1.1 200", 12) == 0 && !strstr(buffer, "\"errorDetail\""))
         return length;
     fprintf(stderr, "%s: %s: %s: %.300s\n", e->name, what, status, buffer);
     return -1;

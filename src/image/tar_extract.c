@@ -336,17 +336,24 @@ static int extract_dir(struct extraction *e, const char *path, const char *name,
 static int too_big(struct extraction *e, struct err *err)
 {
     int64_t max = e->x->limits.max_bytes ? e->x->limits.max_bytes : DEFAULT_MAX_BYTES;
-    double ratio = e->x->limits.max_ratio > 0 ? e->x->limits.max_ratio : 1000;
+    if (e->bytes <= max)
+        return 0;
     _cleanup_free_ char *text = tar__printable(e->shown);
-    if (e->bytes > max)
-        return err_set(err, ERR_LIMIT, "entry \"%s\": the archive unpacks to more than %lld bytes: refused",
-                       text, (long long)max);
-    if (e->bytes > RATIO_FROM_BYTES && (double)e->bytes > ratio * (double)e->read_bytes)
-        return err_set(
-            err, ERR_LIMIT,
-            "entry \"%s\": the archive unpacks to more than %.0f times its size: refused as a bomb", text,
-            ratio);
-    return 0;
+    return err_set(err, ERR_LIMIT, "entry \"%s\": the archive unpacks to more than %lld bytes: refused", text,
+                   (long long)max);
+}
+
+/* Of sparse files, once they are read: before, a large file is no more than its first bytes. What is packed
+ * has its bound where it is unpacked. */
+static int too_sparse(struct extraction *e, struct err *err)
+{
+    double ratio = e->x->limits.max_ratio > 0 ? e->x->limits.max_ratio : 1000;
+    if (e->bytes <= RATIO_FROM_BYTES || (double)e->bytes <= ratio * (double)e->read_bytes)
+        return 0;
+    _cleanup_free_ char *text = tar__printable(e->shown);
+    return err_set(err, ERR_LIMIT,
+                   "entry \"%s\": the archive unpacks to more than %.0f times its size: refused as a bomb",
+                   text, ratio);
 }
 
 static int write_at(int fd, const char *bytes, size_t n, int64_t offset)
@@ -411,6 +418,8 @@ static int extract_file(struct extraction *e, struct archive *a, const char *pat
     if (fd < 0)
         return fail(e, errno, "create", err);
     r = write_content(e, a, fd, err);
+    if (r == 0)
+        r = too_sparse(e, err);
     return r < 0 ? r : set_attributes(e, fd, true, err);
 }
 

@@ -262,6 +262,53 @@ static void a_claim_of_exabytes_costs_nothing(void **state)
     place_done(&p);
 }
 
+/* The header of one file and then so many zeros, which are nowhere. */
+struct large {
+    char head[512];
+    int64_t at, size;
+};
+
+static ssize_t read_large(void *context, void *buffer, size_t n, struct err *err)
+{
+    struct large *l = context;
+    int64_t left = 512 + l->size + 1024 - l->at;
+    n = (size_t)MIN((int64_t)n, left);
+    memset(buffer, 0, n);
+    if (l->at < 512)
+        memcpy(buffer, l->head + l->at, MIN(n, (size_t)(512 - l->at)));
+    l->at += (int64_t)n;
+    return (ssize_t)n;
+}
+
+static void an_archive_that_begins_with_a_large_file_is_no_bomb(void **state)
+{
+    struct place p = place_new();
+    struct large l = {.size = INT64_C(320)
+                              << 20}; /* above what the first bytes read would allow a thousand of */
+    struct archive_entry *entry = archive_entry_new();
+    struct archive *a = archive_write_new();
+    size_t used = 0;
+    char bytes[4096];
+    archive_write_set_format_ustar(a);
+    archive_write_set_bytes_per_block(a, 0);
+    assert_int_equal(archive_write_open_memory(a, bytes, sizeof(bytes), &used), ARCHIVE_OK);
+    archive_entry_set_pathname(entry, "large");
+    archive_entry_set_mode(entry, S_IFREG | 0644);
+    archive_entry_set_size(entry, l.size);
+    assert_int_equal(archive_write_header(a, entry), ARCHIVE_OK);
+    memcpy(l.head, bytes, sizeof(l.head));
+    archive_entry_free(entry);
+    archive_write_free(a);
+    struct tar_extract x = as_layer;
+    x.root_fd = p.root_fd;
+    struct err err = {0};
+    struct stat st;
+    assert_ok(tar_extract_stream(&x, read_large, &l, &err), &err);
+    assert_int_equal(fstatat(p.root_fd, "large", &st, 0), 0);
+    assert_int_equal(st.st_size, l.size);
+    place_done(&p);
+}
+
 static void a_layer_keeps_modes_owners_times_links_and_capabilities(void **state)
 {
     need_root();
@@ -517,6 +564,7 @@ int main(void)
         cmocka_unit_test(bombs_are_refused),
         cmocka_unit_test(a_bomb_of_ratio_is_stopped_early),
         cmocka_unit_test(a_claim_of_exabytes_costs_nothing),
+        cmocka_unit_test(an_archive_that_begins_with_a_large_file_is_no_bomb),
         cmocka_unit_test(a_layer_keeps_modes_owners_times_links_and_capabilities),
         cmocka_unit_test(whiteouts_become_overlayfs_ones_in_any_order),
         cmocka_unit_test(cp_does_not_replace_directories_by_files),
