@@ -1,4 +1,5 @@
 """Containers: create, inspect, list, lifecycle, and what is refused."""
+from scene import frames
 
 
 def scene_a_life_from_create_to_remove(s):
@@ -78,7 +79,7 @@ def scene_create_with_every_option(s):
 
 def exec_output(s, name, script):
     made = s.ask("POST", f"/containers/{name}/exec", {"Cmd": ["sh", "-c", script], "AttachStdout": True, "AttachStderr": True})
-    return s.ask("POST", f"/exec/{made.get('Id')}/start", {}).text
+    return "".join(frames(s.ask("POST", f"/exec/{made.get('Id')}/start", {}).body).values())
 
 
 HOSTS = [
