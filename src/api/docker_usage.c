@@ -303,7 +303,8 @@ int api_disk_usage(struct http_request *q, void *context, struct err *err)
     json_object_set_new(out, "Images", images ? images : json_null());
     json_object_update(out, rest);
     json_object_set_new(out, "BuildCache", cache ? cache : json_null());
-    json_object_set_new(out, "BuilderSize", json_integer(cache_size));
+    if (version < 1042)
+        json_object_set_new(out, "BuilderSize", json_integer(cache_size));
     json_decref(rest);
     if (r < 0)
         json_decref(out);
