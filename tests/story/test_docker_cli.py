@@ -176,6 +176,27 @@ class DockerCli(Story):
         self.assertRegex(d.docker("logs", "-t", "--tail", "1", "counter").out, r"^\d{4}-\d\d-\d\dT.*Z 5\n$")
         d.docker("rm", "counter")
 
+    def test_a_follower_has_each_line_while_the_container_is_silent(self):
+        d = self.d
+        d.docker("run", "-d", "--name", "asked", "busybox", "sh", "-c",
+                 "echo first; while [ ! -e /go ]; do sleep 0.1; done; echo second; sleep 1000")
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(60)
+            s.connect(d.socket)
+            s.sendall(b"GET /containers/asked/logs?stdout=1&follow=1 HTTP/1.0\r\n\r\n")
+            got = b""
+
+            def read_until(word):
+                nonlocal got
+                while word not in got:
+                    more = s.recv(4096)
+                    self.assertTrue(more, got)
+                    got += more
+            read_until(b"first\n")
+            d.docker("exec", "asked", "touch", "/go")
+            read_until(b"second\n")
+        d.docker("rm", "-f", "asked")
+
     def test_attach_to_a_running_container(self):
         d = self.d
         # Created with -i and not detached: the end of the first client's input is the end of the container's.

@@ -326,6 +326,36 @@ static void a_flipped_bit_hides_no_earlier_line(void **state)
     assert_string_equal(got, "1:good\n|");
 }
 
+struct listener {
+    int asked, leaves_at;
+};
+
+static bool listener_gone(void *context)
+{
+    struct listener *l = context;
+    return ++l->asked == l->leaves_at;
+}
+
+/* The answer costs a call of the kernel, and what was gathered for the client. */
+static void a_reader_asks_seldom_whether_anybody_listens_but_does(void **state)
+{
+    struct fixture *t = *state;
+    static const char line[] = "something that a container says\n";
+    enum { LINES = 20000, SELDOM = LINES / 500 };
+    struct listener stays = {0}, leaves = {.leaves_at = 2};
+    open_log(t, 0, 0);
+    for (int i = 0; i < LINES; i++)
+        put(t, line);
+    struct log_reader_options o = {.path = t->path, .tail = -1, .gone = listener_gone, .context = &stays};
+    _cleanup_free_ char *all = read_all(&o);
+    assert_int_equal(strlen(all), LINES * (strlen("1:|") + strlen(line)));
+    assert_in_range(stays.asked, 1, SELDOM);
+    o.context = &leaves;
+    _cleanup_free_ char *some = read_all(&o);
+    assert_true(strlen(some) < strlen(all));
+    assert_int_equal(leaves.asked, leaves.leaves_at);
+}
+
 enum { FOLLOWED = 200000 };
 
 struct writer {
@@ -446,6 +476,7 @@ int main(void)
         T(a_line_goes_on_behind_a_rotation_that_was_cut_off_before_the_new_file_had_its_name),
         T(what_a_container_says_cannot_look_like_a_record),
         T(a_flipped_bit_hides_no_earlier_line),
+        T(a_reader_asks_seldom_whether_anybody_listens_but_does),
         T(a_follower_sees_every_line_once_through_rotations),
         T(a_full_disk_costs_lines_but_no_file_and_no_half_line),
         T(a_log_that_is_not_there_is_empty),
