@@ -28,6 +28,15 @@ int file_write_all(int fd, const void *bytes, size_t n, struct err *err)
     return 0;
 }
 
+void file_write_behind(int fd, int64_t size, int64_t *begun)
+{
+    enum { WINDOW_BYTES = 8 << 20 };
+    if (size - *begun < WINDOW_BYTES)
+        return;
+    sync_file_range(fd, *begun, size - *begun, SYNC_FILE_RANGE_WRITE);
+    *begun = size;
+}
+
 ssize_t file_read_full(int fd, void *buffer, size_t n, struct err *err)
 {
     size_t have = 0;

@@ -12,8 +12,8 @@ struct blob_writer {
     struct digest_hasher *hasher;
     char *temp;
     int fd;
-    char want[DIGEST_BYTES]; /* "" when to be found out */
-    int64_t want_size, size;
+    char want[DIGEST_BYTES];        /* "" when to be found out */
+    int64_t want_size, size, begun; /* begun: on its way to the disk */
 };
 
 char *image__blob_path(struct images *im, const char *digest)
@@ -78,7 +78,10 @@ int image__blob_write(struct blob_writer *w, const void *bytes, size_t n, struct
                        (long long)w->want_size);
     digest_hasher_add(w->hasher, bytes, n);
     int r = file_write_all(w->fd, bytes, n, err);
-    return r < 0 ? err_wrap(err, "store %s", name_of(w)) : 0;
+    if (r < 0)
+        return err_wrap(err, "store %s", name_of(w));
+    file_write_behind(w->fd, w->size, &w->begun);
+    return 0;
 }
 
 static int check(struct blob_writer *w, const char *got, struct err *err)

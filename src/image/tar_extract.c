@@ -376,7 +376,7 @@ static int write_content(struct extraction *e, struct archive *a, int fd, struct
     const void *bytes;
     size_t n;
     la_int64_t offset = 0;
-    int64_t end = 0;
+    int64_t end = 0, begun = 0;
     int r;
     while ((r = archive_read_data_block(a, &bytes, &n, &offset)) == ARCHIVE_OK) {
         if (offset < 0 || offset + (int64_t)n > archive_entry_size(e->entry))
@@ -384,6 +384,8 @@ static int write_content(struct extraction *e, struct archive *a, int fd, struct
         if (write_at(fd, bytes, n, offset) < 0)
             return fail(e, errno, "write", err);
         end = MAX(end, offset + (int64_t)n);
+        if (e->x->layer) /* is synced at its end */
+            file_write_behind(fd, end, &begun);
     }
     if (r != ARCHIVE_EOF) {
         _cleanup_free_ char *text = tar__printable(e->shown);
