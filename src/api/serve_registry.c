@@ -15,6 +15,8 @@
 struct serve_registry {
     struct oci_registry context;
     struct http_server *server;
+    struct images *images;
+    struct image_own own;
     char *address;
 };
 
@@ -79,6 +81,39 @@ static int listen_on(const char *address, bool tls, int *ret_fd, struct err *err
     return r;
 }
 
+/* --- names without an address (image/own.h) --- */
+
+static int own_err(const struct registry_err *from, struct err *err)
+{
+    return err_copy(err, &from->cause);
+}
+
+static int own_find(void *context, const char *repository, const char *reference,
+                    char ret_digest[DIGEST_BYTES], struct err *err)
+{
+    struct serve_registry *s = context;
+    struct registry_err e = {0};
+    return registry_pushed(s->context.registry, repository, reference, ret_digest, &e) < 0 ? own_err(&e, err)
+                                                                                           : 0;
+}
+
+static int own_tags(void *context, const char *repository, char ***ret, struct err *err)
+{
+    struct serve_registry *s = context;
+    struct registry_err e = {0};
+    return registry_pushed_tags(s->context.registry, repository, ret, &e) < 0 ? own_err(&e, err) : 0;
+}
+
+static int own_push(void *context, const char *repository, const char *tag, const char *manifest_digest,
+                    struct err *err)
+{
+    struct serve_registry *s = context;
+    struct registry_err e = {0};
+    return registry_push_local(s->context.registry, repository, tag, manifest_digest, &e) < 0
+               ? own_err(&e, err)
+               : 0;
+}
+
 static int prepare(struct serve_registry *s, struct images *im, const struct serve_registry_options *o,
                    struct err *err)
 {
@@ -102,6 +137,9 @@ int serve_registry_start(struct images *im, const struct serve_registry_options 
         r = listen_on(options->address, s->context.tls, &fd, err);
     if (r == 0) {
         s->address = describe(fd);
+        s->own = (struct image_own){s, options->names, own_find, own_tags, own_push};
+        s->images = im;
+        images_set_own(im, &s->own);
         r = oci_registry_serve(&s->context, take_fd(&fd), &s->server, err);
     }
     if (r < 0) {
@@ -123,6 +161,8 @@ bool serve_registry_stop(struct serve_registry *s, int grace_ms)
         return true;
     if (s->server && !http_server_stop(s->server, grace_ms))
         return false;
+    if (s->images)
+        images_set_own(s->images, NULL);
     registry_stop(s->context.registry);
     registry_auth_free(s->context.auth);
     http_tls_free(s->context.tls);

@@ -4,6 +4,7 @@
 #define API_SERVE_REGISTRY_H
 
 #include "base/err.h"
+#include "image/own.h"
 
 #include <stdbool.h>
 
@@ -14,6 +15,7 @@ struct serve_registry_options {
     const char *address;
     const char *certificate, *key; /* PEM files, both or none */
     const char *users;             /* a file of htpasswd's form; NULL: everybody may do everything */
+    enum image_own_order names;    /* of names without an address: ours or docker.io's */
 };
 
 /* The address: "PORT" (of 127.0.0.1), "HOST:PORT" or "[HOST]:PORT" with a numeric HOST; port 0 takes a free

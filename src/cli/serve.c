@@ -31,6 +31,8 @@ static const char help[] =
     "  --registry-cert FILE       with TLS: its certificate, and\n"
     "  --registry-key FILE        its key; needed for any other address than this machine's own\n"
     "  --registry-users FILE      who may use it, as htpasswd -B makes the file (default everybody)\n"
+    "  --registry-names ORDER     whether names without an address (web:1.4) are this registry's: first\n"
+    "                             (default), last (after docker.io), or only\n"
     "  --add-runtime NAME=PATH    another OCI runtime, for docker run --runtime NAME; may be given again\n"
     "  --default-runtime NAME     what runs containers that name none (default native, which is built in)\n"
     "  --userns-remap WHO         root in a container is an ordinary user here: default, USER[:GROUP] of\n"
@@ -55,6 +57,7 @@ enum {
     OPTION_REGISTRY_CERT,
     OPTION_REGISTRY_KEY,
     OPTION_REGISTRY_USERS,
+    OPTION_REGISTRY_NAMES,
     OPTION_ADD_RUNTIME,
     OPTION_DEFAULT_RUNTIME,
     OPTION_USERNS_REMAP,
@@ -76,6 +79,7 @@ static const struct option options[] = {
     {"registry-cert", required_argument, NULL, OPTION_REGISTRY_CERT},
     {"registry-key", required_argument, NULL, OPTION_REGISTRY_KEY},
     {"registry-users", required_argument, NULL, OPTION_REGISTRY_USERS},
+    {"registry-names", required_argument, NULL, OPTION_REGISTRY_NAMES},
     {"add-runtime", required_argument, NULL, OPTION_ADD_RUNTIME},
     {"default-runtime", required_argument, NULL, OPTION_DEFAULT_RUNTIME},
     {"userns-remap", required_argument, NULL, OPTION_USERNS_REMAP},
@@ -165,6 +169,10 @@ static int parse(int argc, char **argv, struct serve_options *o, struct call *ca
             break;
         case OPTION_REGISTRY_USERS:
             o->registry.users = optarg;
+            break;
+        case OPTION_REGISTRY_NAMES:
+            if (!image_own_order_parse(optarg, &o->registry.names))
+                return wrong_call("--registry-names must be first, last or only, not \"%s\"", optarg);
             break;
         case OPTION_ADD_RUNTIME:
             strv_add(&call->runtimes, optarg);

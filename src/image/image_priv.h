@@ -17,6 +17,7 @@
 #include "base/map.h"
 #include "image/image.h"
 #include "image/image_ref.h"
+#include "image/own.h"
 #include "store/store.h"
 
 #include <pthread.h>
@@ -47,8 +48,9 @@ struct images {
     unsigned temp_counter, holds;
     char **brought; /* by operations that hold */
     char **insecure;
-    bool some_removed; /* perhaps: images that were removed while a container keeps them */
-    int mount_method;  /* enum mount_method: what the kernel turned out to take */
+    const struct image_own *own; /* or NULL */
+    bool some_removed;           /* perhaps: images that were removed while a container keeps them */
+    int mount_method;            /* enum mount_method: what the kernel turned out to take */
 };
 
 /* --- blobs --- */
@@ -152,6 +154,17 @@ int image__report(const struct image_progress *p, const char *layer, const char 
                   int64_t total, struct err *err);
 /* The id Docker shows of a layer while it moves: 12 digits of its digest. */
 char *image__short_id(const char *digest);
+
+/* own.c */
+/* The repository of our own registry that a name without an address stands for; NULL: none. The caller frees.
+ */
+char *image__own_name(struct images *im, const struct image_ref *ref);
+int image__own_find(struct images *im, const struct image_ref *ref, char ret_digest[DIGEST_BYTES],
+                    struct err *err);
+/* Asks the two in the chosen order; the error is that of the one whose answer counts. */
+typedef int (*image_try_fn)(void *context, struct err *err);
+int image__own_or_remote(struct images *im, const struct image_ref *ref, image_try_fn own,
+                         image_try_fn remote, void *context, struct err *err);
 
 /* One column of at most one row: *ret NULL when there is none. */
 int image__query_text(struct images *im, const char *sql, const char *param, char **ret, struct err *err);

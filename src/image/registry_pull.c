@@ -248,24 +248,119 @@ static int denied(const struct image_ref *ref, struct err *err)
                    name, cause.msg);
 }
 
+struct asked {
+    struct images *images;
+    struct image_ref *ref;
+    const char *platform;
+    const struct image_auth *auth;
+    const struct image_progress *progress;
+    char **ret_id;
+};
+
+static int pull_remote(void *context, struct err *err)
+{
+    struct asked *a = context;
+    struct pull p = {.images = a->images, .progress = a->progress};
+    image__hold(a->images);
+    int r = registry_open(a->ref->domain, a->ref->path, "pull", a->auth, images_insecure(a->images),
+                          &p.registry, err);
+    if (r == 0)
+        r = pull_with(&p, a->ref, a->platform, a->ret_id, err);
+    if (r == -ERR_DENIED)
+        r = denied(a->ref, err);
+    image__let_go(a->images, p.brought);
+    strv_free(p.brought);
+    registry_free(p.registry);
+    return r;
+}
+
+/* --- from the registry of this process: nothing moves --- */
+
+static int check_there(struct pull *p, const json_t *d, struct err *err)
+{
+    const char *digest;
+    int64_t size;
+    int r = descriptor(d, &digest, &size, err);
+    if (r < 0)
+        return r;
+    strv_add(&p->brought, digest);
+    return image__blob_has(p->images, digest)
+               ? 0
+               : err_set(err, ERR_CORRUPT, "this node's registry lacks blob %s: push the image again",
+                         digest);
+}
+
+static int find_own_manifest(struct pull *p, const char *top, const char *platform, char **ret_digest,
+                             json_t **ret, struct err *err)
+{
+    _cleanup_json_ json_t *document = NULL;
+    _cleanup_free_ char *digest = mem_strdup(top);
+    strv_add(&p->brought, digest);
+    int r = image__blob_json(p->images, digest, &document, err);
+    if (r == 0 && json_is_array(json_object_get(document, "manifests"))) {
+        free(take_ptr(digest));
+        r = image__choose_platform(document, platform, &digest, err);
+        json_decref(take_ptr(document));
+        if (r == 0)
+            strv_add(&p->brought, digest);
+        if (r == 0 && (r = image__blob_json(p->images, digest, &document, err)) == -ERR_NOT_FOUND)
+            return err_set(err, ERR_CORRUPT, "manifest %s of this platform was not pushed", digest);
+    }
+    if (r == 0 && !json_is_array(json_object_get(document, "layers")))
+        return err_set(err, ERR_UNSUPPORTED, "manifest type \"%s\" is not an image",
+                       json_str(document, "mediaType"));
+    if (r == 0)
+        r = check_there(p, json_object_get(document, "config"), err);
+    size_t i;
+    const json_t *layer;
+    json_array_foreach (json_object_get(document, "layers"), i, layer)
+        if (r == 0)
+            r = check_there(p, layer, err);
+    if (r == 0) {
+        *ret_digest = take_ptr(digest);
+        *ret = take_ptr(document);
+    }
+    return r;
+}
+
+static int bring_own(struct pull *p, struct asked *a, const char *top, struct err *err)
+{
+    _cleanup_free_ char *digest = NULL, *name = image_ref_familiar(a->ref);
+    _cleanup_json_ json_t *manifest = NULL;
+    int r = find_own_manifest(p, top, a->platform, &digest, &manifest, err);
+    if (r < 0)
+        return err_wrap(err, "%s", name);
+    _cleanup_free_ char *repository = image_ref_repository(a->ref);
+    _cleanup_free_ char *tag = a->ref->digest ? NULL : str_printf("%s:%s", repository, a->ref->tag);
+    _cleanup_free_ char *repo_digest = str_printf("%s@%s", repository, top);
+    r = bring(p, NULL, manifest, digest, tag, repo_digest, a->ret_id, err);
+    _cleanup_free_ char *line = str_printf("Digest: %s", top);
+    return r < 0 ? r : registry_report(p->progress, "", line, 0, 0, err);
+}
+
+static int pull_own(void *context, struct err *err)
+{
+    struct asked *a = context;
+    struct pull p = {.images = a->images, .progress = a->progress};
+    char top[DIGEST_BYTES];
+    image__hold(a->images);
+    int r = image__own_find(a->images, a->ref, top, err);
+    if (r == 0)
+        r = bring_own(&p, a, top, err);
+    image__let_go(a->images, p.brought);
+    strv_free(p.brought);
+    return r;
+}
+
 int image_pull(struct images *im, const char *reference, const char *platform, const struct image_auth *auth,
                const struct image_progress *progress, char **ret_id, struct err *err)
 {
-    struct image_ref ref = {0};
+    _cleanup_ref_ struct image_ref ref = {0};
     struct err own = {0};
     int r = image_ref_parse(reference, &ref, err);
     if (r < 0)
         return r;
-    struct pull p = {.images = im, .progress = progress};
-    image__hold(im);
-    r = registry_open(ref.domain, ref.path, "pull", auth, images_insecure(im), &p.registry, &own);
-    if (r == 0)
-        r = pull_with(&p, &ref, platform, ret_id, &own);
-    if (r == -ERR_DENIED)
-        r = denied(&ref, &own);
-    image__let_go(im, p.brought);
-    strv_free(p.brought);
-    registry_free(p.registry);
-    image_ref_done(&ref);
+    struct asked a = {im, &ref, platform, auth, progress, ret_id};
+    r = image__own_or_remote(im, &ref, pull_own, pull_remote, &a, &own);
     return r < 0 ? err_copy(err, &own) : 0;
 }

@@ -189,26 +189,58 @@ static int push_manifest(struct push *p, const struct image_info *info, const st
     return r;
 }
 
+static int push_remote(struct push *p, const struct image_info *info, const struct image_ref *ref,
+                       const struct image_auth *auth, int64_t *ret_size, struct err *err)
+{
+    int r = registry_open(ref->domain, ref->path, "pull,push", auth, images_insecure(p->images), &p->registry,
+                          err);
+    if (r == 0) {
+        list_blobs(p, info);
+        r = push_blobs(p, err);
+    }
+    if (r == 0)
+        r = push_manifest(p, info, ref, ret_size, err);
+    json_decref(p->blobs);
+    registry_free(p->registry);
+    return r;
+}
+
+/* Into the registry of this process, which has the blobs already. */
+static int push_own(struct push *p, const struct image_info *info, const char *name,
+                    const struct image_ref *ref, int64_t *ret_size, struct err *err)
+{
+    const struct image_own *own = p->images->own;
+    size_t i;
+    const json_t *blob;
+    int r = 0;
+    list_blobs(p, info);
+    json_array_foreach (p->blobs, i, blob)
+        if (r == 0)
+            r = tell(p, json_str(blob, "shown"), "Layer already exists", 0, 0, err);
+    json_decref(p->blobs);
+    if (r == 0)
+        r = own->push(own->context, name, ref->tag, info->manifest_digest, err);
+    _cleanup_close_ int fd = -EBADF;
+    return r == 0 ? image__blob_open(p->images, info->manifest_digest, &fd, ret_size, err) : r;
+}
+
 int image_push(struct images *im, const char *reference, const struct image_auth *auth,
                const struct image_progress *progress, char **ret_digest, int64_t *ret_size, struct err *err)
 {
     struct image_ref ref = {0};
     struct image_info info = {0};
     struct push p = {.images = im, .progress = progress};
+    int64_t size = 0;
     int r = image_ref_parse(reference, &ref, err);
     if (r == 0 && ref.digest)
         r = err_set(err, ERR_INVALID, "cannot push a digest reference");
     if (r == 0)
         r = image_get(im, reference, &info, err);
-    if (r == 0)
-        r = registry_open(ref.domain, ref.path, "pull,push", auth, images_insecure(im), &p.registry, err);
-    if (r == 0) {
-        list_blobs(&p, &info);
-        r = push_blobs(&p, err);
-    }
-    int64_t size = 0;
-    if (r == 0)
-        r = push_manifest(&p, &info, &ref, &size, err);
+    _cleanup_free_ char *own = r == 0 ? image__own_name(im, &ref) : NULL;
+    if (r == 0 && own && im->own->order != IMAGE_OWN_LAST)
+        r = push_own(&p, &info, own, &ref, &size, err);
+    else if (r == 0)
+        r = push_remote(&p, &info, &ref, auth, &size, err);
     if (r == 0) {
         _cleanup_free_ char *repo_digest = str_printf("%s/%s@%s", ref.domain, ref.path, info.manifest_digest);
         r = image__add_digest(im, info.id, repo_digest, err);
@@ -217,8 +249,6 @@ int image_push(struct images *im, const char *reference, const struct image_auth
         *ret_digest = mem_strdup(info.manifest_digest);
         *ret_size = size;
     }
-    json_decref(p.blobs);
-    registry_free(p.registry);
     image_info_done(&info);
     image_ref_done(&ref);
     return r;

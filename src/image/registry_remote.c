@@ -85,6 +85,18 @@ static int config_platforms(struct registry *registry, struct http_client *clien
     return r;
 }
 
+/* Takes `platforms`. */
+static json_t *descriptor_json(const json_t *manifest, const char *digest, size_t bytes, json_t *platforms)
+{
+    json_t *descriptor = json_object(), *all = json_object();
+    json_set_str(descriptor, "mediaType", json_str(manifest, "mediaType"));
+    json_set_str(descriptor, "digest", digest);
+    json_object_set_new(descriptor, "size", json_integer((json_int_t)bytes));
+    json_object_set_new(all, "Descriptor", descriptor);
+    json_object_set_new(all, "Platforms", platforms);
+    return all;
+}
+
 static int describe(struct registry *registry, struct http_client *client, const struct image_ref *ref,
                     json_t **ret, struct err *err)
 {
@@ -102,33 +114,69 @@ static int describe(struct registry *registry, struct http_client *client, const
         return r;
     char digest[DIGEST_BYTES];
     digest_of(str_get(&text), text.len, digest);
-    json_t *descriptor = json_object();
-    json_set_str(descriptor, "mediaType", json_str(manifest, "mediaType"));
-    json_set_str(descriptor, "digest", digest);
-    json_object_set_new(descriptor, "size", json_integer((json_int_t)text.len));
-    *ret = json_object();
-    json_object_set_new(*ret, "Descriptor", descriptor);
-    json_object_set_new(*ret, "Platforms", platforms);
+    *ret = descriptor_json(manifest, digest, text.len, platforms);
     return 0;
+}
+
+struct asked {
+    struct images *images;
+    struct image_ref *ref;
+    const struct image_auth *auth;
+    json_t **ret; /* of a descriptor */
+    char ***ret_tags;
+};
+
+static int descriptor_remote(void *context, struct err *err)
+{
+    struct asked *a = context;
+    struct registry *registry = NULL;
+    struct http_client *client = NULL;
+    int r = registry_open(a->ref->domain, a->ref->path, "pull", a->auth, images_insecure(a->images),
+                          &registry, err);
+    if (r == 0)
+        r = http_client_new(NULL, &client, err);
+    if (r == 0)
+        r = describe(registry, client, a->ref, a->ret, err);
+    http_client_free(client);
+    registry_free(registry);
+    return r;
+}
+
+static int descriptor_own(void *context, struct err *err)
+{
+    struct asked *a = context;
+    char digest[DIGEST_BYTES];
+    _cleanup_str_ struct str text = STR_INIT;
+    _cleanup_json_ json_t *manifest = NULL, *config = NULL;
+    json_t *platforms = NULL;
+    int r = image__own_find(a->images, a->ref, digest, err);
+    if (r == 0)
+        r = image__blob_read(a->images, digest, &text, err);
+    if (r == 0)
+        r = json_parse(str_get(&text), text.len, "manifest", &manifest, err);
+    if (r == 0 && json_is_array(json_object_get(manifest, "manifests"))) {
+        platforms = index_platforms(manifest);
+    } else if (r == 0) {
+        const char *of = json_str(json_object_get(manifest, "config"), "digest");
+        r = digest_valid(of) ? image__blob_json(a->images, of, &config, err)
+                             : err_set(err, ERR_INVALID, "the manifest names no config");
+        platforms = json_array();
+        json_array_append_new(platforms, platform_of(config));
+    }
+    if (r < 0)
+        json_decref(platforms);
+    else
+        *a->ret = descriptor_json(manifest, digest, text.len, platforms);
+    return r;
 }
 
 int image_remote_descriptor(struct images *im, const char *reference, const struct image_auth *auth,
                             json_t **ret, struct err *err)
 {
-    struct image_ref ref = {0};
-    struct registry *registry = NULL;
-    struct http_client *client = NULL;
+    _cleanup_ref_ struct image_ref ref = {0};
     int r = image_ref_parse(reference, &ref, err);
-    if (r == 0)
-        r = registry_open(ref.domain, ref.path, "pull", auth, images_insecure(im), &registry, err);
-    if (r == 0)
-        r = http_client_new(NULL, &client, err);
-    if (r == 0)
-        r = describe(registry, client, &ref, ret, err);
-    http_client_free(client);
-    registry_free(registry);
-    image_ref_done(&ref);
-    return r;
+    struct asked a = {.images = im, .ref = &ref, .auth = auth, .ret = ret};
+    return r < 0 ? r : image__own_or_remote(im, &ref, descriptor_own, descriptor_remote, &a, err);
 }
 
 char *registry_next_page(const struct http_response *answer)
@@ -179,25 +227,41 @@ static int list_tags(struct registry *registry, struct http_client *client, cons
     return r;
 }
 
+static int tags_remote(void *context, struct err *err)
+{
+    struct asked *a = context;
+    _cleanup_strv_ char **tags = NULL;
+    struct registry *registry = NULL;
+    struct http_client *client = NULL;
+    _cleanup_free_ char *name = image_ref_repository(a->ref);
+    int r = registry_open(a->ref->domain, a->ref->path, "pull", a->auth, images_insecure(a->images),
+                          &registry, err);
+    if (r == 0)
+        r = http_client_new(NULL, &client, err);
+    if (r == 0)
+        r = list_tags(registry, client, name, &tags, err);
+    http_client_free(client);
+    registry_free(registry);
+    if (r == 0)
+        *a->ret_tags = take_ptr(tags);
+    return r;
+}
+
+static int tags_own(void *context, struct err *err)
+{
+    struct asked *a = context;
+    const struct image_own *own = a->images->own;
+    _cleanup_free_ char *name = image__own_name(a->images, a->ref);
+    return own->tags(own->context, name, a->ret_tags, err);
+}
+
 int image_remote_tags(struct images *im, const char *repository, const struct image_auth *auth, char ***ret,
                       struct err *err)
 {
     _cleanup_ref_ struct image_ref ref = {0};
-    _cleanup_strv_ char **tags = NULL;
-    struct registry *registry = NULL;
-    struct http_client *client = NULL;
     int r = image_ref_parse(repository, &ref, err);
-    if (r == 0)
-        r = registry_open(ref.domain, ref.path, "pull", auth, images_insecure(im), &registry, err);
-    if (r == 0)
-        r = http_client_new(NULL, &client, err);
-    if (r == 0)
-        r = list_tags(registry, client, repository, &tags, err);
-    http_client_free(client);
-    registry_free(registry);
-    if (r == 0)
-        *ret = take_ptr(tags);
-    return r;
+    struct asked a = {.images = im, .ref = &ref, .auth = auth, .ret_tags = ret};
+    return r < 0 ? r : image__own_or_remote(im, &ref, tags_own, tags_remote, &a, err);
 }
 
 int image_login(struct images *im, const char *registry, const struct image_auth *auth, char **ret_status,

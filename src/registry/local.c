@@ -1,5 +1,7 @@
 /* Images of the node, seen as content of the repository of their name. */
+#include "base/file.h"
 #include "image/image_ref.h"
+#include "registry/manifest.h"
 #include "registry/registry_priv.h"
 
 /* "web" is docker.io/library/web to the node's images; NULL when no image can have the name. */
@@ -53,4 +55,55 @@ int registry__local_tags(struct registry *r, const char *repository, char ***ret
                         &err->cause) < 0)
         return registry__internal(err);
     return 0;
+}
+
+/* --- the other way round: what was pushed, for the node --- */
+
+int registry_pushed(struct registry *r, const char *repository, const char *reference,
+                    char ret_digest[DIGEST_BYTES], struct registry_err *err)
+{
+    _cleanup_free_ char *digest = NULL;
+    const char *const params[] = {repository, reference};
+    int code = registry__check_name(repository, err);
+    if (code == 0)
+        code =
+            registry__text(r,
+                           strchr(reference, ':')
+                               ? "SELECT digest FROM repository_manifest WHERE repository = ? AND digest = ?"
+                               : "SELECT digest FROM repository_tag WHERE repository = ? AND tag = ?",
+                           params, 2, &digest, err);
+    if (code == 0 && !digest)
+        code = registry__fail(err, REGISTRY_MANIFEST_UNKNOWN, "nobody pushed %s%s%s to this node's registry",
+                              repository, strchr(reference, ':') ? "@" : ":", reference);
+    if (code == 0)
+        snprintf(ret_digest, DIGEST_BYTES, "%s", digest);
+    return code;
+}
+
+int registry_pushed_tags(struct registry *r, const char *repository, char ***ret, struct registry_err *err)
+{
+    const struct store_value v = STORE_STR(repository);
+    char **tags = NULL;
+    if (registry__texts(r, "SELECT tag FROM repository_tag WHERE repository = ? ORDER BY tag", &v, 1, &tags,
+                        &err->cause) < 0)
+        return registry__internal(err);
+    if (!tags)
+        return registry__fail(err, REGISTRY_NAME_UNKNOWN, "nobody pushed %s to this node's registry",
+                              repository);
+    *ret = tags;
+    return 0;
+}
+
+int registry_push_local(struct registry *r, const char *repository, const char *tag, const char *digest,
+                        struct registry_err *err)
+{
+    _cleanup_close_ int fd = -EBADF;
+    _cleanup_str_ struct str text = STR_INIT;
+    int64_t size;
+    char same[DIGEST_BYTES], subject[DIGEST_BYTES];
+    if (content_open(r->images, digest, &fd, &size, &err->cause) < 0 ||
+        file_read_fd(fd, REGISTRY_MAX_MANIFEST, &text, &err->cause) < 0)
+        return registry__internal(err);
+    return registry_manifest_put(r, repository, tag, NULL, NULL, str_get(&text), text.len, same, subject,
+                                 err);
 }

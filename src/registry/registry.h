@@ -133,6 +133,17 @@ int registry_manifest_put(struct registry *r, const char *repository, const char
 int registry_manifest_delete(struct registry *r, const char *repository, const char *reference,
                              struct registry_err *err);
 
+/* The digest of what was pushed under a reference: unlike registry_manifest_get() it knows nothing of the
+ * node's images. REGISTRY_MANIFEST_UNKNOWN. */
+int registry_pushed(struct registry *r, const char *repository, const char *reference,
+                    char ret_digest[DIGEST_BYTES], struct registry_err *err);
+/* The tags that were pushed, sorted; the caller frees. */
+int registry_pushed_tags(struct registry *r, const char *repository, char ***ret, struct registry_err *err);
+/* A manifest that is in the content store with all its blobs, as those of an image are, becomes the tag:
+ * registry_manifest_put() without a byte coming. */
+int registry_push_local(struct registry *r, const char *repository, const char *tag, const char *digest,
+                        struct registry_err *err);
+
 /* --- lists; after `last` (NULL: from the start), at most `n`; *ret_more: there are others behind --- */
 int registry_tags(struct registry *r, const char *repository, const char *last, int n, char ***ret,
                   bool *ret_more, struct registry_err *err);
