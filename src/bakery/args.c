@@ -102,6 +102,7 @@ static const char *given(struct builder *b, const char *name)
 
 const char *build__arg_value(struct builder *b, const char *name, const char *fallback)
 {
+    SCOPED_LOCK(locked, &b->args_lock);
     map_put(&b->used_args, name, NULL);
     const char *value = given(b, name);
     if (value)
@@ -134,6 +135,7 @@ char **build__effective_args(struct build *s)
 static const char *lookup_global(void *context, const char *name)
 {
     struct builder *b = context;
+    SCOPED_LOCK(locked, &b->args_lock);
     const char *value = map_get(&b->global_args, name);
     return value ? value : platform_arg(b, name);
 }

@@ -1,5 +1,9 @@
 /* Building images from Dockerfiles.
  *
+ * Stages that do not need each other are built at the same time; what is told of them is in the order of the
+ * file all the same, and so are the results. SOURCE_DATE_EPOCH among the build arguments gives every time
+ * that would be later this one, so that equal inputs make equal digests.
+ *
  * Parsing (dockerfile.h) is pure; building walks the stages, asks the cache, and runs RUN steps through the
  * caller's `run` function, so that the bakery needs no engine. Errors name file, line and instruction:
  * `Dockerfile:7: The command '/bin/sh -c make' returned a non-zero code: 2`. */
@@ -35,6 +39,25 @@ struct bakery_run {
 };
 typedef int (*bakery_run_fn)(void *context, const struct bakery_run *run, int *ret_status, struct err *err);
 
+/* What happens, for a display: stages are at work at the same time. */
+enum bakery_event_kind {
+    BAKERY_STEP_BEGUN,
+    BAKERY_STEP_CACHED, /* it came from the cache */
+    BAKERY_STEP_DONE,
+    BAKERY_STEP_FAILED,
+    BAKERY_LOG, /* output of a RUN */
+};
+struct bakery_event {
+    enum bakery_event_kind kind;
+    size_t stage;           /* its number */
+    const char *stage_name; /* or its number as text; not with BAKERY_LOG */
+    int step, steps;        /* in the stage, from 1, and how many it has */
+    const char *text;       /* the instruction */
+    int stream;
+    const void *bytes;
+    size_t byte_count;
+};
+
 struct bakery_options {
     const char *context_dir;     /* the unpacked build context */
     const char *dockerfile;      /* path in the context; NULL: "Dockerfile" */
@@ -46,6 +69,9 @@ struct bakery_options {
     const char *platform;    /* NULL: this machine's */
     const char *network;     /* for RUN; NULL: "default" */
     bool no_cache, pull;
+    char *const *no_cache_filter;      /* names of stages that take nothing from the cache; NULL: none */
+    int64_t timeout_ns;                /* of each RUN; 0: none */
+    int parallel;                      /* stages at work at the same time; 0: what the machine takes */
     bool keep_steps, keep_failed_step; /* containers of RUN steps: see struct bakery_run */
     char *const *cache_from; /* only what these images stand on is taken from the cache; NULL: any */
     const json_t *host_config;
@@ -59,6 +85,8 @@ struct bakery_options {
      * output). A non-zero return cancels the build; no bytes only ask for that. */
     void *output_context;
     int (*output)(void *context, int stream, const void *bytes, size_t n);
+    /* The same, told at once and not put in order, from any thread; may be NULL. */
+    void (*event)(void *output_context, const struct bakery_event *event);
     /* At the end of each stage that made an image; may be NULL. */
     void (*built)(void *context, const char *id);
     int *ret_exit_status; /* of the RUN whose failure ended the build; untouched else; may be NULL */

@@ -1,26 +1,15 @@
 #include "bakery/build_priv.h"
 
 #include "base/file.h"
+#include "base/timeutil.h"
 #include "image/image_ref.h"
 
 #include <fcntl.h>
 #include <unistd.h>
 
-int build__say(struct builder *b, const char *format, ...)
-{
-    if (!b->o->output)
-        return 0;
-    _cleanup_str_ struct str s = STR_INIT;
-    va_list ap;
-    va_start(ap, format);
-    str_vaddf(&s, format, ap);
-    va_end(ap);
-    return b->o->output(b->o->output_context, 1, str_get(&s), s.len) ? -ERR_CANCELLED : 0;
-}
-
 char *build__work_path(struct builder *b)
 {
-    return str_printf("%s/%u", b->work_dir, b->work_count++);
+    return str_printf("%s/%u", b->work_dir, atomic_fetch_add(&b->work_count, 1));
 }
 
 static int open_context(struct builder *b, struct err *err)
@@ -126,7 +115,7 @@ static int warn_unused_args(struct builder *b)
     }
     if (!unused.len)
         return 0;
-    return build__say(b, "[Warning] One or more build-args [%s] were not consumed\n", str_get(&unused));
+    return build__say(b, NULL, "[Warning] One or more build-args [%s] were not consumed\n", str_get(&unused));
 }
 
 static int tag(struct builder *b, const char *id, struct err *err)
@@ -140,7 +129,7 @@ static int tag(struct builder *b, const char *id, struct err *err)
         if (r < 0)
             return r;
         _cleanup_free_ char *familiar = image_ref_familiar(&ref);
-        if (build__say(b, "Successfully tagged %s\n", familiar) < 0)
+        if (build__say(b, NULL, "Successfully tagged %s\n", familiar) < 0)
             return err_set(err, ERR_CANCELLED, "build cancelled");
     }
     return 0;
@@ -176,9 +165,23 @@ static void read_cache_sources(struct builder *b)
     }
 }
 
+/* https://reproducible-builds.org/specs/source-date-epoch/ */
+static int read_epoch(struct builder *b, struct err *err)
+{
+    STRV_FOREACH (arg, (char **)b->o->build_args) {
+        const char *text = str_after(*arg, "SOURCE_DATE_EPOCH=");
+        if (text && *text && parse_i64(text, 0, INT64_MAX / NS_PER_S, &b->epoch, NULL) < 0)
+            return err_set(err, ERR_INVALID,
+                           "SOURCE_DATE_EPOCH=%.50s: it must be seconds since the beginning of 1970", text);
+    }
+    return 0;
+}
+
 static int prepare(struct builder *b, struct err *err)
 {
     int r = check_tags(b->o, err);
+    if (r == 0)
+        r = read_epoch(b, err);
     if (r == 0)
         r = open_context(b, err);
     if (r == 0)
@@ -202,7 +205,7 @@ static int finish(struct builder *b, char **ret_id, struct err *err)
     if (!id)
         return err_set(err, ERR_INVALID, "No image was generated. Is your Dockerfile empty?");
     const char *hex = digest_hex(id);
-    if (warn_unused_args(b) < 0 || build__say(b, "Successfully built %.12s\n", hex) < 0)
+    if (warn_unused_args(b) < 0 || build__say(b, NULL, "Successfully built %.12s\n", hex) < 0)
         return err_set(err, ERR_CANCELLED, "build cancelled");
     int r = tag(b, id, err);
     if (r == 0)
@@ -216,8 +219,15 @@ static int builder_done(struct builder *b, struct err *err)
     for (size_t i = 0; i < b->stage_count; i++) {
         free(b->stages[i].base);
         free(b->stages[i].image_id);
+        str_free(&b->stages[i].held);
     }
     free(b->stages);
+    map_done(&b->fetched);
+    pthread_mutex_destroy(&b->lock);
+    pthread_cond_destroy(&b->changed);
+    pthread_mutex_destroy(&b->args_lock);
+    pthread_mutex_destroy(&b->fetch_lock);
+    pthread_mutex_destroy(&b->out_lock);
     build__platform_done(&b->target_platform);
     build__platform_done(&b->build_platform);
     map_done(&b->global_args);
@@ -238,14 +248,20 @@ int bakery_build(struct images *im, const struct bakery_options *options, char *
                         .o = options,
                         .exit_status = options->ret_exit_status ? options->ret_exit_status : &exit_status,
                         .context_fd = -EBADF,
+                        .epoch = -1,
+                        .failed_stage = -1,
+                        .fetched = MAP_INIT(free),
                         .global_args = MAP_INIT(free),
                         .used_args = MAP_INIT(NULL),
                         .cache_sources = MAP_INIT(NULL)};
+    pthread_mutex_init(&b.lock, NULL);
+    pthread_cond_init(&b.changed, NULL);
+    pthread_mutex_init(&b.args_lock, NULL);
+    pthread_mutex_init(&b.fetch_lock, NULL);
+    pthread_mutex_init(&b.out_lock, NULL);
     int r = prepare(&b, err);
-    /* All stages that the target needs, in the order of the file. */
-    for (size_t i = 0; r == 0 && i <= b.target; i++)
-        if (b.stages[i].needed)
-            r = build__stage(&b, i, err);
+    if (r == 0)
+        r = build__stages(&b, err);
     _cleanup_free_ char *id = NULL;
     if (r == 0)
         r = finish(&b, &id, err);

@@ -5,7 +5,9 @@
  * instruction with its variables expanded, and for COPY and ADD the content of the sources (names, modes,
  * bytes, and owners where they are kept), for RUN the build arguments that it sees.
  *
- * A build is one thread's. Everything temporary is below `work_dir`, removed at the end whatever happens. */
+ * A stage is one thread's; those that do not need each other are built at the same time (schedule.c), and
+ * what they say is put in order (output.c). Everything temporary is below `work_dir`, removed at the end
+ * whatever happens. */
 #ifndef BAKERY_BUILD_PRIV_H
 #define BAKERY_BUILD_PRIV_H
 
@@ -14,15 +16,24 @@
 #include "bakery/ignore.h"
 #include "base/digest.h"
 #include "base/json.h"
+#include "base/lock.h"
 #include "base/map.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
 
 struct stage {
     size_t first, end;  /* its steps; the first is the FROM */
     const char *name;   /* borrowed, or NULL */
     char *base;         /* FROM's image, expanded */
     ssize_t base_stage; /* FROM names an earlier stage; or -1 */
-    bool needed, building, done;
-    char *image_id; /* result; NULL: scratch with nothing in it */
+    bool needed;
+    int first_number;   /* of its first step in the whole build */
+    char *image_id;     /* result; NULL: scratch with nothing in it */
+    bool claimed, done; /* guarded by builder.lock: some thread builds it; it is built */
+    bool said;          /* guarded by builder.out_lock, as are: it has no more to say */
+    bool held_clipped;  /* ... */
+    struct str held;    /* what it has said while it was not its turn, see output.c */
 };
 
 struct platform {
@@ -36,16 +47,31 @@ struct builder {
     int context_fd;
     struct ignore *ignore;
     char *work_dir;
-    unsigned work_count; /* numbers directories below work_dir */
+    atomic_uint work_count; /* numbers directories below work_dir */
     struct stage *stages;
     size_t stage_count, target;
     struct platform target_platform, build_platform;
-    struct map global_args;   /* ARGs before the first FROM */
-    struct map used_args;     /* names of build arguments that some ARG took */
+    struct map global_args;   /* ARGs before the first FROM; guarded by args_lock while stages are built */
+    struct map used_args;     /* names of build arguments that some ARG took; likewise */
     struct map cache_sources; /* ids that may come from the cache, when it is limited */
     bool cache_limited;
-    int step_number, step_total;
-    int *exit_status; /* of the RUN that failed */
+    int step_total;
+    int *exit_status; /* of the RUN that failed first */
+    int64_t epoch;    /* SOURCE_DATE_EPOCH, in seconds; <0: not given */
+    bool cancelled;   /* atomic: nobody wants the result any more, or a stage has failed */
+
+    pthread_mutex_t lock;   /* of the stages' states, and: */
+    pthread_cond_t changed; /* ... one of these has */
+    size_t next_stage;      /* that no thread has looked at */
+    int slots;              /* free ones: how many stages may work at the same time, see schedule.c */
+    struct err failed;      /* of the stage that failed first; code 0: none has */
+    ssize_t failed_stage;
+
+    pthread_mutex_t args_lock, fetch_lock;
+    struct map fetched; /* name -> id of base images, guarded by fetch_lock */
+
+    pthread_mutex_t out_lock;
+    size_t turn; /* the stage that speaks at once */
 };
 
 /* A stage in work. */
@@ -57,11 +83,28 @@ struct build {
     json_t *config;                /* config document of the image so far, as the next step changes it */
     struct map args;               /* ARGs of the stage; a NULL value: declared, without one */
     bool command_set;              /* CMD given in this stage */
+    int number, step, steps;       /* of the present step: in the build, in the stage, of how many there */
+    bool cached;                   /* the present step came from the cache */
 };
 
 /* --- build.c --- */
-int build__say(struct builder *b, const char *format, ...) _printf_(2, 3); /* fails when cancelled */
-char *build__work_path(struct builder *b);                                 /* a fresh name below work_dir */
+char *build__work_path(struct builder *b); /* a fresh name below work_dir */
+
+/* --- output.c --- */
+/* These fail when the build is cancelled. `stage` NULL: of the whole build. No bytes only ask. */
+int build__out(struct builder *b, struct stage *stage, int stream, const void *bytes, size_t n);
+int build__say(struct builder *b, struct stage *stage, const char *format, ...) _printf_(3, 4);
+bool build__cancelled(struct builder *b);
+void build__first_turn(struct builder *b);
+void build__said_all(struct builder *b, struct stage *stage); /* it is done */
+void build__say_held(struct builder *b, struct stage *stage); /* out of turn: it has failed */
+void build__event(struct builder *b, const struct bakery_event *event);
+
+/* --- schedule.c --- */
+/* All stages that the target needs, those that do not wait for each other at the same time. */
+int build__stages(struct builder *b, struct err *err);
+/* Another stage that the stage in work needs; builds it when nobody does, else waits for it. */
+int build__need(struct build *s, size_t index, struct err *err);
 
 /* --- plan.c --- */
 int build__plan(struct builder *b, struct err *err);
@@ -80,9 +123,10 @@ int build__expand_heredoc(struct build *s, const char *text, char **ret, struct 
 char **build__effective_args(struct build *s);
 
 /* --- stage.c --- */
-int build__stage(struct builder *b, size_t index, struct err *err);
+int build__stage(struct builder *b, size_t index, struct err *err); /* called by schedule.c alone */
 /* An image by name: the local one, else as the caller fetches it. */
 int build__find_image(struct builder *b, const char *name, char **ret_id, struct err *err);
+bool build__is_named(char *const *list, const struct stage *stage); /* its name is in the list */
 int build__load_config(struct build *s, const char *id, struct err *err);
 
 /* --- commit.c --- */

@@ -15,13 +15,15 @@ void build__cache_key(const struct build *s, const char *text, const char *extra
     _cleanup_hasher_ struct digest_hasher *h = digest_hasher_new("sha256");
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
         digest_hasher_add(h, parts[i], strlen(parts[i]) + 1);
+    if (s->b->epoch >= 0)
+        digest_hasher_add(h, &s->b->epoch, sizeof(s->b->epoch));
     digest_hasher_format(h, ret);
 }
 
 int build__cache_try(struct build *s, const char *key, bool *ret_hit, struct err *err)
 {
     *ret_hit = false;
-    if (s->b->o->no_cache)
+    if (s->b->o->no_cache || build__is_named(s->b->o->no_cache_filter, s->stage))
         return 0;
     _cleanup_free_ char *id = NULL;
     int r = image_cache_get(s->b->im, key, &id, err);
@@ -33,15 +35,18 @@ int build__cache_try(struct build *s, const char *key, bool *ret_hit, struct err
         return 0;
     if (r < 0)
         return r;
-    *ret_hit = true;
-    return build__say(s->b, " ---> Using cache\n") < 0 ? err_set(err, ERR_CANCELLED, "build cancelled") : 0;
+    *ret_hit = s->cached = true;
+    return build__say(s->b, s->stage, " ---> Using cache\n") < 0
+               ? err_set(err, ERR_CANCELLED, "build cancelled")
+               : 0;
 }
 
 int build__commit(struct build *s, const char *created_by, const char *layer_digest, const char *key,
                   struct err *err)
 {
     char now[TIME_RFC3339_BYTES];
-    time_format_rfc3339(time_now_ns(), now);
+    int64_t epoch = s->b->epoch;
+    time_format_rfc3339(epoch < 0 ? time_now_ns() : epoch * NS_PER_S, now);
     json_t *entry = json_object();
     json_set_str(entry, "created", now);
     json_set_str(entry, "created_by", created_by);
@@ -101,8 +106,8 @@ int build__layer_commit(struct build *s, struct layer *l, const char *created_by
 {
     build__layer_unmount(l);
     _cleanup_free_ char *digest = NULL, *diff_id = NULL;
-    int r = image_layer_commit(s->b->im, s->image_id, l->snapshot.lowers, l->snapshot.upper, true, -1,
-                               &digest, &diff_id, err);
+    int r = image_layer_commit(s->b->im, s->image_id, l->snapshot.lowers, l->snapshot.upper, true,
+                               s->b->epoch, &digest, &diff_id, err);
     return r < 0 ? r : build__commit(s, created_by, diff_id ? digest : NULL, key, err);
 }
 

@@ -90,7 +90,7 @@ static int open_from(struct copy *c, const char *from, struct err *err)
     size_t own = (size_t)(c->s->stage - b->stages);
     ssize_t index = build__find_stage(b, from, own);
     if (index >= 0) {
-        int r = build__stage(b, (size_t)index, err);
+        int r = build__need(c->s, (size_t)index, err);
         return r < 0 ? r : open_image(c, b->stages[index].image_id, err);
     }
     int64_t number;

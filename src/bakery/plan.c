@@ -92,7 +92,7 @@ static int say_global_args(struct builder *b, size_t count)
 {
     int r = 0;
     for (size_t i = 0; r == 0 && i < count; i++)
-        r = build__say(b, "Step %d/%d : %s\n", ++b->step_number, b->step_total, b->file.steps[i].text);
+        r = build__say(b, NULL, "Step %zu/%d : %s\n", i + 1, b->step_total, b->file.steps[i].text);
     return r;
 }
 
@@ -113,9 +113,12 @@ int build__plan(struct builder *b, struct err *err)
     if (r < 0)
         return r;
     mark_needed(b);
-    b->step_total = (int)first + (b->o->labels && b->o->labels[0]);
-    for (size_t i = 0; i <= b->target; i++)
+    b->step_total = (int)first;
+    for (size_t i = 0; i <= b->target; i++) {
+        b->stages[i].first_number = b->step_total + 1;
         if (b->stages[i].needed)
             b->step_total += (int)(b->stages[i].end - b->stages[i].first);
+    }
+    b->step_total += b->o->labels && b->o->labels[0];
     return say_global_args(b, first) < 0 ? err_set(err, ERR_CANCELLED, "build cancelled") : 0;
 }

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/str.h"
+#include "base/timeutil.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -91,7 +92,9 @@ static char **environment(struct build *s, char *const *args)
 }
 
 struct told {
-    struct builder *b;
+    struct build *s;
+    int64_t deadline_ns; /* monotonic; 0: none */
+    bool late;
     char id[13]; /* "" as long as there is no container */
 };
 
@@ -99,7 +102,24 @@ static int tell_running(void *context, const char *container_id)
 {
     struct told *t = context;
     snprintf(t->id, sizeof(t->id), "%.12s", container_id);
-    return build__say(t->b, " ---> Running in %s\n", t->id);
+    return build__say(t->s->b, t->s->stage, " ---> Running in %s\n", t->id);
+}
+
+static int take_output(void *context, int stream, const void *bytes, size_t n)
+{
+    struct told *t = context;
+    struct build *s = t->s;
+    t->late = t->late || (t->deadline_ns && time_monotonic_ns() > t->deadline_ns);
+    const struct bakery_event event = {.kind = BAKERY_LOG,
+                                       .stage = (size_t)(s->stage - s->b->stages),
+                                       .step = s->step,
+                                       .steps = s->steps,
+                                       .stream = stream,
+                                       .bytes = bytes,
+                                       .byte_count = n};
+    if (n)
+        build__event(s->b, &event);
+    return build__out(s->b, s->stage, stream, bytes, n) < 0 || t->late ? -1 : 0;
 }
 
 /* `shown` is what messages call the command. */
@@ -108,7 +128,7 @@ static int execute(struct build *s, struct layer *l, char *const *argv, char *co
 {
     const struct bakery_options *o = s->b->o;
     const char *workdir = json_str(build__config(s), "WorkingDir");
-    struct told told = {.b = s->b};
+    struct told told = {.s = s, .deadline_ns = o->timeout_ns ? time_monotonic_ns() + o->timeout_ns : 0};
     bool kept = false;
     struct bakery_run run = {.snapshot = &l->snapshot,
                              .snapshot_dir = l->dir,
@@ -119,8 +139,8 @@ static int execute(struct build *s, struct layer *l, char *const *argv, char *co
                              .workdir = *workdir ? workdir : "/",
                              .network = network,
                              .host_config = o->host_config,
-                             .output_context = o->output_context,
-                             .output = o->output,
+                             .output_context = &told,
+                             .output = take_output,
                              .running = tell_running,
                              .running_context = &told,
                              .keep = o->keep_steps,
@@ -130,11 +150,20 @@ static int execute(struct build *s, struct layer *l, char *const *argv, char *co
         return err_set(err, ERR_UNSUPPORTED, "RUN cannot be executed in this build");
     int status = 0;
     int r = o->run(o->run_context, &run, &status, err);
-    if (r == 0 && *told.id && !kept && build__say(s->b, "Removing intermediate container %s\n", told.id) < 0)
+    if (r < 0 && told.late) {
+        char limit[TIME_RFC3339_BYTES];
+        return err_set(err, ERR_TIMEOUT, "it took longer than the build's timeout of %s, and was ended",
+                       time_format_duration(o->timeout_ns, limit));
+    }
+    if (r == 0 && *told.id && !kept &&
+        build__say(s->b, s->stage, "Removing intermediate container %s\n", told.id) < 0)
         r = err_set(err, ERR_CANCELLED, "build cancelled");
     if (r < 0 || status == 0)
         return r;
-    *s->b->exit_status = status;
+    pthread_mutex_lock(&s->b->lock);
+    if (!*s->b->exit_status)
+        *s->b->exit_status = status;
+    pthread_mutex_unlock(&s->b->lock);
     _cleanup_free_ char *command = strv_join(shown, " ");
     return err_set(err, ERR_INVALID, "The command '%.300s' returned a non-zero code: %d", command, status);
 }

@@ -38,6 +38,21 @@ static int start_from_scratch(struct build *s)
     return 0;
 }
 
+static int fetch(struct builder *b, const char *name, bool always, char **ret_id, struct err *err)
+{
+    /* One at a time: two stages mostly want the same one. */
+    SCOPED_LOCK(locked, &b->fetch_lock);
+    const char *known = map_get(&b->fetched, name);
+    if (known) {
+        *ret_id = mem_strdup(known);
+        return 0;
+    }
+    int r = b->o->fetch(b->o->fetch_context, name, always, ret_id, err);
+    if (r == 0)
+        map_put(&b->fetched, name, mem_strdup(*ret_id));
+    return r;
+}
+
 /* The image as it is here, else as `fetch` brings it. */
 int build__find_image(struct builder *b, const char *name, char **ret_id, struct err *err)
 {
@@ -53,7 +68,7 @@ int build__find_image(struct builder *b, const char *name, char **ret_id, struct
         return err_copy(err, &local);
     if (!b->o->fetch)
         return err_set(err, ERR_NOT_FOUND, "no such image: %s", name);
-    return b->o->fetch(b->o->fetch_context, name, b->o->pull, ret_id, err);
+    return fetch(b, name, b->o->pull, ret_id, err);
 }
 
 /* FROM --platform, or the build's: what we have must be for it. */
@@ -98,7 +113,7 @@ static int load_base(struct build *s, const struct df_step *step, struct err *er
     r = check_platform(s, step, err);
     if (r != -ERR_UNSUPPORTED || df_flag(step, "platform") || !o->fetch)
         return r;
-    r = o->fetch(o->fetch_context, s->stage->base, true, &fetched, err);
+    r = fetch(s->b, s->stage->base, true, &fetched, err);
     if (r == 0)
         r = build__load_config(s, fetched, err);
     return r < 0 ? r : check_platform(s, step, err);
@@ -171,9 +186,32 @@ static char *summary(const struct df_step *step)
     return n <= SHOWN ? mem_strndup(step->text, n) : str_printf("%.*s...", SHOWN, step->text);
 }
 
+static const char *name_of(const struct build *s, char number[32])
+{
+    snprintf(number, 32, "%zu", (size_t)(s->stage - s->b->stages));
+    return s->stage->name ? s->stage->name : number;
+}
+
+static void tell(struct build *s, enum bakery_event_kind kind, const char *text)
+{
+    char number[32];
+    const struct bakery_event event = {.kind = kind,
+                                       .stage = (size_t)(s->stage - s->b->stages),
+                                       .stage_name = name_of(s, number),
+                                       .step = s->step,
+                                       .steps = s->steps,
+                                       .text = text};
+    build__event(s->b, &event);
+}
+
 static int run_step(struct build *s, const struct df_step *step, struct err *err)
 {
+    if (build__cancelled(s->b))
+        return err_set(err, ERR_CANCELLED, "build cancelled");
+    s->cached = false;
+    tell(s, BAKERY_STEP_BEGUN, step->text);
     int r = dispatch(s, step, err);
+    tell(s, r < 0 ? BAKERY_STEP_FAILED : s->cached ? BAKERY_STEP_CACHED : BAKERY_STEP_DONE, step->text);
     if (r < 0 && step->op == DF_RUN && *s->b->exit_status) /* it names the command itself */
         return err_wrap(err, "%s:%d", s->file->name, step->line);
     if (r < 0) {
@@ -181,7 +219,9 @@ static int run_step(struct build *s, const struct df_step *step, struct err *err
         return err_wrap(err, "%s:%d: %s", s->file->name, step->line, what);
     }
     const char *shown = s->image_id ? digest_hex(s->image_id) : "";
-    return build__say(s->b, " ---> %.12s\n", shown) < 0 ? err_set(err, ERR_CANCELLED, "build cancelled") : 0;
+    return build__say(s->b, s->stage, " ---> %.12s\n", shown) < 0
+               ? err_set(err, ERR_CANCELLED, "build cancelled")
+               : 0;
 }
 
 /* The base image's ONBUILD instructions, once, before the stage's own. */
@@ -192,7 +232,7 @@ static int run_triggers(struct build *s, struct err *err)
     if (!n)
         return 0;
     json_object_del(build__config(s), "OnBuild");
-    int r = build__say(s->b, "# Executing %zu build trigger%s\n", n, n == 1 ? "" : "s");
+    int r = build__say(s->b, s->stage, "# Executing %zu build trigger%s\n", n, n == 1 ? "" : "s");
     const struct dockerfile *own_file = s->file;
     for (size_t i = 0; r == 0 && i < n; i++) {
         const char *text = json_string_value(json_array_get(triggers, i));
@@ -213,9 +253,9 @@ static int run_triggers(struct build *s, struct err *err)
     return r == -ERR_CANCELLED && err ? err_set(err, ERR_CANCELLED, "build cancelled") : r;
 }
 
-static int say_step(struct builder *b, const char *text, struct err *err)
+static int say_step(struct build *s, const char *text, struct err *err)
 {
-    int r = build__say(b, "Step %d/%d : %s\n", ++b->step_number, b->step_total, text);
+    int r = build__say(s->b, s->stage, "Step %d/%d : %s\n", s->number++, s->b->step_total, text);
     return r < 0 ? err_set(err, ERR_CANCELLED, "build cancelled") : 0;
 }
 
@@ -226,10 +266,10 @@ static int add_labels(struct build *s, struct err *err)
         return 0;
     _cleanup_free_ char *joined = strv_join(b->o->labels, " ");
     _cleanup_free_ char *text = str_printf("LABEL %s", joined);
-    int r = say_step(b, text, err);
+    int r = say_step(s, text, err);
     if (r == 0)
         r = build__labels(s, b->o->labels, err);
-    if (r == 0 && build__say(b, " ---> %.12s\n", digest_hex(s->image_id)) < 0)
+    if (r == 0 && build__say(b, s->stage, " ---> %.12s\n", digest_hex(s->image_id)) < 0)
         r = err_set(err, ERR_CANCELLED, "build cancelled");
     return r;
 }
@@ -237,9 +277,12 @@ static int add_labels(struct build *s, struct err *err)
 static int run_steps(struct build *s, struct err *err)
 {
     int r = 0;
+    s->number = s->stage->first_number;
+    s->steps = (int)(s->stage->end - s->stage->first);
     for (size_t i = s->stage->first; r == 0 && i < s->stage->end; i++) {
         const struct df_step *step = &s->b->file.steps[i];
-        r = say_step(s->b, step->text, err);
+        s->step++;
+        r = say_step(s, step->text, err);
         if (r == 0)
             r = run_step(s, step, err);
         if (r == 0 && step->op == DF_FROM)
@@ -248,27 +291,25 @@ static int run_steps(struct build *s, struct err *err)
     return r < 0 ? r : add_labels(s, err);
 }
 
-/* A trigger may name a stage that nothing in the file asked for: it is built then. */
 int build__stage(struct builder *b, size_t index, struct err *err)
 {
     struct stage *stage = &b->stages[index];
-    if (stage->done)
-        return 0;
-    must(!stage->building); /* stages name only earlier ones */
-    stage->building = true;
-    int r = stage->base_stage >= 0 ? build__stage(b, (size_t)stage->base_stage, err) : 0;
     struct build s = {.b = b, .stage = stage, .file = &b->file, .args = MAP_INIT(free)};
+    int r = stage->base_stage >= 0 ? build__need(&s, (size_t)stage->base_stage, err) : 0;
     if (r == 0)
         r = run_steps(&s, err);
-    if (r == 0) {
+    if (r == 0)
         stage->image_id = take_ptr(s.image_id);
-        stage->done = true;
-        if (stage->image_id && b->o->built)
-            b->o->built(b->o->output_context, stage->image_id);
-    }
-    stage->building = false;
     free(s.image_id);
     json_decref(s.config);
     map_done(&s.args);
     return r;
+}
+
+bool build__is_named(char *const *list, const struct stage *stage)
+{
+    STRV_FOREACH (name, (char **)list)
+        if (stage->name && strcasecmp(stage->name, *name) == 0)
+            return true;
+    return false;
 }

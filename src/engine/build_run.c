@@ -45,12 +45,12 @@ static int use_snapshot(struct engine *e, const char *id, const struct image_sna
     return 0;
 }
 
-/* Waits for output; an empty piece each second asks the builder whether anybody still wants it. */
+/* Waits for output; an empty piece now and then asks the builder whether anybody still wants it. */
 static int wait_for_output(int fd, const struct bakery_run *run, struct err *err)
 {
     for (;;) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        int n = poll(&p, 1, 1000);
+        int n = poll(&p, 1, 200);
         if (n > 0)
             return 0;
         if (n < 0 && errno != EINTR)

@@ -13,6 +13,7 @@
 #define ENGINE_ENGINE_PRIV_H
 
 #include "base/json.h"
+#include "base/lock.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/str.h"
@@ -192,19 +193,6 @@ struct engine {
     bool supervisor_started;
     struct health_thread *health;
 };
-
-static inline void unlock_p(pthread_mutex_t **m)
-{
-    if (*m)
-        pthread_mutex_unlock(*m);
-}
-static inline pthread_mutex_t *lock_of(pthread_mutex_t *m)
-{
-    pthread_mutex_lock(m);
-    return m;
-}
-/* Holds a mutex until the end of the scope. */
-#define SCOPED_LOCK(name, m) _cleanup_(unlock_p) _unused_ pthread_mutex_t *name = lock_of(m)
 
 /* --- engine.c --- */
 char *engine__instance_prefix(const char *root); /* tells one instance's interfaces from another's */

@@ -3,11 +3,13 @@
 #include "bakery/bakery.h"
 #include "base/digest.h"
 #include "base/json.h"
+#include "base/timeutil.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -104,6 +106,7 @@ static int setup(void **state)
     assert_ok(images_open(root, &f->images, &f->err), &f->err);
     f->options = (struct bakery_options){.context_dir = f->context,
                                          .scratch_dir = f->scratch,
+                                         .parallel = 1, /* the machine that runs is one thread's */
                                          .run = fake_run,
                                          .run_context = f,
                                          .output = collect,
@@ -742,6 +745,126 @@ static void a_cancelled_build_stops_and_leaves_nothing(void **state)
     assert_int_equal(f->runs, 1);
 }
 
+/* --- Stages at the same time --- */
+
+/* A machine for several threads: "meet" waits until as many are at it as there are to be, "hold" until the
+ * build is cancelled, "fail" fails once somebody holds. */
+struct meeting {
+    struct fixture *f;
+    pthread_barrier_t all;
+    atomic_int holding, held;
+};
+
+static int meeting_run(void *context, const struct bakery_run *run, int *ret_status, struct err *err)
+{
+    struct meeting *m = context;
+    const char *text = run->argv[strv_len(run->argv) - 1];
+    *ret_status = 0;
+    if (str_after(text, "meet")) {
+        pthread_barrier_wait(&m->all);
+        run->output(run->output_context, 1, text, strlen(text));
+        run->output(run->output_context, 1, "\n", 1);
+    } else if (str_after(text, "hold")) {
+        atomic_store(&m->holding, 1);
+        while (run->output(run->output_context, 1, "", 0) == 0)
+            time_sleep_ns(NS_PER_MS);
+        atomic_fetch_add(&m->held, 1);
+        return err_set(err, ERR_CANCELLED, "cancelled");
+    } else {
+        while (!atomic_load(&m->holding))
+            time_sleep_ns(NS_PER_MS);
+        *ret_status = 3;
+    }
+    return 0;
+}
+
+static void stages_that_need_nothing_of_each_other_run_at_the_same_time_and_are_told_in_order(void **state)
+{
+    struct fixture *f = *state;
+    needs_root();
+    struct meeting m = {.f = f};
+    pthread_barrier_init(&m.all, NULL, 4);
+    put(f, "a", "A");
+    f->options.run = meeting_run;
+    f->options.run_context = &m;
+    f->options.parallel = 4;
+    strv_add(&f->args, "SOURCE_DATE_EPOCH=1700000000");
+    static const char text[] = "FROM scratch AS s0\nRUN meet 0\nCOPY a /0\n"
+                               "FROM scratch AS s1\nRUN meet 1\nCOPY a /1\n"
+                               "FROM scratch AS s2\nRUN meet 2\nCOPY a /2\n"
+                               "FROM scratch\nRUN meet 3\nCOPY --from=s2 /2 /\nCOPY --from=s0 /0 /\n"
+                               "COPY --from=s1 /1 /\n";
+    f->options.no_cache = true;
+    _cleanup_free_ char *first = build(f, text);
+    _cleanup_free_ char *said = mem_strdup(str_get(&f->output));
+    looks(f, first, "/1", "644 0:0 A");
+    _cleanup_free_ char *second = build(f, text);
+    assert_string_equal(first, second);
+    assert_string_equal(said, str_get(&f->output));
+    const char *at = said;
+    for (int i = 0; i < 4; i++) {
+        char word[16];
+        snprintf(word, sizeof(word), "\nmeet %d\n", i);
+        at = strstr(at, word);
+        assert_non_null(at);
+    }
+    pthread_barrier_destroy(&m.all);
+}
+
+static void the_first_stage_that_fails_ends_the_others(void **state)
+{
+    struct fixture *f = *state;
+    needs_root();
+    struct meeting m = {.f = f};
+    f->options.run = meeting_run;
+    f->options.run_context = &m;
+    f->options.parallel = 2;
+    char *id;
+    assert_int_equal(try_build(f,
+                               "FROM scratch AS a\nRUN hold\nFROM scratch AS b\nRUN fail\nFROM scratch\n"
+                               "COPY --from=a / /\nCOPY --from=b / /\n",
+                               &id),
+                     -ERR_INVALID);
+    assert_string_equal(f->err.msg,
+                        "Dockerfile:4: The command '/bin/sh -c fail' returned a non-zero code: 3");
+    assert_int_equal(atomic_load(&m.held), 1);
+}
+
+static void a_run_that_takes_too_long_is_ended(void **state)
+{
+    struct fixture *f = *state;
+    needs_root();
+    struct meeting m = {.f = f};
+    f->options.run = meeting_run;
+    f->options.run_context = &m;
+    f->options.timeout_ns = 20 * NS_PER_MS;
+    char *id;
+    assert_int_equal(try_build(f, "FROM scratch\nRUN hold\n", &id), -ERR_TIMEOUT);
+    assert_non_null(strstr(f->err.msg, "Dockerfile:2: RUN hold: it took longer than the build's timeout"));
+}
+
+static void an_epoch_makes_the_same_image_of_the_same_files_at_any_time(void **state)
+{
+    struct fixture *f = *state;
+    needs_root();
+    put(f, "d/a", "A");
+    strv_add(&f->args, "SOURCE_DATE_EPOCH=1700000000");
+    f->options.no_cache = true;
+    static const char text[] = "FROM scratch\nCOPY d /d\nWORKDIR /w/x\nRUN touch w/y\nLABEL a=b\n";
+    _cleanup_free_ char *first = build(f, text);
+    time_sleep_ns(1100 * NS_PER_MS); /* a file's time in a layer is in seconds */
+    put(f, "d/a", "A");
+    _cleanup_free_ char *second = build(f, text);
+    assert_string_equal(first, second);
+    struct image_info info;
+    assert_ok(image_get(f->images, first, &info, &f->err), &f->err);
+    assert_string_equal(json_str(info.config, "created"), "2023-11-14T22:13:20Z");
+    image_info_done(&info);
+    strv_add(&f->args, "SOURCE_DATE_EPOCH=never");
+    char *id;
+    assert_int_equal(try_build(f, text, &id), -ERR_INVALID);
+}
+
 static void one_instruction_changes_a_config(void **state)
 {
     struct err err;
@@ -777,6 +900,10 @@ int main(void)
         WITH_IMAGES(a_published_root_file_system_becomes_a_base),
         WITH_IMAGES(builds_at_the_same_time_do_not_disturb_each_other),
         WITH_IMAGES(a_cancelled_build_stops_and_leaves_nothing),
+        WITH_IMAGES(stages_that_need_nothing_of_each_other_run_at_the_same_time_and_are_told_in_order),
+        WITH_IMAGES(the_first_stage_that_fails_ends_the_others),
+        WITH_IMAGES(a_run_that_takes_too_long_is_ended),
+        WITH_IMAGES(an_epoch_makes_the_same_image_of_the_same_files_at_any_time),
         cmocka_unit_test(one_instruction_changes_a_config),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
