@@ -24,7 +24,8 @@ int console_open(const struct oci_args *args, bool terminal, bool detached, stru
         return file_connect_unix(args->console_socket, SOCK_STREAM, &ret->runtime_fd, err);
     if (detached)
         return err_set(err, ERR_INVALID,
-                       "cannot allocate tty if the runtime will detach without setting console socket");
+                       "cannot allocate tty if the runtime will detach without setting console socket: "
+                       "use --console-socket");
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return err_sys(err, errno, "socketpair");

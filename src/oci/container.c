@@ -80,7 +80,8 @@ static void find_process(struct container *c)
     c->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (c->pidfd < 0)
         return;
-    if (start_time_of(pid, &state) != json_int(c->state, "startTime") || state == 'Z' || state == 'X') {
+    if (start_time_of(pid, &state) != json_int(c->state, "process-start-time") || state == 'Z' ||
+        state == 'X') {
         c->has_zombie = state == 'Z';
         c->pidfd = close_fd(c->pidfd);
         return;
@@ -199,9 +200,12 @@ int container_save(struct container *c, struct err *err)
 {
     char state;
     json_object_set_new(c->state, "pid", json_integer(c->pid));
-    json_object_set_new(c->state, "startTime", json_integer(start_time_of(c->pid, &state)));
+    json_object_set_new(c->state, "process-start-time", json_integer(start_time_of(c->pid, &state)));
     _cleanup_free_ char *path = file_of(c, "state.json"), *text = json_format(c->state);
-    return file_replace(path, text, strlen(text), 0600, false, err);
+    int r = file_replace(path, text, strlen(text), 0600, false, err);
+    if (r == 0 && symlinkat("state.json", c->dir_fd, "status") < 0 && errno != EEXIST)
+        r = err_sys(err, errno, "make the link \"%s/status\"", c->dir);
+    return r;
 }
 
 int container_save_config(struct container *c, const char *text, size_t n, struct err *err)
@@ -227,7 +231,7 @@ int container_config(struct container *c, const json_t **ret, struct err *err)
 
 int container_forget(struct container *c, struct err *err)
 {
-    static const char *const files[] = {"state.json", "config.json", "start.sock"};
+    static const char *const files[] = {"state.json", "status", "config.json", "start.sock"};
     for (size_t i = 0; c->dir_fd >= 0 && i < ARRAY_SIZE(files); i++)
         unlinkat(c->dir_fd, files[i], 0);
     int r = rmdir(c->dir) == 0 ? 0 : file_remove_tree(c->dir, err);
@@ -243,7 +247,7 @@ char *container_start_socket(const struct container *c)
 struct cgroup *container_cgroup(const struct container *c)
 {
     struct cgroup *cgroup = NULL;
-    const char *path = json_str(c->state, "cgroupPath");
+    const char *path = json_str(c->state, "cgroup-path");
     if (*path)
         cgroup_open(path, &cgroup, NULL);
     return cgroup;
@@ -277,6 +281,8 @@ json_t *container_state_json(const struct container *c, const char *status)
     const json_t *annotations = json_object_get(c->state, "annotations");
     if (json_object_size(annotations))
         json_object_set(out, "annotations", (json_t *)annotations);
+    if (*json_str(c->state, "scope"))
+        json_set_str(out, "systemd-scope", json_str(c->state, "scope"));
     json_set_str(out, "owner", json_str(c->state, "owner"));
     return out;
 }

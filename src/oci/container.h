@@ -2,6 +2,7 @@
  *
  *   state.json   what `state` prints, the first process with its start time (so that a pid that was used
  *                again is not taken for it), the cgroup's path; replaced as a whole
+ *   status       a link to it: the name, and the names of fields, that tools written for crun read
  *   config.json  the bundle's config as it was when the container was created
  *   start.sock   where a created container waits for `start`; there until it has been started
  *

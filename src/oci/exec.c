@@ -158,7 +158,7 @@ static int find_cgroup(const struct oci_args *args, const struct container *c, s
                        struct err *err)
 {
     struct cgroup *g;
-    int r = cgroup_open(json_str(c->state, "cgroupPath"), &g, err);
+    int r = cgroup_open(json_str(c->state, "cgroup-path"), &g, err);
     if (r < 0)
         return r;
     STRV_FOREACH (option, args->cgroups)

@@ -10,6 +10,7 @@
 #include "runtime/runtime.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <pwd.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -63,7 +64,30 @@ int launch_write_pid(const char *path, pid_t pid, struct err *err)
     return r < 0 ? err_wrap(err, "write the pid file") : 0;
 }
 
-static json_t *new_state(const struct bundle *bundle)
+struct attempt {
+    struct runtime_launch launch;
+    struct console console;
+    int start_fd;
+    unsigned inherited;
+    bool detached;
+};
+
+/* What a program without a terminal has as its three standard descriptors, as a JSON array in a text: how
+ * tools that save processes (CRIU) ask for what lies outside. A terminal lies inside. */
+static char *descriptors_outside(bool terminal)
+{
+    _cleanup_json_ json_t *list = json_array();
+    for (int fd = 0; fd <= 2 && !terminal; fd++) {
+        char link[32], target[PATH_MAX];
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        ssize_t n = readlink(link, target, sizeof(target));
+        json_t *text = json_stringn(target, n < 0 ? 0 : (size_t)n);
+        json_array_append_new(list, text ? text : json_string("")); /* a name that is no UTF-8 */
+    }
+    return json_format(list);
+}
+
+static json_t *new_state(const struct bundle *bundle, const struct attempt *a)
 {
     char when[TIME_RFC3339_BYTES], owner[32];
     json_t *state = json_object();
@@ -76,15 +100,21 @@ static json_t *new_state(const struct bundle *bundle)
         json_object_set(state, "annotations", annotations);
     snprintf(owner, sizeof(owner), "%u", (unsigned)geteuid());
     json_set_str(state, "owner", geteuid() == 0 ? "root" : owner);
+    json_object_set_new(state, "systemd-cgroup", json_boolean(a->launch.systemd_cgroup));
+    json_object_set_new(state, "detached", json_boolean(a->detached));
+    _cleanup_free_ char *descriptors = descriptors_outside(a->launch.tty);
+    json_set_str(state, "external_descriptors", descriptors);
     return state;
 }
 
 /* Its pid and cgroup are on record before it may go on, so that whatever happens to us `delete --force` finds
  * all of it; before that it ends with us. */
-static int record(struct container *c, const struct bundle *bundle, struct cgroup *cgroup,
-                  struct runtime_child *child, struct err *err)
+static int record(struct container *c, const struct bundle *bundle, const struct attempt *a,
+                  struct cgroup *cgroup, struct runtime_child *child, struct err *err)
 {
-    json_set_str(c->state, "cgroupPath", cgroup_path(cgroup));
+    const char *path = cgroup_path(cgroup), *name = strrchr(path, '/');
+    json_set_str(c->state, "cgroup-path", path);
+    json_set_str(c->state, "scope", a->launch.systemd_cgroup && name ? name + 1 : "");
     c->pid = child->pid;
     c->pidfd = child->pidfd;
     int r = container_save_config(c, str_get(&bundle->text), bundle->text.len, err);
@@ -103,13 +133,6 @@ static void warn(const char *message)
     report_warning("%s", message);
 }
 
-struct attempt {
-    struct runtime_launch launch;
-    struct console console;
-    int start_fd;
-    unsigned inherited;
-};
-
 static void attempt_done(struct attempt *a)
 {
     console_done(&a->console);
@@ -123,6 +146,7 @@ static int prepare(const struct oci_args *args, const struct container *c, const
     int r = console_open(args, bundle_wants_terminal(bundle), detached, &a->console, err);
     if (r == 0 && two_phase)
         r = file_listen_unix(socket, SOCK_STREAM, 0600, &a->start_fd, err);
+    a->detached = detached;
     a->launch = (struct runtime_launch){
         .id = c->id,
         .spec = bundle->config,
@@ -147,12 +171,12 @@ static int go(struct container *c, const struct bundle *bundle, struct attempt *
 {
     struct cgroup *cgroup = NULL;
     struct runtime_child child;
-    c->state = new_state(bundle);
+    c->state = new_state(bundle, a);
     int r = runtime_launch(&a->launch, &cgroup, &child, err);
     if (r == -ERR_INVALID || r == -ERR_UNSUPPORTED)
         return err_wrap(err, "invalid configuration");
     if (r == 0)
-        r = record(c, bundle, cgroup, &child, err);
+        r = record(c, bundle, a, cgroup, &child, err);
     cgroup_free(cgroup);
     return r;
 }

@@ -282,7 +282,10 @@ static int parse_unified(const json_t *resources, struct cgroup_limits *l, struc
         /* The core's own files would take the group out of our hands. */
         if (!json_is_string(value) || strchr(key, '/') || !strchr(key, '.') || *key == '.' ||
             str_after(key, "cgroup."))
-            return err_set(err, ERR_INVALID, "\"linux.resources.unified\": \"%s\" is not a setting", key);
+            return err_set(err, ERR_INVALID,
+                           "\"linux.resources.unified\": the specified key has not the form CONTROLLER.VALUE "
+                           "`%s` with a text",
+                           key);
     }
     l->unified = unified;
     return 0;

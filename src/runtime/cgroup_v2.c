@@ -118,14 +118,26 @@ static int v2_make(struct cgroup *g, struct err *err)
 
 /* --- limits --- */
 
+/* Whether the group has the controller that a file belongs to by its name. */
+static bool has_controller_of(const struct cgroup *g, const char *file)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    if (!cgroup__read_text(g->dirs[0].root, "cgroup.controllers", &text))
+        return false;
+    _cleanup_free_ char *names = str_strip(str_get(&text)), *name = mem_strndup(file, strcspn(file, "."));
+    _cleanup_strv_ char **list = strv_split(names, ' ');
+    return strv_has(list, name);
+}
+
 static int set_text(const struct cgroup *g, const char *file, const char *text, const char *what,
                     struct err *err)
 {
     int r = cgroup__write(g->dirs[0].root, file, text, err);
-    if (r == -ERR_NOT_FOUND)
-        return err_set(err, ERR_UNSUPPORTED,
-                       "%s cannot be set: the controller \"%.*s\" (of %s) is not available to cgroup %s",
-                       what, (int)strcspn(file, "."), file, file, g->path);
+    if (r == -ERR_NOT_FOUND && !has_controller_of(g, file))
+        return err_set(
+            err, ERR_UNSUPPORTED,
+            "%s cannot be set: the requested cgroup controller `%.*s` is not available to cgroup %s", what,
+            (int)strcspn(file, "."), file, g->path);
     return r < 0 ? err_wrap(err, "set %s to \"%s\"", what, text) : 0;
 }
 

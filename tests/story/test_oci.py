@@ -191,6 +191,18 @@ class Oci(unittest.TestCase):
         self.refuse("start", name, word="stopped")
         self.ok("delete", name)
 
+    def test_tools_written_for_crun_find_their_status(self):
+        self.configure("sleep", "1000")
+        name = self.name()
+        self.quiet("run", "--detach", name)
+        with open(os.path.join(self.root, name, "status")) as f:
+            status = json.load(f)
+        state = self.state(name)
+        self.assertEqual((status["pid"], status["bundle"], status["rootfs"]), (state["pid"], state["bundle"], state["rootfs"]))
+        self.assertEqual(json.loads(status["external_descriptors"]), ["/dev/null"] * 3)
+        self.assertEqual((status["detached"], status["systemd-cgroup"], status["scope"]), (True, False, ""))
+        self.assertTrue(status["cgroup-path"].endswith(name))
+
     def test_another_process_with_its_number_is_not_the_container(self):
         self.configure("sleep", "1000")
         name = self.name()
@@ -358,6 +370,10 @@ class Oci(unittest.TestCase):
         seen = self.receive_terminal(("exec", "--tty", "--detach", name, "tty"), lambda: None)
         self.assertIn("/dev/pts/", seen)
         self.ok("delete", "-f", name)
+
+    def test_a_detached_terminal_wants_a_console_socket(self):
+        self.configure("true", process__terminal=True)
+        self.refuse("run", "--detach", self.name(), word="use --console-socket")
 
     def test_run_in_a_terminal_relays_it(self):
         self.configure("sh", "-c", "tty; read x; echo got $x; exit 6", process__terminal=True)
