@@ -1,4 +1,4 @@
-#include "bakery/expand.h"
+#include "bakery/expand_priv.h"
 
 #include "base/str.h"
 
@@ -11,6 +11,9 @@ struct expansion {
     bool started; /* a word is open, if only by quotes: "" is a word */
     char **words; /* finished ones, when splitting */
     bool split;
+    bool pattern; /* the text is a pattern: escapes stay, and what is quoted is escaped */
+    char stop;    /* ends the text, besides its end; '\0': nothing does */
+    char stop_too;
     int depth;
     struct err *err;
 };
@@ -44,7 +47,14 @@ static int add_value(struct expansion *e, const char *value, bool quoted)
     return r;
 }
 
-static int process(struct expansion *e, char stop);
+static int process(struct expansion *e);
+
+/* A letter that is no part of a pattern's language, whatever it is. */
+static int add_literal(struct expansion *e, char c)
+{
+    int r = e->pattern && strchr("*?\\", c) ? add(e, '\\') : 0;
+    return r < 0 ? r : add(e, c);
+}
 
 static int single_quotes(struct expansion *e)
 {
@@ -53,7 +63,7 @@ static int single_quotes(struct expansion *e)
     for (e->at++; r == 0 && *e->at != '\''; e->at++) {
         if (!*e->at)
             return err_set(e->err, ERR_INVALID, "a single quote is not closed");
-        r = add(e, *e->at);
+        r = add_literal(e, *e->at);
     }
     if (r == 0)
         e->at++;
@@ -75,44 +85,80 @@ static char *read_name(struct expansion *e)
     return mem_strndup(start, (size_t)(e->at - start));
 }
 
-/* The text behind a modifier up to the closing brace, itself expanded. */
-static int read_default(struct expansion *e, char **ret)
+/* The text behind a modifier up to `stop` or the closing brace, itself expanded; e->at is on its end. */
+static int read_operand(struct expansion *e, bool pattern, char stop, char **ret)
 {
-    struct expansion inner = {.x = e->x, .at = e->at, .depth = e->depth + 1, .err = e->err};
-    int r = process(&inner, '}');
-    if (r == 0 && *inner.at != '}')
+    struct expansion inner = {.x = e->x,
+                              .at = e->at,
+                              .pattern = pattern,
+                              .stop = '}',
+                              .stop_too = stop,
+                              .depth = e->depth + 1,
+                              .err = e->err};
+    int r = process(&inner);
+    if (r == 0 && !*inner.at)
         r = err_set(e->err, ERR_INVALID, "a \"${\" is not closed");
     if (r < 0) {
         str_free(&inner.word);
         return r;
     }
-    e->at = inner.at + 1;
+    e->at = inner.at;
     *ret = str_take(&inner.word);
     return 0;
 }
 
-static int modified(struct expansion *e, const char *name, bool quoted)
+/* ${V:-x} and its kin; e->at is on the letter after ':'. */
+static int with_default(struct expansion *e, const char *name, const char *value, bool set, bool quoted)
 {
-    const char *value = e->x->lookup(e->x->context, name);
-    bool set = value != NULL;
-    if (*e->at == ':') {
-        set = set && *value;
-        e->at++;
-    }
-    char modifier = *e->at;
-    if (!modifier || !strchr("-+?", modifier))
-        return err_set(e->err, modifier ? ERR_UNSUPPORTED : ERR_INVALID,
-                       "\"${%s%.8s\": the modifiers known are :- :+ :? - + ?", name, e->at);
-    e->at++;
+    char modifier = *e->at++;
     _cleanup_free_ char *text = NULL;
-    int r = read_default(e, &text);
+    int r = read_operand(e, false, '\0', &text);
     if (r < 0)
         return r;
+    e->at++;
     if (modifier == '?' && !set)
         return err_set(e->err, ERR_INVALID, "%s: %s", name, *text ? text : "not set");
     if (modifier == '+')
         return set ? add_value(e, text, quoted) : 0;
     return add_value(e, set || modifier == '?' ? value : text, quoted);
+}
+
+/* ${V#p} ${V##p} ${V%p} ${V%%p} ${V/p/x} ${V//p/x}; e->at is on the modifier. */
+static int with_pattern(struct expansion *e, const char *value, bool quoted)
+{
+    char modifier = *e->at++;
+    bool twice = *e->at == modifier;
+    e->at += twice;
+    _cleanup_free_ char *pattern = NULL, *replacement = NULL, *result = NULL;
+    int r = read_operand(e, true, modifier == '/' ? '/' : '\0', &pattern);
+    if (r == 0 && modifier == '/' && *e->at == '/') {
+        e->at++;
+        r = read_operand(e, false, '\0', &replacement);
+    }
+    if (r < 0)
+        return r;
+    e->at++;
+    const struct expand_edit edit = {
+        .pattern = pattern, .replacement = replacement ? replacement : "", .how = modifier, .all = twice};
+    r = expand__edit(&edit, value ? value : "", &result, e->err);
+    return r < 0 ? r : add_value(e, result, quoted);
+}
+
+static int modified(struct expansion *e, const char *name, bool quoted)
+{
+    const char *value = e->x->lookup(e->x->context, name);
+    bool set = value != NULL, colon = *e->at == ':';
+    if (!colon && *e->at && strchr("#%/", *e->at))
+        return with_pattern(e, value, quoted);
+    if (colon) {
+        set = set && *value;
+        e->at++;
+    }
+    if (*e->at && strchr("-+?", *e->at))
+        return with_default(e, name, value, set, quoted);
+    return err_set(e->err, ERR_INVALID,
+                   "\"${%s%s%.8s\": expected } or one of the modifiers :- :+ :? - + ? # ## %% %%%% / //",
+                   name, colon ? ":" : "", e->at);
 }
 
 static int dollar(struct expansion *e, bool quoted)
@@ -138,10 +184,10 @@ static int escape(struct expansion *e, bool quoted)
     /* Between double quotes, and in a heredoc, the escape character is itself unless it guards something. */
     bool guards = next == '$' || next == e->x->escape || (next == '"' && !e->x->raw);
     if ((quoted || e->x->raw) && !guards)
-        r = add(e, e->x->escape);
+        r = add_literal(e, e->x->escape);
     e->at++;
     if (r == 0 && next) {
-        r = add(e, next);
+        r = add_literal(e, next);
         e->at++;
     }
     return r;
@@ -160,20 +206,25 @@ static int double_quotes(struct expansion *e)
         else if (*e->at == e->x->escape)
             r = escape(e, true);
         else
-            r = add(e, *e->at++);
+            r = add_literal(e, *e->at++);
     }
     if (r == 0)
         e->at++;
     return r;
 }
 
-static int process(struct expansion *e, char stop)
+static bool at_end(const struct expansion *e)
+{
+    return !*e->at || (e->stop && *e->at == e->stop) || (e->stop_too && *e->at == e->stop_too);
+}
+
+static int process(struct expansion *e)
 {
     if (e->depth > EXPAND_MAX_DEPTH)
         return err_set(e->err, ERR_LIMIT, "\"${\" nested more than %d deep", EXPAND_MAX_DEPTH);
     int r = 0;
     /* In a heredoc's text quotes have no meaning of their own. */
-    while (r == 0 && *e->at && *e->at != stop) {
+    while (r == 0 && !at_end(e)) {
         if (*e->at == '\'' && !e->x->raw)
             r = single_quotes(e);
         else if (*e->at == '"' && !e->x->raw)
@@ -194,7 +245,7 @@ static int process(struct expansion *e, char stop)
 int expand_word(const struct expand *x, const char *text, char **ret, struct err *err)
 {
     struct expansion e = {.x = x, .at = text, .err = err};
-    int r = process(&e, '\0');
+    int r = process(&e);
     if (r < 0) {
         str_free(&e.word);
         return r;
@@ -206,7 +257,7 @@ int expand_word(const struct expand *x, const char *text, char **ret, struct err
 int expand_words(const struct expand *x, const char *text, char ***ret, struct err *err)
 {
     struct expansion e = {.x = x, .at = text, .split = true, .err = err};
-    int r = process(&e, '\0');
+    int r = process(&e);
     if (r < 0) {
         str_free(&e.word);
         strv_free(e.words);

@@ -1,6 +1,8 @@
 /* Variables and quotes in a Dockerfile's words, as its reference defines them ("Environment replacement"):
- * $V ${V} ${V:-x} ${V-x} ${V:+x} ${V+x} ${V:?x} ${V?x}, single and double quotes, and the escape character.
- * What is unset expands to nothing. Pure; the growth of a text by its own variables is bounded. */
+ * $V ${V} ${V:-x} ${V-x} ${V:+x} ${V+x} ${V:?x} ${V?x} ${V#p} ${V##p} ${V%p} ${V%%p} ${V/p/x} ${V//p/x},
+ * single and double quotes, and the escape character. In a pattern p, * stands for any letters and ? for one;
+ * quoted or escaped they are themselves. What is unset expands to nothing. Pure; the growth of a text by its
+ * own variables is bounded, and matching takes time in proportion to the value times its pattern. */
 #ifndef BAKERY_EXPAND_H
 #define BAKERY_EXPAND_H
 

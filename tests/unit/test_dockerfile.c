@@ -124,7 +124,9 @@ static void mistakes_are_named_with_their_line(void **state)
 
 static const char *lookup(void *context, const char *name)
 {
-    static const char *const values[][2] = {{"V", "value"}, {"E", ""}, {"S", "two words"}, {"n1", "N"}};
+    static const char *const values[][2] = {
+        {"V", "value"},        {"E", ""},       {"S", "two words"},        {"n1", "N"},
+        {"P", "a/b/c.tar.gz"}, {"G", "*?\\??"}, {"I", "\xc3\xa9n\xc3\xa9"}};
     for (size_t i = 0; i < ARRAY_SIZE(values); i++)
         if (str_eq(values[i][0], name))
             return values[i][1];
@@ -161,6 +163,27 @@ static void words_expand_as_docker_expands_them(void **state)
         {"${V:?no}", "value"},
         {"$1$@", ""},
         {"\xc3\xa9$V", "\xc3\xa9value"},
+        {"${V#v}", "alue"},
+        {"${V#x}", "value"},
+        {"${P#*/}", "b/c.tar.gz"},
+        {"${P##*/}", "c.tar.gz"},
+        {"${P%.*}", "a/b/c.tar"},
+        {"${P%%.*}", "a/b/c"},
+        {"${P%%*}${P##*}${E#*}${U%x}", ""},
+        {"${P%*}${P#}", "a/b/c.tar.gza/b/c.tar.gz"},
+        {"${P##*b?c}", ".tar.gz"},
+        {"${P/\\//-}", "a-b/c.tar.gz"},
+        {"${P//\\//-}", "a-b-c.tar.gz"},
+        {"${P//[a]/x}", "a/b/c.tar.gz"},
+        {"${P/a*r/x}", "x.gz"},
+        {"${P/.*}", "a/b/c"},
+        {"${P//a}", "/b/c.tr.gz"},
+        {"${V/$V/${n1}x}", "Nx"},
+        {"${G#\\*}${G#'*'}${G#\"*\"}", "?\\???\\???\\??"},
+        {"${G%\\?}", "*?\\?"},
+        {"${I#?}${I%?}${I/?/x}", "n\xc3\xa9\xc3\xa9nxn\xc3\xa9"},
+        {"${S#* }\"${S%o*}\"", "wordstwo w"},
+        {"${V#${V%e}}", "e"},
     };
     struct expand x = {.escape = '\\', .lookup = lookup};
     struct err err;
@@ -174,10 +197,12 @@ static void words_expand_as_docker_expands_them(void **state)
         {"'a", "a single quote is not closed"},
         {"\"a", "a double quote is not closed"},
         {"${", "\"${\" without a variable's name"},
-        {"${V", "\"${V\": the modifiers known are :- :+ :? - + ?"},
+        {"${V", "\"${V\": expected } or one of the modifiers :- :+ :? - + ? # ## % %% / //"},
+        {"${V:#x}", "\"${V:#x}\": expected } or one of the modifiers :- :+ :? - + ? # ## % %% / //"},
         {"${V:-x", "a \"${\" is not closed"},
         {"${U:?wanted}", "U: wanted"},
-        {"${V#x}", "\"${V#x}\": the modifiers known are :- :+ :? - + ?"},
+        {"${V#x", "a \"${\" is not closed"},
+        {"${V/x/y", "a \"${\" is not closed"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
         char *got;
