@@ -51,6 +51,7 @@ def lint():
     command("lint", "includes go down the floors", ["scripts/check-layers"])
     if os.path.exists(os.path.join(TOP, "build/drover")):
         command("lint", "docs/compose.md has the program's table of keys", ["scripts/compose-table", "--check"])
+        command("lint", "docs/dockerfile.md has the program's table of instructions", ["scripts/dockerfile-table", "--check"])
         command("lint", "docs/compatibility.md has the program's tables of the API", ["scripts/compatibility-table", "--check"])
     else:
         report("lint", "docs/compose.md has the program's table of keys", "skipped", "build/drover is not there")

@@ -73,11 +73,18 @@ static int add_flag(const struct df_instruction *in, struct df_step *s, size_t *
     char *equals = strchr(text, '=');
     if (equals)
         *equals = '\0';
-    if (!strv_has((char *const *)in->flags, text))
+    const struct df_flag_kind *kind = in->flags;
+    while (kind && kind->name && strcmp(kind->name, text) != 0)
+        kind++;
+    if (!kind || !kind->name)
         return err_set(err, ERR_INVALID, "unknown flag: --%s", text);
-    bool repeatable = strcmp(text, "mount") == 0 || strcmp(text, "exclude") == 0;
-    if (!repeatable && df_flag(s, text))
+    if (kind->value != DF_FLAG_LIST && df_flag(s, text))
         return err_set(err, ERR_INVALID, "flag --%s is given twice", text);
+    bool on;
+    if (kind->value == DF_FLAG_BOOL && equals && parse_bool(equals + 1, &on, NULL) < 0)
+        return err_set(err, ERR_INVALID, "--%s=%.80s: it must be true or false", text, equals + 1);
+    if (kind->value != DF_FLAG_BOOL && (!equals || !equals[1]))
+        return err_set(err, ERR_INVALID, "flag --%s needs a value: --%s=...", text, text);
     GROW(s->flags, s->flag_count, *capacity);
     s->flags[s->flag_count++] =
         (struct df_pair){.name = mem_strdup(text), .value = equals ? mem_strdup(equals + 1) : NULL};

@@ -132,6 +132,10 @@ int build__load_config(struct build *s, const char *id, struct err *err);
 /* --- commit.c --- */
 /* A key for the step: hash of the image so far, `text` and `extra` (may be NULL). */
 void build__cache_key(const struct build *s, const char *text, const char *extra, char ret[DIGEST_BYTES]);
+bool build__no_cache(const struct build *s); /* asked for, for this stage or all */
+int build__say_cached(struct build *s, struct err *err);
+/* A key for a layer over nothing. */
+void build__link_key(const struct build *s, const char *text, char ret[DIGEST_BYTES]);
 /* On a hit the stage goes on with the image found, *ret_hit is true, and it was said. */
 int build__cache_try(struct build *s, const char *key, bool *ret_hit, struct err *err);
 /* s->config and a layer (or NULL) become the stage's image. */
@@ -151,10 +155,18 @@ struct layer {
         .root_fd = -EBADF                                                                                    \
     }
 int build__layer_begin(struct build *s, struct layer *l, struct err *err);
+int build__layer_begin_empty(struct build *s, struct layer *l, struct err *err); /* over nothing */
 int build__layer_mount(struct build *s, struct layer *l, bool read_only, struct err *err);
 void build__layer_unmount(struct layer *l);
 int build__layer_commit(struct build *s, struct layer *l, const char *created_by, const char *key,
                         struct err *err);
+/* A layer over nothing goes upon the stage's image. `link_key` is of the layer alone, `key` of it upon that
+ * image. */
+int build__link_commit(struct build *s, struct layer *l, const char *created_by, const char *key,
+                       const char *link_key, struct err *err);
+/* On a hit the layer found goes upon the stage's image, whatever it stood upon when it was made. */
+int build__link_try(struct build *s, const char *created_by, const char *key, const char *link_key,
+                    bool *ret_hit, struct err *err);
 void build__layer_done(struct layer *l);
 #define _cleanup_layer_ _cleanup_(build__layer_done)
 

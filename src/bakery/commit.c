@@ -20,10 +20,23 @@ void build__cache_key(const struct build *s, const char *text, const char *extra
     digest_hasher_format(h, ret);
 }
 
+bool build__no_cache(const struct build *s)
+{
+    return s->b->o->no_cache || build__is_named(s->b->o->no_cache_filter, s->stage);
+}
+
+int build__say_cached(struct build *s, struct err *err)
+{
+    s->cached = true;
+    return build__say(s->b, s->stage, " ---> Using cache\n") < 0
+               ? err_set(err, ERR_CANCELLED, "build cancelled")
+               : 0;
+}
+
 int build__cache_try(struct build *s, const char *key, bool *ret_hit, struct err *err)
 {
     *ret_hit = false;
-    if (s->b->o->no_cache || build__is_named(s->b->o->no_cache_filter, s->stage))
+    if (build__no_cache(s))
         return 0;
     _cleanup_free_ char *id = NULL;
     int r = image_cache_get(s->b->im, key, &id, err);
@@ -35,10 +48,8 @@ int build__cache_try(struct build *s, const char *key, bool *ret_hit, struct err
         return 0;
     if (r < 0)
         return r;
-    *ret_hit = s->cached = true;
-    return build__say(s->b, s->stage, " ---> Using cache\n") < 0
-               ? err_set(err, ERR_CANCELLED, "build cancelled")
-               : 0;
+    *ret_hit = true;
+    return build__say_cached(s, err);
 }
 
 int build__commit(struct build *s, const char *created_by, const char *layer_digest, const char *key,

@@ -6,35 +6,6 @@
 #include <ctype.h>
 #include <strings.h>
 
-#define FLAGS(...)                                                                                           \
-    (const char *const[])                                                                                    \
-    {                                                                                                        \
-        __VA_ARGS__, NULL                                                                                    \
-    }
-
-static const struct df_instruction INSTRUCTIONS[] = {
-    {"ADD", DF_ADD, DF_JSON_WORDS,
-     FLAGS("chown", "chmod", "link", "checksum", "keep-git-dir", "exclude", "unpack"), true},
-    {"ARG", DF_ARG, DF_NAMES, NULL, false},
-    {"CMD", DF_CMD, DF_JSON_TEXT, NULL, false},
-    {"COPY", DF_COPY, DF_JSON_WORDS, FLAGS("from", "chown", "chmod", "link", "parents", "exclude"), true},
-    {"ENTRYPOINT", DF_ENTRYPOINT, DF_JSON_TEXT, NULL, false},
-    {"ENV", DF_ENV, DF_PAIRS, NULL, false},
-    {"EXPOSE", DF_EXPOSE, DF_WORDS, NULL, false},
-    {"FROM", DF_FROM, DF_WORDS, FLAGS("platform"), false},
-    {"HEALTHCHECK", DF_HEALTHCHECK, DF_HEALTH,
-     FLAGS("interval", "timeout", "start-period", "start-interval", "retries"), false},
-    {"LABEL", DF_LABEL, DF_PAIRS, NULL, false},
-    {"MAINTAINER", DF_MAINTAINER, DF_TEXT, NULL, false},
-    {"ONBUILD", DF_ONBUILD, DF_TEXT, NULL, false},
-    {"RUN", DF_RUN, DF_JSON_TEXT, FLAGS("mount", "network", "security", "device"), true},
-    {"SHELL", DF_SHELL, DF_JSON_ONLY, NULL, false},
-    {"STOPSIGNAL", DF_STOPSIGNAL, DF_TEXT, NULL, false},
-    {"USER", DF_USER, DF_TEXT, NULL, false},
-    {"VOLUME", DF_VOLUME, DF_JSON_WORDS, NULL, false},
-    {"WORKDIR", DF_WORKDIR, DF_TEXT, NULL, false},
-};
-
 /* Lines of the text, without their ends. */
 struct lines {
     const char *at, *end;
@@ -48,20 +19,19 @@ struct parser {
     struct err *err;
 };
 
-const char *df_name(enum df_op op)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(INSTRUCTIONS); i++)
-        if (INSTRUCTIONS[i].op == op)
-            return INSTRUCTIONS[i].name;
-    return "?";
-}
-
 const char *df_flag(const struct df_step *s, const char *name)
 {
     for (size_t i = s->flag_count; i-- > 0;)
         if (str_eq(s->flags[i].name, name))
             return s->flags[i].value ? s->flags[i].value : "";
     return NULL;
+}
+
+bool df_flag_on(const struct df_step *s, const char *name)
+{
+    const char *value = df_flag(s, name);
+    bool on = false;
+    return value && (!*value || (parse_bool(value, &on, NULL) == 0 && on));
 }
 
 static bool next_line(struct lines *in, const char **ret, size_t *ret_n)
@@ -267,44 +237,9 @@ static void place_heredocs(struct df_step *s)
 
 /* --- Instructions --- */
 
-static size_t distance(const char *a, const char *b)
-{
-    size_t row[16], n = strlen(b);
-    if (n >= ARRAY_SIZE(row) || strlen(a) > 16)
-        return SIZE_MAX;
-    for (size_t j = 0; j <= n; j++)
-        row[j] = j;
-    for (size_t i = 0; a[i]; i++) {
-        size_t corner = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < n; j++) {
-            size_t change = corner + (a[i] != b[j]);
-            corner = row[j + 1];
-            row[j + 1] = MIN(change, MIN(row[j], corner) + 1);
-        }
-    }
-    return row[n];
-}
-
-static const struct df_instruction *find_instruction(const char *word)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(INSTRUCTIONS); i++)
-        if (strcasecmp(INSTRUCTIONS[i].name, word) == 0)
-            return &INSTRUCTIONS[i];
-    return NULL;
-}
-
 static int unknown_instruction(struct parser *p, int line, const char *word)
 {
-    const char *near = NULL;
-    size_t best = 3;
-    for (size_t i = 0; i < ARRAY_SIZE(INSTRUCTIONS); i++) {
-        size_t d = distance(word, INSTRUCTIONS[i].name);
-        if (d < best && d < strlen(INSTRUCTIONS[i].name)) {
-            best = d;
-            near = INSTRUCTIONS[i].name;
-        }
-    }
+    const char *near = df__near_instruction(word);
     return err_set(p->err, ERR_INVALID,
                    near ? "%s:%d: unknown instruction: %.80s (did you mean %s?)"
                         : "%s:%d: unknown instruction: %.80s",
@@ -329,7 +264,7 @@ static bool takes_heredocs(const struct df_instruction *in, const char *rest)
     if (in->op != DF_ONBUILD)
         return in->heredocs;
     _cleanup_free_ char *word = cut_word(rest, &rest);
-    const struct df_instruction *inner = find_instruction(word);
+    const struct df_instruction *inner = df__find_instruction(word);
     return inner && inner->heredocs;
 }
 
@@ -357,7 +292,7 @@ static int check_trigger(const char *trigger, struct err *err)
 {
     const char *rest;
     _cleanup_free_ char *word = cut_word(trigger, &rest);
-    if (!find_instruction(word))
+    if (!df__find_instruction(word))
         return err_set(err, ERR_INVALID, "unknown instruction: %.80s", word);
     if (strcasecmp(word, "ONBUILD") == 0)
         return err_set(err, ERR_INVALID, "chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed");
@@ -379,7 +314,7 @@ static int parse_instruction(struct parser *p, const char *line, size_t n)
         return err_set(p->err, ERR_INVALID, "%s:%d: not valid UTF-8", p->out->name, s->line);
     const char *rest;
     _cleanup_free_ char *word = cut_word(s->text, &rest);
-    const struct df_instruction *in = find_instruction(word);
+    const struct df_instruction *in = df__find_instruction(word);
     if (!in)
         return unknown_instruction(p, s->line, word);
     s->op = in->op;

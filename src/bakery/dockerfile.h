@@ -8,6 +8,7 @@
 #define BAKERY_DOCKERFILE_H
 
 #include "base/err.h"
+#include "base/str.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -77,5 +78,9 @@ void dockerfile_done(struct dockerfile *d);
 const char *df_name(enum df_op op); /* "RUN" */
 /* A flag's value ("" for a bare --link), or NULL. */
 const char *df_flag(const struct df_step *s, const char *name);
+bool df_flag_on(const struct df_step *s, const char *name); /* a bare --link, or --link=true */
+
+/* The table of instructions and flags of docs/dockerfile.md. */
+void dockerfile_document(struct str *out);
 
 #endif

@@ -15,13 +15,25 @@ enum df_form {
     DF_HEALTH,
 };
 
+enum df_flag_value { DF_FLAG_TEXT, DF_FLAG_BOOL, DF_FLAG_LIST };
+
+struct df_flag_kind {
+    const char *name;
+    enum df_flag_value value;
+    const char *doc; /* what is done; "refused: " and why, where nothing is */
+};
+
 struct df_instruction {
     const char *name;
     enum df_op op;
     enum df_form form;
-    const char *const *flags; /* known to Docker; NULL-terminated, or NULL */
     bool heredocs;
+    const char *usage, *doc;
+    const struct df_flag_kind *flags; /* known to Docker; ended by one without a name, or NULL */
 };
+
+const struct df_instruction *df__find_instruction(const char *word); /* NULL: none of that name */
+const char *df__near_instruction(const char *word); /* one that may have been meant, or NULL */
 
 /* Reads flags and arguments from `rest`, what follows the instruction's name. */
 int df__parse_arguments(const struct df_instruction *in, const char *rest, char escape, struct df_step *s,

@@ -22,14 +22,6 @@ bool fetch_is_url(const char *text)
     return str_after(text, "http://") || str_after(text, "https://");
 }
 
-bool fetch_is_git(const char *text)
-{
-    if (str_after(text, "git@") || str_after(text, "git://") || str_after(text, "ssh://"))
-        return true;
-    _cleanup_free_ char *path = mem_strndup(text, strcspn(text, "#"));
-    return fetch_is_url(text) && str_ends_with(path, ".git");
-}
-
 int fetch_name(const char *url, char **ret, struct err *err)
 {
     const char *host = strstr(url, "://") + 3;

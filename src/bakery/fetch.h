@@ -7,7 +7,6 @@
 #include <stdbool.h>
 
 bool fetch_is_url(const char *text); /* http or https */
-bool fetch_is_git(const char *text); /* what Docker would clone */
 /* The file's name: the last part of the URL's path. ERR_INVALID when it has none. */
 int fetch_name(const char *url, char **ret, struct err *err);
 /* Downloads into a new file of mode 0600; `checksum` ("sha256:...") may be NULL. */

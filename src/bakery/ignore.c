@@ -15,27 +15,35 @@ struct ignore {
     size_t count, capacity;
 };
 
-static int add_rule(struct ignore *g, const char *line, int number, struct err *err)
+int ignore_add(struct ignore **g, const char *text, const char *what, struct err *err)
 {
-    _cleanup_free_ char *text = str_strip(line);
-    if (!*text || *line == '#')
-        return 0;
     bool exception = *text == '!';
     _cleanup_free_ char *body = str_strip(text + exception);
     if (!*body)
-        return err_set(err, ERR_INVALID, ".dockerignore:%d: illegal exclusion pattern: \"!\"", number);
+        return err_set(err, ERR_INVALID, "%s: illegal exclusion pattern: \"%s\"", what, text);
     /* "." as a pattern stands for the context itself, which is never left out. */
     _cleanup_free_ char *clean = path_clean(body);
     const char *relative = clean[0] == '/' && clean[1] ? clean + 1 : clean;
     struct pattern *pattern;
     int r = pattern_new(relative, true, &pattern, err);
     if (r < 0)
-        return err_wrap(err, ".dockerignore:%d", number);
-    GROW(g->rules, g->count, g->capacity);
-    g->rules[g->count++] = (struct rule){.pattern = pattern,
-                                         .exception = exception,
-                                         .literal = mem_strndup(relative, strcspn(relative, "*?[\\"))};
+        return err_wrap(err, "%s", what);
+    if (!*g)
+        *g = NEW(struct ignore);
+    GROW((*g)->rules, (*g)->count, (*g)->capacity);
+    (*g)->rules[(*g)->count++] = (struct rule){.pattern = pattern,
+                                               .exception = exception,
+                                               .literal = mem_strndup(relative, strcspn(relative, "*?[\\"))};
     return 0;
+}
+
+static int add_line(struct ignore **g, const char *line, int number, struct err *err)
+{
+    _cleanup_free_ char *text = str_strip(line);
+    if (!*text || *line == '#')
+        return 0;
+    _cleanup_free_ char *what = str_printf(".dockerignore:%d", number);
+    return ignore_add(g, text, what, err);
 }
 
 int ignore_parse(const char *text, size_t n, struct ignore **ret, struct err *err)
@@ -52,7 +60,7 @@ int ignore_parse(const char *text, size_t n, struct ignore **ret, struct err *er
         const char *newline = memchr(text, '\n', n);
         size_t length = newline ? (size_t)(newline - text) : n;
         _cleanup_free_ char *line = mem_strndup(text, length);
-        r = add_rule(g, line, number, err);
+        r = add_line(&g, line, number, err);
         length += newline != NULL;
         text += length;
         n -= length;

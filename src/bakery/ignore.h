@@ -15,6 +15,8 @@ struct ignore;
 enum { IGNORE_MAX_BYTES = 1 << 20 };
 
 int ignore_parse(const char *text, size_t n, struct ignore **ret, struct err *err);
+/* One pattern more; *g is made when it is NULL. `what` is what a message calls it. */
+int ignore_add(struct ignore **g, const char *pattern, const char *what, struct err *err);
 void ignore_free(struct ignore *g); /* NULL ignores nothing, everywhere here */
 /* `path` is relative to the context, without "./" and slashes at its ends. */
 bool ignore_matches(const struct ignore *g, const char *path);

@@ -19,8 +19,10 @@ void sources_done(struct sources *s)
     for (size_t i = 0; i < s->count; i++) {
         free(s->list[i].path);
         free(s->list[i].name);
+        free(s->list[i].named);
+        free(s->list[i].identity);
         if (s->list[i].owned)
-            close(s->list[i].root_fd);
+            close(s->list[i].root.fd);
     }
     free(s->list);
     *s = (struct sources){0};
@@ -140,7 +142,7 @@ static int follow(int root_fd, const char *path, char **ret, struct stat *ret_st
     return err_set(err, ERR_INVALID, "%s: too many levels of symbolic links", path);
 }
 
-/* --- .dockerignore --- */
+/* --- .dockerignore and --exclude --- */
 
 static bool has_kept_file(int root_fd, const struct ignore *g, const char *dir, int depth)
 {
@@ -159,14 +161,41 @@ static bool has_kept_file(int root_fd, const struct ignore *g, const char *dir, 
     return false;
 }
 
-bool source_excluded(int root_fd, const struct ignore *ignore, const char *path, bool is_dir)
+static bool ignored(const struct source_root *root, const char *path, bool is_dir)
 {
-    if (!*path || !ignore_matches(ignore, path))
+    if (!*path || !ignore_matches(root->ignore, path))
         return false;
-    return !is_dir || !ignore_may_except(ignore, path) || !has_kept_file(root_fd, ignore, path, 0);
+    return !is_dir || !ignore_may_except(root->ignore, path) ||
+           !has_kept_file(root->fd, root->ignore, path, 0);
+}
+
+static bool excluded(const struct source_root *root, const char *path, bool is_dir)
+{
+    return *path && ignore_matches(root->exclude, path) &&
+           !(is_dir && ignore_may_except(root->exclude, path));
+}
+
+static bool left_out(const struct source_root *root, const char *path, bool is_dir)
+{
+    return ignored(root, path, is_dir) || excluded(root, path, is_dir);
+}
+
+bool source_left_out(const struct source *s, const char *path, bool is_dir)
+{
+    if (left_out(&s->root, path, is_dir))
+        return true;
+    const char *below = *s->path ? str_after(path, s->path) : NULL;
+    return below && *below == '/' && excluded(&s->root, below + 1, is_dir);
 }
 
 /* --- Finding --- */
+
+struct finding {
+    struct sources *out;
+    const struct source_root *root;
+    size_t kept_from; /* with --parents: how many directories of the path are not kept */
+    struct err *err;
+};
 
 static int not_found(const char *text, struct err *err)
 {
@@ -175,74 +204,116 @@ static int not_found(const char *text, struct err *err)
         "file not found in build context or excluded by .dockerignore: stat %s: file does not exist", text);
 }
 
-static int add_path(struct sources *s, int root_fd, const char *path, const struct ignore *ignore,
-                    bool keep_owner, struct err *err)
+/* What --parents keeps of a path. */
+static const char *kept_path(const struct finding *f, const char *path)
 {
-    if (s->count >= SOURCES_MAX)
+    for (size_t i = 0; i < f->kept_from && strchr(path, '/'); i++)
+        path = strchr(path, '/') + 1;
+    return path;
+}
+
+static int add_path(const struct finding *f, const char *path)
+{
+    const struct source_root *root = f->root;
+    struct err *err = f->err;
+    if (f->out->count >= SOURCES_MAX)
         return err_set(err, ERR_LIMIT, "more than %d sources", SOURCES_MAX);
     _cleanup_free_ char *real = NULL;
     struct stat st;
-    int r = follow(root_fd, path, &real, &st, err);
+    int r = follow(root->fd, path, &real, &st, err);
     if (r < 0)
         return r == -ERR_NOT_FOUND ? not_found(path, err) : r;
     bool is_dir = S_ISDIR(st.st_mode);
-    if (source_excluded(root_fd, ignore, path, is_dir) || source_excluded(root_fd, ignore, real, is_dir))
+    if (ignored(root, path, is_dir) || ignored(root, real, is_dir))
         return not_found(path, err);
+    if (excluded(root, path, is_dir) || (!is_dir && excluded(root, path_base(path), false)))
+        return 0;
     if (!is_dir && !S_ISREG(st.st_mode))
         return err_set(err, ERR_INVALID, "%s is neither a file nor a directory", path);
-    struct source source = {.root_fd = root_fd,
+    struct source source = {.root = *root,
                             .path = take_ptr(real),
-                            .name = mem_strdup(path_base(path)),
-                            .is_dir = is_dir,
-                            .keep_owner = keep_owner,
-                            .ignore = ignore};
-    sources_add(s, &source);
+                            .name = mem_strdup(root->parents ? kept_path(f, path) : path_base(path)),
+                            .named = mem_strdup(path),
+                            .is_dir = is_dir};
+    sources_add(f->out, &source);
     return 0;
 }
 
-struct glob {
-    struct sources *out;
-    int root_fd;
-    const struct ignore *ignore;
-    bool keep_owner;
-    char **parts;
-    struct err *err;
-};
+static int glob_dir(const struct finding *f, const char *dir, char **at, int depth);
 
-/* Matches the pattern's parts from `at` on below `dir`. */
-static int glob_dir(struct glob *g, const char *dir, char **at)
+/* "**": what follows it here, and in every directory below. */
+static int glob_deep(const struct finding *f, const char *dir, char **at, int depth)
 {
-    bool last = !at[1];
-    if (!pattern_has_wildcard(*at)) {
-        _cleanup_free_ char *path = join(dir, *at);
-        struct stat st;
-        if (stat_in_root(g->root_fd, path, &st, NULL) < 0 ||
-            source_excluded(g->root_fd, g->ignore, path, S_ISDIR(st.st_mode)))
-            return 0;
-        return last ? add_path(g->out, g->root_fd, path, g->ignore, g->keep_owner, g->err)
-                    : glob_dir(g, path, at + 1);
-    }
-    _cleanup_(pattern_free_p) struct pattern *p = NULL;
-    int r = pattern_new(*at, false, &p, g->err);
+    if (depth > DEPTH_MAX)
+        return err_set(f->err, ERR_LIMIT, "%s: more than %d directories deep", dir, DEPTH_MAX);
+    while (at[1] && strcmp(at[1], "**") == 0)
+        at++;
+    static char any[] = "*";
+    char *rest_of_last[] = {any, NULL};
+    if (!at[1]) /* all there is here, which has the rest in it */
+        return glob_dir(f, dir, rest_of_last, depth);
+    int r = glob_dir(f, dir, at + 1, depth);
     _cleanup_strv_ char **names = NULL;
-    if (r < 0 || read_dir(g->root_fd, dir, &names, NULL) < 0) /* no directory: nothing matches in it */
+    if (r < 0 || read_dir(f->root->fd, dir, &names, NULL) < 0)
         return r;
     for (char **name = names; r == 0 && *name; name++) {
         _cleanup_free_ char *path = join(dir, *name);
         struct stat st;
-        if (!pattern_match(p, *name, strlen(*name)) || stat_in_root(g->root_fd, path, &st, NULL) < 0 ||
-            source_excluded(g->root_fd, g->ignore, path, S_ISDIR(st.st_mode)))
-            continue;
-        if (last)
-            r = add_path(g->out, g->root_fd, path, g->ignore, g->keep_owner, g->err);
-        else if (!S_ISREG(st.st_mode))
-            r = glob_dir(g, path, at + 1);
+        if (stat_in_root(f->root->fd, path, &st, NULL) == 0 && S_ISDIR(st.st_mode) &&
+            !left_out(f->root, path, true))
+            r = glob_deep(f, path, at, depth + 1);
     }
     return r;
 }
 
-int sources_find(struct sources *s, int root_fd, const char *text, const struct ignore *ignore,
-                 bool keep_owner, struct err *err)
+/* Matches the pattern's parts from `at` on below `dir`. */
+static int glob_dir(const struct finding *f, const char *dir, char **at, int depth)
+{
+    bool last = !at[1];
+    if (f->root->parents && strcmp(*at, "**") == 0)
+        return glob_deep(f, dir, at, depth);
+    if (!pattern_has_wildcard(*at)) {
+        _cleanup_free_ char *path = join(dir, *at);
+        struct stat st;
+        if (stat_in_root(f->root->fd, path, &st, NULL) < 0 || left_out(f->root, path, S_ISDIR(st.st_mode)))
+            return 0;
+        return last ? add_path(f, path) : glob_dir(f, path, at + 1, depth);
+    }
+    _cleanup_(pattern_free_p) struct pattern *p = NULL;
+    int r = pattern_new(*at, false, &p, f->err);
+    _cleanup_strv_ char **names = NULL;
+    if (r < 0 || read_dir(f->root->fd, dir, &names, NULL) < 0) /* no directory: nothing matches in it */
+        return r;
+    for (char **name = names; r == 0 && *name; name++) {
+        _cleanup_free_ char *path = join(dir, *name);
+        struct stat st;
+        if (!pattern_match(p, *name, strlen(*name)) || stat_in_root(f->root->fd, path, &st, NULL) < 0 ||
+            left_out(f->root, path, S_ISDIR(st.st_mode)))
+            continue;
+        if (last)
+            r = add_path(f, path);
+        else if (!S_ISREG(st.st_mode))
+            r = glob_dir(f, path, at + 1, depth);
+    }
+    return r;
+}
+
+/* How many directories stand before "/./" in a path. */
+static size_t pivot_of(const char *text)
+{
+    const char *pivot = strstr(text, "/./");
+    _cleanup_free_ char *before = mem_strndup(text, pivot ? (size_t)(pivot - text) : 0);
+    _cleanup_free_ char *clean = path_clean(before);
+    const char *path = *clean == '/' ? clean + 1 : clean;
+    if (!*path || strcmp(path, ".") == 0)
+        return 0;
+    size_t n = 1;
+    for (; *path; path++)
+        n += *path == '/';
+    return n;
+}
+
+int sources_find(struct sources *s, const struct source_root *root, const char *text, struct err *err)
 {
     _cleanup_free_ char *clean = path_clean(text);
     const char *path = *clean == '/' ? clean + 1 : clean;
@@ -250,12 +321,13 @@ int sources_find(struct sources *s, int root_fd, const char *text, const struct 
         return err_set(err, ERR_INVALID, "forbidden path outside the build context: %s ()", text);
     if (strcmp(path, ".") == 0)
         path = "";
+    const struct finding f = {
+        .out = s, .root = root, .kept_from = root->parents ? pivot_of(text) : 0, .err = err};
     if (!pattern_has_wildcard(path))
-        return add_path(s, root_fd, path, ignore, keep_owner, err);
+        return add_path(&f, path);
     _cleanup_strv_ char **parts = strv_split(path, '/');
-    struct glob g = {s, root_fd, ignore, keep_owner, parts, err};
     size_t before = s->count;
-    int r = glob_dir(&g, "", parts);
+    int r = glob_dir(&f, "", parts, 0);
     if (r == 0 && s->count == before)
         r = err_set(err, ERR_NOT_FOUND, "no source files were specified: nothing matches %s", text);
     return r;
@@ -287,7 +359,7 @@ int sources_find_archives(struct sources *s, size_t first, struct err *err)
         struct source *source = &s->list[i];
         if (source->is_dir)
             continue;
-        _cleanup_close_ int fd = file_open_in_root(source->root_fd, source->path, O_RDONLY, 0, err);
+        _cleanup_close_ int fd = file_open_in_root(source->root.fd, source->path, O_RDONLY, 0, err);
         if (fd < 0)
             return fd;
         source->unpack = is_archive(fd);
@@ -323,7 +395,7 @@ static int hash_children(struct digest_hasher *h, const struct source *source, c
     if (depth > DEPTH_MAX)
         return err_set(err, ERR_LIMIT, "%s: more than %d directories deep", path, DEPTH_MAX);
     _cleanup_strv_ char **names = NULL;
-    int r = read_dir(source->root_fd, path, &names, err);
+    int r = read_dir(source->root.fd, path, &names, err);
     for (char **name = names; r == 0 && *name; name++) {
         _cleanup_free_ char *child = join(path, *name);
         r = hash_entry(h, source, child, *name, depth + 1, err);
@@ -336,28 +408,44 @@ static int hash_entry(struct digest_hasher *h, const struct source *source, cons
                       const char *name, int depth, struct err *err)
 {
     struct stat st;
-    int r = stat_in_root(source->root_fd, path, &st, err);
+    int r = stat_in_root(source->root.fd, path, &st, err);
     if (r < 0)
         return r;
-    if (source_excluded(source->root_fd, source->ignore, path, S_ISDIR(st.st_mode)))
+    if (source_left_out(source, path, S_ISDIR(st.st_mode)))
         return 0;
     _cleanup_free_ char *facts =
         str_printf("%o %lld %u %u %llx", st.st_mode, S_ISREG(st.st_mode) ? (long long)st.st_size : 0,
-                   source->keep_owner ? st.st_uid : 0, source->keep_owner ? st.st_gid : 0,
+                   source->root.keep_owner ? st.st_uid : 0, source->root.keep_owner ? st.st_gid : 0,
                    S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode) ? (unsigned long long)st.st_rdev : 0);
     hash_text(h, name);
     hash_text(h, facts);
     if (S_ISDIR(st.st_mode))
         return hash_children(h, source, path, depth, err);
     if (S_ISREG(st.st_mode))
-        return hash_content(h, source->root_fd, path, err);
+        return hash_content(h, source->root.fd, path, err);
     if (!S_ISLNK(st.st_mode))
         return 0;
     _cleanup_free_ char *target = NULL;
-    r = read_link(source->root_fd, path, &target, err);
+    r = read_link(source->root.fd, path, &target, err);
     if (r == 0)
         hash_text(h, target);
     return r;
+}
+
+/* The directories that --parents makes look like those of the root. */
+static int hash_parents(struct digest_hasher *h, const struct source *source, struct err *err)
+{
+    const char *path = source->named, *slash = path + strlen(path) - strlen(source->name);
+    while ((slash = strchr(slash, '/'))) {
+        _cleanup_free_ char *dir = mem_strndup(path, (size_t)(slash++ - path)), *real = NULL;
+        struct stat st;
+        int r = follow(source->root.fd, dir, &real, &st, err);
+        if (r < 0)
+            return r;
+        _cleanup_free_ char *facts = str_printf("%o %u %u", st.st_mode, st.st_uid, st.st_gid);
+        hash_text(h, facts);
+    }
+    return 0;
 }
 
 int sources_hash(const struct sources *s, char **ret, struct err *err)
@@ -365,10 +453,14 @@ int sources_hash(const struct sources *s, char **ret, struct err *err)
     _cleanup_hasher_ struct digest_hasher *h = digest_hasher_new("sha256");
     for (size_t i = 0; i < s->count; i++) {
         const struct source *source = &s->list[i];
-        /* A directory's content is copied, not itself: its name does not count. */
-        int r = hash_entry(h, source, source->path, source->is_dir ? "" : source->name, 0, err);
+        /* A directory's content is copied, not itself: its name does not count, unless --parents keeps it. */
+        const char *name = source->is_dir && !source->root.parents ? "" : source->name;
+        int r = source->identity ? 0 : hash_entry(h, source, source->path, name, 0, err);
+        if (r == 0 && source->root.parents)
+            r = hash_parents(h, source, err);
         if (r < 0)
             return r;
+        hash_text(h, source->identity ? source->identity : "");
         hash_text(h, source->unpack ? "unpack" : "");
     }
     char digest[DIGEST_BYTES];

@@ -12,15 +12,24 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Where sources are looked for, and what of it is meant. Borrows all it points to. */
+struct source_root {
+    int fd;
+    const struct ignore *ignore;  /* .dockerignore; NULL: nothing is left out */
+    const struct ignore *exclude; /* --exclude: paths in the root, and below a source directory; or NULL */
+    bool keep_owner;
+    bool parents; /* --parents: the directories of a source's path are kept, and "**" is a wildcard */
+};
+
 struct source {
-    int root_fd;
-    bool owned; /* root_fd is this source's own, with one file made for the step */
-    char *path; /* in the root, not a symlink; "" is the root itself */
-    char *name; /* what the file is called at the destination */
+    struct source_root root;
+    bool owned;     /* root.fd is this source's own, with one thing made for the step */
+    char *path;     /* in the root, not a symlink; "" is the root itself */
+    char *name;     /* what the file is called at the destination; with parents its path there */
+    char *named;    /* the path as it was found, symlinks and all; `name` is its end */
+    char *identity; /* stands for the content in the hash, when there is one */
     bool is_dir;
     bool unpack; /* an archive for ADD to unpack */
-    bool keep_owner;
-    const struct ignore *ignore; /* borrowed; NULL: nothing is left out */
 };
 
 struct sources {
@@ -31,18 +40,17 @@ struct sources {
 enum { SOURCES_MAX = 100000 };
 
 void sources_done(struct sources *s);
-struct source *sources_add(struct sources *s, const struct source *source); /* takes path and name */
+struct source *sources_add(struct sources *s, const struct source *source); /* takes its texts */
 
-/* Adds what `text` names in the root: one file or directory, or all that match its wildcards, sorted.
- * ERR_NOT_FOUND in Docker's words. */
-int sources_find(struct sources *s, int root_fd, const char *text, const struct ignore *ignore,
-                 bool keep_owner, struct err *err);
+/* Adds what `text` names in the root: one file or directory, or all that match its wildcards, sorted; what is
+ * excluded is left out. ERR_NOT_FOUND in Docker's words. */
+int sources_find(struct sources *s, const struct source_root *root, const char *text, struct err *err);
 /* Marks the regular files from `first` on that are tar archives, compressed or not. */
 int sources_find_archives(struct sources *s, size_t first, struct err *err);
 /* "file:<hex>", "dir:<hex>" or "multi:<hex>" of names, modes, bytes, and owners where they are kept; the
  * caller frees. */
 int sources_hash(const struct sources *s, char **ret, struct err *err);
-/* Whether a path of the context is left out. A directory stays as long as something in it does. */
-bool source_excluded(int root_fd, const struct ignore *ignore, const char *path, bool is_dir);
+/* Whether a path of the source's root is left out. A directory stays as long as something in it does. */
+bool source_left_out(const struct source *s, const char *path, bool is_dir);
 
 #endif

@@ -1,5 +1,6 @@
-/* What only prints: inspect, version, the keys of Compose files. */
+/* What only prints: inspect, version, the keys of Compose files and Dockerfiles. */
 #include "api/api.h"
+#include "bakery/dockerfile.h"
 #include "base/json.h"
 #include "cli/call.h"
 #include "cli/options.h"
@@ -12,6 +13,15 @@ int cli_compose_keys(int argc, char **argv)
     _cleanup_str_ struct str table = STR_INIT;
     (void)argc, (void)argv;
     schema_document(&table);
+    fputs(str_get(&table), stdout);
+    return 0;
+}
+
+int cli_dockerfile_keys(int argc, char **argv)
+{
+    _cleanup_str_ struct str table = STR_INIT;
+    (void)argc, (void)argv;
+    dockerfile_document(&table);
     fputs(str_get(&table), stdout);
     return 0;
 }

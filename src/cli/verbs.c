@@ -50,6 +50,7 @@ const struct cli_verb cli_verbs[] = {
     {"upgrade", "Replace the binary of the running server and its keeper", cli_upgrade},
     {"shutdown", "End what outlives a stopped server", cli_shutdown},
     {"compose-keys", NULL, cli_compose_keys},
+    {"dockerfile-keys", NULL, cli_dockerfile_keys},
     {"compatibility", NULL, cli_compatibility},
     {"keeper", NULL, cli_keeper},
     {"dns", NULL, cli_dns},

@@ -18,6 +18,7 @@ int cli_import(int argc, char **argv);
 int cli_config(int argc, char **argv);
 /* The table of keys for docs/compose.md. */
 int cli_compose_keys(int argc, char **argv);
+int cli_dockerfile_keys(int argc, char **argv);
 int cli_compatibility(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
 int cli_version(int argc, char **argv);

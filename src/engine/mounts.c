@@ -337,13 +337,8 @@ static int fill_one(int root, const char *destination, int to, struct err *err)
     _cleanup_close_ int from = file_open_in_root(root, destination, O_RDONLY | O_DIRECTORY, 0, NULL);
     if (from < 0 || fstat(from, &st) < 0)
         return 0; /* the image has no such directory */
-    struct tree_copy copy = {.from_fd = root,
-                             .from = destination,
-                             .to_fd = to,
-                             .to = "/",
-                             .contents = true,
-                             .keep_owner = true,
-                             .mode = -1};
+    struct tree_copy copy = {
+        .from_fd = root, .from = destination, .to_fd = to, .to = "/", .contents = true, .keep_owner = true};
     int r = tree_copy(&copy, err);
     if (r == 0 && (fchown(to, st.st_uid, st.st_gid) < 0 || fchmod(to, st.st_mode & 07777) < 0))
         r = err_sys(err, errno, "take over the owner of %s", destination);

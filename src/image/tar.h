@@ -8,6 +8,7 @@
 #define IMAGE_TAR_H
 
 #include "base/err.h"
+#include "base/file_mode.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -68,7 +69,7 @@ struct tree_copy {
     bool keep_owner;
     uid_t uid;
     gid_t gid;
-    int mode;                                                          /* <0: as they are */
+    const struct file_mode *mode;                                      /* NULL: as they are */
     bool (*exclude)(void *context, const char *relative, bool is_dir); /* may be NULL */
     void *exclude_context;
 };

@@ -29,8 +29,8 @@ static void apply_choice(const struct copying *w, struct stat *st)
         st->st_uid = w->c->uid;
         st->st_gid = w->c->gid;
     }
-    if (w->c->mode >= 0)
-        st->st_mode = (st->st_mode & S_IFMT) | ((mode_t)w->c->mode & 07777);
+    if (w->c->mode)
+        st->st_mode = (st->st_mode & S_IFMT) | file_mode_apply(w->c->mode, st->st_mode);
 }
 
 /* Removes what has the name; directories only by a directory's content are kept, never replaced by a file. */
@@ -153,7 +153,7 @@ static int copy_dir(struct copying *w, int from_dir, const char *from, int to_di
         return out;
     int r = copy_children(w, in, out, depth + 1, err);
     apply_choice(w, &st);
-    if (r == 0 && (made || w->c->mode >= 0))
+    if (r == 0 && (made || w->c->mode))
         r = tar__copy_attributes(in, out, &st, err);
     return r;
 }

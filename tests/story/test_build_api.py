@@ -232,7 +232,8 @@ class BuildApi(Story):
         self.refused(400, "neither an archive nor a Dockerfile", remote=f"{url}/binary")
         self.assertEqual(os.listdir(os.path.join(self.d.data, "tmp")), [])
 
-    def test_a_context_comes_from_a_git_repository_at_a_ref_and_folder(self):
+    def repository(self):
+        """A repository of two branches on a web server of plain files: its URL, and the commit of the tag v2."""
         folder = self.folder()
         work = os.path.join(folder, "work")
         git = functools.partial(run, env={**os.environ, "HOME": folder, "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.com", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com"}, cwd=folder)
@@ -253,7 +254,10 @@ class BuildApi(Story):
         git(["git", "-C", work, "checkout", "-q", "main"])
         git(["git", "clone", "-q", "--bare", work, os.path.join(folder, "repo.git")])
         git(["git", "-C", os.path.join(folder, "repo.git"), "update-server-info"])
-        url = self.serve(folder) + "/repo.git"
+        return self.serve(folder) + "/repo.git", commit
+
+    def test_a_context_comes_from_a_git_repository_at_a_ref_and_folder(self):
+        url, commit = self.repository()
         for fragment, which in (("", "main"), ("#other", "other"), ("#v2", "other"), (f"#{commit}", "other"), ("#:sub", "sub"), ("#main:sub", "sub")):
             self.built(remote=url + fragment, t="git")
             self.assertEqual(self.inspect("git")["Config"]["Labels"], {"which": which}, fragment)
@@ -263,6 +267,22 @@ class BuildApi(Story):
         self.refused(400, "no folder", remote=url + "#:out")
         self.refused(400, "error fetching", remote=url.replace("repo.git", "none.git"))
         self.assertEqual(os.listdir(os.path.join(self.d.data, "tmp")), [])
+
+    def test_add_checks_out_a_git_repository(self):
+        url, commit = self.repository()
+
+        def add(what, *flags):
+            return self.built({"Dockerfile": f"FROM busybox\nADD {' '.join(flags)} {what} /src/\n"}, t="added")
+        for source, which in (("", "main"), ("#v2", "other"), (f"?ref={commit}", "other"), ("#:sub", "sub"), ("?branch=main&subdir=sub", "sub")):
+            add(url + source)
+            self.assertIn(f"LABEL which={which}", self.output("added", "cat", "/src/Dockerfile"), source)
+            self.assertEqual(self.output("added", "sh", "-c", "ls -d /src/.git /src/sub 2>/dev/null || true"), "" if "sub" in source else "/src/sub\n")
+        add(url + "#v2", "--keep-git-dir", f"--checksum={commit[:12]}", "--chown=user", "--exclude=sub", "--link")
+        self.assertEqual(self.output("added", "sh", "-c", "cat /src/.git/HEAD; stat -c %U /src/Dockerfile; ls /src").split(), [commit, "user", "Dockerfile", "out"])
+        _, log = add(url + "#v2", "--keep-git-dir", f"--checksum={commit[:12]}", "--chown=user", "--exclude=sub", "--link")
+        self.assertIn("Using cache", str(log))
+        for source, flags, message in ((url, "--checksum=abc123", "expected commit abc123"), (url + "#:out", "", "no folder"), (url + "#nowhere", "", "error fetching")):
+            self.assertIn(message, self.build({"Dockerfile": f"FROM busybox\nADD {flags} {source} /src\n"})[-1]["error"])
 
     def test_a_build_tells_of_its_tags_and_of_the_containers_of_its_steps(self):
         began = json.loads(self.d.api("GET", "/info")[2])["SystemTime"]

@@ -513,8 +513,7 @@ static void a_tree_survives_the_way_through_an_archive(void **state)
                              .to_fd = q.root_fd,
                              .to = "/copy",
                              .contents = true,
-                             .keep_owner = true,
-                             .mode = -1};
+                             .keep_owner = true};
     assert_ok(tree_copy(&copy, &err), &err);
     c = (struct tar_create){.root_fd = p.root_fd, .path = "/", .epoch = -1};
     assert_ok(tar_create_stream(&c, collect, &first, &err), &err);
@@ -544,8 +543,7 @@ static void copies_stay_inside_their_root(void **state)
                              .to = "d",
                              .contents = true,
                              .uid = getuid(),
-                             .gid = getgid(),
-                             .mode = -1};
+                             .gid = getgid()};
     assert_ok(tree_copy(&copy, &err), &err);
     struct stat st;
     assert_int_equal(fstatat(q.root_fd, "secret", &st, 0), 0); /* ".." of the root is the root */

@@ -1,0 +1,26 @@
+/* Between COPY and ADD's sources (copy_sources.c) and the copying (copy.c). */
+#ifndef BAKERY_COPY_PRIV_H
+#define BAKERY_COPY_PRIV_H
+
+#include "bakery/build_priv.h"
+#include "bakery/source.h"
+#include "base/file_mode.h"
+
+struct copy {
+    struct build *s;
+    const struct df_step *step;
+    struct sources sources;
+    char *destination;     /* absolute, cleaned */
+    bool into_dir;         /* written with a slash at its end */
+    char *owner;           /* --chown, expanded; or NULL */
+    char *mode_text;       /* --chmod, expanded; or NULL */
+    struct file_mode mode; /* the same */
+    struct ignore *exclude;
+    bool link, parents;
+    struct layer from; /* COPY --from: the other image, read-only */
+};
+
+/* Fills c->sources, in the order of the instruction; downloads and checks out what is elsewhere. */
+int copy__find_sources(struct copy *c, struct err *err);
+
+#endif

@@ -1,0 +1,32 @@
+/* Git repositories as build contexts and as sources of ADD, by the git program.
+ *
+ * Both the address and what comes from it are a stranger's: git may only speak to the network, runs no hook,
+ * and a folder of a repository is found without following links out of it. */
+#ifndef BAKERY_GIT_H
+#define BAKERY_GIT_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+
+/* "URL#ref:folder", or "URL?ref=&subdir=&checksum=&keep-git-dir=&submodules=" with branch and tag for ref and
+ * commit for checksum. */
+struct git_source {
+    char *url;
+    char *ref, *folder; /* "" when not given */
+    char *checksum;     /* a commit or its first digits, or NULL */
+    bool keep_git_dir, no_submodules;
+};
+enum { GIT_COMMIT_BYTES = 65 };
+
+bool git_is_url(const char *text); /* what Docker would clone */
+int git_source_parse(const char *text, struct git_source *ret, struct err *err);
+void git_source_done(struct git_source *s);
+
+/* Checks out into the empty directory `dir`, submodules included; .git stays. `ret_commit` (NULL: not asked)
+ * has room for GIT_COMMIT_BYTES. ERR_CORRUPT when it is not the commit that the checksum names. */
+int git_checkout(const struct git_source *s, const char *dir, char *ret_commit, struct err *err);
+/* The path of the source's folder in what was checked out; the caller frees. */
+int git_folder(const struct git_source *s, const char *dir, char **ret, struct err *err);
+
+#endif
