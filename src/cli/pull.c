@@ -3,6 +3,7 @@
 #include "base/base64.h"
 #include "base/json.h"
 #include "cli/call.h"
+#include "cli/image_test.h"
 #include "cli/project.h"
 
 /* --- Credentials that `docker login` has left --- */
@@ -146,11 +147,38 @@ int push_image(const char *image, struct progress *progress, struct err *err)
 struct transfer_options {
     struct project_options project;
     bool quiet, ignore_failures, include_deps, ignore_buildable;
-    const char *policy;
+    const char *policy, *test;
 };
 
-static int one(bool push, const char *image, const char *platform, struct progress *progress, struct err *err)
+/* The gate: an image whose tests do not pass is not sent. */
+static int pass_gate(const char *image, const char *checks, struct err *err)
 {
+    struct image_test t = {0};
+    int r = image_test(image, checks, &t, err);
+    if (r < 0)
+        return err_wrap(err, "test %s", image);
+    if (t.findings.count) {
+        _cleanup_str_ struct str text = STR_INIT;
+        findings_text(&t.findings, t.scan, image, &text);
+        fputs(str_get(&text), stderr);
+        r = err_set(err, ERR_CONFLICT, "%s is not pushed: it does not pass the checks of %s", image, checks);
+    }
+    _cleanup_json_ json_t *now = NULL;
+    _cleanup_free_ char *escaped = cli_escape(image);
+    if (r == 0)
+        r = cli_get(&now, err, "/images/%s/json", escaped);
+    if (r == 0 && !str_eq(json_str(now, "Id"), t.id))
+        r = err_set(err, ERR_CONFLICT,
+                    "%s is not pushed: the name came to mean another image while it was tested", image);
+    image_test_done(&t);
+    return r;
+}
+
+static int one(const struct transfer_options *o, bool push, const char *image, const char *platform,
+               struct progress *progress, struct err *err)
+{
+    if (push && o->test && pass_gate(image, o->test, err) < 0)
+        return -err->code;
     progress_set(progress, image, COLOUR_YELLOW, push ? "Pushing" : "Pulling");
     int r = push ? push_image(image, progress, err) : pull_image(image, platform, progress, err);
     progress_set(progress, image, r < 0 ? COLOUR_RED : COLOUR_GREEN,
@@ -165,7 +193,7 @@ static int by_name(const struct transfer_options *o, bool push, char **images)
     _cleanup_progress_ struct progress *progress = progress_new();
     struct err err;
     STRV_FOREACH (image, images) {
-        if (one(push, *image, NULL, progress, &err) < 0)
+        if (one(o, push, *image, NULL, progress, &err) < 0)
             return cli_fail(&err);
         if (!o->quiet)
             printf("%s\n", *image);
@@ -199,7 +227,7 @@ static int of_services(const struct transfer_options *o, bool push, char **servi
         _cleanup_free_ char *escaped = cli_escape(s->image);
         if (str_eq(o->policy, "missing") && cli_get(NULL, &err, "/images/%s/json", escaped) == 0)
             continue;
-        if (one(push, s->image, s->platform, progress, &err) == 0)
+        if (one(o, push, s->image, s->platform, progress, &err) == 0)
             continue;
         /* One that can be built need not be in a registry. */
         if (!o->ignore_failures && (push || !s->has_build))
@@ -234,9 +262,11 @@ static int transfer_verb(bool push, int argc, char **argv)
         {0, push ? "ignore-push-failures" : "ignore-pull-failures", CLI_FLAG, &o.ignore_failures, NULL,
          "Go on with the others"},
         PROJECT_OPTIONS(o.project),
-        /* of pull only, so at the end */
-        {0, push ? NULL : "ignore-buildable", CLI_FLAG, &o.ignore_buildable, NULL,
-         "Not those that can be built"},
+        /* of one of the two only, so at the end */
+        {0, push ? "test" : "ignore-buildable", push ? CLI_TEXT : CLI_FLAG,
+         push ? (void *)&o.test : (void *)&o.ignore_buildable, push ? "FILE" : NULL,
+         push ? "Test each image first (docs/image-test.md), and send none that has findings"
+              : "Not those that can be built"},
         {0, push ? NULL : "policy", CLI_TEXT, &o.policy, "WHEN", "missing or always"},
         {0},
     };

@@ -2,6 +2,7 @@
 #include "cli/build.h"
 #include "cli/call.h"
 #include "cli/cli.h"
+#include "cli/image_test.h"
 #include "cli/internal.h"
 #include "cli/logs.h"
 #include "cli/options.h"
@@ -22,6 +23,7 @@ const struct cli_verb cli_verbs[] = {
     {"run", "Run a command in a new container", cli_run},
     {"build", "Build an image from a Dockerfile", cli_build},
     {"images", "List images", cli_images},
+    {"image", "Test images before they ship", cli_image},
     {"start", "Start containers that exist", cli_start},
     {"stop", "Stop containers", cli_stop},
     {"restart", "Stop containers and start them again", cli_restart},

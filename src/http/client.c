@@ -225,8 +225,10 @@ static void set_options(struct http_client *c, struct transfer *t)
     if (c->unix_socket) {
         curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, c->unix_socket);
         curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-        curl_easy_setopt(curl, CURLOPT_PROXY, "");
     }
+    /* No proxy reaches this machine's own loopback. */
+    if (c->unix_socket || str_after(call->url, "http://127.") || str_after(call->url, "https://127."))
+        curl_easy_setopt(curl, CURLOPT_PROXY, "");
     set_method(t);
 }
 

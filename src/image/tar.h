@@ -45,6 +45,26 @@ typedef ssize_t (*tar_read_fn)(void *context, void *buffer, size_t n, struct err
 int tar_extract_fd(const struct tar_extract *x, int fd, struct err *err);
 int tar_extract_stream(const struct tar_extract *x, tar_read_fn read_fn, void *read_context, struct err *err);
 
+/* Reads an archive without unpacking it: `entry` is called for each, in order, and may read the file's
+ * content through `read` (what it leaves is skipped). Names are clean and relative; "" is the root. Holes of
+ * a sparse file are left out of the content, so that a size somebody only claims costs nothing. */
+struct tar_entry {
+    const char *path;
+    const char *link; /* of a hard or symbolic link; of a hard link clean and relative */
+    mode_t mode;      /* with the type; 0 type bits of a hard link are S_IFREG */
+    bool hard;
+    uint32_t uid, gid;
+    int64_t size;      /* as the header claims */
+    bool capabilities; /* has security.capability */
+};
+struct tar_walk {
+    struct tar_limits limits;
+    void *context;
+    int (*entry)(void *context, const struct tar_entry *entry, tar_read_fn read, void *read_context,
+                 struct err *err);
+};
+int tar_walk_stream(const struct tar_walk *walk, tar_read_fn read_fn, void *read_context, struct err *err);
+
 typedef int (*tar_write_fn)(void *context, const void *bytes, size_t n, struct err *err);
 struct tar_create {
     int root_fd;
