@@ -7,6 +7,7 @@
 #include "cli/pack.h"
 #include "cli/project.h"
 #include "cli/pull.h"
+#include "compose/render.h"
 
 #include <pthread.h>
 
@@ -119,11 +120,41 @@ static int copy_files(const struct compose_service *s, const char *id, struct er
     return r < 0 || !s->copy_count ? r : pack_send(id, &archive, err);
 }
 
+/* A container whose id is part of a digest, see render.h. */
+struct shared {
+    const struct compose_project *project;
+    json_t **container; /* the last one looked up */
+};
+
+static const char *container_of(const void *context, const char *service)
+{
+    const struct shared *shared = context;
+    const struct compose_service *s = compose_find_service(shared->project, service);
+    if (!s)
+        return NULL;
+    _cleanup_free_ char *name = compose_plan_container_name(shared->project, s, 1),
+                        *escaped = cli_escape(name);
+    json_decref(*shared->container);
+    *shared->container = NULL;
+    if (cli_get(shared->container, NULL, "/containers/%s/json", escaped) < 0)
+        return NULL;
+    return json_str(*shared->container, "Id");
+}
+
+static void set_hash(const struct project_run *run, const struct compose_service *s, json_t *body)
+{
+    _cleanup_json_ json_t *container = NULL;
+    const struct shared shared = {run->project, &container};
+    _cleanup_free_ char *hash = render_service_hash(run->project, s, false, container_of, &shared);
+    json_set_str(json_object_get(body, "Labels"), COMPOSE_LABEL_HASH, hash);
+}
+
 static int create_named(const struct project_run *run, const struct plan_action *a, const char *name,
                         const json_t *old, char **ret_id, struct err *err)
 {
     _cleanup_json_ json_t *body =
         compose_plan_container_body(a->service, a->number, json_str(run->world->images, a->service->image));
+    set_hash(run, a->service, body);
     if (old)
         inherit_volumes(old, body);
     return project_create_container(a->service, body, name, ret_id, err);

@@ -196,21 +196,21 @@ static void add_escaped(struct str *out, const char *text)
 static int add_document(const struct config_options *o, struct compose_project *p, struct str *out,
                         struct err *err)
 {
-    const struct render_options options = {
-        .no_normalize = o->no_normalize, .no_env_resolution = o->no_env, .all = o->no_consistency};
+    const struct render_options options = {.no_normalize = o->no_normalize,
+                                           .no_env_resolution = o->no_env,
+                                           .no_paths = o->no_paths,
+                                           .json = str_eq(o->format, "json")};
     struct yaml_node *root = compose_render(p, &options);
     _cleanup_str_ struct str text = STR_INIT;
     int r = o->digests || o->lock_digests ? pin_all(p, root, o->lock_digests, err) : 0;
     if (r < 0)
         return r;
-    if (str_eq(o->format, "json")) {
-        _cleanup_json_ json_t *doc = compose_render_json(root);
-        _cleanup_free_ char *json = json_dumps(doc, JSON_INDENT(2));
-        str_addf(&text, "%s\n", json);
+    if (options.json) {
+        render_format_json(root, 2, &text);
     } else {
         yaml_format(root, &text);
     }
-    if (o->no_interpolate || o->no_paths)
+    if (o->no_interpolate)
         str_add(out, str_get(&text));
     else
         add_escaped(out, str_get(&text));
@@ -239,8 +239,7 @@ static int config(const struct config_options *o, char **services)
     struct map seen = MAP_INIT(use_free);
     struct err err;
     struct project_load_options load = {.services = services, .note_use = note_use, .context = &seen};
-    load.no_interpolate = o->no_interpolate || o->no_paths;
-    load.no_paths = o->no_paths;
+    load.no_interpolate = o->no_interpolate;
     int status = project_load_with(&o->project, &load, &p);
     if (status == 0 && o->variables && !o->quiet)
         print_variables(&seen);
@@ -274,11 +273,10 @@ int cli_config(int argc, char **argv)
          "The variables that the files use, with their defaults"},
         {0, "no-interpolate", CLI_FLAG, &o.no_interpolate, NULL, "Leave variables as they are written"},
         {0, "no-normalize", CLI_FLAG, &o.no_normalize, NULL, "Without defaults that the files do not say"},
-        {0, "no-path-resolution", CLI_FLAG, &o.no_paths, NULL,
-         "Leave relative paths (and variables) as they are"},
+        {0, "no-path-resolution", CLI_FLAG, &o.no_paths, NULL, "Leave relative paths as they are"},
         {0, "no-env-resolution", CLI_FLAG, &o.no_env, NULL, "Leave env_file, instead of what is in it"},
         {0, "no-consistency", CLI_FLAG, &o.no_consistency, NULL,
-         "Print unused networks, volumes and secrets too"},
+         "Taken for docker compose's sake: the files are always checked"},
         {0, "resolve-image-digests", CLI_FLAG, &o.digests, NULL,
          "Pin images to the digests of their registries"},
         {0, "lock-image-digests", CLI_FLAG, &o.lock_digests, NULL, "Print a file that only pins the images"},

@@ -65,7 +65,6 @@ int project_load_with(const struct project_options *o, const struct project_load
     options.no_deps = how->no_deps;
     options.check_files = how->to_run;
     options.no_interpolate = how->no_interpolate;
-    options.no_paths = how->no_paths;
     options.variable = how->note_use;
     options.context = how->context;
     return load(&options, ret);

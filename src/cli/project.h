@@ -28,7 +28,7 @@ struct project_load_options {
     char *const *services; /* as in struct compose_options */
     bool no_deps;
     bool to_run; /* to make containers: files that they need have to be there */
-    bool no_interpolate, no_paths;
+    bool no_interpolate;
     void (*note_use)(void *context, const struct variable_use *use);
     void *context;
 };

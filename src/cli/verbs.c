@@ -51,6 +51,7 @@ const struct cli_verb cli_verbs[] = {
     {"serve", "Run the engine of this machine", cli_serve},
     {"upgrade", "Replace the binary of the running server and its keeper", cli_upgrade},
     {"shutdown", "End what outlives a stopped server", cli_shutdown},
+    {"convert", NULL, cli_config},
     {"compose-keys", NULL, cli_compose_keys},
     {"dockerfile-keys", NULL, cli_dockerfile_keys},
     {"compatibility", NULL, cli_compatibility},

@@ -7,7 +7,7 @@
 const char *canonical__path(const struct canonical *c, const char *path)
 {
     const char *rest = path;
-    if (*path == '/' || c->keep_paths)
+    if (*path == '/')
         return yaml_strdup(c->arena, path);
     if (*path == '~' && (path[1] == '/' || !path[1])) {
         const char *home = map_get(c->environ, "HOME");
@@ -77,8 +77,9 @@ static void list_to_dict(const struct canonical *c, struct yaml_node *map, const
     replace(pair, dict);
 }
 
-/* Names without value get the environment's, or go. */
-static void fill_from_environment(const struct canonical *c, struct yaml_node *map, const char *key)
+/* Names without value get the environment's; those that it has not stay without, or go. */
+static void fill_from_environment(const struct canonical *c, struct yaml_node *map, const char *key,
+                                  bool keep_unset)
 {
     struct yaml_pair *pair = value_of(map, key);
     if (!pair || c->keep_variables)
@@ -90,10 +91,36 @@ static void fill_from_environment(const struct canonical *c, struct yaml_node *m
         const char *outer = value->type == YAML_NULL && !is_reset(value) ? map_get(c->environ, p->key) : NULL;
         if (outer)
             value = yaml_new_text(c->arena, outer, value);
-        if (value->type != YAML_NULL || is_reset(value))
+        if (value->type != YAML_NULL || is_reset(value) || keep_unset)
             yaml_put(c->arena, dict, p, p->key, value);
     }
     replace(pair, dict);
+}
+
+/* Numbers and booleans among texts become texts; what has no value an empty one, unless that means something.
+ */
+static void texts_only(const struct canonical *c, struct yaml_node *map, const char *key, bool keep_null)
+{
+    struct yaml_pair *pair = map ? value_of(map, key) : NULL;
+    for (size_t i = 0; pair && pair->value->type == YAML_MAP && i < pair->value->count; i++) {
+        struct yaml_node **value = &pair->value->pairs[i].value;
+        if (is_reset(*value))
+            continue;
+        if ((*value)->type == YAML_NULL && !keep_null)
+            *value = yaml_new_text(c->arena, "", *value);
+        else if ((*value)->type == YAML_SCALAR && (*value)->plain) {
+            struct yaml_node *text = yaml_new_text(c->arena, yaml_value_text(c->arena, *value), *value);
+            text->merge = (*value)->merge;
+            *value = text;
+        }
+    }
+}
+
+/* ["A=1"] or {A: 1} to {A: "1"}. */
+static void do_texts(const struct canonical *c, struct yaml_node *map, const char *key)
+{
+    list_to_dict(c, map, key);
+    texts_only(c, map, key, false);
 }
 
 static void string_to_list(const struct canonical *c, struct yaml_node *map, const char *key)
@@ -149,11 +176,18 @@ static void strings_to_maps(const struct canonical *c, struct yaml_node *map, co
     }
 }
 
+struct yaml_node *canonical__absolute(const struct canonical *c, const struct yaml_node *node)
+{
+    struct yaml_node *absolute = yaml_new_text(c->arena, canonical__path(c, node->text), node);
+    absolute->written = node->text;
+    return absolute;
+}
+
 static void absolute_path(const struct canonical *c, struct yaml_node *map, const char *key)
 {
     struct yaml_pair *pair = value_of(map, key);
     if (pair && pair->value->type == YAML_SCALAR && !(c->keep_variables && *pair->value->text == '$'))
-        replace(pair, yaml_new_text(c->arena, canonical__path(c, pair->value->text), pair->value));
+        replace(pair, canonical__absolute(c, pair->value));
 }
 
 /* Whether a value has variables that were left in it: its parts are not known yet. */
@@ -167,7 +201,7 @@ static void absolute_paths(const struct canonical *c, struct yaml_node *map, con
     struct yaml_pair *pair = value_of(map, key);
     for (size_t i = 0; pair && pair->value->type == YAML_LIST && i < pair->value->count; i++) {
         struct yaml_node *item = pair->value->items[i];
-        pair->value->items[i] = yaml_new_text(c->arena, canonical__path(c, item->text), item);
+        pair->value->items[i] = canonical__absolute(c, item);
     }
 }
 
@@ -194,8 +228,9 @@ static void do_build(const struct canonical *c, struct yaml_node *service)
         problem_add(c->problems, context, "only a local directory can be built, not \"%s\"", context->text);
     absolute_path(c, pair->value, "context");
     list_to_dict(c, pair->value, "args");
-    fill_from_environment(c, pair->value, "args");
-    list_to_dict(c, pair->value, "labels");
+    texts_only(c, pair->value, "args", true);
+    fill_from_environment(c, pair->value, "args", false);
+    do_texts(c, pair->value, "labels");
 }
 
 /* {host: address} to ["host:address"]; "host=address" to "host:address". */
@@ -249,6 +284,18 @@ static void do_ports(const struct canonical *c, struct yaml_node *service)
     replace(pair, list);
 }
 
+/* "/a/" is "/a". */
+static void clean_target(const struct canonical *c, struct yaml_node *mount)
+{
+    struct yaml_pair *pair = mount->type == YAML_MAP ? value_of(mount, "target") : NULL;
+    size_t n = pair && pair->value->type == YAML_SCALAR ? strlen(pair->value->text) : 0, length = n;
+    while (n > 1 && pair->value->text[n - 1] == '/')
+        n--;
+    if (n < length)
+        replace(pair, yaml_new_text(c->arena, yaml_printf(c->arena, "%.*s", (int)n, pair->value->text),
+                                    pair->value));
+}
+
 static void do_volumes(const struct canonical *c, struct yaml_node *service)
 {
     struct yaml_pair *pair = value_of(service, "volumes");
@@ -261,6 +308,8 @@ static void do_volumes(const struct canonical *c, struct yaml_node *service)
             item = canonical__volume(c, item);
         else if (strcmp(yaml_text(item, "type"), "bind") == 0)
             absolute_path(c, item, "source");
+        if (item)
+            clean_target(c, item);
         if (item)
             yaml_append(c->arena, list, item);
     }
@@ -323,7 +372,7 @@ static void do_hooks(const struct canonical *c, struct yaml_node *service, const
     for (size_t i = 0; pair && i < pair->value->count; i++) {
         split_command(c, pair->value->items[i], "command");
         list_to_dict(c, pair->value->items[i], "environment");
-        fill_from_environment(c, pair->value->items[i], "environment");
+        fill_from_environment(c, pair->value->items[i], "environment", true);
     }
 }
 
@@ -338,7 +387,7 @@ static void do_watch(const struct canonical *c, struct yaml_node *service)
         if (exec) {
             split_command(c, exec, "command");
             list_to_dict(c, exec, "environment");
-            fill_from_environment(c, exec, "environment");
+            fill_from_environment(c, exec, "environment", true);
         }
     }
 }
@@ -356,12 +405,19 @@ static void do_extends(const struct canonical *c, struct yaml_node *service)
 static void do_service(const struct canonical *c, struct yaml_node *service)
 {
     static const char *const lists[] = {"env_file", "dns", "dns_search", "tmpfs", "label_file"};
-    static const char *const dicts[] = {"environment", "labels", "sysctls", "annotations"};
+    static const char *const dicts[] = {"labels", "sysctls", "annotations"};
     for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
         string_to_list(c, service, lists[i]);
     for (size_t i = 0; i < ARRAY_SIZE(dicts); i++)
-        list_to_dict(c, service, dicts[i]);
-    fill_from_environment(c, service, "environment");
+        do_texts(c, service, dicts[i]);
+    list_to_dict(c, service, "environment");
+    texts_only(c, service, "environment", true);
+    texts_only(c, service, "storage_opt", false);
+    if (yaml_get(service, "logging"))
+        texts_only(c, yaml_get(service, "logging"), "options", false);
+    if (yaml_get(service, "deploy"))
+        do_texts(c, yaml_get(service, "deploy"), "labels");
+    fill_from_environment(c, service, "environment", true);
     names_to_map(c, service, "depends_on");
     names_to_map(c, service, "networks");
     strings_to_maps(c, service, "secrets", "source");
@@ -413,7 +469,8 @@ static void do_external(const struct canonical *c, struct yaml_node *node)
 
 static void do_labels(const struct canonical *c, struct yaml_node *node)
 {
-    list_to_dict(c, node, "labels");
+    do_texts(c, node, "labels");
+    texts_only(c, node, "driver_opts", false);
     do_external(c, node);
 }
 

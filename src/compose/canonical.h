@@ -16,7 +16,6 @@ struct canonical {
     const char *dir;           /* absolute; relative paths start here */
     const struct map *environ; /* values of variables named without one */
     struct problems *problems;
-    bool keep_paths;
     bool keep_variables; /* values have them still: what has some stays as it is */
 };
 
@@ -30,5 +29,6 @@ struct yaml_node *canonical__volume(const struct canonical *c, const struct yaml
 /* Words as a POSIX shell would split them, without expansions, as a list. */
 struct yaml_node *canonical__words(const struct canonical *c, const struct yaml_node *node);
 const char *canonical__path(const struct canonical *c, const char *path);
+struct yaml_node *canonical__absolute(const struct canonical *c, const struct yaml_node *node);
 
 #endif

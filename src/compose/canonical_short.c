@@ -206,9 +206,14 @@ struct yaml_node *canonical__volume(const struct canonical *c, const struct yaml
     bool bind = source && strchr("./~", *source);
     struct yaml_node *mount = yaml_new(c->arena, YAML_MAP, item);
     put_text(c, mount, "type", bind ? "bind" : "volume", item);
-    if (source)
-        put_text(c, mount, "source", bind ? canonical__path(c, source) : source, item);
+    if (source) {
+        struct yaml_node *from = yaml_new_text(c->arena, yaml_strdup(c->arena, source), item);
+        yaml_put(c->arena, mount, NULL, "source", bind ? canonical__absolute(c, from) : from);
+    }
     put_text(c, mount, "target", target, item);
+    struct yaml_node *options = options_of(c, mount, bind ? "bind" : "volume", item);
+    if (bind)
+        put_true(c, options, "create_host_path", item);
     _cleanup_strv_ char **modes = n == 3 ? strv_split(parts[2], ',') : NULL;
     STRV_FOREACH (mode, modes)
         if (!apply_mode(c, item, mount, *mode, bind))

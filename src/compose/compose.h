@@ -32,6 +32,7 @@ struct yaml_node;
 #define COMPOSE_LABEL_VERSION "com.docker.compose.version"
 #define COMPOSE_LABEL_DIR     "com.docker.compose.project.working_dir"
 #define COMPOSE_LABEL_FILES   "com.docker.compose.project.config_files"
+#define COMPOSE_LABEL_EXTRA   "sh.drover.compose.extra-hash" /* what docker compose's digest does not see */
 
 enum compose_condition { COMPOSE_STARTED, COMPOSE_HEALTHY, COMPOSE_COMPLETED };
 
@@ -40,6 +41,7 @@ struct compose_dependency {
     enum compose_condition condition;
     bool required, restart;
     bool shares; /* a namespace of its container: goes with it */
+    bool linked; /* by `links`; such a one is restarted by `restart`, as docker compose says */
 };
 
 struct compose_build {
@@ -96,7 +98,8 @@ struct compose_service {
     char **networks;    /* full names, the first is the one it is created on; empty with network_mode */
     json_t *endpoints;  /* network's full name -> EndpointSettings */
     json_t *body;       /* POST /containers/create, without name, number and image labels */
-    char *hash;         /* of the body */
+    char *hash;         /* render_service_hash(), what is shared of other containers not looked up */
+    char *extra;        /* digest of what it has from elsewhere: files' contents, aliases by others' links */
     int stop_timeout_s; /* -1: the default */
     bool attach;        /* its output is shown by `up` */
     struct compose_copy *copies;
@@ -141,7 +144,6 @@ struct compose_options {
     const char *cwd;        /* NULL: the process's */
     char *const *environ;   /* "NAME=value"; NULL: the process's */
     const char *api_socket; /* what use_api_socket binds; NULL: /run/drover.sock */
-    bool no_paths;          /* with no_interpolate: relative paths stay relative */
     bool no_interpolate;    /* variables stay as they are written: only `root` is there then */
     void (*variable)(void *context, const struct variable_use *use); /* interpolate.h; may be NULL */
     void *context;

@@ -189,8 +189,7 @@ static struct yaml_node *prepare(struct layer *l, const char *dir, const struct 
                                         .dir = dir,
                                         .environ = l->environ,
                                         .problems = m->problems,
-                                        .keep_variables = m->options->no_interpolate,
-                                        .keep_paths = m->options->no_paths};
+                                        .keep_variables = m->options->no_interpolate};
     canonical_file(&canonical, node);
     return node;
 }

@@ -19,7 +19,6 @@ struct model_options {
     const char *dir;    /* relative paths start here */
     const struct map *environ;
     bool no_interpolate; /* variables stay, and so do values that have some */
-    bool no_paths;       /* relative paths stay relative */
     void (*variable)(void *context, const struct variable_use *use); /* each that occurs; may be NULL */
     void *context;
 };

@@ -1,6 +1,7 @@
 #include "compose/plan.h"
 
 #include "base/json.h"
+#include "compose/render.h"
 
 void compose_plan_done(struct plan *p)
 {
@@ -113,6 +114,7 @@ json_t *compose_plan_container_body(const struct compose_service *s, int number,
     snprintf(text, sizeof(text), "%d", number);
     json_set_str(labels, COMPOSE_LABEL_NUMBER, text);
     json_set_str(labels, COMPOSE_LABEL_HASH, s->hash);
+    json_set_str(labels, COMPOSE_LABEL_EXTRA, s->extra);
     json_set_str(labels, COMPOSE_LABEL_IMAGE, id);
     const json_t *first = s->networks ? json_object_get(s->endpoints, s->networks[0]) : NULL;
     if (first)
@@ -204,8 +206,10 @@ static int plan_resource(struct up *u, const struct compose_resource *r, bool ne
                        "%s %s exists and is not of project %s; remove it, or say external: true", what,
                        r->name, u->p->name);
     const char *hash = label(r->body, COMPOSE_LABEL_HASH);
-    bool stale = found && strcmp(label(found, COMPOSE_LABEL_HASH), hash) != 0;
-    if (stale && !network && *label(found, COMPOSE_LABEL_HASH))
+    const char *made_from = found ? label(found, COMPOSE_LABEL_HASH) : "";
+    /* One without a digest was made by a docker compose that knows none. */
+    bool stale = *made_from && strcmp(made_from, hash) != 0;
+    if (stale && !network)
         return err_set(err, ERR_CONFLICT,
                        "volume %s was made from another definition; remove it with \"drover down --volumes\" "
                        "(its data goes), or restore its definition",
@@ -258,6 +262,37 @@ static enum change change_below(const struct up *u, const struct compose_service
     return most;
 }
 
+/* The id of a service's container; of several, the one whose name is first. */
+static const char *container_of(const void *context, const char *service)
+{
+    const struct up *u = context;
+    const json_t *first = NULL;
+    size_t i;
+    json_t *c;
+    json_array_foreach ((json_t *)u->o->containers, i, c)
+        if (belongs(c, u->p->name) && !is_oneoff(c) &&
+            strcmp(label(c, COMPOSE_LABEL_SERVICE), service) == 0 &&
+            (!first || strcmp(first_name(c), first_name(first)) < 0))
+            first = c;
+    return first ? json_str(first, "Id") : NULL;
+}
+
+/* Whether a container was made from the definition as it is now, by whomever. */
+static bool same_definition(const struct up *u, const struct compose_service *s, const json_t *c)
+{
+    const char *made_from = label(c, COMPOSE_LABEL_HASH), *extra = label(c, COMPOSE_LABEL_EXTRA);
+    if (*extra && strcmp(extra, s->extra) != 0)
+        return false;
+    if (strcmp(made_from, s->hash) == 0)
+        return true;
+    for (int later = 0; later < 2; later++) {
+        _cleanup_free_ char *hash = render_service_hash(u->p, s, later, container_of, u);
+        if (strcmp(made_from, hash) == 0)
+            return true;
+    }
+    return false;
+}
+
 static bool needs_new(const struct up *u, const struct compose_service *s, const json_t *c)
 {
     if (change_below(u, s) == MADE_ANEW)
@@ -268,7 +303,7 @@ static bool needs_new(const struct up *u, const struct compose_service *s, const
     if ((u->options->force_recreate && asked) || (u->options->always_recreate_deps && !asked))
         return true;
     const char *made_from = label(c, COMPOSE_LABEL_IMAGE), *now = image_id(u->o, s->image);
-    return strcmp(label(c, COMPOSE_LABEL_HASH), s->hash) != 0 ||
+    return !same_definition(u, s, c) ||
            (*now && strcmp(*made_from ? made_from : json_str(c, "ImageID"), now) != 0);
 }
 

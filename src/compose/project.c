@@ -1,6 +1,8 @@
 #include "compose/files.h"
+#include "compose/interpolate.h"
 #include "compose/model.h"
 #include "compose/project_priv.h"
+#include "compose/render.h"
 
 #include "base/digest.h"
 #include "base/file.h"
@@ -154,15 +156,6 @@ static json_t *volume_body(struct building *b, const struct yaml_node *node, con
                      resource_labels(b, node, COMPOSE_LABEL_VOLUME, key));
 }
 
-/* A label with a digest of all the rest tells later whether the definition has changed. */
-static void add_hash(json_t *body)
-{
-    char digest[DIGEST_BYTES];
-    _cleanup_free_ char *text = json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS);
-    digest_of(text, strlen(text), digest);
-    json_set_str(json_object_get(body, "Labels"), COMPOSE_LABEL_HASH, digest_hex(digest));
-}
-
 typedef json_t *(*body_fn)(struct building *b, const struct yaml_node *node, const char *key,
                            const char *name);
 
@@ -179,7 +172,10 @@ static struct compose_resource read_resource(struct building *b, const char *key
                             "has no meaning together with external: true");
     if (!r.external) {
         r.body = make(b, node, key, r.name);
-        add_hash(r.body);
+        /* Tells later whether the definition has changed. */
+        _cleanup_free_ char *hash =
+            render_resource_hash(b->arena, make == network_body ? "networks" : "volumes", node, r.name);
+        json_set_str(json_object_get(r.body, "Labels"), COMPOSE_LABEL_HASH, hash);
     }
     return r;
 }
@@ -232,37 +228,35 @@ static void add_copy(json_t *all, const struct compose_copy *c)
     else
         str_add(&text, c->content);
     digest_of(str_get(&text), text.len, digest);
-    json_t *list = json_object_get(all, "copies");
-    if (!list)
-        json_object_set_new(all, "copies", list = json_array());
-    json_array_append_new(list, json_pack("[s, s, I, I, i]", c->target, digest_hex(digest),
-                                          (json_int_t)c->uid, (json_int_t)c->gid, c->mode));
+    json_array_append_new(all, json_pack("[s, s, I, I, i]", c->target, digest_hex(digest), (json_int_t)c->uid,
+                                         (json_int_t)c->gid, c->mode));
 }
 
-/* The digest of what containers are made from: a new one makes new containers. Not where the files lie or
- * which version read them. */
-static void hash_service(struct compose_service *s)
+/* The aliases that others' links have given, see service_body.c: they are part of this one's endpoints. */
+static void add_link_aliases(const struct compose_project *p, const struct compose_service *s, json_t *all)
 {
-    _cleanup_json_ json_t *all =
-        json_pack("{s:o, s:O}", "body", json_deep_copy(s->body), "endpoints", s->endpoints);
-    if (*s->platform)
-        json_set_str(all, "platform", s->platform);
-    for (size_t i = 0; i < s->post_start_count + s->pre_stop_count; i++) {
-        bool start = i < s->post_start_count;
-        const struct compose_hook *hook = start ? &s->post_start[i] : &s->pre_stop[i - s->post_start_count];
-        _cleanup_free_ char *key = str_printf("hook %zu %d", i, start);
-        json_object_set(all, key, hook->body);
+    for (size_t i = 0; i < p->service_count; i++) {
+        const struct yaml_node *links = yaml_get(p->services[i].node, "links");
+        for (size_t j = 0; links && j < links->count; j++) {
+            const char *alias = str_after(links->items[j]->text, s->name);
+            if (alias && *alias == ':')
+                json_array_append_new(all, json_string(alias + 1));
+        }
     }
+}
+
+/* What makes new containers: see render.h, and compose.h for what docker compose's digest does not see. */
+static void hash_service(const struct compose_project *p, struct compose_service *s)
+{
+    char digest[DIGEST_BYTES];
+    _cleanup_json_ json_t *all = json_array();
     for (size_t i = 0; i < s->copy_count; i++)
         add_copy(all, &s->copies[i]);
-    json_t *labels = json_object_get(json_object_get(all, "body"), "Labels");
-    json_object_del(labels, COMPOSE_LABEL_DIR);
-    json_object_del(labels, COMPOSE_LABEL_FILES);
-    json_object_del(labels, COMPOSE_LABEL_VERSION);
-    char digest[DIGEST_BYTES];
-    _cleanup_free_ char *text = json_dumps(all, JSON_COMPACT | JSON_SORT_KEYS);
+    add_link_aliases(p, s, all);
+    _cleanup_free_ char *text = json_dumps(all, JSON_COMPACT);
     digest_of(text, strlen(text), digest);
-    s->hash = mem_strdup(digest_hex(digest));
+    s->extra = mem_strdup(digest_hex(digest));
+    s->hash = render_service_hash(p, s, false, NULL, NULL);
 }
 
 static void read_services(struct building *b)
@@ -289,8 +283,8 @@ static void read_services(struct building *b)
     for (size_t i = 0; i < p->service_count; i++)
         service_read_body(b, &p->services[i]);
     /* Last, since links add to the endpoints of others. */
-    for (size_t i = 0; i < p->service_count; i++)
-        hash_service(&p->services[i]);
+    for (size_t i = 0; !b->problems->count && i < p->service_count; i++)
+        hash_service(p, &p->services[i]);
     if (!p->service_count)
         problem_add(b->problems, p->root,
                     "there are no services; a Compose file has \"services:\" with at least one");
@@ -366,9 +360,11 @@ static void activate(struct building *b, struct compose_service *s, bool depende
     }
 }
 
+/* Those asked for take the place of the environment's. */
 static char **active_profiles(struct building *b, const struct compose_options *options)
 {
-    const char *from_environment = map_get(b->environ, "COMPOSE_PROFILES");
+    bool asked = options->profiles && *options->profiles;
+    const char *from_environment = asked ? NULL : map_get(b->environ, "COMPOSE_PROFILES");
     char **list = strv_dup(options->profiles);
     _cleanup_strv_ char **more = str_empty(from_environment) ? NULL : strv_split(from_environment, ',');
     STRV_FOREACH (name, more)
@@ -423,6 +419,50 @@ static void mark_used(struct building *b)
 
 /* --- All together --- */
 
+/* The `name:` of a file, of its last document that has one, with its variables. */
+static char *name_in(const char *path, const struct map *env)
+{
+    _cleanup_str_ struct str text = STR_INIT, name = STR_INIT;
+    struct yaml_arena *arena = yaml_arena_new();
+    struct yaml_node **documents;
+    size_t count = 0;
+    const struct interpolate with = {.variables = env};
+    if (file_read(path, YAML_MAX_BYTES, &text, NULL) == 0 &&
+        yaml_parse(arena, path, str_get(&text), text.len, &documents, &count, NULL) < 0)
+        count = 0;
+    while (count > 0 && !*yaml_text(documents[count - 1], "name"))
+        count--;
+    if (count && interpolate_text(&with, yaml_text(documents[count - 1], "name"), &name, NULL) < 0)
+        str_clear(&name);
+    yaml_arena_free(arena);
+    return str_take(&name);
+}
+
+/* ${COMPOSE_PROJECT_NAME} in the files is the name that the project has: chosen, of the last file that says
+ * one, or the directory's. What is wrong with the files is said when they are read for good. */
+static void name_early(const struct compose_options *options, const struct compose_project *p,
+                       struct map *env)
+{
+    if (!str_empty(options->name))
+        map_put(env, "COMPOSE_PROJECT_NAME", mem_strdup(options->name));
+    if (!str_empty(map_get(env, "COMPOSE_PROJECT_NAME")) || options->text)
+        return;
+    const char *slash = strrchr(p->dir, '/');
+    char *name = compose_normalize_name(slash ? slash + 1 : p->dir);
+    STRV_FOREACH (file, p->files) {
+        char *given = strcmp(*file, "-") == 0 ? mem_strdup("") : name_in(*file, env);
+        if (*given || strcmp(*file, "-") == 0) {
+            free(name);
+            name = take_ptr(given);
+        }
+        free(given);
+    }
+    if (*name)
+        map_put(env, "COMPOSE_PROJECT_NAME", name);
+    else
+        free(name);
+}
+
 static int finish(const struct problems *problems, struct err *err)
 {
     if (!problems->count)
@@ -444,7 +484,6 @@ static int build(struct building *b, const struct compose_options *options, stru
                                         .dir = p->dir,
                                         .environ = b->environ,
                                         .no_interpolate = options->no_interpolate,
-                                        .no_paths = options->no_paths,
                                         .variable = options->variable,
                                         .context = options->context};
     int r = model_load(b->arena, &model, b->problems, notes, &p->root, err);
@@ -480,8 +519,8 @@ int compose_load(const struct compose_options *options, struct compose_project *
         p->dir = yaml_strdup(p->arena, dir);
         r = compose_environment(options, dir, &env, err);
     }
-    if (r == 0 && options->name) /* ${COMPOSE_PROJECT_NAME} in the files is the name that was chosen */
-        map_put(&env, "COMPOSE_PROJECT_NAME", mem_strdup(options->name));
+    if (r == 0)
+        name_early(options, p, &env);
     struct building b = {.project = p,
                          .arena = p->arena,
                          .environ = &env,
@@ -528,6 +567,7 @@ void compose_project_free(struct compose_project *p)
         }
         strv_free(s->networks);
         free(s->hash);
+        free(s->extra);
     }
     for (size_t i = 0; i < p->network_count; i++)
         json_decref(p->networks[i].body);

@@ -16,10 +16,11 @@ struct yaml_node;
 void schema_check(const struct yaml_node *root, struct problems *problems, struct problems *notes,
                   bool with_variables);
 
-/* A copy of a checked document with its keys in the table's order (the user's own names sorted), and with the
- * types that the table says: sizes in bytes, durations as Go writes them, numbers and booleans without
- * quotes. */
-struct yaml_node *schema_arrange(struct yaml_arena *arena, struct yaml_node *root);
+/* A copy of a checked document with its keys in the table's order (the user's own names sorted), with the
+ * types that the table says (sizes in bytes, durations as Go writes them, numbers and booleans without
+ * quotes), and without what is zero: what `docker compose config` prints, as YAML or as JSON, which differ in
+ * a few keys. `loose`: of a document with variables left in it, everything stays, sorted. */
+struct yaml_node *schema_arrange(struct yaml_arena *arena, struct yaml_node *root, bool json, bool loose);
 
 /* The table as a Markdown table of every key, for docs/compose.md. */
 void schema_document(struct str *ret);

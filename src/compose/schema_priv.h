@@ -20,6 +20,13 @@ enum shape {
     F_NOT = 1 << 12,   /* not supported; `words` says why */
     F_IDLE = 1 << 13,  /* allowed and without effect; `note` says why, and is printed when it is given */
     F_DEEP = 1 << 14,  /* a list of `fields` only: no scalars */
+    /* How `docker compose config` prints it; its types are Go's, which leave out what is zero. */
+    F_KEEP = 1 << 15,   /* printed when it is zero, too */
+    F_STRUCT = 1 << 16, /* left out of YAML when it is empty, always there in JSON */
+    F_CASE = 1 << 17,   /* its key begins with a capital letter in JSON */
+    F_WORDS = 1 << 18,  /* null when it is not given, in JSON; an empty list is a value */
+    F_YAML = 1 << 20,   /* printed when it is zero, in YAML */
+    F_OCTAL = 1 << 19,  /* a mode: with a leading zero it is octal, printed in decimal */
     F_ANY = F_STR | F_INT | F_BOOL,
     F_KEYS = F_DICT | F_LIST, /* NAME=value items, or a mapping */
 };

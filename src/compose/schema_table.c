@@ -14,71 +14,81 @@
 #define HARDWARE   "passed to the engine, which refuses it by name where the hardware is not there"
 
 /* clang-format off */
-static const struct field external_fields[] = {{"name", F_STR, NOTE("of old files; write name: beside external: true")}, {NULL}};
+static const struct field external_fields[] = {
+    {"name", F_STR, NOTE("of old files; write name: beside external: true")}, {NULL}};
 static const struct field ipam_pool_fields[] = {
     {"subnet", F_STR}, {"gateway", F_STR}, {"ip_range", F_STR}, {"aux_addresses", F_DICT}, {NULL}};
 static const struct field ipam_fields[] = {
     {"driver", F_STR}, {"config", F_LIST | F_MAP | F_DEEP, ipam_pool_fields}, {"options", F_DICT}, {NULL}};
 static const struct field network_fields[] = {
     {"name", F_STR}, {"driver", F_STR, NOTE("any that the engine has")}, {"driver_opts", F_DICT},
-    {"external", F_BOOL | F_MAP, external_fields}, {"internal", F_BOOL}, {"attachable", F_BOOL},
-    {"labels", F_KEYS}, {"ipam", F_MAP, ipam_fields}, {"enable_ipv4", F_BOOL}, {"enable_ipv6", F_BOOL}, {NULL}};
+    {"ipam", F_STRUCT | F_MAP, ipam_fields}, {"external", F_BOOL | F_MAP, external_fields}, {"internal", F_BOOL},
+    {"attachable", F_BOOL}, {"labels", F_KEYS}, {"enable_ipv4", F_KEEP | F_BOOL}, {"enable_ipv6", F_KEEP | F_BOOL},
+    {NULL}};
 static const struct field volume_fields[] = {
     {"name", F_STR}, {"driver", F_STR, NOTE("any that the engine has")}, {"driver_opts", F_DICT},
     {"external", F_BOOL | F_MAP, external_fields}, {"labels", F_KEYS}, {NULL}};
 #define NO_STORE "there is no store of secrets and configs on one machine; use file:, environment: or content:"
 static const struct field secret_fields[] = {
-    {"name", F_STR}, {"file", F_STR}, {"environment", F_STR}, {"content", F_STR},
+    {"name", F_STR}, {"file", F_STR}, {"environment", F_STR}, {"content", F_STR}, {"external", NOT_HERE(NO_STORE)},
     {"labels", IDLE(F_KEYS, NULL, "labels are for a store of secrets; there is none on one machine")},
-    {"external", NOT_HERE(NO_STORE)}, {"driver", NOT_HERE(NO_STORE)}, {"driver_opts", NOT_HERE(NO_STORE)},
-    {"template_driver", NOT_HERE(NO_STORE)}, {NULL}};
-static const struct field ulimit_fields[] = {{"soft", F_INT}, {"hard", F_INT}, {NULL}};
+    {"driver", NOT_HERE(NO_STORE)}, {"driver_opts", NOT_HERE(NO_STORE)}, {"template_driver", NOT_HERE(NO_STORE)},
+    {NULL}};
+static const struct field ulimit_fields[] = {
+    {"soft", F_YAML | F_INT}, {"hard", F_YAML | F_INT}, {NULL}};
 static const struct field build_fields[] = {
-    {"context", F_STR, NOTE("a directory; a URL is refused")}, {"dockerfile", F_STR},
-    {"dockerfile_inline", F_STR}, {"args", F_KEYS}, {"target", F_STR}, {"labels", F_KEYS}, {"network", F_STR},
-    {"no_cache", F_BOOL}, {"pull", F_BOOL}, {"shm_size", F_SIZE}, {"extra_hosts", F_KEYS}, {"tags", F_LIST},
-    {"ulimits", F_NAMED | F_INT, ulimit_fields}, {"platforms", F_LIST, NOTE("one; several are refused")},
-    {"isolation", F_ENUM, .words = "default"},
+    {"context", F_STR, NOTE("a directory; a URL is refused")}, {"dockerfile", F_STR}, {"dockerfile_inline", F_STR},
+    {"entitlements", NOT_HERE(BUILDKIT)}, {"args", F_KEYS},
+    {"ssh", NOT_HERE(BUILDKIT "; RUN --mount=type=ssh is not there")}, {"labels", F_KEYS},
     {"cache_from", F_LIST, NOTE("the machine's own build cache is used; the builder says so")},
+    {"cache_to", NOT_HERE(BUILDKIT "; layers are cached on this machine")}, {"no_cache", F_BOOL},
+    {"additional_contexts", NOT_HERE(BUILDKIT "; use COPY --from=IMAGE, or one context")}, {"pull", F_BOOL},
+    {"extra_hosts", F_KEYS}, {"isolation", F_ENUM, .words = "default"}, {"network", F_STR}, {"target", F_STR},
+    {"secrets", NOT_HERE(BUILDKIT "; RUN --mount=type=secret is not there")}, {"shm_size", F_SIZE}, {"tags", F_LIST},
+    {"ulimits", F_NAMED | F_INT, ulimit_fields}, {"platforms", F_LIST, NOTE("one; several are refused")},
     {"privileged", F_BOOL, NOTE("only false: " BUILDKIT)},
     {"provenance", F_STR | F_BOOL, NOTE("only false: " BUILDKIT)},
-    {"sbom", F_STR | F_BOOL, NOTE("only false: " BUILDKIT)},
-    {"additional_contexts", NOT_HERE(BUILDKIT "; use COPY --from=IMAGE, or one context")},
-    {"cache_to", NOT_HERE(BUILDKIT "; layers are cached on this machine")}, {"entitlements", NOT_HERE(BUILDKIT)},
-    {"secrets", NOT_HERE(BUILDKIT "; RUN --mount=type=secret is not there")},
-    {"ssh", NOT_HERE(BUILDKIT "; RUN --mount=type=ssh is not there")}, {NULL}};
+    {"sbom", F_STR | F_BOOL, NOTE("only false: " BUILDKIT)}, {NULL}};
 static const struct field port_fields[] = {
-    {"name", F_STR, NOTE("for people")}, {"mode", F_ENUM, .words = "host|ingress", NOTE("both publish on this machine")},
-    {"host_ip", F_STR}, {"target", F_INT}, {"published", F_STR | F_INT, NOTE("a range takes its first free port")},
+    {"name", F_STR, NOTE("for people")},
+    {"mode", F_ENUM, .words = "host|ingress", NOTE("both publish on this machine")}, {"host_ip", F_STR},
+    {"target", F_INT}, {"published", F_STR | F_INT, NOTE("a range takes its first free port")},
     {"protocol", F_ENUM, .words = "tcp|udp|sctp"}, {"app_protocol", F_STR, NOTE("for people")}, {NULL}};
 static const struct field mount_bind_fields[] = {
-    {"create_host_path", F_BOOL}, {"propagation", F_STR},
-    {"selinux", F_ENUM, .words = "z|Z", NOTE("passed to the engine as the volume's mode")},
-    {"recursive", F_ENUM, .words = "enabled|disabled|writable|readonly"}, {NULL}};
+    {"selinux", F_ENUM, .words = "z|Z", NOTE("passed to the engine as the volume's mode")}, {"propagation", F_STR},
+    {"create_host_path", F_BOOL}, {"recursive", F_ENUM, .words = "enabled|disabled|writable|readonly"}, {NULL}};
 static const struct field mount_volume_fields[] = {
     {"nocopy", F_BOOL}, {"subpath", F_STR}, {"labels", F_KEYS}, {NULL}};
-static const struct field mount_tmpfs_fields[] = {{"size", F_SIZE}, {"mode", F_INT | F_STR}, {NULL}};
-static const struct field mount_image_fields[] = {{"subpath", F_STR}, {NULL}};
+static const struct field mount_tmpfs_fields[] = {
+    {"size", F_SIZE}, {"mode", F_OCTAL | F_INT | F_STR}, {NULL}};
+static const struct field mount_image_fields[] = {
+    {"subpath", F_STR}, {NULL}};
 static const struct field mount_fields[] = {
+   
     {"type", F_ENUM, .words = "bind|volume|tmpfs|image|npipe|cluster", NOTE("npipe (Windows) and cluster are refused by the engine")},
-    {"source", F_STR}, {"target", F_STR}, {"read_only", F_BOOL}, {"bind", F_MAP, mount_bind_fields},
+    {"source", F_STR}, {"target", F_STR}, {"read_only", F_BOOL},
+    {"consistency", F_STR, NOTE("has no meaning on Linux")}, {"bind", F_MAP, mount_bind_fields},
     {"volume", F_MAP, mount_volume_fields}, {"tmpfs", F_MAP, mount_tmpfs_fields},
-    {"image", F_MAP, mount_image_fields}, {"consistency", F_STR, NOTE("has no meaning on Linux")}, {NULL}};
+    {"image", F_MAP, mount_image_fields}, {NULL}};
 static const struct field service_network_fields[] = {
-    {"aliases", F_LIST}, {"ipv4_address", F_STR}, {"ipv6_address", F_STR}, {"link_local_ips", F_LIST},
-    {"mac_address", F_STR}, {"driver_opts", F_DICT}, {"priority", F_NUM, NOTE("the order of joining")}, {"gw_priority", F_NUM},
-    {"interface_name", F_STR, NOTE("driver option com.docker.network.endpoint.ifname")}, {NULL}};
+    {"priority", F_NUM, NOTE("the order of joining")}, {"gw_priority", F_NUM}, {"aliases", F_LIST},
+    {"ipv4_address", F_STR}, {"ipv6_address", F_STR}, {"link_local_ips", F_LIST}, {"mac_address", F_STR},
+    {"driver_opts", F_DICT}, {"interface_name", F_STR, NOTE("driver option com.docker.network.endpoint.ifname")},
+    {NULL}};
 static const struct field depends_fields[] = {
     {"condition", F_ENUM, .words = "service_started|service_healthy|service_completed_successfully"},
-    {"required", F_BOOL}, {"restart", F_BOOL}, {NULL}};
+    {"restart", F_BOOL}, {"required", F_KEEP | F_BOOL}, {NULL}};
 static const struct field health_fields[] = {
-    {"test", F_STR | F_LIST}, {"interval", F_TIME}, {"timeout", F_TIME}, {"retries", F_INT},
-    {"start_period", F_TIME}, {"start_interval", F_TIME}, {"disable", F_BOOL}, {NULL}};
+    {"test", F_STR | F_LIST}, {"timeout", F_KEEP | F_TIME}, {"interval", F_KEEP | F_TIME},
+    {"retries", F_KEEP | F_INT}, {"start_period", F_KEEP | F_TIME}, {"start_interval", F_KEEP | F_TIME},
+    {"disable", F_BOOL}, {NULL}};
 static const struct field device_request_fields[] = {
-    {"capabilities", F_LIST}, {"count", F_INT | F_STR}, {"device_ids", F_LIST}, {"driver", F_STR},
+    {"capabilities", F_LIST}, {"driver", F_STR}, {"count", F_INT | F_STR}, {"device_ids", F_LIST},
     {"options", F_KEYS}, {NULL}};
-static const struct field discrete_fields[] = {{"kind", F_STR}, {"value", F_NUM}, {NULL}};
-static const struct field generic_fields[] = {{"discrete_resource_spec", F_MAP, discrete_fields}, {NULL}};
+static const struct field discrete_fields[] = {
+    {"kind", F_KEEP | F_STR}, {"value", F_KEEP | F_NUM}, {NULL}};
+static const struct field generic_fields[] = {
+    {"discrete_resource_spec", F_MAP, discrete_fields}, {NULL}};
 static const struct field limit_fields[] = {
     {"cpus", F_NUM}, {"memory", F_SIZE}, {"pids", F_INT}, {NULL}};
 static const struct field reservation_fields[] = {
@@ -88,87 +98,92 @@ static const struct field reservation_fields[] = {
 static const struct field resources_fields[] = {
     {"limits", F_MAP, limit_fields}, {"reservations", F_MAP, reservation_fields}, {NULL}};
 static const struct field restart_policy_fields[] = {
-    {"condition", F_ENUM, .words = "none|on-failure|any|always|unless-stopped|no"}, {"max_attempts", F_INT},
-    {"delay", IDLE(F_TIME, NULL, "the engine's own back-off is used")},
-    {"window", IDLE(F_TIME, NULL, "the engine counts a start as good after ten seconds")}, {NULL}};
+    {"condition", F_ENUM, .words = "none|on-failure|any|always|unless-stopped|no"},
+    {"delay", IDLE(F_KEEP | F_TIME, NULL, "the engine's own back-off is used")}, {"max_attempts", F_KEEP | F_INT},
+    {"window", IDLE(F_KEEP | F_TIME, NULL, "the engine counts a start as good after ten seconds")}, {NULL}};
 static const struct field rollout_fields[] = {
-    {"parallelism", F_INT}, {"delay", F_TIME}, {"failure_action", F_STR}, {"monitor", F_TIME},
+    {"parallelism", F_KEEP | F_INT}, {"delay", F_TIME}, {"failure_action", F_STR}, {"monitor", F_TIME},
     {"max_failure_ratio", F_NUM}, {"order", F_ENUM, .words = "start-first|stop-first"}, {NULL}};
-static const struct field preference_fields[] = {{"spread", F_STR}, {NULL}};
+static const struct field preference_fields[] = {
+    {"spread", F_STR}, {NULL}};
 static const struct field placement_fields[] = {
-    {"constraints", F_LIST}, {"preferences", F_LIST | F_DEEP, preference_fields},
-    {"max_replicas_per_node", F_INT}, {NULL}};
+    {"constraints", F_LIST}, {"preferences", F_LIST | F_DEEP, preference_fields}, {"max_replicas_per_node", F_INT},
+    {NULL}};
 static const struct field deploy_fields[] = {
-    {"replicas", F_INT}, {"resources", F_MAP, resources_fields},
     {"mode", F_ENUM, .words = "replicated|global", NOTE("global is one replica on one machine; jobs are refused")},
-    {"restart_policy", F_MAP, restart_policy_fields},
-    {"labels", IDLE(F_KEYS, NULL, SWARM_ONLY)},
-    {"endpoint_mode", IDLE(F_STR, NULL, SWARM_ONLY)},
+    {"replicas", F_KEEP | F_INT}, {"labels", IDLE(F_KEYS, NULL, SWARM_ONLY)},
     {"update_config", IDLE(F_MAP, rollout_fields, SWARM_ONLY)},
-    {"rollback_config", IDLE(F_MAP, rollout_fields, SWARM_ONLY)},
-    {"placement", IDLE(F_MAP, placement_fields, SWARM_ONLY)}, {NULL}};
+    {"rollback_config", IDLE(F_MAP, rollout_fields, SWARM_ONLY)}, {"resources", F_STRUCT | F_MAP, resources_fields},
+    {"restart_policy", F_MAP, restart_policy_fields},
+    {"placement", IDLE(F_STRUCT | F_MAP, placement_fields, SWARM_ONLY)},
+    {"endpoint_mode", IDLE(F_STR, NULL, SWARM_ONLY)}, {NULL}};
 static const struct field env_file_fields[] = {
-    {"path", F_STR}, {"required", F_BOOL}, {"format", F_ENUM, .words = "raw"}, {NULL}};
-static const struct field grant_fields[] = { /* secrets and configs of a service */
+    {"path", F_STR}, {"required", F_KEEP | F_BOOL}, {"format", F_ENUM, .words = "raw"}, {NULL}};
+static const struct field grant_fields[] = {
     {"source", F_STR}, {"target", F_STR},
     {"uid", F_STR | F_INT, NOTE("the file is then copied into the container, not bound")},
-    {"gid", F_STR | F_INT, NOTE("likewise")}, {"mode", F_STR | F_INT, NOTE("likewise; octal")}, {NULL}};
-static const struct field logging_fields[] = {{"driver", F_STR}, {"options", F_DICT}, {NULL}};
-static const struct field extends_fields[] = {{"service", F_STR}, {"file", F_STR}, {NULL}};
-static const struct field blkio_rate_fields[] = {{"path", F_STR}, {"rate", F_STR | F_INT}, {NULL}};
-static const struct field blkio_weight_fields[] = {{"path", F_STR}, {"weight", F_INT}, {NULL}};
+    {"gid", F_STR | F_INT, NOTE("likewise")}, {"mode", F_KEEP | F_OCTAL | F_STR | F_INT, NOTE("likewise; octal")}, {NULL}};
+static const struct field logging_fields[] = {
+    {"driver", F_STR}, {"options", F_DICT}, {NULL}};
+static const struct field extends_fields[] = {
+    {"service", F_STR}, {"file", F_STR}, {NULL}};
+static const struct field blkio_rate_fields[] = {
+    {"path", F_CASE | F_STR}, {"rate", F_CASE | F_SIZE}, {NULL}};
+static const struct field blkio_weight_fields[] = {
+    {"path", F_CASE | F_STR}, {"weight", F_CASE | F_INT}, {NULL}};
 static const struct field blkio_fields[] = {
     {"weight", F_INT}, {"weight_device", F_LIST | F_DEEP, blkio_weight_fields},
-    {"device_read_bps", F_LIST | F_DEEP, blkio_rate_fields}, {"device_write_bps", F_LIST | F_DEEP, blkio_rate_fields},
-    {"device_read_iops", F_LIST | F_DEEP, blkio_rate_fields}, {"device_write_iops", F_LIST | F_DEEP, blkio_rate_fields},
-    {NULL}};
+    {"device_read_bps", F_LIST | F_DEEP, blkio_rate_fields}, {"device_read_iops", F_LIST | F_DEEP, blkio_rate_fields},
+    {"device_write_bps", F_LIST | F_DEEP, blkio_rate_fields},
+    {"device_write_iops", F_LIST | F_DEEP, blkio_rate_fields}, {NULL}};
 static const struct field hook_fields[] = {
-    {"command", F_STR | F_LIST}, {"user", F_STR}, {"privileged", F_BOOL}, {"working_dir", F_STR},
+    {"command", F_WORDS | F_STR | F_LIST}, {"user", F_STR}, {"privileged", F_BOOL}, {"working_dir", F_STR},
     {"environment", F_KEYS}, {NULL}};
 static const struct field watch_fields[] = {
     {"path", F_STR}, {"action", F_ENUM, .words = "sync|rebuild|restart|sync+restart|sync+exec"}, {"target", F_STR},
-    {"ignore", F_STR | F_LIST}, {"include", F_STR | F_LIST}, {"exec", F_MAP, hook_fields}, {"initial_sync", F_BOOL},
-    {NULL}};
-static const struct field develop_fields[] = {{"watch", F_LIST | F_DEEP, watch_fields}, {NULL}};
+    {"exec", F_STRUCT | F_MAP, hook_fields}, {"ignore", F_STR | F_LIST}, {"include", F_STR | F_LIST},
+    {"initial_sync", F_BOOL}, {NULL}};
+static const struct field develop_fields[] = {
+    {"watch", F_LIST | F_DEEP, watch_fields}, {NULL}};
 static const struct field device_fields[] = {
     {"source", F_STR}, {"target", F_STR}, {"permissions", F_STR}, {NULL}};
 
 static const struct field service_fields[] = {
-    {"annotations", F_KEYS}, {"attach", F_BOOL}, {"blkio_config", F_MAP, blkio_fields},
-    {"build", F_STR | F_MAP, build_fields}, {"cap_add", F_LIST}, {"cap_drop", F_LIST},
-    {"cgroup", F_ENUM, .words = "host|private"}, {"cgroup_parent", F_STR},
-    {"command", F_STR | F_LIST | F_NULL}, {"configs", F_LIST, grant_fields}, {"container_name", F_STR},
-    {"cpu_count", NOT_HERE(WINDOWS)}, {"cpu_percent", NOT_HERE(WINDOWS)}, {"cpu_period", F_INT | F_TIME},
-    {"cpu_quota", F_INT | F_TIME}, {"cpu_rt_period", F_INT | F_TIME, NOTE(HARDWARE)},
-    {"cpu_rt_runtime", F_INT | F_TIME, NOTE(HARDWARE)}, {"cpu_shares", F_NUM}, {"cpus", F_NUM}, {"cpuset", F_STR},
+    {"profiles", F_LIST}, {"annotations", F_KEYS}, {"attach", F_KEEP | F_BOOL},
+    {"build", F_STR | F_MAP, build_fields}, {"develop", F_MAP | F_NULL, develop_fields},
+    {"blkio_config", F_MAP, blkio_fields}, {"cap_add", F_LIST}, {"cap_drop", F_LIST}, {"cgroup_parent", F_STR},
+    {"cgroup", F_ENUM, .words = "host|private"}, {"cpu_count", NOT_HERE(WINDOWS)}, {"cpu_percent", NOT_HERE(WINDOWS)},
+    {"cpu_period", F_INT | F_TIME}, {"cpu_quota", F_INT | F_TIME}, {"cpu_rt_period", F_INT | F_TIME, NOTE(HARDWARE)},
+    {"cpu_rt_runtime", F_INT | F_TIME, NOTE(HARDWARE)}, {"cpus", F_NUM}, {"cpuset", F_STR}, {"cpu_shares", F_NUM},
+    {"command", F_WORDS | F_STR | F_LIST | F_NULL}, {"configs", F_LIST, grant_fields}, {"container_name", F_STR},
     {"credential_spec", NOT_HERE(WINDOWS)}, {"depends_on", F_LIST | F_NAMED, depends_fields},
-    {"deploy", F_MAP | F_NULL, deploy_fields}, {"develop", F_MAP | F_NULL, develop_fields},
-    {"device_cgroup_rules", F_LIST}, {"devices", F_LIST, device_fields, NOTE("CDI names (vendor.com/class=name) are refused")},
+    {"deploy", F_MAP | F_NULL, deploy_fields}, {"device_cgroup_rules", F_LIST},
+    {"devices", F_LIST, device_fields, NOTE("CDI names (vendor.com/class=name) are refused")},
     {"dns", F_STR | F_LIST}, {"dns_opt", F_LIST}, {"dns_search", F_STR | F_LIST}, {"domainname", F_STR},
-    {"entrypoint", F_STR | F_LIST | F_NULL}, {"env_file", F_STR | F_LIST, env_file_fields},
-    {"environment", F_KEYS}, {"expose", F_LIST}, {"extends", F_STR | F_MAP, extends_fields},
-    {"external_links", F_LIST}, {"extra_hosts", F_KEYS}, {"gpus", F_STR | F_LIST, device_request_fields, NOTE(HARDWARE)},
-    {"group_add", F_LIST}, {"healthcheck", F_MAP, health_fields}, {"hostname", F_STR}, {"image", F_STR},
-    {"init", F_BOOL}, {"ipc", F_STR}, {"isolation", F_ENUM, .words = "default", NOTE("others are for Windows")},
-    {"label_file", F_STR | F_LIST}, {"labels", F_KEYS}, {"links", F_LIST, NOTE("the alias is known on the whole network")},
-    {"logging", F_MAP, logging_fields}, {"mac_address", F_STR}, {"mem_limit", F_SIZE}, {"mem_reservation", F_SIZE},
-    {"mem_swappiness", F_INT}, {"memswap_limit", F_SIZE},
-    {"models", NOT_HERE("there is no runner of models; run one as a service")},
-    {"network_mode", F_STR}, {"networks", F_LIST | F_NAMED | F_NULL, service_network_fields},
-    {"oom_kill_disable", F_BOOL}, {"oom_score_adj", F_INT}, {"pid", F_STR}, {"pids_limit", F_INT},
-    {"platform", F_STR}, {"ports", F_LIST, port_fields}, {"post_start", F_LIST | F_DEEP, hook_fields},
-    {"pre_stop", F_LIST | F_DEEP, hook_fields}, {"privileged", F_BOOL}, {"profiles", F_LIST},
+    {"entrypoint", F_WORDS | F_STR | F_LIST | F_NULL},
     {"provider", NOT_HERE("providers are plug-ins of another program; run the service as a container")},
+    {"environment", F_KEYS}, {"env_file", F_STR | F_LIST, env_file_fields}, {"expose", F_LIST},
+    {"extends", F_STR | F_MAP, extends_fields}, {"external_links", F_LIST}, {"extra_hosts", F_KEYS},
+    {"group_add", F_LIST}, {"gpus", F_STR | F_LIST, device_request_fields, NOTE(HARDWARE)}, {"hostname", F_STR},
+    {"healthcheck", F_MAP, health_fields}, {"image", F_STR}, {"init", F_KEEP | F_BOOL}, {"ipc", F_STR},
+    {"isolation", F_ENUM, .words = "default", NOTE("others are for Windows")}, {"labels", F_KEYS},
+    {"label_file", F_STR | F_LIST}, {"links", F_LIST, NOTE("the alias is known on the whole network")},
+    {"logging", F_MAP, logging_fields}, {"mem_limit", F_SIZE}, {"mem_reservation", F_SIZE}, {"memswap_limit", F_SIZE},
+    {"mem_swappiness", F_SIZE}, {"mac_address", F_STR},
+    {"models", NOT_HERE("there is no runner of models; run one as a service")}, {"network_mode", F_STR},
+    {"networks", F_LIST | F_NAMED | F_NULL, service_network_fields}, {"oom_kill_disable", F_BOOL},
+    {"oom_score_adj", F_INT}, {"pid", F_STR}, {"pids_limit", F_INT}, {"platform", F_STR},
+    {"ports", F_LIST, port_fields}, {"privileged", F_BOOL},
     {"pull_policy", F_STR, NOTE("always, missing, if_not_present, never, build, daily, weekly, every_DURATION")},
-    {"pull_refresh_after", F_TIME},
-    {"read_only", F_BOOL}, {"restart", F_STR}, {"runtime", F_STR}, {"scale", F_INT},
-    {"secrets", F_LIST, grant_fields}, {"security_opt", F_LIST}, {"shm_size", F_SIZE}, {"stdin_open", F_BOOL},
-    {"stop_grace_period", F_TIME}, {"stop_signal", F_STR},
-    {"storage_opt", F_DICT, NOTE("passed to the engine, which refuses what it has not")},
-    {"sysctls", F_KEYS}, {"tmpfs", F_STR | F_LIST}, {"tty", F_BOOL}, {"ulimits", F_NAMED | F_INT, ulimit_fields},
+    {"pull_refresh_after", F_TIME}, {"read_only", F_BOOL}, {"restart", F_STR}, {"runtime", F_STR},
+    {"scale", F_KEEP | F_INT}, {"secrets", F_LIST, grant_fields}, {"security_opt", F_LIST}, {"shm_size", F_SIZE},
+    {"stdin_open", F_BOOL}, {"stop_grace_period", F_KEEP | F_TIME}, {"stop_signal", F_STR},
+    {"storage_opt", F_DICT, NOTE("passed to the engine, which refuses what it has not")}, {"sysctls", F_KEYS},
+    {"tmpfs", F_STR | F_LIST}, {"tty", F_BOOL}, {"ulimits", F_NAMED | F_INT, ulimit_fields},
     {"use_api_socket", F_BOOL, NOTE("the server's socket at /var/run/docker.sock; no credentials go along")},
     {"user", F_STR}, {"userns_mode", F_STR}, {"uts", F_STR}, {"volumes", F_LIST, mount_fields},
-    {"volumes_from", F_LIST}, {"working_dir", F_STR}, {NULL}};
+    {"volumes_from", F_LIST}, {"working_dir", F_STR}, {"post_start", F_LIST | F_DEEP, hook_fields},
+    {"pre_stop", F_LIST | F_DEEP, hook_fields}, {NULL}};
 static const struct field include_fields[] = {
     {"path", F_STR | F_LIST}, {"project_directory", F_STR}, {"env_file", F_STR | F_LIST}, {NULL}};
 const struct field schema__top[] = {

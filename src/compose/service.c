@@ -190,9 +190,12 @@ static void read_implied(struct building *b, struct compose_service *s)
     static const char *const modes[] = {"network_mode", "pid", "ipc"};
     for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
         const char *name = str_after(yaml_text(s->node, modes[i]), "service:");
+        size_t before = s->depend_count;
         struct compose_dependency *d = name ? add_dependency(b, s, name, yaml_get(s->node, modes[i])) : NULL;
         if (d)
             d->shares = true;
+        if (d && s->depend_count > before)
+            d->linked = true;
     }
     static const char *const lists[] = {"links", "volumes_from"};
     for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
@@ -201,8 +204,11 @@ static void read_implied(struct building *b, struct compose_service *s)
             const struct yaml_node *item = list->items[j];
             if (i == 1 && str_after(item->text, "container:"))
                 continue;
-            add_dependency(b, s, yaml_printf(b->arena, "%.*s", (int)strcspn(item->text, ":"), item->text),
-                           item);
+            size_t before = s->depend_count;
+            struct compose_dependency *d = add_dependency(
+                b, s, yaml_printf(b->arena, "%.*s", (int)strcspn(item->text, ":"), item->text), item);
+            if (d && i == 0 && s->depend_count > before)
+                d->linked = true;
         }
     }
 }

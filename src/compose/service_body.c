@@ -154,6 +154,8 @@ static void read_environment(struct building *b, const struct compose_service *s
     for (size_t i = 0; map && i < map->count; i++)
         if (map->pairs[i].value->type == YAML_SCALAR)
             map_put(&env, map->pairs[i].key, mem_strdup(map->pairs[i].value->text));
+        else /* a name that nothing sets, over what a file says */
+            map_remove(&env, map->pairs[i].key);
     json_t *list = json_array();
     for (size_t i = 0; (e = map_next(&env, &i));) {
         _cleanup_free_ char *text = str_printf("%s=%s", e->key, (char *)e->value);

@@ -32,9 +32,10 @@ struct yaml_node {
     bool plain;       /* a scalar without quotes: may stand for a number or a boolean */
     const char *text; /* of a scalar */
     const char *file;
-    int line, column; /* from 1 */
-    const char *path; /* "services.web.ports[0]", once the document was interpolated */
-    size_t weight;    /* nodes below and with this one, aliases expanded */
+    int line, column;    /* from 1 */
+    const char *path;    /* "services.web.ports[0]", once the document was interpolated */
+    const char *written; /* of a path that was made absolute: as it stood there; else NULL */
+    size_t weight;       /* nodes below and with this one, aliases expanded */
     size_t count, capacity;
     union {
         struct yaml_node **items; /* of a list */
@@ -81,6 +82,10 @@ bool yaml_is_bool_text(const char *text);
 bool yaml_is_number_text(const char *text);
 /* "a string", "a number", "a list", ... */
 const char *yaml_type_name(const struct yaml_node *node);
+
+/* A plain number or boolean as the text that docker compose makes of it where a text is wanted (1.50 is 1.5,
+ * 0x10 is 16, True is true); other scalars' own text. */
+const char *yaml_value_text(struct yaml_arena *arena, const struct yaml_node *node);
 
 /* Prints a tree as block YAML that reads back as the same values. */
 void yaml_format(const struct yaml_node *node, struct str *ret);

@@ -238,10 +238,10 @@ static void secrets_and_configs_that_are_no_plain_files_are_copied(void **state)
         "[{\"Type\":\"bind\",\"Source\":\"%s/s.txt\",\"Target\":\"/g\",\"ReadOnly\":true}]", p.dir);
     assert_body(&p, "a", "HostConfig Mounts", mounts);
     /* What is in them counts for whether a container is still the right one. */
-    _cleanup_free_ char *before = mem_strdup(a->hash);
+    _cleanup_free_ char *before = mem_strdup(a->extra);
     put(&p, "s.txt", "two");
     assert_ok(load(&p, NULL), &p.err);
-    assert_string_not_equal(before, compose_find_service(p.project, "a")->hash);
+    assert_string_not_equal(before, compose_find_service(p.project, "a")->extra);
     assert_refused(&p, "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {external: true}}\n",
                    "compose.yaml:2:15: secrets.s.external: key is not supported; there is no store");
     assert_refused(&p, "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {environment: NOT_SET}}\n",

@@ -8,15 +8,14 @@
 
 static char *rendered(const struct compose_project *p, bool json)
 {
-    const struct render_options options = {0};
+    const struct render_options options = {.json = json};
     const struct yaml_node *root = compose_render(p, &options);
     struct str text = STR_INIT;
-    yaml_format(root, &text);
-    if (!json)
-        return str_take(&text);
-    str_free(&text);
-    _cleanup_json_ json_t *doc = compose_render_json(root);
-    return json_dumps(doc, JSON_COMPACT);
+    if (json)
+        render_format_json(root, 0, &text);
+    else
+        yaml_format(root, &text);
+    return str_take(&text);
 }
 
 static void every_value_has_its_type_and_every_default_is_said(void **state)
@@ -34,20 +33,39 @@ static void every_value_has_its_type_and_every_default_is_said(void **state)
     _cleanup_free_ char *text = rendered(p.project, false), *json = rendered(p.project, true);
     _cleanup_free_ char *wanted = str_printf(
         "name: app\nservices:\n  a:\n    build:\n      context: %s\n      dockerfile: Dockerfile\n"
-        "    command:\n      - sh\n      - \"-c\"\n      - a b\n    cpus: 0.5\n    entrypoint: null\n"
-        "    environment:\n      N: \"1\"\n      T: \"true\"\n    mem_limit: \"67108864\"\n"
+        "    cpus: 0.5\n    command:\n      - sh\n      - -c\n      - a b\n"
+        "    environment:\n      E: null\n      \"N\": \"1\"\n      T: \"true\"\n    mem_limit: "
+        "\"67108864\"\n"
         "    networks:\n      default: null\n    ports:\n      - mode: ingress\n        target: 80\n"
         "        published: \"8080\"\n        protocol: tcp\n    stop_grace_period: 1m30s\n    tty: true\n"
         "    volumes:\n      - type: bind\n        source: %s/x\n        target: /y\n"
         "        read_only: true\n        bind:\n          create_host_path: true\n"
-        "  b:\n    command: null\n    depends_on:\n      a:\n        condition: service_started\n"
-        "        required: true\n    entrypoint: null\n    image: x:7\n    links:\n      - a\n"
+        "  b:\n    depends_on:\n      a:\n        condition: service_started\n        restart: true\n"
+        "        required: true\n    image: x:7\n    links:\n      - a\n"
         "    networks:\n      default: null\nnetworks:\n  default:\n    name: app_default\n",
         p.dir, p.dir);
     assert_string_equal(text, wanted);
-    assert_non_null(strstr(json, "\"cpus\":0.5"));
+    assert_non_null(strstr(json, "\"cpus\":0.5,\"command\":[\"sh\",\"-c\",\"a b\"],\"entrypoint\":null"));
     assert_non_null(strstr(json, "\"target\":80,\"published\":\"8080\""));
-    assert_non_null(strstr(json, "\"N\":\"1\",\"T\":\"true\"},\"mem_limit\":\"67108864\""));
+    assert_non_null(strstr(json, "\"E\":null,\"N\":\"1\",\"T\":\"true\"},\"mem_limit\":\"67108864\""));
+    end(&p);
+}
+
+/* The digests are those that docker compose 2.26.1 prints for the same file. */
+static void digests_are_those_of_docker_compose(void **state)
+{
+    struct place p;
+    begin(&p);
+    assert_ok(load_text(&p,
+                        "services:\n  a: {image: x}\n  b: {image: 'y<&>', command: sh -c 'a b', cpus: 0.1}\n"
+                        "  c: {image: z, depends_on: [a], mem_limit: 1g, scale: 3, build: .}\n"),
+              &p.err);
+    assert_string_equal(compose_find_service(p.project, "a")->hash,
+                        "d5457d0b2799957b606d2ac4ed52d85a1e75799490e56229948300b9a59e8953");
+    assert_string_equal(compose_find_service(p.project, "b")->hash,
+                        "c4b23460987129a4480dabcb590d842698646c0c0036303c85a07bcb618fab5d");
+    assert_string_equal(compose_find_service(p.project, "c")->hash,
+                        "6417798f77d2326469b27589d5f84614080066dc2f1d208dc8cebb58dffa8d58");
     end(&p);
 }
 
@@ -98,6 +116,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_value_has_its_type_and_every_default_is_said),
+        cmocka_unit_test(digests_are_those_of_docker_compose),
         cmocka_unit_test(the_collected_projects_come_to_what_is_expected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
