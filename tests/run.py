@@ -110,7 +110,7 @@ def take_over(kind, argv, whole):
     """Counts what another program reports, as it comes: "@ok SECONDS NAME", a failure's details before its line."""
     process = subprocess.Popen(argv, cwd=TOP, stdout=subprocess.PIPE, stderr=None, text=True, errors="replace",
                                stdin=subprocess.DEVNULL)
-    counted = 0
+    counted, failures = 0, len(failed)
     detail = []
     for line in process.stdout:
         match = re.match(r"@(ok|FAILED|skipped) ([\d.]+) (.*?)(?: \| (.*))?$", line.rstrip("\n"))
@@ -121,7 +121,8 @@ def take_over(kind, argv, whole):
         else:
             detail.append(line.rstrip("\n"))
     status = process.wait()
-    if counted == 0 or status not in (0, 1):
+    # It fails when a test failed, and then it has told which.
+    if counted == 0 or status not in (0, 1) or bool(status) != (len(failed) > failures):
         report(kind, whole, "FAILED", f"exit status {status}\n" + "\n".join(detail[-60:]))
 
 

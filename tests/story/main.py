@@ -45,6 +45,12 @@ class Lines(unittest.TestResult):
         super().addFailure(test, error)
         self.trouble(test, error)
 
+    def addSubTest(self, test, subtest, error):
+        super().addSubTest(test, subtest, error)
+        if error is not None:
+            print(subtest.id())
+            self.trouble(test, error)
+
     def addSkip(self, test, reason):
         super().addSkip(test, reason)
         self.line("skipped", test, reason)
