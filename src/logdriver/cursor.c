@@ -26,8 +26,9 @@ static bool is_sound(const struct cursor_page *p)
     if (memcmp(p->magic, magic, sizeof(magic)) != 0 || p->state >> 1 > PIECES_MAX)
         return false;
     const struct log_place *place = &p->place[p->state & 1];
-    return place->at >= 0 && place->within <= LOG_PAYLOAD_BYTES && place->lines[0].size < LOG_PIECE_BYTES &&
-           place->lines[1].size < LOG_PIECE_BYTES;
+    const int64_t *skip = p->skip[p->state & 1];
+    return place->at >= 0 && skip[0] >= 0 && skip[1] >= 0 && place->within <= LOG_PAYLOAD_BYTES &&
+           place->lines[0].size < LOG_PIECE_BYTES && place->lines[1].size < LOG_PIECE_BYTES;
 }
 
 int cursor_open(const char *path, struct cursor *ret, struct err *err)
@@ -64,6 +65,11 @@ const struct log_place *cursor_place(const struct cursor *c)
     return &c->page->place[state_of(c) & 1];
 }
 
+const int64_t *cursor_skip(const struct cursor *c)
+{
+    return c->page->skip[state_of(c) & 1];
+}
+
 size_t cursor_pieces(const struct cursor *c)
 {
     return (size_t)(state_of(c) >> 1);
@@ -87,7 +93,7 @@ void cursor_begin(struct cursor *c, size_t count)
     set_state(c, count, state_of(c) & 1);
 }
 
-void cursor_finish(struct cursor *c, const struct log_place *next)
+void cursor_finish(struct cursor *c, const struct log_place *next, const int64_t skip[2])
 {
     unsigned other = !(state_of(c) & 1);
     struct log_place *to = &c->page->place[other];
@@ -95,6 +101,7 @@ void cursor_finish(struct cursor *c, const struct log_place *next)
     memcpy(to, next, offsetof(struct log_place, lines));
     for (int i = 0; i < 2; i++)
         memcpy(&to->lines[i], &next->lines[i], offsetof(struct log_place_line, bytes) + next->lines[i].size);
+    memcpy(c->page->skip[other], skip, sizeof(c->page->skip[other]));
     set_state(c, 0, other);
     __atomic_store_n(&c->page->needed, MAX(next->sequence, (uint64_t)1), __ATOMIC_RELEASE);
 }
@@ -105,11 +112,10 @@ bool cursor_piece_sent(const struct cursor *c, size_t i)
     return p->before + c->page->sent[i].msg_len >= p->size;
 }
 
-void cursor_sent_lines(const struct cursor *c, int64_t ret[2])
+void cursor_add_sent_lines(const struct cursor *c, int64_t to[2])
 {
     size_t count = cursor_pieces(c);
-    ret[0] = ret[1] = 0;
     for (size_t i = 0; i < count && cursor_piece_sent(c, i); i++)
         if (c->page->piece[i].last && c->page->piece[i].stream >= 1 && c->page->piece[i].stream <= 2)
-            ret[c->page->piece[i].stream - 1]++;
+            to[c->page->piece[i].stream - 1]++;
 }

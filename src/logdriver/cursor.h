@@ -7,7 +7,9 @@
  * lines come twice.)
  *
  * A batch: cursor_begin() with the pieces, cursor_finish() with the place behind it. `state` says in one word
- * which of two places holds and how many pieces are under way, so that no kill falls between. */
+ * which of two places holds and how many pieces are under way, so that no kill falls between. With a place
+ * goes how many lines of each stream behind it have been sent already: what a process before this one sent of
+ * a batch that it did not finish. */
 #ifndef LOGDRIVER_CURSOR_H
 #define LOGDRIVER_CURSOR_H
 
@@ -38,6 +40,7 @@ struct cursor_page {
     struct cursor_piece piece[PIECES_MAX];
     struct mmsghdr sent[PIECES_MAX];
     struct log_place place[2];
+    int64_t skip[2][2]; /* of each place, of each stream */
 };
 
 struct cursor {
@@ -54,9 +57,11 @@ size_t cursor_pieces(const struct cursor *c);
 void cursor_begin(struct cursor *c, size_t count);
 /* The batch's pieces from there on count as not sent. */
 void cursor_restart(struct cursor *c, size_t from);
-void cursor_finish(struct cursor *c, const struct log_place *next);
+void cursor_finish(struct cursor *c, const struct log_place *next, const int64_t skip[2]);
+/* Lines of each stream behind the place that are not to be sent. */
+const int64_t *cursor_skip(const struct cursor *c);
 bool cursor_piece_sent(const struct cursor *c, size_t i);
-/* Lines of each stream, of the batch under way, that went out whole. */
-void cursor_sent_lines(const struct cursor *c, int64_t ret[2]);
+/* Adds the lines of each stream, of the batch under way, that went out whole. */
+void cursor_add_sent_lines(const struct cursor *c, int64_t to[2]);
 
 #endif

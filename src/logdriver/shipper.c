@@ -126,7 +126,7 @@ static void finish_batch(struct shipper *s, size_t sent)
     int64_t dropped = lines_from(s, sent);
     s->cursor.page->sent_lines += (uint64_t)(lines_from(s, 0) - dropped);
     s->cursor.page->dropped_lines += (uint64_t)dropped;
-    cursor_finish(&s->cursor, &s->after);
+    cursor_finish(&s->cursor, &s->after, s->skip);
     s->batch.count = 0;
     str_clear(&s->batch.bytes);
 }
@@ -144,7 +144,7 @@ static void shed(struct shipper *s, int64_t bytes)
     while (log_reader_backlog(s->reader) > bytes && next_line(s, &entry))
         s->cursor.page->dropped_lines++;
     log_reader_place(s->reader, &s->after);
-    cursor_finish(&s->cursor, &s->after);
+    cursor_finish(&s->cursor, &s->after, s->skip);
 }
 
 static void shed_if_wanted(struct shipper *s)
@@ -318,6 +318,21 @@ struct shipper *shipper__new(const char *id, const char *log, bool running)
     return s;
 }
 
+/* What is left of another process's batch is a batch anew, from its beginning less what was sent of it. That
+ * is noted before the batch begins: this process may be killed in it as well. */
+static void resume(struct shipper *s)
+{
+    const int64_t *before = cursor_skip(&s->cursor);
+    int64_t known = before[0] + before[1];
+    memcpy(s->skip, before, sizeof(s->skip));
+    if (s->driver->file)
+        shipper__resume_file(s);
+    else
+        cursor_add_sent_lines(&s->cursor, s->skip);
+    s->cursor.page->sent_lines += (uint64_t)(s->skip[0] + s->skip[1] - known);
+    cursor_finish(&s->cursor, cursor_place(&s->cursor), s->skip);
+}
+
 static int awaken(struct shipper *s, const struct shipment *what, struct err *err)
 {
     struct shipment with = *what;
@@ -330,13 +345,7 @@ static int awaken(struct shipper *s, const struct shipment *what, struct err *er
         r = cursor_open(cursor, &s->cursor, err);
     if (r < 0)
         return r;
-    /* What is left of another process's batch is a batch anew, from its beginning less what was sent of it.
-     */
-    if (s->driver->file)
-        shipper__resume_file(s);
-    else
-        cursor_sent_lines(&s->cursor, s->skip);
-    s->cursor.page->sent_lines += (uint64_t)(s->skip[0] + s->skip[1]);
+    resume(s);
     return open_reader(s, err);
 }
 
