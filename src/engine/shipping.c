@@ -1,6 +1,8 @@
 /* Which containers' logs are brought elsewhere, and what is told along with them. */
 #include "engine/engine_priv.h"
 
+#include "logdriver/compress.h"
+
 #include <unistd.h>
 
 enum { GRACE_MS = 2000 };
@@ -116,8 +118,34 @@ int shipping__check(struct container *c, const json_t *doc, struct err *err)
     return shippers_probe(c->log_driver, &info, err);
 }
 
+/* json-file's own file is compressed by its shipper. */
+static bool compresses(struct container *c)
+{
+    if (c->log_driver == LOGDRIVER_JSON_FILE || c->log_driver == LOGDRIVER_NONE)
+        return false;
+    _cleanup_json_ json_t *doc = container__doc(c);
+    return logdriver_local(c->log_driver, json_object_get(log_config(doc), "Config")).compress;
+}
+
+static void compress_begin(struct container *c)
+{
+    if (!compresses(c))
+        return;
+    _cleanup_free_ char *log = logs__path(c);
+    compress_watch(log);
+}
+
+static void compress_end(struct container *c)
+{
+    if (!compresses(c))
+        return;
+    _cleanup_free_ char *log = logs__path(c);
+    compress_unwatch(log);
+}
+
 void shipping__begin(struct container *c)
 {
+    compress_begin(c);
     if (!ships(c))
         return;
     _cleanup_free_ char *log = logs__path(c);
@@ -126,6 +154,7 @@ void shipping__begin(struct container *c)
 
 void shipping__ended(struct container *c)
 {
+    compress_end(c);
     if (ships(c) && c->engine->shippers)
         shippers_ended(c->engine->shippers, c->id);
 }
@@ -143,6 +172,8 @@ void shipping__resume(struct engine *e)
 {
     struct container **all = container__all(e);
     for (struct container **c = all; *c; c++) {
+        if (container__running(*c))
+            compress_begin(*c);
         if (!ships(*c))
             continue;
         _cleanup_free_ char *log = logs__path(*c);

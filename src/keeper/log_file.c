@@ -11,7 +11,8 @@
 #include <unistd.h>
 #include <zlib.h>
 
-static const char magic[8] = {'D', 'R', 'V', 'L', 'O', 'G', '1', '\n'};
+static const char magic[8] = {'D', 'R', 'V', 'L', 'O', 'G', '1', '\n'},
+                  compressed_magic[8] = {'D', 'R', 'V', 'L', 'O', 'G', 'Z', '\n'};
 
 enum {
     MAX_RECORD = LOG_RECORD_HEAD_BYTES + LOG_PAYLOAD_BYTES + LOG_RECORD_TAIL_BYTES,
@@ -75,12 +76,38 @@ ssize_t log_record_parse(const void *bytes, size_t n, uint32_t salt, struct log_
 
 bool log_header_read(int fd, struct log_header *ret)
 {
-    uint8_t head[LOG_HEADER_BYTES];
-    if (pread(fd, head, sizeof(head), 0) != sizeof(head) || memcmp(head, magic, sizeof(magic)) != 0)
+    uint8_t head[LOG_COMPRESSED_HEADER_BYTES];
+    ssize_t n = pread(fd, head, sizeof(head), 0);
+    *ret = (struct log_header){0};
+    if (n < LOG_HEADER_BYTES)
+        return false;
+    ret->compressed = memcmp(head, compressed_magic, sizeof(magic)) == 0;
+    if (ret->compressed ? n < (ssize_t)sizeof(head) : memcmp(head, magic, sizeof(magic)) != 0)
         return false;
     memcpy(&ret->sequence, head + 8, 8);
     memcpy(&ret->salt, head + 16, 4);
-    return ret->sequence != 0;
+    if (ret->compressed) {
+        memcpy(&ret->plain_bytes, head + 24, 8);
+        memcpy(&ret->last_ns, head + 32, 8);
+        ret->open_line[0] = head[40];
+        ret->open_line[1] = head[41];
+    }
+    return ret->sequence != 0 && ret->plain_bytes >= 0;
+}
+
+size_t log_header_put(uint8_t at[LOG_COMPRESSED_HEADER_BYTES], const struct log_header *h)
+{
+    memset(at, 0, LOG_COMPRESSED_HEADER_BYTES);
+    memcpy(at, h->compressed ? compressed_magic : magic, sizeof(magic));
+    memcpy(at + 8, &h->sequence, 8);
+    memcpy(at + 16, &h->salt, 4);
+    if (!h->compressed)
+        return LOG_HEADER_BYTES;
+    memcpy(at + 24, &h->plain_bytes, 8);
+    memcpy(at + 32, &h->last_ns, 8);
+    at[40] = h->open_line[0];
+    at[41] = h->open_line[1];
+    return LOG_COMPRESSED_HEADER_BYTES;
 }
 
 static size_t count_lines(const char *bytes, size_t n)
@@ -136,6 +163,19 @@ int64_t log_valid_end(int fd, uint32_t salt)
     }
 }
 
+bool log_last_record(int fd, int64_t end, uint32_t salt, int64_t *ret_ns, bool ret_open_line[2])
+{
+    struct log_record r;
+    char last;
+    if (log_record_length_before(fd, end, salt, &r, NULL) <= 0 || r.stream < 1 || r.stream > 2 || !r.size ||
+        pread(fd, &last, 1, end - LOG_RECORD_TAIL_BYTES - 1) != 1)
+        return false;
+    *ret_ns = r.time_ns;
+    ret_open_line[r.stream - 1] = last != '\n';
+    ret_open_line[2 - r.stream] = r.flags & LOG_OTHER_OPEN;
+    return true;
+}
+
 struct log_file {
     char *path;
     int fd;
@@ -147,7 +187,7 @@ struct log_file {
     bool open_line[2]; /* of each stream: its last byte was no line end */
 };
 
-static char *rotated_name(const char *path, int number)
+char *log_file_name(const char *path, int number)
 {
     return number ? str_printf("%s.%d", path, number) : mem_strdup(path);
 }
@@ -173,11 +213,8 @@ static int create_fresh(const struct log_file *f, const struct log_header *heade
     _cleanup_close_ int fd = open(fresh, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
     if (fd < 0)
         return err_sys(err, errno, "create log %s", fresh);
-    uint8_t head[LOG_HEADER_BYTES] = {0};
-    memcpy(head, magic, sizeof(magic));
-    memcpy(head + 8, &header->sequence, 8);
-    memcpy(head + 16, &header->salt, 4);
-    int r = file_write_all(fd, head, sizeof(head), err);
+    uint8_t head[LOG_COMPRESSED_HEADER_BYTES];
+    int r = file_write_all(fd, head, log_header_put(head, header), err);
     if (r < 0) {
         unlink(fresh);
         return err_wrap(err, "create log %s", fresh);
@@ -216,7 +253,7 @@ static int create(struct log_file *f, uint64_t sequence, struct err *err)
 
 static bool is_there(const struct log_file *f, int number)
 {
-    _cleanup_free_ char *name = rotated_name(f->path, number);
+    _cleanup_free_ char *name = log_file_name(f->path, number);
     return access(name, F_OK) == 0;
 }
 
@@ -239,12 +276,12 @@ static int last_to_move(const struct log_file *f)
     int64_t most = MIN(MAX(LOG_BACKLOG_BYTES / f->max_bytes, (int64_t)f->max_files), (int64_t)LOG_MAX_FILES);
     int last = 0;
     for (; is_there(f, last) && last < most - 1; last++) {
-        _cleanup_free_ char *name = rotated_name(f->path, last);
+        _cleanup_free_ char *name = log_file_name(f->path, last);
         if (last >= f->max_files - 1 && (!needed || sequence_of(name) < needed))
             break;
     }
     for (int i = last + 1; needed && i < LOG_MAX_FILES; i++) {
-        _cleanup_free_ char *name = rotated_name(f->path, i);
+        _cleanup_free_ char *name = log_file_name(f->path, i);
         if (unlink(name) < 0)
             break;
     }
@@ -261,9 +298,10 @@ static int rotate(struct log_file *f, struct err *err)
     if (r < 0)
         return r;
     FAILPOINT("log-rotation-begun");
+    log_adopt_compressed(f->path);
     int last = last_to_move(f);
     for (int i = last - 1; i >= 0; i--) {
-        _cleanup_free_ char *from = rotated_name(f->path, i), *to = rotated_name(f->path, i + 1);
+        _cleanup_free_ char *from = log_file_name(f->path, i), *to = log_file_name(f->path, i + 1);
         if (rename(from, to) < 0 && errno != ENOENT)
             return err_sys(err, errno, "rotate log %s", from);
         FAILPOINT("log-file-shifted");
@@ -314,33 +352,25 @@ static int repair(struct log_file *f, struct err *err)
     return 0;
 }
 
-static bool open_lines_at(struct log_file *f, int fd, int64_t end, uint32_t salt)
-{
-    struct log_record r;
-    char last;
-    if (log_record_length_before(fd, end, salt, &r, NULL) <= 0 || r.stream < 1 || r.stream > 2 || !r.size ||
-        pread(fd, &last, 1, end - LOG_RECORD_TAIL_BYTES - 1) != 1)
-        return false;
-    f->open_line[r.stream - 1] = last != '\n';
-    f->open_line[2 - r.stream] = r.flags & LOG_OTHER_OPEN;
-    return true;
-}
-
 /* As the last record says, which is in the file before when this one was just begun, or is still to come:
  * then the header's number is already that of the one before. */
 static void find_open_lines(struct log_file *f)
 {
     struct log_header header;
+    int64_t time_ns;
     uint64_t before = f->fd < 0 ? f->header.sequence : f->header.sequence - 1;
-    if (open_lines_at(f, f->fd, f->size, f->header.salt))
+    if (log_last_record(f->fd, f->size, f->header.salt, &time_ns, f->open_line))
         return;
     for (int i = 1; i <= 2; i++) {
-        _cleanup_free_ char *name = rotated_name(f->path, i);
+        _cleanup_free_ char *name = log_file_name(f->path, i);
         _cleanup_close_ int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd >= 0 && log_header_read(fd, &header) && header.sequence == before) {
-            open_lines_at(f, fd, log_valid_end(fd, header.salt), header.salt);
-            return;
-        }
+        if (fd < 0 || !log_header_read(fd, &header) || header.sequence != before)
+            continue;
+        if (header.compressed)
+            memcpy(f->open_line, header.open_line, sizeof(f->open_line));
+        else
+            log_last_record(fd, log_valid_end(fd, header.salt), header.salt, &time_ns, f->open_line);
+        return;
     }
 }
 
@@ -349,7 +379,7 @@ static int open_existing(struct log_file *f, struct err *err)
     _cleanup_close_ int fd = open(f->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return err_sys(err, errno, "open log %s", f->path);
-    if (!log_header_read(fd, &f->header))
+    if (!log_header_read(fd, &f->header) || f->header.compressed)
         return err_set(err, ERR_NOT_FOUND, "%s is no log of this format", f->path);
     f->fd = take_fd(&fd);
     return repair(f, err);
@@ -363,10 +393,11 @@ int log_file_open(const char *path, int64_t max_bytes, int max_files, bool goes_
     f->path = mem_strdup(path);
     f->max_bytes = max_bytes > 0 ? max_bytes : LOG_DEFAULT_BYTES;
     f->max_files = max_files > 0 ? MIN(max_files, LOG_MAX_FILES) : LOG_DEFAULT_FILES;
+    log_adopt_compressed(path);
     int r = open_existing(f, err);
     if (r == -ERR_NOT_FOUND) {
         /* What stands there in another form is kept aside as the newest rotated file would be. */
-        _cleanup_free_ char *previous = rotated_name(path, 1);
+        _cleanup_free_ char *previous = log_file_name(path, 1);
         f->header.sequence = sequence_of(previous);
         /* Most containers that live short say nothing: the file comes with the first byte. */
         r = file_exists(path) ? rotate(f, err) : 0;
@@ -534,7 +565,7 @@ void log_file_prune(const char *path, int max_files, uint64_t needed)
     /* There may be gaps, where the writer was just moving them. */
     enum { GAP_MAX = 32 };
     for (int i = last, missing = 0; i < LOG_MAX_FILES && missing < GAP_MAX; i++) {
-        _cleanup_free_ char *name = rotated_name(path, i);
+        _cleanup_free_ char *name = log_file_name(path, i);
         uint64_t sequence = sequence_of(name);
         missing = sequence ? 0 : missing + 1;
         if (sequence && sequence < needed)
@@ -544,8 +575,10 @@ void log_file_prune(const char *path, int max_files, uint64_t needed)
 
 void log_file_remove(const char *path)
 {
+    _cleanup_free_ char *compressed = str_printf("%s.z", path);
+    unlink(compressed);
     for (int i = 0; i <= LOG_MAX_FILES; i++) {
-        _cleanup_free_ char *name = rotated_name(path, i);
+        _cleanup_free_ char *name = log_file_name(path, i);
         if (unlink(name) < 0 && i > 0)
             break;
     }

@@ -27,6 +27,11 @@
  * sequence number it has not read to its end: from that one on files are kept beyond their number, up to
  * LOG_BACKLOG_BYTES in all. The writer looks when it rotates.
  *
+ * A rotated file may be compressed: the same name, another magic, and behind the header u64 size and i64 time
+ * of the last record, u8[2] whether each stream ends in an open line, 6 zero bytes, then the plain file as
+ * gzip. Somebody beside the writer makes <path>.z of the newest plain one (log_compress()); the writer, who
+ * alone moves files, puts it in that one's place when it next rotates or opens the log.
+ *
  * Invariants: the files' sequence numbers rise towards `path`; a whole record is never changed. Nothing is
  * synced: a crash of the machine may cost the last seconds. A disk that is full costs the bytes that do not
  * fit (they are taken from the pipe, so that the container goes on, and counted).
@@ -38,10 +43,12 @@
 #include "base/err.h"
 #include "base/str.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
     LOG_HEADER_BYTES = 24,
+    LOG_COMPRESSED_HEADER_BYTES = 48,
     LOG_RECORD_HEAD_BYTES = 16,
     LOG_RECORD_TAIL_BYTES = 8,
     LOG_PAYLOAD_BYTES = 32 * 1024, /* of one record */
@@ -71,20 +78,42 @@ struct log_record {
 struct log_header {
     uint64_t sequence; /* never 0 */
     uint32_t salt;
+    bool compressed; /* only then what follows is set */
+    int64_t plain_bytes;
+    int64_t last_ns; /* of its last record */
+    bool open_line[2];
 };
 
 void log_record_add(struct str *to, const struct log_record *r, uint32_t salt);
 /* Parses the record at the start of `bytes`: its whole length, 0 when `n` does not hold all of it, or
  * -ERR_CORRUPT. `ret->bytes` points into `bytes`. */
 ssize_t log_record_parse(const void *bytes, size_t n, uint32_t salt, struct log_record *ret);
-/* The header of an open file; false when it is no log file. */
+/* The header of an open file, plain or compressed; false when it is no log file. */
 bool log_header_read(int fd, struct log_header *ret);
+/* Returns its length. */
+size_t log_header_put(uint8_t at[LOG_COMPRESSED_HEADER_BYTES], const struct log_header *h);
 /* Length of the record that ends at `end`, or 0 when there is none that is whole. `ret` (may be NULL) gets it
  * without its bytes; `ret_lines` (may be NULL) the number of line ends in it. */
 ssize_t log_record_length_before(int fd, int64_t end, uint32_t salt, struct log_record *ret,
                                  size_t *ret_lines);
 /* Where the last whole record ends. */
 int64_t log_valid_end(int fd, uint32_t salt);
+/* What its last record, which ends at `end`, says: the time, and which streams have an open line. False when
+ * there is none. */
+bool log_last_record(int fd, int64_t end, uint32_t salt, int64_t *ret_ns, bool ret_open_line[2]);
+/* The name of the file `number`; 0 is the one that is written. */
+char *log_file_name(const char *path, int number);
+
+/* --- compressed files (log_compress.c) --- */
+
+/* Makes <path>.z of the newest rotated file that is plain, when there is one and no <path>.z waits. `stop`
+ * (may be NULL) is asked now and then: true ends it with nothing made. */
+int log_compress(const char *path, bool (*stop)(void), struct err *err);
+/* The plain form of a compressed file, as a file without a name beside the log, which may need as much room
+ * on the disk. *header becomes that of a plain file. */
+int log_uncompress(const char *path, int fd, struct log_header *header, int *ret_fd, struct err *err);
+/* For the writer: puts <path>.z where it belongs, or removes it when that file is gone. */
+void log_adopt_compressed(const char *path);
 
 /* --- the writer --- */
 

@@ -1,5 +1,6 @@
 #include "keeper/log_reader.h"
 
+#include "base/log.h"
 #include "base/str.h"
 #include "keeper/log_file.h"
 
@@ -70,11 +71,39 @@ static int open_from(const char *path, uint64_t least, struct log_header *ret)
     return best;
 }
 
+/* The plain form of a file found by open_from(), which goes. Negative, and logged: it cannot be read. */
+static int make_plain(const char *path, int fd, struct log_header *header)
+{
+    struct err err;
+    int plain = -EBADF;
+    if (fd < 0 || !header->compressed)
+        return fd;
+    if (log_uncompress(path, fd, header, &plain, &err) < 0)
+        log_warning("%s", err.msg);
+    close_fd(fd);
+    return plain;
+}
+
+static int64_t plain_bytes(int fd, const struct log_header *header)
+{
+    struct stat st;
+    if (header->compressed)
+        return header->plain_bytes;
+    return fstat(fd, &st) == 0 ? st.st_size : 0;
+}
+
+/* A file that cannot be read counts as one that was gone. */
 static void use_file(struct log_reader *r, int fd, const struct log_header *header, int64_t at)
 {
     close_fd(r->fd);
-    r->fd = fd;
     r->header = *header;
+    r->fd = make_plain(r->path, fd, &r->header);
+    if (r->fd < 0) {
+        r->missed++;
+        r->amid = true;
+        r->fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+    fd = r->fd;
     r->at = at;
     r->buffer_size = 0;
     if (r->notify_fd < 0)
@@ -144,12 +173,12 @@ static void forget_lines(struct log_reader *r)
 static void seek_tail(struct log_reader *r)
 {
     struct log_header header = {0}, older;
-    int fd = open_newest(r->path, &header);
+    int fd = make_plain(r->path, open_newest(r->path, &header), &header);
     int64_t wanted = r->o.tail + 2, at = fd >= 0 ? log_valid_end(fd, header.salt) : 0, lines = 0;
     if (fd < 0)
         return;
     while (!(r->amid = walk_back(fd, header.salt, at, &wanted, &at))) {
-        int previous = open_before(r->path, header.sequence, &older);
+        int previous = make_plain(r->path, open_before(r->path, header.sequence, &older), &older);
         if (previous < 0)
             break;
         close_fd(fd);
@@ -174,17 +203,20 @@ static void seek_tail(struct log_reader *r)
     use_file(r, take_fd(&again), &header, at);
 }
 
-static bool ends_before(int fd, uint32_t salt, int64_t since_ns)
+static bool ends_before(int fd, const struct log_header *h, int64_t since_ns)
 {
     struct log_record r;
-    return log_record_length_before(fd, log_valid_end(fd, salt), salt, &r, NULL) > 0 && r.time_ns < since_ns;
+    if (h->compressed)
+        return h->last_ns < since_ns;
+    return log_record_length_before(fd, log_valid_end(fd, h->salt), h->salt, &r, NULL) > 0 &&
+           r.time_ns < since_ns;
 }
 
 static void seek_begin(struct log_reader *r)
 {
     struct log_header header = {0}, next_header;
     int fd = open_from(r->path, 1, &header);
-    while (fd >= 0 && r->o.since_ns && ends_before(fd, header.salt, r->o.since_ns)) {
+    while (fd >= 0 && r->o.since_ns && ends_before(fd, &header, r->o.since_ns)) {
         int next = open_from(r->path, header.sequence + 1, &next_header);
         if (next < 0)
             break;
@@ -192,6 +224,8 @@ static void seek_begin(struct log_reader *r)
         fd = next;
         header = next_header;
     }
+    /* What goes on with a line that began in a file before is no whole line. */
+    r->amid = header.sequence > 1;
     if (fd >= 0)
         use_file(r, fd, &header, LOG_HEADER_BYTES);
 }
@@ -212,12 +246,11 @@ static void take_line(struct open_line *l, const struct log_place_line *from)
 static void seek_place(struct log_reader *r, const struct log_place *place)
 {
     struct log_header header = {0};
-    struct stat st;
     int fd = open_from(r->path, MAX(place->sequence, (uint64_t)1), &header);
     if (fd < 0)
         return;
-    if (header.sequence != place->sequence || place->at < LOG_HEADER_BYTES || fstat(fd, &st) < 0 ||
-        place->at > st.st_size) {
+    if (header.sequence != place->sequence || place->at < LOG_HEADER_BYTES ||
+        place->at > plain_bytes(fd, &header)) {
         /* Its file is gone: what goes on with a line that began there is no whole line. */
         r->missed += place->sequence ? header.sequence - place->sequence : 0;
         r->amid = place->sequence;
@@ -522,11 +555,11 @@ int64_t log_reader_backlog(const struct log_reader *r)
         _cleanup_free_ char *name = i ? str_printf("%s.%d", r->path, i) : mem_strdup(r->path);
         _cleanup_close_ int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         missing = fd < 0 ? missing + 1 : 0;
-        if (fd < 0 || !log_header_read(fd, &header) || fstat(fd, &st) < 0)
+        if (fd < 0 || !log_header_read(fd, &header))
             continue;
         if (r->fd >= 0 && header.sequence <= r->header.sequence)
             break;
-        bytes += st.st_size;
+        bytes += plain_bytes(fd, &header);
     }
     return bytes;
 }

@@ -48,7 +48,7 @@ int logdriver_check(const char *name, const json_t *options, struct err *err);
 struct logdriver_local {
     int64_t max_bytes; /* 0: the default */
     int max_files;     /* 0: the default */
-    bool compress;     /* rotated files of json-file */
+    bool compress;     /* rotated files: of json-file its own, otherwise the local log's */
     bool readable;     /* false: `docker logs` is refused, as without dual logging */
     bool kept;         /* false: there is none */
 };

@@ -228,17 +228,6 @@ static int check_bool(const json_t *options, const char *name, const char *value
     return 0;
 }
 
-/* The keeper's own files are moved by the keeper alone, and stay as they are written. */
-static int check_local_compress(const json_t *options, const char *name, const char *value, struct err *err)
-{
-    bool wanted = false;
-    int r = check_bool(options, name, value, err);
-    if (r == 0 && parse_bool(value, &wanted, NULL) == 0 && wanted)
-        return err_set(err, ERR_UNSUPPORTED, "the log option \"%s\" is not supported for the local log",
-                       name);
-    return r;
-}
-
 static int check_size(const json_t *options, const char *name, const char *value, struct err *err)
 {
     int64_t bytes = 0;
@@ -362,12 +351,11 @@ static const struct option {
     {"env-regex", TELLS, check_regex},
     {"max-size", FILES, check_size},
     {"max-file", FILES, check_files},
-    {"compress", ON(JSON_FILE), check_bool},
-    {"compress", ON(LOCAL), check_local_compress},
+    {"compress", FILES, check_bool},
     {"cache-disabled", CACHED, check_bool},
     {"cache-max-size", CACHED, check_size},
     {"cache-max-file", CACHED, check_files},
-    {"cache-compress", CACHED, check_local_compress},
+    {"cache-compress", CACHED, check_bool},
     {"syslog-address", ON(SYSLOG), check_any},
     {"syslog-facility", ON(SYSLOG), check_any},
     {"syslog-format", ON(SYSLOG), check_any},
@@ -439,6 +427,10 @@ static int check_together(enum logdriver_type type, const json_t *options, struc
                            "conflicting options: cannot specify both 'fluentd-async' and "
                            "'fluentd-async-connect'");
         return options_fluentd_address(options, &a, err);
+    case LOGDRIVER_LOCAL:
+        if (options_bool(options, "compress", false) && str_eq(json_str(options, "max-file"), "1"))
+            return err_set(err, ERR_INVALID, "compress cannot be true when max-file is less than 2");
+        return 0;
     case LOGDRIVER_JSON_FILE:
         if (options_bool(options, "compress", false) &&
             (!*json_str(options, "max-size") || str_eq(json_str(options, "max-file"), "1") ||
@@ -480,7 +472,8 @@ struct logdriver_local logdriver_local(enum logdriver_type type, const json_t *o
     const char *files = json_str(options, cached ? "cache-max-file" : "max-file");
     int64_t count = 0;
     struct logdriver_local l = {
-        .compress = type == LOGDRIVER_JSON_FILE && options_bool(options, "compress", false),
+        .compress =
+            options_bool(options, cached ? "cache-compress" : "compress", type != LOGDRIVER_JSON_FILE),
         .readable = !options_bool(options, "cache-disabled", false),
         .kept = type != LOGDRIVER_NONE,
     };
@@ -488,5 +481,7 @@ struct logdriver_local logdriver_local(enum logdriver_type type, const json_t *o
         l.max_bytes = 0;
     if (*files && parse_i64(files, 1, LOCAL_FILES_MAX, &count, NULL) == 0)
         l.max_files = (int)count;
+    if (l.max_files == 1 || !l.kept)
+        l.compress = false;
     return l;
 }

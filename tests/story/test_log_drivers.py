@@ -147,6 +147,7 @@ def unpack_all(data):
 
 
 COUNT = "i=0; while [ $i -lt %d ]; do echo line $i; i=$((i+1)); done"
+LONG = "i=0; while [ $i -lt %d ]; do printf 'line %%d %%0100d\\n' $i 0; i=$((i+1)); done"
 SLOWLY = "i=0; while [ $i -lt %d ]; do echo line $i; i=$((i+1)); [ $((i %% 10)) -ne 0 ] || sleep 0.02; done"
 
 
@@ -352,6 +353,31 @@ class LogDrivers(Story):
         self.assertEqual(numbers, list(range(numbers[0], 6000)))
         self.assertLessEqual(os.path.getsize(path), 64 << 10 | 200)
 
+    # --- local ---
+
+    def test_the_local_log_is_compressed_as_it_rotates(self):
+        """Also that of a driver with another destination, which is read meanwhile."""
+        c = self.udp()
+        for driver, options in (("local", {"max-size": "64k", "max-file": "5"}),
+                                ("syslog", {"syslog-address": f"udp://127.0.0.1:{c.address[1]}", "cache-max-size": "64k", "cache-max-file": "5"})):
+            made = self.run_with(driver, options, "mkfifo /go; for n in 1 2 3; do " + LONG % 1000 + "; read x </go; done")
+            folder = os.path.join(self.d.data, "containers", made)
+
+            def compressed():
+                heads = {n: open(os.path.join(folder, n), "rb").read(8) for n in os.listdir(folder) if re.fullmatch(r"log(\.\d+|\.z)?", n)}
+                return sorted(n for n, head in heads.items() if head == b"DRVLOGZ\n")
+
+            def last():
+                return self.d.docker("logs", "--tail", "1", made).out.startswith("line 999 ")
+            for place in ("log.z", "log."):  # the newest waits beside the log until the next rotation
+                wait_for(lambda: last() and "log.z" in compressed() and compressed()[0].startswith(place), f"compressed files: {compressed()}")
+                self.d.docker("exec", made, "sh", "-c", "echo >/go")
+            wait_for(lambda: last() and "log.z" in compressed(), f"compressed files: {compressed()}")
+            numbers = [int(line.split()[1]) for line in self.d.docker("logs", made).out.splitlines()]
+            self.assertEqual(numbers, (list(range(1000)) * 3)[-len(numbers):])
+            self.assertGreater(len(numbers), 1500)
+            self.d.docker("rm", "-f", made)
+
     # --- journald ---
 
     def test_journald_gets_native_entries(self):
@@ -418,6 +444,7 @@ class LogDrivers(Story):
                 ("json-file", {"max-size": "many"}, "max-size"),
                 ("json-file", {"max-file": "0"}, "max-file cannot be less than 1"),
                 ("json-file", {"compress": "true"}, "compress cannot be true when max-file is less than 2 or max-size is not set"),
+                ("local", {"compress": "true", "max-file": "1"}, "compress cannot be true when max-file is less than 2"),
                 ("json-file", {"tag": "{{.Nothing}}"}, "template: log-tag"),
                 ("json-file", {"labels-regex": "("}, "labels-regex")):
             status, _, body = self.d.api("POST", "/v1.41/containers/create", {
@@ -500,8 +527,9 @@ class Collectors(Story):
             for kill in range(8):
                 least = kill * 60
                 wait_for(lambda least=least: tcp.chunks and len(self.lines_of([tcp])) > least, "some lines")
-                d.kill9()
-                d.start()
+                for _ in range(3):  # also before what the last one left is finished
+                    d.kill9()
+                    d.start()
             d.docker("wait", "tcp", "udp", "fluentd", "file")
             wanted = [b"line %d" % i for i in range(total)]
             wait_for(lambda: len(self.lines_of([tcp])) >= total, "all lines over tcp")

@@ -134,6 +134,153 @@ static void the_tail_reaches_back_across_rotated_files(void **state)
     assert_string_equal(some, "1:line-17\n|1:line-18\n|");
 }
 
+/* As many lines in files of which all rotated ones but the newest are compressed. */
+static void put_compressed(struct fixture *t, int lines)
+{
+    struct err err;
+    open_log(t, 200, 9);
+    for (int i = 0; i < lines; i++) {
+        char line[32];
+        snprintf(line, sizeof(line), "line-%02d\n", i);
+        put_at(t, 1, 100 + i, line);
+        assert_ok(log_compress(t->path, NULL, &err), &err);
+    }
+}
+
+static size_t compressed_files(const struct fixture *t)
+{
+    size_t n = 0;
+    for (int i = 0; i < 9; i++) {
+        struct log_header h;
+        _cleanup_free_ char *name = log_file_name(t->path, i);
+        _cleanup_close_ int fd = open(name, O_RDONLY | O_CLOEXEC);
+        n += fd >= 0 && log_header_read(fd, &h) && h.compressed;
+    }
+    return n;
+}
+
+static void compressed_files_are_read_like_plain_ones(void **state)
+{
+    struct fixture *t = *state;
+    put_compressed(t, 30);
+    assert_int_equal(compressed_files(t), 4);
+    for (int n = 0; n <= 30; n++) {
+        struct str want = STR_INIT;
+        for (int i = 30 - n; i < 30; i++)
+            str_addf(&want, "1:line-%02d\n|", i);
+        _cleanup_free_ char *got = read_all(&(struct log_reader_options){.path = t->path, .tail = n});
+        assert_string_equal(got, str_get(&want));
+        if (n == 30) {
+            _cleanup_free_ char *all = read_all(&(struct log_reader_options){.path = t->path, .tail = -1});
+            assert_string_equal(all, str_get(&want));
+        }
+        str_free(&want);
+    }
+    _cleanup_free_ char *some =
+        read_all(&(struct log_reader_options){.path = t->path, .tail = -1, .since_ns = 107, .until_ns = 108});
+    assert_string_equal(some, "1:line-07\n|1:line-08\n|");
+}
+
+/* A place taken in a plain file holds when that file has been compressed. */
+static void a_reader_goes_on_at_its_place_in_a_file_that_was_compressed(void **state)
+{
+    struct fixture *t = *state;
+    struct err err;
+    struct log_reader *r;
+    struct log_entry e;
+    static struct log_place place;
+    open_log(t, 200, 9);
+    put(t, "one\n");
+    put(t, "two\n");
+    assert_ok(log_reader_open(&(struct log_reader_options){.path = t->path, .tail = -1}, &r, &err), &err);
+    assert_int_equal(log_reader_next(r, &e, &err), 1);
+    log_reader_place(r, &place);
+    log_reader_close(r);
+    log_file_close(take_ptr(t->f));
+    put_compressed(t, 30);
+    assert_ok(log_reader_open(&(struct log_reader_options){.path = t->path, .place = &place}, &r, &err),
+              &err);
+    assert_true(log_reader_backlog(r) > 30 * 9);
+    assert_int_equal(log_reader_next(r, &e, &err), 1);
+    assert_memory_equal(e.bytes, "two\n", 4);
+    assert_int_equal(log_reader_next(r, &e, &err), 1);
+    assert_memory_equal(e.bytes, "line-00\n", 8);
+    assert_int_equal(log_reader_missed(r), 0);
+    log_reader_close(r);
+}
+
+static void a_line_goes_on_behind_a_compressed_file(void **state)
+{
+    struct fixture *t = *state;
+    struct err err;
+    open_log(t, 200, 9);
+    put(t, "begun, ");
+    log_file_close(take_ptr(t->f));
+    _cleanup_free_ char *first = log_file_name(t->path, 1), *z = str_printf("%s.z", t->path);
+    assert_int_equal(rename(t->path, first), 0);
+    assert_ok(log_compress(t->path, NULL, &err), &err);
+    assert_int_equal(access(z, F_OK), 0);
+    assert_ok(log_file_open(t->path, 200, 9, true, &t->f, &err), &err);
+    assert_int_equal(compressed_files(t), 1);
+    assert_int_equal(access(z, F_OK), -1);
+    put(t, "ended\n");
+    _cleanup_free_ char *got = read_all(&(struct log_reader_options){.path = t->path, .tail = -1});
+    assert_string_equal(got, "1:begun, ended\n|");
+}
+
+static void a_damaged_compressed_file_costs_its_own_lines_only(void **state)
+{
+    struct fixture *t = *state;
+    put_compressed(t, 30);
+    _cleanup_free_ char *name = log_file_name(t->path, 3);
+    struct stat st;
+    assert_int_equal(stat(name, &st), 0);
+    _cleanup_free_ char *before = read_all(&(struct log_reader_options){.path = t->path, .tail = -1});
+    for (off_t at = LOG_COMPRESSED_HEADER_BYTES; at < st.st_size; at += 7) {
+        _cleanup_close_ int fd = open(name, O_RDWR | O_CLOEXEC);
+        uint8_t byte;
+        assert_int_equal(pread(fd, &byte, 1, at), 1);
+        byte ^= 0x10;
+        assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+        _cleanup_free_ char *got = read_all(&(struct log_reader_options){.path = t->path, .tail = -1});
+        assert_true(strncmp(got, before, 40) == 0);
+        size_t end = strlen(before), got_end = strlen(got);
+        assert_true(got_end <= end);
+        assert_string_equal(got + got_end - 40, before + end - 40);
+        byte ^= 0x10;
+        assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    }
+}
+
+/* What was made of a file that has been rotated out of existence meanwhile. */
+static void a_compressed_file_that_came_too_late_is_removed(void **state)
+{
+    struct fixture *t = *state;
+    struct err err;
+    open_log(t, 200, 2);
+    for (int i = 0; i < 12; i++)
+        put(t, "some text\n");
+    _cleanup_free_ char *z = str_printf("%s.z", t->path);
+    assert_ok(log_compress(t->path, NULL, &err), &err);
+    _cleanup_free_ char *first = log_file_name(t->path, 1);
+    assert_int_equal(unlink(first), 0);
+    for (int i = 0; i < 12; i++)
+        put(t, "some text\n");
+    assert_int_equal(access(z, F_OK), -1);
+    assert_int_equal(compressed_files(t), 0);
+}
+
+static void a_line_whose_beginning_was_rotated_away_is_not_told(void **state)
+{
+    struct fixture *t = *state;
+    open_log(t, 200, 2);
+    for (int i = 0; i < 40; i++)
+        put(t, "part, ");
+    put(t, "end\nnext\n");
+    _cleanup_free_ char *got = read_all(&(struct log_reader_options){.path = t->path, .tail = -1});
+    assert_string_equal(got, "1:next\n|");
+}
+
 static void only_so_many_files_are_kept_each_within_its_bound(void **state)
 {
     struct fixture *t = *state;
@@ -470,6 +617,12 @@ int main(void)
         T(lines_come_back_as_they_were_written_whatever_the_pieces),
         T(a_long_line_is_cut_into_marked_pieces_that_join_to_the_line),
         T(the_tail_reaches_back_across_rotated_files),
+        T(compressed_files_are_read_like_plain_ones),
+        T(a_reader_goes_on_at_its_place_in_a_file_that_was_compressed),
+        T(a_line_goes_on_behind_a_compressed_file),
+        T(a_damaged_compressed_file_costs_its_own_lines_only),
+        T(a_compressed_file_that_came_too_late_is_removed),
+        T(a_line_whose_beginning_was_rotated_away_is_not_told),
         T(only_so_many_files_are_kept_each_within_its_bound),
         T(of_a_torn_record_the_bytes_that_came_are_kept_and_writing_goes_on),
         T(a_writer_killed_at_any_instant_loses_and_doubles_no_byte),
