@@ -177,6 +177,19 @@ static json_t *cpu_now(const struct sample *s)
     return cpu;
 }
 
+/* Pressure stall information, where the kernel tells: {"some": {avg10, avg60, avg300: %, total: us}, "full":
+ * ...}. */
+static void add_pressure(json_t *stats, const json_t *detail)
+{
+    static const char *const keys[][2] = {
+        {"cpu_stats", "cpu"}, {"memory_stats", "memory"}, {"blkio_stats", "blkio"}};
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        json_t *psi = json_object_get(json_object_get(detail, keys[i][1]), "psi");
+        if (psi)
+            json_object_set(json_object_get(stats, keys[i][0]), "psi", psi);
+    }
+}
+
 int engine_container_stats(struct engine *e, const char *ref, const json_t *previous, json_t **ret,
                            struct err *err)
 {
@@ -208,6 +221,7 @@ int engine_container_stats(struct engine *e, const char *ref, const json_t *prev
     json_set_str(o, "id", c->id);
     if (s.running)
         json_object_set_new(o, "networks", networks_json(c));
+    add_pressure(o, s.detail);
     *ret = o;
     return 0;
 }

@@ -168,6 +168,43 @@ static json_t *io_of(const struct cgroup *g)
                      v2 ? io_v2(dir, false) : io_v1(dir, "blkio.throttle.io_serviced_recursive"));
 }
 
+/* "some avg10=0.00 avg60=0.00 avg300=0.00 total=0", then "full ..." (accounting/psi.rst), in runc's form. */
+static json_t *pressure_of(const char *dir, const char *file)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    if (!dir || !cgroup__has(dir, file) || !cgroup__read_text(dir, file, &text))
+        return NULL; /* the kernel was built or booted without it */
+    json_t *pressure = json_object();
+    _cleanup_strv_ char **lines = strv_split(str_get(&text), '\n');
+    STRV_FOREACH (line, lines) {
+        char kind[8];
+        double avg10, avg60, avg300;
+        unsigned long long total;
+        if (sscanf(*line, "%7s avg10=%lf avg60=%lf avg300=%lf total=%llu", kind, &avg10, &avg60, &avg300,
+                   &total) == 5)
+            json_object_set_new(pressure, kind,
+                                json_pack("{s:f,s:f,s:f,s:I}", "avg10", avg10, "avg60", avg60, "avg300",
+                                          avg300, "total", (json_int_t)total));
+    }
+    return pressure;
+}
+
+/* Pressure stall information, which only v2 has for a group. */
+static void add_pressure(const struct cgroup *g, json_t *stats)
+{
+    static const struct {
+        const char *key, *file;
+        unsigned controller;
+    } kinds[] = {{"cpu", "cpu.pressure", CG_CPU},
+                 {"memory", "memory.pressure", CG_MEMORY},
+                 {"blkio", "io.pressure", CG_BLKIO}};
+    for (size_t i = 0; g->version == 2 && i < ARRAY_SIZE(kinds); i++) {
+        json_t *pressure = pressure_of(cgroup__dir_of(g, kinds[i].controller), kinds[i].file);
+        if (pressure)
+            json_object_set_new(json_object_get(stats, kinds[i].key), "psi", pressure);
+    }
+}
+
 static json_t *hugetlb_of(const struct cgroup *g)
 {
     static const char *const sizes[] = {"64KB", "2MB", "32MB", "512MB", "1GB", "16GB"};
@@ -204,6 +241,7 @@ int cgroup_stats_json(struct cgroup *g, json_t **ret, struct err *err)
         json_object_set_new(pids, "limit", json_integer(u.pids_limit));
     *ret = json_pack("{s:o,s:o,s:o,s:o,s:o}", "cpu", cpu_of(g, &u), "memory", memory_of(g), "pids", pids,
                      "blkio", io_of(g), "hugetlb", hugetlb_of(g));
+    add_pressure(g, *ret);
     return 0;
 }
 

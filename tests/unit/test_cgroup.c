@@ -231,6 +231,28 @@ static void v2_processes_are_listed_frozen_thawed_and_killed(void **state)
     cgroup__use_v2(NULL);
 }
 
+static void v2_pressure_is_told_where_the_kernel_counts_it(void **state)
+{
+    static const char *const resources[] = {"cpu", "memory", "blkio"};
+    struct group t;
+    struct err err;
+    _cleanup_json_ json_t *stats = NULL;
+    use_unified();
+    assert_ok(group_make(&t, NULL, &err), &err);
+    assert_ok(cgroup_stats_json(t.g, &stats, &err), &err);
+    const char *dir = cgroup__dir_of(t.g, CG_CPU);
+    bool counted = dir && cgroup__has(dir, "cpu.pressure");
+    for (size_t i = 0; i < ARRAY_SIZE(resources); i++) {
+        const json_t *psi = json_object_get(json_object_get(stats, resources[i]), "psi");
+        assert_int_equal(json_is_object(psi), counted);
+        if (counted)
+            assert_true(json_is_real(json_object_get(json_object_get(psi, "some"), "avg10")) &&
+                        json_is_integer(json_object_get(json_object_get(psi, "full"), "total")));
+    }
+    group_done(&t);
+    cgroup__use_v2(NULL);
+}
+
 static void v2_names_a_limit_whose_controller_is_missing(void **state)
 {
     struct group t;
@@ -761,6 +783,7 @@ int main(void)
         cmocka_unit_test(what_a_group_uses_is_told_in_numbers_and_as_json),
         cmocka_unit_test(running_out_of_memory_is_an_event),
         cmocka_unit_test(v2_processes_are_listed_frozen_thawed_and_killed),
+        cmocka_unit_test(v2_pressure_is_told_where_the_kernel_counts_it),
         cmocka_unit_test(v2_names_a_limit_whose_controller_is_missing),
         cmocka_unit_test(v2_device_rules_hold),
         cmocka_unit_test(v2_a_container_runs_in_its_group),

@@ -161,6 +161,7 @@ def make_root(modules, build, work, units):
     os.symlink("bin", os.path.join(root, "sbin"))  # the kernel calls /sbin/modprobe
     for name in ("ip", "nft"):
         put_program(shutil.which(name), root, "usr/sbin/" + name)
+    put_program(shutil.which("curl"), root, "usr/bin/curl")
     put_program(os.path.join(build, "drover"), root, "usr/bin/drover")
     os.symlink("drover", os.path.join(root, "usr/bin/drover-oci"))
     put_program(harness.docker_clis()[0], root, "usr/bin/docker")

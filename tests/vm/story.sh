@@ -121,6 +121,9 @@ counts() {
     docker run -d --name counts -m 64m busybox sh -c 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 1000'
     docker stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' counts | grep -q '/ 64MiB [12]$'
     docker top counts | grep -q 'sleep\|sh'
+    curl -s --unix-socket $DROVER_SOCKET 'http://d/containers/counts/stats?stream=false&one-shot=true' >$ROOT/stats.json
+    [ -e $(group_of counts)/cpu.pressure ] || fail "this kernel has no pressure stall information"
+    same "the number of resources with pressure" "$(grep -o '"psi":{"some":{"avg10":' $ROOT/stats.json | wc -l)" 3
 }
 
 enters() {
@@ -185,7 +188,7 @@ promise "processes are limited" pids_are_limited
 promise "cpu shares, quota and set arrive in the kernel" cpu_is_shared
 promise "an update changes a running container" updates
 promise "a paused container does nothing until it goes on" pauses
-promise "stats and top tell what a container uses" counts
+promise "stats, with pressure, and top tell what a container uses" counts
 promise "an exec runs in the container's group" enters
 promise "a stop asks, then kills, and leaves no group" stops
 promise "only the devices that were given can be opened" devices_are_refused
