@@ -48,6 +48,29 @@ static json_t *show_record(const struct image_cache_record *record, int version)
     return d;
 }
 
+/* A directory of RUN --mount=type=cache as a record. */
+static void describe_mount(const struct engine_build_cache *c, struct image_cache_record *ret)
+{
+    *ret = (struct image_cache_record){.id = c->id,
+                                       .description = str_printf("cache mount %s", c->mount_id),
+                                       .created_ns = c->created_ns,
+                                       .used_ns = c->used_ns,
+                                       .uses = c->uses,
+                                       .size_bytes = c->size_bytes};
+}
+
+static json_t *show_mount(const struct engine_build_cache *c, int version)
+{
+    struct image_cache_record record;
+    describe_mount(c, &record);
+    json_t *d = show_record(&record, version);
+    free(record.description);
+    json_set_str(d, "Type", "exec.cachemount");
+    json_object_set_new(d, "InUse", json_boolean(c->in_use));
+    json_object_set_new(d, "Shared", json_false());
+    return d;
+}
+
 struct cache_filter {
     char **ids, **parents, **types, **descriptions;
     bool only_used, only_unused, only_private; /* "inuse", "shared" and "private" come to these */
@@ -96,14 +119,14 @@ static bool is_one_of(char **values, const char *id)
     return false;
 }
 
-static bool takes(const struct cache_filter *f, const struct image_cache_record *record)
+static bool takes(const struct cache_filter *f, const struct image_cache_record *record, const char *type)
 {
     if (f->until && record->used_ns >= f->until)
         return false;
     if ((f->only_used && !in_use(record)) || (f->only_private && in_use(record)))
         return false;
     return is_one_of(f->ids, record->id) && is_one_of(f->parents, record->parent_id) &&
-           (!f->types || strv_has(f->types, "regular")) &&
+           (!f->types || strv_has(f->types, type)) &&
            (!f->descriptions || strv_has(f->descriptions, record->description));
 }
 
@@ -132,7 +155,7 @@ static int prune_round(struct api *a, const struct cache_filter *f, bool all, in
     for (size_t i = 0; r == 0 && i < records.count; i++) {
         const struct image_cache_record *record = &records.list[i];
         bool done = false;
-        if (!takes(f, record) || (keep && total <= keep))
+        if (!takes(f, record, "regular") || (keep && total <= keep))
             continue;
         r = prune_record(a, record, all, &done, err);
         if (!done)
@@ -144,12 +167,50 @@ static int prune_round(struct api *a, const struct cache_filter *f, bool all, in
     return r;
 }
 
+static bool takes_mount(const struct cache_filter *f, const struct engine_build_cache *c)
+{
+    struct image_cache_record record;
+    describe_mount(c, &record);
+    bool taken = !c->in_use && takes(f, &record, "exec.cachemount");
+    free(record.description);
+    return taken;
+}
+
+/* The one that was not used for longest first, until what all take is no more than is to be kept. */
+static int prune_mounts(struct api *a, const struct cache_filter *f, int64_t keep, json_t *ids,
+                        int64_t *freed, struct err *err)
+{
+    struct engine_build_cache *list = NULL;
+    size_t count = 0;
+    int64_t total = 0;
+    int r = engine_build_caches(a->engine, &list, &count, err);
+    for (size_t i = 0; i < count; i++)
+        total += list[i].size_bytes;
+    for (;;) {
+        struct engine_build_cache *oldest = NULL;
+        for (size_t i = 0; r == 0 && i < count; i++)
+            if (list[i].size_bytes >= 0 && takes_mount(f, &list[i]) &&
+                (!oldest || list[i].used_ns < oldest->used_ns))
+                oldest = &list[i];
+        if (!oldest || (keep && total <= keep))
+            break;
+        if (engine_build_cache_remove(a->engine, oldest->id, NULL) == 0) {
+            json_array_append_new(ids, json_string(oldest->id));
+            *freed += oldest->size_bytes;
+            total -= oldest->size_bytes;
+        }
+        oldest->size_bytes = -1; /* seen */
+    }
+    engine_build_caches_free(list, count);
+    return r;
+}
+
 int api_build_prune(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
     _cleanup_json_ json_t *filters = NULL, *ids = json_array();
     _cleanup_(cache_filter_done) struct cache_filter f = {0};
-    int64_t before = 0, after = 0, keep = 0;
+    int64_t before = 0, after = 0, keep = 0, mounts = 0;
     bool all = http_query_bool(q, "all", false);
     int r = api__filters(q, &filters, err);
     if (r == 0)
@@ -163,9 +224,11 @@ int api_build_prune(struct http_request *q, void *context, struct err *err)
         r = prune_round(a, &f, all, keep, ids, &more, err);
     if (r == 0)
         r = images_usage(a->images, &after, err);
+    if (r == 0)
+        r = prune_mounts(a, &f, keep, ids, &mounts, err);
     if (r < 0)
         return r;
-    int64_t space = MAX(before - after, 0);
+    int64_t space = MAX(before - after, 0) + mounts;
     api__tell_pruned(a, "builder", space);
     http_reply_json(q, 200,
                     json_pack("{s:O, s:I}", "CachesDeleted", json_array_size(ids) ? ids : json_null(),
@@ -251,7 +314,15 @@ static int show_cache(struct api *a, int version, json_t **ret, int64_t *ret_siz
         json_array_append_new(*ret, show_record(&records.list[i], version));
         *ret_size += records.list[i].size_bytes;
     }
-    return 0;
+    struct engine_build_cache *mounts = NULL;
+    size_t mount_count = 0;
+    r = engine_build_caches(a->engine, &mounts, &mount_count, err);
+    for (size_t i = 0; i < mount_count; i++) {
+        json_array_append_new(*ret, show_mount(&mounts[i], version));
+        *ret_size += mounts[i].size_bytes;
+    }
+    engine_build_caches_free(mounts, mount_count);
+    return r;
 }
 
 /* What is asked for; everything when nothing is named. */

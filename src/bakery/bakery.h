@@ -13,6 +13,26 @@
 #include "base/err.h"
 #include "image/image.h"
 
+/* What is mounted while a RUN runs, see mount.h. Nothing of it, not even the places it is mounted at, is in
+ * the step's snapshot. */
+enum bakery_mount_type { BAKERY_BIND, BAKERY_CACHE, BAKERY_TMPFS, BAKERY_SECRET, BAKERY_SSH };
+enum bakery_sharing { BAKERY_SHARED, BAKERY_PRIVATE, BAKERY_LOCKED };
+struct bakery_mount {
+    enum bakery_mount_type type;
+    char *target; /* absolute, clean; NULL: a secret that is a variable only */
+    bool read_only;
+    const struct image_snapshot
+        *from;    /* bind: a directory or file of it; cache: its first content, or NULL */
+    char *source; /* in it; NULL: all of it */
+    char *id;     /* cache, secret, ssh */
+    char *env;    /* secret: the variable's name, or NULL */
+    enum bakery_sharing sharing;
+    int mode;
+    uint32_t uid, gid;
+    int64_t size_bytes;      /* tmpfs; 0: the kernel's default */
+    const struct str *value; /* secret */
+};
+
 /* One RUN: a process in a container over the snapshot. Output goes to `output` as it comes. Returns 0 and the
  * exit status, or a negative code when it could not run. */
 struct bakery_run {
@@ -24,6 +44,12 @@ struct bakery_run {
     const char *user; /* as in the image config; "" is root */
     const char *workdir;
     const char *network; /* "default", "none", "host" */
+    bool insecure;       /* --security=insecure */
+    const struct bakery_mount *mounts;
+    size_t mount_count;
+    /* A connection to the agent behind an ssh mount. */
+    int (*ssh_agent)(void *ssh_context, const char *id, int *ret_fd, struct err *err);
+    void *ssh_context;
     const json_t
         *host_config; /* limits asked with the build (Memory, ...), extra hosts, shm size; may be NULL */
     void *output_context;
@@ -68,6 +94,7 @@ struct bakery_options {
     const char *target;      /* stage name or number; NULL: the last */
     const char *platform;    /* NULL: this machine's */
     const char *network;     /* for RUN; NULL: "default" */
+    char *const *allow;      /* entitlements: "security.insecure"; NULL: none */
     bool no_cache, pull;
     char *const *no_cache_filter;      /* names of stages that take nothing from the cache; NULL: none */
     int64_t timeout_ns;                /* of each RUN; 0: none */
@@ -81,6 +108,12 @@ struct bakery_options {
     void *fetch_context;
     bakery_run_fn run;
     void *run_context;
+    /* What RUN --mount=type=secret and ssh give the steps; ERR_NOT_FOUND for an id that is not known. A
+     * secret's value is never written anywhere. Either may be NULL: there are none. */
+    int (*secret)(void *secret_context, const char *id, struct str *ret, struct err *err);
+    int (*ssh_agent)(void *secret_context, const char *id, int *ret_fd, struct err *err);
+    bool (*has_ssh)(void *secret_context, const char *id);
+    void *secret_context;
     /* Progress text as the classic builder prints it ("Step 1/5 : FROM busybox\n", " ---> 1a2b3c\n", RUN's
      * output). A non-zero return cancels the build; no bytes only ask for that. */
     void *output_context;

@@ -1,4 +1,5 @@
 #include "bakery/build_priv.h"
+#include "bakery/mount.h"
 
 #include "base/str.h"
 
@@ -68,6 +69,21 @@ static int find_target(struct builder *b, struct err *err)
     return 0;
 }
 
+/* A mount that cannot be read, or names its stage by a variable of this one, is told of when its step runs;
+ * the stage is built then. */
+static void mark_mounts(struct builder *b, const struct df_step *step, size_t before)
+{
+    for (size_t i = 0; i < step->flag_count; i++) {
+        _cleanup_mount_ struct mount_flag m = {0};
+        if (!str_eq(step->flags[i].name, "mount") || !step->flags[i].value ||
+            mount_parse(step->flags[i].value, "/", NULL, NULL, &m, NULL) < 0 || !m.from)
+            continue;
+        ssize_t other = build__find_stage(b, m.from, before);
+        if (other >= 0)
+            b->stages[other].needed = true;
+    }
+}
+
 /* Stages refer only to earlier ones, so one walk back from the target finds all. */
 static void mark_needed(struct builder *b)
 {
@@ -80,6 +96,8 @@ static void mark_needed(struct builder *b)
             b->stages[stage->base_stage].needed = true;
         for (size_t j = stage->first + 1; j < stage->end; j++) {
             const struct df_step *step = &b->file.steps[j];
+            if (step->op == DF_RUN)
+                mark_mounts(b, step, i);
             const char *from = step->op == DF_COPY ? df_flag(step, "from") : NULL;
             ssize_t other = from ? build__find_stage(b, from, i) : -1;
             if (other >= 0)

@@ -1,4 +1,4 @@
-#include "bakery/build_priv.h"
+#include "bakery/run_mounts.h"
 
 #include "base/file.h"
 #include "base/str.h"
@@ -10,19 +10,55 @@
 
 /* RUN: a process over a writable snapshot, through the caller's `run`. */
 
-static int check_flags(struct build *s, const struct df_step *step, const char **ret_network, struct err *err)
+/* What the flags say of the step's rights. */
+struct rights {
+    const char *network;
+    bool insecure;
+};
+
+static int check_security(const struct bakery_options *o, const char *value, struct rights *ret,
+                          struct err *err)
 {
-    *ret_network = str_empty(s->b->o->network) ? "default" : s->b->o->network;
+    if (!str_eq(value, "sandbox") && !str_eq(value, "insecure"))
+        return err_set(err, ERR_INVALID, "--security=%s: it must be sandbox or insecure", value);
+    ret->insecure = str_eq(value, "insecure");
+    if (ret->insecure && !strv_has(o->allow, "security.insecure"))
+        return err_set(err, ERR_DENIED,
+                       "--security=insecure gives the step all rights on this machine, and the build was not "
+                       "allowed that: use --allow security.insecure");
+    return 0;
+}
+
+/* Devices have names only where somebody gave them some (the Container Device Interface), which is not here.
+ */
+static int check_device(const char *value, struct err *err)
+{
+    _cleanup_strv_ char **parts = strv_split(value, ',');
+    bool required = false;
+    STRV_FOREACH (p, parts)
+        required = required || str_eq(*p, "required") || str_eq(*p, "required=true");
+    return required ? err_set(err, ERR_UNSUPPORTED, "--device=%s: this machine names no devices (CDI)", value)
+                    : 0;
+}
+
+static int check_flags(struct build *s, const struct df_step *step, struct rights *ret, struct err *err)
+{
+    *ret = (struct rights){str_empty(s->b->o->network) ? "default" : s->b->o->network, false};
+    int r = 0;
     for (size_t i = 0; i < step->flag_count; i++) {
         const char *name = step->flags[i].name, *value = step->flags[i].value ? step->flags[i].value : "";
         if (strcmp(name, "network") == 0) {
             if (strcmp(value, "default") != 0 && strcmp(value, "none") != 0 && strcmp(value, "host") != 0)
                 return err_set(err, ERR_INVALID, "--network=%s: it must be default, none or host", value);
             if (strcmp(value, "default") != 0)
-                *ret_network = value;
-        } else if (strcmp(name, "security") != 0 || strcmp(value, "sandbox") != 0) {
-            return err_set(err, ERR_UNSUPPORTED, "--%s=%s is not supported", name, value);
+                ret->network = value;
+        } else if (strcmp(name, "security") == 0) {
+            r = check_security(s->b->o, value, ret, err);
+        } else if (strcmp(name, "device") == 0) {
+            r = check_device(value, err);
         }
+        if (r < 0)
+            return r;
     }
     return 0;
 }
@@ -124,7 +160,7 @@ static int take_output(void *context, int stream, const void *bytes, size_t n)
 
 /* `shown` is what messages call the command. */
 static int execute(struct build *s, struct layer *l, char *const *argv, char *const *shown, char *const *env,
-                   const char *network, struct err *err)
+                   const struct rights *rights, const struct run_mounts *mounts, struct err *err)
 {
     const struct bakery_options *o = s->b->o;
     const char *workdir = json_str(build__config(s), "WorkingDir");
@@ -137,7 +173,12 @@ static int execute(struct build *s, struct layer *l, char *const *argv, char *co
                              .env = env,
                              .user = json_str(build__config(s), "User"),
                              .workdir = *workdir ? workdir : "/",
-                             .network = network,
+                             .network = rights->network,
+                             .insecure = rights->insecure,
+                             .mounts = mounts->mounts,
+                             .mount_count = mounts->mounted,
+                             .ssh_agent = o->ssh_agent,
+                             .ssh_context = o->secret_context,
                              .host_config = o->host_config,
                              .output_context = &told,
                              .output = take_output,
@@ -181,21 +222,29 @@ static char *created_by_of(char *const *argv, char *const *args)
 }
 
 /* Words are told apart in the key, which they are not in created_by. */
-static void run_key(struct build *s, char *const *argv, char *const *args, const char *network,
-                    char ret[DIGEST_BYTES])
+static int run_key(struct build *s, char *const *argv, char *const *args, const struct rights *rights,
+                   const struct run_mounts *mounts, char ret[DIGEST_BYTES], struct err *err)
 {
     _cleanup_str_ struct str text = STR_INIT;
     STRV_FOREACH (word, (char **)argv)
         str_addf(&text, "%zu:%s", strlen(*word), *word);
     STRV_FOREACH (arg, (char **)args)
         str_addf(&text, "|%zu:%s", strlen(*arg), *arg);
-    build__cache_key(s, str_get(&text), network, ret);
+    int r = run_mounts_key(s, mounts, &text, err);
+    if (r == 0 && rights->insecure)
+        str_add(&text, "|insecure");
+    if (r == 0)
+        build__cache_key(s, str_get(&text), rights->network, ret);
+    return r;
 }
 
 int build__run(struct build *s, const struct df_step *step, struct err *err)
 {
-    const char *network;
-    int r = check_flags(s, step, &network, err);
+    struct rights rights;
+    _cleanup_run_mounts_ struct run_mounts mounts = {0};
+    int r = check_flags(s, step, &rights, err);
+    if (r == 0)
+        r = run_mounts_read(s, step, &mounts, err);
     if (r < 0)
         return r;
     _cleanup_strv_ char **argv = step->json ? strv_dup(step->args) : build__shell(s);
@@ -206,9 +255,13 @@ int build__run(struct build *s, const struct df_step *step, struct err *err)
     _cleanup_free_ char *created_by = created_by_of(argv, args);
     char key[DIGEST_BYTES];
     bool hit;
-    run_key(s, argv, args, network, key);
-    r = build__cache_try(s, key, &hit, err);
+    r = run_key(s, argv, args, &rights, &mounts, key, err);
+    if (r == 0)
+        r = build__cache_try(s, key, &hit, err);
     if (r < 0 || hit)
+        return r;
+    r = run_mounts_prepare(s, &mounts, err);
+    if (r < 0)
         return r;
 
     _cleanup_layer_ struct layer layer = LAYER_INIT;
@@ -223,7 +276,7 @@ int build__run(struct build *s, const struct df_step *step, struct err *err)
     char *script_argv[] = {path, NULL};
     _cleanup_strv_ char **env = environment(s, args);
     if (r == 0)
-        r = execute(s, &layer, is_script ? script_argv : argv, argv, env, network, err);
+        r = execute(s, &layer, is_script ? script_argv : argv, argv, env, &rights, &mounts, err);
     if (r == 0 && is_script)
         r = remove_script(&layer, script, err);
     return r < 0 ? r : build__layer_commit(s, &layer, created_by, key, err);

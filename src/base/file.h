@@ -56,10 +56,10 @@ bool file_overlay_was_volatile(const char *work);
  * the overlay volatile does not want it any more. Not while it is mounted. */
 void file_overlay_forget_volatile(const char *work);
 
-/* Sends one datagram or stream chunk with up to 16 descriptors along; receives likewise (descriptors arrive
+/* Sends one datagram or stream chunk with up to 32 descriptors along; receives likewise (descriptors arrive
  * CLOEXEC; those beyond `fd_capacity` are closed). Return bytes moved, 0 at end of file, or a negative code.
  * What a peer had sent is received also when it has died since. */
-enum { FILE_MAX_FDS = 16 };
+enum { FILE_MAX_FDS = 32 };
 ssize_t file_send_fds(int sock, const void *bytes, size_t n, const int *fds, size_t fd_count,
                       struct err *err);
 ssize_t file_recv_fds(int sock, void *buffer, size_t n, int *fds, size_t fd_capacity, size_t *ret_fd_count,

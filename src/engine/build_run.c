@@ -1,10 +1,10 @@
 /* One RUN of a build: an ordinary container that is removed afterwards, whose writable layer is the build's
  * own snapshot. */
-#include "engine/engine_priv.h"
+#include "engine/build_mounts.h"
 
-#include "bakery/bakery.h"
 #include "base/err.h"
 #include "base/file.h"
+#include "engine/userns.h"
 
 #include <arpa/inet.h>
 #include <poll.h>
@@ -16,6 +16,8 @@ static json_t *body_of(const struct bakery_run *run)
     json_t *host = run->host_config ? json_deep_copy(run->host_config) : json_object();
     json_set_str(host, "NetworkMode", str_empty(run->network) ? "default" : run->network);
     json_object_set_new(host, "AutoRemove", json_false());
+    if (run->insecure)
+        json_object_set_new(host, "Privileged", json_true());
     json_t *body = json_object();
     json_set_str(body, "Image", run->image_id);
     json_object_set_new(body, "Entrypoint", json_of_strv(run->argv));
@@ -123,6 +125,35 @@ static int run_container(struct engine *e, const char *id, const struct bakery_r
     return r;
 }
 
+/* The mounts are the container's while it starts; what serves them stays until the step has ended. */
+static int give_mounts(struct engine *e, const char *id, const struct bakery_run *run,
+                       struct build_mounts **ret, struct err *err)
+{
+    _cleanup_container_ struct container *c = NULL;
+    int r = container__find(e, id, &c, err);
+    if (r < 0 || !run->mount_count)
+        return r;
+    _cleanup_json_ json_t *doc = container__doc(c);
+    struct userns u = userns__of(doc);
+    struct build_owner owner = {u.count != 0, u.count ? u.uid : 0, u.count ? u.gid : 0};
+    r = build_mounts__open(e, run, owner, ret, err);
+    if (r == 0) {
+        SCOPED_LOCK(op, &c->op);
+        c->build = *ret;
+    }
+    return r;
+}
+
+/* It is not started a second time. */
+static void forget_mounts(struct engine *e, const char *id)
+{
+    _cleanup_container_ struct container *c = NULL;
+    if (container__find(e, id, &c, NULL) < 0)
+        return;
+    SCOPED_LOCK(op, &c->op);
+    c->build = NULL;
+}
+
 int engine_build_run(void *engine, const struct bakery_run *run, int *ret_status, struct err *err)
 {
     struct engine *e = engine;
@@ -135,7 +166,12 @@ int engine_build_run(void *engine, const struct bakery_run *run, int *ret_status
     int r = engine_container_create(e, NULL, body, NULL, &id, &warnings, err);
     if (r < 0)
         return r;
-    r = run_container(e, id, run, ret_status, err);
+    /* Closed at the very end: until it is removed the container may use them. */
+    _cleanup_(build_mounts__close_p) struct build_mounts *mounts = NULL;
+    r = give_mounts(e, id, run, &mounts, err);
+    if (r == 0)
+        r = run_container(e, id, run, ret_status, err);
+    forget_mounts(e, id);
     bool failed = r == 0 && *ret_status != 0;
     if (r == 0 && (run->keep || (run->keep_failed && failed)) &&
         give_snapshot(e, id, run->snapshot, failed, err) == 0) {

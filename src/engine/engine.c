@@ -1,5 +1,5 @@
 /* Opening and closing: the tables, the parts below, the threads. */
-#include "engine/engine_priv.h"
+#include "engine/build_mounts.h"
 
 #include "base/digest.h"
 #include "base/file.h"
@@ -126,6 +126,8 @@ static int open_parts(struct engine *e, const struct engine_config *config, stru
         r = make_init_layer(e, err);
     if (r == 0)
         r = init_file__write(e, err);
+    if (r == 0)
+        r = build_caches__open(e, err);
     if (r < 0)
         return r;
     r = images_open(e->root, &e->images, err);
@@ -226,6 +228,7 @@ void engine_close(struct engine *e)
         net_close(e->net);
     if (e->images)
         images_close(e->images);
+    build_caches__free(e->build_caches);
     events__free(e->events);
     pthread_mutex_destroy(&e->lock);
     pthread_mutex_destroy(&e->queue_lock);

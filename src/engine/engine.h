@@ -182,6 +182,18 @@ void engine_image_event(struct engine *e, const char *action, const char *id, co
 struct bakery_run;
 int engine_build_run(void *engine, const struct bakery_run *run, int *ret_status, struct err *err);
 
+/* Directories of RUN --mount=type=cache: they outlive builds, in no image. */
+struct engine_build_cache {
+    char *id, *mount_id; /* its own name; what the mount calls it */
+    int64_t created_ns, used_ns, uses, size_bytes;
+    bool in_use; /* by a step that runs */
+};
+int engine_build_caches(struct engine *e, struct engine_build_cache **ret, size_t *ret_count,
+                        struct err *err);
+void engine_build_caches_free(struct engine_build_cache *list, size_t count);
+/* ERR_CONFLICT while a step uses it. */
+int engine_build_cache_remove(struct engine *e, const char *id, struct err *err);
+
 /* The fields of Docker's bodies and whether they are done, as tables in Markdown. */
 void engine_schema_document(struct str *out);
 

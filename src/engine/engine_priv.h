@@ -93,7 +93,9 @@ struct container {
         int fd, flags;
     } pending[PENDING_ATTACH_MAX]; /* attached before the start */
     size_t pending_count;
-    char **execs;   /* ids */
+    char **execs; /* ids */
+    struct build_mounts
+        *build;     /* what a build's step has besides, until it has been started; see build_mounts.h */
     char **links;   /* "alias=id", see links.c */
     bool has_links; /* those, or an endpoint's */
 };
@@ -192,6 +194,7 @@ struct engine {
     atomic_int restarting;      /* non-zero: a container waits for its restart */
     bool supervisor_started;
     struct health_thread *health;
+    struct build_caches *build_caches;
 };
 
 /* --- engine.c --- */
@@ -306,9 +309,10 @@ int rootview__open_ids(struct container *c, bool read_only, int *ret_fd, struct 
                        struct err *err);
 
 /* --- spec.c, spec_*.c --- */
-/* Descriptors of namespaces that go to the keeper along with the spec. */
+/* Descriptors of namespaces and of mounts that go to the keeper along with the spec. */
+enum { START_FDS_MAX = 24 };
 struct start_fds {
-    int fd[8];
+    int fd[START_FDS_MAX];
     size_t count;
 };
 struct spec_input {

@@ -104,12 +104,25 @@ static bool is_at_its_end(struct container *c, enum container_status status, con
     return c->auto_remove && (status == STATUS_EXITED || file_overlay_was_volatile(work));
 }
 
+/* The build has gone with the serve of before; its snapshot, to which the container's own leads, too. */
+static bool is_step_of_a_build(struct container *c)
+{
+    _cleanup_free_ char *dir = container__dir(c), *upper = str_printf("%s/" CONTAINER_UPPER, dir);
+    struct stat st;
+    return lstat(upper, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
 /* Not running when serve comes up: a restart that was due, a policy that wants it, a removal that was not
  * finished. */
 static void after_start(struct container *c)
 {
     struct container_state s = container__state(c);
     struct err err;
+    if (is_step_of_a_build(c)) {
+        if (container__remove(c, true, true, &err) < 0)
+            log_error("container %.12s: end the step of a build: %s", c->id, err.msg);
+        return;
+    }
     if (s.status == STATUS_RUNNING || s.status == STATUS_PAUSED)
         return;
     _cleanup_free_ char *dir = container__dir(c), *upper = str_printf("%s/" CONTAINER_UPPER, dir);

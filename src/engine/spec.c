@@ -1,5 +1,5 @@
 /* The OCI config of a start: the process, and the parts of the other spec_*.c put together. */
-#include "engine/engine_priv.h"
+#include "engine/build_mounts.h"
 
 #include "base/file.h"
 #include "base/process.h"
@@ -160,6 +160,8 @@ int spec__process(const struct spec_input *in, json_t *spec, struct err *err)
     if (r < 0)
         return r;
     json_object_set_new(process, "args", arguments(config, spec__has_init(host)));
+    STRV_FOREACH (entry, in->c->build ? in->c->build->env : NULL)
+        json_array_append_new(env, json_string(*entry));
     json_object_set_new(process, "env", env);
     json_object_set_new(process, "terminal", json_boolean(json_bool(config, "Tty")));
     json_set_str(process, "cwd", cwd);

@@ -1,5 +1,5 @@
 /* Mounts and namespaces of a start. */
-#include "engine/engine_priv.h"
+#include "engine/build_mounts.h"
 
 #include "base/file.h"
 #include "base/process.h"
@@ -238,6 +238,8 @@ int spec__mounts(const struct spec_input *in, json_t *spec, struct err *err)
     json_array_foreach (json_object_get(in->doc, "MountPoints"), i, p)
         json_array_append_new(own, str_eq(json_str(p, "Type"), "tmpfs") ? tmpfs_of(p)
                                                                         : bind_of(p, in->userns_index >= 0));
+    if (in->c->build)
+        build_mounts__into_spec(in->c->build, in->fds, own);
     system_files(in, own);
     append_sorted(mounts, own);
     return 0;

@@ -1,5 +1,6 @@
 /* Starting a container: its network, its config, and the request to the keeper; and taking everything back
  * when one of them fails. */
+#include "engine/build_mounts.h"
 #include "engine/links.h"
 
 #include "base/failpoint.h"
@@ -145,6 +146,8 @@ static int launch(struct starting *s, pid_t *ret_pid, struct err *err)
     /* Below the image: the places that the runtime mounts over, so that they are not made in the container's
      * own layer, from where a commit or a build would put them into an image. */
     strv_add(&s->lowers, "../init");
+    if (c->build && c->build->places)
+        strv_add(&s->lowers, c->build->places);
     /* What another runtime starts, the keeper does not list before it runs: recover.c could not tell it from
      * what a crash left. */
     bool is_volatile = c->is_volatile && !runtime.path;

@@ -137,6 +137,10 @@ struct image_snapshot {
 };
 int image_snapshot_create(struct images *im, const char *id, const char *dir, struct image_snapshot *ret,
                           struct err *err);
+/* The same over any directory of the machine instead of an image. */
+int image_lower_of_path(struct images *im, const char *path, char **ret, struct err *err); /* as a lower */
+int image_snapshot_over(struct images *im, const char *path, const char *dir, struct image_snapshot *ret,
+                        struct err *err);
 int image_snapshot_open(struct images *im, const char *id, const char *dir, struct image_snapshot *ret,
                         struct err *err);
 int image_snapshot_mount(struct images *im, const struct image_snapshot *s, bool read_only, int *ret_root_fd,

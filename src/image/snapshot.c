@@ -75,6 +75,40 @@ int image_snapshot_create(struct images *im, const char *id, const char *dir, st
     return 0;
 }
 
+int image_lower_of_path(struct images *im, const char *path, char **ret, struct err *err)
+{
+    _cleanup_free_ char *real = realpath(path, NULL);
+    if (!real)
+        return err_sys(err, errno, "open %s", path);
+    const char *inside = str_after(real, im->root);
+    if (inside && *inside == '/') {
+        *ret = str_printf("..%s", inside);
+        return 0;
+    }
+    struct str s = STR_INIT;
+    for (const char *c = im->layers_dir; *c; c++)
+        if (*c == '/')
+            str_add(&s, "../");
+    str_add(&s, real + 1);
+    *ret = str_take(&s);
+    return 0;
+}
+
+int image_snapshot_over(struct images *im, const char *path, const char *dir, struct image_snapshot *ret,
+                        struct err *err)
+{
+    char *lower;
+    int r = image_lower_of_path(im, path, &lower, err);
+    if (r < 0)
+        return r;
+    r = image_snapshot_create(im, NULL, dir, ret, err);
+    if (r == 0)
+        strv_take(&ret->lowers, lower);
+    else
+        free(lower);
+    return r;
+}
+
 int image_snapshot_open(struct images *im, const char *id, const char *dir, struct image_snapshot *ret,
                         struct err *err)
 {
@@ -167,8 +201,14 @@ static int mount_lowerdir_add(struct mount_work *m)
         return failed(m, -EBADF);
     }
     for (size_t i = 0; i < m->lower_count; i++) {
-        char path[64];
-        snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", m->im->layers_fd, m->lowers[i]);
+        char path[128];
+        _cleanup_close_ int other = -EBADF;
+        /* What is no layer may have a longer path than fsconfig(2) takes. */
+        if (strchr(m->lowers[i], '/')) {
+            other = openat(m->im->layers_fd, m->lowers[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
+            snprintf(path, sizeof(path), "/proc/self/fd/%d", other);
+        } else
+            snprintf(path, sizeof(path), "/proc/self/fd/%d/%.64s", m->im->layers_fd, m->lowers[i]);
         if (fs_string(fs, "lowerdir+", path) < 0) {
             /* Old kernels refuse an unknown key only at CREATE or here, as EINVAL; new ones know it. */
             m->unable = i == 0 && errno == EINVAL;
