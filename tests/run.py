@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Runs the tests and counts them: lint, unit (sanitized, TAP), fuzz corpora, stories (black box),
-the differences from dockerd, other people's clients, a booted cgroup v2 host.
+the differences from dockerd and buildah, other people's clients, a booted cgroup v2 host.
 
     tests/run.py                 everything; what `make check` does
     tests/run.py unit            one kind
     tests/run.py story NAME...   stories whose name contains NAME
     tests/run.py diff NAME...    scenes (tests/diff) whose name contains NAME
+    tests/run.py builds NAME...  Dockerfiles (tests/builds) whose name contains NAME
     tests/run.py clients NAME... clients (tests/clients) whose name contains NAME
 
 The last line is "N passed, N failed, N skipped". A skip names the capability that is missing, and is listed.
@@ -156,6 +157,15 @@ def diff(names):
               "the scenes run to their end")
 
 
+def builds(names):
+    """Many Dockerfiles, built by buildah and by Drover, give the same images."""
+    if os.geteuid() != 0:
+        report("builds", "buildah and Drover build alike", "skipped", "needs root")
+        return
+    take_over("builds", ["unshare", "--net", sys.executable, os.path.join(TOP, "tests/builds/main.py"), *names],
+              "the builds run to their end")
+
+
 def vm():
     """The runtime's tests and the engine on a booted kernel that has cgroup v2 with every controller."""
     if os.uname().machine != "x86_64":
@@ -167,10 +177,10 @@ def vm():
 
 
 def main():
-    kinds = sys.argv[1:2] or ["lint", "unit", "fuzz", "story", "diff", "clients", "vm"]
+    kinds = sys.argv[1:2] or ["lint", "unit", "fuzz", "story", "diff", "builds", "clients", "vm"]
     for kind in kinds:
-        if kind in ("story", "diff", "clients"):
-            {"story": story, "diff": diff, "clients": clients}[kind](sys.argv[2:])
+        if kind in ("story", "diff", "builds", "clients"):
+            {"story": story, "diff": diff, "builds": builds, "clients": clients}[kind](sys.argv[2:])
         else:
             {"lint": lint, "unit": unit, "fuzz": fuzz, "vm": vm}[kind]()
     if skipped:

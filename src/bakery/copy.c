@@ -75,32 +75,58 @@ static bool is_dir_in(int root_fd, const char *path)
     return fd >= 0;
 }
 
+/* Directories that are made on the way to a destination belong to --chown's owner too. */
+static int make_dirs(const struct copy *c, int root_fd, const char *path, uid_t uid, gid_t gid,
+                     struct err *err)
+{
+    for (const char *end = path; *end;) {
+        end += 1 + strcspn(end + 1, "/");
+        _cleanup_free_ char *dir = mem_strndup(path, (size_t)(end - path));
+        _cleanup_close_ int there = file_open_in_root(root_fd, dir, O_PATH | O_DIRECTORY, 0, NULL);
+        if (there >= 0)
+            continue;
+        _cleanup_close_ int made = file_mkdirs_in_root(root_fd, dir, 0755, err);
+        if (made < 0)
+            return made;
+        if (c->owner && fchownat(made, "", uid, gid, AT_EMPTY_PATH) < 0)
+            return err_sys(err, errno, "set the owner of %s", dir);
+    }
+    return 0;
+}
+
+static int make_parents(const struct copy *c, int root_fd, const char *path, uid_t uid, gid_t gid,
+                        struct err *err)
+{
+    const char *slash = strrchr(path, '/');
+    _cleanup_free_ char *dir = mem_strndup(path, (size_t)(slash - path));
+    return make_dirs(c, root_fd, dir, uid, gid, err);
+}
+
 static int unpack(struct copy *c, const struct source *source, int root_fd, uid_t uid, gid_t gid,
                   struct err *err)
 {
     if (c->mode_text)
         return err_set(err, ERR_UNSUPPORTED,
                        "--chmod with the archive %s, which is unpacked, is not supported", source->name);
-    _cleanup_close_ int dir = file_mkdirs_in_root(root_fd, c->destination, 0755, err);
-    if (dir < 0)
-        return dir;
+    int r = make_dirs(c, root_fd, c->destination, uid, gid, err);
+    if (r < 0)
+        return r;
     _cleanup_close_ int fd = file_open_in_root(source->root.fd, source->path, O_RDONLY, 0, err);
     if (fd < 0)
         return fd;
-    struct tar_extract x = {
-        .root_fd = root_fd, .into = c->destination, .keep_owner = c->owner == NULL, .uid = uid, .gid = gid};
-    int r = tar_extract_fd(&x, fd, err);
+    /* An archive has owners of its own. */
+    const struct tar_extract x = {.root_fd = root_fd, .into = c->destination, .keep_owner = true};
+    r = tar_extract_fd(&x, fd, err);
     return r < 0 ? err_wrap(err, "unpack %s", source->name) : 0;
 }
 
 static int copy_to(struct copy *c, struct source *source, int root_fd, const char *to, uid_t uid, gid_t gid,
                    struct err *err)
 {
-    if (source->is_dir) {
-        _cleanup_close_ int dir = file_mkdirs_in_root(root_fd, to, 0755, err);
-        if (dir < 0)
-            return dir;
-    }
+    int r = source->is_dir ? make_dirs(c, root_fd, to, uid, gid, err)
+                           : make_parents(c, root_fd, to, uid, gid, err);
+    if (r < 0)
+        return r;
     struct tree_copy t = {.from_fd = source->root.fd,
                           .from = *source->path ? source->path : "/",
                           .to_fd = root_fd,
@@ -122,9 +148,9 @@ static int make_parent(struct copy *c, const struct source *source, const char *
     _cleanup_close_ int there = file_open_in_root(root_fd, to, O_PATH | O_DIRECTORY, 0, NULL);
     if (there >= 0)
         return 0;
-    _cleanup_close_ int made = file_mkdirs_in_root(root_fd, to, 0755, err);
-    if (made < 0)
-        return made;
+    int r = make_dirs(c, root_fd, to, uid, gid, err);
+    if (r < 0)
+        return r;
     _cleanup_close_ int dir = file_open_in_root(root_fd, to, O_RDONLY | O_DIRECTORY, 0, err);
     _cleanup_close_ int like = file_open_in_root(source->root.fd, from, O_PATH | O_DIRECTORY, 0, err);
     struct stat st;

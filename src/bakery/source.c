@@ -315,12 +315,9 @@ static size_t pivot_of(const char *text)
 
 int sources_find(struct sources *s, const struct source_root *root, const char *text, struct err *err)
 {
-    _cleanup_free_ char *clean = path_clean(text);
-    const char *path = *clean == '/' ? clean + 1 : clean;
-    if (strcmp(path, "..") == 0 || str_after(path, "../"))
-        return err_set(err, ERR_INVALID, "forbidden path outside the build context: %s ()", text);
-    if (strcmp(path, ".") == 0)
-        path = "";
+    /* What leads above the root is of the root. */
+    _cleanup_free_ char *clean = path_resolve("/", text);
+    const char *path = clean + 1;
     const struct finding f = {
         .out = s, .root = root, .kept_from = root->parents ? pivot_of(text) : 0, .err = err};
     if (!pattern_has_wildcard(path))
