@@ -16,7 +16,7 @@ struct api {
 enum { API_BODY_MAX = 4 << 20 };
 
 /* common.c */
-/* The version to answer in: of the path, or the newest when it has none; 1043 for 1.43. */
+/* The version to answer in: of the path, or the newest when it has none; 1045 for 1.45. */
 int api__version(struct http_request *q);
 bool api__gone(void *request); /* http_peer_gone for the engine's callbacks */
 /* The query's "filters" (JSON), NULL when absent. */
@@ -46,8 +46,13 @@ int api__base64_decode(const char *text, struct str *ret, struct err *err);     
  * object that is made when NULL. */
 int api__apply_changes(struct http_request *q, json_t **config, struct err *err);
 
+/* create_version.c: makes `body` mean in this version what its client means by it in its own. *ret_flags:
+ * enum engine_create_flags; *ret_warning: for the answer, or NULL. */
+int api__fit_create(json_t *body, int version, unsigned *ret_flags, const char **ret_warning,
+                    struct err *err);
+
 /* image_json.c: images in Docker's forms. */
-json_t *api__image_inspect(struct images *im, const struct image_info *info);
+json_t *api__image_inspect(struct images *im, const struct image_info *info, int version);
 /* As GET /images/json lists it, under those of its names that are given. */
 json_t *api__image_summary(const struct image_info *info, char *const *tags, char *const *digests,
                            int version);

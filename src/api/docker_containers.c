@@ -36,25 +36,6 @@ int api_container_list(struct http_request *q, void *context, struct err *err)
     return reply(q, r, 200, list);
 }
 
-/* What fields meant, or that they meant nothing, in the version the client speaks. */
-static void fit_version(json_t *body, int version)
-{
-    json_t *host = json_object_get(body, "HostConfig");
-    if (!json_is_object(host))
-        return;
-    if (version >= 1042)
-        json_object_del(host, "KernelMemory");
-    else
-        json_object_del(host, "ConsoleSize");
-    if (version < 1043)
-        json_object_del(host, "Annotations");
-    if (version >= 1040)
-        return;
-    if (!*json_str(host, "IpcMode"))
-        json_set_str(host, "IpcMode", "shareable");
-    json_object_del(host, "CgroupnsMode");
-}
-
 int api_container_create(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
@@ -62,16 +43,21 @@ int api_container_create(struct http_request *q, void *context, struct err *err)
     int r = api__body(q, false, &body, err);
     if (r < 0)
         return r;
-    fit_version(body, api__version(q));
-    const char *name = http_query(q, "name"), *platform = http_query(q, "platform");
+    unsigned flags;
+    const char *name = http_query(q, "name"), *platform = http_query(q, "platform"), *warning;
     _cleanup_free_ char *id = NULL;
     _cleanup_json_ json_t *warnings = NULL;
-    r = engine_container_create(a->engine, str_empty(name) ? NULL : name, body,
-                                str_empty(platform) ? NULL : platform, &id, &warnings, err);
+    r = api__fit_create(body, api__version(q), &flags, &warning, err);
+    if (r == 0)
+        r = engine_container_create(a->engine, str_empty(name) ? NULL : name, body,
+                                    str_empty(platform) ? NULL : platform, flags, &id, &warnings, err);
     if (r < 0)
         return r;
-    http_reply_json(
-        q, 201, json_pack("{s:s, s:o}", "Id", id, "Warnings", warnings ? take_ptr(warnings) : json_array()));
+    if (!warnings)
+        warnings = json_array();
+    if (warning)
+        json_array_append_new(warnings, json_string(warning));
+    http_reply_json(q, 201, json_pack("{s:s, s:O}", "Id", id, "Warnings", warnings));
     return 0;
 }
 
@@ -79,14 +65,15 @@ int api_container_inspect(struct http_request *q, void *context, struct err *err
 {
     struct api *a = context;
     const char *ref = http_param(q, "id");
+    unsigned flags = api__version(q) < 1045 ? ENGINE_INSPECT_ALIAS_IDS : 0;
     int r;
     if (http_query_bool(q, "size", false)) {
         json_t *doc = NULL;
-        r = engine_container_inspect(a->engine, ref, true, &doc, err);
+        r = engine_container_inspect(a->engine, ref, flags | ENGINE_INSPECT_SIZES, &doc, err);
         return reply(q, r, 200, doc);
     }
     _cleanup_str_ struct str text = STR_INIT;
-    r = engine_container_inspect_text(a->engine, ref, &text, err);
+    r = engine_container_inspect_text(a->engine, ref, flags, &text, err);
     if (r == 0)
         http_reply_bytes(q, 200, "application/json", text.data, text.len);
     return r;
@@ -189,6 +176,8 @@ int api_container_update(struct http_request *q, void *context, struct err *err)
     _cleanup_json_ json_t *body = NULL;
     json_t *out = NULL;
     int r = api__body(q, false, &body, err);
+    if (r == 0 && api__version(q) < 1040)
+        json_object_del(body, "PidsLimit");
     if (r == 0)
         r = engine_container_update(a->engine, http_param(q, "id"), body, &out, err);
     return reply(q, r, 200, out);
@@ -244,7 +233,7 @@ int api_container_resize(struct http_request *q, void *context, struct err *err)
 static int base_of_changes(struct engine *e, const char *container, json_t **config, struct err *err)
 {
     _cleanup_json_ json_t *shown = NULL;
-    int r = *config ? 0 : engine_container_inspect(e, container, false, &shown, err);
+    int r = *config ? 0 : engine_container_inspect(e, container, 0, &shown, err);
     if (shown)
         *config = json_deep_copy(json_object_get(shown, "Config"));
     return r;

@@ -84,7 +84,7 @@ int api_image_inspect(struct http_request *q, void *context, struct err *err)
     int r = image_get(a->images, http_param(q, "name"), &info, err);
     if (r < 0)
         return r;
-    http_reply_json(q, 200, api__image_inspect(a->images, &info));
+    http_reply_json(q, 200, api__image_inspect(a->images, &info, api__version(q)));
     image_info_done(&info);
     return 0;
 }

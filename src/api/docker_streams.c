@@ -219,7 +219,7 @@ static int attach_flags(struct http_request *q)
 static int stdin_of(struct api *a, const char *ref, bool *ret_open, bool *ret_once, struct err *err)
 {
     _cleanup_json_ json_t *doc = NULL;
-    int r = engine_container_inspect(a->engine, ref, false, &doc, err);
+    int r = engine_container_inspect(a->engine, ref, 0, &doc, err);
     if (r < 0)
         return r;
     const json_t *config = json_object_get(doc, "Config");

@@ -50,7 +50,10 @@ int api_info(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
     json_t *info;
-    int r = engine_info(a->engine, &info, err);
+    int version = api__version(q);
+    int r = engine_info(a->engine, version >= 1044, &info, err);
+    if (r == 0 && version >= 1042) /* the kernel has no such limit any more */
+        json_object_del(info, "KernelMemory");
     if (r == 0)
         http_reply_json(q, 200, info);
     return r;

@@ -26,8 +26,7 @@ static void add_parameters(struct str *out, const char *query)
     }
 }
 
-/* What Docker's API versions from 1.42 on change of what is served here. "Not served": the answer to 1.43,
- * which is the newest, is the older one. */
+/* What Docker's API versions from 1.42 on change of what is served here. */
 static const struct {
     const char *version, *change, *state;
 } changes[] = {
@@ -36,31 +35,31 @@ static const struct {
     {"1.42", "`BuilderSize` is no longer in `/system/df`; `Parents` instead of `Parent` of a build's cache",
      "done"},
     {"1.42", "a `condition` of wait that is none is a 400", "done, at every version"},
-    {"1.42", "`KernelMemory` is passed over", "done"},
+    {"1.42", "`KernelMemory` is passed over, and no longer in `/info`", "done"},
     {"1.42", "the content type of attach, exec and logs tells whether streams are multiplexed", "done"},
     {"1.42", "`/containers/{id}/attach/ws` takes `stdin`, `stdout`, `stderr`", "done"},
     {"1.42", "`ConsoleSize` at create and exec", "done"},
-    {"1.42", "`CreateMountpoint` of a bind", "done, at every version"},
+    {"1.42", "`CreateMountpoint` of a bind", "done"},
     {"1.42", "`BindOptions` and the like with another type of mount are refused", "done, at every version"},
     {"1.42", "`/volumes/prune` takes anonymous volumes alone, without the filter `all`", "done"},
     {"1.42", "cluster volumes", "refused"},
     {"1.43", "`Annotations`", "done"},
     {"1.43", "the list of images has no `<none>`", "done"},
     {"1.44", "the filter `until` of a list of images", "done, at every version"},
-    {"1.44", "`StartInterval` of a health check", "done, at every version"},
-    {"1.44", "`MacAddress` of each endpoint, and several endpoints at create", "done, at every version"},
-    {"1.44", "a second network of the same name is always refused", "not served: by `CheckDuplicate` alone"},
-    {"1.44", "`ReadOnlyNonRecursive`, `ReadOnlyForceRecursive` of a bind", "done, at every version"},
-    {"1.44", "a read-only bind makes what is mounted below it read-only, too",
-     "not served: `ReadOnlyForceRecursive` alone does"},
-    {"1.44", "`VirtualSize` is no longer shown", "not served"},
-    {"1.44", "`DNSNames` of an endpoint", "not served: null"},
-    {"1.44", "a container's own `MacAddress` beside the endpoint's: warned of, or refused when they differ",
-     "not served: the endpoint's holds"},
-    {"1.45", "`Subpath` of a volume", "done, at every version"},
-    {"1.45",
-     "`Aliases` without the short id; an image's `Container` and `ContainerConfig` are no longer shown",
-     "not served"},
+    {"1.44", "`StartInterval` of a health check", "done"},
+    {"1.44", "several endpoints at create, and `MacAddress` of each", "done"},
+    {"1.44", "a container's own `MacAddress` moves to its endpoint: warned of, or refused when they differ",
+     "done"},
+    {"1.44", "a second network of the same name is always refused", "done; before, by `CheckDuplicate`"},
+    {"1.44", "`ReadOnlyNonRecursive`, `ReadOnlyForceRecursive` of a bind", "done"},
+    {"1.44", "a read-only bind makes what is mounted below it read-only, too, where the runtime can", "done"},
+    {"1.44", "`VirtualSize` is no longer shown, nor a `Created` that an image has not", "done"},
+    {"1.44", "`DNSNames` of an endpoint", "done, at every version"},
+    {"1.44", "`status` of each runtime in `/info`; `CDISpecDirs`", "done; always empty, CDI is not there"},
+    {"1.45", "`Subpath` of a volume", "done"},
+    {"1.45", "`Aliases` without the short id; no `Container` of an image", "done"},
+    {"1.45", "no `ContainerConfig` of an image", "still there: docker-compose 1.29 needs it"},
+    {"1.45", "the filter `is-automated` of a search finds nothing", "as the registry answers"},
 };
 
 static void add_versions(struct str *out)

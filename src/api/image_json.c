@@ -71,7 +71,14 @@ static void set_time(json_t *d, const char *key, int64_t ns)
     json_set_str(d, key, ns ? time_format_rfc3339(ns, text) : "0001-01-01T00:00:00Z");
 }
 
-json_t *api__image_inspect(struct images *im, const struct image_info *info)
+static void set_size(json_t *d, const struct image_info *info, int version)
+{
+    json_object_set_new(d, "Size", json_integer(info->size_bytes));
+    if (version < 1044)
+        json_object_set_new(d, "VirtualSize", json_integer(info->size_bytes));
+}
+
+json_t *api__image_inspect(struct images *im, const struct image_info *info, int version)
 {
     const json_t *config = info->config;
     json_t *d = json_object(), *metadata = json_object();
@@ -80,8 +87,12 @@ json_t *api__image_inspect(struct images *im, const struct image_info *info)
     json_object_set_new(d, "RepoDigests", api__familiar_list(info->digests));
     json_set_str(d, "Parent", info->parent_id ? info->parent_id : "");
     json_object_set_new(d, "Comment", comment_of(config));
-    set_time(d, "Created", info->created_ns);
-    json_object_set_new(d, "Container", text_or_empty(config, "container"));
+    if (info->created_ns || version < 1044)
+        set_time(d, "Created", info->created_ns);
+    if (version < 1045)
+        json_object_set_new(d, "Container", text_or_empty(config, "container"));
+    /* Gone in 1.45, too; docker-compose 1.29, which speaks the newest version a server has, looks into it
+     * without asking whether it is there. */
     json_object_set_new(d, "ContainerConfig", container_config(json_object_get(config, "container_config")));
     json_object_set_new(d, "DockerVersion", text_or_empty(config, "docker_version"));
     json_object_set_new(d, "Author", text_or_empty(config, "author"));
@@ -92,8 +103,7 @@ json_t *api__image_inspect(struct images *im, const struct image_info *info)
     json_object_set_new(d, "Os", text_or_empty(config, "os"));
     if (!str_empty(json_str(config, "os.version")))
         json_object_set_new(d, "OsVersion", text_or_empty(config, "os.version"));
-    json_object_set_new(d, "Size", json_integer(info->size_bytes));
-    json_object_set_new(d, "VirtualSize", json_integer(info->size_bytes));
+    set_size(d, info, version);
     json_object_set_new(d, "GraphDriver", graph_driver(im, info));
     json_object_set_new(d, "RootFS", root_fs(config));
     set_time(metadata, "LastTagTime", info->tagged_ns);
@@ -123,7 +133,6 @@ json_t *api__image_summary(const struct image_info *info, char *const *tags, cha
     json_object_set_new(d, "RepoDigests", listed_names(digests, "<none>@<none>", nameless, version));
     json_object_set_new(d, "RepoTags", listed_names(tags, "<none>:<none>", nameless, version));
     json_object_set_new(d, "SharedSize", json_integer(-1));
-    json_object_set_new(d, "Size", json_integer(info->size_bytes));
-    json_object_set_new(d, "VirtualSize", json_integer(info->size_bytes));
+    set_size(d, info, version);
     return d;
 }

@@ -163,7 +163,7 @@ int engine_build_run(void *engine, const struct bakery_run *run, int *ret_status
                        run->argv && run->argv[0] ? run->argv[0] : "");
     _cleanup_json_ json_t *body = body_of(run), *warnings = NULL;
     _cleanup_free_ char *id = NULL;
-    int r = engine_container_create(e, NULL, body, NULL, &id, &warnings, err);
+    int r = engine_container_create(e, NULL, body, NULL, 0, &id, &warnings, err);
     if (r < 0)
         return r;
     /* Closed at the very end: until it is removed the container may use them. */

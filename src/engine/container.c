@@ -35,12 +35,13 @@ void container__unref(struct container *c)
     pthread_cond_destroy(&c->changed);
     free(c->line);
     free(c->line_key);
-    inspect__forget_answer(c);
+    inspect__forget_answers(c);
     free(c->name);
     free(c->doc);
     free(c->net);
     free(c->image_id);
     free(c->image_name);
+    free(c->hostname);
     json_decref(c->labels);
     free(c->state.error);
     strv_free(c->volumes);
@@ -66,8 +67,11 @@ static void read_facts(struct container *c, const json_t *doc)
                     : NULL;
     free(c->image_name);
     c->image_name = mem_strdup(json_str(config, "Image"));
-    if (!c->image_id) /* never changes, and is read without a lock */
+    /* Neither changes, and both are read without a lock. */
+    if (!c->image_id)
         c->image_id = mem_strdup(json_str(doc, "Image"));
+    if (!c->hostname)
+        c->hostname = mem_strdup(json_str(config, "Hostname"));
     strv_free(c->links);
     c->links = links__read(doc);
     c->volumes = strv_free(c->volumes);

@@ -370,8 +370,8 @@ static int create(struct engine *e, const char *name, json_t *doc, json_t *net, 
 }
 
 static int create_with_image(struct engine *e, const char *name, const json_t *body,
-                             const struct image_info *image, char **ret_id, json_t **ret_warnings,
-                             struct err *err)
+                             const struct image_info *image, unsigned flags, char **ret_id,
+                             json_t **ret_warnings, struct err *err)
 {
     char id[65];
     digest_random_id(id);
@@ -396,11 +396,11 @@ static int create_with_image(struct engine *e, const char *name, const json_t *b
     if (r == 0)
         r = links__resolve(e, host, &links, err);
     if (r == 0)
-        r = endpoint__plan(e, body, id, &networks, err);
+        r = endpoint__plan(e, body, &networks, err);
     if (r == 0)
         r = userns__choose(e, id, host, &userns, err);
     if (r == 0)
-        r = mounts__resolve(e, id, config, host, &points, &volumes, err);
+        r = mounts__resolve(e, config, host, flags & ENGINE_CREATE_SHALLOW_READ_ONLY, &points, &volumes, err);
     if (r < 0) {
         userns__release(e, id);
         return r;
@@ -426,7 +426,8 @@ static int create_with_image(struct engine *e, const char *name, const json_t *b
 }
 
 int engine_container_create(struct engine *e, const char *name_or_null, const json_t *body,
-                            const char *platform, char **ret_id, json_t **ret_warnings, struct err *err)
+                            const char *platform, unsigned flags, char **ret_id, json_t **ret_warnings,
+                            struct err *err)
 {
     const char *name = name_or_null && *name_or_null == '/' ? name_or_null + 1 : name_or_null;
     if (str_empty(name))
@@ -440,7 +441,7 @@ int engine_container_create(struct engine *e, const char *name_or_null, const js
     r = find_image(e, json_str(body, "Image"), platform, &image, err);
     if (r < 0)
         return r;
-    r = create_with_image(e, name, body, &image, ret_id, ret_warnings, err);
+    r = create_with_image(e, name, body, &image, flags, ret_id, ret_warnings, err);
     image_info_done(&image);
     return r;
 }

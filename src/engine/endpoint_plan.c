@@ -107,8 +107,7 @@ static json_t *copy_or_null(const json_t *wished, const char *key)
     return kept || (json_is_object(value) && str_eq(key, "IPAMConfig")) ? json_deep_copy(value) : json_null();
 }
 
-static json_t *settings_new(const struct network *n, const json_t *wished, const char *mac,
-                            const char *container_id)
+static json_t *settings_new(const struct network *n, const json_t *wished, const char *mac)
 {
     static const char *const empty[] = {"EndpointID",  "Gateway",           "IPAddress",
                                         "IPv6Gateway", "GlobalIPv6Address", "MacAddress"};
@@ -116,15 +115,7 @@ static json_t *settings_new(const struct network *n, const json_t *wished, const
     json_object_set_new(o, "IPAMConfig", copy_or_null(wished, "IPAMConfig"));
     json_object_set_new(o, "Links", copy_or_null(wished, "Links"));
     json_object_set_new(o, "DriverOpts", copy_or_null(wished, "DriverOpts"));
-    const json_t *aliases = json_object_get(wished, "Aliases");
-    json_t *names = json_is_array(aliases) ? json_deep_copy(aliases) : json_array();
-    if (n->subnet_count) {
-        char short_id[13];
-        snprintf(short_id, sizeof(short_id), "%.12s", container_id);
-        json_array_append_new(names, json_string(short_id));
-    }
-    json_object_set_new(o, "Aliases", n->predefined ? json_null() : json_incref(names));
-    json_decref(names);
+    json_object_set_new(o, "Aliases", n->predefined ? json_null() : copy_or_null(wished, "Aliases"));
     json_set_str(o, "NetworkID", n->id);
     for (size_t i = 0; i < ARRAY_SIZE(empty); i++)
         json_set_str(o, empty[i], "");
@@ -166,7 +157,7 @@ static int check_wished(const struct network *n, const char *address, bool ipv6,
 }
 
 int endpoint__plan_one(struct engine *e, const char *ref, const json_t *wished, const char *mac,
-                       const char *id, json_t *networks, struct err *err)
+                       json_t *networks, struct err *err)
 {
     const struct network *n = network__find(e, strcmp(ref, "default") == 0 ? "bridge" : ref, err);
     const json_t *ipam = json_object_get(wished, "IPAMConfig");
@@ -181,7 +172,7 @@ int endpoint__plan_one(struct engine *e, const char *ref, const json_t *wished, 
     if (r == 0)
         r = check_wished(n, json_str(ipam, "IPv6Address"), true, err);
     if (r == 0)
-        json_object_set_new(networks, n->name, settings_new(n, wished, mac, id));
+        json_object_set_new(networks, n->name, settings_new(n, wished, mac));
     return r;
 }
 
@@ -196,7 +187,7 @@ static json_t *own_wish(const json_t *wishes, const char *mode, const struct net
 }
 
 static int plan_networks(struct engine *e, const char *mode, const json_t *body, const json_t *wishes,
-                         const char *id, json_t *networks, struct err *err)
+                         json_t *networks, struct err *err)
 {
     const char *name, *mac = json_str(body, "MacAddress");
     json_t *wished;
@@ -208,15 +199,14 @@ static int plan_networks(struct engine *e, const char *mode, const json_t *body,
     int r = 0;
     /* Who asks for other networks and says nothing of the default one does not get it. */
     if (own || !json_object_size(wishes) || !str_eq(mode, "bridge"))
-        r = endpoint__plan_one(e, mode, own, mac, id, networks, err);
+        r = endpoint__plan_one(e, mode, own, mac, networks, err);
     json_object_foreach ((json_t *)wishes, name, wished)
         if (r == 0 && wished != own)
-            r = endpoint__plan_one(e, name, wished, "", id, networks, err);
+            r = endpoint__plan_one(e, name, wished, "", networks, err);
     return r;
 }
 
-int endpoint__plan(struct engine *e, const json_t *body, const char *container_id, json_t **ret,
-                   struct err *err)
+int endpoint__plan(struct engine *e, const json_t *body, json_t **ret, struct err *err)
 {
     const char *mode = network__mode(json_object_get(body, "HostConfig"));
     json_t *wishes = NULL, *wished;
@@ -232,7 +222,7 @@ int endpoint__plan(struct engine *e, const json_t *body, const char *container_i
             return r;
     _cleanup_json_ json_t *networks = json_object();
     if (!str_after(mode, "container:"))
-        r = plan_networks(e, mode, body, wishes, container_id, networks, err);
+        r = plan_networks(e, mode, body, wishes, networks, err);
     else if (json_object_size(wishes))
         r = err_set(err, ERR_CONFLICT,
                     "conflicting options: a container that shares another's network cannot join networks");

@@ -12,7 +12,7 @@
 
 /* Adds one network to a plan; engine.lock held. `wished` may be NULL; `mac` is used when it names none. */
 int endpoint__plan_one(struct engine *e, const char *ref, const json_t *wished, const char *mac,
-                       const char *id, json_t *networks, struct err *err);
+                       json_t *networks, struct err *err);
 
 /* Connects one network; fills settings and the Host part. `gateway` says whether the default route goes this
  * way. */

@@ -42,6 +42,7 @@ static struct engine *engine_new(const char *root)
     e->root = mem_strdup(root);
     pthread_mutex_init(&e->lock, NULL);
     pthread_mutex_init(&e->spare_lock, NULL);
+    pthread_mutex_init(&e->features_lock, NULL);
     pthread_mutex_init(&e->queue_lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -233,8 +234,10 @@ void engine_close(struct engine *e)
     pthread_mutex_destroy(&e->lock);
     pthread_mutex_destroy(&e->queue_lock);
     pthread_mutex_destroy(&e->spare_lock);
+    pthread_mutex_destroy(&e->features_lock);
     pthread_cond_destroy(&e->queue_changed);
     json_decref(e->runtimes);
+    json_decref(e->features);
     free(e->default_runtime);
     pools__done(e);
     free(e->log_driver);

@@ -1,7 +1,7 @@
 /* The engine of one machine: containers with their networks, volumes, logs, health and restarts.
  *
  * Its documents are Docker's: a container is created from the body of `POST /containers/create` (Docker
- * Engine API, version 1.43), kept as validated, and shown as `GET /containers/{id}/json` shows it; the same
+ * Engine API, version 1.45), kept as validated, and shown as `GET /containers/{id}/json` shows it; the same
  * for networks and volumes. A field that is not supported and is set to other than its default is
  * ERR_UNSUPPORTED naming it, never ignored.
  *
@@ -47,8 +47,12 @@ struct images *engine_images(struct engine *e);
 const char *engine_root(struct engine *e);
 
 /* --- containers --- */
+enum engine_create_flags {
+    ENGINE_CREATE_SHALLOW_READ_ONLY = 1, /* a read-only bind leaves what is mounted below it writable */
+};
 int engine_container_create(struct engine *e, const char *name_or_null, const json_t *body,
-                            const char *platform, char **ret_id, json_t **ret_warnings, struct err *err);
+                            const char *platform, unsigned flags, char **ret_id, json_t **ret_warnings,
+                            struct err *err);
 int engine_container_start(struct engine *e, const char *ref,
                            struct err *err); /* ERR_NOT_MODIFIED when running */
 /* timeout_s: <0 the container's own (default 10); signal NULL: its own. ERR_NOT_MODIFIED when not running. */
@@ -64,10 +68,16 @@ int engine_container_update(struct engine *e, const char *ref, const json_t *bod
 int engine_container_remove(struct engine *e, const char *ref, bool force, bool volumes, struct err *err);
 /* `ref`: "parent/alias". The container behind the alias stays. */
 int engine_container_unlink(struct engine *e, const char *ref, struct err *err);
-int engine_container_inspect(struct engine *e, const char *ref, bool size, json_t **ret, struct err *err);
+enum engine_inspect_flags {
+    ENGINE_INSPECT_SIZES = 1,     /* SizeRw and SizeRootFs */
+    ENGINE_INSPECT_ALIAS_IDS = 2, /* Aliases have the short id and the host name too, as before API 1.45 */
+};
+int engine_container_inspect(struct engine *e, const char *ref, unsigned flags, json_t **ret,
+                             struct err *err);
 /* The same without sizes, as a line of JSON text: one that has not changed is not made again; appends to
  * `ret`. */
-int engine_container_inspect_text(struct engine *e, const char *ref, struct str *ret, struct err *err);
+int engine_container_inspect_text(struct engine *e, const char *ref, unsigned flags, struct str *ret,
+                                  struct err *err);
 /* filters: Docker's {"label":{"x=y":true}} or {"label":["x=y"]}, already parsed, or NULL. */
 /* The list without filters and sizes, as JSON text: lines that have not changed are not made again. False
  * when it cannot be had so (engine_container_list then); appends to `ret`. */
@@ -168,7 +178,8 @@ int engine_events(struct engine *e, int64_t since_ns, int64_t until_ns, const js
  * borrowed. */
 void engine_event(struct engine *e, const char *type, const char *action, const char *actor_id,
                   const json_t *actor_attributes);
-int engine_info(struct engine *e, json_t **ret, struct err *err); /* GET /info */
+/* GET /info; `features`: with what each runtime says of itself. */
+int engine_info(struct engine *e, bool features, json_t **ret, struct err *err);
 /* The containers and volumes of GET /system/df with their sizes; null for what is not asked. */
 int engine_disk_usage(struct engine *e, bool containers, bool volumes, json_t **ret, struct err *err);
 /* docker rmi with the engine's knowledge of which containers use an image. */

@@ -63,11 +63,13 @@ struct container {
     int64_t created_ns;
     pthread_mutex_t op, lock;
     pthread_cond_t changed;
-    char *doc;                   /* {"Config","HostConfig","Image","MountPoints",...}, as text */
-    char *net;                   /* {"Networks","Ports"}: Docker's endpoint settings, as text */
-    uint64_t revision;           /* of doc and net, which goes up with each change */
-    char *line, *line_key;       /* in the list, as text, and what it was made of; see list.c */
-    char *answer, *answer_key;   /* to an inspection, as text, and what it was made of; see inspect.c */
+    char *doc;             /* {"Config","HostConfig","Image","MountPoints",...}, as text */
+    char *net;             /* {"Networks","Ports"}: Docker's endpoint settings, as text */
+    uint64_t revision;     /* of doc and net, which goes up with each change */
+    char *line, *line_key; /* in the list, as text, and what it was made of; see list.c */
+    struct {
+        char *text, *key; /* an answer to an inspection, and what it was made of; see inspect.c */
+    } answers[2];
     struct keeper_counters lost; /* as the keeper told last, of which run, and until when that will do */
     int64_t lost_run_ns, lost_until_ns;
     char *image_id; /* or "" */
@@ -84,7 +86,7 @@ struct container {
      * but by another runtime. */
     bool is_volatile;
     json_t *labels; /* of Config; what events tell without the whole document */
-    char *image_name;
+    char *image_name, *hostname;
     int64_t backoff_ns;    /* before the next automatic restart */
     int64_t restart_at_ns; /* monotonic; 0: none is due */
     struct health *health; /* or NULL */
@@ -171,7 +173,9 @@ struct engine {
     struct event_ring *events;
     json_t *runtimes; /* never changed after the start */
     char *default_runtime;
-    char *log_driver;    /* what a container gets that names none */
+    pthread_mutex_t features_lock;
+    json_t *features; /* name -> features.md of a runtime, or null: of those that were asked; by its lock */
+    char *log_driver; /* what a container gets that names none */
     json_t *log_options; /* of that driver; never changes after the start */
     struct shippers *shippers;
     uint32_t remap_uid, remap_gid, remap_count; /* of all containers; count 0: none. Set at the start */
@@ -282,7 +286,9 @@ int runtimes__configure(struct engine *e, const json_t *runtimes, const char *ch
 int runtimes__check(struct engine *e, const char *name, struct err *err); /* whether there is such a name */
 int runtimes__find(struct engine *e, const char *name, struct runtime_choice *ret, struct err *err);
 void runtimes__choice_done(struct runtime_choice *c);
-void runtimes__show(struct engine *e, json_t *info);
+void runtimes__show(struct engine *e, bool features, json_t *info);
+/* Whether it knows the mount option "rro": read-only with all that is mounted below. */
+bool runtimes__mounts_deep(struct engine *e, const char *name);
 
 /* --- names.c --- */
 int names__check(const char *name, struct err *err);
@@ -294,7 +300,7 @@ int schema__check_network(const json_t *body, struct err *err);
 int schema__check_volume(const json_t *body, struct err *err);
 
 /* --- mounts.c: Binds, Mounts, Volumes, VolumesFrom, Tmpfs --- */
-int mounts__resolve(struct engine *e, const char *id, const json_t *config, const json_t *host,
+int mounts__resolve(struct engine *e, const json_t *config, const json_t *host, bool shallow_read_only,
                     json_t **ret_points, char ***ret_volumes, struct err *err);
 int mounts__fill_volumes(struct container *c, const json_t *points, struct err *err);
 
@@ -383,9 +389,11 @@ int pools__configure(struct engine *e, const json_t *pools, struct err *err);
 void pools__done(struct engine *e);
 int network__defaults(struct engine *e, struct err *err);
 int network__push_names(struct engine *e, struct err *err);
+/* By which a container is known on a network: its name, its aliases, its short id, its host name; each once.
+ * `name` and `hostname` may be NULL. The caller frees. */
+char **network__names_of(const char *name, char *const *aliases, const char *id, const char *hostname);
 /* The networks a new container names, as Docker's endpoint settings by network name. */
-int endpoint__plan(struct engine *e, const json_t *body, const char *container_id, json_t **ret,
-                   struct err *err);
+int endpoint__plan(struct engine *e, const json_t *body, json_t **ret, struct err *err);
 int endpoint__check_settings(const json_t *settings, const char *where, struct err *err);
 /* Connects all of a container's networks to a namespace and publishes its ports; fills `net`. */
 int endpoint__connect_all(struct container *c, const json_t *doc, json_t *net, int netns_fd, struct err *err);
@@ -464,10 +472,10 @@ void shipping__removed(struct container *c); /* its files are about to go */
 void shipping__show(struct container *c, json_t *lost);
 
 void inspect__set_time(json_t *object, const char *key, int64_t ns);
-json_t *inspect__network_settings(struct container *c, const struct container_state *s, const json_t *doc);
+json_t *inspect__networks_listed(const json_t *net); /* what a list of containers shows of each network */
 json_t *inspect__ports_list(const json_t *net, const json_t *config);
 json_t *inspect__mounts(const json_t *points);                /* as Docker shows them */
 void inspect__set_sizes(json_t *object, struct container *c); /* SizeRw, SizeRootFs */
-void inspect__forget_answer(struct container *c);             /* the kept one; with its lock, or alone */
+void inspect__forget_answers(struct container *c);            /* the kept ones; with its lock, or alone */
 
 #endif

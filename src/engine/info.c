@@ -275,7 +275,7 @@ static json_t *log_drivers(void)
     return list;
 }
 
-int engine_info(struct engine *e, json_t **ret, struct err *err)
+int engine_info(struct engine *e, bool features, json_t **ret, struct err *err)
 {
     _cleanup_json_ json_t *info = json_object();
     _cleanup_free_ char *id = engine_id(e);
@@ -294,13 +294,14 @@ int engine_info(struct engine *e, json_t **ret, struct err *err)
                                   "ipvlan", "macvlan", "null", "Authorization", "Log", log_drivers()));
     json_set_str(info, "LoggingDriver", e->log_driver);
     json_set_str(info, "IndexServerAddress", "https://index.docker.io/v1/");
-    runtimes__show(e, info);
+    runtimes__show(e, features, info);
     json_t *security = json_pack("[s]", "name=seccomp,profile=default");
     if (e->remap_count)
         json_array_append_new(security, json_string("name=userns"));
     json_object_set_new(info, "SecurityOptions", security);
     json_object_set_new(info, "Labels", json_array());
     json_set_str(info, "InitBinary", "docker-init");
+    json_object_set_new(info, "CDISpecDirs", json_array());
     json_object_set_new(info, "DefaultAddressPools", address_pools(e));
     json_object_set_new(info, "RegistryConfig", registry_config(images_insecure(e->images)));
     *ret = take_ptr(info);

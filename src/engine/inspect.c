@@ -94,24 +94,65 @@ json_t *inspect__ports_list(const json_t *net, const json_t *config)
     return list;
 }
 
-/* What every endpoint shows, filled by what is kept of this one. */
-static json_t *endpoint_shown(const json_t *kept)
+/* What every endpoint shows. */
+static json_t *endpoint_form(void)
 {
-    json_t *shown = json_pack("{s:n,s:n,s:n,s:s,s:s,s:s,s:s,s:s,s:i,s:s,s:s,s:i,s:n,s:n}", "IPAMConfig",
-                              "Links", "Aliases", "MacAddress", "", "NetworkID", "", "EndpointID", "",
-                              "Gateway", "", "IPAddress", "", "IPPrefixLen", 0, "IPv6Gateway", "",
-                              "GlobalIPv6Address", "", "GlobalIPv6PrefixLen", 0, "DriverOpts", "DNSNames");
-    json_object_update(shown, (json_t *)kept);
-    json_object_del(shown, "WishedMac");
-    return shown;
+    return json_pack("{s:n,s:n,s:n,s:s,s:s,s:s,s:s,s:s,s:i,s:s,s:s,s:i,s:n,s:n}", "IPAMConfig", "Links",
+                     "Aliases", "MacAddress", "", "NetworkID", "", "EndpointID", "", "Gateway", "",
+                     "IPAddress", "", "IPPrefixLen", 0, "IPv6Gateway", "", "GlobalIPv6Address", "",
+                     "GlobalIPv6PrefixLen", 0, "DriverOpts", "DNSNames");
 }
 
-static json_t *networks_shown(const json_t *net)
+/* Whether names of containers are answered there. */
+static bool has_names(struct engine *e, const json_t *settings)
+{
+    SCOPED_LOCK(locked, &e->lock);
+    const struct network *n = map_get(&e->networks, json_str(settings, "NetworkID"));
+    return n && n->is_bridge && !n->predefined;
+}
+
+/* The names that the container has on a network, and, as before API 1.45, some of them as aliases. */
+static void show_names(struct container *c, const char *own_name, bool alias_ids, json_t *shown)
+{
+    _cleanup_strv_ char **aliases = NULL;
+    if (!has_names(c->engine, shown) || json_get_strv(shown, "", "Aliases", &aliases, NULL) < 0)
+        return;
+    _cleanup_strv_ char **names = network__names_of(own_name, aliases, c->id, c->hostname);
+    json_object_set_new(shown, "DNSNames", json_of_strv(names));
+    if (!alias_ids)
+        return;
+    _cleanup_strv_ char **with_ids = network__names_of(NULL, aliases, c->id, c->hostname);
+    json_object_set_new(shown, "Aliases", json_of_strv(with_ids));
+}
+
+static json_t *networks_shown(struct container *c, const char *own_name, bool alias_ids, const json_t *net)
 {
     json_t *networks = json_object(), *settings;
     const char *name;
-    json_object_foreach (json_object_get(net, "Networks"), name, settings)
-        json_object_set_new(networks, name, endpoint_shown(settings));
+    json_object_foreach (json_object_get(net, "Networks"), name, settings) {
+        json_t *shown = endpoint_form();
+        json_object_update(shown, settings);
+        json_object_del(shown, "WishedMac");
+        show_names(c, own_name, alias_ids, shown);
+        json_object_set_new(networks, name, shown);
+    }
+    return networks;
+}
+
+json_t *inspect__networks_listed(const json_t *net)
+{
+    static const char *const listed[] = {
+        "IPAMConfig", "MacAddress",  "NetworkID",   "EndpointID",        "Gateway",
+        "IPAddress",  "IPPrefixLen", "IPv6Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen"};
+    json_t *networks = json_object(), *settings;
+    const char *name;
+    json_object_foreach (json_object_get(net, "Networks"), name, settings) {
+        json_t *shown = endpoint_form();
+        for (size_t i = 0; i < ARRAY_SIZE(listed); i++)
+            if (json_object_get(settings, listed[i]))
+                json_object_set(shown, listed[i], json_object_get(settings, listed[i]));
+        json_object_set_new(networks, name, shown);
+    }
     return networks;
 }
 
@@ -131,28 +172,6 @@ static void bridge_facts(json_t *settings, const json_t *networks)
 static bool is_running(const struct container_state *s)
 {
     return s->status == STATUS_RUNNING || s->status == STATUS_PAUSED;
-}
-
-json_t *inspect__network_settings(struct container *c, const struct container_state *s, const json_t *doc)
-{
-    _cleanup_json_ json_t *net = container__net(c);
-    bool running = is_running(s);
-    char key[64] = "";
-    if (running && s->pid > 0)
-        snprintf(key, sizeof(key), "/proc/%d/ns/net", (int)s->pid);
-    json_t *settings = json_object(), *networks = networks_shown(net);
-    json_set_str(settings, "Bridge", "");
-    json_set_str(settings, "SandboxID", running ? c->id : "");
-    json_set_str(settings, "SandboxKey", key);
-    set_bool(settings, "HairpinMode", false);
-    json_set_str(settings, "LinkLocalIPv6Address", "");
-    set_int(settings, "LinkLocalIPv6PrefixLen", 0);
-    json_object_set_new(settings, "Ports", port_map(net, running ? json_object_get(doc, "Config") : NULL));
-    json_object_set_new(settings, "SecondaryIPAddresses", json_null());
-    json_object_set_new(settings, "SecondaryIPv6Addresses", json_null());
-    bridge_facts(settings, networks);
-    json_object_set_new(settings, "Networks", networks);
-    return settings;
 }
 
 /* --- what changes without the documents --- */
@@ -239,6 +258,29 @@ static void moment_done(struct moment *m)
     json_decref(m->links);
     json_decref(m->health);
     json_decref(m->output_lost);
+}
+
+static json_t *network_settings(struct container *c, const struct moment *m, bool alias_ids,
+                                const json_t *net, const json_t *doc)
+{
+    const struct container_state *s = &m->state;
+    bool running = is_running(s);
+    char key[64] = "";
+    if (running && s->pid > 0)
+        snprintf(key, sizeof(key), "/proc/%d/ns/net", (int)s->pid);
+    json_t *settings = json_object(), *networks = networks_shown(c, m->name, alias_ids, net);
+    json_set_str(settings, "Bridge", "");
+    json_set_str(settings, "SandboxID", running ? c->id : "");
+    json_set_str(settings, "SandboxKey", key);
+    set_bool(settings, "HairpinMode", false);
+    json_set_str(settings, "LinkLocalIPv6Address", "");
+    set_int(settings, "LinkLocalIPv6PrefixLen", 0);
+    json_object_set_new(settings, "Ports", port_map(net, running ? json_object_get(doc, "Config") : NULL));
+    json_object_set_new(settings, "SecondaryIPAddresses", json_null());
+    json_object_set_new(settings, "SecondaryIPv6Addresses", json_null());
+    bridge_facts(settings, networks);
+    json_object_set_new(settings, "Networks", networks);
+    return settings;
 }
 
 /* --- state --- */
@@ -376,9 +418,22 @@ static void set_identity(json_t *out, struct container *c, const struct moment *
     json_object_set_new(out, "ExecIDs", m->execs ? json_incref(m->execs) : json_null());
 }
 
-static json_t *answer_of(struct container *c, const struct moment *m, bool size)
+/* A wished address of the main network is the container's too, for clients from before 1.44. */
+static json_t *config_shown(const json_t *doc, const json_t *net)
 {
-    _cleanup_json_ json_t *doc = container__doc(c);
+    json_t *config = json_object_get(doc, "Config");
+    const char *mode = network__mode(json_object_get(doc, "HostConfig"));
+    const char *mac = json_str(json_object_get(json_object_get(net, "Networks"), mode), "WishedMac");
+    if (!*mac || *json_str(config, "MacAddress"))
+        return json_incref(config);
+    json_t *shown = json_copy(config);
+    json_set_str(shown, "MacAddress", mac);
+    return shown;
+}
+
+static json_t *answer_of(struct container *c, const struct moment *m, unsigned flags)
+{
+    _cleanup_json_ json_t *doc = container__doc(c), *net = container__net(c);
     _cleanup_free_ char *dir = container__dir(c);
     json_t *out = json_object();
     set_identity(out, c, m, doc);
@@ -386,15 +441,16 @@ static json_t *answer_of(struct container *c, const struct moment *m, bool size)
     if (m->links)
         json_object_set(json_object_get(out, "HostConfig"), "Links", m->links);
     json_object_set_new(out, "GraphDriver", graph_driver(c, m, dir));
-    if (size)
+    if (flags & ENGINE_INSPECT_SIZES)
         inspect__set_sizes(out, c);
     json_object_set_new(out, "Mounts", inspect__mounts(json_object_get(doc, "MountPoints")));
-    json_object_set(out, "Config", json_object_get(doc, "Config"));
-    json_object_set_new(out, "NetworkSettings", inspect__network_settings(c, &m->state, doc));
+    json_object_set_new(out, "Config", config_shown(doc, net));
+    json_object_set_new(out, "NetworkSettings",
+                        network_settings(c, m, flags & ENGINE_INSPECT_ALIAS_IDS, net, doc));
     return out;
 }
 
-int engine_container_inspect(struct engine *e, const char *ref, bool size, json_t **ret, struct err *err)
+int engine_container_inspect(struct engine *e, const char *ref, unsigned flags, json_t **ret, struct err *err)
 {
     _cleanup_container_ struct container *c = NULL;
     int r = container__find(e, ref, &c, err);
@@ -402,7 +458,7 @@ int engine_container_inspect(struct engine *e, const char *ref, bool size, json_
         return r;
     struct moment m;
     moment_take(c, &m);
-    *ret = answer_of(c, &m, size);
+    *ret = answer_of(c, &m, flags);
     moment_done(&m);
     return 0;
 }
@@ -443,40 +499,54 @@ static char *key_of(const struct moment *m)
     return str_take(&key);
 }
 
-static bool reuse_answer(struct container *c, const char *key, struct str *out)
+/* Clients of two kinds of versions may ask in turn: each kind's answer has a place. */
+static size_t place_of(unsigned flags)
+{
+    return flags & ENGINE_INSPECT_ALIAS_IDS ? 0 : 1;
+}
+
+static bool reuse_answer(struct container *c, size_t place, const char *key, struct str *out)
 {
     SCOPED_LOCK(locked, &c->lock);
-    if (!c->answer || !str_eq(c->answer_key, key))
+    if (!c->answers[place].text || !str_eq(c->answers[place].key, key))
         return false;
-    str_add(out, c->answer);
+    str_add(out, c->answers[place].text);
     return true;
 }
 
-void inspect__forget_answer(struct container *c)
+static void forget_answer(struct container *c, size_t place)
 {
-    if (c->answer)
-        atomic_fetch_sub(&c->engine->kept_answers, strlen(c->answer) + strlen(c->answer_key));
-    free(take_ptr(c->answer));
-    free(take_ptr(c->answer_key));
+    char *text = take_ptr(c->answers[place].text), *key = take_ptr(c->answers[place].key);
+    if (text)
+        atomic_fetch_sub(&c->engine->kept_answers, strlen(text) + strlen(key));
+    free(text);
+    free(key);
+}
+
+void inspect__forget_answers(struct container *c)
+{
+    for (size_t place = 0; place < ARRAY_SIZE(c->answers); place++)
+        forget_answer(c, place);
 }
 
 /* Takes both. */
-static void keep_answer(struct container *c, char *answer, char *key)
+static void keep_answer(struct container *c, size_t place, char *answer, char *key)
 {
     size_t bytes = strlen(answer) + strlen(key);
     SCOPED_LOCK(locked, &c->lock);
-    inspect__forget_answer(c);
+    forget_answer(c, place);
     if (atomic_fetch_add(&c->engine->kept_answers, bytes) + bytes > KEPT_ANSWERS_MAX) {
         atomic_fetch_sub(&c->engine->kept_answers, bytes);
         free(answer);
         free(key);
         return;
     }
-    c->answer = answer;
-    c->answer_key = key;
+    c->answers[place].text = answer;
+    c->answers[place].key = key;
 }
 
-int engine_container_inspect_text(struct engine *e, const char *ref, struct str *ret, struct err *err)
+int engine_container_inspect_text(struct engine *e, const char *ref, unsigned flags, struct str *ret,
+                                  struct err *err)
 {
     _cleanup_container_ struct container *c = NULL;
     int r = container__find(e, ref, &c, err);
@@ -485,11 +555,12 @@ int engine_container_inspect_text(struct engine *e, const char *ref, struct str 
     struct moment m;
     moment_take(c, &m);
     _cleanup_free_ char *key = key_of(&m);
-    if (!reuse_answer(c, key, ret)) {
-        _cleanup_json_ json_t *answer = answer_of(c, &m, false);
+    size_t place = place_of(flags);
+    if (!reuse_answer(c, place, key, ret)) {
+        _cleanup_json_ json_t *answer = answer_of(c, &m, flags & ~(unsigned)ENGINE_INSPECT_SIZES);
         char *text = json_format(answer);
         str_add(ret, text);
-        keep_answer(c, text, take_ptr(key));
+        keep_answer(c, place, text, take_ptr(key));
     }
     moment_done(&m);
     str_addc(ret, '\n');

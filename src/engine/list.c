@@ -401,7 +401,6 @@ static const char *image_shown(struct listing *l, const struct candidate *x)
 static json_t *line_of(struct listing *l, struct candidate *x)
 {
     _cleanup_free_ char *status = status_words(x, l->now_ns), *command = command_words(x->config);
-    _cleanup_json_ json_t *settings = inspect__network_settings(x->c, &x->state, x->doc);
     json_t *labels = json_object_get(x->config, "Labels");
     const char *mode = json_str(json_object_get(x->doc, "HostConfig"), "NetworkMode");
     json_t *line = json_object();
@@ -423,7 +422,7 @@ static json_t *line_of(struct listing *l, struct candidate *x)
     json_set_str(line, "Status", status);
     json_object_set_new(line, "HostConfig", json_pack("{s:s}", "NetworkMode", mode));
     json_object_set_new(line, "NetworkSettings",
-                        json_pack("{s:O}", "Networks", json_object_get(settings, "Networks")));
+                        json_pack("{s:o}", "Networks", inspect__networks_listed(x->net)));
     json_object_set_new(line, "Mounts", inspect__mounts(json_object_get(x->doc, "MountPoints")));
     return line;
 }

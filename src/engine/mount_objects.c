@@ -124,10 +124,10 @@ static int bind_object(const json_t *m, json_t **ret, struct err *err)
     const char *propagation = json_str(options, "Propagation");
     *ret = json_pack("{s:s,s:s,s:s,s:b,s:s}", "Type", "bind", "Source", source, "Mode", "", "RW", rw,
                      "Propagation", *propagation ? propagation : "rprivate");
-    if (json_bool(options, "NonRecursive"))
-        json_object_set_new(*ret, "NonRecursive", json_true());
-    if (json_bool(options, "ReadOnlyForceRecursive"))
-        json_object_set_new(*ret, "RecursiveReadOnly", json_true());
+    static const char *const kept[] = {"NonRecursive", "ReadOnlyNonRecursive", "ReadOnlyForceRecursive"};
+    for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
+        if (json_bool(options, kept[i]))
+            json_object_set_new(*ret, kept[i], json_true());
     return 0;
 }
 

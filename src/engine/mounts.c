@@ -297,11 +297,31 @@ static int resolve(struct resolve *x, const json_t *config, const json_t *host, 
     return add_anonymous(x, config, host, err);
 }
 
-int mounts__resolve(struct engine *e, const char *id, const json_t *config, const json_t *host,
+/* Read-only mounts whose wish does not say how deep, and those that insist. */
+static int settle_read_only(struct resolve *x, const char *runtime, bool shallow, struct err *err)
+{
+    const char *destination;
+    json_t *point;
+    json_object_foreach (x->points, destination, point) {
+        if (json_bool(point, "RW") || !str_eq(json_str(point, "Type"), "bind"))
+            continue;
+        bool forced = json_bool(point, "ReadOnlyForceRecursive");
+        bool deep = forced || (!shallow && !json_bool(point, "ReadOnlyNonRecursive"));
+        bool able = deep && runtimes__mounts_deep(x->e, runtime);
+        if (forced && !able)
+            return err_set(err, ERR_INVALID, "rro is not supported by runtime \"%.100s\"", runtime);
+        json_object_set_new(point, able ? "RecursiveReadOnly" : "ReadOnlyNonRecursive", json_true());
+    }
+    return 0;
+}
+
+int mounts__resolve(struct engine *e, const json_t *config, const json_t *host, bool shallow_read_only,
                     json_t **ret_points, char ***ret_volumes, struct err *err)
 {
     struct resolve x = {e, json_object(), ret_volumes};
     int r = resolve(&x, config, host, err);
+    if (r == 0)
+        r = settle_read_only(&x, json_str(host, "Runtime"), shallow_read_only, err);
     json_t *list = json_array(), *point;
     const char *key;
     json_object_foreach (x.points, key, point)

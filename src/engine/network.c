@@ -233,19 +233,36 @@ int network__defaults(struct engine *e, struct err *err)
 
 /* --- names --- */
 
-/* A container is known by its own name, which a rename changes, and by its aliases. */
-static char **names_known(struct engine *e, const struct network *n, const char *container_id,
-                          const struct endpoint *ep)
+/* A host name may be any text; one that no query can have is no name for others. */
+static bool can_be_asked_for(const char *hostname)
+{
+    for (const char *c = hostname; *c; c++)
+        if ((unsigned char)*c <= ' ' || *c == 0x7f)
+            return false;
+    return true;
+}
+
+char **network__names_of(const char *name, char *const *aliases, const char *id, const char *hostname)
+{
+    char short_id[13];
+    snprintf(short_id, sizeof(short_id), "%.12s", id);
+    char **names = NULL;
+    const char *const own[] = {short_id, hostname && can_be_asked_for(hostname) ? hostname : ""};
+    if (!str_empty(name))
+        strv_add(&names, name);
+    for (char *const *alias = aliases; alias && *alias; alias++)
+        if (!strv_has(names, *alias))
+            strv_add(&names, *alias);
+    for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+        if (!str_empty(own[i]) && !strv_has(names, own[i]))
+            strv_add(&names, own[i]);
+    return names;
+}
+
+static char **names_known(struct engine *e, const char *container_id, const struct endpoint *ep)
 {
     const struct container *c = map_get(&e->containers, container_id);
-    char **names = strv_dup(ep->names);
-    char short_id[13];
-    snprintf(short_id, sizeof(short_id), "%.12s", container_id);
-    if (c && n->is_bridge && !strv_has(names, c->name))
-        strv_add(&names, c->name);
-    if (n->is_bridge && !strv_has(names, short_id))
-        strv_add(&names, short_id);
-    return names;
+    return network__names_of(c ? c->name : NULL, ep->names, container_id, c ? c->hostname : NULL);
 }
 
 int network__push_names(struct engine *e, struct err *err)
@@ -264,7 +281,7 @@ int network__push_names(struct engine *e, struct err *err)
                                               .address = ep->address,
                                               .address6 = ep->address6,
                                               .links = ep->links,
-                                              .names = names_known(e, n, one->key, ep),
+                                              .names = names_known(e, one->key, ep),
                                               .owner = one->key};
         }
     }

@@ -1,6 +1,9 @@
 /* Other OCI runtimes by name: which there are, and which one a container is run by. "native" is our own. */
 #include "engine/engine_priv.h"
 
+#include "base/process.h"
+#include "runtime/runtime.h"
+
 #include <unistd.h>
 
 enum { RUNTIMES_MAX = 64, ARGS_MAX = 64, NAME_MAX_BYTES = 64 };
@@ -117,10 +120,75 @@ void runtimes__choice_done(struct runtime_choice *c)
     strv_free(c->args);
 }
 
-void runtimes__show(struct engine *e, json_t *info)
+/* --- what they can do --- */
+
+/* Runs `PATH features`, which older runtimes do not know: NULL then. */
+static json_t *ask_features(struct engine *e, const char *name)
 {
-    json_t *all = json_pack("{s:{s:s}}", native, "path", "drover");
-    json_object_update(all, e->runtimes);
+    struct runtime_choice choice = {0};
+    _cleanup_str_ struct str said = STR_INIT;
+    json_t *features = NULL;
+    if (runtimes__find(e, name, &choice, NULL) == 0) {
+        const char *argv[ARGS_MAX + 3] = {choice.path};
+        size_t n = 1;
+        STRV_FOREACH (arg, choice.args)
+            argv[n++] = *arg;
+        argv[n] = "features";
+        if (process_run(argv, NULL, &said, NULL) == 0)
+            json_parse(str_get(&said), said.len, "features", &features, NULL);
+    }
+    runtimes__choice_done(&choice);
+    if (features && json_is_object(features))
+        return features;
+    json_decref(features);
+    return NULL;
+}
+
+/* Asked once of each. The caller owns what it gets; NULL: it does not say. */
+static json_t *features_of(struct engine *e, const char *name)
+{
+    if (!*name || str_eq(name, native))
+        return runtime_features();
+    SCOPED_LOCK(locked, &e->features_lock);
+    if (!e->features)
+        e->features = json_object();
+    if (!json_object_get(e->features, name)) {
+        json_t *features = ask_features(e, name);
+        json_object_set_new(e->features, name, features ? features : json_null());
+    }
+    json_t *known = json_object_get(e->features, name);
+    return json_is_object(known) ? json_incref(known) : NULL;
+}
+
+bool runtimes__mounts_deep(struct engine *e, const char *name)
+{
+    _cleanup_json_ json_t *features = features_of(e, name);
+    size_t i;
+    const json_t *option;
+    json_array_foreach (json_object_get(features, "mountOptions"), i, option)
+        if (json_is_string(option) && str_eq(json_string_value(option), "rro"))
+            return true;
+    return false;
+}
+
+static void add_features(struct engine *e, const char *name, json_t *runtime)
+{
+    _cleanup_json_ json_t *features = features_of(e, name), *status = json_object();
+    _cleanup_free_ char *text = features ? json_format(features) : NULL;
+    if (text)
+        json_set_str(status, "org.opencontainers.runtime-spec.features", text);
+    json_object_set(runtime, "status", status);
+}
+
+void runtimes__show(struct engine *e, bool features, json_t *info)
+{
+    json_t *all = json_pack("{s:{s:s}}", native, "path", "drover"), *one;
+    _cleanup_json_ json_t *others = json_deep_copy(e->runtimes);
+    const char *name;
+    json_object_update(all, others);
+    json_object_foreach (all, name, one)
+        if (features)
+            add_features(e, name, one);
     json_object_set_new(info, "Runtimes", all);
     json_set_str(info, "DefaultRuntime", e->default_runtime);
 }

@@ -111,7 +111,7 @@ class Attach(Story):
         self.d.docker("rm", "-f", "box", check=False)
         self.d.docker("run", "-d", "--name", "box", "--stop-signal", "KILL", "--network", "none", *args)
 
-    def attach(self, query, headers=UPGRADE, version="1.43", container="box"):
+    def attach(self, query, headers=UPGRADE, version="1.45", container="box"):
         return Stream(self.d, "POST", f"/v{version}/containers/{container}/attach?{query}", headers)
 
     def actions(self, since):
@@ -134,7 +134,7 @@ class Attach(Story):
 
     def test_the_content_type_tells_frames_from_bytes_since_1_42(self):
         self.run_box("-i", "busybox", "cat")
-        for version, kind in (("1.41", RAW), ("1.42", MULTIPLEXED), ("1.43", MULTIPLEXED)):
+        for version, kind in (("1.41", RAW), ("1.42", MULTIPLEXED), ("1.45", MULTIPLEXED)):
             s = self.attach("stream=1&stdout=1", version=version)
             self.assertTrue(s.head.startswith("HTTP/1.1 101 UPGRADED\r\n"), s.head)
             self.assertIn(f"Content-Type: {kind}\r\n", s.head + "\r\n")
@@ -210,7 +210,7 @@ class Attach(Story):
         _, _, content = self.d.api("POST", "/containers/box/exec", {"Cmd": ["cat"], "AttachStdin": True, "AttachStdout": True, "Tty": True,
                                                                     "DetachKeys": "ctrl-a,b"})
         exec_id = json.loads(content)["Id"]
-        s = Stream(self.d, "POST", f"/v1.43/exec/{exec_id}/start", UPGRADE, b'{"Tty": true}')
+        s = Stream(self.d, "POST", f"/v1.45/exec/{exec_id}/start", UPGRADE, b'{"Tty": true}')
         s.say(b"\x01b")
         s.rest()
         s.close()
@@ -219,7 +219,7 @@ class Attach(Story):
         self.assertEqual((status, json.loads(content)["message"]), (400, "Invalid escape keys (ctrl-1) provided"))
         for headers, kind in ((UPGRADE, MULTIPLEXED), ("", RAW)):
             _, _, content = self.d.api("POST", "/containers/box/exec", {"Cmd": ["cat"], "AttachStdin": True, "AttachStdout": True})
-            s = Stream(self.d, "POST", f"/v1.43/exec/{json.loads(content)['Id']}/start", headers, b"{}")
+            s = Stream(self.d, "POST", f"/v1.45/exec/{json.loads(content)['Id']}/start", headers, b"{}")
             self.assertIn(f"Content-Type: {kind}\r\n", s.head + "\r\n")
             s.say(b"typed\n")
             s.half_close()
@@ -236,7 +236,7 @@ class Attach(Story):
         early = socket.socket(socket.AF_UNIX)
         early.connect(self.d.socket)
         early.sendall(f"POST /exec/{exec_id}/resize?h=21&w=71 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-        s = Stream(self.d, "POST", f"/v1.43/exec/{exec_id}/start", UPGRADE, b'{"Tty": true}')
+        s = Stream(self.d, "POST", f"/v1.45/exec/{exec_id}/start", UPGRADE, b'{"Tty": true}')
         self.assertIn(b"HTTP/1.1 200 OK", early.recv(4096))
         early.close()
         s.say(b"\n")
@@ -254,7 +254,7 @@ class Attach(Story):
 
     def test_websocket_carries_input_and_output(self):
         self.run_box("-i", "busybox", "cat")
-        for version, opcode in (("1.43", 0x82), ("1.27", 0x81)):
+        for version, opcode in (("1.45", 0x82), ("1.27", 0x81)):
             s = WebSocket(self.d, f"/v{version}/containers/box/attach/ws?stream=1&stdin=1&stdout=1")
             accept = base64.b64encode(hashlib.sha1(f"{s.KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()).decode()
             self.assertTrue(s.head.startswith("HTTP/1.1 101 "), s.head)

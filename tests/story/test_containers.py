@@ -15,14 +15,14 @@ from harness import Story, wait_for
 class Containers(Story):
     """Raw requests, and names that go with their test."""
 
-    def call(self, method, path, body=None, version="v1.43"):
+    def call(self, method, path, body=None, version="v1.45"):
         status, _, content = self.d.api(method, f"/{version}{path}", body)
         try:
             return status, json.loads(content) if content else None
         except ValueError:
             return status, content.decode("utf-8", "replace")
 
-    def create(self, name=None, host=None, version="v1.43", **config):
+    def create(self, name=None, host=None, version="v1.45", **config):
         body = {"Image": "busybox", "Cmd": ["sleep", "100000"], "HostConfig": host or {}, **config}
         return self.call("POST", "/containers/create" + (f"?name={name}" if name else ""), body, version)
 
@@ -38,7 +38,7 @@ class Containers(Story):
         self.assertEqual(status, 204, answer)
         return made
 
-    def inspect(self, name, version="v1.43"):
+    def inspect(self, name, version="v1.45"):
         status, answer = self.call("GET", f"/containers/{name}/json", version=version)
         self.assertEqual(status, 200, answer)
         return answer
@@ -145,13 +145,13 @@ class Create(Containers):
 
     def test_what_is_left_out_is_told_by_a_warning(self):
         for version, host, warnings in [
-                ("v1.43", {}, []),
-                ("v1.43", {"Memory": 64 << 20, "OomKillDisable": True}, None),
+                ("v1.45", {}, []),
+                ("v1.45", {"Memory": 64 << 20, "OomKillDisable": True}, None),
                 ("v1.41", {"KernelMemory": 64 << 20},
                  ["Specifying a kernel memory limit is deprecated and will be removed in a future release."]),
-                ("v1.43", {"KernelMemory": 64 << 20}, []),
-                ("v1.43", {"CpuPercent": 5}, ["linux does not support CPU percent. Percent discarded."]),
-                ("v1.43", {"NetworkMode": "host", "PortBindings": {"80/tcp": [{}]}},
+                ("v1.45", {"KernelMemory": 64 << 20}, []),
+                ("v1.45", {"CpuPercent": 5}, ["linux does not support CPU percent. Percent discarded."]),
+                ("v1.45", {"NetworkMode": "host", "PortBindings": {"80/tcp": [{}]}},
                  ["Published ports are discarded when using host network mode"])]:
             with self.subTest(host=host):
                 status, answer = self.create(host=host, version=version)
@@ -450,7 +450,7 @@ class Exec(Containers):
         request = json.dumps(start or {}).encode()
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(self.d.socket)
-            s.sendall(b"POST /v1.43/exec/%s/start HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nConnection: Upgrade\r\n"
+            s.sendall(b"POST /v1.45/exec/%s/start HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nConnection: Upgrade\r\n"
                       b"Upgrade: tcp\r\nContent-Length: %d\r\n\r\n%s" % (answer["Id"].encode(), len(request), request))
             said = b""
             while part := s.recv(65536):
@@ -523,7 +523,7 @@ class Archive(Containers):
 
     def get(self, name, path):
         """(status, the path's stat, {entry: text}) or (status, None, message)."""
-        status, headers, content = self.d.api("GET", f"/v1.43/containers/{name}/archive?path={path}")
+        status, headers, content = self.d.api("GET", f"/v1.45/containers/{name}/archive?path={path}")
         if status != 200:
             return status, None, json.loads(content)["message"]
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
@@ -531,7 +531,7 @@ class Archive(Containers):
         return status, json.loads(base64.b64decode(headers["X-Docker-Container-Path-Stat"])), entries
 
     def put(self, name, path, content, more=""):
-        status, _, answer = self.d.api("PUT", f"/v1.43/containers/{name}/archive?path={path}{more}", content)
+        status, _, answer = self.d.api("PUT", f"/v1.45/containers/{name}/archive?path={path}{more}", content)
         return status, json.loads(answer)["message"] if answer else ""
 
     SCRIPT = "mkdir -p /d/sub; echo hi >/d/f; ln -s f /d/link; ln -s sub /d/dlink; ln -s /nowhere /d/bad; ln -s /d /abs; echo up; sleep 100000"
@@ -663,7 +663,7 @@ class Health(Containers):
 
 class Events(Containers):
     def events_of(self, name, since):
-        _, _, content = self.d.api("GET", f'/v1.43/events?since={since}&until={self.now()}&filters={{"container":["{name}"],"type":["container"]}}')
+        _, _, content = self.d.api("GET", f'/v1.45/events?since={since}&until={self.now()}&filters={{"container":["{name}"],"type":["container"]}}')
         return [json.loads(line) for line in content.splitlines()]
 
     def now(self):
@@ -681,9 +681,9 @@ class Events(Containers):
         self.call("POST", f"/containers/{name}/unpause")
         self.call("POST", f"/containers/{name}/update", {"CpuShares": 512})
         self.call("POST", f"/containers/{name}/rename?name=ev-two")
-        self.d.api("GET", f"/v1.43/containers/{name}/export")
-        self.d.api("GET", f"/v1.43/containers/{name}/archive?path=/etc/passwd")
-        self.d.api("PUT", f"/v1.43/containers/{name}/archive?path=/tmp", bytes(1024))
+        self.d.api("GET", f"/v1.45/containers/{name}/export")
+        self.d.api("GET", f"/v1.45/containers/{name}/archive?path=/etc/passwd")
+        self.d.api("PUT", f"/v1.45/containers/{name}/archive?path=/tmp", bytes(1024))
         image = self.call("POST", f"/commit?container={name}&repo=ev-image&comment=hi")[1]["Id"]
         self.call("POST", f"/containers/{name}/kill?signal=WINCH")
         self.call("POST", f"/containers/{name}/restart?t=60")

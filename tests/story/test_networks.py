@@ -182,11 +182,41 @@ class Networks(Base):
                                   "cannot create endpoint on configuration-only network")
         self.d.docker("network", "rm", "built", "plan")
 
+    def test_names_on_a_network_are_told_as_each_version_expects(self):
+        d = self.d
+        self.network("named")
+        status, answer = self.ask("POST", "/containers/create?name=known", {
+            "Image": "busybox", "Cmd": ["sleep", "1000"], "Hostname": "self", "HostConfig": {"NetworkMode": "named"},
+            "NetworkingConfig": {"EndpointsConfig": {"named": {"Aliases": ["nick", "nick"], "MacAddress": "02:99:00:00:00:07"}}}}, version="v1.45")
+        self.assertEqual((status, answer["Warnings"]), (201, []), answer)
+        identity = answer["Id"]
+        d.docker("start", "known")
+        for version, aliases in (("v1.41", ["nick", identity[:12], "self"]), ("v1.44", ["nick", identity[:12], "self"]),
+                                 ("v1.45", ["nick", "nick"]), ("v1.41", ["nick", identity[:12], "self"])):
+            shown = self.ask("GET", "/containers/known/json", version=version)[1]
+            endpoint = shown["NetworkSettings"]["Networks"]["named"]
+            self.assertEqual((endpoint["Aliases"], endpoint["DNSNames"]), (aliases, ["known", "nick", identity[:12], "self"]))
+            self.assertEqual((endpoint["MacAddress"], shown["Config"]["MacAddress"]), ("02:99:00:00:00:07", "02:99:00:00:00:07"))
+        listed = self.ask("GET", "/containers/json", version="v1.45")[1][0]["NetworkSettings"]["Networks"]["named"]
+        self.assertEqual((listed["Aliases"], listed["DNSNames"], listed["MacAddress"]), (None, None, "02:99:00:00:00:07"))
+        d.docker("rename", "known", "renamed")
+        shown = self.ask("GET", "/containers/renamed/json", version="v1.45")[1]["NetworkSettings"]["Networks"]["named"]
+        self.assertEqual(shown["DNSNames"][0], "renamed")
+        for name in shown["DNSNames"]:
+            self.assertEqual(d.docker("run", "--rm", "--network", "named", "busybox", "ping", "-c", "1", "-W", "5", name, check=False).status, 0, name)
+        d.docker("rm", "-f", "renamed")
+        # A host name that no query can have hinders nobody's names.
+        d.docker("run", "-d", "--name", "odd", "--hostname", "a b", "--network", "named", "busybox", "sleep", "1000")
+        self.assertEqual(d.docker("run", "--rm", "--network", "named", "busybox", "ping", "-c", "1", "-W", "5", "odd", check=False).status, 0)
+        d.docker("rm", "-f", "odd")
+        d.docker("network", "rm", "named")
+
     def test_one_name_may_be_had_twice_and_then_needs_the_id(self):
         first = self.network("twin")
         status, answer = self.ask("POST", "/networks/create", {"Name": "twin"})
         self.assertEqual(status, 201, answer)
         self.assertIn(first, answer["Warning"])
+        self.assertEqual(self.ask("POST", "/networks/create", {"Name": "twin"}, version="v1.44")[0], 409)
         status, message = self.ask("GET", "/networks/twin")
         self.assertEqual((status, message["message"]), (400, "network twin is ambiguous (2 matches found based on name)"))
         self.assertEqual(self.shown(first)["Id"], first)

@@ -56,7 +56,7 @@ class System(Story):
         only = self.call("GET", "/system/df?type=volume&type=build-cache")
         self.assertEqual((only["Images"], only["Containers"], only["LayersSize"]), (None, None, 0))
         self.assertTrue(isinstance(only["Volumes"], list) and isinstance(only["BuildCache"], list))
-        for version, shown in (("1.41", True), ("1.42", False), ("1.43", False)):
+        for version, shown in (("1.41", True), ("1.42", False), ("1.43", False), ("1.45", False)):
             self.assertEqual("BuilderSize" in self.call("GET", f"/v{version}/system/df"), shown, version)
         status, _, content = self.d.api("GET", "/system/df?type=foo")
         self.assertEqual((status, json.loads(content)["message"]), (400, "unknown object type: foo"))

@@ -12,7 +12,7 @@ from harness import Story, run, wait_for
 
 
 class Base(Story):
-    def ask(self, method, path, body=None, version="v1.42"):
+    def ask(self, method, path, body=None, version="v1.45"):
         status, _, content = self.d.api(method, f"/{version}{path}", body)
         return status, json.loads(content) if content.strip() else None
 
@@ -212,6 +212,48 @@ class Mounts(Base):
             self.assertEqual((shown["/own"]["Driver"], shown["/own"]["Mode"], shown["/own"]["Name"]), ("local", "z", "own"))
             d.docker("rm", "-f", "many")
             d.docker("volume", "rm", "own")
+        finally:
+            run(["umount", os.path.join(outer, "inner")])
+
+    def test_how_deep_a_bind_is_read_only_follows_version_runtime_and_wish(self):
+        d = self.d
+        outer = os.path.join(d.root, "deep")
+        os.makedirs(os.path.join(outer, "inner"))
+        run(["mount", "-t", "tmpfs", "inner", os.path.join(outer, "inner")])
+
+        def written(version, host, runtime="native"):
+            status, answer = self.ask("POST", "/containers/create?name=deep", {
+                "Image": "busybox", "Cmd": ["sh", "-c", "touch /m/top 2>/dev/null && echo top; touch /m/inner/x 2>/dev/null && echo inner; true"],
+                "HostConfig": {"Runtime": runtime, "NetworkMode": "none", **host}}, version=version)
+            if status != 201:
+                return answer["message"]
+            try:
+                return d.docker("start", "-a", "deep").out
+            finally:
+                d.docker("rm", "-f", "deep")
+
+        def mounted(**options):
+            return {"Mounts": [{"Type": "bind", "Source": outer, "Target": "/m", "ReadOnly": True, "BindOptions": options}]}
+        bind = {"Binds": [f"{outer}:/m:ro"]}
+        try:
+            for version, host, expected in [
+                    ("v1.43", bind, "inner\n"), ("v1.44", bind, ""), ("v1.43", mounted(), "inner\n"), ("v1.44", mounted(), ""),
+                    ("v1.44", mounted(ReadOnlyNonRecursive=True), "inner\n"),
+                    ("v1.44", mounted(ReadOnlyForceRecursive=True, Propagation="rprivate"), ""),
+                    ("v1.43", mounted(ReadOnlyForceRecursive=True, Propagation="rprivate"),
+                     "BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer")]:
+                with self.subTest(version=version, host=host):
+                    self.assertEqual(written(version, host), expected)
+            # runc says that it can; what cannot say so is given what it surely knows.
+            runtimes = d.docker("info", "-f", "{{json .Runtimes}}").out
+            for runtime, able in (("runc", True), ("crun", "rro" in run(["crun", "features"], check=False).out)):
+                if f'"{runtime}"' not in runtimes:
+                    continue
+                with self.subTest(runtime=runtime):
+                    self.assertEqual(written("v1.44", bind, runtime), "" if able else "inner\n")
+                    if not able:
+                        self.assertEqual(written("v1.44", mounted(ReadOnlyForceRecursive=True, Propagation="rprivate"), runtime),
+                                         f'rro is not supported by runtime "{runtime}"')
         finally:
             run(["umount", os.path.join(outer, "inner")])
 

@@ -2,6 +2,7 @@
 
 #include "api/api_priv.h"
 #include "api/image_filter.h"
+#include "engine/engine.h"
 
 #include <pthread.h>
 #include <sys/socket.h>
@@ -250,13 +251,92 @@ static void an_image_without_a_name_is_listed_as_each_version_expects(void **sta
     assert_string_equal(json_string_value(json_array_get(json_object_get(old, "RepoTags"), 0)),
                         "<none>:<none>");
     assert_int_equal(json_array_size(json_object_get(new, "RepoTags")), 0);
-    json_t *inspect = api__image_inspect(NULL, &info);
+    json_t *inspect = api__image_inspect(NULL, &info, 1043), *newest = api__image_inspect(NULL, &info, 1045);
+    assert_true(json_is_object(json_object_get(inspect, "ContainerConfig")));
+    assert_true(json_is_integer(json_object_get(inspect, "VirtualSize")));
+    assert_true(json_is_object(json_object_get(newest, "ContainerConfig")));
+    assert_null(json_object_get(newest, "Container"));
+    assert_null(json_object_get(newest, "VirtualSize"));
+    assert_true(json_is_integer(json_object_get(newest, "Size")));
     assert_true(json_is_null(json_object_get(json_object_get(inspect, "Config"), "Entrypoint")));
     assert_string_equal(json_str(inspect, "Created"), "1970-01-01T00:00:01Z");
     json_decref(old);
     json_decref(new);
     json_decref(inspect);
+    json_decref(newest);
     image_info_done(&info);
+}
+
+/* A body of create as a client of `version` means it: what is left of it, or the refusal. */
+static void fits(int version, const char *body, const char *expected, const char *warning)
+{
+    struct err err = {0};
+    unsigned flags;
+    const char *told;
+    _cleanup_json_ json_t *fitted = json_loads(body, 0, NULL), *wanted = json_loads(expected, 0, NULL);
+    int r = api__fit_create(fitted, version, &flags, &told, &err);
+    if (!wanted) {
+        assert_int_equal(r, -ERR_INVALID);
+        assert_string_equal(err.msg, expected);
+        return;
+    }
+    assert_ok(r, &err);
+    _cleanup_free_ char *got = json_dumps(fitted, JSON_SORT_KEYS), *want = json_dumps(wanted, JSON_SORT_KEYS);
+    assert_string_equal(got, want);
+    assert_int_equal(flags & ENGINE_CREATE_SHALLOW_READ_ONLY, version < 1044);
+    if (warning)
+        assert_non_null(strstr(told, warning));
+    else
+        assert_null(told);
+}
+
+static void fields_are_nothing_before_their_version(void **state)
+{
+    fits(1043, "{\"Healthcheck\":{\"StartInterval\":5}}", "{\"Healthcheck\":{}}", NULL);
+    fits(1044, "{\"Healthcheck\":{\"StartInterval\":5}}", "{\"Healthcheck\":{\"StartInterval\":5}}", NULL);
+    fits(1042, "{\"HostConfig\":{\"Annotations\":{},\"KernelMemory\":1}}", "{\"HostConfig\":{}}", NULL);
+    fits(1041, "{\"HostConfig\":{\"ConsoleSize\":[1,2]}}", "{\"HostConfig\":{}}", NULL);
+    fits(1039, "{\"HostConfig\":{\"KernelMemoryTCP\":1}}", "{\"HostConfig\":{\"IpcMode\":\"shareable\"}}",
+         NULL);
+    fits(1024, "{\"HostConfig\":{\"AutoRemove\":true,\"IpcMode\":\"private\"}}",
+         "{\"HostConfig\":{\"IpcMode\":\"private\"}}", NULL);
+    fits(1041, "{\"HostConfig\":{\"Mounts\":[{\"BindOptions\":{\"CreateMountpoint\":true}}]}}",
+         "{\"HostConfig\":{\"Mounts\":[{\"BindOptions\":{}}]}}", NULL);
+    fits(1043, "{\"HostConfig\":{\"Mounts\":[{\"BindOptions\":{\"ReadOnlyForceRecursive\":true}}]}}",
+         "BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer", NULL);
+    fits(1044, "{\"HostConfig\":{\"Mounts\":[{\"VolumeOptions\":{\"Subpath\":\"a\"}}]}}",
+         "VolumeOptions.Subpath needs API v1.45 or newer", NULL);
+    fits(1043, "{\"NetworkingConfig\":{\"EndpointsConfig\":{\"a\":{},\"b\":{}}}}",
+         "Container cannot be created with multiple network endpoints: a, b", NULL);
+}
+
+#define MAC "02:42:ac:11:00:02"
+#define ENDPOINT(name, mac)                                                                                  \
+    "\"NetworkingConfig\":{\"EndpointsConfig\":{\"" name "\":{\"MacAddress\":\"" mac "\"}}}"
+
+static void a_mac_address_moves_to_its_endpoint(void **state)
+{
+    static const char deprecated[] = "deprecated";
+    fits(1043, "{" ENDPOINT("n", MAC) "}", "{\"NetworkingConfig\":{\"EndpointsConfig\":{\"n\":{}}}}", NULL);
+    fits(1043, "{\"MacAddress\":\"" MAC "\"}", "{\"MacAddress\":\"" MAC "\"}", NULL);
+    fits(1044, "{" ENDPOINT("n", MAC) "}", "{" ENDPOINT("n", MAC) "}", NULL);
+    fits(1044, "{\"MacAddress\":\"" MAC "\"}", "{" ENDPOINT("bridge", MAC) "}", deprecated);
+    fits(1044, "{\"MacAddress\":\"" MAC "\",\"HostConfig\":{\"NetworkMode\":\"n\"}," ENDPOINT("n", "") "}",
+         "{\"HostConfig\":{\"NetworkMode\":\"n\"}," ENDPOINT("n", MAC) "}", deprecated);
+    fits(1044, "{\"MacAddress\":\"" MAC "\",\"HostConfig\":{\"NetworkMode\":\"host\"}}",
+         "{\"HostConfig\":{\"NetworkMode\":\"host\"}}", deprecated);
+    fits(1044, "{\"MacAddress\":\"" MAC "\",\"HostConfig\":{\"NetworkMode\":\"n\"}," ENDPOINT("m", "") "}",
+         "if a container-wide MAC address is supplied, HostConfig.NetworkMode must match the identity of a "
+         "network in NetworkSettings.Networks",
+         NULL);
+    fits(1044, "{\"MacAddress\":\"" MAC "\"," ENDPOINT("default", "02:42:ac:11:00:03") "}",
+         "the container-wide MAC address must match the endpoint-specific MAC address for the main network, "
+         "or "
+         "be left empty",
+         NULL);
+    /* What is no body the engine refuses by name. */
+    fits(1044, "{\"MacAddress\":5,\"HostConfig\":[],\"NetworkingConfig\":\"x\"}",
+         "{\"MacAddress\":5,\"HostConfig\":[],\"NetworkingConfig\":\"x\"}", NULL);
 }
 
 static void credentials_are_read_in_both_alphabets(void **state)
@@ -357,6 +437,8 @@ int main(void)
         cmocka_unit_test(a_process_that_closes_its_input_may_still_write),
         cmocka_unit_test(images_are_filtered_as_docker_does),
         cmocka_unit_test(an_image_without_a_name_is_listed_as_each_version_expects),
+        cmocka_unit_test(fields_are_nothing_before_their_version),
+        cmocka_unit_test(a_mac_address_moves_to_its_endpoint),
         cmocka_unit_test(credentials_are_read_in_both_alphabets),
         cmocka_unit_test(times_are_read_as_clients_send_them),
     };
