@@ -61,7 +61,8 @@ static void *pack(void *context)
     return NULL;
 }
 
-int archive_put(const char *container, const char *path, const struct tar_create *what, struct err *err)
+int archive_packed(const struct tar_create *what, int (*take)(void *context, int fd, struct err *err),
+                   void *context, struct err *err)
 {
     int ends[2];
     pthread_t thread;
@@ -69,10 +70,26 @@ int archive_put(const char *container, const char *path, const struct tar_create
         return err_sys(err, errno, "make a pipe");
     struct packing p = {.what = what, .fd = ends[1]};
     must(pthread_create(&thread, NULL, pack, &p) == 0);
-    int r = archive_put_fd(container, path, ends[0], err);
+    int r = take(context, ends[0], err);
     close_fd(ends[0]); /* ends a packer that nobody reads any more */
     pthread_join(thread, NULL);
     return r == 0 && p.result < 0 ? err_copy(err, &p.err) : r;
+}
+
+struct destination {
+    const char *container, *path;
+};
+
+static int put_packed(void *context, int fd, struct err *err)
+{
+    const struct destination *to = context;
+    return archive_put_fd(to->container, to->path, fd, err);
+}
+
+int archive_put(const char *container, const char *path, const struct tar_create *what, struct err *err)
+{
+    struct destination to = {container, path};
+    return archive_packed(what, put_packed, &to, err);
 }
 
 static int write_out(void *context, const void *bytes, size_t n, struct err *err)

@@ -9,6 +9,9 @@
 int archive_put(const char *container, const char *path, const struct tar_create *what, struct err *err);
 /* The same with a tar stream that is there already. */
 int archive_put_fd(const char *container, const char *path, int fd, struct err *err);
+/* Packs in a thread, into a pipe whose other end `take` reads. */
+int archive_packed(const struct tar_create *what, int (*take)(void *context, int fd, struct err *err),
+                   void *context, struct err *err);
 /* The tar stream of a path of a container into a descriptor, or extracted below `into` (an open directory).
  */
 int archive_get_fd(const char *container, const char *path, int fd, struct err *err);

@@ -1,4 +1,5 @@
 #include "cli/verbs.h"
+#include "cli/bake.h"
 #include "cli/build.h"
 #include "cli/call.h"
 #include "cli/cli.h"
@@ -23,6 +24,7 @@ const struct cli_verb cli_verbs[] = {
     {"run", "Run a command in a new container", cli_run},
     {"build", "Build an image from a Dockerfile", cli_build},
     {"images", "List images", cli_images},
+    {"bake", "Make base images from signed packages, and all that stands on them", cli_bake},
     {"image", "Test images before they ship", cli_image},
     {"start", "Start containers that exist", cli_start},
     {"stop", "Stop containers", cli_stop},

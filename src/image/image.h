@@ -90,6 +90,7 @@ int image_save(struct images *im, char *const *names, int fd, char ***ret_ids, s
  * platform (this machine's) may be NULL. */
 int image_import(struct images *im, int fd, const char *reference, const json_t *config, const char *message,
                  const char *platform, char **ret_id, struct err *err);
+const char *image_architecture(void); /* this machine's, as images name it: "amd64" */
 /* ERR_INVALID in Docker's words for what is no platform ("linux/arm64/v8", "arm64"). */
 int image_platform_check(const char *text, struct err *err);
 

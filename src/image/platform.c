@@ -20,6 +20,11 @@ const char *image__this_architecture(void)
     return "amd64";
 }
 
+const char *image_architecture(void)
+{
+    return image__this_architecture();
+}
+
 struct platform {
     char *os, *architecture, *variant; /* variant "" when not asked for */
 };
