@@ -25,6 +25,9 @@ void api_document(struct str *out);
 
 struct api *api_new(struct engine *e);
 void api_free(struct api *a);
+struct registry;
+/* The registry that /drover/registry/ manages, before the first api_serve(); NULL: none is served. */
+void api_set_registry(struct api *a, struct registry *r);
 /* Serves `a` on a listening socket, which is taken. */
 int api_serve(struct api *a, int listen_fd, struct http_server **ret, struct err *err);
 

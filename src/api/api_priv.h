@@ -11,6 +11,7 @@
 struct api {
     struct engine *engine;
     struct images *images;
+    struct registry *registry; /* or NULL */
 };
 
 enum { API_BODY_MAX = 4 << 20 };
@@ -162,6 +163,9 @@ API_HANDLER(api_events);
 API_HANDLER(api_disk_usage);
 API_HANDLER(api_login);
 API_HANDLER(api_upgrade);
+API_HANDLER(api_robot_list);
+API_HANDLER(api_robot_create);
+API_HANDLER(api_robot_revoke);
 API_HANDLER(api_container_list);
 API_HANDLER(api_container_create);
 API_HANDLER(api_container_inspect);

@@ -1,8 +1,10 @@
 #include "api/oci_registry.h"
 
-#include "api/registry_auth.h"
+#include "api/registry_access.h"
+#include "api/registry_config.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "registry/policy.h"
 #include "registry/registry.h"
 
 #include <stdio.h>
@@ -23,13 +25,13 @@ static void reply_failure(struct http_request *q, const struct registry_err *err
 }
 
 /* Answers and returns 0, or fills `err`. */
-typedef int (*serve_fn)(struct http_request *q, struct registry *r, struct registry_err *err);
+typedef int (*serve_fn)(struct http_request *q, const struct oci_registry *o, struct registry_err *err);
 
 static void answer(struct http_request *q, void *context, serve_fn serve)
 {
     const struct oci_registry *o = context;
     struct registry_err err = {0};
-    if (serve(q, o->registry, &err) < 0)
+    if (serve(q, o, &err) < 0)
         reply_failure(q, &err);
 }
 
@@ -121,8 +123,9 @@ static void send_blob(struct http_request *q, int fd, int64_t size)
     http_reply_file(q, range.partial ? 206 : 200, "application/octet-stream", fd, range.from, range.n);
 }
 
-static int get_blob(struct http_request *q, struct registry *r, struct registry_err *err)
+static int get_blob(struct http_request *q, const struct oci_registry *o, struct registry_err *err)
 {
+    struct registry *r = o->registry;
     const char *digest = http_param(q, "digest");
     _cleanup_close_ int fd = -EBADF;
     int64_t size;
@@ -141,8 +144,9 @@ static int get_blob(struct http_request *q, struct registry *r, struct registry_
     return 0;
 }
 
-static int delete_blob(struct http_request *q, struct registry *r, struct registry_err *err)
+static int delete_blob(struct http_request *q, const struct oci_registry *o, struct registry_err *err)
 {
+    struct registry *r = o->registry;
     int code = registry_blob_delete(r, repository_of(q), http_param(q, "digest"), err);
     if (code == 0)
         http_reply_empty(q, 202);
@@ -242,11 +246,26 @@ static int push_at_once(struct http_request *q, struct registry *r, struct regis
     return code;
 }
 
-static int begin_upload(struct http_request *q, struct registry *r, struct registry_err *err)
+/* A mount gives whoever may push to one repository what is in another: he must be allowed to pull it there.
+ * Without a source nobody can say where the blob would come from, so that it must come as an upload. */
+static bool may_mount(const struct oci_registry *o, struct http_request *q, const char *from)
 {
+    if (!o->access)
+        return true;
+    if (str_empty(from) || !registry_name_valid(from))
+        return false;
+    struct registry_who who = registry_access_who(o->access, q);
+    bool may = registry_access_rights(o->access, &who, from) & REGISTRY_PULL;
+    registry_who_done(&who);
+    return may;
+}
+
+static int begin_upload(struct http_request *q, const struct oci_registry *o, struct registry_err *err)
+{
+    struct registry *r = o->registry;
     const char *mount = http_query(q, "mount"), *digest = http_query(q, "digest"),
                *from = http_query(q, "from");
-    if (!str_empty(mount)) {
+    if (!str_empty(mount) && may_mount(o, q, from)) {
         int code = registry_upload_mount(r, repository_of(q), str_empty(from) ? NULL : from, mount, err);
         if (code == 0)
             reply_blob_created(q, mount);
@@ -263,8 +282,9 @@ static int begin_upload(struct http_request *q, struct registry *r, struct regis
     return code;
 }
 
-static int upload_status(struct http_request *q, struct registry *r, struct registry_err *err)
+static int upload_status(struct http_request *q, const struct oci_registry *o, struct registry_err *err)
 {
+    struct registry *r = o->registry;
     int64_t size;
     int code = registry_upload_size(r, repository_of(q), http_param(q, "id"), &size, err);
     if (code == 0)
@@ -272,8 +292,9 @@ static int upload_status(struct http_request *q, struct registry *r, struct regi
     return code;
 }
 
-static int append(struct http_request *q, struct registry *r, struct registry_err *err)
+static int append(struct http_request *q, const struct oci_registry *o, struct registry_err *err)
 {
+    struct registry *r = o->registry;
     int64_t size;
     int code = append_body(q, r, http_param(q, "id"), &size, err);
     if (code == 0)
@@ -283,13 +304,15 @@ static int append(struct http_request *q, struct registry *r, struct registry_er
     return code;
 }
 
-static int finish_upload(struct http_request *q, struct registry *r, struct registry_err *err)
+static int finish_upload(struct http_request *q, const struct oci_registry *o, struct registry_err *err)
 {
+    struct registry *r = o->registry;
     return finish(q, r, http_param(q, "id"), err);
 }
 
-static int cancel_upload(struct http_request *q, struct registry *r, struct registry_err *err)
+static int cancel_upload(struct http_request *q, const struct oci_registry *o, struct registry_err *err)
 {
+    struct registry *r = o->registry;
     int code = registry_upload_cancel(r, repository_of(q), http_param(q, "id"), err);
     if (code == 0)
         http_reply_empty(q, 204);
@@ -298,8 +321,9 @@ static int cancel_upload(struct http_request *q, struct registry *r, struct regi
 
 /* --- manifests --- */
 
-static int get_manifest(struct http_request *q, struct registry *r, struct registry_err *err)
+static int get_manifest(struct http_request *q, const struct oci_registry *o, struct registry_err *err)
 {
+    struct registry *r = o->registry;
     struct registry_manifest m = {0};
     int code = registry_manifest_get(r, repository_of(q), http_param(q, "reference"), &m, err);
     if (code < 0)
@@ -332,8 +356,9 @@ static int read_manifest(struct http_request *q, struct str *ret, struct registr
     }
 }
 
-static int put_manifest(struct http_request *q, struct registry *r, struct registry_err *err)
+static int put_manifest(struct http_request *q, const struct oci_registry *o, struct registry_err *err)
 {
+    struct registry *r = o->registry;
     _cleanup_str_ struct str bytes = STR_INIT;
     _cleanup_strv_ char **tags = http_query_all(q, "tag");
     char digest[DIGEST_BYTES], subject[DIGEST_BYTES];
@@ -354,8 +379,9 @@ static int put_manifest(struct http_request *q, struct registry *r, struct regis
     return 0;
 }
 
-static int delete_manifest(struct http_request *q, struct registry *r, struct registry_err *err)
+static int delete_manifest(struct http_request *q, const struct oci_registry *o, struct registry_err *err)
 {
+    struct registry *r = o->registry;
     int code = registry_manifest_delete(r, repository_of(q), http_param(q, "reference"), err);
     if (code == 0)
         http_reply_empty(q, 202);
@@ -393,8 +419,9 @@ static void reply_names(struct http_request *q, const char *key, char **names, b
     http_reply_json(q, 200, body);
 }
 
-static int list_tags(struct http_request *q, struct registry *r, struct registry_err *err)
+static int list_tags(struct http_request *q, const struct oci_registry *o, struct registry_err *err)
 {
+    struct registry *r = o->registry;
     _cleanup_strv_ char **tags = NULL;
     bool more;
     int n, code = page_size(q, &n, err);
@@ -405,20 +432,38 @@ static int list_tags(struct http_request *q, struct registry *r, struct registry
     return code;
 }
 
-static int list_repositories(struct http_request *q, struct registry *r, struct registry_err *err)
+/* A page of them may be shorter than was asked for: the names that one may not see are left out. */
+static char **those_to_pull(const struct oci_registry *o, struct http_request *q, char *const *names)
 {
+    char **seen = NULL;
+    struct registry_who who = registry_access_who(o->access, q);
+    for (char *const *name = names; name && *name; name++)
+        if (registry_access_may_see(o->access, &who, *name))
+            strv_add(&seen, *name);
+    registry_who_done(&who);
+    return seen;
+}
+
+static int list_repositories(struct http_request *q, const struct oci_registry *o, struct registry_err *err)
+{
+    struct registry *r = o->registry;
     _cleanup_strv_ char **names = NULL;
     bool more;
     int n, code = page_size(q, &n, err);
     if (code == 0)
         code = registry_repositories(r, http_query(q, "last"), n, &names, &more, err);
-    if (code == 0)
-        reply_names(q, "repositories", names, more, n);
-    return code;
+    if (code < 0)
+        return code;
+    if (more && names)
+        set_next(q, http_path(q), n, names[strv_len(names) - 1]);
+    _cleanup_strv_ char **seen = o->access ? those_to_pull(o, q, names) : strv_dup(names);
+    reply_names(q, "repositories", seen, false, n);
+    return 0;
 }
 
-static int list_referrers(struct http_request *q, struct registry *r, struct registry_err *err)
+static int list_referrers(struct http_request *q, const struct oci_registry *o, struct registry_err *err)
 {
+    struct registry *r = o->registry;
     const char *type = http_query(q, "artifactType");
     json_t *index;
     char last[DIGEST_BYTES];
@@ -458,29 +503,6 @@ SERVED_BY(list_tags)
 SERVED_BY(list_repositories)
 SERVED_BY(list_referrers)
 
-const struct http_route oci_registry_routes[] = {
-    {"GET", "/v2/", .handler = base},
-    {"GET", "/v2", .handler = base},
-    {"HEAD", "/v2/", .handler = base},
-    {"GET", "/v2/_catalog", .handler = on_list_repositories},
-    {"GET", "/v2/{name...}/tags/list", .handler = on_list_tags},
-    {"GET", "/v2/{name...}/referrers/{digest}", .handler = on_list_referrers},
-    {"GET", "/v2/{name...}/manifests/{reference}", .handler = on_get_manifest},
-    {"HEAD", "/v2/{name...}/manifests/{reference}", .handler = on_get_manifest},
-    {"PUT", "/v2/{name...}/manifests/{reference}", .handler = on_put_manifest, .kind = HTTP_TRANSFER},
-    {"DELETE", "/v2/{name...}/manifests/{reference}", .handler = on_delete_manifest},
-    {"POST", "/v2/{name...}/blobs/uploads/", .handler = on_begin_upload, .kind = HTTP_TRANSFER},
-    {"POST", "/v2/{name...}/blobs/uploads", .handler = on_begin_upload, .kind = HTTP_TRANSFER},
-    {"GET", "/v2/{name...}/blobs/uploads/{id}", .handler = on_upload_status},
-    {"PATCH", "/v2/{name...}/blobs/uploads/{id}", .handler = on_append, .kind = HTTP_TRANSFER},
-    {"PUT", "/v2/{name...}/blobs/uploads/{id}", .handler = on_finish_upload, .kind = HTTP_TRANSFER},
-    {"DELETE", "/v2/{name...}/blobs/uploads/{id}", .handler = on_cancel_upload},
-    {"GET", "/v2/{name...}/blobs/{digest}", .handler = on_get_blob, .kind = HTTP_TRANSFER},
-    {"HEAD", "/v2/{name...}/blobs/{digest}", .handler = on_get_blob},
-    {"DELETE", "/v2/{name...}/blobs/{digest}", .handler = on_delete_blob},
-    {NULL, NULL},
-};
-
 static void no_such_path(struct http_request *q, void *context)
 {
     json_t *one = json_pack("{s:s,s:s}", "code", "UNSUPPORTED", "message",
@@ -488,17 +510,50 @@ static void no_such_path(struct http_request *q, void *context)
     http_reply_json(q, 404, json_pack("{s:[o]}", "errors", one));
 }
 
+static void token(struct http_request *q, void *context)
+{
+    const struct oci_registry *o = context;
+    if (o->access)
+        return registry_access_token(o->access, q);
+    no_such_path(q, context);
+}
+
+const struct http_route oci_registry_routes[] = {
+    {"GET", "/v2/", .handler = base, .needs = "support"},
+    {"GET", "/v2", .handler = base, .needs = "support"},
+    {"HEAD", "/v2/", .handler = base, .needs = "support"},
+    {"GET", "/v2/_catalog", .handler = on_list_repositories, .needs = "catalog"},
+    {"GET", "/v2/{name...}/tags/list", .handler = on_list_tags, .needs = "pull"},
+    {"GET", "/v2/{name...}/referrers/{digest}", .handler = on_list_referrers, .needs = "pull"},
+    {"GET", "/v2/{name...}/manifests/{reference}", .handler = on_get_manifest, .needs = "pull"},
+    {"HEAD", "/v2/{name...}/manifests/{reference}", .handler = on_get_manifest, .needs = "pull"},
+    {"PUT", "/v2/{name...}/manifests/{reference}", .handler = on_put_manifest, .kind = HTTP_TRANSFER,
+     .needs = "push"},
+    {"DELETE", "/v2/{name...}/manifests/{reference}", .handler = on_delete_manifest, .needs = "delete"},
+    {"POST", "/v2/{name...}/blobs/uploads/", .handler = on_begin_upload, .kind = HTTP_TRANSFER,
+     .needs = "push"},
+    {"POST", "/v2/{name...}/blobs/uploads", .handler = on_begin_upload, .kind = HTTP_TRANSFER,
+     .needs = "push"},
+    {"GET", "/v2/{name...}/blobs/uploads/{id}", .handler = on_upload_status, .needs = "push"},
+    {"PATCH", "/v2/{name...}/blobs/uploads/{id}", .handler = on_append, .kind = HTTP_TRANSFER,
+     .needs = "push"},
+    {"PUT", "/v2/{name...}/blobs/uploads/{id}", .handler = on_finish_upload, .kind = HTTP_TRANSFER,
+     .needs = "push"},
+    {"DELETE", "/v2/{name...}/blobs/uploads/{id}", .handler = on_cancel_upload, .needs = "push"},
+    {"GET", "/v2/{name...}/blobs/{digest}", .handler = on_get_blob, .kind = HTTP_TRANSFER, .needs = "pull"},
+    {"HEAD", "/v2/{name...}/blobs/{digest}", .handler = on_get_blob, .needs = "pull"},
+    {"DELETE", "/v2/{name...}/blobs/{digest}", .handler = on_delete_blob, .needs = "delete"},
+    {"GET", "/token", .handler = token},
+    {"POST", "/token", .handler = token, .kind = HTTP_TRANSFER},
+    {NULL, NULL},
+};
+
 static bool admit(struct http_request *q, void *context)
 {
     const struct oci_registry *o = context;
-    if (!o->auth || registry_auth_accepts(o->auth, http_header(q, "Authorization")))
-        return true;
-    struct registry_err err = {0};
-    fail(&err, REGISTRY_UNAUTHORIZED,
-         http_header(q, "Authorization") ? "wrong user name or password" : "authentication required");
-    http_set_header(q, "WWW-Authenticate", "Basic realm=\"Drover registry\"");
-    reply_failure(q, &err);
-    return false;
+    if (o->config)
+        registry_config_refresh(o->config);
+    return !o->access || registry_access_admit(o->access, q);
 }
 
 static const char *const headers[] = {"Docker-Distribution-API-Version", "registry/2.0", NULL};

@@ -16,8 +16,9 @@ extern const struct http_route
 
 struct oci_registry {
     struct registry *registry;
-    struct registry_auth *auth; /* NULL: everybody may do everything */
-    struct http_tls *tls;       /* NULL: none */
+    struct registry_access *access; /* NULL: everybody may do everything */
+    struct registry_config *config; /* NULL: nothing to read again */
+    struct http_tls *tls;           /* NULL: none */
 };
 
 /* Serves them on a listening socket, which is taken. The context must outlive the server. */

@@ -17,6 +17,9 @@ static const struct http_route routes[] = {
     {"GET", "/system/df", .query = "type", .attempt = api_disk_usage},
     {"POST", "/auth", .attempt = api_login},
     {"POST", "/drover/upgrade", .attempt = api_upgrade},
+    {"GET", "/drover/registry/tokens", .attempt = api_robot_list},
+    {"POST", "/drover/registry/tokens", .attempt = api_robot_create},
+    {"DELETE", "/drover/registry/tokens/{name}", .attempt = api_robot_revoke},
 
     {"GET", "/containers/json", .query = "all limit size filters -since -before",
      .attempt = api_container_list},
@@ -239,6 +242,11 @@ struct api *api_new(struct engine *e)
     a->engine = e;
     a->images = engine_images(e);
     return a;
+}
+
+void api_set_registry(struct api *a, struct registry *r)
+{
+    a->registry = r;
 }
 
 void api_free(struct api *a)

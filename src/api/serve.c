@@ -27,10 +27,12 @@ enum { STOP_GRACE_MS = 3000 };
 
 static int stop_event = -EBADF;
 static _Atomic(char *) successor; /* the binary to become */
+static atomic_bool told_to_stop, told_to_reload;
 
-static void on_stop(int signal)
+static void on_signal(int signal)
 {
     int saved = errno;
+    atomic_store(signal == SIGHUP ? &told_to_reload : &told_to_stop, true);
     uint64_t one = 1;
     /* An eventfd that is full has been told already. */
     (void)!write(stop_event, &one, sizeof(one));
@@ -42,10 +44,12 @@ static int handle_signals(struct err *err)
     stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (stop_event < 0)
         return err_sys(err, errno, "make an eventfd");
-    struct sigaction stop = {.sa_handler = on_stop, .sa_flags = SA_RESTART}, ignore = {.sa_handler = SIG_IGN};
+    struct sigaction stop = {.sa_handler = on_signal, .sa_flags = SA_RESTART},
+                     ignore = {.sa_handler = SIG_IGN};
     sigemptyset(&stop.sa_mask);
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGINT, &stop, NULL);
+    sigaction(SIGHUP, &stop, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
     return 0;
 }
@@ -103,11 +107,17 @@ static void notify(const char *state)
         log_warning("tell %s that we are ready: %m", path);
 }
 
-static void wait_for_stop(void)
+static void wait_for_stop(struct serve_registry *registry)
 {
     struct pollfd p = {.fd = stop_event, .events = POLLIN};
-    while (poll(&p, 1, -1) <= 0)
-        ;
+    while (!atomic_load(&told_to_stop)) {
+        uint64_t count;
+        struct err err = {0};
+        if (poll(&p, 1, -1) <= 0 || read(stop_event, &count, sizeof(count)) < 0)
+            continue;
+        if (atomic_exchange(&told_to_reload, false) && serve_registry_reload(registry, &err) < 0)
+            log_warning("registry: %s; what was there before stays in force", err.msg);
+    }
 }
 
 int serve_request_upgrade(const char *path, struct err *err)
@@ -117,7 +127,7 @@ int serve_request_upgrade(const char *path, struct err *err)
         free(copy);
         return err_set(err, ERR_CONFLICT, "an upgrade is under way");
     }
-    on_stop(0);
+    on_signal(0);
     return 0;
 }
 
@@ -218,12 +228,13 @@ static int serve(const struct serve_options *o, struct engine *e, struct door *d
     struct serve_registry *registry = NULL;
     if (o->registry.address)
         r = serve_registry_start(engine_images(e), &o->registry, &registry, err);
+    api_set_registry(a, serve_registry_inside(registry));
     if (r == 0)
         r = door_serve(door, a, err);
     if (r == 0) {
         tell_ready(door, registry);
         malloc_trim(0);
-        wait_for_stop();
+        wait_for_stop(registry);
         notify("STOPPING=1");
         log_info("stopping; containers live on");
     }
@@ -251,6 +262,7 @@ int serve_run(const struct serve_options *options, struct err *err)
         return r;
     struct engine_config config = {.root = options->root,
                                    .insecure_registries = options->insecure_registries,
+                                   .certs_dir = options->certs_dir,
                                    .runtimes = options->runtimes,
                                    .address_pools = options->address_pools,
                                    .default_runtime = options->default_runtime,

@@ -1,9 +1,11 @@
 #include "api/serve_registry.h"
 
 #include "api/oci_registry.h"
-#include "api/registry_auth.h"
+#include "api/registry_access.h"
+#include "api/registry_config.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "image/content.h"
 #include "registry/registry.h"
 
 #include <arpa/inet.h>
@@ -114,6 +116,16 @@ static int own_push(void *context, const char *repository, const char *tag, cons
                : 0;
 }
 
+static int guard(struct serve_registry *s, struct images *im, const struct serve_registry_options *o,
+                 struct err *err)
+{
+    _cleanup_free_ char *key_file = str_printf("%s/registry.key", content_root(im));
+    int r = registry_config_open(s->context.registry, o->config, o->users, &s->context.config, err);
+    return r < 0 ? r
+                 : registry_access_new(s->context.registry, key_file, s->context.tls != NULL,
+                                       &s->context.access, err);
+}
+
 static int prepare(struct serve_registry *s, struct images *im, const struct serve_registry_options *o,
                    struct err *err)
 {
@@ -122,9 +134,14 @@ static int prepare(struct serve_registry *s, struct images *im, const struct ser
         r = err_set(err, ERR_INVALID, "--registry-cert and --registry-key go together");
     if (r == 0 && o->certificate)
         r = http_tls_new(o->certificate, o->key, &s->context.tls, err);
-    if (r == 0 && o->users)
-        r = registry_auth_new(o->users, &s->context.auth, err);
-    return r < 0 ? r : registry_start(im, 0, &s->context.registry, err);
+    if (r == 0 && o->users && o->config)
+        r = err_set(
+            err, ERR_INVALID,
+            "--registry-users and --registry-config exclude each other: name the file of users in the "
+            "configuration (htpasswd: FILE)");
+    if (r == 0)
+        r = registry_start(im, 0, &s->context.registry, err);
+    return r == 0 && (o->users || o->config) ? guard(s, im, o, err) : r;
 }
 
 int serve_registry_start(struct images *im, const struct serve_registry_options *options,
@@ -150,6 +167,16 @@ int serve_registry_start(struct images *im, const struct serve_registry_options 
     return 0;
 }
 
+struct registry *serve_registry_inside(const struct serve_registry *s)
+{
+    return s ? s->context.registry : NULL;
+}
+
+int serve_registry_reload(struct serve_registry *s, struct err *err)
+{
+    return s && s->context.config ? registry_config_reload(s->context.config, err) : 0;
+}
+
 const char *serve_registry_address(const struct serve_registry *s)
 {
     return s->address;
@@ -163,8 +190,9 @@ bool serve_registry_stop(struct serve_registry *s, int grace_ms)
         return false;
     if (s->images)
         images_set_own(s->images, NULL);
+    registry_config_free(s->context.config);
+    registry_access_free(s->context.access);
     registry_stop(s->context.registry);
-    registry_auth_free(s->context.auth);
     http_tls_free(s->context.tls);
     free(s->address);
     free(s);

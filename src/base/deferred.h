@@ -136,6 +136,7 @@ void deferred_need_all(void);
 #pragma weak gnutls_hash_deinit
 #pragma weak gnutls_hash_fast
 #pragma weak gnutls_hash_init
+#pragma weak gnutls_hmac_fast
 #pragma weak gnutls_init
 #pragma weak gnutls_priority_deinit
 #pragma weak gnutls_priority_init

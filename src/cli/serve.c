@@ -27,10 +27,13 @@ static const char help[] =
     "  --group NAME               the sockets' group, mode 0660 (default docker, when there is such a "
     "group)\n"
     "  --insecure-registry HOST   a registry that may be spoken to without TLS; may be given again\n"
+    "  --certs-dir DIR            certificates of registries: DIR/HOST[:PORT]/ca.crt\n"
+    "                             (default /etc/docker/certs.d)\n"
     "  --registry [HOST:]PORT     also serves a registry (docker push 127.0.0.1:PORT/NAME) on that address\n"
     "  --registry-cert FILE       with TLS: its certificate, and\n"
     "  --registry-key FILE        its key; needed for any other address than this machine's own\n"
     "  --registry-users FILE      who may use it, as htpasswd -B makes the file (default everybody)\n"
+    "  --registry-config FILE     its users, rights and rules: see docs/registry.md\n"
     "  --registry-names ORDER     whether names without an address (web:1.4) are this registry's: first\n"
     "                             (default), last (after docker.io), or only\n"
     "  --add-runtime NAME=PATH    another OCI runtime, for docker run --runtime NAME; may be given again\n"
@@ -53,11 +56,13 @@ enum {
     OPTION_DOCKER_SOCKET,
     OPTION_GROUP,
     OPTION_INSECURE,
+    OPTION_CERTS_DIR,
     OPTION_REGISTRY,
     OPTION_REGISTRY_CERT,
     OPTION_REGISTRY_KEY,
     OPTION_REGISTRY_USERS,
     OPTION_REGISTRY_NAMES,
+    OPTION_REGISTRY_CONFIG,
     OPTION_ADD_RUNTIME,
     OPTION_DEFAULT_RUNTIME,
     OPTION_USERNS_REMAP,
@@ -75,10 +80,12 @@ static const struct option options[] = {
     {"docker-socket", optional_argument, NULL, OPTION_DOCKER_SOCKET},
     {"group", required_argument, NULL, OPTION_GROUP},
     {"insecure-registry", required_argument, NULL, OPTION_INSECURE},
+    {"certs-dir", required_argument, NULL, OPTION_CERTS_DIR},
     {"registry", required_argument, NULL, OPTION_REGISTRY},
     {"registry-cert", required_argument, NULL, OPTION_REGISTRY_CERT},
     {"registry-key", required_argument, NULL, OPTION_REGISTRY_KEY},
     {"registry-users", required_argument, NULL, OPTION_REGISTRY_USERS},
+    {"registry-config", required_argument, NULL, OPTION_REGISTRY_CONFIG},
     {"registry-names", required_argument, NULL, OPTION_REGISTRY_NAMES},
     {"add-runtime", required_argument, NULL, OPTION_ADD_RUNTIME},
     {"default-runtime", required_argument, NULL, OPTION_DEFAULT_RUNTIME},
@@ -158,6 +165,9 @@ static int parse(int argc, char **argv, struct serve_options *o, struct call *ca
         case OPTION_INSECURE:
             strv_add(&call->insecure, optarg);
             break;
+        case OPTION_CERTS_DIR:
+            o->certs_dir = optarg;
+            break;
         case OPTION_REGISTRY:
             o->registry.address = optarg;
             break;
@@ -169,6 +179,9 @@ static int parse(int argc, char **argv, struct serve_options *o, struct call *ca
             break;
         case OPTION_REGISTRY_USERS:
             o->registry.users = optarg;
+            break;
+        case OPTION_REGISTRY_CONFIG:
+            o->registry.config = optarg;
             break;
         case OPTION_REGISTRY_NAMES:
             if (!image_own_order_parse(optarg, &o->registry.names))

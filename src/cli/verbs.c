@@ -46,6 +46,7 @@ const struct cli_verb cli_verbs[] = {
     {"pull", "Fetch images from a registry", cli_pull},
     {"push", "Send images to a registry", cli_push},
     {"rmi", "Remove images", cli_rmi},
+    {"registry", "Manage the registry inside: tokens, configuration", cli_registry},
     {"import", "Make an image from a root file system", cli_import},
     {"config", "Check compose.yaml and print what it comes to", cli_config},
     {"inspect", "Print everything known of a container, image, network or volume", cli_inspect},

@@ -134,6 +134,7 @@ static int open_parts(struct engine *e, const struct engine_config *config, stru
     r = images_open(e->root, &e->images, err);
     if (r < 0)
         return err_wrap(err, "open the images");
+    images_trust(e->images, config->certs_dir);
     if (config->insecure_registries)
         images_allow_insecure(e->images, config->insecure_registries);
     _cleanup_free_ char *db = str_printf("%s/engine.db", e->root);

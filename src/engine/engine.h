@@ -27,6 +27,7 @@ struct engine;
 struct engine_config {
     const char *root;
     char *const *insecure_registries;
+    const char *certs_dir; /* see images_trust() */
     /* Other OCI runtimes, as daemon.json has them: {NAME: {"path": ..., "runtimeArgs": [...]}}; or NULL. */
     const json_t *runtimes;
     const char *default_runtime; /* NULL: "native", our own */

@@ -44,6 +44,7 @@ struct http_call {
     void (*head)(void *context, int status); /* once the answer's head is there; may be NULL */
     void *head_context;
     size_t max_body_bytes;  /* of a collected body; 0: 8 MiB */
+    const char *ca_file;    /* PEM file of who vouches for the server; NULL: the system's */
     int connect_timeout_ms; /* 0: 10 s */
     int idle_timeout_ms;    /* no byte for so long; 0: none */
 };

@@ -3,8 +3,10 @@
 
 #include "base/timeutil.h"
 
+#include <netdb.h>
 #include <poll.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 struct http_request *http__request_new(struct http_server *s)
@@ -85,6 +87,20 @@ const char *http_param(struct http_request *q, const char *name)
 const char *http_route_query(const struct http_request *q)
 {
     return q->route && q->route->query ? q->route->query : "";
+}
+
+const char *http_route_needs(const struct http_request *q)
+{
+    return q->route && q->route->needs ? q->route->needs : "";
+}
+
+void http_peer_address(struct http_request *q, char ret[HTTP_PEER_BYTES])
+{
+    struct sockaddr_storage at;
+    socklen_t n = sizeof(at);
+    *ret = '\0';
+    if (!q->conn->is_unix && getpeername(q->conn->fd, (struct sockaddr *)&at, &n) == 0)
+        getnameinfo((struct sockaddr *)&at, n, ret, HTTP_PEER_BYTES, NULL, 0, NI_NUMERICHOST);
 }
 
 const char *http_query(struct http_request *q, const char *name)

@@ -61,6 +61,8 @@ struct http_route {
     /* The names of its query parameters with a blank between; what a mark before a name means is the caller's
      * (http_route_query). NULL: none. */
     const char *query;
+    /* What it needs, in words of the caller's (http_route_needs), for admit(). NULL: "". */
+    const char *needs;
 };
 
 struct http_server_config {
@@ -90,7 +92,12 @@ bool http_server_stop(struct http_server *s, int grace_ms);
 const char *
 http_route_query(const struct http_request *q); /* of the route that was taken; "" when it has none */
 
+const char *http_route_needs(const struct http_request *q);
+
 /* --- The request --- */
+/* The address of a TCP peer without its port; "" for a unix socket. */
+enum { HTTP_PEER_BYTES = 46 };
+void http_peer_address(struct http_request *q, char ret[HTTP_PEER_BYTES]);
 const char *http_method(struct http_request *q);
 const char *http_path(struct http_request *q);             /* without version prefix */
 const char *http_raw_path(struct http_request *q);         /* the same, as sent */

@@ -60,6 +60,11 @@ const char *content_uploads_dir(struct images *im)
     return im->uploads_dir;
 }
 
+const char *content_root(struct images *im)
+{
+    return im->root;
+}
+
 struct store *content_store(struct images *im)
 {
     return im->store;

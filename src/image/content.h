@@ -35,6 +35,7 @@ void content_release(struct images *im, char *const *digests);
 
 /* <root>/uploads: what is on its way to becoming a blob; outlives a restart. */
 const char *content_uploads_dir(struct images *im);
+const char *content_root(struct images *im); /* the directory of it all */
 struct store *content_store(struct images *im);
 
 /* Makes an image of a manifest whose blobs are all here, under a normalised reference. */

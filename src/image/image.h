@@ -120,6 +120,11 @@ int image_remote_descriptor(struct images *im, const char *reference, const stru
                             json_t **ret, struct err *err);
 void images_allow_insecure(struct images *im, char *const *registries);
 char *const *images_insecure(struct images *im);
+/* Docker's directory of certificates: <dir>/HOST[:PORT]/ca.crt vouches for that registry, instead of the
+ * system's authorities. NULL: /etc/docker/certs.d. */
+void images_trust(struct images *im, const char *certs_dir);
+/* The file for a registry, or NULL when there is none; the caller frees. */
+char *images_ca_file(struct images *im, const char *host);
 
 /* --- Making images (for the builder and for commit) --- */
 

@@ -47,7 +47,7 @@ struct images {
     uint64_t known_at;    /* the store's version that `known` is of */
     unsigned temp_counter, holds;
     char **brought; /* by operations that hold */
-    char **insecure;
+    char **insecure, *certs_dir;
     const struct image_own *own; /* or NULL */
     bool some_removed;           /* perhaps: images that were removed while a container keeps them */
     int mount_method;            /* enum mount_method: what the kernel turned out to take */

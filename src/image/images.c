@@ -50,6 +50,8 @@ static const char *const migrations[] = {
     "CREATE INDEX repository_tag_digest ON repository_tag(repository, digest);"
     "CREATE TABLE repository_upload (id TEXT PRIMARY KEY, repository TEXT NOT NULL,"
     "  started INTEGER NOT NULL) STRICT;",
+    "CREATE TABLE registry_robot (name TEXT PRIMARY KEY, hash TEXT NOT NULL, repositories TEXT NOT NULL,"
+    "  rights INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;",
     NULL,
 };
 
@@ -222,6 +224,7 @@ void images_close(struct images *im)
     map_done(&im->diffs);
     map_done(&im->known);
     strv_free(im->insecure);
+    free(im->certs_dir);
     strv_free(im->brought);
     pthread_mutex_destroy(&im->mutex);
     pthread_cond_destroy(&im->changed);
@@ -240,6 +243,19 @@ const char *images_layers_dir(struct images *im)
 char *const *images_insecure(struct images *im)
 {
     return im->insecure;
+}
+
+void images_trust(struct images *im, const char *certs_dir)
+{
+    free(im->certs_dir);
+    im->certs_dir = mem_strdup(certs_dir);
+}
+
+char *images_ca_file(struct images *im, const char *host)
+{
+    _cleanup_free_ char *path =
+        str_printf("%s/%s/ca.crt", im->certs_dir ? im->certs_dir : "/etc/docker/certs.d", host);
+    return !strchr(host, '/') && file_exists(path) ? take_ptr(path) : NULL;
 }
 
 void images_allow_insecure(struct images *im, char *const *registries)

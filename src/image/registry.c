@@ -16,6 +16,7 @@ struct registry {
     char *repository;
     char *actions;
     char *username, *password, *identity_token;
+    char *ca_file; /* that vouches for it; NULL: the system's */
     pthread_mutex_t lock;
     char *authorization; /* the header's value in use, or NULL; under lock */
     unsigned generation; /* of authorization */
@@ -54,10 +55,11 @@ static char *basic_credentials(const char *username, const char *password)
 }
 
 /* The status of GET base/v2/, or a negative code when nobody speaks HTTP there. */
-static int probe(const char *base, struct http_client *client, struct http_response *ret, struct err *err)
+static int probe(const char *base, const char *ca_file, struct http_client *client, struct http_response *ret,
+                 struct err *err)
 {
     _cleanup_free_ char *url = str_printf("%s/v2/", base);
-    struct http_call call = {.method = "GET", .url = url, .idle_timeout_ms = 30000};
+    struct http_call call = {.method = "GET", .url = url, .idle_timeout_ms = 30000, .ca_file = ca_file};
     return http_client_call(client, &call, ret, err);
 }
 
@@ -69,12 +71,12 @@ static int find_base(struct registry *r, bool insecure, struct err *err)
         return code;
     struct http_response answer = {0};
     r->base = str_printf("https://%s", endpoint_of(r->host));
-    code = probe(r->base, client, &answer, err);
+    code = probe(r->base, r->ca_file, client, &answer, err);
     if (code < 0 && insecure) {
         struct err plain_err;
         _cleanup_free_ char *plain = str_printf("http://%s", endpoint_of(r->host));
         http_response_done(&answer);
-        code = probe(plain, client, &answer, &plain_err);
+        code = probe(plain, NULL, client, &answer, &plain_err);
         if (code < 0)
             err_copy(err, &plain_err);
         else {
@@ -107,11 +109,11 @@ static struct registry *registry_new(const char *host, const char *repository, c
 }
 
 int registry_open(const char *host, const char *repository, const char *actions,
-                  const struct image_auth *auth, char *const *insecure, struct registry **ret,
-                  struct err *err)
+                  const struct image_auth *auth, struct images *im, struct registry **ret, struct err *err)
 {
     struct registry *r = registry_new(host, repository, actions, auth);
-    int code = find_base(r, is_loopback(host) || strv_has(insecure, host), err);
+    r->ca_file = images_ca_file(im, host);
+    int code = find_base(r, is_loopback(host) || strv_has(images_insecure(im), host), err);
     if (code < 0) {
         registry_free(r);
         return code;
@@ -120,11 +122,11 @@ int registry_open(const char *host, const char *repository, const char *actions,
     return 0;
 }
 
-int registry_open_index(const char *host, const struct image_auth *auth, char *const *insecure,
+int registry_open_index(const char *host, const struct image_auth *auth, struct images *im,
                         struct registry **ret, struct err *err)
 {
     if (strcmp(host, "index.docker.io") != 0)
-        return registry_open(host, NULL, "", auth, insecure, ret, err);
+        return registry_open(host, NULL, "", auth, im, ret, err);
     struct registry *r = registry_new(host, NULL, "", auth);
     r->base = str_printf("https://%s", host);
     *ret = r;
@@ -137,6 +139,7 @@ void registry_free(struct registry *r)
         return;
     pthread_mutex_destroy(&r->lock);
     free(r->host);
+    free(r->ca_file);
     free(r->base);
     free(r->repository);
     free(r->actions);
@@ -168,6 +171,13 @@ static void add_query(struct str *s, const char *name, const char *value)
 }
 
 /* Asks the token server (distribution's token and OAuth2 specifications) and returns the header's value. */
+/* A URL of the registry itself. */
+static bool belongs(const struct registry *r, const char *url)
+{
+    const char *rest = str_after(url, r->base);
+    return rest && (*rest == '/' || !*rest);
+}
+
 static int fetch_token(struct registry *r, const struct registry_challenge *c, char **ret, struct err *err)
 {
     if (str_empty(c->realm) || (!str_after(c->realm, "https://") && !str_after(c->realm, "http://")))
@@ -201,6 +211,7 @@ static int fetch_token(struct registry *r, const struct registry_challenge *c, c
     }
     call.url = url;
     call.headers = (char *[]){header, NULL};
+    call.ca_file = belongs(r, url) ? r->ca_file : NULL;
     struct http_client *client;
     int code = http_client_new(NULL, &client, err);
     if (code < 0)
@@ -278,13 +289,14 @@ static int call_once(struct registry *r, struct http_client *client, struct http
     pthread_mutex_lock(&r->lock);
     *ret_generation = r->generation;
     /* Credentials belong to the registry, not to a storage server that a Location names. */
-    size_t base = strlen(r->base);
-    if (r->authorization && strncmp(url, r->base, base) == 0 && (url[base] == '/' || !url[base]))
+    bool own = belongs(r, url);
+    if (r->authorization && own)
         authorization = str_printf("Authorization: %s", r->authorization);
     pthread_mutex_unlock(&r->lock);
     headers[n] = authorization;
     struct http_call with = *call;
     with.url = url;
+    with.ca_file = own ? r->ca_file : NULL;
     with.headers = headers;
     if (!with.idle_timeout_ms)
         with.idle_timeout_ms = 60000;

@@ -14,13 +14,13 @@
 struct registry;
 
 /* `host` as in a normalised reference ("docker.io", "localhost:5000"); `scope_actions` "pull" or "pull,push";
- * `repository` may be NULL for a mere login. `auth` may be NULL and is copied. */
+ * `repository` may be NULL for a mere login. `auth` may be NULL and is copied. `im` says which registries
+ * are trusted how (images_allow_insecure, images_trust). */
 int registry_open(const char *host, const char *repository, const char *scope_actions,
-                  const struct image_auth *auth, char *const *insecure, struct registry **ret,
-                  struct err *err);
+                  const struct image_auth *auth, struct images *im, struct registry **ret, struct err *err);
 /* For a search: Docker's hub is asked at index.docker.io, which is not where its images are, and nothing is
  * asked of it before. */
-int registry_open_index(const char *host, const struct image_auth *auth, char *const *insecure,
+int registry_open_index(const char *host, const struct image_auth *auth, struct images *im,
                         struct registry **ret, struct err *err);
 void registry_free(struct registry *r);
 

@@ -262,8 +262,7 @@ static int pull_remote(void *context, struct err *err)
     struct asked *a = context;
     struct pull p = {.images = a->images, .progress = a->progress};
     image__hold(a->images);
-    int r = registry_open(a->ref->domain, a->ref->path, "pull", a->auth, images_insecure(a->images),
-                          &p.registry, err);
+    int r = registry_open(a->ref->domain, a->ref->path, "pull", a->auth, a->images, &p.registry, err);
     if (r == 0)
         r = pull_with(&p, a->ref, a->platform, a->ret_id, err);
     if (r == -ERR_DENIED)

@@ -192,8 +192,7 @@ static int push_manifest(struct push *p, const struct image_info *info, const st
 static int push_remote(struct push *p, const struct image_info *info, const struct image_ref *ref,
                        const struct image_auth *auth, int64_t *ret_size, struct err *err)
 {
-    int r = registry_open(ref->domain, ref->path, "pull,push", auth, images_insecure(p->images), &p->registry,
-                          err);
+    int r = registry_open(ref->domain, ref->path, "pull,push", auth, p->images, &p->registry, err);
     if (r == 0) {
         list_blobs(p, info);
         r = push_blobs(p, err);

@@ -131,8 +131,7 @@ static int descriptor_remote(void *context, struct err *err)
     struct asked *a = context;
     struct registry *registry = NULL;
     struct http_client *client = NULL;
-    int r = registry_open(a->ref->domain, a->ref->path, "pull", a->auth, images_insecure(a->images),
-                          &registry, err);
+    int r = registry_open(a->ref->domain, a->ref->path, "pull", a->auth, a->images, &registry, err);
     if (r == 0)
         r = http_client_new(NULL, &client, err);
     if (r == 0)
@@ -234,8 +233,7 @@ static int tags_remote(void *context, struct err *err)
     struct registry *registry = NULL;
     struct http_client *client = NULL;
     _cleanup_free_ char *name = image_ref_repository(a->ref);
-    int r = registry_open(a->ref->domain, a->ref->path, "pull", a->auth, images_insecure(a->images),
-                          &registry, err);
+    int r = registry_open(a->ref->domain, a->ref->path, "pull", a->auth, a->images, &registry, err);
     if (r == 0)
         r = http_client_new(NULL, &client, err);
     if (r == 0)
@@ -271,7 +269,7 @@ int image_login(struct images *im, const char *registry, const struct image_auth
     struct http_client *client;
     const char *host = strstr(registry, "://") ? strstr(registry, "://") + 3 : registry;
     _cleanup_free_ char *name = mem_strndup(host, strcspn(host, "/"));
-    int code = registry_open(*name ? name : "docker.io", NULL, "", auth, images_insecure(im), &r, err);
+    int code = registry_open(*name ? name : "docker.io", NULL, "", auth, im, &r, err);
     if (code < 0)
         return code;
     code = http_client_new(NULL, &client, err);

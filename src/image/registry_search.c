@@ -114,7 +114,7 @@ int image_search(struct images *im, const char *term, int limit, const struct im
     struct registry *registry = NULL;
     struct http_client *client = NULL;
     split_term(term, &host, &words);
-    int r = registry_open_index(host, auth, images_insecure(im), &registry, err);
+    int r = registry_open_index(host, auth, im, &registry, err);
     if (r == 0)
         r = http_client_new(NULL, &client, err);
     if (r == 0)

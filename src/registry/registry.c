@@ -243,6 +243,7 @@ void registry_stop(struct registry *r)
         pthread_mutex_unlock(&r->lock);
         pthread_join(r->collector, NULL);
     }
+    registry_policy_unref(r->policy);
     map_done(&r->hashes);
     pthread_mutex_destroy(&r->lock);
     pthread_cond_destroy(&r->wake);

@@ -4,7 +4,9 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/timeutil.h"
 #include "image/content.h"
+#include "registry/policy.h"
 #include "registry/registry.h"
 #include "store/store.h"
 
@@ -18,7 +20,8 @@ struct registry {
     pthread_cond_t wake;
     bool closing, collecting;
     pthread_t collector;
-    struct map hashes; /* upload id -> struct upload_hash, see upload.c */
+    struct registry_policy *policy; /* or NULL; under lock */
+    struct map hashes;              /* upload id -> struct upload_hash, see upload.c */
 };
 
 /* Fills `err`; returns the negative code of its cause. */

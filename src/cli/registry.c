@@ -1,0 +1,179 @@
+/* `drover registry`: the registry inside, managed. */
+#include "api/registry_config.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/timeutil.h"
+#include "cli/call.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/verbs.h"
+#include "registry/policy.h"
+
+#include <stdio.h>
+
+enum { CONFIG_MAX_BYTES = 1 << 20 };
+
+/* Parses a subcommand's words; `need` of its own words at least. */
+static int parse(const char *usage, const char *summary, const struct cli_option *options, int least, int most,
+                 int argc, char **argv, char ***ret_rest)
+{
+    const struct cli_command command = {usage, summary, options, false, least, most};
+    return cli_parse(&command, argc, argv, ret_rest);
+}
+
+/* --- token --- */
+
+static int token_create(int argc, char **argv)
+{
+    char **repositories = NULL, **rights = NULL;
+    const char *expires = NULL;
+    const struct cli_option options[] = {
+        {'r', "repository", CLI_LIST, &repositories, "PATTERN", "Which repositories (may be given again)"},
+        {'a', "allow", CLI_LIST, &rights, "RIGHT", "pull (default), push, delete or admin (may be given again)"},
+        {0, "expires", CLI_TEXT, &expires, "DURATION", "How long it holds, as 720h (default: until revoked)"},
+        {0},
+    };
+    char **rest;
+    struct err err = {0};
+    int status = parse("registry token create [OPTIONS] NAME",
+                       "Makes an account for a program, and prints the user and the password with which it logs "
+                       "in to the registry. The password is shown this once.",
+                       options, 1, 1, argc, argv, &rest);
+    _cleanup_strv_ char **owned_repositories = repositories, **owned_rights = rights;
+    if (status >= 0)
+        return status;
+    int64_t ns = 0;
+    if (expires && parse_duration(expires, &ns, &err) < 0)
+        return cli_fail(&err);
+    if (!owned_rights)
+        strv_add(&owned_rights, "pull");
+    _cleanup_json_ json_t *answer = NULL,
+                          *body = json_pack("{s:s, s:o, s:o, s:I}", "name", rest[0], "repositories",
+                                            json_of_strv(owned_repositories), "rights",
+                                            json_of_strv(owned_rights), "expires_in", (json_int_t)(ns / NS_PER_S));
+    if (cli_call("POST", body, &answer, &err, "/drover/registry/tokens") < 0)
+        return cli_fail(&err);
+    printf("%s\n%s\n", json_str(answer, "user"), json_str(answer, "password"));
+    return 0;
+}
+
+static char *join_json(const json_t *list)
+{
+    _cleanup_strv_ char **texts = NULL;
+    size_t i;
+    const json_t *one;
+    json_array_foreach (list, i, one)
+        strv_add(&texts, json_string_value(one));
+    return strv_join(texts, ",");
+}
+
+static int token_ls(int argc, char **argv)
+{
+    bool json = false;
+    const struct cli_option options[] = {{0, "json", CLI_FLAG, &json, NULL, "The list as JSON"}, {0}};
+    char **rest;
+    struct err err = {0};
+    _cleanup_json_ json_t *list = NULL;
+    int status = parse("registry token ls", "Lists the tokens that hold.", options, 0, 0, argc, argv, &rest);
+    if (status >= 0)
+        return status;
+    if (cli_get(&list, &err, "/drover/registry/tokens") < 0)
+        return cli_fail(&err);
+    if (json) {
+        output_json(list);
+        return 0;
+    }
+    struct table t = {.columns = 4};
+    size_t i;
+    const json_t *one;
+    table_row(&t, "NAME", "REPOSITORIES", "RIGHTS", "EXPIRES", NULL);
+    json_array_foreach (list, i, one) {
+        _cleanup_free_ char *repositories = join_json(json_object_get(one, "repositories")),
+                            *rights = join_json(json_object_get(one, "rights"));
+        const char *expires = json_str(one, "expires");
+        table_row(&t, json_str(one, "name"), repositories, rights, *expires ? expires : "never", NULL);
+    }
+    table_print(&t);
+    return 0;
+}
+
+static int token_revoke(int argc, char **argv)
+{
+    const struct cli_option options[] = {{0}};
+    char **rest;
+    struct err err = {0};
+    int status = parse("registry token revoke NAME...", "Ends tokens, at once.", options, 1, -1, argc, argv, &rest);
+    if (status >= 0)
+        return status;
+    for (char **name = rest; *name; name++) {
+        _cleanup_free_ char *escaped = cli_escape(*name);
+        if (cli_call("DELETE", NULL, NULL, &err, "/drover/registry/tokens/%s", escaped) < 0)
+            return cli_fail(&err);
+    }
+    return 0;
+}
+
+/* --- check --- */
+
+static int check(int argc, char **argv)
+{
+    const struct cli_option options[] = {{0}};
+    char **rest;
+    struct err err = {0};
+    _cleanup_str_ struct str text = STR_INIT;
+    _cleanup_strv_ char **files = NULL;
+    struct registry_policy *policy = NULL;
+    int status = parse("registry check FILE", "Checks a file for drover serve --registry-config.", options, 1, 1,
+                       argc, argv, &rest);
+    if (status >= 0)
+        return status;
+    int r = file_read(rest[0], CONFIG_MAX_BYTES, &text, &err);
+    if (r == 0)
+        r = registry_config_parse(rest[0], str_get(&text), text.len, &policy, &files, &err);
+    if (r < 0)
+        return cli_fail(&err);
+    printf("%s: %zu users, %zu rules\n", rest[0], policy->users.count, policy->rule_count);
+    registry_policy_unref(policy);
+    return 0;
+}
+
+/* --- */
+
+struct sub {
+    const char *first, *second; /* second NULL: none */
+    int (*main)(int argc, char **argv);
+    const char *summary;
+};
+
+static const struct sub subs[] = {
+    {"check", NULL, check, "Check a configuration file"},
+    {"token", "create", token_create, "Make an account for a program"},
+    {"token", "ls", token_ls, "List such accounts"},
+    {"token", "revoke", token_revoke, "End them"},
+    {NULL, NULL, NULL, NULL},
+};
+
+static int usage(FILE *to)
+{
+    fprintf(to, "Usage: drover registry COMMAND [ARGUMENTS...]\n\n"
+                "Manages the registry inside this node's drover serve.\n\nCommands:\n");
+    for (const struct sub *s = subs; s->first; s++) {
+        _cleanup_free_ char *name = str_printf("%s%s%s", s->first, s->second ? " " : "", s->second ? s->second : "");
+        fprintf(to, "  %-14s %s\n", name, s->summary);
+    }
+    fprintf(to, "\nSee \"drover registry COMMAND --help\".\n");
+    return to == stdout ? 0 : 2;
+}
+
+int cli_registry(int argc, char **argv)
+{
+    const char *first = argc > 1 ? argv[1] : "", *second = argc > 2 ? argv[2] : "";
+    if (str_eq(first, "--help") || str_eq(first, "-h"))
+        return usage(stdout);
+    for (const struct sub *s = subs; s->first; s++)
+        if (str_eq(s->first, first) && (!s->second || str_eq(s->second, second))) {
+            int used = s->second ? 2 : 1;
+            return s->main(argc - used, argv + used);
+        }
+    return usage(stderr);
+}

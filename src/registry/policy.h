@@ -1,0 +1,94 @@
+/* Who may do what with which repository: a policy, as a file says it, that is put in place whole and never
+ * changed afterwards. Who holds a reference has it unchanged while another takes its place.
+ *
+ * Rules are asked in their order, and the first whose pattern fits the repository decides alone. Without
+ * rules every user may do everything; where there are some and none fits, the administrators alone may.
+ * Rights imply others: push and delete imply pull, admin implies all.
+ *
+ * Patterns: `*` is any number of characters within a part of a name, `**` of any, `?` is one within a part.
+ *
+ * Robots are not of the file: they are made and revoked while the registry runs (robots.c), each for itself,
+ * with rights and patterns of its own. Pure but for them. */
+#ifndef REGISTRY_POLICY_H
+#define REGISTRY_POLICY_H
+
+#include "base/err.h"
+#include "base/map.h"
+#include "base/str.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct registry;
+
+enum registry_right {
+    REGISTRY_PULL = 1,
+    REGISTRY_PUSH = 2,
+    REGISTRY_DELETE = 4,
+    REGISTRY_ADMIN = 8,
+    REGISTRY_ALL = 15,
+};
+
+/* One entry of a rule's list: "alice", "@group", "anonymous" (everybody), "authenticated" (every user). */
+struct registry_rule {
+    char **match; /* repositories */
+    char **pull, **push, **delete, **admin;
+};
+
+struct registry_policy {
+    _Atomic int references;
+    struct map users;  /* name -> crypt(3) hash */
+    struct map groups; /* name -> list of users, through policy_free_list */
+    char **admins;
+    struct registry_rule *rules;
+    size_t rule_count;
+    char *realm, *service; /* of tokens; NULL: from the request's Host */
+    int64_t token_ns;      /* how long one holds */
+    bool basic;            /* clients are asked for HTTP Basic authentication, not for a token */
+};
+
+struct registry_policy *registry_policy_new(void); /* one reference */
+struct registry_policy *registry_policy_ref(struct registry_policy *p);
+void registry_policy_unref(struct registry_policy *p);
+static inline void registry_policy_unref_p(struct registry_policy **p)
+{
+    registry_policy_unref(*p);
+}
+#define _cleanup_policy_ _cleanup_(registry_policy_unref_p)
+void registry_policy_free_list(void *list); /* a map's free_value for lists of strings */
+
+/* The policy in place (a reference of the caller's), or NULL: everybody may do everything. */
+struct registry_policy *registry_policy_get(struct registry *r);
+void registry_policy_set(struct registry *r, struct registry_policy *p); /* takes the reference */
+
+bool registry_pattern_match(const char *pattern, const char *text);
+bool registry_patterns_match(char *const *patterns, const char *text);
+/* The rule that decides of a repository; NULL: none. */
+const struct registry_rule *registry_policy_rule(const struct registry_policy *p, const char *repository);
+
+/* A user's rights (enum registry_right) in a repository, NULL for who has not said who he is. */
+unsigned registry_policy_rights(const struct registry_policy *p, const char *user, const char *repository);
+bool registry_policy_is_admin(const struct registry_policy *p, const char *user);
+
+const char *registry_right_name(enum registry_right right); /* "pull" */
+/* "pull", "push", "delete", "admin", and the token specification's "*": with what it implies. 0: none. */
+unsigned registry_right_parse(const char *name);
+
+/* --- robots: accounts of programs --- */
+enum { ROBOT_MAX = 10000, ROBOT_MAX_PATTERNS = 64, ROBOT_SECRET_BYTES = 4 + 64 + 1 };
+#define ROBOT_PREFIX "robot+" /* before its name, where it logs in */
+
+/* Makes one; its secret is told this once. ERR_CONFLICT when there is one of the name. `expires_ns` 0: never.
+ */
+int registry_robot_new(struct registry *r, const char *name, char *const *patterns, unsigned rights,
+                       int64_t expires_ns, char ret_secret[ROBOT_SECRET_BYTES], struct err *err);
+int registry_robot_revoke(struct registry *r, const char *name, struct err *err); /* ERR_NOT_FOUND */
+/* [{"name", "repositories", "rights", "created", "expires"}], sorted by name. */
+int registry_robot_list(struct registry *r, json_t **ret, struct err *err);
+/* False: there is no such robot any more, or that is not its secret. */
+bool registry_robot_accepts(struct registry *r, const char *name, const char *secret);
+/* 0 as well for a robot that is no more. */
+unsigned registry_robot_rights(struct registry *r, const char *name, const char *repository);
+
+#endif
