@@ -379,10 +379,20 @@ static int put_manifest(struct http_request *q, const struct oci_registry *o, st
     return 0;
 }
 
+static bool is_admin(const struct oci_registry *o, struct http_request *q)
+{
+    if (!o->access)
+        return false;
+    struct registry_who who = registry_access_who(o->access, q);
+    bool admin = registry_access_may_manage(o->access, &who, repository_of(q));
+    registry_who_done(&who);
+    return admin;
+}
+
 static int delete_manifest(struct http_request *q, const struct oci_registry *o, struct registry_err *err)
 {
     struct registry *r = o->registry;
-    int code = registry_manifest_delete(r, repository_of(q), http_param(q, "reference"), err);
+    int code = registry_manifest_delete(r, repository_of(q), http_param(q, "reference"), is_admin(o, q), err);
     if (code == 0)
         http_reply_empty(q, 202);
     return code;

@@ -304,6 +304,12 @@ bool registry_access_may_see(struct registry_access *a, const struct registry_wh
     return rights_by_policy(a, who, repository) & REGISTRY_PULL;
 }
 
+bool registry_access_may_manage(struct registry_access *a, const struct registry_who *who,
+                                const char *repository)
+{
+    return rights_by_policy(a, who, repository) & REGISTRY_ADMIN;
+}
+
 /* --- admission --- */
 
 static bool wrong(struct registry_access *a, struct http_request *q, const struct registry_who *who,

@@ -47,6 +47,10 @@ unsigned registry_access_rights(struct registry_access *a, const struct registry
 bool registry_access_may_see(struct registry_access *a, const struct registry_who *who,
                              const char *repository);
 
+/* The same for the right admin, which no client asks a token for by its name. */
+bool registry_access_may_manage(struct registry_access *a, const struct registry_who *who,
+                                const char *repository);
+
 /* The token endpoint, as GET with Basic authentication and as OAuth2's POST with grant_type=password. */
 void registry_access_token(struct registry_access *a, struct http_request *q);
 

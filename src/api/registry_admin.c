@@ -85,3 +85,51 @@ int api_robot_revoke(struct http_request *q, void *context, struct err *err)
         http_reply_empty(q, 204);
     return r;
 }
+
+/* --- what is here, and what goes --- */
+
+int api_registry_usage(struct http_request *q, void *context, struct err *err)
+{
+    struct registry *registry;
+    json_t *usage = NULL;
+    const char *repository = http_query(q, "repository");
+    int r = the_registry(context, &registry, err);
+    if (r == 0)
+        r = str_empty(repository) ? registry_usage(registry, &usage, err)
+                                  : registry_describe(registry, repository, &usage, err);
+    if (r == 0)
+        http_reply_json(q, 200, usage);
+    return r;
+}
+
+static int64_t bytes_of(struct registry *registry)
+{
+    _cleanup_json_ json_t *usage = NULL;
+    return registry_usage(registry, &usage, NULL) < 0 ? 0 : json_int(usage, "bytes_on_disk");
+}
+
+int api_registry_gc(struct http_request *q, void *context, struct err *err)
+{
+    struct registry *registry;
+    int64_t before = 0;
+    int r = the_registry(context, &registry, err);
+    if (r == 0) {
+        before = bytes_of(registry);
+        r = registry_collect(registry, time_now_ns(), err);
+    }
+    if (r == 0)
+        http_reply_json(q, 200, json_pack("{s:I}", "bytes", (json_int_t)MAX(before - bytes_of(registry), 0)));
+    return r;
+}
+
+int api_registry_retention(struct http_request *q, void *context, struct err *err)
+{
+    struct registry *registry;
+    json_t *report = NULL;
+    int r = the_registry(context, &registry, err);
+    if (r == 0)
+        r = registry_retention(registry, time_now_ns(), http_query_bool(q, "dry_run", false), &report, err);
+    if (r == 0)
+        http_reply_json(q, 200, report);
+    return r;
+}

@@ -88,8 +88,8 @@ static int unknown_key(const struct yaml_pair *pair, const struct key *keys, str
     for (size_t i = 0; keys[i].name && i + 1 < ARRAY_SIZE(names); i++)
         names[i] = keys[i].name;
     const char *near = problem_nearest(pair->key, names);
-    err_set(err, ERR_INVALID, "\"%.100s\" is not known here%s%s%s", pair->key, near ? "; did you mean \"" : "",
-            near ? near : "", near ? "\"?" : "");
+    err_set(err, ERR_INVALID, "\"%.100s\" is not known here%s%s%s", pair->key,
+            near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
     return err_wrap(err, "%s:%d:%d", pair->file, pair->line, pair->column);
 }
 
@@ -128,8 +128,8 @@ static int read_users(struct reading *r, void *into, const struct yaml_node *at,
         if (!user_name_valid(pair->key))
             return bad(pair->value, err, "\"%.100s\" cannot be a user's name", pair->key);
         if (pair->value->type != YAML_SCALAR || pair->value->text[0] != '$')
-            return bad(pair->value, err, "the password of %.100s must be a hash as htpasswd -nB makes it, $2y$...",
-                       pair->key);
+            return bad(pair->value, err,
+                       "the password of %.100s must be a hash as htpasswd -nB makes it, $2y$...", pair->key);
         map_put(&r->policy->users, pair->key, mem_strdup(pair->value->text));
     }
     return 0;
@@ -198,7 +198,8 @@ static int read_realm(struct reading *r, void *into, const struct yaml_node *at,
 {
     int code = read_text(at, "realm", &r->policy->realm, err);
     const char *realm = r->policy->realm;
-    if (code == 0 && ((!str_after(realm, "http://") && !str_after(realm, "https://")) || strpbrk(realm, "\" \\\r\n")))
+    if (code == 0 &&
+        ((!str_after(realm, "http://") && !str_after(realm, "https://")) || strpbrk(realm, "\" \\\r\n")))
         return bad(at, err, "realm must be a URL: https://registry.example/token");
     return code;
 }
@@ -206,7 +207,8 @@ static int read_realm(struct reading *r, void *into, const struct yaml_node *at,
 static int read_service(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
 {
     int code = read_text(at, "service", &r->policy->service, err);
-    return code == 0 && strpbrk(r->policy->service, "\" \\\r\n") ? bad(at, err, "service must be one word") : code;
+    return code == 0 && strpbrk(r->policy->service, "\" \\\r\n") ? bad(at, err, "service must be one word")
+                                                                 : code;
 }
 
 static int read_lifetime(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
@@ -247,8 +249,80 @@ SUBJECTS(push)
 SUBJECTS(delete)
 SUBJECTS(admin)
 
-static const struct key rule_keys[] = {{"match", read_match},   {"pull", read_pull},   {"push", read_push},
-                                       {"delete", read_delete}, {"admin", read_admin}, {0}};
+SUBJECTS(immutable)
+SUBJECTS(keep)
+
+static int read_count(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+{
+    int64_t *count = &((struct registry_rule *)into)->keep_count;
+    return at->type == YAML_SCALAR && parse_i64(at->text, 1, 1000000, count, NULL) == 0
+               ? 0
+               : bad(at, err, "count must be a number from 1 to 1000000");
+}
+
+static int read_age(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+{
+    return read_duration(at, "age", 60 * NS_PER_S, INT64_C(100) * 366 * 24 * 3600 * NS_PER_S,
+                         &((struct registry_rule *)into)->keep_ns, err);
+}
+
+static int read_retention(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+{
+    static const struct key keys[] = {{"count", read_count}, {"age", read_age}, {"keep", read_keep}, {0}};
+    struct registry_rule *rule = into;
+    int code = read_map(r, into, at, "retention", keys, err);
+    return code == 0 && rule->keep_count == 0 && rule->keep_ns == 0
+               ? bad(at, err,
+                     "retention needs count (the newest tags that stay) or age (the youngest), or both")
+               : code;
+}
+
+static int read_size(const struct yaml_node *at, const char *what, int64_t *ret, struct err *err)
+{
+    int64_t bytes;
+    if (at->type != YAML_SCALAR || parse_bytes(at->text, &bytes, NULL) < 0 || bytes < 1)
+        return bad(at, err, "%s must be a size: 500m, 10g", what);
+    *ret = bytes;
+    return 0;
+}
+
+static int read_quota(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+{
+    return read_size(at, "quota", &((struct registry_rule *)into)->quota, err);
+}
+
+static int read_quota_match(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+{
+    return read_list(at, "match", &((struct registry_quota *)into)->match, err);
+}
+
+static int read_quota_size(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+{
+    return read_size(at, "size", &((struct registry_quota *)into)->bytes, err);
+}
+
+static int read_quotas(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+{
+    static const struct key keys[] = {{"match", read_quota_match}, {"size", read_quota_size}, {0}};
+    struct registry_policy *p = r->policy;
+    if (at->type != YAML_LIST || at->count > RULES_MAX)
+        return bad(at, err, "quotas must be a list (%d at most)", RULES_MAX);
+    p->quotas = NEW_N(struct registry_quota, at->count + 1);
+    for (size_t i = 0; i < at->count; i++) {
+        struct registry_quota *quota = &p->quotas[p->quota_count++];
+        int code = read_map(r, quota, at->items[i], "a quota", keys, err);
+        if (code == 0 && (!quota->match || !quota->bytes))
+            code = bad(at->items[i], err, "a quota needs match and size");
+        if (code < 0)
+            return code;
+    }
+    return 0;
+}
+
+static const struct key rule_keys[] = {
+    {"match", read_match},         {"pull", read_pull},   {"push", read_push},
+    {"delete", read_delete},       {"admin", read_admin}, {"immutable", read_immutable},
+    {"retention", read_retention}, {"quota", read_quota}, {0}};
 
 static int read_rules(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
 {
@@ -275,7 +349,8 @@ static int check_subjects(const struct registry_policy *p, char *const *list, co
         const char *group = str_after(*one, "@");
         if (group && !map_has(&p->groups, group))
             return bad(at, err, "there is no group \"%.100s\"", group);
-        if (!group && !str_eq(*one, "anonymous") && !str_eq(*one, "authenticated") && !map_has(&p->users, *one))
+        if (!group && !str_eq(*one, "anonymous") && !str_eq(*one, "authenticated") &&
+            !map_has(&p->users, *one))
             return bad(at, err, "there is no user \"%.100s\" (a group is written @NAME)", *one);
     }
     return 0;
@@ -314,6 +389,7 @@ static const struct key top_keys[] = {{"htpasswd", read_htpasswd},
                                       {"authentication", read_authentication},
                                       {"token", read_token},
                                       {"repositories", read_rules},
+                                      {"quotas", read_quotas},
                                       {0}};
 
 static int read_document(struct reading *r, struct yaml_arena *arena, const char *text, size_t n,
@@ -403,7 +479,8 @@ static void remember(struct registry_config *c, char **files)
         c->as[i] = stat_of(files[i]);
 }
 
-static int read_config(struct registry_config *c, struct registry_policy **ret, char ***files, struct err *err)
+static int read_config(struct registry_config *c, struct registry_policy **ret, char ***files,
+                       struct err *err)
 {
     _cleanup_str_ struct str text = STR_INIT;
     _cleanup_strv_ char **more = NULL;

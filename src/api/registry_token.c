@@ -79,10 +79,10 @@ char *registry_token_make(const struct registry_token_key *key, const char *serv
     char id[65];
     unsigned char mac[MAC_BYTES];
     digest_random_id(id);
-    _cleanup_json_ json_t *claims = json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:O}", "iss", "drover", "sub", t->subject, "aud", service, "nbf",
-        (json_int_t)now_s, "iat", (json_int_t)now_s, "exp", (json_int_t)(now_s + seconds), "jti", id,
-        "access", t->access);
+    _cleanup_json_ json_t *claims =
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:O}", "iss", "drover", "sub", t->subject, "aud",
+                  service, "nbf", (json_int_t)now_s, "iat", (json_int_t)now_s, "exp",
+                  (json_int_t)(now_s + seconds), "jti", id, "access", t->access);
     _cleanup_free_ char *payload = json_format(claims);
     _cleanup_free_ char *first = encode(HEADER, strlen(HEADER)), *second = encode(payload, strlen(payload));
     _cleanup_free_ char *text = str_printf("%s.%s", first, second);

@@ -20,6 +20,9 @@ static const struct http_route routes[] = {
     {"GET", "/drover/registry/tokens", .attempt = api_robot_list},
     {"POST", "/drover/registry/tokens", .attempt = api_robot_create},
     {"DELETE", "/drover/registry/tokens/{name}", .attempt = api_robot_revoke},
+    {"GET", "/drover/registry/usage", .attempt = api_registry_usage, .query = "repository"},
+    {"POST", "/drover/registry/gc", .attempt = api_registry_gc},
+    {"POST", "/drover/registry/retention", .attempt = api_registry_retention, .query = "dry_run"},
 
     {"GET", "/containers/json", .query = "all limit size filters -since -before",
      .attempt = api_container_list},

@@ -14,8 +14,8 @@
 enum { CONFIG_MAX_BYTES = 1 << 20 };
 
 /* Parses a subcommand's words; `need` of its own words at least. */
-static int parse(const char *usage, const char *summary, const struct cli_option *options, int least, int most,
-                 int argc, char **argv, char ***ret_rest)
+static int parse(const char *usage, const char *summary, const struct cli_option *options, int least,
+                 int most, int argc, char **argv, char ***ret_rest)
 {
     const struct cli_command command = {usage, summary, options, false, least, most};
     return cli_parse(&command, argc, argv, ret_rest);
@@ -29,16 +29,18 @@ static int token_create(int argc, char **argv)
     const char *expires = NULL;
     const struct cli_option options[] = {
         {'r', "repository", CLI_LIST, &repositories, "PATTERN", "Which repositories (may be given again)"},
-        {'a', "allow", CLI_LIST, &rights, "RIGHT", "pull (default), push, delete or admin (may be given again)"},
+        {'a', "allow", CLI_LIST, &rights, "RIGHT",
+         "pull (default), push, delete or admin (may be given again)"},
         {0, "expires", CLI_TEXT, &expires, "DURATION", "How long it holds, as 720h (default: until revoked)"},
         {0},
     };
     char **rest;
     struct err err = {0};
-    int status = parse("registry token create [OPTIONS] NAME",
-                       "Makes an account for a program, and prints the user and the password with which it logs "
-                       "in to the registry. The password is shown this once.",
-                       options, 1, 1, argc, argv, &rest);
+    int status =
+        parse("registry token create [OPTIONS] NAME",
+              "Makes an account for a program, and prints the user and the password with which it logs "
+              "in to the registry. The password is shown this once.",
+              options, 1, 1, argc, argv, &rest);
     _cleanup_strv_ char **owned_repositories = repositories, **owned_rights = rights;
     if (status >= 0)
         return status;
@@ -47,10 +49,10 @@ static int token_create(int argc, char **argv)
         return cli_fail(&err);
     if (!owned_rights)
         strv_add(&owned_rights, "pull");
-    _cleanup_json_ json_t *answer = NULL,
-                          *body = json_pack("{s:s, s:o, s:o, s:I}", "name", rest[0], "repositories",
-                                            json_of_strv(owned_repositories), "rights",
-                                            json_of_strv(owned_rights), "expires_in", (json_int_t)(ns / NS_PER_S));
+    _cleanup_json_ json_t *answer = NULL, *body = json_pack("{s:s, s:o, s:o, s:I}", "name", rest[0],
+                                                            "repositories", json_of_strv(owned_repositories),
+                                                            "rights", json_of_strv(owned_rights),
+                                                            "expires_in", (json_int_t)(ns / NS_PER_S));
     if (cli_call("POST", body, &answer, &err, "/drover/registry/tokens") < 0)
         return cli_fail(&err);
     printf("%s\n%s\n", json_str(answer, "user"), json_str(answer, "password"));
@@ -102,7 +104,8 @@ static int token_revoke(int argc, char **argv)
     const struct cli_option options[] = {{0}};
     char **rest;
     struct err err = {0};
-    int status = parse("registry token revoke NAME...", "Ends tokens, at once.", options, 1, -1, argc, argv, &rest);
+    int status =
+        parse("registry token revoke NAME...", "Ends tokens, at once.", options, 1, -1, argc, argv, &rest);
     if (status >= 0)
         return status;
     for (char **name = rest; *name; name++) {
@@ -123,8 +126,8 @@ static int check(int argc, char **argv)
     _cleanup_str_ struct str text = STR_INIT;
     _cleanup_strv_ char **files = NULL;
     struct registry_policy *policy = NULL;
-    int status = parse("registry check FILE", "Checks a file for drover serve --registry-config.", options, 1, 1,
-                       argc, argv, &rest);
+    int status = parse("registry check FILE", "Checks a file for drover serve --registry-config.", options, 1,
+                       1, argc, argv, &rest);
     if (status >= 0)
         return status;
     int r = file_read(rest[0], CONFIG_MAX_BYTES, &text, &err);
@@ -137,6 +140,135 @@ static int check(int argc, char **argv)
     return 0;
 }
 
+/* --- what is here, and what goes --- */
+
+static int ls(int argc, char **argv)
+{
+    bool json = false;
+    const struct cli_option options[] = {{0, "json", CLI_FLAG, &json, NULL, "The answer as JSON"}, {0}};
+    char **rest;
+    struct err err = {0};
+    _cleanup_json_ json_t *all = NULL;
+    int status = parse("registry ls [OPTIONS] [REPOSITORY]",
+                       "Lists the repositories that were pushed, or the tags of one.", options, 0, 1, argc,
+                       argv, &rest);
+    if (status >= 0)
+        return status;
+    _cleanup_free_ char *name = cli_escape(*rest ? *rest : "");
+    if (cli_get(&all, &err, "/drover/registry/usage?repository=%s", name) < 0)
+        return cli_fail(&err);
+    if (json) {
+        output_json(all);
+        return 0;
+    }
+    struct table t = {.columns = 3};
+    size_t i;
+    const json_t *one;
+    if (*rest) {
+        table_row(&t, "TAG", "DIGEST", "PUSHED", NULL);
+        json_array_foreach (all, i, one)
+            table_row(&t, json_str(one, "tag"), json_str(one, "digest"), json_str(one, "pushed"), NULL);
+    } else {
+        t.columns = 2;
+        table_row(&t, "REPOSITORY", "TAGS", NULL);
+        json_array_foreach (json_object_get(all, "repositories"), i, one) {
+            _cleanup_free_ char *tags = str_printf("%lld", (long long)json_int(one, "tags"));
+            table_row(&t, json_str(one, "repository"), tags, NULL);
+        }
+    }
+    table_print(&t);
+    return 0;
+}
+
+static int du(int argc, char **argv)
+{
+    bool json = false;
+    const struct cli_option options[] = {{0, "json", CLI_FLAG, &json, NULL, "The answer as JSON"}, {0}};
+    char **rest, size[32];
+    struct err err = {0};
+    _cleanup_json_ json_t *all = NULL;
+    int status = parse("registry du [OPTIONS]",
+                       "Tells how much each repository has; what several have is on disk once.", options, 0,
+                       0, argc, argv, &rest);
+    if (status >= 0)
+        return status;
+    if (cli_get(&all, &err, "/drover/registry/usage") < 0)
+        return cli_fail(&err);
+    if (json) {
+        output_json(all);
+        return 0;
+    }
+    struct table t = {.columns = 4};
+    size_t i;
+    const json_t *one;
+    table_row(&t, "REPOSITORY", "MANIFESTS", "BLOBS", "SIZE", NULL);
+    json_array_foreach (json_object_get(all, "repositories"), i, one) {
+        _cleanup_free_ char *manifests = str_printf("%lld", (long long)json_int(one, "manifests")),
+                            *blobs = str_printf("%lld", (long long)json_int(one, "blobs"));
+        output_size(json_int(one, "bytes"), size);
+        table_row(&t, json_str(one, "repository"), manifests, blobs, size, NULL);
+    }
+    output_size(json_int(all, "bytes_on_disk"), size);
+    table_row(&t, "on disk", "", "", size, NULL);
+    table_print(&t);
+    return 0;
+}
+
+static int gc(int argc, char **argv)
+{
+    const struct cli_option options[] = {{0}};
+    char **rest, size[32];
+    struct err err = {0};
+    _cleanup_json_ json_t *answer = NULL;
+    int status =
+        parse("registry gc",
+              "Drops now what nothing uses and nobody asked for in the last hour; the server does this by "
+              "itself from time to time, and pushes go on meanwhile.",
+              options, 0, 0, argc, argv, &rest);
+    if (status >= 0)
+        return status;
+    if (cli_call("POST", NULL, &answer, &err, "/drover/registry/gc") < 0)
+        return cli_fail(&err);
+    output_size(json_int(answer, "bytes"), size);
+    printf("%s freed\n", size);
+    return 0;
+}
+
+static int retention(int argc, char **argv)
+{
+    bool dry_run = false, json = false;
+    const struct cli_option options[] = {{0, "dry-run", CLI_FLAG, &dry_run, NULL, "Only tell what would go"},
+                                         {0, "json", CLI_FLAG, &json, NULL, "The list as JSON"},
+                                         {0}};
+    char **rest;
+    struct err err = {0};
+    _cleanup_json_ json_t *list = NULL;
+    int status =
+        parse("registry retention [OPTIONS]",
+              "Drops now what the configuration's retention keeps no longer, and lists it; the server does "
+              "this by itself from time to time.",
+              options, 0, 0, argc, argv, &rest);
+    if (status >= 0)
+        return status;
+    if (cli_call("POST", NULL, &list, &err, "/drover/registry/retention?dry_run=%d", dry_run) < 0)
+        return cli_fail(&err);
+    if (json) {
+        output_json(list);
+        return 0;
+    }
+    struct table t = {.columns = 4};
+    size_t i;
+    const json_t *one;
+    table_row(&t, "REPOSITORY", "TAG", "DIGEST", dry_run ? "WOULD GO" : "WENT", NULL);
+    json_array_foreach (list, i, one) {
+        const char *tag = json_str(one, "tag");
+        table_row(&t, json_str(one, "repository"), *tag ? tag : "<none>", json_str(one, "digest"),
+                  json_str(one, "reason"), NULL);
+    }
+    table_print(&t);
+    return 0;
+}
+
 /* --- */
 
 struct sub {
@@ -146,6 +278,10 @@ struct sub {
 };
 
 static const struct sub subs[] = {
+    {"ls", NULL, ls, "List repositories, or the tags of one"},
+    {"du", NULL, du, "Tell how much each has"},
+    {"gc", NULL, gc, "Drop what nothing uses"},
+    {"retention", NULL, retention, "Drop what the configuration keeps no longer"},
     {"check", NULL, check, "Check a configuration file"},
     {"token", "create", token_create, "Make an account for a program"},
     {"token", "ls", token_ls, "List such accounts"},
@@ -158,7 +294,8 @@ static int usage(FILE *to)
     fprintf(to, "Usage: drover registry COMMAND [ARGUMENTS...]\n\n"
                 "Manages the registry inside this node's drover serve.\n\nCommands:\n");
     for (const struct sub *s = subs; s->first; s++) {
-        _cleanup_free_ char *name = str_printf("%s%s%s", s->first, s->second ? " " : "", s->second ? s->second : "");
+        _cleanup_free_ char *name =
+            str_printf("%s%s%s", s->first, s->second ? " " : "", s->second ? s->second : "");
         fprintf(to, "  %-14s %s\n", name, s->summary);
     }
     fprintf(to, "\nSee \"drover registry COMMAND --help\".\n");

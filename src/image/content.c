@@ -18,10 +18,8 @@ void content_let_go(struct images *im, char *const *digests)
     image__let_go(im, digests);
 }
 
-bool content_has(struct images *im, const char *digest, int64_t *ret_size)
+bool content_size(struct images *im, const char *digest, int64_t *ret_size)
 {
-    if (!image__blob_has(im, digest))
-        return false;
     _cleanup_free_ char *path = image__blob_path(im, digest);
     struct stat st;
     if (stat(path, &st) < 0)
@@ -29,6 +27,11 @@ bool content_has(struct images *im, const char *digest, int64_t *ret_size)
     if (ret_size)
         *ret_size = st.st_size;
     return true;
+}
+
+bool content_has(struct images *im, const char *digest, int64_t *ret_size)
+{
+    return image__blob_has(im, digest) && content_size(im, digest, ret_size);
 }
 
 int content_open(struct images *im, const char *digest, int *ret_fd, int64_t *ret_size, struct err *err)

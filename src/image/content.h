@@ -26,6 +26,8 @@ void content_let_go(struct images *im, char *const *digests);
 
 /* Whether it is there; keeps it until content_let_go() when the caller holds. `ret_size` may be NULL. */
 bool content_has(struct images *im, const char *digest, int64_t *ret_size);
+/* The same, and keeps nothing. */
+bool content_size(struct images *im, const char *digest, int64_t *ret_size);
 int content_open(struct images *im, const char *digest, int *ret_fd, int64_t *ret_size, struct err *err);
 /* Makes the file at `path`, which lies on the store's file system and whose content has this digest (the
  * caller has made sure), the blob; the name `path` is gone afterwards. Durable when it returns. */

@@ -52,6 +52,7 @@ static const char *const migrations[] = {
     "  started INTEGER NOT NULL) STRICT;",
     "CREATE TABLE registry_robot (name TEXT PRIMARY KEY, hash TEXT NOT NULL, repositories TEXT NOT NULL,"
     "  rights INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;",
+    "ALTER TABLE repository_blob ADD COLUMN size INTEGER NOT NULL DEFAULT -1;",
     NULL,
 };
 

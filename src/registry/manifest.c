@@ -187,18 +187,28 @@ static void add(struct put *p, const char *sql, const struct store_value *v, siz
     p->count++;
 }
 
-static void add_tag(struct put *p, const char *repository, const char *tag, const char *digest, int64_t now)
+static void add_tag(struct put *p, const char *repository, const char *tag, const char *digest, int64_t now,
+                    bool immutable)
 {
     const struct store_value v[] = {STORE_STR(repository), STORE_STR(tag), STORE_STR(digest), STORE_I64(now)};
-    add(p, "INSERT OR REPLACE INTO repository_tag (repository, tag, digest, updated) VALUES (?, ?, ?, ?)", v,
-        4);
+    add(p,
+        immutable
+            ? "INSERT INTO repository_tag (repository, tag, digest, updated) VALUES (?, ?, ?, ?)"
+              " ON CONFLICT (repository, tag) DO UPDATE SET updated = updated WHERE digest = excluded.digest"
+            : "INSERT OR REPLACE INTO repository_tag (repository, tag, digest, updated)"
+              " VALUES (?, ?, ?, ?)",
+        v, 4);
+    /* In the same breath as the question: of two pushes of one tag the second is refused. */
+    if (immutable)
+        p->statements[p->count - 1].expect_changes = 1;
 }
 
 static char *list_of(const struct manifest *m)
 {
     _cleanup_json_ json_t *list = json_array();
     for (size_t i = 0; i < m->blob_count; i++)
-        json_array_append_new(list, json_string(m->blobs[i].digest));
+        json_array_append_new(
+            list, json_pack("{s:s, s:I}", "d", m->blobs[i].digest, "s", (json_int_t)m->blobs[i].size));
     return json_format(list);
 }
 
@@ -217,26 +227,67 @@ static int enter(struct registry *r, const char *repository, const char *digest,
         "INSERT INTO repository_manifest (repository, digest, media_type, size, subject, artifact_type, "
         "annotations,"
         " created) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (repository, digest) DO UPDATE SET"
-        " media_type = excluded.media_type, artifact_type = excluded.artifact_type",
+        " media_type = excluded.media_type, artifact_type = excluded.artifact_type, created = "
+        "excluded.created",
         row, 8);
     const struct store_value use[] = {STORE_STR(repository), STORE_STR(digest), STORE_STR(uses)};
     add(p,
-        "INSERT OR IGNORE INTO repository_use (repository, manifest, digest) SELECT ?1, ?2, value FROM "
-        "json_each(?3)",
+        "INSERT OR IGNORE INTO repository_use (repository, manifest, digest) SELECT ?1, ?2,"
+        " json_extract(value, '$.d') FROM json_each(?3)",
         use, 3);
     /* Those that came by an image of the node, or that were collected a moment ago, while we hold them. */
     const struct store_value link[] = {STORE_STR(repository), STORE_STR(uses), STORE_I64(now)};
     add(p,
-        "INSERT OR IGNORE INTO repository_blob (repository, digest, seen) SELECT ?1, value, ?3 FROM "
-        "json_each(?2)",
+        "INSERT OR IGNORE INTO repository_blob (repository, digest, seen, size) SELECT ?1,"
+        " json_extract(value, '$.d'), ?3, json_extract(value, '$.s') FROM json_each(?2)",
         link, 3);
+    _cleanup_policy_ struct registry_policy *policy = registry_policy_get(r);
+    const struct registry_rule *rule = policy ? registry_policy_rule(policy, repository) : NULL;
+    char *const *immutable = rule ? rule->immutable : NULL;
     if (tag)
-        add_tag(p, repository, tag, digest, now);
+        add_tag(p, repository, tag, digest, now, registry_patterns_match(immutable, tag));
     for (char *const *t = tags; t && *t; t++)
-        add_tag(p, repository, *t, digest, now);
+        add_tag(p, repository, *t, digest, now, registry_patterns_match(immutable, *t));
     int code = store_batch(r->store, p->statements, p->count, STORE_DURABLE, &err->cause);
     free(p);
+    if (code == -ERR_CONFLICT)
+        return registry__fail(
+            err, REGISTRY_IMMUTABLE,
+            "a tag of %s that was to be pushed is immutable, and stands for another manifest: "
+            "push under a new tag",
+            repository);
     return code < 0 ? registry__internal(err) : 0;
+}
+
+static int add_size(void *context, const struct store_value *c, size_t count, struct err *err)
+{
+    *(int64_t *)context += c[0].integer;
+    return 0;
+}
+
+/* Blobs that the repository knows by an image of the node alone become its own by this manifest. */
+static int enter_within_quota(struct registry *r, const char *repository, const char *digest,
+                              const struct manifest *m, size_t n, const char *tag, char *const *tags,
+                              struct registry_err *err)
+{
+    _cleanup_free_ char *uses = list_of(m);
+    const struct store_value v[] = {STORE_STR(repository), STORE_STR(uses), STORE_STR(digest),
+                                    STORE_I64((int64_t)n)};
+    int64_t more = 0;
+    bool locked = registry__quota_lock(r, repository);
+    int code = store_query(
+        r->store,
+        "SELECT DISTINCT json_extract(value, '$.s'), json_extract(value, '$.d') FROM json_each(?2) WHERE NOT "
+        "EXISTS"
+        " (SELECT 1 FROM repository_blob WHERE repository = ?1 AND digest = json_extract(value, '$.d'))"
+        " UNION ALL SELECT ?4, ?3 WHERE NOT EXISTS (SELECT 1 FROM repository_manifest WHERE repository = ?1"
+        " AND digest = ?3)",
+        v, 4, add_size, &more, &err->cause);
+    code = code < 0 ? registry__internal(err) : registry__quota_check(r, repository, more, err);
+    if (code == 0)
+        code = enter(r, repository, digest, m, n, tag, tags, err);
+    registry__quota_unlock(r, locked);
+    return code;
 }
 
 static int put(struct registry *r, const char *repository, const char *digest, const struct manifest *m,
@@ -251,7 +302,7 @@ static int put(struct registry *r, const char *repository, const char *digest, c
     if (code == 0)
         code = store_bytes(r, digest, bytes, n, err);
     if (code == 0)
-        code = enter(r, repository, digest, m, n, tag, tags, err);
+        code = enter_within_quota(r, repository, digest, m, n, tag, tags, err);
     content_let_go(r->images, held);
     return code;
 }
@@ -321,10 +372,36 @@ static int not_pushed(struct registry *r, const char *repository, const char *re
                           repository, reference);
 }
 
+/* Whether a tag that would go is to stay what it is. */
+static int check_immutable(struct registry *r, const char *repository, const char *reference,
+                           struct registry_err *err)
+{
+    _cleanup_policy_ struct registry_policy *policy = registry_policy_get(r);
+    const struct registry_rule *rule = policy ? registry_policy_rule(policy, repository) : NULL;
+    _cleanup_strv_ char **tags = NULL;
+    if (!rule || !rule->immutable)
+        return 0;
+    const struct store_value v[] = {STORE_STR(repository), STORE_STR(reference)};
+    if (registry__texts(r,
+                        is_digest(reference)
+                            ? "SELECT tag FROM repository_tag WHERE repository = ? AND digest = ?"
+                            : "SELECT tag FROM repository_tag WHERE repository = ? AND tag = ?",
+                        v, 2, &tags, &err->cause) < 0)
+        return registry__internal(err);
+    STRV_FOREACH (tag, tags)
+        if (registry_patterns_match(rule->immutable, *tag))
+            return registry__fail(err, REGISTRY_IMMUTABLE,
+                                  "tag %s of %s is immutable: who has the right admin may delete it", *tag,
+                                  repository);
+    return 0;
+}
+
 int registry_manifest_delete(struct registry *r, const char *repository, const char *reference,
-                             struct registry_err *err)
+                             bool even_immutable, struct registry_err *err)
 {
     int code = check_reference(repository, reference, err);
+    if (code == 0 && !even_immutable)
+        code = check_immutable(r, repository, reference, err);
     if (code < 0)
         return code;
     const struct store_value v[] = {STORE_STR(repository), STORE_STR(reference)};

@@ -38,7 +38,12 @@ void registry_policy_unref(struct registry_policy *p)
         strv_free(rule->push);
         strv_free(rule->delete);
         strv_free(rule->admin);
+        strv_free(rule->immutable);
+        strv_free(rule->keep);
     }
+    for (size_t i = 0; i < p->quota_count; i++)
+        strv_free(p->quotas[i].match);
+    free(p->quotas);
     free(p->rules);
     free(p->realm);
     free(p->service);
@@ -108,9 +113,8 @@ static bool list_has(const struct registry_policy *p, char *const *list, const c
 {
     for (char *const *one = list; one && *one; one++) {
         const char *group = str_after(*one, "@");
-        if (str_eq(*one, "anonymous") ||
-            (user && (str_eq(*one, "authenticated") || str_eq(*one, user) ||
-                      (group && strv_has(map_get(&p->groups, group), user)))))
+        if (str_eq(*one, "anonymous") || (user && (str_eq(*one, "authenticated") || str_eq(*one, user) ||
+                                                   (group && strv_has(map_get(&p->groups, group), user)))))
             return true;
     }
     return false;

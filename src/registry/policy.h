@@ -34,6 +34,16 @@ enum registry_right {
 struct registry_rule {
     char **match; /* repositories */
     char **pull, **push, **delete, **admin;
+    char **immutable;            /* tags that stay what they were pushed as */
+    int64_t keep_count, keep_ns; /* retention.c; 0: not by that */
+    char **keep;                 /* tags that retention keeps for ever */
+    int64_t quota;               /* bytes of each repository; 0: none */
+};
+
+/* Bytes of all repositories that fit together. */
+struct registry_quota {
+    char **match;
+    int64_t bytes;
 };
 
 struct registry_policy {
@@ -43,6 +53,8 @@ struct registry_policy {
     char **admins;
     struct registry_rule *rules;
     size_t rule_count;
+    struct registry_quota *quotas;
+    size_t quota_count;
     char *realm, *service; /* of tokens; NULL: from the request's Host */
     int64_t token_ns;      /* how long one holds */
     bool basic;            /* clients are asked for HTTP Basic authentication, not for a token */

@@ -27,6 +27,7 @@ static const struct {
     [REGISTRY_RANGE_INVALID] = {"BLOB_UPLOAD_INVALID", 416},
     [REGISTRY_TAG_INVALID] = {"TAG_INVALID", 400},
     [REGISTRY_IN_USE] = {"DENIED", 409},
+    [REGISTRY_IMMUTABLE] = {"DENIED", 409},
     [REGISTRY_TOO_LARGE] = {"SIZE_INVALID", 413},
 };
 
@@ -205,6 +206,8 @@ static void *collect(void *argument)
             break;
         pthread_mutex_unlock(&r->lock);
         struct err err = {0};
+        if (registry_retention(r, time_now_ns(), false, NULL, &err) < 0)
+            log_warning("registry: retention: %s", err.msg);
         if (registry_collect(r, time_now_ns(), &err) < 0)
             log_warning("registry: collect garbage: %s", err.msg);
         pthread_mutex_lock(&r->lock);
@@ -221,7 +224,13 @@ int registry_start(struct images *im, int64_t grace_ns, struct registry **ret, s
     r->grace_ns = grace_ns ? grace_ns : 3600 * NS_PER_S;
     r->hashes = MAP_INIT(registry__upload_hash_free);
     pthread_mutex_init(&r->lock, NULL);
+    pthread_mutex_init(&r->quota_lock, NULL);
     pthread_cond_init(&r->wake, NULL);
+    int code = registry__sizes_fill(r, err);
+    if (code < 0) {
+        registry_stop(r);
+        return code;
+    }
     int sys = pthread_create(&r->collector, NULL, collect, r);
     if (sys != 0) {
         registry_stop(r);
@@ -246,6 +255,7 @@ void registry_stop(struct registry *r)
     registry_policy_unref(r->policy);
     map_done(&r->hashes);
     pthread_mutex_destroy(&r->lock);
+    pthread_mutex_destroy(&r->quota_lock);
     pthread_cond_destroy(&r->wake);
     free(r);
 }

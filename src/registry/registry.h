@@ -65,6 +65,7 @@ enum registry_code {
     REGISTRY_RANGE_INVALID, /* a chunk out of order: BLOB_UPLOAD_INVALID with status 416 */
     REGISTRY_TAG_INVALID,
     REGISTRY_IN_USE,    /* DENIED with status 409 */
+    REGISTRY_IMMUTABLE, /* the same, for a tag that the policy has stay what it is */
     REGISTRY_TOO_LARGE, /* SIZE_INVALID with status 413 */
     REGISTRY_CODE_MAX_,
 };
@@ -81,6 +82,16 @@ int registry_start(struct images *im, int64_t grace_ns, struct registry **ret, s
 void registry_stop(struct registry *r);
 /* Does now what the registry's thread does from time to time, as if it were `now_ns`. */
 int registry_collect(struct registry *r, int64_t now_ns, struct err *err);
+
+/* The same for the policy's retention (retention.c); `dry_run` changes nothing. `ret_report` (may be NULL):
+ * [{"repository", "tag" (null: a manifest), "digest", "reason"}]. */
+int registry_retention(struct registry *r, int64_t now_ns, bool dry_run, json_t **ret_report,
+                       struct err *err);
+/* {"repositories": [{"repository", "tags", "manifests", "blobs", "bytes", "pushed"}], "bytes_on_disk"}: of
+ * what was pushed; bytes that several have are on disk once. */
+int registry_usage(struct registry *r, json_t **ret, struct err *err);
+/* [{"tag", "digest", "pushed", "media_type"}] of one; ERR_NOT_FOUND. */
+int registry_describe(struct registry *r, const char *repository, json_t **ret, struct err *err);
 
 /* Checks of what comes from outside; false for what is not well-formed. */
 bool registry_name_valid(
@@ -129,9 +140,10 @@ int registry_manifest_put(struct registry *r, const char *repository, const char
                           char *const *tags, const char *media_type, const void *bytes, size_t n,
                           char ret_digest[DIGEST_BYTES], char ret_subject[DIGEST_BYTES],
                           struct registry_err *err);
-/* By digest the manifest with all its tags, by tag only that. */
+/* By digest the manifest with all its tags, by tag only that. REGISTRY_IMMUTABLE when the policy protects a
+ * tag that would go, unless `even_immutable`. */
 int registry_manifest_delete(struct registry *r, const char *repository, const char *reference,
-                             struct registry_err *err);
+                             bool even_immutable, struct registry_err *err);
 
 /* The digest of what was pushed under a reference: unlike registry_manifest_get() it knows nothing of the
  * node's images. REGISTRY_MANIFEST_UNKNOWN. */

@@ -17,6 +17,7 @@ struct registry {
     struct store *store;
     int64_t grace_ns;
     pthread_mutex_t lock;
+    pthread_mutex_t quota_lock; /* held from the look at a quota to the rows that use it up */
     pthread_cond_t wake;
     bool closing, collecting;
     pthread_t collector;
@@ -46,6 +47,19 @@ int registry__uploads_collect(struct registry *r, int64_t before_ns, struct err 
 /* A row that the repository has the blob, which must be held (image/content.h). */
 int registry__blob_link(struct registry *r, const char *repository, const char *digest,
                         struct registry_err *err);
+
+/* quota.c. Where a repository has a quota, from the look at it to the rows that use it up is one step:
+ *     bool locked = registry__quota_lock(r, repository);
+ *     code = registry__quota_check(r, repository, more, err);    REGISTRY_DENIED
+ *     ... the rows ...
+ *     registry__quota_unlock(r, locked);
+ * Where it has none, nothing is locked, and pushes wait for the disk together. */
+bool registry__quota_lock(struct registry *r, const char *repository);
+void registry__quota_unlock(struct registry *r, bool locked);
+int registry__quota_check(struct registry *r, const char *repository, int64_t more, struct registry_err *err);
+/* How many more bytes would fit; INT64_MAX without a quota. */
+int registry__quota_room(struct registry *r, const char *repository, int64_t *ret, struct registry_err *err);
+int registry__sizes_fill(struct registry *r, struct err *err);
 
 /* blob.c */
 /* Whether the repository has the blob, by a row of its own or through an image of its name. */

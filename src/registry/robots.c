@@ -16,20 +16,21 @@ int registry_robot_new(struct registry *r, const char *name, char *const *patter
 {
     char id[65], secret[ROBOT_SECRET_BYTES], hash[DIGEST_BYTES];
     if (!name_valid(name))
-        return err_set(err, ERR_INVALID,
-                       "\"%.100s\" is no name of a token: 1 to 64 of a-z, 0-9, - _ and .", name);
+        return err_set(err, ERR_INVALID, "\"%.100s\" is no name of a token: 1 to 64 of a-z, 0-9, - _ and .",
+                       name);
     if (!rights || strv_len(patterns) < 1 || strv_len(patterns) > ROBOT_MAX_PATTERNS)
-        return err_set(err, ERR_INVALID,
-                       "a token needs a right (pull, push, delete, admin) and 1 to %d patterns of repositories",
-                       ROBOT_MAX_PATTERNS);
+        return err_set(
+            err, ERR_INVALID,
+            "a token needs a right (pull, push, delete, admin) and 1 to %d patterns of repositories",
+            ROBOT_MAX_PATTERNS);
     digest_random_id(id);
     snprintf(secret, sizeof(secret), "drt_%s", id);
     digest_of(secret, strlen(secret), hash);
     _cleanup_json_ json_t *list = json_of_strv(patterns);
     _cleanup_free_ char *text = json_format(list);
-    const struct store_value v[] = {STORE_STR(name),      STORE_STR(hash), STORE_STR(text),
-                                    STORE_I64(rights),    STORE_I64(time_now_ns()),
-                                    STORE_I64(expires_ns), STORE_I64(ROBOT_MAX)};
+    const struct store_value v[] = {STORE_STR(name),     STORE_STR(hash),          STORE_STR(text),
+                                    STORE_I64(rights),   STORE_I64(time_now_ns()), STORE_I64(expires_ns),
+                                    STORE_I64(ROBOT_MAX)};
     const struct store_statement s = {
         .sql = "INSERT INTO registry_robot (name, hash, repositories, rights, created, expires)"
                " SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE (SELECT count(*) FROM registry_robot) < ?7"
@@ -40,7 +41,8 @@ int registry_robot_new(struct registry *r, const char *name, char *const *patter
     int code = store_batch(r->store, &s, 1, STORE_DURABLE, err);
     if (code == -ERR_CONFLICT)
         return err_set(err, ERR_CONFLICT,
-                       "there is a token %s already (revoke it first), or there are %d in all", name, ROBOT_MAX);
+                       "there is a token %s already (revoke it first), or there are %d in all", name,
+                       ROBOT_MAX);
     if (code == 0)
         memcpy(ret_secret, secret, sizeof(secret));
     return code;

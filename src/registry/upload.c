@@ -180,7 +180,8 @@ int registry_upload_size(struct registry *r, const char *repository, const char 
     return 0;
 }
 
-static int take_in(struct upload *u, int64_t length, registry_read_fn read, void *context,
+/* What cannot become a blob need not come whole: `room` is how large it may be. */
+static int take_in(struct upload *u, int64_t length, int64_t room, registry_read_fn read, void *context,
                    struct registry_err *err)
 {
     _cleanup_free_ char *buffer = mem_new(CHUNK_BYTES);
@@ -195,6 +196,12 @@ static int take_in(struct upload *u, int64_t length, registry_read_fn read, void
         if (length >= 0 && got > length)
             return registry__fail(err, REGISTRY_SIZE_INVALID, "more than the %lld bytes announced came",
                                   (long long)length);
+        if (u->size + n > room)
+            return registry__fail(
+                err, REGISTRY_DENIED,
+                "quota: there is room for %lld bytes more, and the upload is larger: delete "
+                "tags, or ask for more",
+                (long long)MAX(room, 0));
         if (file_write_all(u->fd, buffer, (size_t)n, &err->cause) < 0)
             return registry__internal(err);
         u->size += n;
@@ -214,7 +221,10 @@ int registry_upload_append(struct registry *r, const char *repository, const cha
                            struct registry_err *err)
 {
     struct upload u;
+    int64_t room;
     int code = upload_open(r, repository, id, &u, err);
+    if (code == 0 && (code = registry__quota_room(r, repository, &room, err)) < 0)
+        upload_done(&u);
     if (code < 0)
         return code;
     if (start >= 0 && start != u.size)
@@ -222,7 +232,7 @@ int registry_upload_append(struct registry *r, const char *repository, const cha
                               "the chunk begins at byte %lld, but the upload stands at %lld",
                               (long long)start, (long long)u.size);
     else
-        code = take_in(&u, length, read, context, err);
+        code = take_in(&u, length, room, read, context, err);
     *ret_size = u.size;
     upload_done(&u);
     return code;
@@ -269,14 +279,34 @@ static void forget_upload(struct upload *u)
     forget(u->registry, u->id);
 }
 
+static int link_row(struct registry *r, const char *repository, const char *digest, int64_t size,
+                    struct registry_err *err)
+{
+    const struct store_value v[] = {STORE_STR(repository), STORE_STR(digest), STORE_I64(time_now_ns()),
+                                    STORE_I64(size)};
+    return registry__execute(
+        r,
+        "INSERT INTO repository_blob (repository, digest, seen, size) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (repository, digest) DO UPDATE SET seen = excluded.seen",
+        v, 4, err);
+}
+
 int registry__blob_link(struct registry *r, const char *repository, const char *digest,
                         struct registry_err *err)
 {
-    const struct store_value v[] = {STORE_STR(repository), STORE_STR(digest), STORE_I64(time_now_ns())};
-    return registry__execute(r,
-                             "INSERT INTO repository_blob (repository, digest, seen) VALUES (?, ?, ?)"
-                             " ON CONFLICT (repository, digest) DO UPDATE SET seen = excluded.seen",
-                             v, 3, err);
+    _cleanup_free_ char *there = NULL;
+    const char *const params[] = {repository, digest};
+    int64_t size = 0;
+    content_has(r->images, digest, &size);
+    bool locked = registry__quota_lock(r, repository);
+    int code = registry__text(r, "SELECT digest FROM repository_blob WHERE repository = ? AND digest = ?",
+                              params, 2, &there, err);
+    if (code == 0)
+        code = registry__quota_check(r, repository, there ? 0 : size, err);
+    if (code == 0)
+        code = link_row(r, repository, digest, size, err);
+    registry__quota_unlock(r, locked);
+    return code;
 }
 
 /* What is held by the caller and has just come, or was there, becomes the repository's. */
@@ -316,7 +346,8 @@ int registry_upload_finish(struct registry *r, const char *repository, const cha
         content_hold(r->images);
         code = adopt(r, repository, u.path, digest, err);
         let_go(r, digest);
-        if (code == 0)
+        /* Its bytes have become the blob, or, when that was refused after all, have gone with it. */
+        if (code == 0 || !file_exists(u.path))
             forget_upload(&u);
     }
     upload_done(&u);

@@ -3,6 +3,7 @@
 #include "base/timeutil.h"
 #include "image/image.h"
 #include "registry/manifest.h"
+#include "registry/policy.h"
 #include "registry/registry.h"
 #include "tarball.h"
 #include "unit.h"
@@ -383,7 +384,7 @@ static void what_a_manifest_uses_stays_until_it_goes(void **state)
     int64_t later = time_now_ns() + 7200 * NS_PER_S;
     assert_ok(registry_collect(p.r, later, &err), &err);
     assert_true(has_blob(&p, "a", made.layer));
-    assert_done(registry_manifest_delete(p.r, "a", made.digest, &e), &e);
+    assert_done(registry_manifest_delete(p.r, "a", made.digest, false, &e), &e);
     char **tags = NULL;
     bool more;
     assert_done(registry_tags(p.r, "a", NULL, -1, &tags, &more, &e), &e);
@@ -413,12 +414,12 @@ static void a_tag_goes_alone_and_a_manifest_with_its_tags(void **state)
                                       had.bytes.len, digest, subject, &e),
                 &e);
     registry_manifest_done(&had);
-    assert_done(registry_manifest_delete(p.r, "a", "latest", &e), &e);
+    assert_done(registry_manifest_delete(p.r, "a", "latest", false, &e), &e);
     assert_refused(registry_manifest_get(p.r, "a", "latest", &m, &e), &e, REGISTRY_MANIFEST_UNKNOWN);
-    assert_refused(registry_manifest_delete(p.r, "a", "latest", &e), &e, REGISTRY_MANIFEST_UNKNOWN);
+    assert_refused(registry_manifest_delete(p.r, "a", "latest", false, &e), &e, REGISTRY_MANIFEST_UNKNOWN);
     assert_done(registry_manifest_get(p.r, "a", "stable", &m, &e), &e);
     registry_manifest_done(&m);
-    assert_done(registry_manifest_delete(p.r, "a", made.digest, &e), &e);
+    assert_done(registry_manifest_delete(p.r, "a", made.digest, false, &e), &e);
     assert_refused(registry_manifest_get(p.r, "a", "stable", &m, &e), &e, REGISTRY_MANIFEST_UNKNOWN);
     assert_refused(registry_manifest_get(p.r, "a", made.digest, &m, &e), &e, REGISTRY_MANIFEST_UNKNOWN);
     place_done(&p);
@@ -566,7 +567,7 @@ static void an_image_of_the_node_is_served_under_its_name(void **state)
     struct registry_manifest by_digest = {0};
     assert_done(registry_manifest_get(p.r, "web", m.digest, &by_digest, &e), &e);
     registry_manifest_done(&by_digest);
-    assert_refused(registry_manifest_delete(p.r, "web", "1.4", &e), &e, REGISTRY_DENIED);
+    assert_refused(registry_manifest_delete(p.r, "web", "1.4", false, &e), &e, REGISTRY_DENIED);
     char **tags = NULL;
     bool more;
     assert_done(registry_tags(p.r, "web", NULL, -1, &tags, &more, &e), &e);
@@ -602,7 +603,7 @@ static void *push_many(void *argument)
         snprintf(salt, sizeof(salt), "shared %d", i % 3);
         struct pushed made = push_image(pusher->p, "shared", tag, salt, "");
         struct registry_manifest m = {0};
-        if (i % 2 && registry_manifest_delete(pusher->p->r, "shared", tag, &e) < 0)
+        if (i % 2 && registry_manifest_delete(pusher->p->r, "shared", tag, false, &e) < 0)
             return (void *)"a tag that was pushed could not be deleted";
         if (i % 2 == 0 && registry_manifest_get(pusher->p->r, "shared", tag, &m, &e) < 0)
             return (void *)"a tag that was pushed is not there";
@@ -631,6 +632,250 @@ static void garbage_is_collected_while_pushes_go_on(void **state)
         if (wrong)
             fail_msg("%s", (char *)wrong);
     }
+    place_done(&p);
+}
+
+static int try_blob(struct place *p, const char *text, char digest[DIGEST_BYTES], struct registry_err *e)
+{
+    char id[REGISTRY_ID_BYTES];
+    digest_of(text, strlen(text), digest);
+    int code = registry_upload_begin(p->r, "hurried", id, e);
+    if (code == 0)
+        code = append(p, "hurried", id, -1, text, strlen(text), e);
+    return code < 0 ? code : registry_upload_finish(p->r, "hurried", id, digest, e);
+}
+
+/* The same with a grace so short that uploads and blobs go under the pusher's hands, who then pushes again:
+ * what was acknowledged is whole all the same. */
+static void *push_hurried(void *argument)
+{
+    struct pusher *pusher = argument;
+    struct place *p = pusher->p;
+    long pushed = 0;
+    for (int i = 0; i < 100; i++) {
+        struct registry_err e = {0};
+        char text[64], config[DIGEST_BYTES], layer[DIGEST_BYTES], digest[DIGEST_BYTES], subject[DIGEST_BYTES];
+        snprintf(text, sizeof(text), "layer %d", i % 4);
+        int code = try_blob(p, "{}", config, &e);
+        if (code == 0)
+            code = try_blob(p, text, layer, &e);
+        char *manifest = manifest_text(config, 2, layer, strlen(text), "");
+        if (code == 0)
+            code = registry_manifest_put(p->r, "hurried", "t", NULL, OCI_MANIFEST, manifest, strlen(manifest),
+                                         digest, subject, &e);
+        free(manifest);
+        if (code < 0 && e.code != REGISTRY_MANIFEST_BLOB_UNKNOWN && e.code != REGISTRY_BLOB_UPLOAD_UNKNOWN)
+            return str_printf("push: %s: %s", registry_code_name(e.code), e.cause.msg);
+        if (code < 0)
+            continue;
+        pushed++;
+        int fd = -1;
+        int64_t size;
+        struct registry_manifest m = {0};
+        if (registry_blob_open(p->r, "hurried", layer, &fd, &size, &e) == 0)
+            close(fd);
+        else if (registry_manifest_get(p->r, "hurried", digest, &m, &e) == 0)
+            return mem_strdup("a layer of a manifest that is there is not");
+        if (i % 3 == 0)
+            registry_manifest_delete(p->r, "hurried", digest, false, &e);
+    }
+    return pushed ? NULL : mem_strdup("nothing could be pushed");
+}
+
+static void what_was_acknowledged_is_whole_however_hurried_the_collector(void **state)
+{
+    struct place p = place_new();
+    struct err err = {0};
+    pthread_t threads[3];
+    struct pusher pushers[3];
+    registry_stop(p.r);
+    assert_ok(registry_start(p.im, 1, &p.r, &err), &err); /* a nanosecond */
+    for (int i = 0; i < 3; i++) {
+        pushers[i] = (struct pusher){&p, i};
+        assert_int_equal(pthread_create(&threads[i], NULL, push_hurried, &pushers[i]), 0);
+    }
+    for (int i = 0; i < 300; i++)
+        assert_ok(registry_collect(p.r, time_now_ns(), &err), &err);
+    for (int i = 0; i < 3; i++) {
+        void *wrong = NULL;
+        pthread_join(threads[i], &wrong);
+        if (wrong)
+            fail_msg("%s", (char *)wrong);
+        free(wrong);
+    }
+    place_done(&p);
+}
+
+/* --- policies --- */
+
+static struct registry_rule *rule_of(struct place *p, const char *match)
+{
+    struct registry_policy *policy = registry_policy_new();
+    policy->rules = NEW_N(struct registry_rule, 1);
+    policy->rule_count = 1;
+    strv_add(&policy->rules[0].match, match);
+    registry_policy_set(p->r, policy);
+    return &policy->rules[0];
+}
+
+static bool has_tag(struct place *p, const char *repo, const char *tag)
+{
+    struct registry_err e = {0};
+    struct registry_manifest m = {0};
+    bool has = registry_manifest_get(p->r, repo, tag, &m, &e) == 0;
+    registry_manifest_done(&m);
+    return has;
+}
+
+static void an_immutable_tag_stays_what_it_is(void **state)
+{
+    struct place p = place_new();
+    struct registry_err e = {0};
+    struct registry_rule *rule = rule_of(&p, "a");
+    strv_add(&rule->immutable, "v*");
+    struct pushed one = push_image(&p, "a", "v1", "one", "");
+    push_image(&p, "a", "v1", "one", ""); /* the same again is nothing new */
+    struct pushed two = push_image(&p, "a", "latest", "two", "");
+    push_image(&p, "a", "latest", "one", "");
+    struct registry_manifest m = {0};
+    assert_done(registry_manifest_get(p.r, "a", two.digest, &m, &e), &e);
+    char digest[DIGEST_BYTES], subject[DIGEST_BYTES];
+    assert_refused(registry_manifest_put(p.r, "a", "v1", NULL, OCI_MANIFEST, m.bytes.data, m.bytes.len,
+                                         digest, subject, &e),
+                   &e, REGISTRY_IMMUTABLE);
+    char *tags[] = {(char *)"other", (char *)"v1", NULL};
+    assert_refused(registry_manifest_put(p.r, "a", two.digest, tags, OCI_MANIFEST, m.bytes.data, m.bytes.len,
+                                         digest, subject, &e),
+                   &e, REGISTRY_IMMUTABLE);
+    assert_false(has_tag(&p, "a", "other")); /* all or nothing */
+    registry_manifest_done(&m);
+    assert_refused(registry_manifest_delete(p.r, "a", "v1", false, &e), &e, REGISTRY_IMMUTABLE);
+    assert_refused(registry_manifest_delete(p.r, "a", one.digest, false, &e), &e, REGISTRY_IMMUTABLE);
+    assert_done(registry_manifest_delete(p.r, "a", "latest", false, &e), &e);
+    assert_done(registry_manifest_delete(p.r, "a", one.digest, true, &e), &e);
+    assert_false(has_tag(&p, "a", "v1"));
+    place_done(&p);
+}
+
+static size_t retain(struct place *p, int64_t now, bool dry_run)
+{
+    struct err err = {0};
+    json_t *report = NULL;
+    assert_ok(registry_retention(p->r, now, dry_run, &report, &err), &err);
+    size_t n = json_array_size(report);
+    json_decref(report);
+    return n;
+}
+
+static void retention_keeps_the_newest_the_youngest_and_what_is_kept_for_ever(void **state)
+{
+    struct place p = place_new();
+    struct registry_rule *rule = rule_of(&p, "a");
+    static const char *const tags[] = {"one", "two", "three", "four", "kept"};
+    for (size_t i = 0; i < ARRAY_SIZE(tags); i++)
+        push_image(&p, "a", tags[i], tags[i], "");
+    push_image(&p, "b", "old", "old", "");
+    strv_add(&rule->keep, "kept");
+    rule->keep_count = 2;
+    int64_t now = time_now_ns(), later = now + 7200 * NS_PER_S;
+    assert_int_equal(retain(&p, now, true), 2);
+    assert_true(has_tag(&p, "a", "one"));
+    /* A tag beyond the count that is young enough stays. */
+    rule->keep_ns = 3600 * NS_PER_S;
+    assert_int_equal(retain(&p, now, false), 0);
+    /* Two tags, and their manifests. */
+    assert_int_equal(retain(&p, later, false), 4);
+    assert_false(has_tag(&p, "a", "one"));
+    assert_false(has_tag(&p, "a", "two"));
+    assert_true(has_tag(&p, "a", "three"));
+    assert_true(has_tag(&p, "a", "four"));
+    assert_true(has_tag(&p, "a", "kept"));
+    assert_true(has_tag(&p, "b", "old"));
+    rule->keep_count = 0;
+    assert_int_equal(retain(&p, later, false), 4);
+    assert_true(has_tag(&p, "a", "kept"));
+    assert_int_equal(retain(&p, later, false), 0);
+    place_done(&p);
+}
+
+static void retention_leaves_what_an_index_or_a_subject_leads_to(void **state)
+{
+    struct place p = place_new();
+    struct registry_err e = {0};
+    struct registry_rule *rule = rule_of(&p, "a");
+    char digest[DIGEST_BYTES], subject[DIGEST_BYTES];
+    struct pushed child = push_image(&p, "a", "child", "child", "");
+    char *more = str_printf(",\"subject\":{\"mediaType\":\"" OCI_MANIFEST "\",\"digest\":\"%s\",\"size\":1}",
+                            child.digest);
+    struct pushed referrer = push_image(&p, "a", "referrer", "referrer", more);
+    char *companion = str_printf("sha256-%s.sig", child.digest + 7);
+    push_image(&p, "a", companion, "signature", "");
+    char *index =
+        str_printf("{\"schemaVersion\":2,\"mediaType\":\"" OCI_INDEX
+                   "\",\"manifests\":[{\"mediaType\":\"" OCI_MANIFEST "\",\"digest\":\"%s\",\"size\":10}]}",
+                   child.digest);
+    assert_done(
+        registry_manifest_put(p.r, "a", "all", NULL, OCI_INDEX, index, strlen(index), digest, subject, &e),
+        &e);
+    strv_add(&rule->keep, "all");
+    rule->keep_ns = 1;
+    int64_t later = time_now_ns() + 7200 * NS_PER_S;
+    assert_int_equal(retain(&p, later, false), 2); /* the tags child and referrer alone */
+    assert_true(has_tag(&p, "a", child.digest));
+    assert_true(has_tag(&p, "a", referrer.digest));
+    assert_true(has_tag(&p, "a", companion));
+    assert_done(registry_manifest_delete(p.r, "a", "all", false, &e), &e);
+    assert_int_equal(retain(&p, later, false), 5); /* four manifests and the companion's tag */
+    assert_false(has_tag(&p, "a", child.digest));
+    assert_false(has_tag(&p, "a", companion));
+    free(index);
+    free(companion);
+    free(more);
+    place_done(&p);
+}
+
+static void a_quota_bounds_what_a_repository_has(void **state)
+{
+    struct place p = place_new();
+    struct registry_err e = {0};
+    struct registry_rule *rule = rule_of(&p, "**");
+    char digest[DIGEST_BYTES], id[REGISTRY_ID_BYTES];
+    char *bytes = mem_new(3000);
+    rule->quota = 4000;
+    push_blob(&p, "a", bytes, 3000, digest);
+    assert_done(registry_upload_mount(p.r, "a", NULL, digest, &e), &e); /* again is no more */
+    bytes[0] = 1;
+    assert_done(registry_upload_begin(p.r, "a", id, &e), &e);
+    assert_refused(append(&p, "a", id, -1, bytes, 3000, &e), &e, REGISTRY_DENIED);
+    assert_non_null(strstr(e.cause.msg, "quota"));
+    assert_done(registry_upload_cancel(p.r, "a", id, &e), &e);
+    push_blob(&p, "b", bytes, 3000, digest); /* another repository has its own */
+    assert_refused(registry_upload_mount(p.r, "a", "b", digest, &e), &e, REGISTRY_DENIED);
+    /* Two that come at the same time do not both get the last room. */
+    char one[REGISTRY_ID_BYTES], two[REGISTRY_ID_BYTES], first[DIGEST_BYTES], second[DIGEST_BYTES];
+    digest_of(bytes, 900, first);
+    digest_of(bytes, 901, second);
+    assert_done(registry_upload_begin(p.r, "a", one, &e), &e);
+    assert_done(registry_upload_begin(p.r, "a", two, &e), &e);
+    assert_done(append(&p, "a", one, -1, bytes, 900, &e), &e);
+    assert_done(append(&p, "a", two, -1, bytes, 901, &e), &e);
+    assert_done(registry_upload_finish(p.r, "a", one, first, &e), &e);
+    assert_refused(registry_upload_finish(p.r, "a", two, second, &e), &e, REGISTRY_DENIED);
+    assert_false(has_blob(&p, "a", second));
+    assert_done(registry_blob_delete(p.r, "a", first, &e), &e);
+    assert_int_equal(count_files(&p, "uploads"), 0);
+    push_blob(&p, "a", bytes, 901, second);
+    /* Together: what fits the pattern has 3000 + 901 + 3000. */
+    struct registry_policy *policy = registry_policy_new();
+    policy->quotas = NEW_N(struct registry_quota, 1);
+    policy->quota_count = 1;
+    strv_add(&policy->quotas[0].match, "*");
+    policy->quotas[0].bytes = 7000;
+    registry_policy_set(p.r, policy);
+    push_blob(&p, "c", bytes, 99, digest);
+    assert_refused(registry_upload_mount(p.r, "c", "a", second, &e), &e, REGISTRY_DENIED);
+    push_blob(&p, "x/y", bytes, 2000, digest); /* does not fit it */
+    free(bytes);
     place_done(&p);
 }
 
@@ -730,6 +975,11 @@ int main(void)
         cmocka_unit_test(manifests_of_any_bytes_are_refused_by_name),
         cmocka_unit_test(an_image_of_the_node_is_served_under_its_name),
         cmocka_unit_test(garbage_is_collected_while_pushes_go_on),
+        cmocka_unit_test(what_was_acknowledged_is_whole_however_hurried_the_collector),
+        cmocka_unit_test(an_immutable_tag_stays_what_it_is),
+        cmocka_unit_test(retention_keeps_the_newest_the_youngest_and_what_is_kept_for_ever),
+        cmocka_unit_test(retention_leaves_what_an_index_or_a_subject_leads_to),
+        cmocka_unit_test(a_quota_bounds_what_a_repository_has),
         cmocka_unit_test(every_tag_acknowledged_before_a_kill_is_there_and_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

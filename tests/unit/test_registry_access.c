@@ -7,19 +7,19 @@
 
 static void patterns_tell_parts_apart(void **state)
 {
-    static const char *const fit[][2] = {{"web", "web"},        {"*", "web"},         {"team/*", "team/a"},
-                                         {"team/**", "team/a/b"}, {"**", "a/b/c"},      {"**/x", "a/b/x"},
-                                         {"v?.*", "v1.2"},        {"a*b*c", "a1b2c"},   {"", ""},
-                                         {"a**", "a"},            {"*/cache", "a/cache"}};
-    static const char *const not[][2] = {{"web", "web2"},       {"*", "a/b"},    {"team/*", "team/a/b"},
-                                         {"team/**", "team"},   {"**/x", "x"},   {"v?", "v/"},
-                                         {"a*b*c", "a1b2c3"},   {"", "a"},       {"?", ""}};
+    static const char *const fit[][2] = {
+        {"web", "web"},  {"*", "web"},      {"team/*", "team/a"},  {"team/**", "team/a/b"},
+        {"**", "a/b/c"}, {"**/x", "a/b/x"}, {"v?.*", "v1.2"},      {"a*b*c", "a1b2c"},
+        {"", ""},        {"a**", "a"},      {"*/cache", "a/cache"}};
+    static const char *const not [][2] = {{"web", "web2"},     {"*", "a/b"},  {"team/*", "team/a/b"},
+                                          {"team/**", "team"}, {"**/x", "x"}, {"v?", "v/"},
+                                          {"a*b*c", "a1b2c3"}, {"", "a"},     {"?", ""}};
     for (size_t i = 0; i < ARRAY_SIZE(fit); i++)
         if (!registry_pattern_match(fit[i][0], fit[i][1]))
             fail_msg("%s fits %s", fit[i][0], fit[i][1]);
-    for (size_t i = 0; i < ARRAY_SIZE(not); i++)
-        if (registry_pattern_match(not[i][0], not[i][1]))
-            fail_msg("%s does not fit %s", not[i][0], not[i][1]);
+    for (size_t i = 0; i < ARRAY_SIZE(not ); i++)
+        if (registry_pattern_match(not [i][0], not [i][1]))
+            fail_msg("%s does not fit %s", not [i][0], not [i][1]);
     char stars[401] = {0}, text[256] = {0};
     memset(stars, '*', 400);
     for (int i = 1; i < 400; i += 2)
