@@ -90,8 +90,9 @@ int registry__quota_check(struct registry *r, const char *repository, int64_t mo
     int code = room_of(r, p, repository, &room, &why, err);
     if (code < 0 || more <= room)
         return code;
-    return registry__fail(err, REGISTRY_DENIED, "quota: %s, and %lld more do not fit: delete tags, or ask for more",
-                          why, (long long)more);
+    return registry__fail(err, REGISTRY_DENIED,
+                          "quota: %s, and %lld more do not fit: delete tags, or ask for more", why,
+                          (long long)more);
 }
 
 int registry__quota_room(struct registry *r, const char *repository, int64_t *ret, struct registry_err *err)

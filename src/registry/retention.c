@@ -41,8 +41,7 @@ static int add_tag_row(void *context, const struct store_value *c, size_t count,
 {
     struct pass *p = context;
     GROW(p->tags, p->tag_count, p->tag_capacity);
-    p->tags[p->tag_count++] =
-        (struct tag){mem_strdup(c[0].bytes), mem_strdup(c[1].bytes), c[2].integer};
+    p->tags[p->tag_count++] = (struct tag){mem_strdup(c[0].bytes), mem_strdup(c[1].bytes), c[2].integer};
     return 0;
 }
 
@@ -50,9 +49,9 @@ static int add_manifest_row(void *context, const struct store_value *c, size_t c
 {
     struct pass *p = context;
     GROW(p->manifests, p->manifest_count, p->manifest_capacity);
-    p->manifests[p->manifest_count++] = (struct manifest_row){
-        mem_strdup(c[0].bytes), mem_strdup(c[1].bytes),
-        c[2].type == STORE_TEXT ? mem_strdup(c[2].bytes) : NULL, c[3].integer, false};
+    p->manifests[p->manifest_count++] =
+        (struct manifest_row){mem_strdup(c[0].bytes), mem_strdup(c[1].bytes),
+                              c[2].type == STORE_TEXT ? mem_strdup(c[2].bytes) : NULL, c[3].integer, false};
     return 0;
 }
 
@@ -182,7 +181,8 @@ static void reach_all(struct pass *p)
     for (bool more = true; more;) {
         more = false;
         for (size_t i = 0; i < p->manifest_count; i++) {
-            struct manifest_row *m = &p->manifests[i], *of = m->subject ? map_get(&p->by_digest, m->subject) : NULL;
+            struct manifest_row *m = &p->manifests[i],
+                                *of = m->subject ? map_get(&p->by_digest, m->subject) : NULL;
             if (!m->reached && of && of->reached) {
                 reach(p, m->digest);
                 more = true;
@@ -218,8 +218,9 @@ static int drop_manifest(struct pass *p, const struct manifest_row *m, struct er
     const struct store_value v[] = {STORE_STR(p->repository), STORE_STR(m->digest), STORE_I64(m->created)};
     const struct store_statement s = {
         /* Not when it was pushed again, or got a tag, since it was looked at. */
-        .sql = "DELETE FROM repository_manifest WHERE repository = ?1 AND digest = ?2 AND created = ?3 AND NOT"
-               " EXISTS (SELECT 1 FROM repository_tag t WHERE t.repository = ?1 AND t.digest = ?2)",
+        .sql =
+            "DELETE FROM repository_manifest WHERE repository = ?1 AND digest = ?2 AND created = ?3 AND NOT"
+            " EXISTS (SELECT 1 FROM repository_tag t WHERE t.repository = ?1 AND t.digest = ?2)",
         .params = v,
         .param_count = 3,
         .expect_changes = -1};
@@ -268,8 +269,8 @@ int registry_retention(struct registry *r, int64_t now_ns, bool dry_run, json_t 
     _cleanup_policy_ struct registry_policy *policy = registry_policy_get(r);
     _cleanup_json_ json_t *report = json_array();
     _cleanup_strv_ char **repositories = NULL;
-    int code = policy ? registry__texts(r, "SELECT DISTINCT repository FROM repository_manifest ORDER BY 1", NULL,
-                                        0, &repositories, err)
+    int code = policy ? registry__texts(r, "SELECT DISTINCT repository FROM repository_manifest ORDER BY 1",
+                                        NULL, 0, &repositories, err)
                       : 0;
     for (char **name = repositories; code == 0 && name && *name; name++) {
         const struct registry_rule *rule = registry_policy_rule(policy, *name);

@@ -25,17 +25,17 @@ int registry_usage(struct registry *r, json_t **ret, struct err *err)
 {
     json_t *list = json_array();
     int64_t total = 0;
-    int code = store_query(
-        r->store,
-        "SELECT name, (SELECT count(*) FROM repository_tag WHERE repository = name),"
-        " (SELECT count(*) FROM repository_manifest WHERE repository = name),"
-        " (SELECT count(*) FROM repository_blob WHERE repository = name),"
-        " (SELECT coalesce(sum(size), 0) FROM repository_blob WHERE repository = name)"
-        " + (SELECT coalesce(sum(size), 0) FROM repository_manifest WHERE repository = name),"
-        " coalesce((SELECT max(updated) FROM repository_tag WHERE repository = name), 0)"
-        " FROM (SELECT repository AS name FROM repository_manifest UNION SELECT repository FROM"
-        " repository_blob) ORDER BY name",
-        NULL, 0, add_usage, list, err);
+    int code =
+        store_query(r->store,
+                    "SELECT name, (SELECT count(*) FROM repository_tag WHERE repository = name),"
+                    " (SELECT count(*) FROM repository_manifest WHERE repository = name),"
+                    " (SELECT count(*) FROM repository_blob WHERE repository = name),"
+                    " (SELECT coalesce(sum(size), 0) FROM repository_blob WHERE repository = name)"
+                    " + (SELECT coalesce(sum(size), 0) FROM repository_manifest WHERE repository = name),"
+                    " coalesce((SELECT max(updated) FROM repository_tag WHERE repository = name), 0)"
+                    " FROM (SELECT repository AS name FROM repository_manifest UNION SELECT repository FROM"
+                    " repository_blob) ORDER BY name",
+                    NULL, 0, add_usage, list, err);
     if (code == 0)
         code = store_query(r->store,
                            "SELECT coalesce(sum(size), 0) FROM (SELECT digest, max(size) AS size FROM"
