@@ -52,6 +52,12 @@ int api__apply_changes(struct http_request *q, json_t **config, struct err *err)
 int api__fit_create(json_t *body, int version, unsigned *ret_flags, const char **ret_warning,
                     struct err *err);
 
+/* buildkit.c */
+#define API_NO_BUILDKIT                                                                                      \
+    "BuildKit's protocol is not spoken by Drover: build with DOCKER_BUILDKIT=0, or drover build"
+/* Answers each gRPC call of an HTTP/2 connection with an error, until the client has gone. */
+void api__buildkit_refuse(int fd, const char *early, size_t early_bytes);
+
 /* image_json.c: images in Docker's forms. */
 json_t *api__image_inspect(struct images *im, const struct image_info *info, int version);
 /* As GET /images/json lists it, under those of its names that are given. */
@@ -214,7 +220,8 @@ API_HANDLER(api_distribution);
 API_HANDLER(api_build);
 API_HANDLER(api_build_prune);
 API_HANDLER(api_build_cancel);
-API_HANDLER(api_buildkit);
+API_HANDLER(api_buildkit_session);
+API_HANDLER(api_buildkit_grpc);
 API_HANDLER(api_swarm_no_manager);
 API_HANDLER(api_swarm_logs);
 API_HANDLER(api_swarm_leave);

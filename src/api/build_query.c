@@ -96,13 +96,12 @@ static int refuse_what_is_not_there(struct http_request *q, struct err *err)
     const char *version = http_query(q, "version"), *remote = http_query(q, "remote"),
                *isolation = http_query(q, "isolation");
     if (str_eq(version, "2") || str_eq(remote, "client-session"))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "BuildKit is not supported by Drover: build with DOCKER_BUILDKIT=0");
+        return err_set(err, ERR_UNSUPPORTED, API_NO_BUILDKIT);
     if (!str_empty(isolation) && !str_eq(isolation, "default"))
         return err_set(err, ERR_UNSUPPORTED, "isolation \"%s\" is not supported by Drover", isolation);
     if (http_query_bool(q, "squash", false))
         return err_set(err, ERR_INVALID, "squash is only supported with experimental mode");
-    return 0;
+    return api__refuse_query(q, "outputs", err);
 }
 
 static int refuse_security_options(struct http_request *q, struct err *err)

@@ -6,7 +6,7 @@
 static const char build_query[] =
     "t dockerfile remote target q nocache pull rm forcerm memory memswap cpushares cpuperiod cpuquota "
     "cpusetcpus cpusetmems cgroupparent shmsize ulimits networkmode buildargs labels extrahosts platform "
-    "cachefrom ~securityopt ~squash isolation version !outputs !session -buildid";
+    "cachefrom ~securityopt ~squash isolation version ~outputs -session -buildid";
 
 static const struct http_route routes[] = {
     {"HEAD", "/_ping", .attempt = api_ping},
@@ -82,8 +82,8 @@ static const struct http_route routes[] = {
     {"POST", "/build", .query = build_query, .attempt = api_build, .kind = HTTP_TRANSFER},
     {"POST", "/build/prune", .query = "all filters keep-storage", .attempt = api_build_prune},
     {"POST", "/build/cancel", .query = "id", .attempt = api_build_cancel},
-    {"POST", "/session", .attempt = api_buildkit},
-    {"POST", "/grpc", .attempt = api_buildkit},
+    {"POST", "/session", .attempt = api_buildkit_session, .kind = HTTP_ATTACH},
+    {"POST", "/grpc", .attempt = api_buildkit_grpc, .kind = HTTP_ATTACH},
 
     {"GET", "/networks", .query = "filters", .attempt = api_network_list},
     {"POST", "/networks/create", .attempt = api_network_create},

@@ -54,16 +54,6 @@ int api_plugin_install(struct http_request *q, void *context, struct err *err)
     return err_set(err, ERR_UNSUPPORTED, "managing plug-ins: not supported by Drover");
 }
 
-/* A client that speaks BuildKit's protocol tells its user what it hears here. */
-int api_buildkit(struct http_request *q, void *context, struct err *err)
-{
-    if (!http_wants_upgrade(q, NULL))
-        return err_set(err, ERR_INVALID, "no upgrade proto in request");
-    return err_set(
-        err, ERR_UNSUPPORTED,
-        "BuildKit's protocol is not spoken by Drover: build with DOCKER_BUILDKIT=0, or drover build");
-}
-
 /* No build here has an id, since only BuildKit's have. */
 int api_build_cancel(struct http_request *q, void *context, struct err *err)
 {

@@ -1,7 +1,6 @@
 """The docker CLI, every version at hand: Debian's 20.10 and what else is installed."""
 import json
 import os
-import re
 import unittest
 
 from harness import Story, docker_clis, run
@@ -64,6 +63,7 @@ class DockerCli(Story):
     def test_a_newer_cli_does_its_work(self):
         newer = docker_clis()[1:]
         if not newer:
-            raise unittest.SkipTest("no docker CLI but Debian's is installed")
-        self.assertTrue(re.search(r"\d+\.\d+", run([newer[0], "--version"]).out))
-        self.work(newer[0])
+            raise unittest.SkipTest("no docker CLI but Debian's is at hand")
+        for cli in newer:
+            with self.subTest(cli=run([cli, "--version"]).out):
+                self.work(cli)

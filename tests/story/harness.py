@@ -20,13 +20,14 @@ import unittest
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DROVER = os.environ.get("DROVER", os.path.join(TOP, "build/drover"))
 PEERS = os.path.join(TOP, "build/peers")
+NEWER = os.path.join(TOP, "build/peers-newer")
 SHARED = os.path.join(TOP, "../shared")
 DEADLINE = 120  # seconds until a condition that does not come true is a failure
 
 
 def docker_clis():
-    """Every docker CLI at hand: Debian's of build/peers, and a newer one of this machine."""
-    found = [os.path.join(PEERS, "usr/bin/docker")]
+    """Every docker CLI at hand: Debian's of build/peers, the next Debian's, and another one of this machine."""
+    found = [os.path.join(PEERS, "usr/bin/docker"), os.path.join(NEWER, "usr/bin/docker")]
     other = shutil.which("docker")
     if other and not os.path.realpath(other).startswith("/usr/bin/"):
         found.append(other)

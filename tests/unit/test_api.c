@@ -339,6 +339,62 @@ static void a_mac_address_moves_to_its_endpoint(void **state)
          "{\"MacAddress\":5,\"HostConfig\":[],\"NetworkingConfig\":\"x\"}", NULL);
 }
 
+/* What a client that is gone by then was answered. */
+static void hear_buildkit_refuse(const char *sent, size_t n, size_t early, char *ret, size_t room,
+                                 size_t *ret_n)
+{
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    assert_int_equal(write(fds[0], sent + early, n - early), (ssize_t)(n - early));
+    shutdown(fds[0], SHUT_WR);
+    api__buildkit_refuse(fds[1], sent, early);
+    close(fds[1]);
+    *ret_n = 0;
+    for (ssize_t got; (got = read(fds[0], ret + *ret_n, room - *ret_n)) > 0;)
+        *ret_n += (size_t)got;
+    close(fds[0]);
+}
+
+#define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+static void each_call_of_buildkits_protocol_is_refused_in_it(void **state)
+{
+    static const char sent[] = PREFACE "\0\0\0\4\0\0\0\0\0"   /* SETTINGS */
+                                       "\0\0\2\1\0\0\0\0\1ab" /* HEADERS of stream 1 without their end */
+                                       "\0\0\1\11\4\0\0\0\1c" /* CONTINUATION with it */
+                                       "\0\0\5\0\1\0\0\0\1hello"
+                                       "\0\0\10\6\0\0\0\0\00012345678" /* PING */
+                                       "\0\0\1\1\5\0\0\0\3d";          /* HEADERS of stream 3 */
+    char heard[1024];
+    size_t n;
+    for (size_t early = 0; early <= sizeof(sent) - 1; early += sizeof(PREFACE)) {
+        hear_buildkit_refuse(sent, sizeof(sent) - 1, early, heard, sizeof(heard), &n);
+        const char *at = heard;
+        assert_memory_equal(at, "\0\0\0\4\0\0\0\0\0\0\0\0\4\1\0\0\0\0", 18); /* own settings, and the ACK */
+        at += 18;
+        size_t length = (size_t)(unsigned char)at[1] << 8 | (unsigned char)at[2];
+        assert_memory_equal(at + 3, "\1\5\0\0\0\1", 6);
+        assert_non_null(memmem(at, length + 9, "grpc-status\00212", 14));
+        assert_non_null(memmem(at, length + 9, "DOCKER_BUILDKIT=0", 17));
+        at += length + 9;
+        assert_memory_equal(at, "\0\0\10\6\1\0\0\0\00012345678", 17);
+        assert_memory_equal(at + 17 + 3, "\1\5\0\0\0\3", 6);
+        assert_int_equal(at + 17 + 9 + length - heard, n);
+    }
+}
+
+static void what_is_not_buildkits_protocol_ends_the_connection(void **state)
+{
+    char heard[256];
+    size_t n;
+    hear_buildkit_refuse("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27, 0, heard, sizeof(heard), &n);
+    assert_int_equal(n, 0);
+    /* A frame that is longer than was agreed on. */
+    static const char large[] = PREFACE "\0\x40\1\0\0\0\0\0\1";
+    hear_buildkit_refuse(large, sizeof(large) - 1, 0, heard, sizeof(heard), &n);
+    assert_int_equal(n, 9);
+}
+
 static void credentials_are_read_in_both_alphabets(void **state)
 {
     struct err err = {0};
@@ -438,6 +494,8 @@ int main(void)
         cmocka_unit_test(images_are_filtered_as_docker_does),
         cmocka_unit_test(an_image_without_a_name_is_listed_as_each_version_expects),
         cmocka_unit_test(fields_are_nothing_before_their_version),
+        cmocka_unit_test(each_call_of_buildkits_protocol_is_refused_in_it),
+        cmocka_unit_test(what_is_not_buildkits_protocol_ends_the_connection),
         cmocka_unit_test(a_mac_address_moves_to_its_endpoint),
         cmocka_unit_test(credentials_are_read_in_both_alphabets),
         cmocka_unit_test(times_are_read_as_clients_send_them),
