@@ -1,4 +1,5 @@
 /* docker info and docker system df. */
+#include "engine/apparmor.h"
 #include "engine/engine_priv.h"
 
 #include "base/err.h"
@@ -296,6 +297,8 @@ int engine_info(struct engine *e, bool features, json_t **ret, struct err *err)
     json_set_str(info, "IndexServerAddress", "https://index.docker.io/v1/");
     runtimes__show(e, features, info);
     json_t *security = json_pack("[s]", "name=seccomp,profile=default");
+    if (apparmor_default())
+        json_array_append_new(security, json_string("name=apparmor"));
     if (e->remap_count)
         json_array_append_new(security, json_string("name=userns"));
     json_object_set_new(info, "SecurityOptions", security);

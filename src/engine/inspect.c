@@ -1,4 +1,5 @@
 /* GET /containers/{id}/json: the container's kept documents and its present state, as Docker shows them. */
+#include "engine/apparmor.h"
 #include "engine/links.h"
 
 void inspect__set_time(json_t *object, const char *key, int64_t ns)
@@ -414,7 +415,7 @@ static void set_identity(json_t *out, struct container *c, const struct moment *
     json_set_str(out, "Platform", "linux");
     json_set_str(out, "MountLabel", "");
     json_set_str(out, "ProcessLabel", "");
-    json_set_str(out, "AppArmorProfile", "");
+    json_set_str(out, "AppArmorProfile", apparmor_shown(json_object_get(doc, "HostConfig")));
     json_object_set_new(out, "ExecIDs", m->execs ? json_incref(m->execs) : json_null());
 }
 

@@ -1,4 +1,5 @@
 /* Capabilities, seccomp and the rest of SecurityOpt. */
+#include "engine/apparmor.h"
 #include "engine/engine_priv.h"
 
 #include "runtime/runtime.h"
@@ -162,7 +163,7 @@ static int profile(const char *text, char *const *caps, json_t **ret, struct err
 
 struct options {
     const char *seccomp;  /* NULL: the default */
-    const char *apparmor; /* a profile's name, or NULL */
+    const char *apparmor; /* a profile's name, "unconfined", or NULL: the default */
     bool no_new_privileges, open_paths;
 };
 
@@ -190,7 +191,7 @@ static int read_option(const char *text, struct options *ret, struct err *err)
     else if (str_eq(name, "systempaths") && str_eq(value, "unconfined"))
         ret->open_paths = true;
     else if (str_eq(name, "apparmor"))
-        ret->apparmor = str_eq(value, "unconfined") ? NULL : value;
+        ret->apparmor = value;
     else if (str_eq(name, "label") && str_eq(value, "disable"))
         return 0; /* as it is here */
     else if (str_eq(name, "label"))
@@ -230,9 +231,10 @@ int spec__security(const json_t *host, json_t *spec, char ***ret_caps, struct er
         r = read_options(host, &o, &given, err);
     if (r < 0)
         return r;
-    if (o.apparmor)
-        json_set_str(process, "apparmorProfile", o.apparmor);
     bool privileged = json_bool(host, "Privileged");
+    const char *apparmor = o.apparmor || privileged ? o.apparmor : apparmor_default();
+    if (apparmor)
+        json_set_str(process, "apparmorProfile", apparmor);
     json_object_set_new(process, "noNewPrivileges", json_boolean(o.no_new_privileges));
     json_t *seccomp = NULL;
     if (o.seccomp && !str_eq(o.seccomp, "unconfined")) {

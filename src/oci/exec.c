@@ -109,8 +109,8 @@ static int process_of_options(const struct oci_args *args, const json_t *config,
         json_set_str(process, "apparmorProfile", args->apparmor);
     if (args->process_label)
         json_set_str(process, "selinuxLabel", args->process_label);
-    if (args->no_new_privs)
-        json_object_set_new(process, "noNewPrivileges", json_true());
+    /* What the option says, and not what the container's program has: as crun. */
+    json_object_set_new(process, "noNewPrivileges", json_boolean(args->no_new_privs));
     add_environment(process, args->env);
     add_capabilities(process, args->caps);
     int r = set_user(process, args->user, err);

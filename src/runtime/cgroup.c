@@ -291,6 +291,22 @@ int cgroup_add_pid(struct cgroup *g, pid_t pid, struct err *err)
     return add(g, "cgroup.procs", text, err);
 }
 
+int cgroup_add_beside(struct cgroup *g, pid_t pid, pid_t first, struct err *err)
+{
+    struct err refused = {0};
+    int r = cgroup_add_pid(g, pid, &refused);
+    if (r == 0 || g->version != 2 || refused.sys != EBUSY)
+        return r < 0 ? err_copy(err, &refused) : 0;
+    _cleanup_free_ char *place = cgroup__place_of(first, 0);
+    const char *below = place ? str_after(place, g->fs_path) : NULL;
+    if (!below || *below != '/')
+        return err_copy(err, &refused);
+    char text[16];
+    snprintf(text, sizeof(text), "%d", (int)pid);
+    _cleanup_free_ char *dir = str_printf("%s%s", g->dirs[0].root, below);
+    return cgroup__write(dir, "cgroup.procs", text, err);
+}
+
 int cgroup__join(const struct cgroup *g, struct err *err)
 {
     /* The child is one thread. On v1 "tasks" moves just that, without the lock against all forks of the

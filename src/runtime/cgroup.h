@@ -61,6 +61,10 @@ int cgroup_update(struct cgroup *g, const json_t *resources, struct err *err);
  * ("cpu,memory"; NULL: in all). */
 int cgroup_descend(struct cgroup *g, const char *controllers, const char *below, struct err *err);
 int cgroup_add_pid(struct cgroup *g, pid_t pid, struct err *err);
+/* A process of an exec. On v2 a group whose container passes controllers on to groups of its own takes no
+ * processes (an init system inside does that): then it goes to where `first`, the container's first process,
+ * has gone below the group. */
+int cgroup_add_beside(struct cgroup *g, pid_t pid, pid_t first, struct err *err);
 int cgroup_freeze(struct cgroup *g, bool frozen, struct err *err);
 bool cgroup_is_frozen(const struct cgroup *g);
 int cgroup_kill(struct cgroup *g, int signal, struct err *err); /* every process in it and below */

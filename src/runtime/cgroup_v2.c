@@ -25,7 +25,7 @@ static bool has_word(const char *list, const char *word)
  * nothing, one by one when it fails. What cannot be had is said when a limit needs it. */
 static void enable_controllers(const char *dir)
 {
-    static const char *const wanted[] = {"memory", "cpu", "pids", "io", "cpuset", "hugetlb", "rdma"};
+    static const char *const wanted[] = {"memory", "cpu", "pids", "io", "cpuset", "hugetlb", "rdma", "misc"};
     _cleanup_str_ struct str have = STR_INIT, on = STR_INIT, all = STR_INIT;
     if (!cgroup__read_text(dir, "cgroup.controllers", &have) ||
         !cgroup__read_text(dir, "cgroup.subtree_control", &on))
@@ -136,8 +136,8 @@ static int set_text(const struct cgroup *g, const char *file, const char *text, 
     if (r == -ERR_NOT_FOUND && !has_controller_of(g, file))
         return err_set(
             err, ERR_UNSUPPORTED,
-            "%s cannot be set: the requested cgroup controller `%.*s` is not available to cgroup %s", what,
-            (int)strcspn(file, "."), file, g->path);
+            "%s cannot be set: the requested cgroup controller `%.*s` is not available to cgroup %s (of %s)",
+            what, (int)strcspn(file, "."), file, g->path, file);
     return r < 0 ? err_wrap(err, "set %s to \"%s\"", what, text) : 0;
 }
 

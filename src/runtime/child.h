@@ -16,6 +16,7 @@ struct child {
     bool make_cwd; /* when the image has no such directory */
     int stdio[3];
     int status_fd;         /* where the outcome goes; negative while it waits to be started */
+    pid_t container_pid;   /* exec: the container's first process */
     int container_fd;      /* exec: pidfd of the container's first process; else negative */
     int container_root_fd; /* exec: its root, where that is not its mount namespace's; else negative */
     int start_fd;          /* listening; negative: one phase */

@@ -95,7 +95,9 @@ static int attend(const struct child *c, int sync_fd, pid_t pid, struct err *err
     int r = 0;
     if (plan->new_namespaces & CLONE_NEWUSER)
         r = idmaps_write(pid, &plan->id_maps, err);
-    if (r == 0 && (c->is_exec || (c->mapped && !c->in_cgroup)))
+    if (r == 0 && c->is_exec)
+        r = cgroup_add_beside((struct cgroup *)c->cgroup, pid, c->container_pid, err);
+    else if (r == 0 && c->mapped && !c->in_cgroup)
         r = cgroup_add_pid((struct cgroup *)c->cgroup, pid, err);
     if (r == 0 && c->mapped && !c->is_exec) {
         r = privileges_set_oom_score(&plan->process, pid, err);
@@ -265,6 +267,7 @@ int runtime_exec(const struct runtime_launch *launch, const json_t *container_sp
         plan.namespaces &= ~(uint64_t)CLONE_NEWUSER;
     struct child child = child_of(launch, &plan, cgroup);
     child.container_fd = pidfd;
+    child.container_pid = pid;
     _cleanup_close_ int root = -EBADF;
     if (plan.root_is_first_process) {
         char path[48];

@@ -6,6 +6,7 @@ export DROVER_SECCOMP_REFERENCE=/tests/docker-seccomp-default.json
 /bin/busybox --install -s /bin 2>/dev/null
 mount -t proc -o nosuid,nodev,noexec proc /proc
 mount -t sysfs -o nosuid,nodev,noexec sys /sys
+mount -t securityfs security /sys/kernel/security
 mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm /dev/mqueue /run /tmp
 mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
@@ -27,6 +28,7 @@ echo $$ >/sys/fs/cgroup/init.scope/cgroup.procs
 
 # Everything printed is a sign of life; what prints nothing for long is taken for a hang by the host.
 for program in /tests/unit/test-*; do
+    [ -x "$program" ] || continue # no unit tests were asked for
     name=${program##*/test-}
     echo "@unit $name"
     (cd /tests && "$program" 2>&1 </dev/null)

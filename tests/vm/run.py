@@ -81,6 +81,14 @@ def libraries(program):
     return re.findall(r"\s(/\S+) \(", listed)
 
 
+def deferred_libraries(build):
+    """Those that the binary brings in by name when it first needs them (src/base/deferred.h), as paths."""
+    with open(os.path.join(build, "src/base/deferred_names.h")) as f:
+        names = re.findall(r'"([^"]+\.so[^"]*)"', f.read())
+    listed = subprocess.run(["ldconfig", "-p"], stdout=subprocess.PIPE, text=True).stdout
+    return [re.search(r"\s" + re.escape(name) + r" .*=> (\S+)", listed).group(1) for name in names]
+
+
 def put(source, root, target, mode=0o755):
     path = os.path.join(root, target.lstrip("/"))
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -164,7 +172,10 @@ def make_root(modules, build, work, units):
     put_program(shutil.which("curl"), root, "usr/bin/curl")
     put_program(os.path.join(build, "drover"), root, "usr/bin/drover")
     os.symlink("drover", os.path.join(root, "usr/bin/drover-oci"))
+    for library in deferred_libraries(build):
+        put_program(os.path.realpath(library), root, library)
     put_program(harness.docker_clis()[0], root, "usr/bin/docker")
+    put_program(os.path.join(TOP, "build/vm/kernel/sbin/apparmor_parser"), root, "usr/sbin/apparmor_parser")
     for pattern in units:
         for program in glob.glob(os.path.join(build, "tests/unit/test-" + pattern)):
             if os.path.isfile(program) and os.access(program, os.X_OK):

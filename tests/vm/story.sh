@@ -135,6 +135,14 @@ enters() {
     eventually sh -c "[ \$(wc -l <$dir/cgroup.procs) = 2 ]"
 }
 
+# An init system inside passes controllers on to groups of its own, so that its root group takes no process.
+enters_beside_an_init_system() {
+    docker run -d --name boss --privileged busybox sh -c 'mkdir /sys/fs/cgroup/inner && echo $$ >/sys/fs/cgroup/inner/cgroup.procs &&
+        echo +memory >/sys/fs/cgroup/cgroup.subtree_control && exec sleep 1000'
+    eventually grep -q memory "$(group_of boss)/cgroup.subtree_control"
+    same "the group of an exec" "$(docker exec boss cat /proc/self/cgroup)" "0::/inner"
+}
+
 stops() {
     docker run -d --name stops busybox sh -c 'trap "exit 5" TERM; while :; do usleep 10000; done'
     dir=$(group_of stops)
@@ -158,6 +166,57 @@ speaks_through_a_bridge() {
     address=$(docker inspect -f '{{.NetworkSettings.IPAddress}}' web)
     [ -n "$address" ]
     eventually sh -c "docker run --rm busybox wget -q -O - http://$address/ | grep -q hello"
+}
+
+# A profile of AppArmor for the whole of a container's life, and none where none was wanted.
+profile_of() {
+    docker run --rm "$@" busybox cat /proc/self/attr/current
+}
+
+apparmor_confines() {
+    same "a container's profile" "$(profile_of)" "drover-default (enforce)"
+    same "a privileged container's" "$(profile_of --privileged)" unconfined
+    same "one that wants none" "$(profile_of --security-opt apparmor=unconfined)" unconfined
+    docker info -f '{{.SecurityOptions}}' | grep -q name=apparmor
+    echo 'profile own flags=(attach_disconnected,mediate_deleted) { file, capability, network, deny /etc/secret rw, }' | apparmor_parser -r -K
+    docker run -d --name own --security-opt apparmor=own --security-opt no-new-privileges busybox sh -c 'echo x >/etc/secret; sleep 1000'
+    same "inspect's word" "$(docker inspect -f '{{.AppArmorProfile}}' own)" own
+    same "an exec's profile" "$(docker exec own cat /proc/self/attr/current)" "own (enforce)"
+    status_is 1 docker exec own sh -c 'echo x >/etc/secret'
+    status_is 0 docker exec own sh -c 'echo x >/etc/other'
+    status_is 125 docker run --rm --security-opt apparmor=nobodys busybox true 2>$ROOT/err
+    grep -q nobodys $ROOT/err || fail "$(cat $ROOT/err)"
+}
+
+# With the rights and without the other walls, the profile is what refuses.
+apparmor_is_a_wall() {
+    free="--cap-add SYS_ADMIN --security-opt systempaths=unconfined --security-opt seccomp=unconfined"
+    status_is 0 docker run --rm $free --security-opt apparmor=unconfined busybox sh -c 'mount -t tmpfs t /tmp && echo 1 >/proc/sys/vm/drop_caches'
+    status_is 1 docker run --rm $free busybox sh -c 'mount -t tmpfs t /tmp 2>/dev/null || exit 1'
+    status_is 1 docker run --rm $free busybox sh -c 'echo 1 >/proc/sys/vm/drop_caches'
+    status_is 0 docker run --rm $free busybox sh -c 'umask 022; echo x >/tmp/x; ip link show lo >/dev/null; kill -0 1; ls /proc/1/fd >/dev/null'
+    docker run -d --name obeys busybox sh -c 'trap "exit 3" TERM; while :; do usleep 10000; done'
+    docker exec obeys sh -c 'kill -0 1'
+    docker stop obeys
+    same "the exit code" "$(docker inspect -f '{{.State.ExitCode}}' obeys)" 3
+}
+
+oci_has_a_profile() {
+    mkdir -p $ROOT/oci/rootfs
+    tar -xf /tests/busybox.tar -C $ROOT/oci/rootfs
+    cd $ROOT/oci
+    drover-oci spec
+    sed -i -e 's/"terminal": *true/"terminal":false/' -e 's#^ *"sh"$#"cat","/proc/self/attr/current"#' \
+        -e 's#"process": *{#"process":{"apparmorProfile":"own",#' config.json
+    same "the profile" "$(drover-oci run oci)" "own (enforce)"
+    sed -i -e 's/"own"/"nobodys"/' config.json
+    status_is 1 drover-oci run oci 2>err
+    grep -q 'AppArmor profile "nobodys" is not loaded' err || fail "$(cat err)"
+    sed -i -e 's/"nobodys"/"own"/' -e 's#"cat","/proc/self/attr/current"#"sleep","1000"#' config.json
+    drover-oci run -d oci </dev/null >/dev/null 2>&1
+    same "an exec's profile" "$(drover-oci exec oci cat /proc/self/attr/current)" "own (enforce)"
+    same "another one for it" "$(drover-oci exec --apparmor drover-default oci cat /proc/self/attr/current)" "drover-default (enforce)"
+    drover-oci delete -f oci
 }
 
 survives() {
@@ -190,8 +249,12 @@ promise "an update changes a running container" updates
 promise "a paused container does nothing until it goes on" pauses
 promise "stats, with pressure, and top tell what a container uses" counts
 promise "an exec runs in the container's group" enters
+promise "an exec goes to the first process's group where the container's takes none" enters_beside_an_init_system
 promise "a stop asks, then kills, and leaves no group" stops
 promise "only the devices that were given can be opened" devices_are_refused
 promise "containers speak through a bridge" speaks_through_a_bridge
+promise "AppArmor confines containers by the default profile, their own, or none" apparmor_confines
+promise "the default profile refuses what the other walls would" apparmor_is_a_wall
+promise "drover-oci starts programs under their AppArmor profile" oci_has_a_profile
 promise "a container outlives a killed server" survives
 promise "nothing is left" ends
