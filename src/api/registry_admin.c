@@ -133,3 +133,15 @@ int api_registry_retention(struct http_request *q, void *context, struct err *er
         http_reply_json(q, 200, report);
     return r;
 }
+
+int api_registry_deliveries(struct http_request *q, void *context, struct err *err)
+{
+    struct registry *registry;
+    json_t *list = NULL;
+    int r = the_registry(context, &registry, err);
+    if (r == 0)
+        r = registry_deliveries(registry, &list, err);
+    if (r == 0)
+        http_reply_json(q, 200, list);
+    return r;
+}

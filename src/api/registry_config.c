@@ -382,6 +382,78 @@ static int check_all(const struct registry_policy *p, const struct yaml_node *to
     return code;
 }
 
+/* --- webhooks --- */
+
+#define WEBHOOK_VALUE(key, reader)                                                                           \
+    static int read_hook_##key(struct reading *r, void *into, const struct yaml_node *at, struct err *err)   \
+    {                                                                                                        \
+        return reader(at, #key, &((struct registry_webhook *)into)->key, err);                               \
+    }
+WEBHOOK_VALUE(name, read_text)
+WEBHOOK_VALUE(url, read_text)
+WEBHOOK_VALUE(secret, read_text)
+WEBHOOK_VALUE(match, read_list)
+WEBHOOK_VALUE(events, read_list)
+
+static int read_secret_file(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+{
+    struct registry_webhook *hook = into;
+    _cleanup_free_ char *name = NULL;
+    _cleanup_str_ struct str text = STR_INIT;
+    int code = read_text(at, "secret-file", &name, err);
+    if (code < 0)
+        return code;
+    _cleanup_free_ char *path = beside(r, name);
+    strv_add(&r->files, path);
+    code = file_read(path, FILE_MAX_BYTES, &text, err);
+    if (code < 0)
+        return err_wrap(err, "%s:%d:%d", at->file, at->line, at->column);
+    free(hook->secret);
+    hook->secret = str_strip(str_get(&text));
+    return 0;
+}
+
+static int check_hook(const struct registry_policy *p, const struct registry_webhook *hook,
+                      const struct yaml_node *at, struct err *err)
+{
+    if (!hook->name || !hook->url)
+        return bad(at, err, "a webhook needs name and url");
+    if ((!str_after(hook->url, "http://") && !str_after(hook->url, "https://")) ||
+        strpbrk(hook->url, " \r\n"))
+        return bad(yaml_get(at, "url"), err, "url must be http://... or https://...");
+    STRV_FOREACH (event, hook->events)
+        if (!str_eq(*event, "push") && !str_eq(*event, "delete"))
+            return bad(yaml_get(at, "events"), err, "\"%.100s\" is no event: push, delete", *event);
+    for (const struct registry_webhook *other = p->webhooks; other < hook; other++)
+        if (str_eq(other->name, hook->name))
+            return bad(at, err, "the webhook %.100s is there twice", hook->name);
+    return 0;
+}
+
+static int read_webhooks(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+{
+    static const struct key keys[] = {{"name", read_hook_name},
+                                      {"url", read_hook_url},
+                                      {"secret", read_hook_secret},
+                                      {"secret-file", read_secret_file},
+                                      {"match", read_hook_match},
+                                      {"events", read_hook_events},
+                                      {0}};
+    struct registry_policy *p = r->policy;
+    if (at->type != YAML_LIST || at->count > REGISTRY_MAX_WEBHOOKS)
+        return bad(at, err, "webhooks must be a list (%d at most)", REGISTRY_MAX_WEBHOOKS);
+    p->webhooks = NEW_N(struct registry_webhook, at->count + 1);
+    for (size_t i = 0; i < at->count; i++) {
+        struct registry_webhook *hook = &p->webhooks[p->webhook_count++];
+        int code = read_map(r, hook, at->items[i], "a webhook", keys, err);
+        if (code == 0)
+            code = check_hook(p, hook, at->items[i], err);
+        if (code < 0)
+            return code;
+    }
+    return 0;
+}
+
 static const struct key top_keys[] = {{"htpasswd", read_htpasswd},
                                       {"users", read_users},
                                       {"groups", read_groups},
@@ -390,6 +462,7 @@ static const struct key top_keys[] = {{"htpasswd", read_htpasswd},
                                       {"token", read_token},
                                       {"repositories", read_rules},
                                       {"quotas", read_quotas},
+                                      {"webhooks", read_webhooks},
                                       {0}};
 
 static int read_document(struct reading *r, struct yaml_arena *arena, const char *text, size_t n,

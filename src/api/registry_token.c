@@ -1,14 +1,11 @@
 #include "api/registry_token.h"
 
 #include "base/base64.h"
-#include "base/deferred.h"
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "registry/policy.h"
 
-#include <gnutls/crypto.h>
-#include <gnutls/gnutls.h>
 #include <sys/random.h>
 
 enum { MAC_BYTES = 32, LEEWAY_S = 5 };
@@ -18,7 +15,6 @@ enum { MAC_BYTES = 32, LEEWAY_S = 5 };
 
 int registry_token_key_load(const char *path, struct registry_token_key *ret, struct err *err)
 {
-    deferred_need(DEFERRED_GNUTLS);
     struct registry_token_key key;
     _cleanup_str_ struct str text = STR_INIT;
     int r = file_read(path, sizeof(key.bytes), &text, err);
@@ -67,12 +63,6 @@ static bool decode(const char *text, size_t n, struct str *ret)
     return base64_decode(str_get(&standard), ret, NULL) == 0;
 }
 
-static void sign(const struct registry_token_key *key, const char *text, size_t n,
-                 unsigned char mac[MAC_BYTES])
-{
-    must(gnutls_hmac_fast(GNUTLS_MAC_SHA256, key->bytes, sizeof(key->bytes), text, n, mac) == 0);
-}
-
 char *registry_token_make(const struct registry_token_key *key, const char *service,
                           const struct registry_token *t, int64_t now_s, int64_t seconds)
 {
@@ -86,7 +76,7 @@ char *registry_token_make(const struct registry_token_key *key, const char *serv
     _cleanup_free_ char *payload = json_format(claims);
     _cleanup_free_ char *first = encode(HEADER, strlen(HEADER)), *second = encode(payload, strlen(payload));
     _cleanup_free_ char *text = str_printf("%s.%s", first, second);
-    sign(key, text, strlen(text), mac);
+    digest_hmac_sha256(key->bytes, sizeof(key->bytes), text, strlen(text), mac);
     _cleanup_free_ char *third = encode(mac, sizeof(mac));
     return str_printf("%s.%s", text, third);
 }
@@ -97,7 +87,7 @@ static bool signature_right(const struct registry_token_key *key, const char *te
     _cleanup_str_ struct str given = STR_INIT;
     if (!decode(last_dot + 1, strlen(last_dot + 1), &given) || given.len != sizeof(mac))
         return false;
-    sign(key, text, (size_t)(last_dot - text), mac);
+    digest_hmac_sha256(key->bytes, sizeof(key->bytes), text, (size_t)(last_dot - text), mac);
     for (size_t i = 0; i < sizeof(mac); i++)
         differs |= (unsigned char)(mac[i] ^ (unsigned char)given.data[i]);
     return differs == 0;

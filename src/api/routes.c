@@ -21,6 +21,7 @@ static const struct http_route routes[] = {
     {"POST", "/drover/registry/tokens", .attempt = api_robot_create},
     {"DELETE", "/drover/registry/tokens/{name}", .attempt = api_robot_revoke},
     {"GET", "/drover/registry/usage", .attempt = api_registry_usage, .query = "repository"},
+    {"GET", "/drover/registry/deliveries", .attempt = api_registry_deliveries},
     {"POST", "/drover/registry/gc", .attempt = api_registry_gc},
     {"POST", "/drover/registry/retention", .attempt = api_registry_retention, .query = "dry_run"},
 

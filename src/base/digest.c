@@ -78,6 +78,12 @@ void digest_of(const void *bytes, size_t n, char out[DIGEST_BYTES])
     str_hex(raw, sizeof(raw), out + 7);
 }
 
+void digest_hmac_sha256(const void *key, size_t key_bytes, const void *bytes, size_t n, unsigned char ret[32])
+{
+    deferred_need(DEFERRED_GNUTLS);
+    must(gnutls_hmac_fast(GNUTLS_MAC_SHA256, key, key_bytes, bytes, n, ret) == 0);
+}
+
 void digest_random_id(char out[65])
 {
     unsigned char raw[32];

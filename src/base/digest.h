@@ -30,6 +30,9 @@ static inline void digest_hasher_free_p(struct digest_hasher **h)
 
 /* sha256 of bytes in memory, as a digest. */
 void digest_of(const void *bytes, size_t n, char out[DIGEST_BYTES]);
+/* HMAC (RFC 2104) with SHA-256. */
+void digest_hmac_sha256(const void *key, size_t key_bytes, const void *bytes, size_t n,
+                        unsigned char ret[32]);
 /* 64 random hex digits and a NUL: a container's or a network's id. */
 void digest_random_id(char out[65]);
 

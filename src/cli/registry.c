@@ -269,6 +269,38 @@ static int retention(int argc, char **argv)
     return 0;
 }
 
+static int deliveries(int argc, char **argv)
+{
+    bool json = false;
+    const struct cli_option options[] = {{0, "json", CLI_FLAG, &json, NULL, "The list as JSON"}, {0}};
+    char **rest;
+    struct err err = {0};
+    _cleanup_json_ json_t *list = NULL;
+    int status = parse("registry deliveries [OPTIONS]",
+                       "Lists what became of the webhooks' notifications lately, the newest first.", options,
+                       0, 0, argc, argv, &rest);
+    if (status >= 0)
+        return status;
+    if (cli_get(&list, &err, "/drover/registry/deliveries") < 0)
+        return cli_fail(&err);
+    if (json) {
+        output_json(list);
+        return 0;
+    }
+    struct table t = {.columns = 5};
+    size_t i;
+    const json_t *one;
+    table_row(&t, "DELIVERY", "WEBHOOK", "AT", "ATTEMPT", "OUTCOME", NULL);
+    json_array_foreach (list, i, one) {
+        _cleanup_free_ char *id = str_printf("%lld", (long long)json_int(one, "delivery")),
+                            *attempt = str_printf("%lld", (long long)json_int(one, "attempt"));
+        table_row(&t, id, json_str(one, "webhook"), json_str(one, "at"), attempt, json_str(one, "outcome"),
+                  NULL);
+    }
+    table_print(&t);
+    return 0;
+}
+
 /* --- */
 
 struct sub {
@@ -282,6 +314,7 @@ static const struct sub subs[] = {
     {"du", NULL, du, "Tell how much each has"},
     {"gc", NULL, gc, "Drop what nothing uses"},
     {"retention", NULL, retention, "Drop what the configuration keeps no longer"},
+    {"deliveries", NULL, deliveries, "List what became of webhooks' notifications"},
     {"check", NULL, check, "Check a configuration file"},
     {"token", "create", token_create, "Make an account for a program"},
     {"token", "ls", token_ls, "List such accounts"},

@@ -53,6 +53,11 @@ static const char *const migrations[] = {
     "CREATE TABLE registry_robot (name TEXT PRIMARY KEY, hash TEXT NOT NULL, repositories TEXT NOT NULL,"
     "  rights INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;",
     "ALTER TABLE repository_blob ADD COLUMN size INTEGER NOT NULL DEFAULT -1;",
+    "CREATE TABLE registry_notice (id INTEGER PRIMARY KEY AUTOINCREMENT, webhook TEXT NOT NULL,"
+    "  body TEXT NOT NULL, created INTEGER NOT NULL, attempts INTEGER NOT NULL, due INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX registry_notice_webhook ON registry_notice(webhook, id);"
+    "CREATE TABLE registry_delivery (id INTEGER PRIMARY KEY AUTOINCREMENT, notice INTEGER NOT NULL,"
+    "  webhook TEXT NOT NULL, at INTEGER NOT NULL, attempt INTEGER NOT NULL, outcome TEXT NOT NULL) STRICT;",
     NULL,
 };
 

@@ -4,7 +4,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/timeutil.h"
-#include "registry/registry_priv.h"
+#include "registry/notify.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -170,7 +170,7 @@ static int store_bytes(struct registry *r, const char *digest, const void *bytes
     return 0;
 }
 
-enum { MAX_STATEMENTS = 5 + REGISTRY_MAX_TAGS_PARAM };
+enum { MAX_STATEMENTS = 5 + REGISTRY_MAX_TAGS_PARAM + NOTIFY_HOOKS_MAX + 1 };
 
 struct put {
     struct store_statement statements[MAX_STATEMENTS];
@@ -248,7 +248,14 @@ static int enter(struct registry *r, const char *repository, const char *digest,
         add_tag(p, repository, tag, digest, now, registry_patterns_match(immutable, tag));
     for (char *const *t = tags; t && *t; t++)
         add_tag(p, repository, *t, digest, now, registry_patterns_match(immutable, *t));
-    int code = store_batch(r->store, p->statements, p->count, STORE_DURABLE, &err->cause);
+    struct notices notices;
+    const struct notice what = {"push", repository, digest, m->media_type, (int64_t)n, tag, tags};
+    registry__notices_make(r, &what, &notices);
+    memcpy(p->statements + p->count, notices.statements, notices.count * sizeof(*notices.statements));
+    int code = store_batch(r->store, p->statements, p->count + notices.count, STORE_DURABLE, &err->cause);
+    if (code == 0 && notices.count > 0)
+        registry__notify_wake(r);
+    registry__notices_done(&notices);
     free(p);
     if (code == -ERR_CONFLICT)
         return registry__fail(
@@ -411,7 +418,18 @@ int registry_manifest_delete(struct registry *r, const char *repository, const c
         .params = v,
         .param_count = 2,
         .expect_changes = 1};
-    code = store_batch(r->store, &s, 1, STORE_DURABLE, &err->cause);
+    struct store_statement all[1 + NOTIFY_HOOKS_MAX + 1] = {s};
+    struct notices notices;
+    const struct notice what = {.action = "delete",
+                                .repository = repository,
+                                .digest = is_digest(reference) ? reference : NULL,
+                                .tag = is_digest(reference) ? NULL : reference};
+    registry__notices_make(r, &what, &notices);
+    memcpy(all + 1, notices.statements, notices.count * sizeof(*all));
+    code = store_batch(r->store, all, 1 + notices.count, STORE_DURABLE, &err->cause);
+    if (code == 0 && notices.count > 0)
+        registry__notify_wake(r);
+    registry__notices_done(&notices);
     if (code == -ERR_CONFLICT)
         return not_pushed(r, repository, reference, err);
     if (code < 0)

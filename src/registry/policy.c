@@ -44,6 +44,14 @@ void registry_policy_unref(struct registry_policy *p)
     for (size_t i = 0; i < p->quota_count; i++)
         strv_free(p->quotas[i].match);
     free(p->quotas);
+    for (size_t i = 0; i < p->webhook_count; i++) {
+        free(p->webhooks[i].name);
+        free(p->webhooks[i].url);
+        free(p->webhooks[i].secret);
+        strv_free(p->webhooks[i].match);
+        strv_free(p->webhooks[i].events);
+    }
+    free(p->webhooks);
     free(p->rules);
     free(p->realm);
     free(p->service);

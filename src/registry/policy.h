@@ -22,6 +22,8 @@
 
 struct registry;
 
+enum { REGISTRY_MAX_WEBHOOKS = 16 };
+
 enum registry_right {
     REGISTRY_PULL = 1,
     REGISTRY_PUSH = 2,
@@ -46,6 +48,13 @@ struct registry_quota {
     int64_t bytes;
 };
 
+/* Who hears of pushes and deletions (notify.h). */
+struct registry_webhook {
+    char *name, *url, *secret; /* secret NULL: unsigned */
+    char **match;              /* NULL: of all repositories */
+    char **events;             /* "push", "delete"; NULL: of all */
+};
+
 struct registry_policy {
     _Atomic int references;
     struct map users;  /* name -> crypt(3) hash */
@@ -55,6 +64,8 @@ struct registry_policy {
     size_t rule_count;
     struct registry_quota *quotas;
     size_t quota_count;
+    struct registry_webhook *webhooks;
+    size_t webhook_count;
     char *realm, *service; /* of tokens; NULL: from the request's Host */
     int64_t token_ns;      /* how long one holds */
     bool basic;            /* clients are asked for HTTP Basic authentication, not for a token */

@@ -1,7 +1,7 @@
 /* Opening, errors, small queries, and the thread that collects garbage. */
 #include "base/log.h"
 #include "base/timeutil.h"
-#include "registry/registry_priv.h"
+#include "registry/notify.h"
 
 #include <time.h>
 
@@ -227,6 +227,8 @@ int registry_start(struct images *im, int64_t grace_ns, struct registry **ret, s
     pthread_mutex_init(&r->quota_lock, NULL);
     pthread_cond_init(&r->wake, NULL);
     int code = registry__sizes_fill(r, err);
+    if (code == 0)
+        code = registry__notifier_start(r, &r->notifier, err);
     if (code < 0) {
         registry_stop(r);
         return code;
@@ -252,6 +254,7 @@ void registry_stop(struct registry *r)
         pthread_mutex_unlock(&r->lock);
         pthread_join(r->collector, NULL);
     }
+    registry__notifier_stop(r->notifier);
     registry_policy_unref(r->policy);
     map_done(&r->hashes);
     pthread_mutex_destroy(&r->lock);

@@ -90,6 +90,9 @@ int registry_retention(struct registry *r, int64_t now_ns, bool dry_run, json_t 
 /* {"repositories": [{"repository", "tags", "manifests", "blobs", "bytes", "pushed"}], "bytes_on_disk"}: of
  * what was pushed; bytes that several have are on disk once. */
 int registry_usage(struct registry *r, json_t **ret, struct err *err);
+/* [{"delivery", "webhook", "at", "attempt", "outcome"}]: what became of notifications lately, and those that
+ * wait for their first attempt. */
+int registry_deliveries(struct registry *r, json_t **ret, struct err *err);
 /* [{"tag", "digest", "pushed", "media_type"}] of one; ERR_NOT_FOUND. */
 int registry_describe(struct registry *r, const char *repository, json_t **ret, struct err *err);
 
