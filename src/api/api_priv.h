@@ -12,6 +12,7 @@ struct api {
     struct engine *engine;
     struct images *images;
     struct registry *registry; /* or NULL */
+    struct build_sessions *builds;
 };
 
 enum { API_BODY_MAX = 4 << 20 };
@@ -220,6 +221,11 @@ API_HANDLER(api_image_save);
 API_HANDLER(api_distribution);
 API_HANDLER(api_build);
 API_HANDLER(api_build_prune);
+API_HANDLER(api_builds_open);
+API_HANDLER(api_builds_close);
+API_HANDLER(api_builds_context);
+API_HANDLER(api_builds_agent);
+API_HANDLER(api_image_tree);
 API_HANDLER(api_build_cancel);
 API_HANDLER(api_buildkit_session);
 API_HANDLER(api_buildkit_grpc);

@@ -1,8 +1,10 @@
 /* POST /build: the context comes as a tar, the build's output goes back as JSON messages. */
 #include "api/api_priv.h"
 #include "api/build_query.h"
+#include "api/build_session.h"
 
 #include "bakery/bakery.h"
+#include "base/base64.h"
 #include "base/file.h"
 #include "image/image_ref.h"
 #include "image/tar.h"
@@ -16,6 +18,9 @@ struct build {
     struct api *api;
     struct api_progress *progress;
     struct build_query query;
+    struct build_session *session; /* of `drover build`; or NULL */
+    bool events;                   /* it wants to know what happens when it does, instead of a text */
+    char **no_cache_filter, **allow;
     int exit_status; /* of the RUN that failed */
     pthread_mutex_t lock;
     char partial[4]; /* the beginning of a UTF-8 character whose rest comes with the next piece */
@@ -71,7 +76,7 @@ static size_t incomplete_tail(const char *text, size_t n)
 static int on_output(void *context, int stream, const void *bytes, size_t n)
 {
     struct build *b = context;
-    if (n == 0)
+    if (n == 0 || b->events)
         return http_peer_gone(b->request);
     _cleanup_str_ struct str text = STR_INIT;
     pthread_mutex_lock(&b->lock);
@@ -89,6 +94,25 @@ static int on_output(void *context, int stream, const void *bytes, size_t n)
     }
     pthread_mutex_unlock(&b->lock);
     return http_peer_gone(b->request);
+}
+
+/* {"drover": {...}}: one thing that happened. Output is in base64, as it may be cut within a character. */
+static void on_event(void *context, const struct bakery_event *event)
+{
+    static const char *const kinds[] = {"begun", "cached", "done", "failed", "log"};
+    struct build *b = context;
+    json_t *e = json_pack("{s:s, s:i, s:i, s:i}", "Kind", kinds[event->kind], "Stage", (int)event->stage,
+                          "Step", event->step, "Steps", event->steps);
+    if (event->stage_name)
+        json_set_str(e, "Name", event->stage_name);
+    if (event->text)
+        json_set_str(e, "Text", event->text);
+    if (event->byte_count) {
+        _cleanup_free_ char *log = base64_encode(event->bytes, event->byte_count);
+        json_object_set_new(e, "Stream", json_integer(event->stream));
+        json_set_str(e, "Log", log);
+    }
+    api__progress_send(b->progress, json_pack("{s:o}", "drover", e));
 }
 
 static void tell_pull(struct build *b, const struct image_ref *ref)
@@ -175,7 +199,24 @@ static int run_build(struct build *b, const char *dir, char **ret_id, struct err
         r = get_context(b, place, &context_dir, &dockerfile, err);
     if (r < 0)
         return r;
+    const json_t *extra = build_session_options(b->session);
+    r = json_get_strv(extra, "Options", "NoCacheFilter", &b->no_cache_filter, err);
+    if (r == 0)
+        r = json_get_strv(extra, "Options", "Allow", &b->allow, err);
+    if (r < 0)
+        return r;
     struct bakery_options options = {
+        .no_cache_filter = b->no_cache_filter,
+        .allow = b->allow,
+        .timeout_ns = json_int(extra, "TimeoutNs"),
+        .contexts = build_session_contexts(b->session),
+        .aliases = json_object_get(extra, "Contexts"),
+        .annotations = json_object_get(extra, "Annotations"),
+        .secret = build_session_secret,
+        .ssh_agent = build_session_agent,
+        .has_ssh = build_session_has_agent,
+        .secret_context = b->session,
+        .event = b->events ? on_event : NULL,
         .context_dir = context_dir,
         .dockerfile = o->dockerfile,
         .dockerfile_text = dockerfile,
@@ -212,12 +253,25 @@ static void tell_tags(struct build *b, const char *id)
     }
 }
 
+static void tell_result(struct build *b, const char *id)
+{
+    struct image_info info;
+    if (image_get(b->api->images, id, &info, NULL) < 0)
+        return;
+    api__progress_send(b->progress, json_pack("{s:{s:s, s:s, s:s}}", "drover", "Kind", "result", "Id",
+                                              info.id, "Digest", info.manifest_digest));
+    image_info_done(&info);
+}
+
 static int build(struct build *b, struct err *err)
 {
     _cleanup_free_ char *id = NULL;
     int r = build_query_read(b->request, &b->query, err);
+    if (r == 0)
+        r = build_session_enter(b->api, b->request, &b->session, err);
     if (r < 0)
         return r;
+    b->events = json_bool(build_session_options(b->session), "Events");
     _cleanup_free_ char *dir = str_printf("%s/tmp/build-XXXXXX", engine_root(b->api->engine));
     if (!mkdtemp(dir))
         return err_sys(err, errno, "make a directory for the build context at %s", dir);
@@ -228,6 +282,8 @@ static int build(struct build *b, struct err *err)
     if (r < 0)
         return r;
     tell_tags(b, id);
+    if (b->session)
+        tell_result(b, id);
     if (b->query.quiet) {
         _cleanup_free_ char *line = str_printf("%s\n", id);
         send_stream(b, line);
@@ -249,5 +305,8 @@ int api_build(struct http_request *q, void *context, struct err *err)
     pthread_mutex_destroy(&b.lock);
     str_free(&b.held);
     build_query_done(&b.query);
+    build_session_leave(b.session);
+    strv_free(b.no_cache_filter);
+    strv_free(b.allow);
     return r;
 }

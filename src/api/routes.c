@@ -1,5 +1,5 @@
 /* Which path is whose, and the paths of Docker's API that are not there. */
-#include "api/api_priv.h"
+#include "api/build_session.h"
 
 #include <string.h>
 
@@ -24,6 +24,12 @@ static const struct http_route routes[] = {
     {"GET", "/drover/registry/deliveries", .attempt = api_registry_deliveries},
     {"POST", "/drover/registry/gc", .attempt = api_registry_gc},
     {"POST", "/drover/registry/retention", .attempt = api_registry_retention, .query = "dry_run"},
+    {"POST", "/drover/builds", .attempt = api_builds_open, .kind = HTTP_TRANSFER},
+    {"DELETE", "/drover/builds/{id}", .attempt = api_builds_close},
+    {"PUT", "/drover/builds/{id}/contexts/{name}", .query = "layout", .attempt = api_builds_context,
+     .kind = HTTP_TRANSFER},
+    {"POST", "/drover/builds/{id}/agents/{name}", .attempt = api_builds_agent, .kind = HTTP_ATTACH},
+    {"GET", "/drover/images/{name...}/tree", .attempt = api_image_tree, .kind = HTTP_TRANSFER},
 
     {"GET", "/containers/json", .query = "all limit size filters -since -before",
      .attempt = api_container_list},
@@ -245,6 +251,7 @@ struct api *api_new(struct engine *e)
     struct api *a = NEW(struct api);
     a->engine = e;
     a->images = engine_images(e);
+    a->builds = build_sessions_new();
     return a;
 }
 
@@ -255,6 +262,8 @@ void api_set_registry(struct api *a, struct registry *r)
 
 void api_free(struct api *a)
 {
+    if (a)
+        build_sessions_free(a->builds);
     free(a);
 }
 

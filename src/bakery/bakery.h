@@ -95,6 +95,9 @@ struct bakery_options {
     const char *platform;    /* NULL: this machine's */
     const char *network;     /* for RUN; NULL: "default" */
     char *const *allow;      /* entitlements: "security.insecure"; NULL: none */
+    char *const *contexts; /* named ones that are images here, "name=id"; they go before stages and images */
+    const json_t *aliases; /* likewise {"name": "docker-image://reference"}; NULL: none */
+    const json_t *annotations; /* of the manifest, texts; NULL: none */
     bool no_cache, pull;
     char *const *no_cache_filter;      /* names of stages that take nothing from the cache; NULL: none */
     int64_t timeout_ns;                /* of each RUN; 0: none */

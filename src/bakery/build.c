@@ -204,10 +204,13 @@ static int finish(struct builder *b, char **ret_id, struct err *err)
     const char *id = b->stages[b->target].image_id;
     if (!id)
         return err_set(err, ERR_INVALID, "No image was generated. Is your Dockerfile empty?");
+    int r = json_object_size(b->o->annotations) ? image_annotate(b->im, id, b->o->annotations, err) : 0;
+    if (r < 0)
+        return r;
     const char *hex = digest_hex(id);
     if (warn_unused_args(b) < 0 || build__say(b, NULL, "Successfully built %.12s\n", hex) < 0)
         return err_set(err, ERR_CANCELLED, "build cancelled");
-    int r = tag(b, id, err);
+    r = tag(b, id, err);
     if (r == 0)
         *ret_id = mem_strdup(id);
     return r;

@@ -107,6 +107,8 @@ int build__stages(struct builder *b, struct err *err);
 int build__need(struct build *s, size_t index, struct err *err);
 
 /* --- plan.c --- */
+/* What a named context stands for, or NULL. */
+const char *build__context_of(const struct builder *b, const char *name);
 int build__plan(struct builder *b, struct err *err);
 ssize_t build__find_stage(const struct builder *b, const char *name, size_t before); /* -1: none */
 

@@ -22,8 +22,20 @@ static int global_arg(struct builder *b, const struct df_step *step, struct err 
     return 0;
 }
 
+const char *build__context_of(const struct builder *b, const char *name)
+{
+    size_t n = strlen(name);
+    STRV_FOREACH (context, (char **)b->o->contexts)
+        if (strncmp(*context, name, n) == 0 && (*context)[n] == '=')
+            return *context + n + 1;
+    const char *alias = json_str(b->o->aliases, name), *reference = str_after(alias, "docker-image://");
+    return reference ? reference : *alias ? alias : NULL;
+}
+
 ssize_t build__find_stage(const struct builder *b, const char *name, size_t before)
 {
+    if (build__context_of(b, name))
+        return -1;
     for (size_t i = before; i-- > 0;)
         if (b->stages[i].name && strcasecmp(b->stages[i].name, name) == 0)
             return (ssize_t)i;
@@ -50,7 +62,8 @@ static int add_stage(struct builder *b, size_t *capacity, size_t at, struct err 
         return err_wrap(err, "%s:%d: %s", b->file.name, step->line, step->text);
     /* A bare number is an image's name here. */
     stage->base_stage = -1;
-    for (size_t i = b->stage_count - 1; i-- > 0 && stage->base_stage < 0;)
+    bool context = build__context_of(b, stage->base) != NULL;
+    for (size_t i = b->stage_count - 1; !context && i-- > 0 && stage->base_stage < 0;)
         if (b->stages[i].name && strcasecmp(b->stages[i].name, stage->base) == 0)
             stage->base_stage = (ssize_t)i;
     return 0;

@@ -238,6 +238,22 @@ static int run_key(struct build *s, char *const *argv, char *const *args, const 
     return r;
 }
 
+/* A 64-bit machine runs what its 32-bit kin does; with binfmt_misc it may run more, and tells itself. */
+static int check_machine(struct build *s, struct err *err)
+{
+    static const char *const kin[][2] = {{"amd64", "386"}, {"arm64", "arm"}};
+    const char *here = s->b->build_platform.architecture, *image = json_str(s->config, "architecture");
+    bool can = !*image || str_eq(here, image) || file_exists("/proc/sys/fs/binfmt_misc/status");
+    for (size_t i = 0; i < ARRAY_SIZE(kin); i++)
+        can = can || (str_eq(kin[i][0], here) && str_eq(kin[i][1], image));
+    return can ? 0
+               : err_set(
+                     err, ERR_UNSUPPORTED,
+                     "the stage is for %s and this machine is %s: a RUN cannot be executed here; use FROM "
+                     "--platform=$BUILDPLATFORM and cross-compile, or build on a machine of that kind",
+                     image, here);
+}
+
 int build__run(struct build *s, const struct df_step *step, struct err *err)
 {
     struct rights rights;
@@ -260,7 +276,9 @@ int build__run(struct build *s, const struct df_step *step, struct err *err)
         r = build__cache_try(s, key, &hit, err);
     if (r < 0 || hit)
         return r;
-    r = run_mounts_prepare(s, &mounts, err);
+    r = check_machine(s, err);
+    if (r == 0)
+        r = run_mounts_prepare(s, &mounts, err);
     if (r < 0)
         return r;
 

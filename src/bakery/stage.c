@@ -58,6 +58,8 @@ int build__find_image(struct builder *b, const char *name, char **ret_id, struct
 {
     struct image_info info = {0};
     struct err local;
+    const char *stands_for = build__context_of(b, name);
+    name = stands_for ? stands_for : name;
     int r = b->o->pull && b->o->fetch ? -ERR_NOT_FOUND : image_get(b->im, name, &info, &local);
     if (r == 0) {
         *ret_id = mem_strdup(info.id);

@@ -97,14 +97,19 @@ static int write_out(void *context, const void *bytes, size_t n, struct err *err
     return file_write_all(*(int *)context, bytes, n, err);
 }
 
-int archive_get_fd(const char *container, const char *path, int fd, struct err *err)
+static int get_fd(const char *url, int fd, struct err *err)
 {
-    _cleanup_free_ char *url = path_of(container, path);
     struct http_call call = {.method = "GET", .sink = write_out, .sink_context = &fd};
     struct http_response response = {0};
     int r = cli_exchange(&call, url, &response, err);
     http_response_done(&response);
     return r;
+}
+
+int archive_get_fd(const char *container, const char *path, int fd, struct err *err)
+{
+    _cleanup_free_ char *url = path_of(container, path);
+    return get_fd(url, fd, err);
 }
 
 struct extracting {
@@ -121,7 +126,7 @@ static void *extract(void *context)
     return NULL;
 }
 
-int archive_extract(const char *container, const char *path, int into, struct err *err)
+int archive_fetch(const char *url, int into, struct err *err)
 {
     int ends[2];
     pthread_t thread;
@@ -129,11 +134,17 @@ int archive_extract(const char *container, const char *path, int into, struct er
         return err_sys(err, errno, "make a pipe");
     struct extracting e = {.fd = ends[0], .into = into};
     must(pthread_create(&thread, NULL, extract, &e) == 0);
-    int r = archive_get_fd(container, path, ends[1], err);
+    int r = get_fd(url, ends[1], err);
     close_fd(ends[1]);
     pthread_join(thread, NULL);
     /* An archive that was refused half-way ends the writing too: its reason is the one to know. */
     return e.result < 0 && (r == 0 || err->sys == EPIPE) ? err_copy(err, &e.err) : r;
+}
+
+int archive_extract(const char *container, const char *path, int into, struct err *err)
+{
+    _cleanup_free_ char *url = path_of(container, path);
+    return archive_fetch(url, into, err);
 }
 
 int archive_kind(const char *container, const char *path, enum archive_kind *ret, struct err *err)

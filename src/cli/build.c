@@ -166,7 +166,10 @@ static int take_line(void *context, const json_t *line, struct err *err)
 {
     struct answer *a = context;
     const char *id = json_str(json_object_get(line, "aux"), "ID"), *text = json_str(line, "stream");
+    const json_t *event = json_object_get(line, "drover");
     (void)err;
+    if (event && a->request->event)
+        a->request->event(a->request->context_of_output, event);
     if (*id) {
         free(a->image_id);
         a->image_id = mem_strdup(id);
@@ -181,8 +184,9 @@ static int take_line(void *context, const json_t *line, struct err *err)
 static int send_build(const struct build_request *q, const char *dockerfile, http_source_fn source,
                       void *source_context, char **ret_image_id, struct err *err)
 {
-    static const char *const headers[] = {"Content-Type: application/x-tar", NULL};
-    _cleanup_free_ char *path = query_of(q, dockerfile);
+    _cleanup_free_ char *path = query_of(q, dockerfile),
+                        *session = q->session ? str_printf("X-Drover-Build: %s", q->session) : NULL;
+    const char *const headers[] = {"Content-Type: application/x-tar", session, NULL};
     struct answer answer = {.request = q};
     struct http_call call = {.method = "POST",
                              .headers = (char *const *)headers,
@@ -235,12 +239,66 @@ static int find_dockerfile(const struct build_request *q, char **ret, struct str
     return 0;
 }
 
+/* Packs the directory in a thread while `send` sends what comes out of it. */
+static int pack_through(struct context *c, int (*send)(void *context, int fd, struct err *err), void *context,
+                        struct err *err)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return err_sys(err, errno, "make a pipe");
+    _cleanup_close_ int read_end = ends[0];
+    c->write_fd = ends[1];
+    must(pthread_create(&c->thread, NULL, pack, c) == 0);
+    int r = send(context, read_end, err);
+    read_end = close_fd(read_end); /* ends a packer that nobody reads any more */
+    pthread_join(c->thread, NULL);
+    return r == 0 && c->result < 0 ? err_copy(err, &c->err) : r;
+}
+
+struct sending {
+    const struct build_request *request;
+    const char *dockerfile, *path;
+    char **ret_image_id;
+};
+
+static int send_context(void *context, int fd, struct err *err)
+{
+    const struct sending *s = context;
+    return send_build(s->request, s->dockerfile, read_pipe, &fd, s->ret_image_id, err);
+}
+
+static int put_tar(void *context, int fd, struct err *err)
+{
+    static const char *const headers[] = {"Content-Type: application/x-tar", NULL};
+    const struct sending *s = context;
+    struct http_call call = {.method = "PUT",
+                             .headers = (char *const *)headers,
+                             .source = read_pipe,
+                             .source_context = &fd,
+                             .source_bytes = -1};
+    struct http_response answer = {0};
+    int r = cli_exchange(&call, s->path, &answer, err);
+    http_response_done(&answer);
+    return r;
+}
+
+int build_send_directory(const char *dir, const char *path, struct err *err)
+{
+    _cleanup_close_ int root = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0)
+        return err_sys(err, errno, "open build context %s", dir);
+    _cleanup_(context_done) struct context c = {.root_fd = root, .write_fd = -EBADF, .dockerfile = ""};
+    struct sending s = {.path = path};
+    int r = load_ignore(&c, err);
+    return r < 0 ? r : pack_through(&c, put_tar, &s, err);
+}
+
 int build_image(const struct build_request *q, char **ret_image_id, struct err *err)
 {
     if (strcmp(q->context, "-") == 0)
         return build_from_stdin(q, ret_image_id, err);
-    _cleanup_close_ int root = open(q->context, O_RDONLY | O_DIRECTORY | O_CLOEXEC), read_end = -EBADF;
-    _cleanup_free_ char *dockerfile = NULL;
+    _cleanup_close_ int root = open(q->context, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_free_ char *dockerfile = NULL, *id = NULL;
     _cleanup_str_ struct str outside = STR_INIT;
     if (root < 0)
         return err_sys(err, errno, "open build context %s", q->context);
@@ -249,23 +307,13 @@ int build_image(const struct build_request *q, char **ret_image_id, struct err *
         return r;
     _cleanup_(context_done) struct context c = {
         .root_fd = root, .write_fd = -EBADF, .dockerfile = dockerfile};
-    int ends[2];
+    struct sending s = {.request = q, .dockerfile = dockerfile, .ret_image_id = &id};
     r = load_ignore(&c, err);
     if (r == 0 && outside.len)
         r = send_along(&c, str_get(&outside), err);
-    if (r == 0 && pipe2(ends, O_CLOEXEC) < 0)
-        r = err_sys(err, errno, "make a pipe");
-    if (r < 0)
-        return r;
-    read_end = ends[0];
-    c.write_fd = ends[1];
-    must(pthread_create(&c.thread, NULL, pack, &c) == 0);
-    r = send_build(q, dockerfile, read_pipe, &read_end, ret_image_id, err);
-    read_end = close_fd(read_end); /* ends a packer that nobody reads any more */
-    pthread_join(c.thread, NULL);
-    if (r == 0 && c.result < 0) {
-        free(*ret_image_id);
-        return err_copy(err, &c.err);
-    }
+    if (r == 0)
+        r = pack_through(&c, send_context, &s, err);
+    if (r == 0)
+        *ret_image_id = take_ptr(id);
     return r;
 }

@@ -19,10 +19,16 @@ struct build_request {
     const json_t *ulimits;       /* as HostConfig has them; NULL: none */
     int64_t shm_size;
     bool no_cache, pull;
+    const char *session; /* of build_session.h; NULL: none */
     void *context_of_output;
     void (*output)(void *context, const char *text); /* pieces of text as they come */
+    /* {"Kind": ...} of a session that asks for them; may be NULL. */
+    void (*event)(void *context, const json_t *event);
 };
 int build_image(const struct build_request *request, char **ret_image_id, struct err *err);
+
+/* PUTs a directory as a tar, without what its .dockerignore leaves out. */
+int build_send_directory(const char *dir, const char *path, struct err *err);
 
 int cli_build(int argc, char **argv);
 

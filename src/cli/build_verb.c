@@ -1,11 +1,15 @@
+#include "base/file.h"
 #include "base/json.h"
 #include "cli/build.h"
+#include "cli/build_output.h"
+#include "cli/build_progress.h"
+#include "cli/build_session.h"
 #include "cli/call.h"
 #include "cli/project.h"
 
 /* --- A service's image --- */
 
-struct build_output {
+struct service_output {
     struct progress *progress;
     struct str line, all;
     char *key;
@@ -14,7 +18,7 @@ struct build_output {
 
 enum { MAX_KEPT_OUTPUT = 1 << 20, MAX_LINE = 4096 };
 
-static void show_line(struct build_output *o)
+static void show_line(struct service_output *o)
 {
     if (!o->line.len)
         return;
@@ -33,7 +37,7 @@ static void show_line(struct build_output *o)
  * each line is printed as it comes. */
 static void take_output(void *context, const char *text)
 {
-    struct build_output *o = context;
+    struct service_output *o = context;
     if (o->all.len < MAX_KEPT_OUTPUT)
         str_add(&o->all, text);
     for (; *text; text++) {
@@ -50,7 +54,7 @@ int project_build(const struct compose_service *s, struct progress *progress, bo
     const struct compose_build *b = &s->build;
     _cleanup_strv_ char **tags = strv_dup(b->tags);
     _cleanup_free_ char *key = str_printf("%-9s %s", "Image", s->image);
-    struct build_output output = {.progress = progress, .key = key, .service = s->name};
+    struct service_output output = {.progress = progress, .key = key, .service = s->name};
     strv_add(&tags, s->image);
     const struct build_request request = {.context = b->context,
                                           .dockerfile = b->dockerfile,
@@ -81,12 +85,25 @@ int project_build(const struct compose_service *s, struct progress *progress, bo
 
 /* --- drover build --- */
 
+enum { OUTPUTS_MAX = 16 };
+
 struct build_options {
     struct project_options project;
-    char **tags, **args, **labels, **hosts;
-    const char *file, *target, *network, *shm_size;
-    bool no_cache, pull, quiet, remove;
+    char **tags, **args, **labels, **hosts, **platforms, **outputs, **ulimits;
+    char **secrets, **agents, **contexts, **no_cache_filter, **allow, **annotations;
+    const char *file, *target, *network, *shm_size, *progress, *timeout, *id_file, *metadata_file;
+    bool no_cache, pull, quiet, push;
 };
+
+static void options_done(struct build_options *o)
+{
+    char **lists[] = {o->tags,       o->args,    o->labels, o->hosts,    o->platforms,       o->outputs,
+                      o->ulimits,    o->secrets, o->agents, o->contexts, o->no_cache_filter, o->allow,
+                      o->annotations};
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+        strv_free(lists[i]);
+    project_options_done(&o->project);
+}
 
 static json_t *pairs(char *const *list, bool from_environment)
 {
@@ -101,35 +118,184 @@ static json_t *pairs(char *const *list, bool from_environment)
     return object;
 }
 
-static void print_text(void *context, const char *text)
+/* "nofile=1024[:2048]" as HostConfig has it. */
+static int read_ulimits(char *const *list, json_t **ret, struct err *err)
 {
-    fputs(text, context);
-    fflush(context);
+    _cleanup_json_ json_t *all = json_array();
+    STRV_FOREACH (text, (char **)list) {
+        size_t n = strcspn(*text, "=");
+        _cleanup_free_ char *name = mem_strndup(*text, n);
+        const char *value = (*text)[n] ? *text + n + 1 : "", *colon = strchr(value, ':');
+        _cleanup_free_ char *soft = mem_strndup(value, strcspn(value, ":"));
+        int64_t low, high;
+        if (!n || parse_i64(soft, -1, INT64_MAX, &low, NULL) < 0 ||
+            parse_i64(colon ? colon + 1 : soft, -1, INT64_MAX, &high, NULL) < 0)
+            return err_set(err, ERR_INVALID, "--ulimit %.100s: it must be NAME=SOFT[:HARD]", *text);
+        json_array_append_new(all, json_pack("{s:s, s:I, s:I}", "Name", name, "Soft", (json_int_t)low, "Hard",
+                                             (json_int_t)high));
+    }
+    *ret = take_ptr(all);
+    return 0;
+}
+
+/* One build, from its options to its last output. */
+struct building {
+    const struct build_options *o;
+    struct build_request request;
+    struct build_output outputs[OUTPUTS_MAX];
+    size_t output_count;
+    char **tags;
+    json_t *args, *labels, *ulimits, *result;
+    struct build_progress *progress;
+    struct build_session *session;
+    char *id;
+};
+
+static void building_done(struct building *b)
+{
+    for (size_t i = 0; i < b->output_count; i++)
+        build_output_done(&b->outputs[i]);
+    strv_free(b->tags);
+    json_decref(b->args);
+    json_decref(b->labels);
+    json_decref(b->ulimits);
+    json_decref(b->result);
+    build_session_close(b->session);
+    build_progress_free(b->progress);
+    free(b->id);
+}
+
+static void take_event(void *context, const json_t *event)
+{
+    struct building *b = context;
+    if (str_eq(json_str(event, "Kind"), "result")) {
+        json_decref(b->result);
+        b->result = json_deep_copy(event);
+    }
+    build_progress_event(b->progress, event);
+}
+
+static void take_text(void *context, const char *text)
+{
+    struct building *b = context;
+    build_progress_text(b->progress, text);
+}
+
+static int read_outputs(struct building *b, struct err *err)
+{
+    b->tags = strv_dup(b->o->tags);
+    STRV_FOREACH (text, b->o->outputs) {
+        if (b->output_count == OUTPUTS_MAX)
+            return err_set(err, ERR_LIMIT, "more than %d outputs", OUTPUTS_MAX);
+        struct build_output *out = &b->outputs[b->output_count];
+        int r = build_output_parse(*text, out, err);
+        if (r < 0)
+            return r;
+        b->output_count++;
+        STRV_FOREACH (name, out->names)
+            if (!strv_has(b->tags, *name))
+                strv_add(&b->tags, *name);
+    }
+    if (b->o->push)
+        b->outputs[b->output_count++] = (struct build_output){.type = OUTPUT_REGISTRY, .push = true};
+    return 0;
+}
+
+static int open_session(struct building *b, struct err *err)
+{
+    const struct build_options *o = b->o;
+    int64_t timeout = 0;
+    int r = o->timeout ? parse_duration(o->timeout, &timeout, err) : 0;
+    if (r < 0)
+        return err_wrap(err, "--timeout");
+    struct build_session_request request = {
+        .secrets = o->secrets, .agents = o->agents, .contexts = o->contexts};
+    request.options =
+        json_pack("{s:b, s:o, s:o, s:I, s:o}", "Events", 1, "NoCacheFilter", json_of_strv(o->no_cache_filter),
+                  "Allow", json_of_strv(o->allow), "TimeoutNs", (json_int_t)timeout, "Annotations",
+                  pairs(o->annotations, false));
+    return build_session_open(&request, &b->session, err);
+}
+
+static int write_file(const char *path, const char *text, struct err *err)
+{
+    return path ? file_replace(path, text, strlen(text), 0644, false, err) : 0;
+}
+
+static int write_results(struct building *b, struct err *err)
+{
+    int r = write_file(b->o->id_file, b->id, err);
+    if (r < 0 || !b->o->metadata_file)
+        return r;
+    _cleanup_free_ char *names = b->tags ? strv_join(b->tags, ",") : NULL;
+    _cleanup_json_ json_t *all = json_pack("{s:s, s:s}", "containerimage.config.digest", b->id,
+                                           "containerimage.digest", json_str(b->result, "Digest"));
+    if (names)
+        json_set_str(all, "image.name", names);
+    _cleanup_free_ char *text = json_format(all);
+    return write_file(b->o->metadata_file, text, err);
+}
+
+static int prepare(struct building *b, const char *context, struct err *err)
+{
+    const struct build_options *o = b->o;
+    const char *epoch = getenv("SOURCE_DATE_EPOCH");
+    b->args = pairs(o->args, true);
+    b->labels = pairs(o->labels, false);
+    if (epoch && *epoch && !json_object_get(b->args, "SOURCE_DATE_EPOCH"))
+        json_set_str(b->args, "SOURCE_DATE_EPOCH", epoch);
+    if (strv_len(o->platforms) > 1 || (o->platforms && strchr(o->platforms[0], ',')))
+        return err_set(
+            err, ERR_UNSUPPORTED,
+            "--platform: a build is for one platform; build each by itself, with a tag of its own");
+    int r = read_outputs(b, err);
+    if (r == 0)
+        r = read_ulimits(o->ulimits, &b->ulimits, err);
+    b->request = (struct build_request){.context = context,
+                                        .dockerfile = o->file,
+                                        .target = o->target,
+                                        .network = o->network,
+                                        .platform = o->platforms ? o->platforms[0] : NULL,
+                                        .tags = b->tags,
+                                        .args = b->args,
+                                        .labels = b->labels,
+                                        .ulimits = b->ulimits,
+                                        .extra_hosts = o->hosts,
+                                        .no_cache = o->no_cache,
+                                        .pull = o->pull,
+                                        .context_of_output = b,
+                                        .output = take_text,
+                                        .event = take_event};
+    if (r == 0 && o->shm_size && (r = parse_bytes(o->shm_size, &b->request.shm_size, err)) < 0)
+        err_wrap(err, "--shm-size");
+    return r;
 }
 
 static int build_path(const struct build_options *o, const char *context)
 {
-    _cleanup_json_ json_t *args = pairs(o->args, true), *labels = pairs(o->labels, false);
+    _cleanup_(building_done) struct building b = {.o = o};
     struct err err;
-    struct build_request request = {.context = context,
-                                    .dockerfile = o->file,
-                                    .target = o->target,
-                                    .network = o->network,
-                                    .tags = o->tags,
-                                    .args = args,
-                                    .labels = labels,
-                                    .extra_hosts = o->hosts,
-                                    .no_cache = o->no_cache,
-                                    .pull = o->pull,
-                                    .context_of_output = stderr,
-                                    .output = o->quiet ? NULL : print_text};
-    _cleanup_free_ char *id = NULL;
-    int r = o->shm_size ? parse_bytes(o->shm_size, &request.shm_size, &err) : 0;
+    int r = build_progress_new(o->quiet ? "quiet" : o->progress, &b.progress, &err);
     if (r == 0)
-        r = build_image(&request, &id, &err);
+        r = prepare(&b, context, &err);
+    if (r == 0)
+        r = open_session(&b, &err);
+    if (r == 0) {
+        b.request.session = build_session_id(b.session);
+        r = build_image(&b.request, &b.id, &err);
+    }
+    build_progress_end(b.progress, r < 0);
+    bool to_stdout = false;
+    for (size_t i = 0; r == 0 && i < b.output_count; i++) {
+        r = build_output_carry_out(&b.outputs[i], b.id, b.tags, &err);
+        to_stdout = to_stdout || str_eq(b.outputs[i].destination, "-");
+    }
+    if (r == 0)
+        r = write_results(&b, &err);
     if (r < 0)
         return cli_fail(&err);
-    printf("%s\n", id);
+    if (!to_stdout)
+        printf("%s\n", b.id);
     return 0;
 }
 
@@ -180,6 +346,26 @@ int cli_build(int argc, char **argv)
         {'f', "file", CLI_TEXT, &o.file, "FILE", "The Dockerfile (default PATH/Dockerfile)"},
         {0, "build-arg", CLI_LIST, &o.args, "NAME[=VALUE]", "Value of an ARG"},
         {0, "label", CLI_LIST, &o.labels, "NAME=VALUE", "Label of the image"},
+        {0, "annotation", CLI_LIST, &o.annotations, "NAME=VALUE", "Annotation of the image's manifest"},
+        {'o', "output", CLI_LIST, &o.outputs, "OUTPUT",
+         "Where the result goes: a directory, \"-\" (a tar), or type=local|tar|oci|docker|image|registry"
+         "[,dest=PATH][,name=NAME][,push=true]"},
+        {0, "push", CLI_FLAG, &o.push, NULL, "Send it to its registry: --output type=registry"},
+        {0, "platform", CLI_LIST, &o.platforms, "PLATFORM", "Platform of the image"},
+        {0, "build-context", CLI_LIST, &o.contexts, "NAME=WHAT",
+         "What FROM NAME and --from=NAME take: a directory, docker-image://REFERENCE, "
+         "oci-layout://DIRECTORY"},
+        {0, "secret", CLI_LIST, &o.secrets, "id=ID[,src=FILE|env=NAME]",
+         "Secret for RUN --mount=type=secret"},
+        {0, "ssh", CLI_LIST, &o.agents, "default|ID=SOCKET", "ssh agent for RUN --mount=type=ssh"},
+        {0, "allow", CLI_LIST, &o.allow, "RIGHT", "What steps may do: security.insecure"},
+        {0, "no-cache-filter", CLI_LIST, &o.no_cache_filter, "STAGE", "Do not use the cache for this stage"},
+        {0, "timeout", CLI_TEXT, &o.timeout, "DURATION", "How long each RUN may take (10m)"},
+        {0, "progress", CLI_TEXT, &o.progress, "STYLE", "auto, plain, tty, quiet, rawjson"},
+        {0, "iidfile", CLI_TEXT, &o.id_file, "FILE", "Write the image's id into a file"},
+        {0, "metadata-file", CLI_TEXT, &o.metadata_file, "FILE",
+         "Write the image's digests and names into a file"},
+        {0, "ulimit", CLI_LIST, &o.ulimits, "NAME=SOFT[:HARD]", "Limit of processes during RUN"},
         {0, "add-host", CLI_LIST, &o.hosts, "HOST:ADDRESS", "Line of /etc/hosts during RUN"},
         {0, "target", CLI_TEXT, &o.target, "STAGE", "Stop at this stage"},
         {0, "network", CLI_TEXT, &o.network, "MODE", "Network of RUN: default, none, host"},
@@ -205,10 +391,6 @@ int cli_build(int argc, char **argv)
     int status = cli_parse(&command, argc, argv, &rest);
     if (status < 0)
         status = means_path(&o, rest) ? build_path(&o, rest[0]) : build_services(&o, rest);
-    strv_free(o.tags);
-    strv_free(o.args);
-    strv_free(o.labels);
-    strv_free(o.hosts);
-    project_options_done(&o.project);
+    options_done(&o);
     return status;
 }

@@ -118,6 +118,11 @@ static void after_start(struct container *c)
 {
     struct container_state s = container__state(c);
     struct err err;
+    if (is_step_of_a_build(c) && (s.status == STATUS_RUNNING || s.status == STATUS_PAUSED)) {
+        c->auto_remove = true; /* when its end has been told */
+        keeper_kill(c->engine->keeper, c->id, "", SIGKILL, false, NULL);
+        return;
+    }
     if (is_step_of_a_build(c)) {
         if (container__remove(c, true, true, &err) < 0)
             log_error("container %.12s: end the step of a build: %s", c->id, err.msg);

@@ -177,6 +177,10 @@ int image_layer_commit(struct images *im, const char *parent_id_or_null, char *c
 int image_create(struct images *im, const char *base_id, char *const *layer_digests, const json_t *config,
                  const char *reference, char **ret_id, struct err *err);
 
+/* Puts annotations (texts) into the image's manifest, which gets another digest by that; the image's id
+ * stays. */
+int image_annotate(struct images *im, const char *id, const json_t *annotations, struct err *err);
+
 /* The build cache: an opaque key to an image id, dropped when the image goes. ERR_NOT_FOUND on a miss. */
 int image_cache_get(struct images *im, const char *key, char **ret_id, struct err *err);
 int image_cache_put(struct images *im, const char *key, const char *id, struct err *err);

@@ -281,6 +281,40 @@ int image__ingest(struct images *im, const char *manifest_digest, const char *ta
     return r;
 }
 
+int image_annotate(struct images *im, const char *id, const json_t *annotations, struct err *err)
+{
+    struct image_info info;
+    struct layer *layers = NULL;
+    size_t count = 0;
+    const char *key;
+    json_t *value;
+    json_object_foreach ((json_t *)annotations, key, value)
+        if (!json_is_string(value))
+            return err_set(err, ERR_INVALID, "annotation %.100s: it must be a text", key);
+    int r = image_get(im, id, &info, err);
+    if (r < 0)
+        return r;
+    _cleanup_json_ json_t *manifest = json_deep_copy(info.manifest), *all = json_object();
+    json_object_update(all, json_object_get(manifest, "annotations"));
+    json_object_update(all, (json_t *)annotations);
+    json_object_set(manifest, "annotations", all);
+    _cleanup_free_ char *text = json_format(manifest);
+    char digest[DIGEST_BYTES];
+    r = image__layers_of(manifest, info.config, &layers, &count, err);
+    if (r == 0)
+        r = image__blob_put(im, text, strlen(text), digest, err);
+    if (r == 0)
+        r = insert_image(im, info.id, digest, info.parent_id, info.config, layers, count, err);
+    if (r == 0)
+        image__unpin(im, digest);
+    char *before[] = {info.manifest_digest, NULL};
+    if (r == 0 && !str_eq(info.manifest_digest, digest))
+        image__blob_sweep(im, before);
+    free(layers);
+    image_info_done(&info);
+    return r;
+}
+
 static const char *layer_media_type(struct images *im, const char *digest)
 {
     unsigned char head[4] = {0};

@@ -1,0 +1,23 @@
+/* The client's side of api/build_session.h: secrets, agents and contexts of a build, open while it is. */
+#ifndef CLI_BUILD_SESSION_H
+#define CLI_BUILD_SESSION_H
+
+#include "base/err.h"
+
+#include <jansson.h>
+
+struct build_session;
+
+/* As the command line has them; any may be NULL. */
+struct build_session_request {
+    char **secrets;  /* "id=NAME[,src=FILE|env=VARIABLE]" */
+    char **agents;   /* "default", "id=SOCKET" */
+    char **contexts; /* "name=DIRECTORY", "name=docker-image://REF", "name=oci-layout://DIRECTORY" */
+    json_t *options; /* what else the build is told; taken */
+};
+
+int build_session_open(struct build_session_request *request, struct build_session **ret, struct err *err);
+const char *build_session_id(const struct build_session *s);
+void build_session_close(struct build_session *s);
+
+#endif
