@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STATUS_FILE_MAX = 64 << 20 };
+enum { STATUS_FILE_MAX = 64 << 20, KEYRING_MAX = 16 << 20 };
 static const char sbom_dir[] = "usr/share/sbom";
 
 /* Runs when all packages are there, in a shell of mmdebstrap's, "$1" is the root. */
@@ -167,18 +167,34 @@ static char **command_of(const struct base_request *q, const char *out)
     return argv;
 }
 
-/* For a person: without the hooks' programs, which are of no choice of his. */
-static char *command_shown(char *const *argv, const char *out)
+/* For a person: without the hooks' programs, which are of no choice of his, and without places of this
+ * machine. */
+static char *command_shown(const struct base_request *q)
 {
+    struct base_request shown = *q;
+    const char *slash = q->keyring ? strrchr(q->keyring, '/') : NULL;
+    shown.keyring = slash ? slash + 1 : q->keyring;
+    _cleanup_strv_ char **argv = command_of(&shown, "base.tar");
     struct str line = STR_INIT;
-    for (; *argv; argv++) {
-        if (strstr(*argv, "-hook="))
-            continue;
-        const char *word = str_eq(*argv, out) ? "base.tar" : *argv;
-        bool quote = strpbrk(word, " \"'*$[]") != NULL;
-        str_addf(&line, "%s%s%s%s", line.len ? " " : "", quote ? "'" : "", word, quote ? "'" : "");
+    STRV_FOREACH (word, argv) {
+        bool quote = strpbrk(*word, " \"'*$[]") != NULL;
+        if (!strstr(*word, "-hook="))
+            str_addf(&line, "%s%s%s%s", line.len ? " " : "", quote ? "'" : "", *word, quote ? "'" : "");
     }
     return str_take(&line);
+}
+
+/* apt verifies as a user of its own, who may not go where the file lies. */
+static int take_keyring(struct base_request *q, const char *dir, char **ret_path, struct err *err)
+{
+    _cleanup_str_ struct str keys = STR_INIT;
+    const char *dot = strrchr(q->keyring, '.');
+    int r = file_read(q->keyring, KEYRING_MAX, &keys, err);
+    if (r < 0)
+        return err_wrap(err, "keyring");
+    *ret_path = str_printf("%s/keyring%s", dir, str_eq(dot, ".asc") ? ".asc" : ".gpg");
+    q->keyring = *ret_path;
+    return file_replace(*ret_path, keys.data, keys.len, 0644, false, err);
 }
 
 /* --- Running it --- */
@@ -196,14 +212,18 @@ static void causes(const char *output, struct str *ret)
     }
 }
 
-static int run(char *const *argv, const char *log, struct err *err)
+static int run(char *const *argv, const char *dir, int64_t epoch, struct err *err)
 {
-    /* Its output goes to a file, because the message is in the middle of it. */
+    /* The output goes to a file, because the message is in the middle of it. The root is made in `dir` too,
+     * so that it goes with it. */
+    static const char script[] =
+        "export TMPDIR=\"$1\" SOURCE_DATE_EPOCH=\"$2\"; log=\"$1/log\"; shift 2; exec \"$@\" >\"$log\" 2>&1";
+    const char *const before[] = {"sh", "-c", script, "sh", dir};
+    _cleanup_free_ char *log = str_printf("%s/log", dir);
     char **shell = NULL;
-    static const char *const before[] = {"sh", "-c", "log=$1; shift; exec \"$@\" >\"$log\" 2>&1", "sh"};
     for (size_t i = 0; i < ARRAY_SIZE(before); i++)
         strv_add(&shell, before[i]);
-    strv_add(&shell, log);
+    strv_take(&shell, str_printf("%lld", (long long)epoch));
     for (; *argv; argv++)
         strv_add(&shell, *argv);
     struct err failure;
@@ -465,12 +485,14 @@ int base_make(const struct base_request *q, const char *dir, struct base_image *
     int r = base_request_check(q, err);
     if (r < 0)
         return r;
-    _cleanup_free_ char *tar = str_printf("%s/base.tar", dir), *log = str_printf("%s/log", dir);
-    _cleanup_strv_ char **argv = command_of(q, tar);
-    _cleanup_free_ char *command = command_shown(argv, tar), *epoch = str_printf("%lld", (long long)q->epoch);
-    setenv("SOURCE_DATE_EPOCH", epoch, 1);
-    setenv("TMPDIR", dir, 1); /* the root is made here too, so that it goes with the directory */
-    r = run(argv, log, err);
+    _cleanup_free_ char *tar = str_printf("%s/base.tar", dir), *keyring = NULL, *command = command_shown(q);
+    struct base_request own = *q;
+    if (q->keyring)
+        r = take_keyring(&own, dir, &keyring, err);
+    if (r < 0)
+        return r;
+    _cleanup_strv_ char **argv = command_of(&own, tar);
+    r = run(argv, dir, q->epoch, err);
     if (r < 0)
         return r;
     _cleanup_close_ int fd = open(tar, O_RDONLY | O_CLOEXEC);

@@ -3,12 +3,12 @@
 #include "cli/archive.h"
 #include "cli/bake.h"
 #include "cli/call.h"
+#include "cli/interrupt.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "image/image_ref.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,17 +48,10 @@ static int load(const char *dir, struct err *err)
 
 /* --- Making --- */
 
-static void keep_going(int number)
-{
-    (void)number; /* mmdebstrap hears of it too, and ends; then what is left is removed */
-}
-
 int bake_base(const struct base_request *request, struct base_image *ret, struct err *err)
 {
     const char *tmp = getenv("TMPDIR");
     _cleanup_free_ char *dir = str_printf("%s/drover-base-XXXXXX", str_empty(tmp) ? "/tmp" : tmp);
-    const struct sigaction ignore = {.sa_handler = keep_going};
-    struct sigaction old_int, old_term;
     struct base_image made = {0};
     struct err ignored;
     int r = base_request_check(request, err);
@@ -67,19 +60,10 @@ int bake_base(const struct base_request *request, struct base_image *ret, struct
     if (!mkdtemp(dir))
         return err_sys(err, errno, "make a directory for the base in %s", str_empty(tmp) ? "/tmp" : tmp);
     chmod(dir, 0711); /* apt's own user goes through */
-    sigaction(SIGINT, &ignore, &old_int);
-    sigaction(SIGTERM, &ignore, &old_term);
-    _cleanup_free_ char *old_tmp = mem_strdup(tmp);
     r = base_make(request, dir, &made, err);
     if (r == 0)
         r = load(dir, err);
-    if (old_tmp)
-        setenv("TMPDIR", old_tmp, 1);
-    else
-        unsetenv("TMPDIR");
     file_remove_tree(dir, &ignored);
-    sigaction(SIGINT, &old_int, NULL);
-    sigaction(SIGTERM, &old_term, NULL);
     if (r < 0)
         base_image_done(&made);
     else
@@ -190,6 +174,7 @@ int cli_bake_base(int argc, char **argv)
     char **rest;
     struct err err;
     int status = cli_parse(&command, argc, argv, &rest);
+    interrupt_catch(); /* mmdebstrap hears of it too, and ends; then what is left is removed */
     if (status < 0)
         status = make(&o, rest[0], &err) < 0 ? cli_fail(&err) : 0;
     strv_free(o.include);

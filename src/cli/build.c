@@ -317,3 +317,33 @@ int build_image(const struct build_request *q, char **ret_image_id, struct err *
         *ret_image_id = take_ptr(id);
     return r;
 }
+
+static int hash_piece(void *context, const void *bytes, size_t n, struct err *err)
+{
+    (void)err;
+    digest_hasher_add(context, bytes, n);
+    return 0;
+}
+
+int build_context_digest(const struct build_request *q, char ret_digest[], struct err *err)
+{
+    _cleanup_close_ int root = open(q->context, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_free_ char *dockerfile = NULL;
+    _cleanup_str_ struct str outside = STR_INIT;
+    if (root < 0)
+        return err_sys(err, errno, "open build context %s", q->context);
+    int r = find_dockerfile(q, &dockerfile, &outside, err);
+    if (r < 0)
+        return r;
+    _cleanup_(context_done) struct context c = {
+        .root_fd = root, .write_fd = -EBADF, .dockerfile = dockerfile};
+    _cleanup_hasher_ struct digest_hasher *hasher = digest_hasher_new("sha256");
+    const struct tar_create create = {
+        .root_fd = root, .path = "/", .exclude = excluded, .exclude_context = &c, .epoch = 0};
+    digest_hasher_add(hasher, str_get(&outside), outside.len);
+    r = load_ignore(&c, err);
+    if (r == 0)
+        r = tar_create_stream(&create, hash_piece, hasher, err);
+    digest_hasher_format(hasher, ret_digest);
+    return r;
+}

@@ -30,6 +30,9 @@ int build_image(const struct build_request *request, char **ret_image_id, struct
 /* PUTs a directory as a tar, without what its .dockerignore leaves out. */
 int build_send_directory(const char *dir, const char *path, struct err *err);
 
+/* The digest of what would be sent: names, modes and content, whatever the times of the files are. */
+int build_context_digest(const struct build_request *request, char ret_digest[], struct err *err);
+
 int cli_build(int argc, char **argv);
 
 #endif

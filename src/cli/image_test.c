@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "cli/call.h"
 #include "cli/cli.h"
+#include "cli/interrupt.h"
 #include "cli/options.h"
 #include "cli/output.h"
 
@@ -177,6 +178,7 @@ static int image_test_verb(int argc, char **argv)
         1};
     char **rest;
     int status = cli_parse(&command, argc, argv, &rest);
+    interrupt_catch(); /* a container is to be removed */
     return status >= 0 ? status : test_one(&o, rest[0]);
 }
 

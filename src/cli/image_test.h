@@ -2,7 +2,8 @@
  *
  * The image comes as the stream of `docker save` and is scanned here, in the process of who asks: the server
  * only sends bytes whose digests it has verified, and parses nothing of them. What has to run, runs through
- * the engine like any container, and is gone when the test ends. */
+ * the engine like any container, and is gone when the test ends, also by an interrupt (interrupt.h: the verb
+ * catches it). */
 #ifndef CLI_IMAGE_TEST_H
 #define CLI_IMAGE_TEST_H
 

@@ -9,6 +9,7 @@
 #include "base/timeutil.h"
 #include "cli/call.h"
 #include "cli/image_test.h"
+#include "cli/interrupt.h"
 #include "cli/pack.h"
 #include "compose/yaml.h"
 
@@ -27,13 +28,6 @@ struct running {
     char *id; /* of the container */
     int64_t started_ns, deadline_ns;
 };
-
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int number)
-{
-    interrupted = number;
-}
 
 static void found(struct running *r, const char *rule, const char *text)
 {
@@ -128,7 +122,7 @@ static char *last_words(const struct running *r)
 
 static int look(struct running *r, json_t **ret, struct err *err)
 {
-    if (interrupted)
+    if (interrupt_pending())
         return err_set(err, ERR_CANCELLED, "interrupted");
     return cli_get(ret, err, "/containers/%s/json", r->id);
 }
@@ -381,10 +375,6 @@ int image_test_run(const char *image_id, const struct image_checks *checks, cons
                    struct findings *findings, struct err *err)
 {
     struct running r = {.checks = checks, .config = config, .findings = findings};
-    const struct sigaction stop = {.sa_handler = interrupt};
-    struct sigaction old_int, old_term;
-    sigaction(SIGINT, &stop, &old_int);
-    sigaction(SIGTERM, &stop, &old_term);
     findings->ran[CHECK_RUN] = true;
     int result = create(&r, image_id, err);
     if (result == 0)
@@ -393,7 +383,5 @@ int image_test_run(const char *image_id, const struct image_checks *checks, cons
     if (r.id)
         cli_call("DELETE", NULL, NULL, &ignored, "/containers/%s?force=1&v=1", r.id);
     free(r.id);
-    sigaction(SIGINT, &old_int, NULL);
-    sigaction(SIGTERM, &old_term, NULL);
     return result;
 }

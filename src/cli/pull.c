@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "cli/call.h"
 #include "cli/image_test.h"
+#include "cli/interrupt.h"
 #include "cli/project.h"
 
 /* --- Credentials that `docker login` has left --- */
@@ -154,6 +155,7 @@ struct transfer_options {
 static int pass_gate(const char *image, const char *checks, struct err *err)
 {
     struct image_test t = {0};
+    interrupt_catch(); /* a container is to be removed */
     int r = image_test(image, checks, &t, err);
     if (r < 0)
         return err_wrap(err, "test %s", image);

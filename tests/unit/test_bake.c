@@ -1,5 +1,6 @@
 #include "unit.h"
 
+#include "bake/bakery.h"
 #include "bake/base.h"
 #include "bake/packages.h"
 #include "base/json.h"
@@ -64,12 +65,75 @@ static void a_snapshot_is_a_time(void **state)
     assert_int_equal(base_snapshot_epoch("20240229T010203Z/x", &epoch, &err), -ERR_INVALID);
 }
 
+static struct bakery *bakery_of(const char *text)
+{
+    struct bakery *b = NULL;
+    struct err err;
+    assert_ok(bakery_parse("bakery.yaml", text, strlen(text), &b, &err), &err);
+    return b;
+}
+
+static void images_come_behind_all_that_they_stand_on(void **state)
+{
+    _cleanup_bakery_ struct bakery *b = bakery_of("images:\n  d: {build: x, on: [b, c]}\n  c: {build: x, on: "
+                                                  "[a, 'elsewhere:1']}\n  b: {build: x, on: [a]}\n"
+                                                  "  a: {base: busybox}\n  e: {build: x}\n");
+    _cleanup_str_ struct str order = STR_INIT;
+    for (size_t i = 0; i < b->count; i++)
+        str_add(&order, b->images[i].name);
+    assert_string_equal(str_get(&order), "abcde");
+    assert_true(bakery_stands_on(bakery_find(b, "c"), 0));
+    assert_int_equal(bakery_find(b, "c")->stands_on_count, 1);
+    assert_false(bakery_stands_on(bakery_find(b, "d"), 0));
+    assert_string_equal(bakery_find(b, "e")->tags[0], "latest");
+}
+
+static void a_circle_of_any_length_is_told(void **state)
+{
+    static const char *const circles[] = {
+        "images: {a: {build: x, on: [a]}}",
+        "images: {a: {build: x, on: [b]}, b: {build: x, on: [c]}, c: {build: x, on: [a]}}"};
+    for (size_t i = 0; i < ARRAY_SIZE(circles); i++) {
+        struct bakery *b = NULL;
+        struct err err;
+        assert_int_equal(bakery_parse("f", circles[i], strlen(circles[i]), &b, &err), -ERR_INVALID);
+        assert_non_null(strstr(err.msg, "images.a: stands on itself"));
+    }
+}
+
+static void state_survives_and_tells_what_is_outdated(void **state)
+{
+    char *dir = scratch_new();
+    _cleanup_free_ char *path = str_printf("%s/state", dir);
+    _cleanup_json_ json_t *s = NULL, *again = NULL;
+    struct err err;
+    assert_ok(bakery_state_load(path, &s, &err), &err);
+    json_object_set_new(bakery_state_of(s, "base"), "id", json_string("sha256:2"));
+    json_object_set_new(bakery_state_of(s, "mid"), "id", json_string("sha256:5"));
+    assert_ok(bakery_state_save(path, s, &err), &err);
+    assert_ok(bakery_state_load(path, &again, &err), &err);
+    assert_true(json_equal(s, again));
+    _cleanup_free_ char *old = bakery_outdated(again, "mid@sha256:5 base@sha256:1"),
+                        *new = bakery_outdated(again, "base@sha256:2 mid@sha256:5 other@sha256:9"),
+                        *odd = bakery_outdated(again, "@ base @@");
+    assert_string_equal(old, "base");
+    assert_null(new);
+    assert_null(odd);
+    assert_ok(file_replace(path, "[]", 2, 0644, false, &err), &err);
+    json_t *bad = NULL;
+    assert_int_equal(bakery_state_load(path, &bad, &err), -ERR_CORRUPT);
+    scratch_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(installed_packages_are_read_and_others_are_not),
         cmocka_unit_test(a_request_is_checked_before_anything_is_made),
         cmocka_unit_test(a_snapshot_is_a_time),
+        cmocka_unit_test(images_come_behind_all_that_they_stand_on),
+        cmocka_unit_test(a_circle_of_any_length_is_told),
+        cmocka_unit_test(state_survives_and_tells_what_is_outdated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
