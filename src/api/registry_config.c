@@ -5,7 +5,9 @@
 #include "base/timeutil.h"
 #include "compose/problem.h"
 #include "compose/yaml.h"
+#include "image/image_ref.h"
 #include "registry/policy.h"
+#include "registry/registry.h"
 
 #include <libgen.h>
 #include <pthread.h>
@@ -395,12 +397,13 @@ WEBHOOK_VALUE(secret, read_text)
 WEBHOOK_VALUE(match, read_list)
 WEBHOOK_VALUE(events, read_list)
 
-static int read_secret_file(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+/* The text of a file that the configuration names: a secret that does not stand in it. */
+static int read_from_file(struct reading *r, const char *what, char **into, const struct yaml_node *at,
+                          struct err *err)
 {
-    struct registry_webhook *hook = into;
     _cleanup_free_ char *name = NULL;
     _cleanup_str_ struct str text = STR_INIT;
-    int code = read_text(at, "secret-file", &name, err);
+    int code = read_text(at, what, &name, err);
     if (code < 0)
         return code;
     _cleanup_free_ char *path = beside(r, name);
@@ -408,9 +411,14 @@ static int read_secret_file(struct reading *r, void *into, const struct yaml_nod
     code = file_read(path, FILE_MAX_BYTES, &text, err);
     if (code < 0)
         return err_wrap(err, "%s:%d:%d", at->file, at->line, at->column);
-    free(hook->secret);
-    hook->secret = str_strip(str_get(&text));
+    free(*into);
+    *into = str_strip(str_get(&text));
     return 0;
+}
+
+static int read_secret_file(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+{
+    return read_from_file(r, "secret-file", &((struct registry_webhook *)into)->secret, at, err);
 }
 
 static int check_hook(const struct registry_policy *p, const struct registry_webhook *hook,
@@ -454,6 +462,73 @@ static int read_webhooks(struct reading *r, void *into, const struct yaml_node *
     return 0;
 }
 
+/* --- mirrors --- */
+
+#define MIRROR_TEXT(key)                                                                                     \
+    static int read_mirror_##key(struct reading *r, void *into, const struct yaml_node *at, struct err *err) \
+    {                                                                                                        \
+        return read_text(at, #key, &((struct registry_mirror *)into)->key, err);                             \
+    }
+MIRROR_TEXT(prefix)
+MIRROR_TEXT(upstream)
+MIRROR_TEXT(username)
+MIRROR_TEXT(password)
+
+static int read_password_file(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+{
+    return read_from_file(r, "password-file", &((struct registry_mirror *)into)->password, at, err);
+}
+
+static int read_ttl(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+{
+    return read_duration(at, "ttl", 0, INT64_C(366) * 24 * 3600 * NS_PER_S,
+                         &((struct registry_mirror *)into)->ttl_ns, err);
+}
+
+static int read_mirror_size(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+{
+    return read_size(at, "size", &((struct registry_mirror *)into)->bytes, err);
+}
+
+static int check_mirror(const struct registry_mirror *m, const struct yaml_node *at, struct err *err)
+{
+    if (!m->prefix || !m->upstream)
+        return bad(at, err, "a mirror needs prefix and upstream");
+    if (!registry_name_valid(m->prefix))
+        return bad(yaml_get(at, "prefix"), err, "prefix must be the beginning of a repository's name: hub");
+    _cleanup_free_ char *name = str_printf("%s/x", m->upstream);
+    _cleanup_ref_ struct image_ref ref = {0};
+    if (image_ref_parse(name, &ref, NULL) < 0 || !str_eq(ref.domain, m->upstream))
+        return bad(yaml_get(at, "upstream"), err, "upstream must be a registry's HOST[:PORT]: docker.io");
+    return !m->username != !m->password ? bad(at, err, "username and password go together") : 0;
+}
+
+static int read_mirrors(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+{
+    static const struct key keys[] = {{"prefix", read_mirror_prefix},
+                                      {"upstream", read_mirror_upstream},
+                                      {"username", read_mirror_username},
+                                      {"password", read_mirror_password},
+                                      {"password-file", read_password_file},
+                                      {"ttl", read_ttl},
+                                      {"size", read_mirror_size},
+                                      {0}};
+    struct registry_policy *p = r->policy;
+    if (at->type != YAML_LIST || at->count > RULES_MAX)
+        return bad(at, err, "mirrors must be a list (%d at most)", RULES_MAX);
+    p->mirrors = NEW_N(struct registry_mirror, at->count + 1);
+    for (size_t i = 0; i < at->count; i++) {
+        struct registry_mirror *m = &p->mirrors[p->mirror_count++];
+        m->ttl_ns = 600 * NS_PER_S;
+        int code = read_map(r, m, at->items[i], "a mirror", keys, err);
+        if (code == 0)
+            code = check_mirror(m, at->items[i], err);
+        if (code < 0)
+            return code;
+    }
+    return 0;
+}
+
 static const struct key top_keys[] = {{"htpasswd", read_htpasswd},
                                       {"users", read_users},
                                       {"groups", read_groups},
@@ -463,6 +538,7 @@ static const struct key top_keys[] = {{"htpasswd", read_htpasswd},
                                       {"repositories", read_rules},
                                       {"quotas", read_quotas},
                                       {"webhooks", read_webhooks},
+                                      {"mirrors", read_mirrors},
                                       {0}};
 
 static int read_document(struct reading *r, struct yaml_arena *arena, const char *text, size_t n,

@@ -1,6 +1,6 @@
 /* Blobs of a repository. */
 #include "base/timeutil.h"
-#include "registry/registry_priv.h"
+#include "registry/mirror.h"
 
 struct row {
     int64_t seen;
@@ -57,9 +57,12 @@ int registry_blob_open(struct registry *r, const char *repository, const char *d
     if (registry__check_name(repository, err) < 0 || registry__check_digest(digest, err) < 0 ||
         registry__blob_known(r, repository, digest, &known, err) < 0)
         return -err->cause.code;
+    int code = known ? 0 : registry__mirror_blob(r, repository, digest, &known, err);
+    if (code < 0)
+        return code;
     if (!known)
         return unknown(repository, digest, err);
-    int code = content_open(r->images, digest, ret_fd, ret_size, &err->cause);
+    code = content_open(r->images, digest, ret_fd, ret_size, &err->cause);
     if (code == -ERR_NOT_FOUND)
         return unknown(repository, digest, err);
     return code < 0 ? registry__internal(err) : 0;

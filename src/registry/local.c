@@ -2,7 +2,7 @@
 #include "base/file.h"
 #include "image/image_ref.h"
 #include "registry/manifest.h"
-#include "registry/registry_priv.h"
+#include "registry/mirror.h"
 
 /* "web" is docker.io/library/web to the node's images; NULL when no image can have the name. */
 static char *image_name(const char *repository)

@@ -4,9 +4,11 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/timeutil.h"
+#include "registry/mirror.h"
 #include "registry/notify.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 static bool is_digest(const char *reference)
@@ -102,6 +104,8 @@ int registry_manifest_get(struct registry *r, const char *repository, const char
     int code = check_reference(repository, reference, err);
     if (code < 0)
         return code;
+    if ((code = registry__mirror_manifest(r, repository, reference, err)) < 0)
+        return code;
     _cleanup_free_ char *digest = NULL;
     bool found = true;
     if (is_digest(reference)) {
@@ -149,6 +153,19 @@ static int check_blobs(struct registry *r, const char *repository, const struct 
     return 0;
 }
 
+/* A new file among the uploads, locked, so that the collector does not take it for one that rests; it may
+ * have done so before the lock was there. */
+static int make_held(const char *path)
+{
+    for (;;) {
+        int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        struct stat st;
+        if (fd < 0 || (flock(fd, LOCK_EX) == 0 && fstat(fd, &st) == 0 && st.st_nlink > 0))
+            return fd;
+        close(fd);
+    }
+}
+
 static int store_bytes(struct registry *r, const char *digest, const void *bytes, size_t n,
                        struct registry_err *err)
 {
@@ -157,7 +174,7 @@ static int store_bytes(struct registry *r, const char *digest, const void *bytes
     char id[REGISTRY_ID_BYTES];
     digest_random_id(id);
     _cleanup_free_ char *path = str_printf("%s/%s", content_uploads_dir(r->images), id);
-    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    _cleanup_close_ int fd = make_held(path);
     if (fd < 0) {
         err_sys(&err->cause, errno, "store the manifest");
         return registry__internal(err);
@@ -212,9 +229,9 @@ static char *list_of(const struct manifest *m)
     return json_format(list);
 }
 
-/* All rows of it at once. */
+/* All rows of it at once. `whole`: its blobs are here, and become the repository's. */
 static int enter(struct registry *r, const char *repository, const char *digest, const struct manifest *m,
-                 size_t n, const char *tag, char *const *tags, struct registry_err *err)
+                 size_t n, const char *tag, char *const *tags, bool whole, struct registry_err *err)
 {
     int64_t now = time_now_ns();
     struct put *p = NEW(struct put);
@@ -237,10 +254,11 @@ static int enter(struct registry *r, const char *repository, const char *digest,
         use, 3);
     /* Those that came by an image of the node, or that were collected a moment ago, while we hold them. */
     const struct store_value link[] = {STORE_STR(repository), STORE_STR(uses), STORE_I64(now)};
-    add(p,
-        "INSERT OR IGNORE INTO repository_blob (repository, digest, seen, size) SELECT ?1,"
-        " json_extract(value, '$.d'), ?3, json_extract(value, '$.s') FROM json_each(?2)",
-        link, 3);
+    if (whole)
+        add(p,
+            "INSERT OR IGNORE INTO repository_blob (repository, digest, seen, size) SELECT ?1,"
+            " json_extract(value, '$.d'), ?3, json_extract(value, '$.s') FROM json_each(?2)",
+            link, 3);
     _cleanup_policy_ struct registry_policy *policy = registry_policy_get(r);
     const struct registry_rule *rule = policy ? registry_policy_rule(policy, repository) : NULL;
     char *const *immutable = rule ? rule->immutable : NULL;
@@ -292,7 +310,7 @@ static int enter_within_quota(struct registry *r, const char *repository, const 
         v, 4, add_size, &more, &err->cause);
     code = code < 0 ? registry__internal(err) : registry__quota_check(r, repository, more, err);
     if (code == 0)
-        code = enter(r, repository, digest, m, n, tag, tags, err);
+        code = enter(r, repository, digest, m, n, tag, tags, true, err);
     registry__quota_unlock(r, locked);
     return code;
 }
@@ -310,6 +328,19 @@ static int put(struct registry *r, const char *repository, const char *digest, c
         code = store_bytes(r, digest, bytes, n, err);
     if (code == 0)
         code = enter_within_quota(r, repository, digest, m, n, tag, tags, err);
+    content_let_go(r->images, held);
+    return code;
+}
+
+int registry__manifest_keep(struct registry *r, const char *repository, const char *digest,
+                            const struct manifest *m, const void *bytes, size_t n, const char *tag,
+                            struct registry_err *err)
+{
+    char *held[] = {(char *)digest, NULL};
+    content_hold(r->images);
+    int code = store_bytes(r, digest, bytes, n, err);
+    if (code == 0)
+        code = enter(r, repository, digest, m, n, tag, NULL, false, err);
     content_let_go(r->images, held);
     return code;
 }
@@ -343,6 +374,8 @@ int registry_manifest_put(struct registry *r, const char *repository, const char
     int code = check_reference(repository, reference, err);
     if (code == 0)
         code = check_tags(repository, tags, err);
+    if (code == 0)
+        code = registry__mirror_refuse(r, repository, err);
     if (code < 0)
         return code;
     char digest[DIGEST_BYTES];

@@ -44,6 +44,13 @@ void registry_policy_unref(struct registry_policy *p)
     for (size_t i = 0; i < p->quota_count; i++)
         strv_free(p->quotas[i].match);
     free(p->quotas);
+    for (size_t i = 0; i < p->mirror_count; i++) {
+        free(p->mirrors[i].prefix);
+        free(p->mirrors[i].upstream);
+        free(p->mirrors[i].username);
+        free(p->mirrors[i].password);
+    }
+    free(p->mirrors);
     for (size_t i = 0; i < p->webhook_count; i++) {
         free(p->webhooks[i].name);
         free(p->webhooks[i].url);

@@ -48,6 +48,13 @@ struct registry_quota {
     int64_t bytes;
 };
 
+/* Repositories below a prefix that are another registry's (mirror.h). */
+struct registry_mirror {
+    char *prefix, *upstream;   /* "hub", "docker.io" */
+    char *username, *password; /* or NULL */
+    int64_t ttl_ns, bytes;     /* bytes 0: no bound */
+};
+
 /* Who hears of pushes and deletions (notify.h). */
 struct registry_webhook {
     char *name, *url, *secret; /* secret NULL: unsigned */
@@ -64,6 +71,8 @@ struct registry_policy {
     size_t rule_count;
     struct registry_quota *quotas;
     size_t quota_count;
+    struct registry_mirror *mirrors;
+    size_t mirror_count;
     struct registry_webhook *webhooks;
     size_t webhook_count;
     char *realm, *service; /* of tokens; NULL: from the request's Host */

@@ -226,6 +226,8 @@ int registry_start(struct images *im, int64_t grace_ns, struct registry **ret, s
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->quota_lock, NULL);
     pthread_cond_init(&r->wake, NULL);
+    pthread_cond_init(&r->fetched, NULL);
+    r->fetching = MAP_INIT(NULL);
     int code = registry__sizes_fill(r, err);
     if (code == 0)
         code = registry__notifier_start(r, &r->notifier, err);
@@ -260,5 +262,7 @@ void registry_stop(struct registry *r)
     pthread_mutex_destroy(&r->lock);
     pthread_mutex_destroy(&r->quota_lock);
     pthread_cond_destroy(&r->wake);
+    pthread_cond_destroy(&r->fetched);
+    map_done(&r->fetching);
     free(r);
 }

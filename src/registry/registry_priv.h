@@ -22,6 +22,8 @@ struct registry {
     pthread_cond_t wake;
     bool closing, collecting;
     pthread_t collector;
+    struct map fetching;            /* what a mirror fetches just now; under lock */
+    pthread_cond_t fetched;         /* one of them has been */
     struct registry_policy *policy; /* or NULL; under lock */
     struct map hashes;              /* upload id -> struct upload_hash, see upload.c */
 };
@@ -42,7 +44,16 @@ int registry__texts(struct registry *r, const char *sql, const struct store_valu
 int registry__execute(struct registry *r, const char *sql, const struct store_value *params, size_t n,
                       struct registry_err *err);
 
+struct manifest;
+/* manifest.c: a mirror's, whose blobs need not be here. */
+int registry__manifest_keep(struct registry *r, const char *repository, const char *digest,
+                            const struct manifest *m, const void *bytes, size_t n, const char *tag,
+                            struct registry_err *err);
+
 /* upload.c */
+/* registry_upload_begin() for a mirror too. */
+int registry__upload_begin(struct registry *r, const char *repository, char ret_id[REGISTRY_ID_BYTES],
+                           struct registry_err *err);
 void registry__upload_hash_free(void *hash);
 int registry__uploads_collect(struct registry *r, int64_t before_ns, struct err *err);
 /* A row that the repository has the blob, which must be held (image/content.h). */

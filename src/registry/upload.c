@@ -5,7 +5,7 @@
  * or finishes holds the file's lock. */
 #include "base/file.h"
 #include "base/timeutil.h"
-#include "registry/registry_priv.h"
+#include "registry/mirror.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -117,6 +117,11 @@ static int upload_open(struct registry *r, const char *repository, const char *i
         err_sys(&err->cause, sys, "open the upload");
         return registry__internal(err);
     }
+    if (st.st_nlink == 0) { /* the collector was quicker */
+        upload_done(&u);
+        return registry__fail(err, REGISTRY_BLOB_UPLOAD_UNKNOWN,
+                              "the upload has been dropped: begin another");
+    }
     u.size = st.st_size;
     hash_take(&u);
     *ret = u;
@@ -140,6 +145,13 @@ static int check_room(struct registry *r, struct registry_err *err)
 
 int registry_upload_begin(struct registry *r, const char *repository, char ret_id[REGISTRY_ID_BYTES],
                           struct registry_err *err)
+{
+    int code = registry__mirror_refuse(r, repository, err);
+    return code < 0 ? code : registry__upload_begin(r, repository, ret_id, err);
+}
+
+int registry__upload_begin(struct registry *r, const char *repository, char ret_id[REGISTRY_ID_BYTES],
+                           struct registry_err *err)
 {
     if (registry__check_name(repository, err) < 0 || check_room(r, err) < 0)
         return -err->cause.code;
@@ -384,7 +396,7 @@ int registry_upload_mount(struct registry *r, const char *repository, const char
                           struct registry_err *err)
 {
     if (registry__check_name(repository, err) < 0 || registry__check_digest(digest, err) < 0 ||
-        (from && registry__check_name(from, err) < 0))
+        (from && registry__check_name(from, err) < 0) || registry__mirror_refuse(r, repository, err) < 0)
         return -err->cause.code;
     content_hold(r->images);
     bool known = false;
