@@ -24,6 +24,9 @@ const struct http_route *api_routes(void);
 void api_document(struct str *out);
 
 struct api *api_new(struct engine *e);
+/* The bounds of the build cache, which hold after each build; 0: none. Of `max_bytes` < 0: a tenth of the
+ * disk. */
+void api_limit_build_cache(struct api *a, int64_t max_bytes, int64_t max_age_ns);
 void api_free(struct api *a);
 struct registry;
 /* The registry that /drover/registry/ manages, before the first api_serve(); NULL: none is served. */

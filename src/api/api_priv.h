@@ -13,6 +13,7 @@ struct api {
     struct images *images;
     struct registry *registry; /* or NULL */
     struct build_sessions *builds;
+    struct build_limit *limit;
 };
 
 enum { API_BODY_MAX = 4 << 20 };
@@ -68,6 +69,10 @@ json_t *api__familiar_list(char *const *references);
 
 /* docker_images.c: the event of a prune, which says what it gave back. */
 void api__tell_pruned(struct api *a, const char *type, int64_t reclaimed);
+
+/* docker_usage.c: the least recently used of the build cache goes until it takes no more than `max_bytes` (0:
+ * no bound), and what was not used since then (0: no bound). */
+int api__limit_build_cache(struct api *a, int64_t max_bytes, int64_t unused_since_ns, struct err *err);
 
 /* auth.c: credentials that come with a request. */
 struct api_auth {

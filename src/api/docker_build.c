@@ -1,5 +1,6 @@
 /* POST /build: the context comes as a tar, the build's output goes back as JSON messages. */
 #include "api/api_priv.h"
+#include "api/build_limit.h"
 #include "api/build_query.h"
 #include "api/build_session.h"
 
@@ -296,7 +297,9 @@ int api_build(struct http_request *q, void *context, struct err *err)
     struct build b = {.request = q, .api = context};
     b.progress = api__progress_new(q, http_query_bool(q, "q", false));
     pthread_mutex_init(&b.lock, NULL);
+    build_limit_begin(b.api->limit);
     int r = build(&b, err);
+    build_limit_end(b.api->limit);
     if (r < 0 && b.held.len)
         send_stream(&b, str_get(&b.held));
     if (r < 0)

@@ -1,5 +1,5 @@
 /* What takes how much room, and the build cache, which is part of it. */
-#include "api/api_priv.h"
+#include "api/build_limit.h"
 
 #include "base/map.h"
 #include "base/timeutil.h"
@@ -75,6 +75,8 @@ struct cache_filter {
     char **ids, **parents, **types, **descriptions;
     bool only_used, only_unused, only_private; /* "inuse", "shared" and "private" come to these */
     int64_t until;                             /* last used before; 0: not asked */
+    bool idle_only;                            /* nothing goes while a build goes on */
+    int64_t in_use_from;                       /* what was used since then a build may be using; 0: none is */
 };
 
 static void cache_filter_done(struct cache_filter *f)
@@ -121,7 +123,7 @@ static bool is_one_of(char **values, const char *id)
 
 static bool takes(const struct cache_filter *f, const struct image_cache_record *record, const char *type)
 {
-    if (f->until && record->used_ns >= f->until)
+    if ((f->until && record->used_ns >= f->until) || (f->in_use_from && record->used_ns >= f->in_use_from))
         return false;
     if ((f->only_used && !in_use(record)) || (f->only_private && in_use(record)))
         return false;
@@ -142,7 +144,13 @@ static int prune_record(struct api *a, const struct image_cache_record *record, 
     return all ? image_cache_forget(a->images, record->id, err) : 0;
 }
 
-/* From the newest to the oldest, again and again: what a deleted image stood on may go then. */
+static int by_last_use(const void *a, const void *b)
+{
+    const struct image_cache_record *x = a, *y = b;
+    return x->used_ns < y->used_ns ? -1 : x->used_ns > y->used_ns;
+}
+
+/* The one not used for longest first, again and again: what a deleted image stood on may go then. */
 static int prune_round(struct api *a, const struct cache_filter *f, bool all, int64_t keep, json_t *ids,
                        bool *ret_more, struct err *err)
 {
@@ -151,13 +159,21 @@ static int prune_round(struct api *a, const struct cache_filter *f, bool all, in
     int64_t total = 0;
     for (size_t i = 0; i < records.count; i++)
         total += records.list[i].size_bytes;
+    if (records.count)
+        qsort(records.list, records.count, sizeof(*records.list), by_last_use);
     *ret_more = false;
     for (size_t i = 0; r == 0 && i < records.count; i++) {
         const struct image_cache_record *record = &records.list[i];
         bool done = false;
         if (!takes(f, record, "regular") || (keep && total <= keep))
             continue;
+        if (f->idle_only && !build_limit_keep_idle(a->limit)) {
+            *ret_more = false;
+            return 0;
+        }
         r = prune_record(a, record, all, &done, err);
+        if (f->idle_only)
+            build_limit_let_go(a->limit);
         if (!done)
             continue;
         json_array_append_new(ids, json_string(record->id));
@@ -219,6 +235,7 @@ int api_build_prune(struct http_request *q, void *context, struct err *err)
         r = api__query_i64(q, "keep-storage", 0, INT64_MAX, &keep, err);
     if (r < 0)
         return err_wrap(err, "failed to prune build cache");
+    f.in_use_from = build_limit_in_use_from(a->limit);
     r = images_usage(a->images, &before, err);
     for (bool more = true; r == 0 && more;)
         r = prune_round(a, &f, all, keep, ids, &more, err);
@@ -234,6 +251,51 @@ int api_build_prune(struct http_request *q, void *context, struct err *err)
                     json_pack("{s:O, s:I}", "CachesDeleted", json_array_size(ids) ? ids : json_null(),
                               "SpaceReclaimed", (json_int_t)space));
     return 0;
+}
+
+static int cache_sizes(struct api *a, int64_t *ret_records, int64_t *ret_mounts, struct err *err)
+{
+    _cleanup_records_ struct records records = {0};
+    struct engine_build_cache *mounts = NULL;
+    size_t count = 0;
+    int r = read_records(a, &records, err);
+    if (r == 0)
+        r = engine_build_caches(a->engine, &mounts, &count, err);
+    *ret_records = *ret_mounts = 0;
+    for (size_t i = 0; i < records.count; i++)
+        *ret_records += records.list[i].size_bytes;
+    for (size_t i = 0; i < count; i++)
+        *ret_mounts += mounts[i].size_bytes;
+    engine_build_caches_free(mounts, count);
+    return r;
+}
+
+static int prune_until(struct api *a, const struct cache_filter *f, int64_t keep_records, int64_t keep_mounts,
+                       struct err *err)
+{
+    _cleanup_json_ json_t *ids = json_array();
+    int64_t freed = 0;
+    int r = 0;
+    for (bool more = true; r == 0 && more;)
+        r = prune_round(a, f, false, keep_records, ids, &more, err);
+    return r < 0 ? r : prune_mounts(a, f, keep_mounts, ids, &freed, err);
+}
+
+int api__limit_build_cache(struct api *a, int64_t max_bytes, int64_t unused_since_ns, struct err *err)
+{
+    struct cache_filter f = {.until = unused_since_ns, .idle_only = true};
+    int64_t records, mounts;
+    int r = unused_since_ns ? prune_until(a, &f, 0, 0, err) : 0;
+    f.until = 0;
+    if (r == 0 && max_bytes)
+        r = cache_sizes(a, &records, &mounts, err);
+    if (r < 0 || !max_bytes || records + mounts <= max_bytes)
+        return r;
+    /* 0 would mean everything. */
+    r = prune_until(a, &f, MAX(max_bytes - mounts, (int64_t)1), INT64_MAX, err);
+    if (r == 0)
+        r = cache_sizes(a, &records, &mounts, err);
+    return r < 0 ? r : prune_until(a, &f, INT64_MAX, MAX(max_bytes - records, (int64_t)1), err);
 }
 
 /* --- GET /system/df --- */

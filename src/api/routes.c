@@ -1,4 +1,5 @@
 /* Which path is whose, and the paths of Docker's API that are not there. */
+#include "api/build_limit.h"
 #include "api/build_session.h"
 
 #include <string.h>
@@ -252,6 +253,7 @@ struct api *api_new(struct engine *e)
     a->engine = e;
     a->images = engine_images(e);
     a->builds = build_sessions_new();
+    a->limit = build_limit_new(a);
     return a;
 }
 
@@ -260,10 +262,17 @@ void api_set_registry(struct api *a, struct registry *r)
     a->registry = r;
 }
 
+void api_limit_build_cache(struct api *a, int64_t max_bytes, int64_t max_age_ns)
+{
+    build_limit_set(a->limit, max_bytes, max_age_ns);
+}
+
 void api_free(struct api *a)
 {
-    if (a)
+    if (a) {
+        build_limit_free(a->limit);
         build_sessions_free(a->builds);
+    }
     free(a);
 }
 

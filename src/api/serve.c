@@ -225,6 +225,7 @@ static int serve(const struct serve_options *o, struct engine *e, struct door *d
         return r;
     }
     struct api *a = api_new(e);
+    api_limit_build_cache(a, o->build_cache_bytes, o->build_cache_age_ns);
     struct serve_registry *registry = NULL;
     if (o->registry.address)
         r = serve_registry_start(engine_images(e), &o->registry, &registry, err);

@@ -19,7 +19,8 @@ struct serve_options {
     const json_t *runtimes, *address_pools; /* see struct engine_config */
     const char *default_runtime, *userns_remap, *log_driver;
     const json_t *log_options;
-    struct serve_registry_options registry; /* address NULL: there is none */
+    int64_t build_cache_bytes, build_cache_age_ns; /* see api_limit_build_cache() */
+    struct serve_registry_options registry;        /* address NULL: there is none */
 };
 
 /* Returns after a clean end, or with the reason why it could not serve (ERR_CONFLICT: another one has the

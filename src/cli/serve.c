@@ -45,6 +45,9 @@ static const char help[] =
     "  --log-driver NAME          where containers' output goes that name no driver: json-file (default),\n"
     "                             local, journald, syslog, gelf, fluentd or none\n"
     "  --log-opt NAME=VALUE       an option of that driver; may be given again\n"
+    "  --build-cache-size SIZE    what the build cache may take (default a tenth of the disk; 0: no bound):\n"
+    "                             beyond it goes what was not used for longest\n"
+    "  --build-cache-age TIME     what no build has used for so long goes (720h; default never)\n"
     "  --config-file FILE         options in the form of dockerd's daemon.json\n"
     "                             (default /etc/drover/serve.json, when there is one)\n"
     "  --log-level LEVEL          debug, info (default), warning or error\n"
@@ -71,6 +74,8 @@ enum {
     OPTION_LOG_DRIVER,
     OPTION_LOG_OPT,
     OPTION_LOG_LEVEL,
+    OPTION_CACHE_SIZE,
+    OPTION_CACHE_AGE,
     OPTION_HELP
 };
 
@@ -95,6 +100,8 @@ static const struct option options[] = {
     {"log-driver", required_argument, NULL, OPTION_LOG_DRIVER},
     {"log-opt", required_argument, NULL, OPTION_LOG_OPT},
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+    {"build-cache-size", required_argument, NULL, OPTION_CACHE_SIZE},
+    {"build-cache-age", required_argument, NULL, OPTION_CACHE_AGE},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -211,6 +218,14 @@ static int parse(int argc, char **argv, struct serve_options *o, struct call *ca
         case OPTION_LOG_LEVEL:
             call->log_level = optarg;
             break;
+        case OPTION_CACHE_SIZE:
+            if (parse_bytes(optarg, &o->build_cache_bytes, NULL) < 0)
+                return wrong_call("--build-cache-size must be a size such as 20g, not \"%s\"", optarg);
+            break;
+        case OPTION_CACHE_AGE:
+            if (parse_duration(optarg, &o->build_cache_age_ns, NULL) < 0 || o->build_cache_age_ns < 0)
+                return wrong_call("--build-cache-age must be a duration such as 720h, not \"%s\"", optarg);
+            break;
         case OPTION_HELP:
             fputs(help, stdout);
             return 0;
@@ -256,7 +271,7 @@ static int configure(struct call *call, struct serve_config *config, struct serv
 int cli_serve(int argc, char **argv)
 {
     _cleanup_free_ char *root = rootless_default_root(), *socket = rootless_default_socket();
-    struct serve_options o = {.root = root, .socket = socket};
+    struct serve_options o = {.root = root, .socket = socket, .build_cache_bytes = -1};
     _cleanup_(call_done) struct call call = {0};
     _cleanup_(serve_config_done) struct serve_config config = {0};
     enum log_level level = LOG_LEVEL_INFO;

@@ -200,3 +200,30 @@ RUN --mount=from=more,target=/m cat /m/file > /mounted
         quick = self.context("quick", Dockerfile="FROM busybox\nRUN --mount=type=cache,id=k,sharing=locked,target=/c true\n")
         self.d.drover("build", quick)
         shutil.rmtree(quick)
+
+
+class BuildCacheBounds(Story):
+    shared = False
+    image = False
+
+    def records(self):
+        return {r["Description"] for r in json.loads(self.d.api("GET", "/v1.42/system/df")[2])["BuildCache"]}
+
+    def test_the_cache_stays_within_its_bounds_and_the_least_used_goes_first(self):
+        self.d.stop()
+        self.d.start("--build-cache-size", "4m", "--build-cache-age", "1h")
+        self.d.busybox()
+        folder = os.path.join(self.d.root, "bounds")
+        os.makedirs(folder)
+        with open(os.path.join(folder, "Dockerfile"), "w") as f:
+            f.write("FROM busybox\nARG N\nRUN echo $N > /n && head -c 1500000 /dev/urandom > /data\n")
+        for n in "123":
+            self.d.drover("build", "-q", "--build-arg", "N=" + n, folder)
+        wait_for(lambda: not any("N=1" in d for d in self.records()), "the oldest to go")
+        left = self.records()
+        self.assertTrue(any("N=2" in d for d in left) and any("N=3" in d for d in left), left)
+        # What is used again is not the oldest any more.
+        self.d.drover("build", "-q", "--build-arg", "N=2", folder)
+        self.d.drover("build", "-q", "--build-arg", "N=4", folder)
+        wait_for(lambda: not any("N=3" in d for d in self.records()), "the one that was not used")
+        self.assertTrue(any("N=2" in d for d in self.records()), self.records())
