@@ -4,64 +4,21 @@
 #include "base/str.h"
 
 #include <strings.h>
-#include <sys/utsname.h>
 
 /* --- Platforms --- */
 
-static int machine_platform(struct platform *ret, struct err *err)
-{
-    static const struct {
-        const char *machine, *architecture, *variant;
-    } table[] = {
-        {"x86_64", "amd64", NULL},    {"aarch64", "arm64", NULL}, {"armv7l", "arm", "v7"},
-        {"armv6l", "arm", "v6"},      {"i686", "386", NULL},      {"riscv64", "riscv64", NULL},
-        {"ppc64le", "ppc64le", NULL}, {"s390x", "s390x", NULL},   {"loongarch64", "loong64", NULL},
-    };
-    struct utsname u;
-    uname(&u);
-    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
-        if (strcmp(table[i].machine, u.machine) != 0)
-            continue;
-        *ret = (struct platform){.os = mem_strdup("linux"),
-                                 .architecture = mem_strdup(table[i].architecture),
-                                 .variant = mem_strdup(table[i].variant)};
-        return 0;
-    }
-    return err_set(err, ERR_UNSUPPORTED, "this machine's architecture %s has no name here", u.machine);
-}
-
-static int parse_platform(const char *text, struct platform *ret, struct err *err)
-{
-    _cleanup_strv_ char **parts = strv_split(text, '/');
-    size_t n = strv_len(parts);
-    if (n < 2 || n > 3 || !*parts[0] || !*parts[1])
-        return err_set(err, ERR_INVALID,
-                       "platform \"%s\": it must be os/architecture or os/architecture/variant", text);
-    *ret = (struct platform){.os = mem_strdup(parts[0]),
-                             .architecture = mem_strdup(parts[1]),
-                             .variant = n == 3 ? mem_strdup(parts[2]) : NULL};
-    return 0;
-}
-
 int build__platforms(struct builder *b, struct err *err)
 {
-    int r = machine_platform(&b->build_platform, err);
+    int r = platform_of_machine(&b->build_platform, err);
     if (r < 0)
         return r;
     if (!str_empty(b->o->platform))
-        return parse_platform(b->o->platform, &b->target_platform, err);
+        return platform_parse(b->o->platform, &b->target_platform, err);
     const struct platform *p = &b->build_platform;
     b->target_platform = (struct platform){.os = mem_strdup(p->os),
                                            .architecture = mem_strdup(p->architecture),
                                            .variant = mem_strdup(p->variant)};
     return 0;
-}
-
-void build__platform_done(struct platform *p)
-{
-    free(p->os);
-    free(p->architecture);
-    free(p->variant);
 }
 
 /* TARGETPLATFORM, TARGETOS, ... and BUILD...: values a build knows by itself. Kept in global_args once
@@ -74,17 +31,10 @@ static const char *platform_arg(struct builder *b, const char *name)
         rest = str_after(name, "BUILD");
     if (!rest)
         return NULL;
-    if (strcmp(rest, "OS") == 0)
-        return p->os;
-    if (strcmp(rest, "ARCH") == 0)
-        return p->architecture;
-    if (strcmp(rest, "VARIANT") == 0)
-        return p->variant ? p->variant : "";
-    if (strcmp(rest, "PLATFORM") != 0)
-        return NULL;
-    map_put(
-        &b->global_args, name,
-        str_printf("%s/%s%s%s", p->os, p->architecture, p->variant ? "/" : "", p->variant ? p->variant : ""));
+    const char *part = platform_part(p, rest);
+    if (part || strcmp(rest, "PLATFORM") != 0)
+        return part;
+    map_put(&b->global_args, name, platform_format(p));
     return map_get(&b->global_args, name);
 }
 

@@ -174,6 +174,7 @@ static int parse_name_value(const char *text, char escape, struct df_step *s, st
     if (!*value)
         return err_set(err, ERR_INVALID, "%.80s needs a value: name=value", text);
     size_t capacity = 0;
+    s->legacy = true;
     add_pair(s, &capacity, text, (size_t)(end - text), value);
     return 0;
 }

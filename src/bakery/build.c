@@ -1,5 +1,8 @@
 #include "bakery/build_priv.h"
 
+#include "bakery/check.h"
+#include "bakery/preprocess.h"
+
 #include "base/file.h"
 #include "base/timeutil.h"
 #include "image/image_ref.h"
@@ -45,11 +48,36 @@ static bool leads_out(const char *path)
     return false;
 }
 
+static int read_included(void *context, const char *path, struct str *ret, struct err *err)
+{
+    return read_context_file(context, path, DOCKERFILE_MAX_BYTES, ret, err);
+}
+
+/* A file in Drover's own language becomes a plain one first. */
+static int parse_dockerfile(struct builder *b, const char *text, size_t n, const char *name, struct err *err)
+{
+    if (!preprocess_wanted(text, n))
+        return dockerfile_parse(text, n, name, &b->file, err);
+    const struct preprocess_options o = {.name = name,
+                                         .build_args = b->o->build_args,
+                                         .target_platform = &b->target_platform,
+                                         .build_platform = &b->build_platform,
+                                         .read = read_included,
+                                         .context = b};
+    struct df_text plain;
+    int r = preprocess(text, n, &o, &plain, err);
+    if (r < 0)
+        return r;
+    r = dockerfile_parse_text(&plain, name, &b->file, err);
+    df_text_done(&plain);
+    return r;
+}
+
 static int read_dockerfile(struct builder *b, struct err *err)
 {
     const char *name = b->o->dockerfile ? b->o->dockerfile : "Dockerfile";
     if (b->o->dockerfile_text)
-        return dockerfile_parse(b->o->dockerfile_text, strlen(b->o->dockerfile_text), name, &b->file, err);
+        return parse_dockerfile(b, b->o->dockerfile_text, strlen(b->o->dockerfile_text), name, err);
     if (leads_out(name))
         return err_set(err, ERR_INVALID, "forbidden path outside the build context: %s", name);
     _cleanup_str_ struct str text = STR_INIT;
@@ -61,7 +89,7 @@ static int read_dockerfile(struct builder *b, struct err *err)
                        name);
     if (r == 0 && text.len == 0)
         r = err_set(err, ERR_INVALID, "the Dockerfile (%s) cannot be empty", name);
-    return r < 0 ? r : dockerfile_parse(str_get(&text), text.len, name, &b->file, err);
+    return r < 0 ? r : parse_dockerfile(b, str_get(&text), text.len, name, err);
 }
 
 /* <Dockerfile's name>.dockerignore goes before .dockerignore. */
@@ -76,6 +104,20 @@ static int read_ignore(struct builder *b, struct err *err)
     if (r == -ERR_NOT_FOUND)
         return 0;
     return r < 0 ? r : ignore_parse(str_get(&text), text.len, &b->ignore, err);
+}
+
+/* "# check=error=true" makes the first warning a failure. */
+static int run_checks(struct builder *b, struct err *err)
+{
+    if (!b->file.check)
+        return 0;
+    struct check_result result = {0};
+    int r = check_dockerfile(&b->file, b->ignore, &result, err);
+    if (r == 0 && result.error && result.count)
+        r = err_set(err, ERR_INVALID, "%s:%d: %s: %s", result.list[0].file, result.list[0].line,
+                    result.list[0].rule, result.list[0].text);
+    check_result_done(&result);
+    return r;
 }
 
 static int make_work_dir(struct builder *b, struct err *err)
@@ -118,9 +160,9 @@ static int warn_unused_args(struct builder *b)
     return build__say(b, NULL, "[Warning] One or more build-args [%s] were not consumed\n", str_get(&unused));
 }
 
-static int tag(struct builder *b, const char *id, struct err *err)
+static int tag(struct builder *b, const char *id, char *const *names, struct err *err)
 {
-    STRV_FOREACH (name, (char **)b->o->tags) {
+    STRV_FOREACH (name, (char **)names) {
         int r = image_tag(b->im, id, *name, err);
         if (r < 0)
             return err_wrap(err, "tag %s", *name);
@@ -185,17 +227,34 @@ static int prepare(struct builder *b, struct err *err)
     if (r == 0)
         r = open_context(b, err);
     if (r == 0)
+        r = build__platforms(b, err);
+    if (r == 0)
         r = read_dockerfile(b, err);
     if (r == 0)
         r = read_ignore(b, err);
     if (r == 0)
-        r = build__platforms(b, err);
+        r = run_checks(b, err);
     if (r == 0)
         r = make_work_dir(b, err);
     if (r == 0)
         r = build__plan(b, err);
     if (r == 0)
         read_cache_sources(b);
+    return r;
+}
+
+/* What a TARGET names its images. */
+static int tag_wanted(struct builder *b, struct err *err)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < b->wanted_count; i++) {
+        const struct wanted *w = &b->wanted[i];
+        char *const names[] = {(char *)w->tag, NULL};
+        if (!b->stages[w->stage].image_id)
+            return err_set(err, ERR_INVALID, "No image was generated for %s", w->name);
+        if (w->tag)
+            r = tag(b, b->stages[w->stage].image_id, names, err);
+    }
     return r;
 }
 
@@ -210,7 +269,9 @@ static int finish(struct builder *b, char **ret_id, struct err *err)
     const char *hex = digest_hex(id);
     if (warn_unused_args(b) < 0 || build__say(b, NULL, "Successfully built %.12s\n", hex) < 0)
         return err_set(err, ERR_CANCELLED, "build cancelled");
-    r = tag(b, id, err);
+    r = tag(b, id, b->o->tags, err);
+    if (r == 0)
+        r = tag_wanted(b, err);
     if (r == 0)
         *ret_id = mem_strdup(id);
     return r;
@@ -225,14 +286,15 @@ static int builder_done(struct builder *b, struct err *err)
         str_free(&b->stages[i].held);
     }
     free(b->stages);
+    free(b->wanted);
     map_done(&b->fetched);
     pthread_mutex_destroy(&b->lock);
     pthread_cond_destroy(&b->changed);
     pthread_mutex_destroy(&b->args_lock);
     pthread_mutex_destroy(&b->fetch_lock);
     pthread_mutex_destroy(&b->out_lock);
-    build__platform_done(&b->target_platform);
-    build__platform_done(&b->build_platform);
+    platform_done(&b->target_platform);
+    platform_done(&b->build_platform);
     map_done(&b->global_args);
     map_done(&b->used_args);
     map_done(&b->cache_sources);

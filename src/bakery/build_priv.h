@@ -14,6 +14,7 @@
 #include "bakery/bakery.h"
 #include "bakery/dockerfile.h"
 #include "bakery/ignore.h"
+#include "bakery/platform.h"
 #include "base/digest.h"
 #include "base/json.h"
 #include "base/lock.h"
@@ -36,8 +37,10 @@ struct stage {
     struct str held;    /* what it has said while it was not its turn, see output.c */
 };
 
-struct platform {
-    char *os, *architecture, *variant; /* variant may be NULL */
+/* A stage that was asked for by the name of a TARGET. */
+struct wanted {
+    size_t stage;
+    const char *name, *tag; /* borrowed; tag may be NULL */
 };
 
 struct builder {
@@ -49,7 +52,9 @@ struct builder {
     char *work_dir;
     atomic_uint work_count; /* numbers directories below work_dir */
     struct stage *stages;
-    size_t stage_count, target;
+    size_t stage_count, target; /* the stage asked for, or the last of those */
+    struct wanted *wanted;      /* NULL: the target alone */
+    size_t wanted_count, wanted_capacity;
     struct platform target_platform, build_platform;
     struct map global_args;   /* ARGs before the first FROM; guarded by args_lock while stages are built */
     struct map used_args;     /* names of build arguments that some ARG took; likewise */
@@ -110,11 +115,11 @@ int build__need(struct build *s, size_t index, struct err *err);
 /* What a named context stands for, or NULL. */
 const char *build__context_of(const struct builder *b, const char *name);
 int build__plan(struct builder *b, struct err *err);
+bool build__is_wanted(const struct builder *b, const struct stage *stage); /* its image was asked for */
 ssize_t build__find_stage(const struct builder *b, const char *name, size_t before); /* -1: none */
 
 /* --- args.c --- */
 int build__platforms(struct builder *b, struct err *err);
-void build__platform_done(struct platform *p);
 /* The value an ARG has: the caller's build argument, its default, the global one, a platform's. */
 const char *build__arg_value(struct builder *b, const char *name, const char *fallback);
 int build__expand_global(struct builder *b, const char *text, char **ret, struct err *err);

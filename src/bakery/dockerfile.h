@@ -1,9 +1,8 @@
 /* A Dockerfile as a list of instructions, each with its line. Pure: no variable is expanded and no file is
  * read here. Any bytes are safe input; what is wrong is refused with file, line and instruction.
  *
- * Follows the Dockerfile reference: parser directives (syntax and check are accepted and have no effect,
- * escape works), comments, continuation lines, heredocs of RUN, COPY and ADD, JSON and shell forms. A step
- * belongs to the struct dockerfile; dockerfile_done() frees all. */
+ * Follows the Dockerfile reference: parser directives, comments, continuation lines, heredocs of RUN, COPY
+ * and ADD, JSON and shell forms. A step belongs to the struct dockerfile; dockerfile_done() frees all. */
 #ifndef BAKERY_DOCKERFILE_H
 #define BAKERY_DOCKERFILE_H
 
@@ -49,10 +48,13 @@ struct df_heredoc {
 
 struct df_step {
     enum df_op op;
+    const char *file; /* where it stands; borrowed from the struct dockerfile */
     int line;
     char *text; /* the whole instruction, continuation lines joined */
     struct df_pair *flags;
     size_t flag_count;
+    bool legacy;           /* ENV, LABEL: "name value" without an equals sign */
+    bool empty_line;       /* one among its continued lines */
     bool json;             /* the arguments were a JSON array */
     char **args;           /* words; one text for a shell form; HEALTHCHECK: "NONE" or "CMD" first */
     struct df_pair *pairs; /* ENV, LABEL, ARG */
@@ -62,15 +64,30 @@ struct df_step {
     size_t *heredoc_arg; /* COPY, ADD: which of args each heredoc is */
 };
 
+/* Stages that are built together, see preprocess.h. */
+struct df_group {
+    char *name, *file;
+    int line;
+    struct df_pair *members; /* a stage or another group, and the name its image gets, or NULL */
+    size_t member_count;
+};
+
 struct dockerfile {
     char *name;
+    char **files; /* that were included; or NULL */
     char escape;
+    char *check; /* of the directive, or NULL */
+    struct df_group *groups;
+    size_t group_count;
     struct df_step *steps;
     size_t step_count;
 };
 
 /* `name` is what messages call the file. */
 int dockerfile_parse(const char *text, size_t n, const char *name, struct dockerfile *ret, struct err *err);
+/* What preprocess.h made: steps are where their lines came from. Takes the files and groups out of it. */
+struct df_text;
+int dockerfile_parse_text(struct df_text *text, const char *name, struct dockerfile *ret, struct err *err);
 /* One instruction, as an ONBUILD trigger holds it; into a list of its own. */
 int dockerfile_parse_trigger(const char *text, const char *name, struct dockerfile *ret, struct err *err);
 void dockerfile_done(struct dockerfile *d);

@@ -33,7 +33,29 @@ struct df_instruction {
 };
 
 const struct df_instruction *df__find_instruction(const char *word); /* NULL: none of that name */
+size_t df__distance(const char *a, const char *b);  /* letters to change; SIZE_MAX for long words */
 const char *df__near_instruction(const char *word); /* one that may have been meant, or NULL */
+
+/* Lines of a text, without their ends. */
+struct df_lines {
+    const char *at, *end;
+    int number; /* of the line that was given last; 1 is the first */
+};
+bool df__next_line(struct df_lines *in, const char **ret, size_t *ret_n);
+void df__skip_space(const char **line, size_t *n);
+/* An instruction from its first line on: comments and empty lines between continued lines do not count. True
+ * when there was an empty one. */
+bool df__join_lines(struct df_lines *in, char escape, const char *line, size_t n, struct str *ret);
+
+/* Parser directives stand before everything else, each at most once; what is not given is NULL. */
+struct df_directives {
+    char escape;
+    char *syntax, *check;
+};
+int df__read_directives(struct df_lines *in, const char *name, struct df_directives *ret, struct err *err);
+/* "3<<-'EOF'": digits, <<, perhaps a dash, a name without '<'. Sets name and expand of *ret. */
+bool df__heredoc_word(const char *word, struct df_heredoc *ret, bool *ret_strip);
+void df__groups_free(struct df_group *groups, size_t n);
 
 /* Reads flags and arguments from `rest`, what follows the instruction's name. */
 int df__parse_arguments(const struct df_instruction *in, const char *rest, char escape, struct df_step *s,

@@ -1,3 +1,4 @@
+#include "bakery/check.h"
 #include "bakery/dockerfile_priv.h"
 
 #include "base/str.h"
@@ -109,7 +110,7 @@ const struct df_instruction *df__find_instruction(const char *word)
     return NULL;
 }
 
-static size_t distance(const char *a, const char *b)
+size_t df__distance(const char *a, const char *b)
 {
     size_t row[16], n = strlen(b);
     if (n >= ARRAY_SIZE(row) || strlen(a) > 16)
@@ -133,7 +134,7 @@ const char *df__near_instruction(const char *word)
     const char *near = NULL;
     size_t best = 3;
     for (size_t i = 0; i < ARRAY_SIZE(INSTRUCTIONS); i++) {
-        size_t d = distance(word, INSTRUCTIONS[i].name);
+        size_t d = df__distance(word, INSTRUCTIONS[i].name);
         if (d < best && d < strlen(INSTRUCTIONS[i].name)) {
             best = d;
             near = INSTRUCTIONS[i].name;
@@ -159,4 +160,5 @@ void dockerfile_document(struct str *out)
         str_addf(out, "| `%s` | done | %s |\n", in->usage, in->doc);
         document_flags(in->flags, out);
     }
+    check_document(out);
 }

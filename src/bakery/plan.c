@@ -2,6 +2,7 @@
 #include "bakery/mount.h"
 
 #include "base/str.h"
+#include "image/image_ref.h"
 
 #include <strings.h>
 
@@ -14,7 +15,7 @@ static int global_arg(struct builder *b, const struct df_step *step, struct err 
         _cleanup_free_ char *fallback = NULL;
         int r = pair->value ? build__expand_global(b, pair->value, &fallback, err) : 0;
         if (r < 0)
-            return err_wrap(err, "%s:%d: %s", b->file.name, step->line, step->text);
+            return err_wrap(err, "%s:%d: %s", step->file, step->line, step->text);
         const char *value = build__arg_value(b, pair->name, fallback);
         if (value)
             map_put(&b->global_args, pair->name, mem_strdup(value));
@@ -59,7 +60,7 @@ static int add_stage(struct builder *b, size_t *capacity, size_t at, struct err 
                     "base name (%s) should not be blank: an ARG before the first FROM must give it a value",
                     step->args[0]);
     if (r < 0)
-        return err_wrap(err, "%s:%d: %s", b->file.name, step->line, step->text);
+        return err_wrap(err, "%s:%d: %s", step->file, step->line, step->text);
     /* A bare number is an image's name here. */
     stage->base_stage = -1;
     bool context = build__context_of(b, stage->base) != NULL;
@@ -69,17 +70,75 @@ static int add_stage(struct builder *b, size_t *capacity, size_t at, struct err 
     return 0;
 }
 
+static const struct df_group *find_group(const struct builder *b, const char *name)
+{
+    for (size_t i = 0; i < b->file.group_count; i++)
+        if (strcasecmp(b->file.groups[i].name, name) == 0)
+            return &b->file.groups[i];
+    return NULL;
+}
+
+static int want(struct builder *b, const struct df_group *g, const struct df_pair *member, struct err *err)
+{
+    ssize_t found = build__find_stage(b, member->name, b->stage_count);
+    if (found < 0)
+        return err_set(err, ERR_INVALID, "%s:%d: TARGET %s: there is no stage or target %s", g->file, g->line,
+                       g->name, member->name);
+    _cleanup_ref_ struct image_ref ref = {0};
+    if (member->value && image_ref_parse(member->value, &ref, err) < 0)
+        return err_wrap(err, "%s:%d: TARGET %s", g->file, g->line, g->name);
+    GROW(b->wanted, b->wanted_count, b->wanted_capacity);
+    b->wanted[b->wanted_count++] =
+        (struct wanted){.stage = (size_t)found, .name = member->name, .tag = member->value};
+    b->target = MAX(b->target, (size_t)found);
+    return 0;
+}
+
+/* The stages of a TARGET and of those in it, which do not go in circles. */
+static int want_group(struct builder *b, const struct df_group *g, struct err *err)
+{
+    enum { WANTED_MAX = 1000 };
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < g->member_count; i++) {
+        const struct df_group *inner = find_group(b, g->members[i].name);
+        r = inner ? want_group(b, inner, err) : want(b, g, &g->members[i], err);
+        if (r == 0 && b->wanted_count > WANTED_MAX)
+            r = err_set(err, ERR_LIMIT, "%s:%d: TARGET %s: more than %d stages", g->file, g->line, g->name,
+                        WANTED_MAX);
+    }
+    return r;
+}
+
 static int find_target(struct builder *b, struct err *err)
 {
     b->target = b->stage_count - 1;
     if (str_empty(b->o->target))
         return 0;
+    const struct df_group *group = find_group(b, b->o->target);
+    if (group) {
+        b->target = 0;
+        int r = want_group(b, group, err);
+        if (r == 0 && b->wanted_count > 1 && b->o->tags && b->o->tags[0])
+            r = err_set(
+                err, ERR_INVALID,
+                "tag %s: target %s is %zu images; name them where it is declared (%s:%d): stage=image:tag",
+                b->o->tags[0], group->name, b->wanted_count, group->file, group->line);
+        return r;
+    }
     ssize_t found = build__find_stage(b, b->o->target, b->stage_count);
     if (found < 0)
         return err_set(err, ERR_INVALID, "failed to reach build target %s in %s: there is no such stage",
                        b->o->target, b->file.name);
     b->target = (size_t)found;
     return 0;
+}
+
+bool build__is_wanted(const struct builder *b, const struct stage *stage)
+{
+    for (size_t i = 0; i < b->wanted_count; i++)
+        if (&b->stages[b->wanted[i].stage] == stage)
+            return true;
+    return !b->wanted_count && stage == &b->stages[b->target];
 }
 
 /* A mount that cannot be read, or names its stage by a variable of this one, is told of when its step runs;
@@ -100,7 +159,8 @@ static void mark_mounts(struct builder *b, const struct df_step *step, size_t be
 /* Stages refer only to earlier ones, so one walk back from the target finds all. */
 static void mark_needed(struct builder *b)
 {
-    b->stages[b->target].needed = true;
+    for (size_t i = 0; i <= b->target; i++)
+        b->stages[i].needed = build__is_wanted(b, &b->stages[i]);
     for (size_t i = b->target + 1; i-- > 0;) {
         struct stage *stage = &b->stages[i];
         if (!stage->needed)

@@ -215,10 +215,10 @@ static int run_step(struct build *s, const struct df_step *step, struct err *err
     int r = dispatch(s, step, err);
     tell(s, r < 0 ? BAKERY_STEP_FAILED : s->cached ? BAKERY_STEP_CACHED : BAKERY_STEP_DONE, step->text);
     if (r < 0 && step->op == DF_RUN && *s->b->exit_status) /* it names the command itself */
-        return err_wrap(err, "%s:%d", s->file->name, step->line);
+        return err_wrap(err, "%s:%d", step->file, step->line);
     if (r < 0) {
         _cleanup_free_ char *what = summary(step);
-        return err_wrap(err, "%s:%d: %s", s->file->name, step->line, what);
+        return err_wrap(err, "%s:%d: %s", step->file, step->line, what);
     }
     const char *shown = s->image_id ? digest_hex(s->image_id) : "";
     return build__say(s->b, s->stage, " ---> %.12s\n", shown) < 0
@@ -264,7 +264,7 @@ static int say_step(struct build *s, const char *text, struct err *err)
 static int add_labels(struct build *s, struct err *err)
 {
     struct builder *b = s->b;
-    if (s->stage != &b->stages[b->target] || !b->o->labels || !b->o->labels[0])
+    if (!build__is_wanted(b, s->stage) || !b->o->labels || !b->o->labels[0])
         return 0;
     _cleanup_free_ char *joined = strv_join(b->o->labels, " ");
     _cleanup_free_ char *text = str_printf("LABEL %s", joined);

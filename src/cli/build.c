@@ -211,7 +211,7 @@ static int build_from_stdin(const struct build_request *q, char **ret_image_id, 
 
 /* Where the Dockerfile is in the context: as given, or below the current directory as `docker build -f` takes
  * it. One that is elsewhere is read into `outside`. */
-static int find_dockerfile(const struct build_request *q, char **ret, struct str *outside, struct err *err)
+int build_find_dockerfile(const struct build_request *q, char **ret, struct str *outside, struct err *err)
 {
     const char *given = str_empty(q->dockerfile) ? "Dockerfile" : q->dockerfile;
     _cleanup_free_ char *below = str_printf("%s/%s", q->context, given);
@@ -302,7 +302,7 @@ int build_image(const struct build_request *q, char **ret_image_id, struct err *
     _cleanup_str_ struct str outside = STR_INIT;
     if (root < 0)
         return err_sys(err, errno, "open build context %s", q->context);
-    int r = find_dockerfile(q, &dockerfile, &outside, err);
+    int r = build_find_dockerfile(q, &dockerfile, &outside, err);
     if (r < 0)
         return r;
     _cleanup_(context_done) struct context c = {
@@ -332,7 +332,7 @@ int build_context_digest(const struct build_request *q, char ret_digest[], struc
     _cleanup_str_ struct str outside = STR_INIT;
     if (root < 0)
         return err_sys(err, errno, "open build context %s", q->context);
-    int r = find_dockerfile(q, &dockerfile, &outside, err);
+    int r = build_find_dockerfile(q, &dockerfile, &outside, err);
     if (r < 0)
         return r;
     _cleanup_(context_done) struct context c = {

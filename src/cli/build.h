@@ -33,6 +33,13 @@ int build_send_directory(const char *dir, const char *path, struct err *err);
 /* The digest of what would be sent: names, modes and content, whatever the times of the files are. */
 int build_context_digest(const struct build_request *request, char ret_digest[], struct err *err);
 
+/* Without a server: the plain Dockerfile that the request's stands for, or its build checks, on stdout.
+ * Return an exit status. */
+int build_print(const struct build_request *request);
+int build_check(const struct build_request *request);
+/* Where the Dockerfile is in the context; its text when it is not there. */
+int build_find_dockerfile(const struct build_request *q, char **ret, struct str *outside, struct err *err);
+
 int cli_build(int argc, char **argv);
 
 #endif

@@ -92,7 +92,7 @@ struct build_options {
     char **tags, **args, **labels, **hosts, **platforms, **outputs, **ulimits;
     char **secrets, **agents, **contexts, **no_cache_filter, **allow, **annotations;
     const char *file, *target, *network, *shm_size, *progress, *timeout, *id_file, *metadata_file;
-    bool no_cache, pull, quiet, push;
+    bool no_cache, pull, quiet, push, print, check;
 };
 
 static void options_done(struct build_options *o)
@@ -278,6 +278,10 @@ static int build_path(const struct build_options *o, const char *context)
     int r = build_progress_new(o->quiet ? "quiet" : o->progress, &b.progress, &err);
     if (r == 0)
         r = prepare(&b, context, &err);
+    if (r == 0 && (o->print || o->check)) {
+        build_progress_end(b.progress, false);
+        return o->print ? build_print(&b.request) : build_check(&b.request);
+    }
     if (r == 0)
         r = open_session(&b, &err);
     if (r == 0) {
@@ -333,7 +337,8 @@ static bool means_path(const struct build_options *o, char **rest)
 {
     if (!rest[0])
         return false;
-    if (o->tags || o->file || strchr(rest[0], '/') || rest[0][0] == '.' || strcmp(rest[0], "-") == 0)
+    if (o->tags || o->file || o->print || o->check || strchr(rest[0], '/') || rest[0][0] == '.' ||
+        strcmp(rest[0], "-") == 0)
         return true;
     return !project_present(&o->project);
 }
@@ -367,11 +372,14 @@ int cli_build(int argc, char **argv)
          "Write the image's digests and names into a file"},
         {0, "ulimit", CLI_LIST, &o.ulimits, "NAME=SOFT[:HARD]", "Limit of processes during RUN"},
         {0, "add-host", CLI_LIST, &o.hosts, "HOST:ADDRESS", "Line of /etc/hosts during RUN"},
-        {0, "target", CLI_TEXT, &o.target, "STAGE", "Stop at this stage"},
+        {0, "target", CLI_TEXT, &o.target, "NAME", "Stop at this stage, or build what this TARGET names"},
         {0, "network", CLI_TEXT, &o.network, "MODE", "Network of RUN: default, none, host"},
         {0, "shm-size", CLI_TEXT, &o.shm_size, "SIZE", "Size of /dev/shm during RUN"},
         {0, "no-cache", CLI_FLAG, &o.no_cache, NULL, "Do not use layers of earlier builds"},
         {0, "pull", CLI_FLAG, &o.pull, NULL, "Fetch base images even when they are there"},
+        {0, "print", CLI_FLAG, &o.print, NULL,
+         "Print the plain Dockerfile that PATH's stands for; builds nothing"},
+        {0, "check", CLI_FLAG, &o.check, NULL, "Print the build checks' warnings; builds nothing"},
         {'q', "quiet", CLI_FLAG, &o.quiet, NULL, "Print the image's id only"},
         {'p', "project-name", CLI_TEXT, &o.project.name, "NAME", "Project name"},
         {0, "compose-file", CLI_LIST, &o.project.files, "FILE", "Compose file, when services are built"},

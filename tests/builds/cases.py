@@ -1,14 +1,15 @@
 """Dockerfiles that two builders build alike. `peer` is the text the other builder gets, where it does not know the language's newer
-words: what they are to mean, in its own. A case with `refused` is to be refused by both; drover's message must have these words."""
+words: what they are to mean, in its own. With `printed` it gets what
+`drover build --print` makes of the text. A case with `refused` is to be refused by both; drover's message must have these words."""
 import gzip
 import io
 import tarfile
 
 
 class Case:
-    def __init__(self, name, text, peer=None, files=None, args=None, target=None, refused=None, file="Dockerfile"):
+    def __init__(self, name, text, peer=None, files=None, args=None, target=None, refused=None, printed=False):
         self.name, self.text, self.peer, self.files = name, text.lstrip("\n"), peer and peer.lstrip("\n"), files or {}
-        self.args, self.target, self.refused, self.file = args or {}, target, refused, file
+        self.args, self.target, self.refused, self.printed = args or {}, target, refused, printed
 
 
 def archive(mode="w:gz", name="packed"):
@@ -178,3 +179,22 @@ case("directives", "# syntax=docker/dockerfile:1\n# check=skip=all\nFROM busybox
 case("dockerignore", "FROM scratch\nCOPY . /all\n", files={".dockerignore": "# c\n*.txt\n!a.txt\nd/sub\n**/*.md\npacked*\n/UPPER\nshut/\n"})
 case("dockerignore with exceptions below", "FROM scratch\nCOPY d /d\n", files={".dockerignore": "d\n!d/sub/deep\n!d/o*\n"})
 case("dockerignore hides a source", "FROM scratch\nCOPY a.txt /\n", files={".dockerignore": "a.txt\n"}, refused="a.txt")
+
+
+# --- Drover's own language: what it prints is what it builds
+
+def own(name, text, **more):
+    case(name, "# syntax=drover/1\n" + text, printed=True, **more)
+
+
+own("own: includes", "FROM busybox\nARG WHERE=parts\nINCLUDE $WHERE/one.df\nRUN cat /included > /copy\n",
+    files={"parts/one.df": "# one\nCOPY a.txt /included\nINCLUDE two.df\n", "parts/two.df": "ENV TWO=2 \\\n  THREE=3\n"})
+own("own: branches", "ARG MODE=fast\nIF $MODE == fast\nFROM busybox\nELSE\nFROM scratch\nENDIF\nARG MODE\nIF $MODE =~ s* && $TARGETOS == linux\nENV slow=1\n"
+    "ELIF defined MODE\nENV fast=1\nENDIF\nRUN echo $MODE > /mode\n")
+own("own: branches by argument", "ARG MODE=fast\nFROM busybox\nIF !($MODE == fast) || 0\nCOPY d /d\nENDIF\n", args={"MODE": "slow"})
+own("own: loops", "FROM busybox\nFOR f IN a b\nFOR d IN x \"y z\"\nCOPY [\"$f.txt\", \"/$d/\"]\nLABEL \"$f $d\"=\"${f}${d}\"\nENDFOR\nRUN echo ${f} '$f' \"\\$f\" >> /log\nENDFOR\n")
+own("own: expansion everywhere", "ARG V=1.4.2\nFROM busybox AS s1\nRUN echo s1 > /s\nFROM busybox\nARG V=1.4.2\nARG Q='a \"b\" $c'\nENV M=${V%%.*} N=\"${V#*.}\" O=${V//./_} Q=${Q#x}\n"
+    "COPY --from=s${V%%.*} /s /${V%.*}/s\nCMD [\"v\", \"$V\", \"${V%.*}\"]\nENTRYPOINT [\"e${V#1}\"]\nHEALTHCHECK --interval=${V%%.*}s CMD [\"t\", \"$V\"]\nWORKDIR /w/${V%.*}\n")
+own("own: another escape character", "# escape=`\nFROM busybox\nARG V=a.b\nFOR i IN 1 2\nENV E$i=${V%.*} `\n  F$i=$i\nENDFOR\n")
+own("own: a stage of many", "FROM busybox AS base\nCOPY a.txt /\nFOR t IN one two\nFROM base AS $t\nENV T=$t\nENDFOR\nTARGET all: one two\n", target="one")
+own("own: heredocs", "FROM busybox\nFOR i IN 1 2\nRUN echo $i > /$i && \\\n# not $i\n  echo more >> /$i\nENDFOR\n")

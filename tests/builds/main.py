@@ -54,8 +54,8 @@ class Buildah:
         return images.from_dir(to)
 
 
-def build_ours(d, name, folder, file, case):
-    argv = ["build", "-q", "-t", name, "-f", file]
+def build_ours(d, name, folder, file, case, *more):
+    argv = ["build", "-q", "-t", name, "-f", file, *more]
     argv += [f"--build-arg={k}={v}" for k, v in case.args.items()] + (["--target", case.target] if case.target else [])
     return d.drover(*argv, folder, check=False)
 
@@ -64,9 +64,15 @@ def play(d, peer, root, number, case, known):
     """(differences that are not known, or other trouble)"""
     name, folder = f"case{number}", os.path.join(root, f"case{number}")
     write_tree(folder, {**cases.CONTEXT, "Dockerfile": case.text, **case.files})
-    if case.peer:  # of the same context, so that it must not be in what is copied
-        write_tree(root, {f"{name}.peer": case.peer})
-    theirs = peer.build(name, folder, os.path.join(root, f"{name}.peer") if case.peer else os.path.join(folder, "Dockerfile"), case)
+    peer_text = case.peer
+    if case.printed:
+        told = build_ours(d, name, folder, "Dockerfile", case, "--print")
+        if told.status:
+            return [f"not printed: {told!r}"]
+        peer_text = told.out
+    if peer_text:  # of the same context, so that it must not be in what is copied
+        write_tree(root, {f"{name}.peer": peer_text})
+    theirs = peer.build(name, folder, os.path.join(root, f"{name}.peer") if peer_text else os.path.join(folder, "Dockerfile"), case)
     ours = build_ours(d, name, folder, "Dockerfile", case)
     if case.refused:
         told = ours.out + ours.err

@@ -93,3 +93,50 @@ CMD ["file", "note"]
         self.assertEqual(self.d.drover("run", "--rm", "own:1").out, "built\n")
         listed = json.loads(self.d.drover("images", "--json").out)
         self.assertTrue(any("own:1" in json.dumps(i) for i in listed))
+
+    OWN = """# syntax=drover/1
+ARG VERSION=1.4.2
+TARGET all: web=shop/web:${VERSION%.*} tools
+TARGET tools: tool-lint=shop/lint tool-fmt
+FROM busybox AS base
+INCLUDE parts/user.df
+FOR t IN lint fmt
+FROM base AS tool-$t
+RUN echo $t > /tool
+ENDFOR
+FROM base AS web
+CMD ["cat", "/who"]
+FROM base AS unused
+RUN exit 1
+"""
+
+    def test_a_target_builds_and_names_several_stages(self):
+        folder = self.context("own-language", Dockerfile=self.OWN, **{"parts/user.df": "RUN echo us > /who\n"})
+        done = self.d.docker("build", "--target", "all", "--build-arg", "VERSION=2.0.9", folder)
+        self.assertNotIn("exit 1", done.out)
+        self.assertEqual(self.d.docker("run", "--rm", "shop/web:2.0").out, "us\n")
+        self.assertEqual(self.d.docker("run", "--rm", "shop/lint", "cat", "/tool").out, "lint\n")
+        self.assert_clean_refusal(self.d.drover("build", "--target", "all", "-t", "one", folder, check=False), "3 images", "Dockerfile:3")
+        self.assert_clean_refusal(self.d.drover("build", "--target", "none", folder, check=False), "none")
+        self.d.drover("build", "--target", "tool-fmt", "-t", "fmt", folder)
+        self.assertEqual(self.d.docker("run", "--rm", "fmt", "cat", "/tool").out, "fmt\n")
+
+    def test_a_mistake_in_an_included_file_is_told_where_it_is(self):
+        folder = self.context("own-wrong", Dockerfile="# syntax=drover/1\nFROM busybox\nINCLUDE part\n", part="# fine\nRUN exit 7\n")
+        self.assert_clean_refusal(self.d.docker("build", folder, check=False), "part:2", "7")
+        self.context("own-wrong", part="INCLUDE part\n")
+        self.assert_clean_refusal(self.d.drover("build", "--print", folder, check=False), "Dockerfile:3", "part:1", "circle: dockerfile -> part -> part")
+
+    def test_the_build_checks_warn_and_fail_where_the_file_says_so(self):
+        folder = self.context("checks", Dockerfile="FROM busybox as Base\nCOPY hidden /\nCMD x\n", hidden="h", **{".dockerignore": "hidden\n"})
+        told = self.d.drover("build", "--check", folder).out
+        for rule in ("FromAsCasing", "StageNameCasing", "CopyIgnoredFile", "JSONArgsRecommended"):
+            self.assertIn(f"WARNING: {rule}\n", told)
+        self.assertIn("Check complete, 4 warnings found.", told)
+        self.context("checks", Dockerfile="# check=skip=FromAsCasing,JSONArgsRecommended;error=true\nFROM busybox as Base\nCMD x\n")
+        done = self.d.drover("build", "--check", folder, check=False)
+        self.assertEqual((done.status, done.out.count("WARNING")), (1, 1))
+        self.assert_clean_refusal(self.d.docker("build", folder, check=False), "Dockerfile:2", "StageNameCasing")
+        self.context("checks", Dockerfile="# check=skip=all;error=true\nFROM busybox as Base\nCMD x\n")
+        self.assertIn("no warnings", self.d.drover("build", "--check", folder).out)
+        self.d.docker("build", folder)

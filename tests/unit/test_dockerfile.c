@@ -1,5 +1,6 @@
 #include "unit.h"
 
+#include "bakery/check.h"
 #include "bakery/dockerfile.h"
 #include "bakery/expand.h"
 #include "bakery/ignore.h"
@@ -307,6 +308,84 @@ static void paths_are_cleaned(void **state)
     }
 }
 
+static void each_check_has_a_file_that_fails_it_and_one_that_passes(void **state)
+{
+    static const struct {
+        const char *rule, *wrong, *right;
+        int line;
+    } table[] = {
+        {"ConsistentInstructionCasing", "FROM a\nenv A=1\nENV B=1\n", "from a\nenv A=1\n", 2},
+        {"CopyIgnoredFile", "FROM a\nCOPY out.log /\n", "FROM a\nCOPY --from=b out.log in *.log /x/\n", 2},
+        {"DuplicateStageName", "FROM a AS x\nFROM a AS x\n", "FROM a AS x\nFROM a AS y\n", 2},
+        {"ExposeInvalidFormat", "FROM a\nEXPOSE 80 1.2.3.4:80:80\n", "FROM a\nEXPOSE 80 $P:1\n", 2},
+        {"ExposeProtoCasing", "FROM a\nEXPOSE 80/TCP\n", "FROM a\nEXPOSE 80/udp\n", 2},
+        {"FromAsCasing", "FROM a as x\n", "from a as x\n", 1},
+        {"FromPlatformFlagConstDisallowed", "FROM --platform=linux/amd64 a\n",
+         "FROM --platform=$BUILDPLATFORM a\n", 1},
+        {"InvalidDefaultArgInFrom", "ARG T\nFROM a:$T\n", "ARG T=1\nARG U\nFROM a:$T${U:+-$U}\n", 2},
+        {"JSONArgsRecommended", "FROM a\nCMD x\n", "FROM a\nSHELL [\"x\"]\nCMD x\nENTRYPOINT [\"x\"]\n", 2},
+        {"LegacyKeyValueFormat", "FROM a\nENV x y\n", "FROM a\nENV x=y\n", 2},
+        {"MaintainerDeprecated", "FROM a\nMAINTAINER x\n", "FROM a\nLABEL maintainer=x\n", 2},
+        {"MultipleInstructionsDisallowed", "FROM a\nCMD [\"x\"]\nCMD [\"y\"]\n",
+         "FROM a\nCMD [\"x\"]\nFROM a\nCMD [\"y\"]\n", 2},
+        {"NoEmptyContinuation", "FROM a\nRUN a \\\n\nb\n", "FROM a\nRUN a \\\n# c\nb\n", 2},
+        {"RedundantTargetPlatform", "FROM --platform=$TARGETPLATFORM a\n", "FROM --platform=$OTHER a\n", 1},
+        {"ReservedStageName", "FROM a AS scratch\n", "FROM scratch AS a\n", 1},
+        {"SecretsUsedInArgOrEnv", "FROM a\nARG NPM_TOKEN\n", "FROM a\nARG TOKENS TOKEN_FILE MONKEY\n", 2},
+        {"StageNameCasing", "FROM a AS Big\n", "FROM a AS small\n", 1},
+        {"UndefinedArgInFrom", "ARG A\nFROM $B\n", "ARG A\nFROM --platform=$TARGETPLATFORM $A\n", 2},
+        {"UndefinedVar", "FROM scratch\nENV A=$NONE\n", "FROM a\nARG X\nENV A=$HOME$X${NONE:-1}\n", 2},
+        {"UndefinedVar", "FROM a\nENV PREFIX=1\nWORKDIR /$PREFX\n", "FROM scratch\nENV A=$PATH\n", 3},
+        {"WorkdirRelativePath", "FROM a\nWORKDIR x\n", "FROM a\nWORKDIR /x\nWORKDIR y\n", 2},
+    };
+    struct ignore *g;
+    struct err err;
+    assert_ok(ignore_parse("*.log\n", 6, &g, &err), &err);
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+        for (int wrong = 0; wrong < 2; wrong++) {
+            struct dockerfile d = parsed(wrong ? table[i].wrong : table[i].right);
+            struct check_result r;
+            assert_ok(check_dockerfile(&d, g, &r, &err), &err);
+            int found = 0;
+            for (size_t j = 0; j < r.count; j++)
+                if (str_eq(r.list[j].rule, table[i].rule)) {
+                    found++;
+                    assert_int_equal(r.list[j].line, table[i].line);
+                }
+            if (found != wrong)
+                fail_msg("%s: %d times in: %s", table[i].rule, found,
+                         wrong ? table[i].wrong : table[i].right);
+            check_result_done(&r);
+            dockerfile_done(&d);
+        }
+    ignore_free(g);
+}
+
+static void the_check_directive_skips_and_fails(void **state)
+{
+    struct check_result r;
+    struct err err;
+    struct dockerfile d =
+        parsed("# check = skip = StageNameCasing , FromAsCasing;error=true\nFROM a as X\nCMD x\n");
+    assert_int_equal(check_dockerfile(&d, NULL, &r, &err), -ERR_INVALID);
+    assert_string_equal(
+        err.msg, "Dockerfile: the check directive: \"skip = StageNameCasing , FromAsCasing\": expected "
+                 "skip=NAME,NAME or error=true, parted by ;");
+    dockerfile_done(&d);
+    d = parsed("# check=skip=StageNameCasing, FromAsCasing; error=true\nFROM a as X\nCMD x\n");
+    assert_ok(check_dockerfile(&d, NULL, &r, &err), &err);
+    assert_true(r.error);
+    assert_int_equal(r.count, 1);
+    assert_string_equal(r.list[0].rule, "JSONArgsRecommended");
+    check_result_done(&r);
+    dockerfile_done(&d);
+    d = parsed("# check=skip=all\nFROM a as X\nCMD x\n");
+    assert_ok(check_dockerfile(&d, NULL, &r, &err), &err);
+    assert_false(r.error);
+    assert_int_equal(r.count, 0);
+    dockerfile_done(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +400,8 @@ int main(void)
         cmocka_unit_test(patterns_match_as_go_matches),
         cmocka_unit_test(the_last_matching_ignore_pattern_decides),
         cmocka_unit_test(paths_are_cleaned),
+        cmocka_unit_test(each_check_has_a_file_that_fails_it_and_one_that_passes),
+        cmocka_unit_test(the_check_directive_skips_and_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
