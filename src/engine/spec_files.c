@@ -188,6 +188,9 @@ int spec__network_files(const struct spec_input *in, json_t *spec, struct err *e
         _cleanup_container_ struct container *c = NULL;
         if ((r = container__find(in->c->engine, other, &c, err)) < 0)
             return r;
+        /* Its hosts file has its host name, and this container's would be found nowhere. */
+        if (*json_str(spec, "hostname"))
+            json_set_str(spec, "hostname", c->hostname);
         _cleanup_free_ char *from = files__dir(c);
         return copy_files(from, dir, err);
     }

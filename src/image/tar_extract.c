@@ -553,7 +553,9 @@ static int extract_entry(struct extraction *e, struct archive *a, struct err *er
         return err_set(err, ERR_INVALID, "an entry of the archive has a name that is not UTF-8: refused");
     _cleanup_str_ struct str path = STR_INIT;
     _cleanup_free_ char *inside = e->x->names_from_root ? tar__inside_root(e->shown) : NULL;
-    int r = tar__clean_name(inside ? inside : e->shown, "entry", false, &path, err);
+    /* What is no layer has its names below `into`, whichever way they are written: docker takes "/x" for x.
+     */
+    int r = tar__clean_name(inside ? inside : e->shown, "entry", !e->x->layer, &path, err);
     if (r < 0)
         return r;
     if (archive_entry_uid(e->entry) < 0 || archive_entry_uid(e->entry) >= UINT32_MAX ||
