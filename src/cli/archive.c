@@ -112,6 +112,12 @@ int archive_get_fd(const char *container, const char *path, int fd, struct err *
     return get_fd(url, fd, err);
 }
 
+int archive_export_fd(const char *container, int fd, struct err *err)
+{
+    _cleanup_free_ char *escaped = cli_escape(container), *url = str_printf("/containers/%s/export", escaped);
+    return get_fd(url, fd, err);
+}
+
 struct extracting {
     int fd, into, result;
     struct err err;

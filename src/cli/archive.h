@@ -16,6 +16,8 @@ int archive_packed(const struct tar_create *what, int (*take)(void *context, int
  */
 int archive_get_fd(const char *container, const char *path, int fd, struct err *err);
 int archive_fetch(const char *url, int into, struct err *err); /* of any answer that is a tar */
+/* The tar stream of a whole container. */
+int archive_export_fd(const char *container, int fd, struct err *err);
 int archive_extract(const char *container, const char *path, int into, struct err *err);
 
 enum archive_kind { ARCHIVE_NOTHING, ARCHIVE_FILE, ARCHIVE_DIRECTORY };

@@ -46,12 +46,14 @@ static void print_table(const json_t *list)
 int cli_images(int argc, char **argv)
 {
     bool all = false, quiet = false, json = false;
+    const char *format = NULL;
     struct project_options project = {0};
     const struct cli_option options[] = {
         PROJECT_OPTIONS(project),
         {'a', "all", CLI_FLAG, &all, NULL, "Intermediate images too"},
         {'q', "quiet", CLI_FLAG, &quiet, NULL, "Only ids"},
         {0, "json", CLI_FLAG, &json, NULL, "The API's list as JSON"},
+        {0, "format", CLI_TEXT, &format, "FORMAT", "table (the default) or json"},
         {0},
     };
     const struct cli_command command = {"images [OPTIONS] [SERVICE... | NAME]",
@@ -66,8 +68,14 @@ int cli_images(int argc, char **argv)
     struct err err;
     int status = cli_parse(&command, argc, argv, &rest);
     bool of_project = !all && !json && (project_given_name(&project) || project_present(&project));
+    bool as_json = str_eq(format, "json");
+    if (status < 0 && format && !as_json && strcmp(format, "table") != 0) {
+        fprintf(stderr, "drover images: --format must be table or json, not \"%s\"\n", format);
+        status = 2;
+    }
     if (status < 0 && of_project)
-        status = services_images(&project, rest, quiet);
+        status = services_images(&project, rest, quiet ? IMAGES_IDS : as_json ? IMAGES_JSON : IMAGES_TABLE);
+    json |= as_json;
     project_options_done(&project);
     if (status >= 0)
         return status;

@@ -74,9 +74,13 @@ int cli_inspect(int argc, char **argv)
 
 int cli_version(int argc, char **argv)
 {
-    bool json = false;
-    const struct cli_option options[] = {{0, "json", CLI_FLAG, &json, NULL, "The server's answer as JSON"},
-                                         {0}};
+    bool json = false, brief = false;
+    const char *format = NULL;
+    const struct cli_option options[] = {
+        {0, "json", CLI_FLAG, &json, NULL, "The server's answer as JSON"},
+        {'f', "format", CLI_TEXT, &format, "FORMAT", "pretty (the default), or json: this program's as JSON"},
+        {0, "short", CLI_FLAG, &brief, NULL, "Only this program's"},
+        {0}};
     const struct cli_command command = {
         "version [OPTIONS]", "Prints the versions of this program and of the server.", options, false, 0, 0};
     char **rest;
@@ -84,6 +88,15 @@ int cli_version(int argc, char **argv)
     int status = cli_parse(&command, argc, argv, &rest);
     if (status >= 0)
         return status;
+    bool as_json = str_eq(format, "json");
+    if (format && !as_json && strcmp(format, "pretty") != 0) {
+        fprintf(stderr, "drover version: --format must be pretty or json, not \"%s\"\n", format);
+        return 2;
+    }
+    if (brief || as_json) {
+        printf(brief ? "%s\n" : "{\"version\":\"%s\"}\n", DROVER_VERSION);
+        return 0;
+    }
     _cleanup_json_ json_t *server = NULL;
     if (!json)
         printf("Client: drover %s\n", DROVER_VERSION);

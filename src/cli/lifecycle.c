@@ -89,7 +89,7 @@ struct options {
     struct project_options project;
     int timeout_s;
     const char *signal;
-    bool force, volumes, stop, one_off, no_deps;
+    bool force, volumes, stop, one_off, no_deps, orphans;
 };
 
 static void add_query(const struct lifecycle *what, const struct options *o, struct str *query)
@@ -135,6 +135,89 @@ static int run_start_hooks(const struct targets *t)
     return status;
 }
 
+/* --- restart: with those that depend on what is restarted, and say so --- */
+
+static bool is_meant(const struct targets *t, const char *service)
+{
+    size_t i;
+    json_t *c;
+    json_array_foreach (t->containers, i, c)
+        if (str_eq(targets_label(c, COMPOSE_LABEL_SERVICE), service))
+            return true;
+    return false;
+}
+
+static bool goes_along(const struct targets *t, const struct compose_service *s)
+{
+    for (size_t i = 0; i < s->depend_count; i++)
+        if ((s->depends[i].restart || s->depends[i].linked) && is_meant(t, s->depends[i].service))
+            return true;
+    return false;
+}
+
+/* By depth, so that those that depend on an added one are found too. */
+static int add_dependents(struct targets *t, struct err *err)
+{
+    const struct compose_project *p = t->project;
+    int r = 0;
+    for (int depth = 0; r == 0 && depth <= p->max_depth; depth++)
+        for (size_t i = 0; r == 0 && i < p->service_count; i++) {
+            const struct compose_service *s = &p->services[i];
+            if (s->depth != depth || !s->active || is_meant(t, s->name) || !goes_along(t, s))
+                continue;
+            _cleanup_json_ json_t *list = NULL;
+            r = project_containers(p->name, s->name, true, &list, err);
+            json_array_extend(t->containers, list);
+        }
+    return r;
+}
+
+static char **names_at_depth(const struct targets *t, int depth)
+{
+    char **names = NULL;
+    size_t i;
+    json_t *c;
+    json_array_foreach (t->containers, i, c) {
+        const struct compose_service *s =
+            t->project ? compose_find_service(t->project, targets_label(c, COMPOSE_LABEL_SERVICE)) : NULL;
+        if ((s ? s->depth : 0) == depth)
+            strv_add(&names, targets_name(c));
+    }
+    return names;
+}
+
+static int restart(const struct options *o, struct targets *t, bool some, const char *query)
+{
+    struct err err;
+    int deepest = t->project ? t->project->max_depth : 0, status = 0;
+    if (some && t->project && !o->no_deps && add_dependents(t, &err) < 0)
+        return cli_fail(&err);
+    run_hooks(t);
+    for (int depth = 0; status == 0 && depth <= deepest; depth++) {
+        _cleanup_strv_ char **names = names_at_depth(t, depth);
+        status = act(&restarting, names, query);
+    }
+    return status;
+}
+
+/* Containers of the project whose services are gone from its files. */
+static int remove_orphans(const struct targets *t)
+{
+    struct err err;
+    size_t i;
+    json_t *c;
+    _cleanup_json_ json_t *list = NULL;
+    _cleanup_strv_ char **names = NULL;
+    if (!t->project)
+        return 0;
+    if (project_containers(t->project->name, NULL, true, &list, &err) < 0)
+        return cli_fail(&err);
+    json_array_foreach (list, i, c)
+        if (!compose_find_service(t->project, targets_label(c, COMPOSE_LABEL_SERVICE)))
+            strv_add(&names, targets_name(c));
+    return names ? act(&removing, names, "?force=1") : 0;
+}
+
 static int run_on(const struct lifecycle *what, const struct options *o, char **names)
 {
     /* `kill` and `pause` are for what runs, and so is `stop` of a whole project. */
@@ -146,15 +229,19 @@ static int run_on(const struct lifecycle *what, const struct options *o, char **
     if (status)
         return status;
     _cleanup_strv_ char **containers = names_of(&t, what == &removing && !o->stop && !o->force);
-    if (what == &stopping || what == &restarting || (what == &removing && o->stop))
+    if (what == &stopping || (what == &removing && o->stop))
         run_hooks(&t);
     if (what == &removing && o->stop)
         status = act(&stopping, containers, "");
     if (what == &removing && !*names && !containers)
         fprintf(stderr, "No stopped containers\n");
     add_query(what, o, &query);
+    if (status == 0 && what == &restarting)
+        return restart(o, &t, *names != NULL, str_get(&query));
     if (status == 0)
         status = act(what, containers, str_get(&query));
+    if (status == 0 && o->orphans)
+        status = remove_orphans(&t);
     return status == 0 && what == &starting ? run_start_hooks(&t) : status;
 }
 
@@ -196,13 +283,19 @@ int cli_stop(int argc, char **argv)
 int cli_restart(int argc, char **argv)
 {
     struct options o = {.timeout_s = -1};
-    const struct cli_option options[] = {{0, "no-deps", CLI_FLAG, &o.no_deps, NULL,
-                                          "Taken for docker compose's sake: others are never restarted"},
-                                         PROJECT_OPTIONS(o.project),
-                                         TIMEOUT_OPTION(o),
-                                         {0}};
+    const struct cli_option options[] = {
+        {0, "no-deps", CLI_FLAG, &o.no_deps, NULL, "Not those that depend on them with restart: true"},
+        PROJECT_OPTIONS(o.project),
+        TIMEOUT_OPTION(o),
+        {0}};
     const struct cli_command command = {
-        "restart [OPTIONS] " WHICH, "Stops containers and starts them again.", options, false, 0, -1};
+        "restart [OPTIONS] " WHICH,
+        "Stops containers and starts them again, and then those of services that "
+        "depend on them with restart: true.",
+        options,
+        false,
+        0,
+        -1};
     return run_verb(&restarting, &command, &o, argc, argv);
 }
 
@@ -230,6 +323,8 @@ int cli_kill(int argc, char **argv)
     const struct cli_option options[] = {
         PROJECT_OPTIONS(o.project),
         {'s', "signal", CLI_TEXT, &o.signal, "SIGNAL", "Instead of KILL"},
+        {0, "remove-orphans", CLI_FLAG, &o.orphans, NULL,
+         "Remove containers of services that the files do not have"},
         {0},
     };
     const struct cli_command command = {

@@ -17,7 +17,7 @@ static pthread_mutex_t print_mutex = PTHREAD_MUTEX_INITIALIZER;
 struct source {
     const struct logs_options *options;
     const char *id;
-    char *name;
+    char *name, *full_name, *id_of_next;
     size_t width; /* of the widest name */
     const char *colour;
     bool tty, prefix;
@@ -99,6 +99,26 @@ static bool goes_on(struct source *s)
     return false;
 }
 
+/* Until a container of this name runs again, which may be another one. */
+static bool comes_back(struct source *s)
+{
+    const struct logs_options *o = s->options;
+    _cleanup_free_ char *escaped = cli_escape(s->full_name);
+    while (o->stay && o->stay(o->context)) {
+        _cleanup_json_ json_t *container = NULL;
+        struct err err;
+        if (cli_get(&container, &err, "/containers/%s/json", escaped) == 0 &&
+            json_bool(json_object_get(container, "State"), "Running")) {
+            free(s->id_of_next);
+            s->id = s->id_of_next = mem_strdup(json_str(container, "Id"));
+            s->tty = json_bool(json_object_get(container, "Config"), "Tty");
+            return true;
+        }
+        time_sleep_ns(100 * NS_PER_MS);
+    }
+    return false;
+}
+
 /* Seconds and nanoseconds as the API's `since` takes them. */
 static void format_since(int64_t ns, char out[40])
 {
@@ -110,10 +130,13 @@ static void *follow(void *context)
     struct source *s = context;
     char since[40];
     s->result = stream_once(s, s->options->since, s->options->tail, &s->err);
-    while (s->result == 0 && s->options->again && goes_on(s)) {
-        format_since(time_now_ns() - NS_PER_MS, since);
+    format_since(time_now_ns() - NS_PER_MS, since);
+    while (s->result == 0 && s->options->again && (goes_on(s) || comes_back(s))) {
         time_sleep_ns(100 * NS_PER_MS); /* between its restarts there is nothing to follow */
         s->result = stream_once(s, since, NULL, &s->err);
+        format_since(time_now_ns() - NS_PER_MS, since);
+        if (s->result == -ERR_NOT_FOUND && s->options->stay) /* replaced meanwhile */
+            s->result = 0;
     }
     return NULL;
 }
@@ -127,6 +150,14 @@ static bool has_tty(const char *id)
     return json_bool(json_object_get(container, "Config"), "Tty");
 }
 
+/* Of an entry of the list, or of an inspection. */
+static const char *full_name(const json_t *container)
+{
+    const char *listed = json_string_value(json_array_get(json_object_get(container, "Names"), 0));
+    const char *name = listed ? listed : json_str(container, "Name");
+    return name + (*name == '/');
+}
+
 int logs_show(const json_t *containers, const struct logs_options *options, struct err *err)
 {
     size_t n = json_array_size(containers), i, width = 0;
@@ -137,6 +168,7 @@ int logs_show(const json_t *containers, const struct logs_options *options, stru
         sources[i] = (struct source){.options = options,
                                      .id = json_str(c, "Id"),
                                      .name = name,
+                                     .full_name = mem_strdup(full_name(c)),
                                      .colour = output_prefix_colour(STDOUT_FILENO, i),
                                      .prefix = !options->no_prefix,
                                      .tty = has_tty(json_str(c, "Id"))};
@@ -152,6 +184,8 @@ int logs_show(const json_t *containers, const struct logs_options *options, stru
         if (sources[i].result < 0 && r == 0)
             r = err_copy(err, &sources[i].err);
         free(sources[i].name);
+        free(sources[i].full_name);
+        free(sources[i].id_of_next);
         str_free(&sources[i].lines[0]);
         str_free(&sources[i].lines[1]);
     }

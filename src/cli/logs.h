@@ -12,6 +12,10 @@ struct logs_options {
     const char *tail;          /* NULL: all */
     const char *since, *until; /* NULL: from the beginning, to the end */
     bool again; /* follow a container that starts again too, and say when it ends (drover up) */
+    /* With `again`: whether to wait for one of the same name when it has ended or is gone (up --watch); NULL:
+     * no. Asked from several threads. */
+    bool (*stay)(void *context);
+    void *context;
 };
 
 /* Streams all of the containers (entries of the API's list, or of its inspect) at the same time; returns when

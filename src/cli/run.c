@@ -3,6 +3,7 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "cli/attach.h"
 #include "cli/call.h"
 #include "cli/project.h"
 #include "cli/pull.h"
@@ -352,19 +353,6 @@ static void begin_waiting(struct waiting *w)
     pthread_mutex_unlock(&w->mutex);
 }
 
-static void resize(void *context, int rows, int columns)
-{
-    struct err ignored;
-    cli_call("POST", NULL, NULL, &ignored, "/containers/%s/resize?h=%d&w=%d", (const char *)context, rows,
-             columns);
-}
-
-static void forward(void *context, int number)
-{
-    struct err ignored;
-    cli_call("POST", NULL, NULL, &ignored, "/containers/%s/kill?signal=%d", (const char *)context, number);
-}
-
 static int status_of_start(const struct err *err)
 {
     bool missing =
@@ -404,8 +392,8 @@ static int run_attached(const struct run_options *o, const char *id)
                                   .input = o->interactive,
                                   .keep_signals = !o->tty,
                                   .context = (void *)(uintptr_t)id,
-                                  .resize = resize,
-                                  .signal = forward};
+                                  .resize = attach_resize,
+                                  .signal = attach_signal};
     r = stream_run(&stream, &detached, &err);
     if (r < 0)
         return cli_fail(&err);

@@ -75,13 +75,41 @@ static int print_processes(const json_t *container, struct err *err)
     return 0;
 }
 
-/* The options, and what the names mean: for the verbs that go over containers one by one. */
-static int each_container(int argc, char **argv, const char *usage, const char *summary,
-                          int (*fn)(const json_t *container, struct err *err))
+/* For the verbs that go over containers one by one. */
+struct each {
+    const char *usage, *summary;
+    int least;
+    bool *down; /* whether --down-project was said; NULL: the verb has no such option */
+    /* Negative, or the exit status that the verb has if no other container comes. */
+    int (*fn)(const json_t *container, struct err *err);
+};
+
+static int go_over(const struct each *e, const struct targets *t, struct err *err)
+{
+    size_t i;
+    json_t *c;
+    int last = 0;
+    json_array_foreach (t->containers, i, c) {
+        int r = e->fn(c, err);
+        if (r < 0)
+            return r;
+        last = r;
+    }
+    if (e->down && *e->down && t->project) {
+        int r = cli_take_down(t->project, err);
+        return r < 0 ? r : last;
+    }
+    return last;
+}
+
+static int each_container(int argc, char **argv, const struct each *e)
 {
     struct project_options project = {0};
-    const struct cli_option options[] = {PROJECT_OPTIONS(project), {0}};
-    const struct cli_command command = {usage, summary, options, false, 0, -1};
+    const struct cli_option options[] = {
+        PROJECT_OPTIONS(project),
+        {0, e->down ? "down-project" : NULL, CLI_FLAG, e->down, NULL, "Then stop and remove the project"},
+        {0}};
+    const struct cli_command command = {e->usage, e->summary, options, false, e->least, -1};
     const struct targets_want want = {0};
     _cleanup_targets_ struct targets t = {0};
     char **names;
@@ -90,18 +118,18 @@ static int each_container(int argc, char **argv, const char *usage, const char *
     if (status < 0)
         status = targets_find(&project, names, &want, &t);
     project_options_done(&project);
-    size_t i;
-    json_t *c;
-    json_array_foreach (t.containers, i, c)
-        if (status == 0 && fn(c, &err) < 0)
-            status = cli_fail(&err);
-    return status;
+    if (status)
+        return status;
+    int r = go_over(e, &t, &err);
+    return r < 0 ? cli_fail(&err) : r;
 }
 
 int cli_top(int argc, char **argv)
 {
-    return each_container(argc, argv, "top [OPTIONS] [SERVICE | CONTAINER...]",
-                          "Prints the processes of containers.", print_processes);
+    const struct each e = {.usage = "top [OPTIONS] [SERVICE | CONTAINER...]",
+                           .summary = "Prints the processes of containers.",
+                           .fn = print_processes};
+    return each_container(argc, argv, &e);
 }
 
 /* --- events --- */
@@ -187,7 +215,8 @@ int cli_events(int argc, char **argv)
 
 /* --- images of a project --- */
 
-static int image_row(struct table *t, const json_t *container, bool quiet, struct err *err)
+static int image_row(struct table *t, const json_t *container, enum images_form form, json_t *rows,
+                     struct err *err)
 {
     char size[32], human[TIME_RFC3339_BYTES], id[13];
     int64_t created = 0;
@@ -199,7 +228,7 @@ static int image_row(struct table *t, const json_t *container, bool quiet, struc
         return r;
     const char *hex = str_after(json_str(image, "Id"), "sha256:"), *given = json_str(container, "Image");
     snprintf(id, sizeof(id), "%s", hex ? hex : json_str(image, "Id"));
-    if (quiet) {
+    if (form == IMAGES_IDS) {
         printf("%s\n", hex ? hex : json_str(image, "Id"));
         return 0;
     }
@@ -210,11 +239,16 @@ static int image_row(struct table *t, const json_t *container, bool quiet, struc
     time_format_human(time_now_ns() - created, human);
     _cleanup_free_ char *ago = str_printf("%s ago", human);
     table_row(t, targets_name(container), name, colon ? colon + 1 : "latest", id, size, ago, NULL);
+    json_array_append_new(rows, json_pack("{s:s, s:s, s:s, s:s, s:I}", "ID", json_str(image, "Id"),
+                                          "ContainerName", targets_name(container), "Repository", name, "Tag",
+                                          colon ? colon + 1 : "latest", "Size",
+                                          (json_int_t)json_int(image, "Size")));
     return 0;
 }
 
-int services_images(const struct project_options *project, char **services, bool quiet)
+int services_images(const struct project_options *project, char **services, enum images_form form)
 {
+    _cleanup_json_ json_t *rows = json_array();
     const struct targets_want want = {.all = true};
     _cleanup_targets_ struct targets targets = {0};
     struct table t = {.columns = 6};
@@ -226,9 +260,11 @@ int services_images(const struct project_options *project, char **services, bool
         return status;
     table_row(&t, "CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE", "CREATED", NULL);
     json_array_foreach (targets.containers, i, c)
-        if (status == 0 && image_row(&t, c, quiet, &err) < 0)
+        if (status == 0 && image_row(&t, c, form, rows, &err) < 0)
             status = cli_fail(&err);
-    if (quiet)
+    if (form == IMAGES_JSON && status == 0)
+        output_json(rows);
+    if (form != IMAGES_TABLE)
         t.cells = strv_free(t.cells);
     else
         table_print(&t);
@@ -389,41 +425,26 @@ int cli_volumes(int argc, char **argv)
 
 /* --- wait --- */
 
-/* Waits for the containers one after the other: all have to end. The last one's status is the verb's. */
+static int wait_for_end(const json_t *container, struct err *err)
+{
+    _cleanup_json_ json_t *answer = NULL;
+    int r = cli_call("POST", NULL, &answer, err, "/containers/%s/wait", json_str(container, "Id"));
+    if (r < 0)
+        return r;
+    int status = (int)json_int(answer, "StatusCode");
+    printf("container \"%s\" exited with status code %d\n", targets_name(container), status);
+    return status;
+}
+
+/* One after the other: all have to end. */
 int cli_wait(int argc, char **argv)
 {
-    struct project_options project = {0};
     bool down = false;
-    const struct cli_option options[] = {
-        {0, "down-project", CLI_FLAG, &down, NULL, "Then stop and remove the project"},
-        PROJECT_OPTIONS(project),
-        {0}};
-    const struct cli_command command = {
-        "wait [OPTIONS] SERVICE|CONTAINER...",
-        "Waits until containers have ended, and ends with the status of the last.",
-        options,
-        false,
-        1,
-        -1};
-    const struct targets_want want = {0};
-    _cleanup_targets_ struct targets t = {0};
-    char **names;
-    struct err err;
-    int status = cli_parse(&command, argc, argv, &names);
-    if (status < 0)
-        status = targets_find(&project, names, &want, &t);
-    project_options_done(&project);
-    size_t i;
-    json_t *c;
-    json_array_foreach (t.containers, i, c) {
-        _cleanup_json_ json_t *answer = NULL;
-        int r = cli_call("POST", NULL, &answer, &err, "/containers/%s/wait", json_str(c, "Id"));
-        if (r < 0)
-            return cli_fail(&err);
-        status = (int)json_int(answer, "StatusCode");
-        printf("container \"%s\" exited with status code %d\n", targets_name(c), status);
-    }
-    if (down && t.project && cli_take_down(t.project, &err) < 0)
-        return cli_fail(&err);
-    return status;
+    const struct each e = {.usage = "wait [OPTIONS] SERVICE|CONTAINER...",
+                           .summary =
+                               "Waits until containers have ended, and ends with the status of the last.",
+                           .least = 1,
+                           .down = &down,
+                           .fn = wait_for_end};
+    return each_container(argc, argv, &e);
 }

@@ -143,13 +143,27 @@ struct attached {
     int result;
     struct err err;
     pthread_mutex_t mutex;
-    bool aborting;
+    bool aborting, stopping;
     int exit_code; /* of the container that ended it all, or of --exit-code-from */
 };
+
+/* A watch goes on when what it has restarted or replaced has ended. */
+static bool stay(void *context)
+{
+    struct attached *a = context;
+    pthread_mutex_lock(&a->mutex);
+    bool stays = !a->stopping;
+    pthread_mutex_unlock(&a->mutex);
+    return stays;
+}
 
 static void *show_logs(void *context)
 {
     struct attached *a = context;
+    if (a->o->watch) {
+        a->logs.stay = stay;
+        a->logs.context = a;
+    }
     a->result = logs_show(a->containers, &a->logs, &a->err);
     if (json_array_size(a->containers))
         pthread_kill(a->main_thread, SIGUSR1); /* which it waits for */
@@ -242,8 +256,11 @@ static int wait_for_end(struct attached *a, const sigset_t *set)
             continue;
         fprintf(stderr, number == SIGUSR2 ? "Aborting on container exit...\n"
                                           : "\nStopping; press ctrl-c again to kill\n");
-        must(pthread_create(&stopper, NULL, stop_project, a) == 0);
         stopping = true;
+        pthread_mutex_lock(&a->mutex);
+        a->stopping = true;
+        pthread_mutex_unlock(&a->mutex);
+        must(pthread_create(&stopper, NULL, stop_project, a) == 0);
         if (!json_array_size(a->containers))
             break; /* no output whose end would tell */
     }

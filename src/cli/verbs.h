@@ -39,6 +39,11 @@ int cli_events(int argc, char **argv);
 int cli_ls(int argc, char **argv);
 int cli_volumes(int argc, char **argv);
 int cli_wait(int argc, char **argv);
+int cli_attach(int argc, char **argv);
+int cli_stats(int argc, char **argv);
+/* snapshot.c */
+int cli_commit(int argc, char **argv);
+int cli_export(int argc, char **argv);
 int cli_cp(int argc, char **argv);
 /* up.c */
 int cli_create(int argc, char **argv);

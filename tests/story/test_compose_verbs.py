@@ -2,7 +2,10 @@
 what only `up` has; secrets, hooks, include and extends on running containers."""
 import json
 import os
+import signal
 import subprocess
+import tarfile
+import threading
 
 from harness import DROVER, Story, wait_for
 
@@ -216,6 +219,91 @@ class Verbs(Story):
         self.run_("up", "-d", "store")  # it is none of the service's own
         self.assertTrue(self.state("one")["Running"])
         self.assertEqual(self.run_("run", "--rm", "busybox", "echo", "an image").out, "an image\n")
+
+    def test_restart_takes_those_along_that_depend_on_it_with_restart(self):
+        self.project("name: verbs\nservices:\n  a: &s {image: busybox, command: sleep 100000, stop_signal: KILL}\n"
+                     "  b: {<<: *s, depends_on: {a: {condition: service_started, restart: true}}}\n"
+                     "  c: {<<: *s, depends_on: {b: {condition: service_started, restart: true}}}\n"
+                     "  d: {<<: *s, depends_on: [a]}\n")
+        self.run_("up", "-d")
+        times = lambda: {n: self.state(f"verbs-{n}-1")["StartedAt"] for n in "abcd"}
+        changed = lambda before, after: [n for n in "abcd" if before[n] != after[n]]
+        before = times()
+        self.run_("restart", "-t", "0", "a")
+        after = times()
+        self.assertEqual(changed(before, after), ["a", "b", "c"])
+        self.assertLess(after["a"], after["b"])
+        self.assertLess(after["b"], after["c"])
+        self.run_("restart", "-t", "0", "--no-deps", "a")
+        self.assertEqual(changed(after, times()), ["a"])
+
+    def test_attach_stats_commit_export_and_kill_with_orphans(self):
+        self.project("name: verbs\nservices:\n  echo:\n    image: busybox\n    stdin_open: true\n    stop_signal: KILL\n"
+                     "    command: sh -c 'echo here > /made; while read l; do echo got $$l; [ $$l = end ] && exit 4; done'\n"
+                     "  old: {image: busybox, command: sleep 100000, stop_signal: KILL}\n")
+        self.run_("up", "-d")
+        figures = json.loads(self.run_("stats", "--no-stream", "--format", "json", "echo").out)
+        self.assertEqual(figures["Name"], "verbs-echo-1")
+        self.assertRegex(figures["MemUsage"], r"^[\d.]+[kM]?i?B / [\d.]+\w+$")
+        self.assertIn("CPU %", self.run_("stats", "--no-stream").out)
+        wait_for(lambda: "here" in self.run_("exec", "-T", "echo", "cat", "/made", check=False).out, "the file")
+        image = self.run_("commit", "-m", "as it is", "-c", "LABEL a=b", "echo", "kept:1").out.strip()
+        self.assertEqual(self.d.docker("run", "--rm", "kept:1", "cat", "/made").out, "here\n")
+        self.assertEqual(self.d.inspect("kept:1")["Id"], image)
+        self.assertEqual((self.d.inspect("kept:1")["Comment"], self.d.inspect("kept:1")["Config"]["Labels"]["a"]), ("as it is", "b"))
+        self.run_("export", "-o", os.path.join(self.folder, "files.tar"), "echo")
+        with tarfile.open(os.path.join(self.folder, "files.tar")) as files:
+            self.assertEqual(files.extractfile("made").read(), b"here\n")
+        with subprocess.Popen([DROVER, "attach", "echo"], cwd=self.folder, env=self.d.env(), stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True) as attached:
+            attached.stdin.write("one\nend\n")
+            attached.stdin.flush()  # and stays open: its end would end the connection, as with docker
+            self.assertEqual((attached.stdout.read(), attached.wait()), ("got one\ngot end\n", 4))
+        self.assert_clean_refusal(self.run_("attach", "echo", check=False), "no running container")
+        self.project("name: verbs\nservices:\n  echo: {image: busybox}\n")
+        self.run_("kill", "--remove-orphans")
+        self.assertEqual(self.names(), ["verbs-echo-1"])
+        rows = json.loads(self.run_("images", "--format", "json").out)
+        self.assertEqual([(r["ContainerName"], r["Repository"], r["Tag"]) for r in rows], [("verbs-echo-1", "busybox", "latest")])
+
+    def test_up_watch_syncs_restarts_and_rebuilds_while_it_shows_output(self):
+        folder = self.project(
+            "name: verbs\nservices:\n  a:\n    build: web\n    stop_signal: KILL\n    develop:\n      watch:\n"
+            "        - {path: web/src, action: sync, target: /src}\n"
+            "        - {path: web/conf, action: sync+restart, target: /conf}\n"
+            "        - {path: web/flag, action: restart}\n"
+            "        - {path: web/Dockerfile, action: rebuild}\n",
+            "watched", **{"web/Dockerfile": "FROM busybox\nLABEL v=1\nCMD echo it runs; exec sleep 100000\n", "web/src/s": "1", "web/conf/c": "1", "web/flag": "1"})
+        client = subprocess.Popen([DROVER, "up", "--build", "--watch"], cwd=folder, env=self.d.env(), stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        inside = lambda path: self.run_("exec", "-T", "a", "cat", path, check=False).out
+        seen = lambda: (self.d.docker("inspect", "-f", "{{.Id}} {{.State.StartedAt}}", "verbs-a-1", check=False).out.split() + ["", ""])[:2]
+
+        def write(path, text):
+            with open(os.path.join(folder, path), "w") as file:
+                file.write(text)
+        lines = []
+        reader = threading.Thread(target=lambda: lines.extend(iter(client.stdout.readline, "")))
+        reader.start()
+        try:
+            wait_for(lambda: "a-1 | it runs\n" in list(lines) and any("Watch enabled" in l for l in list(lines)), "the output and the watch")
+            first = seen()
+            write("web/src/s", "2")
+            wait_for(lambda: inside("/src/s") == "2", "the file")
+            self.assertEqual(seen(), first)
+            write("web/conf/c", "2")
+            wait_for(lambda: seen()[0] == first[0] and seen()[1] != first[1] and inside("/conf/c") == "2", "the restart with the file")
+            second = seen()
+            write("web/flag", "2")
+            wait_for(lambda: seen()[0] == first[0] and seen()[1] not in ("", second[1]), "the restart")
+            write("web/Dockerfile", "FROM busybox\nLABEL v=2\nCMD echo it runs anew; exec sleep 100000\n")
+            wait_for(lambda: seen()[0] not in ("", first[0]), "the new container")
+            wait_for(lambda: "a-1 | it runs anew\n" in list(lines), "its output")
+        finally:
+            client.send_signal(signal.SIGINT)
+            client.wait()
+            reader.join()
+            client.stdout.close()
 
     def test_watch_brings_changes_into_the_container(self):
         folder = self.project(
