@@ -280,7 +280,13 @@ int launch_destroy(struct container *c, bool force, struct err *err)
         err_wrap(err, "remove the cgroup of container %s", c->id);
         if (!force)
             return r;
-        report_warning("%s", err->msg);
+        if (err->sys == EBUSY)
+            report_warning(
+                "the cgroup of container %s stays: %s: a process of it was killed and has not ended, "
+                "such as one that is frozen elsewhere",
+                c->id, strerror(EBUSY));
+        else
+            report_warning("%s", err->msg);
     }
     const json_t *ignored;
     if (existed)
