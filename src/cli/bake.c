@@ -11,10 +11,10 @@
 
 #include <unistd.h>
 
-enum { BAKERY_FILE_MAX = 4 << 20, TOKEN_MAX = 4096 };
+enum { BAKERY_FILE_MAX = 4 << 20, SECRET_MAX = 4096 };
 
 struct bake_options {
-    const char *file, *listen, *interval, *token_file, *refresh;
+    const char *file, *listen, *interval, *secret_file, *refresh;
     bool json;
 };
 
@@ -228,14 +228,14 @@ static int status(const struct bake_options *options, char **names)
 
 /* --- watch --- */
 
-static int read_token(const char *path, char **ret, struct err *err)
+static int read_secret(const char *path, char **ret, struct err *err)
 {
     _cleanup_str_ struct str text = STR_INIT;
-    int r = path ? file_read(path, TOKEN_MAX, &text, err) : 0;
+    int r = path ? file_read(path, SECRET_MAX, &text, err) : 0;
     if (r < 0)
         return r;
     *ret = path ? str_strip(str_get(&text)) : NULL;
-    return path && !**ret ? err_set(err, ERR_INVALID, "%s is empty: the token would be nothing", path) : 0;
+    return path && !**ret ? err_set(err, ERR_INVALID, "%s is empty: the secret would be nothing", path) : 0;
 }
 
 static int duration_of(const char *option, const char *text, int64_t *ns, struct err *err)
@@ -248,7 +248,7 @@ static int duration_of(const char *option, const char *text, int64_t *ns, struct
 
 static int watch(const struct bake_options *options, char **names)
 {
-    _cleanup_free_ char *token = NULL;
+    _cleanup_free_ char *secret = NULL;
     struct open_bakery o;
     struct err err;
     struct bake_listener *listener = NULL;
@@ -258,11 +258,11 @@ static int watch(const struct bake_options *options, char **names)
     if (r == 0)
         r = duration_of("--refresh", options->refresh, &refresh_ns, &err);
     if (r == 0)
-        r = read_token(options->token_file, &token, &err);
+        r = read_secret(options->secret_file, &secret, &err);
     if (r < 0 || bakery_open(options, true, &o, &err) < 0)
         return cli_fail(&err);
     if (options->listen)
-        r = bake_listen(options->listen, token, o.bakery, &listener, &err);
+        r = bake_listen(options->listen, secret, o.bakery, &listener, &err);
     while (r == 0 && !interrupt_pending()) {
         /* A registry or server that is away comes back: that ends no watch but at its beginning. */
         bool refresh = refresh_ns && time_monotonic_ns() - refreshed_ns >= refresh_ns;
@@ -329,8 +329,8 @@ int cli_bake(int argc, char **argv)
         {0, "json", CLI_FLAG, &o.json, NULL, "Of status: the state as JSON"},
         {0, watches ? "listen" : NULL, CLI_TEXT, &o.listen, "[HOST:]PORT",
          "Take a registry's notifications of pushes at http://HOST:PORT/hook"},
-        {0, "token-file", CLI_TEXT, &o.token_file, "FILE",
-         "Token that they must bear (needed where others reach it)"},
+        {0, "secret-file", CLI_TEXT, &o.secret_file, "FILE",
+         "Secret that they are signed with, or bear (needed where others reach it)"},
         {0, "interval", CLI_TEXT, &o.interval, "DURATION",
          "How often to look without being told (default 60s)"},
         {0, "refresh", CLI_TEXT, &o.refresh, "DURATION", "How often to make bases again (default: never)"},

@@ -36,7 +36,7 @@ int bake_outdated_containers(const json_t *state, char ***ret, struct err *err);
 
 /* Waits for `interval_ns`, or a push that a registry tells of at `listener` (NULL: none). */
 struct bake_listener;
-int bake_listen(const char *address, const char *token, const struct bakery *bakery,
+int bake_listen(const char *address, const char *secret, const struct bakery *bakery,
                 struct bake_listener **ret, struct err *err);
 void bake_wait(struct bake_listener *l, int64_t interval_ns);
 void bake_listener_free(struct bake_listener *l);

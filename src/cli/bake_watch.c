@@ -1,5 +1,6 @@
-/* Registries tell of pushes here: POST of the envelope that registries of the distribution project send
+/* Registries tell of pushes here: POST of the envelope that Drover's and the distribution project's send
  * ({"events": [{"action": "push", "target": {"repository": ..., "tag": ...}}]}). */
+#include "base/digest.h"
 #include "base/json.h"
 #include "base/timeutil.h"
 #include "cli/bake.h"
@@ -16,7 +17,7 @@ enum { ENVELOPE_MAX = 1 << 20, STEP_MS = 200 };
 
 struct bake_listener {
     struct http_server *server;
-    const char *token;
+    const char *secret;
     const struct bakery *bakery;
     pthread_mutex_t lock;
     bool told;
@@ -36,7 +37,7 @@ static bool concerns_us(const struct bakery *b, const char *repository)
 }
 
 /* The same time for every wrong one. */
-static bool token_is(const char *given, const char *wanted)
+static bool same_text(const char *given, const char *wanted)
 {
     size_t n = strlen(wanted);
     unsigned char differ = strlen(given) != n;
@@ -45,15 +46,45 @@ static bool token_is(const char *given, const char *wanted)
     return !differ;
 }
 
+static int read_body(struct http_request *q, struct str *ret, struct err *err)
+{
+    char piece[4096];
+    ssize_t n;
+    while ((n = http_body_read(q, piece, sizeof(piece), err)) > 0) {
+        str_addn(ret, piece, (size_t)n);
+        if (ret->len > ENVELOPE_MAX)
+            return err_set(err, ERR_LIMIT, "more than %d bytes of events", ENVELOPE_MAX);
+    }
+    return (int)n;
+}
+
+/* Signed by the secret, as registries of Drover do, or bearing it, as others can be told to. */
+static bool is_trusted(const struct bake_listener *l, struct http_request *q, const struct str *body)
+{
+    const char *signature = http_header(q, "x-hub-signature-256"), *given = http_header(q, "authorization");
+    const char *bearer = given ? str_after(given, "Bearer ") : NULL;
+    unsigned char mac[32];
+    char hex[65];
+    if (!l->secret)
+        return true;
+    if (!signature)
+        return bearer && same_text(bearer, l->secret);
+    digest_hmac_sha256(l->secret, strlen(l->secret), str_get(body), body->len, mac);
+    str_hex(mac, sizeof(mac), hex);
+    signature = str_after(signature, "sha256=");
+    return signature && same_text(signature, hex);
+}
+
 static int take_events(struct http_request *q, void *context, struct err *err)
 {
     struct bake_listener *l = context;
+    _cleanup_str_ struct str body = STR_INIT;
     _cleanup_json_ json_t *envelope = NULL;
-    const char *given = http_header(q, "authorization");
-    const char *token = given ? str_after(given, "Bearer ") : NULL;
-    if (l->token && (!token || !token_is(token, l->token)))
-        return err_set(err, ERR_UNAUTHORIZED, "the bearer token is missing or wrong");
-    int r = http_body_json(q, ENVELOPE_MAX, &envelope, err);
+    int r = read_body(q, &body, err);
+    if (r == 0 && !is_trusted(l, q, &body))
+        r = err_set(err, ERR_UNAUTHORIZED, "neither signed by the secret nor bearing it");
+    if (r == 0)
+        r = json_parse(str_get(&body), body.len, "the body", &envelope, err);
     if (r < 0)
         return r;
     const json_t *events = json_object_get(envelope, "events"), *event;
@@ -100,7 +131,7 @@ static int open_socket(const char *address, bool *ret_loopback, struct err *err)
     return take_fd(&fd);
 }
 
-int bake_listen(const char *address, const char *token, const struct bakery *bakery,
+int bake_listen(const char *address, const char *secret, const struct bakery *bakery,
                 struct bake_listener **ret, struct err *err)
 {
     static const struct http_route routes[] = {
@@ -111,11 +142,12 @@ int bake_listen(const char *address, const char *token, const struct bakery *bak
     _cleanup_close_ int fd = open_socket(address, &loopback, err);
     if (fd < 0)
         return fd;
-    if (!loopback && !token)
-        return err_set(err, ERR_DENIED, "%s can be reached by others: give a token by --token-file", address);
+    if (!loopback && !secret)
+        return err_set(err, ERR_DENIED, "%s can be reached by others: give a secret by --secret-file",
+                       address);
     struct bake_listener *l = NEW(struct bake_listener);
     const struct http_server_config config = {.routes = routes, .context = l, .max_body_bytes = ENVELOPE_MAX};
-    l->token = token;
+    l->secret = secret;
     l->bakery = bakery;
     pthread_mutex_init(&l->lock, NULL);
     int r = http_server_start(&config, take_fd(&fd), &l->server, err);

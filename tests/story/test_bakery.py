@@ -1,9 +1,9 @@
 """A bakery: bases from packages, what stands on them rebuilt in order, tested, pushed to the global registry and promoted to the
 local one. The example of docs/bakery.md is what runs here."""
+import base64
 import http.client
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -28,14 +28,22 @@ class Bakery(Story):
     image = False
 
     @classmethod
-    def make(cls):
+    def make(cls, *args):
         d = Drover()
         d.port = free_port()
-        return d.start("--registry", f"127.0.0.1:{d.port}")
+        return d.start("--registry", f"127.0.0.1:{d.port}", *args)
 
     def setUp(self):
         super().setUp()
-        self.local = self.make()
+        # The local registry tells the local bakery of what comes to it.
+        self.hook, self.secret = free_port(), os.path.join(self.d.root, "secret")
+        self.write(self.d.root, "secret", "between us\n")
+        self.write(self.d.root, "registry.yaml", f"webhooks: [{{name: bakery, url: 'http://127.0.0.1:{self.hook}/hook', secret: between us, match: [shop/**]}}]\nrepositories: [{{match: '**', pull: anonymous, push: authenticated}}]\n")
+        self.local = self.make("--registry-config", os.path.join(self.d.root, "registry.yaml"))
+        account = ":".join(self.local.drover("registry", "token", "create", "bakery", "-r", "**", "-a", "push").out.split()[:2])
+        for node in (self.d, self.local):
+            os.makedirs(os.path.join(node.root, "docker-config"))
+            self.write(os.path.join(node.root, "docker-config"), "config.json", json.dumps({"auths": {f"127.0.0.1:{self.local.port}": {"auth": base64.b64encode(account.encode()).decode()}}}))
         self.addCleanup(lambda: self.assertEqual(self.local.remove(), ""))
         os.chmod(self.d.root, 0o755)  # apt reads as a user of its own
         self.archive = Archive(os.path.join(self.d.root, "a"))
@@ -92,11 +100,12 @@ class Bakery(Story):
         there = self.example("local", self.local)
         self.assertIn("1 made", self.bake(there, node=self.local).out)
         before = self.digest(self.local, "branch/report")
-        watch = subprocess.Popen([DROVER, "bake", "watch", "--listen", "127.0.0.1:0", "--interval", "1h"], cwd=there, env=self.local.env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        watch = subprocess.Popen([DROVER, "bake", "watch", "--listen", str(self.hook), "--secret-file", self.secret, "--interval", "1h"], cwd=there, env=self.local.env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.addCleanup(watch.stdout.close)
         try:
-            hook = int(re.search(r":(\d+)/hook", watch.stdout.readline()).group(1))
+            self.assertEqual(watch.stdout.readline(), f"listening for pushes at http://127.0.0.1:{self.hook}/hook\n")
             self.assertIn("0 made, 1 up to date", watch.stdout.readline())
+            self.assertEqual([self.notify("shop/report", bearer) for bearer in (None, "guessed", "between us")], [401, 401, 200])
 
             # A new base: the packages have changed.
             self.d.drover("run", "-d", "--name", "old", "shop/web:1")
@@ -111,10 +120,8 @@ class Bakery(Story):
             self.assertNotEqual(self.digest(self.local, "shop/web"), old)
             self.assertEqual(self.digest(self.d, "shop/report"), self.digest(self.local, "shop/report"))
 
-            self.notify(hook, "nobody/else")
-            self.notify(hook, "shop/report")
-            lines = [watch.stdout.readline() for _ in range(3)]
-            self.assertIn("branch/report: made", "".join(lines))
+            while "branch/report: made" not in watch.stdout.readline():
+                self.assertIsNone(watch.poll())
             wait_for(lambda: self.digest(self.local, "branch/report") != before, "the local image to follow")
             busy = self.local.drover("bake", cwd=there, check=False)
             self.assert_clean_refusal(busy, "another drover bake is at work")
@@ -122,11 +129,12 @@ class Bakery(Story):
             watch.send_signal(signal.SIGTERM)
             self.assertEqual(watch.wait(), 0)
 
-    def notify(self, port, repository):
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        connection.request("POST", "/hook", json.dumps({"events": [{"action": "push", "target": {"repository": repository, "tag": "latest"}}]}), {"Content-Type": "application/vnd.docker.distribution.events.v1+json"})
-        self.assertEqual(connection.getresponse().status, 200)
+    def notify(self, repository, bearer):
+        connection = http.client.HTTPConnection("127.0.0.1", self.hook)
+        connection.request("POST", "/hook", json.dumps({"events": [{"action": "push", "target": {"repository": repository, "tag": "latest"}}]}), {"Authorization": f"Bearer {bearer}"} if bearer else {})
+        status = connection.getresponse().status
         connection.close()
+        return status
 
     def test_a_failure_stops_its_branch_and_nothing_is_lost_by_a_kill(self):
         where = self.example("global", self.d)
@@ -183,4 +191,4 @@ class Bakery(Story):
         self.assert_clean_refusal(self.d.drover("bake", "nothing", cwd=where, check=False), 'no image "nothing"')
         self.assert_clean_refusal(self.d.drover("bake", cwd=self.d.root, check=False), "bakery.yaml")
         refused = self.d.drover("bake", "watch", "--listen", "0.0.0.0:0", cwd=where, check=False)
-        self.assert_clean_refusal(refused, "give a token by --token-file")
+        self.assert_clean_refusal(refused, "give a secret by --secret-file")
