@@ -184,7 +184,7 @@ class RuntimeTools(unittest.TestCase):
 
     def grouped(self, controller, **resources):
         """A created container with these resources, by an absolute and by a relative path; yields its group's directory."""
-        for path in (f"/drover/tools-{os.getpid()}", f"tools/{os.getpid()}"):
+        for path in (f"/drover/tools-{os.getpid()}", f"tools-relative-{os.getpid()}"):
             self.linux["cgroupsPath"] = path
             self.linux["resources"].update(resources)
             name = self.create()
@@ -761,7 +761,7 @@ class RuntimeTools(unittest.TestCase):
             rules = [{"allow": False, "access": "rwm"}]
             if access:
                 rules.append({"allow": True, "type": "c", "major": 10, "minor": 200, "access": access})
-            for path in (f"/drover/tools-{os.getpid()}", f"tools/{os.getpid()}"):
+            for path in (f"/drover/tools-{os.getpid()}", f"tools-relative-{os.getpid()}"):
                 self.linux["cgroupsPath"] = path
                 self.linux["resources"] = {"devices": rules}
                 self.assertEqual("".join(self.inside(probe).split()), wanted, (access, path))
