@@ -61,6 +61,8 @@ int bake_base(const struct base_request *request, struct base_image *ret, struct
         return err_sys(err, errno, "make a directory for the base in %s", str_empty(tmp) ? "/tmp" : tmp);
     chmod(dir, 0711); /* apt's own user goes through */
     r = base_make(request, dir, &made, err);
+    if (interrupt_pending())
+        r = err_set(err, ERR_CANCELLED, "interrupted; nothing is left of the base");
     if (r == 0)
         r = load(dir, err);
     file_remove_tree(dir, &ignored);

@@ -2,8 +2,10 @@
 import glob
 import json
 import os
+import signal
+import subprocess
 
-from harness import Story
+from harness import DROVER, Story, wait_for
 from packages import Archive, busybox
 
 
@@ -80,3 +82,13 @@ class BakeBase(Story):
         os.symlink("/bin/sh", path + "/sh")
         self.assert_clean_refusal(self.d.drover("bake", "base", "busybox", check=False, env={**self.d.env(TMPDIR=self.tmp), "PATH": path}), "apt-get install mmdebstrap")
         self.assertEqual(glob.glob(self.tmp + "/*"), [])
+
+    def test_an_interrupt_leaves_nothing(self):
+        busybox(self.archive)
+        baking = subprocess.Popen([DROVER, "bake", "base", "busybox", "-t", "never:1", "--keyring", self.archive.keyring, "--mirror", self.archive.line()], env=self.d.env(TMPDIR=self.tmp), start_new_session=True, stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: glob.glob(self.tmp + "/drover-base-*/mmdebstrap*"), "the root to be begun")
+        os.killpg(baking.pid, signal.SIGINT)
+        said = baking.communicate()[1]
+        self.assertEqual((baking.returncode, said), (130, "drover: interrupted; nothing is left of the base\n"))
+        self.assertEqual(glob.glob(self.tmp + "/*"), [])
+        self.assert_clean_refusal(self.d.drover("inspect", "never:1", check=False), "never:1")
