@@ -222,10 +222,9 @@ static void invalid_default_in_from(struct checking *c)
         struct unknown u = {.known = &known, .text = s->op == DF_FROM ? s->args[0] : ""};
         struct expand x = {.escape = c->d->escape, .lookup = note_unknown, .context = &u};
         _cleanup_free_ char *image = NULL;
-        if (s->op != DF_FROM || !strchr(s->args[0], '$') || expand_word(&x, s->args[0], &image, NULL) < 0)
-            continue;
-        bool valid = *image && *image != ':' && !str_ends_with(image, ":") && *image != '/';
-        if (!valid && !u.names)
+        bool variable = s->op == DF_FROM && strchr(s->args[0], '$');
+        if (variable && expand_word(&x, s->args[0], &image, NULL) == 0 && !u.names &&
+            (!*image || *image == ':' || *image == '/' || str_ends_with(image, ":")))
             warn(c, s, "Default value for ARG %s results in empty or invalid base image name", s->args[0]);
         strv_free(u.names);
     }
