@@ -101,8 +101,6 @@ class Create(Containers):
                 ({"NetworkMode": shared, "Dns": ["192.0.2.1"]}, {}, "conflicting options: dns and the network mode"),
                 ({"NetworkMode": shared, "ExtraHosts": ["a:192.0.2.1"]}, {},
                  "conflicting options: custom host-to-IP mapping and the network mode"),
-                ({"NetworkMode": shared}, {"MacAddress": "02:42:ac:11:00:09"},
-                 "conflicting options: mac-address and the network mode"),
                 ({"NetworkMode": shared, "PortBindings": {"80/tcp": [{}]}}, {},
                  "conflicting options: port publishing and the container type network mode"),
                 ({"NetworkMode": shared}, {"ExposedPorts": {"80/tcp": {}}},
@@ -140,6 +138,9 @@ class Create(Containers):
                  "the working directory 'rel' is invalid, it needs to be an absolute path")]:
             with self.subTest(host=host, config=config):
                 self.assert_refused(self.create(host=host, **config), 400, message)
+        # From 1.44 on the address is the endpoint's, and without one it is nothing.
+        self.assert_refused(self.create(host={"NetworkMode": shared}, version="v1.43", MacAddress="02:42:ac:11:00:09"), 400,
+                            "conflicting options: mac-address and the network mode")
         self.assert_refused(self.create(host={"StorageOpt": {"size": "1G"}}), 500,
                             "--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
 
