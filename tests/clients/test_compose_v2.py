@@ -107,8 +107,11 @@ class Compose(Story):
         return self.d.drover(*words, cwd=self.folder, **options)
 
     def popen(self, *words):
-        return subprocess.Popen([COMPOSE, *words], cwd=self.folder, env=self.d.env(), stdin=subprocess.PIPE,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen([COMPOSE, *words], cwd=self.folder, env=self.d.env(), stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)  # where a story has not come to its end
+        return process
 
     def state(self, name):
         return self.d.inspect(name)["State"]
