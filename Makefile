@@ -60,6 +60,7 @@ bench: build
 	@bench/run
 	@bench/launch
 	@bench/api
+	@bench/registry
 
 install: build
 	@meson configure build -Dprefix=$(PREFIX) >/dev/null && ninja -C build --quiet

@@ -39,6 +39,7 @@ class RegistryStory(Story):
     def address(d):
         def told():
             with open(d.log) as log:
+                log.seek(d.log_at)
                 return re.findall(r"registry ([\d.]+):(\d+)\n", log.read())
         host, port = wait_for(told, "serve to say where its registry listens")[-1]
         return host, int(port)

@@ -101,7 +101,7 @@ class Drover:
         self.data = os.path.join(self.root, "data")
         self.socket = os.path.join(self.root, "drover.sock")
         self.log = os.path.join(self.root, "serve.log")
-        self.process = None
+        self.process, self.log_at = None, 0
         self.environment = None  # of serve; None: ours
         self.cli = docker_clis()[0] if docker_clis() else None
 
@@ -113,6 +113,7 @@ class Drover:
 
     def start(self, *args):
         with open(self.log, "ab") as log:
+            self.log_at = log.tell()  # where what this start says begins
             self.process = subprocess.Popen([DROVER, "serve", "--root", self.data, "--socket", self.socket, *args],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment)
 

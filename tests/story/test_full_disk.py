@@ -7,6 +7,7 @@ import tarfile
 import io
 
 import test_registry
+from distribution import BYTES, RegistryStory, digest_of
 from harness import Drover, Story
 from test_build_api import TAR
 from test_images import query, small_tar
@@ -101,3 +102,38 @@ class FullDisk(Story):
                                         small_tar(Dockerfile="FROM busybox\nRUN head -c 40000000 /dev/urandom > /big\n"), TAR)
         self.assertEqual(json.loads(content.splitlines()[-1])["errorDetail"]["code"], 1)
         self.assertEqual(self.kept(), before)
+
+
+class FullRegistry(RegistryStory):
+    """The disk is full in the middle of a push: it fails clearly, nothing of it is served, and the registry goes on."""
+
+    @classmethod
+    def make(cls):
+        d = Drover()
+        os.makedirs(d.data)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "drover-story", d.data], check=True)
+        return d.start("--registry", "0")
+
+    @classmethod
+    def tearDownClass(cls):
+        d = cls.drover_
+        d.stop()
+        d.drover("shutdown", "--root", d.data)
+        subprocess.run(["umount", d.data], check=True)
+        super().tearDownClass()
+
+    def test_a_push_that_does_not_fit(self):
+        kept = self.push_blob("kept", b"kept" * 1000)
+        big = random.Random(2).randbytes((MEGABYTES + 4) << 20)
+        for _ in range(2):  # and nothing of the first is in the second's way
+            refused = self.ask("POST", f"/v2/big/blobs/uploads/?digest={digest_of(big)}", big, Content_Type=BYTES)
+            self.assertEqual(refused.status, 507)
+            self.assertIn("no space left on device", refused.json()["errors"][0]["message"].lower())
+        # In chunks: what came stays for the client to go on with; it gives up, and there is room again.
+        location = self.begin("big")
+        self.want(507, "PATCH", location, big, Content_Type=BYTES)
+        self.want(204, "DELETE", location)
+        self.want(404, "HEAD", f"/v2/big/blobs/{digest_of(big)}")
+        self.assertEqual(os.listdir(os.path.join(self.d.data, "uploads")), [])
+        self.assertEqual(self.want(200, "GET", f"/v2/kept/blobs/{kept}").body, b"kept" * 1000)
+        self.push("kept", "after", self.manifest("kept", "after"))
