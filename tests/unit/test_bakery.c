@@ -741,9 +741,9 @@ static void a_failing_run_is_named_after_its_output(void **state)
             "Dockerfile:5: The command '/bin/sh -c fail 2' returned a non-zero code: 2");
     assert_true(str_ends_with(str_get(&f->output), "it broke\n") ||
                 strstr(str_get(&f->output), "it broke\nRemoving intermediate container"));
-    refused(
-        f, "FROM scratch\nRUN --mount=type=cache,target=/x y\n",
-        "Dockerfile:2: RUN --mount=type=cache,target=/x y: --mount=type=cache,target=/x is not supported");
+    refused(f, "FROM scratch\nRUN --mount=type=disk,target=/x y\n",
+            "Dockerfile:2: RUN --mount=type=disk,target=/x y: --mount=type=disk,target=/x: unsupported mount "
+            "type \"disk\": it must be bind, cache, tmpfs, secret or ssh");
     refused(f, "FROM scratch\nRUN --network=x y\n",
             "Dockerfile:2: RUN --network=x y: --network=x: it must be default, none or host");
     refused(f, "FROM scratch\nEXPOSE 99999\n", "Dockerfile:2: EXPOSE 99999: invalid containerPort: 99999");
