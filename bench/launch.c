@@ -32,8 +32,8 @@ static struct options {
     const char *only, *folder, *rootfs, *drover_socket, *drover_root, *dockerd_socket, *oci, *crun, *runc;
     const char *podman;
     struct limits limits;
-    unsigned idle, scale, rounds;
-    bool json;
+    unsigned idle, scale, rounds, depth;
+    bool json, cpu;
 } o = {.limits = {2000, 3}, .idle = 1000, .scale = 2000, .rounds = 3};
 
 static struct result results[CONTESTANTS_MAX];
@@ -156,7 +156,7 @@ static void warm_up(struct result *r)
 static void run_depth(struct result *r, size_t depth, unsigned round)
 {
     struct limits limits = {(o.limits.launches + o.rounds - 1) / o.rounds, o.limits.seconds / o.rounds};
-    if (!r->ran || (r->c.serial && depth))
+    if (!r->ran || (r->c.serial && depth) || (o.depth && (int)o.depth != depths[depth]))
         return;
     if (bench_rate(&r->c, depths[depth], &limits, &r->rounds[depth][round]) < 0) {
         fprintf(stderr, "%s: failed with %d in flight\n", r->c.name, depths[depth]);
@@ -280,6 +280,44 @@ static void print_table(void)
     }
 }
 
+/* The means of the rounds, which unlike rates differ little. */
+static struct rate mean_cpu(const struct result *r, size_t depth)
+{
+    struct rate mean = {.depth = depths[depth]};
+    for (unsigned i = 0; i < o.rounds; i++) {
+        const struct rate *one = &r->rounds[depth][i];
+        mean.launches += one->launches;
+        mean.cpu_ms += one->cpu_ms / o.rounds;
+        mean.switches += one->switches / o.rounds;
+        for (int k = 0; k < SPENDERS; k++)
+            mean.spender_ms[k] += one->spender_ms[k] / o.rounds;
+    }
+    return mean;
+}
+
+static void print_cpu(void)
+{
+    const struct result *floor_ = result_of("floor");
+    printf("\nProcessor time of one launch, ms\n\n");
+    printf("| | in flight | all | floor / all | client | serve | keeper | containers | others | "
+           "switches |\n");
+    printf("|---|---|---|---|---|---|---|---|---|---|\n");
+    for (size_t i = 0; i < result_count; i++)
+        for (size_t k = 0; k < DEPTHS_MAX && results[i].ran; k++) {
+            struct rate mean = mean_cpu(&results[i], k);
+            if (!mean.launches)
+                continue;
+            printf("| %s | %d | %.2f |", results[i].c.name, mean.depth, mean.cpu_ms);
+            if (floor_)
+                printf(" %.0f%% |", mean_cpu(floor_, k).cpu_ms / mean.cpu_ms * 100);
+            else
+                printf(" |");
+            for (int s = 0; s < SPENDERS; s++)
+                printf(" %.2f |", mean.spender_ms[s]);
+            printf(" %.1f |\n", mean.switches);
+        }
+}
+
 static void judge(const char *what, double value, const char *relation, double limit)
 {
     bool pass = *relation == '<' ? value < limit : value >= limit;
@@ -323,9 +361,9 @@ static json_t *json_of(const struct result *r)
             char depth[16];
             snprintf(depth, sizeof(depth), "%d", depths[k]);
             json_object_set_new(rates, depth,
-                                json_pack("{s:f,s:f,s:f,s:i}", "per_s", r->rates[k].per_s, "p50_ms",
+                                json_pack("{s:f,s:f,s:f,s:i,s:f}", "per_s", r->rates[k].per_s, "p50_ms",
                                           r->rates[k].p50_ms, "p99_ms", r->rates[k].p99_ms, "launches",
-                                          (int)r->rates[k].launches));
+                                          (int)r->rates[k].launches, "cpu_ms", mean_cpu(r, k).cpu_ms));
         }
     return json_pack("{s:f,s:f,s:f,s:f,s:f,s:i,s:o}", "one_ms", r->one_ms, "cpu_ms", r->best.cpu_ms, "per_s",
                      r->best.per_s, "p50_ms", r->best.p50_ms, "p99_ms", r->best.p99_ms, "depth",
@@ -364,11 +402,13 @@ static void parse(int argc, char **argv)
     enum {
         ONLY = 1,
         ROUNDS,
+        DEPTH,
         LAUNCHES,
         SECONDS,
         IDLE,
         SCALE,
         JSON,
+        CPU,
         FOLDER,
         ROOTFS,
         SOCKET,
@@ -382,10 +422,12 @@ static void parse(int argc, char **argv)
     static const struct option known[] = {{"only", 1, NULL, ONLY},
                                           {"launches", 1, NULL, LAUNCHES},
                                           {"rounds", 1, NULL, ROUNDS},
+                                          {"depth", 1, NULL, DEPTH},
                                           {"seconds", 1, NULL, SECONDS},
                                           {"idle", 1, NULL, IDLE},
                                           {"existing", 1, NULL, SCALE},
                                           {"json", 0, NULL, JSON},
+                                          {"cpu", 0, NULL, CPU},
                                           {"folder", 1, NULL, FOLDER},
                                           {"rootfs", 1, NULL, ROOTFS},
                                           {"drover-socket", 1, NULL, SOCKET},
@@ -408,6 +450,8 @@ static void parse(int argc, char **argv)
             o.limits.launches = (unsigned)strtoul(optarg, NULL, 10);
         else if (key == ROUNDS)
             o.rounds = (unsigned)strtoul(optarg, NULL, 10);
+        else if (key == DEPTH)
+            o.depth = (unsigned)strtoul(optarg, NULL, 10);
         else if (key == SECONDS)
             o.limits.seconds = strtod(optarg, NULL);
         else if (key == IDLE)
@@ -416,6 +460,8 @@ static void parse(int argc, char **argv)
             o.scale = (unsigned)strtoul(optarg, NULL, 10);
         else if (key == JSON)
             o.json = true;
+        else if (key == CPU)
+            o.cpu = true;
         else
             *texts[key] = optarg;
     }
@@ -437,6 +483,8 @@ int main(int argc, char **argv)
         print_json();
     } else {
         print_table();
+        if (o.cpu)
+            print_cpu();
         print_ratios();
     }
     return failures ? 1 : 0;

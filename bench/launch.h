@@ -31,11 +31,26 @@ struct contestant {
     const char *rootfs;  /* prepared base root with /bin/true */
 };
 
+/* Who spends processor time on a launch. Of the floor and of command lines all of it is the workers'. */
+enum spender {
+    SPENDER_WORKERS, /* with their children */
+    SPENDER_SERVE,
+    SPENDER_KEEPER,
+    SPENDER_CONTAINERS, /* children that an engine's processes have waited for */
+    SPENDER_OTHERS,
+    SPENDERS
+};
+
+struct spent {
+    double cpu_s[SPENDERS];
+    unsigned long switches; /* of threads from one to the next, in an engine's processes */
+};
+
 struct rate {
     int depth;
     unsigned launches;
     double per_s, p50_ms, p99_ms;
-    double cpu_ms; /* a launch: of the workers and their children, and of an engine's processes */
+    double cpu_ms, spender_ms[SPENDERS], switches; /* a launch */
 };
 
 enum { OWN_MAX = 64 };
@@ -49,6 +64,11 @@ struct limits {
 double bench_now(void);
 /* 0, or -1 when a worker failed. */
 int bench_rate(const struct contestant *c, int depth, const struct limits *limits, struct rate *ret);
+
+/* --- launch_cpu.c --- */
+/* `root` as in struct contestant, or NULL. Of workers those that have been waited for. */
+void spent_now(const char *root, struct spent *ret);
+void spent_of_launches(const struct spent *before, const struct spent *after, struct rate *rate);
 
 /* --- launch_floor.c --- */
 int floor_begin(const struct contestant *c, int worker);
@@ -82,8 +102,7 @@ int idle_measure(const struct contestant *engine, const char *root, unsigned con
                  struct idle *ret);
 /* The engine's processes are those whose command line names its root. */
 size_t own_processes(const char *root, pid_t found[OWN_MAX]);
-/* With their reaped children's. */
-double cpu_seconds(const pid_t *pids, size_t count, bool children);
+double cpu_seconds(const pid_t *pids, size_t count);
 /* Brings the number of sleeping containers from `have` to `want`. */
 int idle_fill(const struct contestant *engine, unsigned have, unsigned want);
 int idle_remove(const struct contestant *engine, unsigned have, double *ret_stop_s);

@@ -63,18 +63,18 @@ static long memory_kb(const pid_t *pids, size_t count)
     return sum;
 }
 
-double cpu_seconds(const pid_t *pids, size_t count, bool children)
+double cpu_seconds(const pid_t *pids, size_t count)
 {
     unsigned long long ticks = 0;
     for (size_t i = 0; i < count; i++) {
         char path[64], text[1024];
-        unsigned long long user = 0, system = 0, child_user = 0, child_system = 0;
+        unsigned long long user = 0, system = 0;
         snprintf(path, sizeof(path), "/proc/%d/stat", (int)pids[i]);
         if (read_text(path, text, sizeof(text)) <= 0 || !strrchr(text, ')'))
             continue;
-        sscanf(strrchr(text, ')') + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu",
-               &user, &system, &child_user, &child_system);
-        ticks += user + system + (children ? child_user + child_system : 0);
+        sscanf(strrchr(text, ')') + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user,
+               &system);
+        ticks += user + system;
     }
     return (double)ticks / (double)sysconf(_SC_CLK_TCK);
 }
@@ -165,8 +165,8 @@ int idle_measure(const struct contestant *engine, const char *root, unsigned con
     sleep(1);
     ret->after_kb = memory_kb(own, count);
     ret->kb_each = (double)(ret->after_kb - ret->before_kb) / containers;
-    double cpu = cpu_seconds(own, count, false), began = bench_now();
+    double cpu = cpu_seconds(own, count), began = bench_now();
     usleep((useconds_t)(watch_s * 1e6));
-    ret->cpu_percent = (cpu_seconds(own, count, false) - cpu) / (bench_now() - began) * 100;
+    ret->cpu_percent = (cpu_seconds(own, count) - cpu) / (bench_now() - began) * 100;
     return 0;
 }

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -77,15 +76,6 @@ static void sum_up(struct table *t, int depth, struct rate *ret)
     ret->p99_ms = t->ms[(size_t)n * 99 / 100];
 }
 
-/* With ours: workers that have been waited for. */
-static double own_seconds(const pid_t *own, size_t count)
-{
-    struct rusage u;
-    getrusage(RUSAGE_CHILDREN, &u);
-    return (double)u.ru_utime.tv_sec + (double)u.ru_stime.tv_sec +
-           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6 + cpu_seconds(own, count, true);
-}
-
 int bench_rate(const struct contestant *c, int depth, const struct limits *limits, struct rate *ret)
 {
     struct table *t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -95,9 +85,9 @@ int bench_rate(const struct contestant *c, int depth, const struct limits *limit
     }
     t->end = limits->launches < TIMES_MAX ? limits->launches : TIMES_MAX;
     t->until = bench_now() + 3600;
-    pid_t workers[WORKERS_MAX], own[OWN_MAX];
-    size_t own_count = c->root ? own_processes(c->root, own) : 0;
-    double cpu = own_seconds(own, own_count);
+    pid_t workers[WORKERS_MAX];
+    struct spent before, after;
+    spent_now(c->root, &before);
     int failed = 0;
     for (int i = 0; i < depth; i++) {
         workers[i] = fork();
@@ -120,8 +110,8 @@ int bench_rate(const struct contestant *c, int depth, const struct limits *limit
             failed = 1;
     }
     sum_up(t, depth, ret);
-    if (ret->launches)
-        ret->cpu_ms = (own_seconds(own, own_count) - cpu) * 1000 / ret->launches;
+    spent_now(c->root, &after);
+    spent_of_launches(&before, &after, ret);
     munmap(t, sizeof(*t));
     return failed ? -1 : 0;
 }
