@@ -39,7 +39,7 @@ static struct options {
 static struct result results[CONTESTANTS_MAX];
 static size_t result_count;
 static struct idle idle;
-static double existing_rate[EXISTING];
+static double existing_rate[EXISTING], existing_cpu_ms[EXISTING];
 static bool idle_ran, scale_ran, failures;
 
 static bool wanted(const char *name)
@@ -234,6 +234,7 @@ static void run_scale(void)
         if (bench_rate(&engine, 8, &o.limits, &rate) < 0)
             failures = true;
         existing_rate[i] = rate.per_s;
+        existing_cpu_ms[i] = rate.cpu_ms;
         scale_ran = true;
     }
     if (!there)
@@ -241,8 +242,10 @@ static void run_scale(void)
     idle_remove(&engine, there, NULL);
     /* Without any once more: a machine that slows down meanwhile is not to be taken for their doing. */
     struct rate again;
-    if (bench_rate(&engine, 8, &o.limits, &again) == 0)
+    if (bench_rate(&engine, 8, &o.limits, &again) == 0) {
         existing_rate[0] = (existing_rate[0] + again.per_s) / 2;
+        existing_cpu_ms[0] = (existing_cpu_ms[0] + again.cpu_ms) / 2;
+    }
 }
 
 /* --- what comes out --- */
@@ -272,10 +275,11 @@ static void print_table(void)
                idle.containers, idle.kb_each, idle.before_kb, idle.after_kb, idle.cpu_percent,
                idle.stop_all_s);
     if (scale_ran) {
-        printf("\nLaunches per second at 8 in flight with other containers running:");
+        printf(
+            "\nLaunches per second at 8 in flight with other containers running, and processor time of one:");
         for (size_t i = 0; i < EXISTING; i++)
             if (existing_rate[i] > 0)
-                printf(" %u: %.0f;", existing[i], existing_rate[i]);
+                printf(" %u: %.0f, %.2f ms;", existing[i], existing_rate[i], existing_cpu_ms[i]);
         printf("\n");
     }
 }
