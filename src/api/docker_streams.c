@@ -43,8 +43,10 @@ int api_container_wait(struct http_request *q, void *context, struct err *err)
         json_object_set_new(out, "Error", json_pack("{s:s}", "Message", why.msg));
     if (!http_answered(q))
         http_reply_json(q, 200, out);
-    else
+    else {
+        http_stream_gather(q); /* to go with the stream's end */
         http_stream_json(q, out, NULL);
+    }
     return 0;
 }
 

@@ -60,6 +60,7 @@ static void keep_memory_small(void)
     mallopt(M_ARENA_MAX, 2);
     mallopt(M_MMAP_THRESHOLD, 128 << 10);
     mallopt(M_TRIM_THRESHOLD, 256 << 10);
+    mallopt(M_MXFAST, 0); /* else each larger block first joins all small ones that were freed */
 }
 
 /* A container costs a few descriptors, a connection one. */

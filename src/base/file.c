@@ -58,7 +58,7 @@ int file_read_fd(int fd, size_t max, struct str *ret, struct err *err)
 {
     _cleanup_str_ struct str s = STR_INIT;
     for (;;) {
-        size_t room = MIN((size_t)65536, max + 1 - s.len);
+        size_t room = MIN((size_t)(s.len ? 65536 : 4096), max + 1 - s.len);
         ssize_t got = file_read_full(fd, str_reserve(&s, room), room, err);
         if (got < 0)
             return (int)got;
@@ -139,7 +139,8 @@ int file_poke(const char *path, const char *text, struct err *err)
 
 int file_mkdirs(const char *path, mode_t mode, struct err *err)
 {
-    if (mkdir(path, mode) == 0)
+    struct stat st;
+    if (mkdir(path, mode) == 0 || (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode)))
         return 0;
     _cleanup_free_ char *partial = mem_strdup(path);
     for (char *c = partial + 1;; c++) {
@@ -153,7 +154,6 @@ int file_mkdirs(const char *path, mode_t mode, struct err *err)
         if (!end)
             break;
     }
-    struct stat st;
     if (stat(path, &st) < 0)
         return err_sys(err, errno, "create directory %s", path);
     if (!S_ISDIR(st.st_mode))

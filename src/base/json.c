@@ -103,6 +103,25 @@ char *json_format(const json_t *value)
     return text;
 }
 
+json_t *json_copy_tree(const json_t *value)
+{
+    json_t *from = (json_t *)value, *copy, *member; /* NULL is copied as NULL */
+    const char *key;
+    size_t i;
+    if (json_is_object(from)) {
+        copy = json_object();
+        json_object_foreach (from, key, member)
+            json_object_set_new_nocheck(copy, key, json_copy_tree(member));
+        return copy;
+    }
+    if (!json_is_array(from))
+        return json_incref(from);
+    copy = json_array();
+    json_array_foreach (from, i, member)
+        json_array_append_new(copy, json_copy_tree(member));
+    return copy;
+}
+
 static const char *const type_names[] = {
     [JSON_OBJECT] = "an object", [JSON_ARRAY] = "a list",  [JSON_STRING] = "a string",
     [JSON_INTEGER] = "a number", [JSON_REAL] = "a number", [JSON_TRUE] = "a boolean",
@@ -253,4 +272,26 @@ void json_set_str(json_t *object, const char *key, const char *value)
         string = json_string(str_get(&clean));
     }
     json_object_set_new(object, key, string);
+}
+
+static bool is_plain(const char *text)
+{
+    for (; *text; text++)
+        if (*text < ' ' || *text > '~' || *text == '"' || *text == '\\')
+            return false;
+    return true;
+}
+
+void json_add_text(struct str *to, const char *text)
+{
+    if (text && is_plain(text)) {
+        str_addc(to, '"');
+        str_add(to, text);
+        str_addc(to, '"');
+        return;
+    }
+    _cleanup_json_ json_t *holder = json_object();
+    json_set_str(holder, "t", text);
+    _cleanup_free_ char *shown = json_format(json_object_get(holder, "t"));
+    str_add(to, shown);
 }

@@ -26,6 +26,12 @@ int json_parse_file(const char *path, json_t **ret, struct err *err);
 /* Compact, keys in the order they were set; the caller frees. */
 char *json_format(const json_t *value);
 
+/* Appends a text with its quotes, as json_format() prints it; NULL is null, as in json_set_str(). */
+void json_add_text(struct str *to, const char *text);
+
+/* Lists and objects are copied, however deep; texts and numbers, which nobody changes, are shared. */
+json_t *json_copy_tree(const json_t *value);
+
 int json_get_string(const json_t *object, const char *where, const char *key, const char **ret,
                     struct err *err);
 int json_get_bool(const json_t *object, const char *where, const char *key, bool *ret, struct err *err);

@@ -49,7 +49,7 @@ static int check_cpu(const json_t *host, struct err *err)
 {
     int64_t nano = json_int(host, "NanoCpus"), period = json_int(host, "CpuPeriod");
     int64_t quota = json_int(host, "CpuQuota"), oom = json_int(host, "OomScoreAdj");
-    int cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int cpus = nano ? (int)sysconf(_SC_NPROCESSORS_ONLN) : 0; /* a file of sysfs */
     if (nano && period)
         return err_set(err, ERR_INVALID, "Conflicting options: Nano CPUs and CPU Period cannot both be set");
     if (nano && quota)

@@ -24,6 +24,30 @@ struct container *container__ref(struct container *c)
     return c;
 }
 
+static json_t *take_parsed(struct container *c)
+{
+    json_t *doc = take_ptr(c->parsed);
+    if (doc)
+        atomic_fetch_sub(&c->engine->kept_parsed, 1);
+    return doc;
+}
+
+static void forget_parsed(struct container *c)
+{
+    json_decref(take_parsed(c));
+}
+
+/* A start mostly follows at once. More that wait for theirs would be memory. */
+void container__keep_parsed(struct container *c, json_t *doc)
+{
+    enum { PARSED_MAX = 64 };
+    SCOPED_LOCK(locked, &c->lock);
+    if (atomic_fetch_add(&c->engine->kept_parsed, 1) < PARSED_MAX)
+        c->parsed = json_incref(doc);
+    else
+        atomic_fetch_sub(&c->engine->kept_parsed, 1);
+}
+
 void container__unref(struct container *c)
 {
     if (!c || atomic_fetch_sub(&c->refs, 1) != 1)
@@ -37,6 +61,7 @@ void container__unref(struct container *c)
     free(c->line_key);
     inspect__forget_answers(c);
     free(c->name);
+    forget_parsed(c);
     free(c->doc);
     free(c->net);
     free(c->image_id);
@@ -82,6 +107,12 @@ static void read_facts(struct container *c, const json_t *doc)
             strv_add(&c->volumes, json_str(point, "Name"));
 }
 
+static void note_net(struct container *c, const json_t *net)
+{
+    links__note(c, net);
+    c->net_has_run = endpoint__has_run(net);
+}
+
 struct container *container__new(struct engine *e, const char *id, const char *name, json_t *doc, json_t *net)
 {
     struct container *c = NEW(struct container);
@@ -97,7 +128,7 @@ struct container *container__new(struct engine *e, const char *id, const char *n
     pthread_cond_init(&c->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     read_facts(c, doc);
-    links__note(c, net);
+    note_net(c, net);
     c->doc = json_format(doc);
     c->net = json_format(net);
     json_decref(doc);
@@ -140,9 +171,9 @@ int container__find(struct engine *e, const char *ref, struct container **ret, s
     struct container *c = map_get(&e->containers, ref);
     if (!c)
         c = map_get(&e->names, name);
-    if (!c && str_is_hex(ref)) {
+    size_t n = strlen(ref);
+    if (!c && n < sizeof(c->id) - 1 && str_is_hex(ref)) { /* a whole id begins no other */
         struct map_entry *entry;
-        size_t n = strlen(ref);
         for (size_t i = 0; (entry = map_next(&e->containers, &i));)
             if (strncmp(entry->key, ref, n) == 0) {
                 if (c)
@@ -194,7 +225,10 @@ static json_t *parsed(struct container *c, char *const *text)
 
 json_t *container__doc(struct container *c)
 {
-    return parsed(c, &c->doc);
+    pthread_mutex_lock(&c->lock);
+    json_t *doc = take_parsed(c);
+    pthread_mutex_unlock(&c->lock);
+    return doc ? doc : parsed(c, &c->doc);
 }
 
 json_t *container__net(struct container *c)
@@ -207,6 +241,7 @@ void container__set_doc(struct container *c, json_t *doc)
     char *text = json_format(doc);
     SCOPED_LOCK(locked, &c->lock);
     read_facts(c, doc);
+    forget_parsed(c);
     free(c->doc);
     c->doc = text;
     c->revision++;
@@ -217,7 +252,7 @@ void container__set_net(struct container *c, json_t *net)
 {
     char *text = json_format(net);
     SCOPED_LOCK(locked, &c->lock);
-    links__note(c, net);
+    note_net(c, net);
     free(c->net);
     c->net = text;
     c->revision++;

@@ -65,7 +65,7 @@ static json_t *with_defaults(const json_t *given, json_t *const *defaults)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, read_defaults);
-    json_t *object = json_deep_copy(*defaults), *value;
+    json_t *object = json_copy_tree(*defaults), *value;
     const char *key;
     json_object_foreach ((json_t *)given, key, value) {
         bool number = json_is_integer(value) && json_integer_value(value) == 0;
@@ -221,7 +221,7 @@ static void choose_hostname(json_t *config, const json_t *host, const char *id)
 static int build_config(const json_t *body, const struct image_info *image, const char *id, json_t **ret,
                         struct err *err)
 {
-    _cleanup_json_ json_t *given = json_deep_copy(body);
+    _cleanup_json_ json_t *given = json_copy_tree(body);
     json_object_del(given, "HostConfig");
     json_object_del(given, "NetworkingConfig");
     int r = normalise_words(given, "Cmd", err);
@@ -233,7 +233,7 @@ static int build_config(const json_t *body, const struct image_info *image, cons
     const json_t *entry = json_object_get(given, "Entrypoint");
     if (json_array_size(entry) == 1 && !*json_string_value(json_array_get(entry, 0)))
         json_object_set_new(given, "Entrypoint", json_array());
-    _cleanup_json_ json_t *defaults = json_deep_copy(json_object_get(image->config, "config"));
+    _cleanup_json_ json_t *defaults = json_copy_tree(json_object_get(image->config, "config"));
     image_config__merge(given, defaults);
     _cleanup_json_ json_t *config = with_defaults(given, &config_defaults_read);
     if (!*json_str(config, "Hostname"))
@@ -279,7 +279,7 @@ static void settle_log_config(struct engine *e, json_t *host)
     if (log && !json_is_object(log))
         return; /* refused by check_log_config() */
     _cleanup_json_ json_t *options = json_is_object(json_object_get(log, "Config"))
-                                         ? json_deep_copy(json_object_get(log, "Config"))
+                                         ? json_copy_tree(json_object_get(log, "Config"))
                                          : json_object();
     if (!*type || str_eq(type, e->log_driver))
         json_object_update_missing(options, e->log_options);
@@ -289,7 +289,7 @@ static void settle_log_config(struct engine *e, json_t *host)
 
 static json_t *build_host(struct engine *e, const json_t *body)
 {
-    _cleanup_json_ json_t *given = json_deep_copy(json_object_get(body, "HostConfig"));
+    _cleanup_json_ json_t *given = json_copy_tree(json_object_get(body, "HostConfig"));
     json_t *host = with_defaults(given, &host_defaults_read);
     if (json_object_get(host, "NanoCPUs")) {
         json_object_set(host, "NanoCpus", json_object_get(host, "NanoCPUs"));
@@ -306,13 +306,13 @@ static json_t *build_host(struct engine *e, const json_t *body)
     complete_device_requests(host);
     static const char *const hidden[][2] = {{"MaskedPaths", "maskedPaths"},
                                             {"ReadonlyPaths", "readonlyPaths"}};
-    const json_t *linux_ = json_object_get(spec__defaults(), "linux");
+    const json_t *linux_ = json_object_get(runtime_shared_defaults(), "linux");
     for (size_t i = 0; i < ARRAY_SIZE(hidden); i++)
         if (!json_is_array(json_object_get(host, hidden[i][0])))
             json_object_set_new(host, hidden[i][0],
                                 json_bool(host, "Privileged")
                                     ? json_array()
-                                    : json_deep_copy(json_object_get(linux_, hidden[i][1])));
+                                    : json_copy_tree(json_object_get(linux_, hidden[i][1])));
     return host;
 }
 
@@ -364,6 +364,7 @@ static int create(struct engine *e, const char *name, json_t *doc, json_t *net, 
         return r;
     }
     FAILPOINT("serve-container-saved");
+    container__keep_parsed(c, doc);
     container__event(c, "create", NULL, NULL);
     *ret_id = mem_strdup(c->id);
     return 0;

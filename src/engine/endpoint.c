@@ -420,13 +420,17 @@ void endpoint__clear(json_t *settings)
     json_object_set_new(settings, "GlobalIPv6PrefixLen", json_integer(0));
 }
 
+bool endpoint__has_run(const json_t *net)
+{
+    return json_object_size(json_object_get(net, "Host")) || json_object_size(json_object_get(net, "Ports"));
+}
+
 /* Takes what belongs to a run out of the document; false when there was nothing. */
 static bool clear_run(json_t *net)
 {
     const char *name;
     json_t *settings;
-    bool any =
-        json_object_size(json_object_get(net, "Host")) || json_object_size(json_object_get(net, "Ports"));
+    bool any = endpoint__has_run(net);
     json_object_foreach (json_object_get(net, "Networks"), name, settings)
         endpoint__clear(settings);
     json_object_set_new(net, "Ports", json_object());
@@ -456,8 +460,11 @@ void endpoint__release_all(struct container *c)
     pthread_mutex_unlock(&e->lock);
     for (size_t i = 0; left && left[i]; i += 3)
         endpoint__event(c, "disconnect", left[i], left[i + 1], left[i + 2]);
-    json_t *net = container__net(c);
-    if (clear_run(net))
+    pthread_mutex_lock(&c->lock);
+    bool has_run = c->net_has_run;
+    pthread_mutex_unlock(&c->lock);
+    json_t *net = has_run ? container__net(c) : NULL;
+    if (net && clear_run(net))
         container__set_net(c, net);
     else
         json_decref(net);

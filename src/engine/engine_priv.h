@@ -64,7 +64,9 @@ struct container {
     pthread_mutex_t op, lock;
     pthread_cond_t changed;
     char *doc;             /* {"Config","HostConfig","Image","MountPoints",...}, as text */
+    json_t *parsed;        /* the same, for the first who asks after the creation; or NULL */
     char *net;             /* {"Networks","Ports"}: Docker's endpoint settings, as text */
+    bool net_has_run;      /* there is something of a run in it: see endpoint__release_all() */
     uint64_t revision;     /* of doc and net, which goes up with each change */
     char *line, *line_key; /* in the list, as text, and what it was made of; see list.c */
     struct {
@@ -195,6 +197,7 @@ struct engine {
     bool closing, reconcile_due, names_due, restarts_due;
     atomic_bool linked;         /* some container has links */
     atomic_size_t kept_answers; /* bytes, of all containers */
+    atomic_int kept_parsed;     /* containers with `parsed` */
     atomic_int restarting;      /* non-zero: a container waits for its restart */
     bool supervisor_started;
     struct health_thread *health;
@@ -245,6 +248,7 @@ int container__register(struct container *c, struct err *err);
 void container__unregister(struct container *c);
 char *container__name(struct container *c); /* a copy */
 json_t *container__doc(struct container *c);
+void container__keep_parsed(struct container *c, json_t *doc);
 json_t *container__net(struct container *c);
 void container__set_doc(struct container *c, json_t *doc);    /* takes; the caller saves */
 void container__set_net(struct container *c, json_t *net);    /* takes */
@@ -330,7 +334,6 @@ struct spec_input {
     int userns_index;      /* and its user namespace, or -1 */
 };
 int spec__build(const struct spec_input *in, json_t **ret, struct err *err);
-const json_t *spec__defaults(void); /* Docker's, without seccomp; shared: not to be changed */
 /* `own_list`: an exec's Env, or NULL. */
 int spec__environment(struct container *c, const json_t *config, const json_t *own_list, bool tty,
                       const char *home, json_t **ret, struct err *err);
@@ -348,6 +351,11 @@ int spec__mounts(const struct spec_input *in, json_t *spec, struct err *err);
 int spec__namespaces(const struct spec_input *in, json_t *spec, struct err *err);
 int spec__network_files(const struct spec_input *in, json_t *spec, struct err *err);
 /* "1000:docker" of an exec or a build step, resolved by the container's own files. */
+int spec__account_file(struct container *c, char *const *lowers, const char *path, struct str *ret,
+                       struct err *err);
+/* Both, as spec__account_file() gives them. NULL lowers: the container may be running. */
+int accounts__read(struct container *c, char *const *lowers, struct str *passwd, struct str *group,
+                   struct err *err);
 int spec__user(struct container *c, char *const *lowers, const char *user, char *const *group_add,
                json_t *process, char **ret_home, struct err *err);
 
@@ -400,6 +408,8 @@ int endpoint__connect_all(struct container *c, const json_t *doc, json_t *net, i
 void endpoint__release_all(struct container *c);
 /* Whether a run has what only its net document tells: an address, or ports. */
 bool endpoint__wired(const json_t *net);
+/* Addresses, ports, and what else is of one run. */
+bool endpoint__has_run(const json_t *net);
 int endpoint__restore(struct container *c, struct err *err); /* the tables again after a restart of ours */
 void endpoint__free(void *endpoint);
 const char *network__mode(const json_t *host); /* "bridge" for "default" */

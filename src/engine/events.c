@@ -58,31 +58,42 @@ void events__free(struct event_ring *ring)
     free(ring);
 }
 
+static void add_member(struct str *to, const char *key, const char *value)
+{
+    str_addf(to, "\"%s\":", key);
+    json_add_text(to, value);
+    str_addc(to, ',');
+}
+
+static char *event_text(const char *type, const char *action, const char *actor_id, const json_t *attributes,
+                        int64_t now)
+{
+    struct str s = STR_INIT;
+    _cleanup_free_ char *shown = attributes ? json_format(attributes) : mem_strdup("{}");
+    str_reserve(&s, 512 + strlen(shown));
+    str_addc(&s, '{');
+    if (strcmp(type, "container") == 0 ||
+        strcmp(type, "image") == 0) { /* fields of before API 1.22 that clients still read */
+        add_member(&s, "status", action);
+        add_member(&s, "id", actor_id);
+        const char *from = json_str(attributes, "image");
+        if (*from)
+            add_member(&s, "from", from);
+    }
+    add_member(&s, "Type", type);
+    add_member(&s, "Action", action);
+    str_add(&s, "\"Actor\":{\"ID\":");
+    json_add_text(&s, actor_id);
+    str_addf(&s, ",\"Attributes\":%s},\"scope\":\"local\",\"time\":%lld,\"timeNano\":%lld}", shown,
+             (long long)(now / NS_PER_S), (long long)now);
+    return str_take(&s);
+}
+
 void engine_event(struct engine *e, const char *type, const char *action, const char *actor_id,
                   const json_t *attributes)
 {
     int64_t now = time_now_ns();
-    json_t *actor = json_object();
-    json_set_str(actor, "ID", actor_id);
-    json_object_set_new(actor, "Attributes", attributes ? json_incref((json_t *)attributes) : json_object());
-    json_t *event = json_object();
-    if (strcmp(type, "container") == 0 ||
-        strcmp(type, "image") == 0) { /* fields of before API 1.22 that clients still read */
-        json_set_str(event, "status", action);
-        json_set_str(event, "id", actor_id);
-        const char *from = json_str(attributes, "image");
-        if (*from)
-            json_set_str(event, "from", from);
-    }
-    json_set_str(event, "Type", type);
-    json_set_str(event, "Action", action);
-    json_object_set_new(event, "Actor", actor);
-    json_set_str(event, "scope", "local");
-    json_object_set_new(event, "time", json_integer(now / NS_PER_S));
-    json_object_set_new(event, "timeNano", json_integer(now));
-    char *text = json_format(event);
-    json_decref(event);
-
+    char *text = event_text(type, action, actor_id, attributes, now);
     struct event_ring *ring = e->events;
     pthread_mutex_lock(&ring->lock);
     size_t at = ring->next % RING_EVENTS;

@@ -20,19 +20,25 @@ enum {
                       FS_JOURNAL_DATA_FL | FS_TOPDIR_FL | FS_PROJINHERIT_FL | FS_CASEFOLD_FL
 };
 
-static bool is_empty(int fd)
+/* Calls `one` for the entries of a directory just opened, until it returns false; false then, and when it
+ * cannot be read. On the stack: opendir(3) takes 32 KB from the heap, for directories of two names. */
+static bool each_entry(int fd, bool (*one)(int fd, const char *name, unsigned char type))
 {
-    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    DIR *d = copy >= 0 ? fdopendir(copy) : NULL;
-    if (!d) {
-        close_fd(copy);
-        return false;
-    }
-    bool empty = true;
-    for (struct dirent *e; empty && (e = readdir(d));)
-        empty = str_eq(e->d_name, ".") || str_eq(e->d_name, "..");
-    closedir(d);
-    return empty;
+    char buffer[2048] __attribute__((aligned(__alignof__(struct dirent64))));
+    ssize_t n;
+    while ((n = getdents64(fd, buffer, sizeof(buffer))) > 0)
+        for (ssize_t at = 0; at < n;) {
+            const struct dirent64 *e = (const struct dirent64 *)(buffer + at);
+            at += e->d_reclen;
+            if (!str_eq(e->d_name, ".") && !str_eq(e->d_name, "..") && !one(fd, e->d_name, e->d_type))
+                return false;
+        }
+    return n == 0;
+}
+
+static bool none(int fd, const char *name, unsigned char type)
+{
+    return false;
 }
 
 /* Those of overlayfs itself (its uuid) go; any other is the container's. */
@@ -58,22 +64,15 @@ static bool is_pristine(int dir, const char *name)
         return false;
     if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 && errno != ENOTTY && errno != EOPNOTSUPP)
         return false;
-    return !(flags & FLAGS_OF_OWNERS) && is_empty(fd);
+    return !(flags & FLAGS_OF_OWNERS) && each_entry(fd, none);
 }
 
 /* Logs, of whatever driver, and what goes with them. */
-static void remove_files(int fd)
+static bool remove_file(int fd, const char *name, unsigned char type)
 {
-    int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *d = copy >= 0 ? fdopendir(copy) : NULL;
-    if (!d) {
-        close_fd(copy);
-        return;
-    }
-    for (struct dirent *e; (e = readdir(d));)
-        if (e->d_type != DT_DIR)
-            unlinkat(fd, e->d_name, 0);
-    closedir(d);
+    if (type != DT_DIR)
+        unlinkat(fd, name, 0);
+    return true;
 }
 
 bool spare__put(struct engine *e, const char *dir)
@@ -82,7 +81,9 @@ bool spare__put(struct engine *e, const char *dir)
     _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || !is_pristine(fd, CONTAINER_UPPER))
         return false;
-    remove_files(fd); /* the log's cursor among them: the next container's lines would be taken for sent */
+    each_entry(
+        fd,
+        remove_file); /* the log's cursor among them: the next container's lines would be taken for sent */
     int r = unlinkat(fd, "work/work", AT_REMOVEDIR);
     if (r < 0 && errno == ENOTEMPTY) {
         _cleanup_free_ char *work = str_printf("%s/work", dir);
@@ -106,15 +107,15 @@ bool spare__put(struct engine *e, const char *dir)
     return true;
 }
 
+static bool is_layer(int fd, const char *name, unsigned char type)
+{
+    return str_eq(name, CONTAINER_UPPER) || str_eq(name, "work");
+}
+
 static bool only_layers(const char *path)
 {
-    DIR *d = opendir(path);
-    bool only = d != NULL;
-    for (struct dirent *e; only && (e = readdir(d));)
-        only = *e->d_name == '.' || str_eq(e->d_name, CONTAINER_UPPER) || str_eq(e->d_name, "work");
-    if (d)
-        closedir(d);
-    return only;
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd >= 0 && each_entry(fd, is_layer);
 }
 
 bool spare__take(struct engine *e, const char *dir)

@@ -15,8 +15,8 @@ enum { ACCOUNT_FILE_MAX = 4 << 20 };
 
 /* A missing file is an empty one; so is one that is too large or no regular file, whose owner harms only
  * himself. */
-static int account_file(struct container *c, char *const *lowers, const char *path, struct str *ret,
-                        struct err *err)
+int spec__account_file(struct container *c, char *const *lowers, const char *path, struct str *ret,
+                       struct err *err)
 {
     static const int none[] = {ENOENT, ENOTDIR, ELOOP, EACCES, ENXIO, ENAMETOOLONG};
     struct err why = {0};
@@ -36,9 +36,7 @@ int spec__user(struct container *c, char *const *lowers, const char *user, char 
                json_t *process, char **ret_home, struct err *err)
 {
     _cleanup_str_ struct str passwd = STR_INIT, group = STR_INIT;
-    int r = account_file(c, lowers, "/etc/passwd", &passwd, err);
-    if (r == 0)
-        r = account_file(c, lowers, "/etc/group", &group, err);
+    int r = accounts__read(c, lowers, &passwd, &group, err);
     if (r < 0)
         return r;
     struct users_identity *who = NEW(struct users_identity);
@@ -211,26 +209,32 @@ static int set_sysctls(const struct spec_input *in, json_t *spec)
     return 0;
 }
 
-/* The defaults, made once: nobody changes them. The policy of system calls is asked of the keeper by name. */
-static json_t *defaults;
-
-static void make_defaults(void)
+static void copy_member(json_t *object, const char *key)
 {
-    defaults = runtime_default_spec();
-    json_object_del(json_object_get(defaults, "linux"), "seccomp");
+    json_object_set_new(object, key, json_copy(json_object_get(object, key)));
 }
 
-const json_t *spec__defaults(void)
+/* The defaults with lists and objects of its own where a start changes them: what is put into a list or taken
+ * out of it, and the members of an object. */
+static json_t *begin_spec(void)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, make_defaults);
-    return defaults;
+    static const char *const lists[] = {"namespaces", "devices", "resources"};
+    json_t *spec = json_copy((json_t *)runtime_shared_defaults());
+    copy_member(spec, "root");
+    copy_member(spec, "process");
+    copy_member(spec, "mounts");
+    copy_member(spec, "linux");
+    json_t *linux_ = json_object_get(spec, "linux");
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+        copy_member(linux_, lists[i]);
+    copy_member(json_object_get(linux_, "resources"), "devices");
+    return spec;
 }
 
 int spec__build(const struct spec_input *in, json_t **ret, struct err *err)
 {
     const json_t *host = json_object_get(in->doc, "HostConfig");
-    _cleanup_json_ json_t *spec = json_deep_copy(spec__defaults());
+    _cleanup_json_ json_t *spec = begin_spec();
     _cleanup_strv_ char **caps = NULL;
     set_identity(in, spec);
     set_sysctls(in, spec);

@@ -22,14 +22,15 @@ static void drop_mount(json_t *mounts, const char *destination, bool below)
     }
 }
 
-static json_t *find_mount(json_t *mounts, const char *destination)
+/* Its index; the size of the list when it is not there. */
+static size_t find_mount(const json_t *mounts, const char *destination)
 {
     size_t i;
-    json_t *m;
+    const json_t *m;
     json_array_foreach (mounts, i, m)
         if (str_eq(json_str(m, "destination"), destination))
-            return m;
-    return NULL;
+            break;
+    return i;
 }
 
 static json_t *mount_of(const char *type, const char *source, const char *destination, const char *options)
@@ -43,7 +44,10 @@ static void writable_system(json_t *mounts)
 {
     static const char *const where[] = {"/sys", "/sys/fs/cgroup"};
     for (size_t i = 0; i < ARRAY_SIZE(where); i++) {
-        json_t *options = json_object_get(find_mount(mounts, where[i]), "options");
+        size_t at = find_mount(mounts, where[i]);
+        json_t *own = json_copy_tree(json_array_get(mounts, at)), *options = json_object_get(own, "options");
+        if (own)
+            json_array_set_new(mounts, at, own); /* instead of the default, which all share */
         for (size_t k = json_array_size(options); k-- > 0;)
             if (str_eq(json_string_value(json_array_get(options, k)), "ro"))
                 json_array_remove(options, k);

@@ -35,6 +35,15 @@ static bool listed(char *const *names, const char *capability)
     return false;
 }
 
+/* Without root some may be missing. */
+static bool can_give_all(char **names)
+{
+    STRV_FOREACH (name, names)
+        if (!strv_has(runtime_all_capabilities(), *name))
+            return false;
+    return true;
+}
+
 /* Docker's rule: ADD ALL starts from all, DROP ALL from none; then single ones are added and dropped. */
 static int capabilities(const json_t *host, const json_t *process, char ***ret, struct err *err)
 {
@@ -48,10 +57,14 @@ static int capabilities(const json_t *host, const json_t *process, char ***ret, 
         r = check_capabilities("CapDrop", drop, err);
     if (r < 0)
         return r;
-    const json_t *spec = spec__defaults();
+    const json_t *spec = runtime_shared_defaults();
     _cleanup_strv_ char **defaults = NULL;
     json_get_strv(json_object_get(json_object_get(spec, "process"), "capabilities"), "", "bounding",
                   &defaults, NULL);
+    if (!json_bool(host, "Privileged") && !strv_len(add) && !strv_len(drop) && can_give_all(defaults)) {
+        *ret = take_ptr(defaults);
+        return 0;
+    }
     bool all = json_bool(host, "Privileged") || listed(add, "CAP_ALL"), none = listed(drop, "CAP_ALL");
     for (char *const *c = runtime_all_capabilities(); *c; c++) {
         bool on = json_bool(host, "Privileged") || listed(add, *c) ||

@@ -268,11 +268,12 @@ void http_stream_begin(struct http_request *q, int status, const char *content_t
     send_parts(q, &(struct iovec){head.data, head.len}, 1, HTTP_ANSWER_TIMEOUT_MS);
 }
 
-static void send_chunk(struct http_request *q, const void *bytes, size_t n)
+static void send_chunk(struct http_request *q, const void *bytes, size_t n, bool last)
 {
     char size[20];
     int digits = snprintf(size, sizeof(size), "%zx\r\n", n);
-    struct iovec parts[3] = {{size, (size_t)digits}, {(void *)bytes, n}, {(void *)"\r\n", 2}};
+    struct iovec parts[3] = {
+        {size, (size_t)digits}, {(void *)bytes, n}, {(void *)"\r\n0\r\n\r\n", last ? 7 : 2}};
     if (n == 0 || is_head(q))
         return;
     /* A reader may take as long as it likes: a pager, a slow disk. */
@@ -291,7 +292,7 @@ void http_stream_flush(struct http_request *q)
 {
     if (q->out.len == 0)
         return;
-    send_chunk(q, q->out.data, q->out.len);
+    send_chunk(q, q->out.data, q->out.len, false);
     str_clear(&q->out);
 }
 
@@ -304,7 +305,7 @@ int http_stream_write(struct http_request *q, const void *bytes, size_t n, struc
             http_stream_flush(q);
     } else {
         http_stream_flush(q);
-        send_chunk(q, bytes, n);
+        send_chunk(q, bytes, n, false);
     }
     return q->broken ? err_set(err, ERR_CANCELLED, "the client went away") : 0;
 }
@@ -320,9 +321,11 @@ void http_stream_end(struct http_request *q)
 {
     if (q->out_end)
         return;
-    http_stream_flush(q);
     q->out_end = true;
-    if (q->chunked)
+    if (q->out.len) {
+        send_chunk(q, q->out.data, q->out.len, true);
+        str_clear(&q->out);
+    } else if (q->chunked)
         send_parts(q, &(struct iovec){(void *)"0\r\n\r\n", 5}, 1, HTTP_ANSWER_TIMEOUT_MS);
 }
 

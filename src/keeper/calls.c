@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "base/timeutil.h"
 #include "keeper/client.h"
+#include "keeper/policy.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -152,6 +153,14 @@ static int json_memfd(const json_t *value, int *ret_fd, struct err *err)
     return protocol_memfd(text, n, ret_fd, err);
 }
 
+static bool keeper_can(struct keeper *k, enum protocol_feature feature)
+{
+    pthread_mutex_lock(&k->lock);
+    bool can = k->features & feature;
+    pthread_mutex_unlock(&k->lock);
+    return can;
+}
+
 int keeper_start(struct keeper *k, const struct keeper_start *start, pid_t *ret_pid, struct err *err)
 {
     _cleanup_close_ int spec = -EBADF;
@@ -161,7 +170,8 @@ int keeper_start(struct keeper *k, const struct keeper_start *start, pid_t *ret_
     if (start->fd_count > PROTOCOL_MAX_PASSED || start->attach_count > PROTOCOL_MAX_ATTACHED)
         return err_set(err, ERR_LIMIT, "at most %d descriptors and %d streams can be given",
                        PROTOCOL_MAX_PASSED, PROTOCOL_MAX_ATTACHED);
-    int r = json_memfd(start->spec, &spec, err);
+    _cleanup_json_ json_t *shortened = keeper_can(k, PROTOCOL_DEFAULTS) ? policy_shorten(start->spec) : NULL;
+    int r = json_memfd(shortened ? shortened : start->spec, &spec, err);
     if (r < 0)
         return r;
     fds[n++] = spec;
@@ -282,10 +292,7 @@ int keeper_upgrade(struct keeper *k, const char *path, struct err *err)
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return err_sys(err, errno, "open %s", path);
-    pthread_mutex_lock(&k->lock);
-    bool can = k->features & PROTOCOL_CAN_UPGRADE;
-    pthread_mutex_unlock(&k->lock);
-    if (!can)
+    if (!keeper_can(k, PROTOCOL_CAN_UPGRADE))
         return err_set(err, ERR_UNSUPPORTED,
                        "the running keeper is of a version that cannot be replaced: stop all "
                        "containers, then run drover shutdown");

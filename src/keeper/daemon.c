@@ -1,12 +1,14 @@
 #include "keeper/keeper.h"
 
 #include "base/file.h"
+#include "base/json_arena.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/timeutil.h"
 #include "keeper/daemon.h"
 #include "keeper/foreign.h"
 #include "keeper/holder.h"
+#include "runtime/runtime.h"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -222,6 +224,9 @@ int keeper_main(int argc, char **argv)
     /* One thread, many small objects: what is freed goes back. */
     mallopt(M_TRIM_THRESHOLD, 64 * 1024);
     mallopt(M_MMAP_THRESHOLD, 64 * 1024);
+    mallopt(M_MXFAST, 0); /* what is freed is joined at once, not all over the heap at the next large block */
+    json_arena_use();
+    runtime_shared_defaults(); /* before there are holes for it in the heap: see base/json_arena.h */
     struct daemon d = {.lock_fd = -EBADF,
                        .listener = WATCH_NONE,
                        .signals = WATCH_NONE,

@@ -3,6 +3,7 @@
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/json_arena.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/timeutil.h"
@@ -84,7 +85,12 @@ static int read_json(int fd, const char *what, struct str *ret_text, json_t **re
     if (lseek(fd, 0, SEEK_SET) < 0) /* an earlier keeper may have read it */
         return err_sys(err, errno, "read %s", what);
     int r = file_read_fd(fd, PROTOCOL_MAX_SPEC_BYTES, ret_text, err);
-    return r < 0 ? r : json_parse(str_get(ret_text), ret_text->len, what, ret, err);
+    if (r < 0)
+        return r;
+    json_arena_begin();
+    r = json_parse(str_get(ret_text), ret_text->len, what, ret, err);
+    json_arena_end();
+    return r;
 }
 
 /* What the keeper has for its own work is not handed down: its protection from the OOM killer, its file
@@ -352,6 +358,11 @@ int launch_start(struct client *cl, uint64_t request, const struct keeper_start 
     if (r < 0)
         return r;
     policy_expand(spec);
+    if (s->runtime.path) { /* what is handed to another is changed for it */
+        json_t *own = json_deep_copy(spec);
+        json_decref(spec);
+        spec = own;
+    }
     FAILPOINT("keeper-launch-asked");
     struct container *c = container_new(d, s->id);
     struct process *p = proc_new(c, "");

@@ -62,7 +62,7 @@ enum protocol_type {
 };
 
 /* Told in the answer to HELLO, which may grow at its end: what an older keeper does not say it cannot do. */
-enum protocol_feature { PROTOCOL_CAN_UPGRADE = 1, PROTOCOL_COUNTS = 2 };
+enum protocol_feature { PROTOCOL_CAN_UPGRADE = 1, PROTOCOL_COUNTS = 2, PROTOCOL_DEFAULTS = 4 };
 
 /* Which descriptors of a process a HOLD or an ADOPT carries, in this order. With a terminal HELD_STDOUT is
  * its master and HELD_STDERR the pipe through which its output goes to the log. */

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/json_arena.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "keeper/foreign.h"
@@ -23,8 +24,9 @@ static char *record_path(const struct container *c, const char *exec_id)
                     : str_printf("%s/%s:container", c->d->dir, c->id);
 }
 
-/* Files of containers that are forgotten, empty, for the next ones: making and deleting an inode costs a file
- * system more than renaming one. */
+/* Files of containers that are forgotten, for the next ones: making and deleting an inode costs a file system
+ * more than renaming one. One byte is left in each, since ext4 writes a file that was emptied and written
+ * anew to the disk when it is closed (mount option auto_da_alloc). */
 static unsigned spares;
 
 static char *spare_path(const struct daemon *d, unsigned number)
@@ -35,7 +37,7 @@ static char *spare_path(const struct daemon *d, unsigned number)
 static bool spare_put(const struct daemon *d, const char *path)
 {
     _cleanup_free_ char *spare = spare_path(d, spares);
-    if (spares == SPARES_MAX || truncate(path, 0) < 0 || rename(path, spare) < 0)
+    if (spares == SPARES_MAX || truncate(path, 1) < 0 || rename(path, spare) < 0)
         return false;
     spares++;
     return true;
@@ -49,11 +51,12 @@ static bool spare_take(const struct daemon *d, const char *path)
     return rename(spare, path) == 0;
 }
 
-/* One line in one write: what a kill can leave is a line less, or a part that cannot be parsed. */
-static int append(const char *path, int flags, struct str *line, struct err *err)
+/* One line in one write: what a kill can leave is a line less, or a part that cannot be parsed. At the start,
+ * or with O_APPEND at the end. */
+static int write_line(const char *path, int flags, struct str *line, struct err *err)
 {
     str_addc(line, '\n');
-    _cleanup_close_ int fd = open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC | flags, 0600);
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | flags, 0600);
     if (fd < 0)
         return err_sys(err, errno, "open %s", path);
     int r = file_write_all(fd, line->data, line->len, err);
@@ -65,7 +68,7 @@ static int append_json(const char *path, int flags, const json_t *value, struct 
     _cleanup_free_ char *text = json_format(value);
     _cleanup_str_ struct str line = STR_INIT;
     str_add(&line, text);
-    return append(path, flags, &line, err);
+    return write_line(path, O_APPEND | flags, &line, err);
 }
 
 int record_begin(const struct container *c, struct str *config, struct err *err)
@@ -74,13 +77,17 @@ int record_begin(const struct container *c, struct str *config, struct err *err)
     /* Between JSON's words only: in its strings they are escaped. */
     for (char *at = config->data; (at = memchr(at, '\n', config->len - (size_t)(at - config->data)));)
         *at = ' ';
-    unlink(path); /* of a container of this name that nobody knows any more */
-    return append(path, spare_take(c->d, path) ? 0 : O_CREAT | O_EXCL, config, err);
+    /* Over that of a container of this name that nobody knows any more. */
+    bool spare = spare_take(c->d, path);
+    if (!spare)
+        unlink(path);
+    return write_line(path, spare ? 0 : O_CREAT | O_EXCL, config, err);
 }
 
 int record_write(const struct process *p, struct err *err)
 {
     const struct container *c = p->c;
+    json_arena_begin();
     _cleanup_json_ json_t *record =
         json_pack("{s:i, s:I, s:I, s:b, s:b, s:b, s:b}", "pid", p->pid, "start", (json_int_t)p->pid_start,
                   "started_ns", (json_int_t)p->started_ns, "tty", p->tty, "open_stdin", p->open_stdin,
@@ -93,6 +100,7 @@ int record_write(const struct process *p, struct err *err)
         json_object_set_new(record, "own_pid_namespace", json_boolean(c->own_pid_namespace));
         json_object_set_new(record, "memory_limited", json_boolean(c->memory_limited));
     }
+    json_arena_end();
     _cleanup_free_ char *path = record_path(c, p->exec_id);
     return append_json(path, *p->exec_id ? O_CREAT : 0, record, err);
 }

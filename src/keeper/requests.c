@@ -60,7 +60,7 @@ static int handle_hello(struct request *q, struct err *err)
     protocol_put_text(&m, "");
     protocol_put_u32(&m, (uint32_t)getpid());
     protocol_put_i64(&m, q->d->instance);
-    protocol_put_u32(&m, PROTOCOL_CAN_UPGRADE | PROTOCOL_COUNTS);
+    protocol_put_u32(&m, PROTOCOL_CAN_UPGRADE | PROTOCOL_COUNTS | PROTOCOL_DEFAULTS);
     protocol_put_text(&m, DROVER_VERSION);
     keeper__client_send(q->cl, &m, NULL, 0);
     return 1;

@@ -184,8 +184,10 @@ static int apply_memory_and_swap(struct cgroup *g, const struct cgroup_limits *l
 static int check_usage(struct cgroup *g, const struct cgroup_limits *l, struct err *err)
 {
     int64_t usage = 0;
+    if (!l->check_before_update || !l->memory.set || l->memory.n <= 0)
+        return 0;
     cgroup__read_i64(cgroup__dir_of(g, CG_MEMORY), "memory.usage_in_bytes", &usage);
-    if (l->check_before_update && l->memory.set && l->memory.n > 0 && usage > l->memory.n)
+    if (usage > l->memory.n)
         return err_set(err, ERR_CONFLICT,
                        "unable to set memory limit to %lld (current usage: %lld, checkBeforeUpdate)",
                        (long long)l->memory.n, (long long)usage);

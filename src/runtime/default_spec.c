@@ -6,22 +6,13 @@
 #include "base/str.h"
 #include "runtime/cgroup.h"
 
+#include <pthread.h>
+
+/* In the order of runtime_all_capabilities(). */
 static const char *const default_capabilities[] = {
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FSETID",
-    "CAP_FOWNER",
-    "CAP_MKNOD",
-    "CAP_NET_RAW",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETFCAP",
-    "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SYS_CHROOT",
-    "CAP_KILL",
-    "CAP_AUDIT_WRITE",
-    NULL,
+    "CAP_CHOWN",      "CAP_DAC_OVERRIDE", "CAP_FOWNER",      "CAP_FSETID",           "CAP_KILL",
+    "CAP_SETGID",     "CAP_SETUID",       "CAP_SETPCAP",     "CAP_NET_BIND_SERVICE", "CAP_NET_RAW",
+    "CAP_SYS_CHROOT", "CAP_MKNOD",        "CAP_AUDIT_WRITE", "CAP_SETFCAP",          NULL,
 };
 
 /* What in /proc and /sys tells about the machine or lets it be changed. */
@@ -120,16 +111,35 @@ static json_t *default_namespaces(void)
     return list;
 }
 
-json_t *runtime_default_spec(void)
+/* Takes the policy, which may be NULL. */
+static json_t *spec_with(json_t *seccomp)
 {
-    json_t *linux_ =
-        json_pack("{s:o,s:o,s:o,s:{s:o},s:o,s:[]}", "namespaces", default_namespaces(), "maskedPaths",
-                  json_of_strv((char *const *)masked), "readonlyPaths",
-                  json_of_strv((char *const *)read_only), "resources", "devices", default_device_rules(),
-                  "seccomp", runtime_default_seccomp((char *const *)default_capabilities), "devices");
+    json_t *linux_ = json_pack("{s:o,s:o,s:o,s:{s:o},s:o*,s:[]}", "namespaces", default_namespaces(),
+                               "maskedPaths", json_of_strv((char *const *)masked), "readonlyPaths",
+                               json_of_strv((char *const *)read_only), "resources", "devices",
+                               default_device_rules(), "seccomp", seccomp, "devices");
     json_t *spec =
         json_pack("{s:s,s:{s:s,s:b},s:o,s:o,s:o}", "ociVersion", "1.2.0", "root", "path", "rootfs",
                   "readonly", 0, "process", default_process(), "mounts", default_mounts(), "linux", linux_);
     must(spec);
     return spec;
+}
+
+json_t *runtime_default_spec(void)
+{
+    return spec_with(runtime_default_seccomp((char *const *)default_capabilities));
+}
+
+static json_t *shared;
+
+static void make_shared(void)
+{
+    shared = spec_with(NULL);
+}
+
+const json_t *runtime_shared_defaults(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_shared);
+    return shared;
 }

@@ -150,6 +150,9 @@ static int set_overlay(int fs, const struct plan *plan)
         r = set(fs, "upperdir", overlay->upper) < 0 ? -1 : set(fs, "workdir", overlay->work);
     if (r == 0 && overlay->upper && overlay->is_volatile)
         r = set(fs, "volatile", NULL);
+    /* Else it writes an attribute to each upper layer, by which statfs(2) would know it again. */
+    if (r == 0 && overlay->upper)
+        r = set(fs, "uuid", "null");
     if (r == 0)
         r = set(fs, "index", "off");
     if (r == 0 && process_in_user_namespace())

@@ -110,6 +110,8 @@ json_t *runtime_features(void);
  * the default seccomp policy, devices, namespaces pid, mount, uts, ipc, cgroup (network is the caller's to
  * add). */
 json_t *runtime_default_spec(void);
+/* The same without seccomp, made once for the whole process: not to be changed. */
+const json_t *runtime_shared_defaults(void);
 /* Docker's default seccomp policy narrowed to the architecture and to what `capabilities` (list of "CAP_X")
  * allow; "linux.seccomp" of a config. */
 json_t *runtime_default_seccomp(char *const *capabilities);

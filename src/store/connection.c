@@ -102,11 +102,30 @@ int store__exec(struct store_connection *c, const char *sql, struct err *err)
     return rc == SQLITE_OK ? 0 : store__error(c, rc, "store", err);
 }
 
+int store__verb(struct store_connection *c, const char *sql, struct err *err)
+{
+    sqlite3_stmt *st = map_get(&c->verbs, sql);
+    int rc = SQLITE_OK;
+    if (!st) {
+        c->own = true;
+        rc = sqlite3_prepare_v3(c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &st, NULL);
+        c->own = false;
+        if (rc == SQLITE_OK)
+            map_put(&c->verbs, sql, st);
+    }
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(st);
+    int r = rc == SQLITE_OK || rc == SQLITE_DONE ? 0 : store__error(c, rc, "store", err);
+    sqlite3_reset(st);
+    return r;
+}
+
 int store__connect(const char *path, bool read_only, struct store_connection **ret, struct err *err)
 {
     deferred_need(DEFERRED_SQLITE);
     struct store_connection *c = NEW(struct store_connection);
     c->statements = MAP_INIT(statement_free);
+    c->verbs = MAP_INIT(statement_free);
     int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
                 (read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
     int r = 0;
@@ -141,6 +160,7 @@ void store__disconnect(struct store_connection *c)
     if (!c)
         return;
     map_done(&c->statements);
+    map_done(&c->verbs);
     sqlite3_close(c->db);
     free(c);
 }

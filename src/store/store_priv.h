@@ -23,6 +23,7 @@ enum {
 struct store_connection {
     sqlite3 *db;
     struct map statements; /* SQL text -> sqlite3_stmt, prepared and reset */
+    struct map verbs;      /* the same of our own, which callers must not come by */
     bool own;              /* our own BEGIN, SAVEPOINT, PRAGMA pass the authorizer while this is set */
     struct store_connection *next;
 };
@@ -67,6 +68,8 @@ int store__connect(const char *path, bool read_only, struct store_connection **r
 void store__disconnect(struct store_connection *c);
 /* Runs statements of our own, which may be several and may control transactions. */
 int store__exec(struct store_connection *c, const char *sql, struct err *err);
+/* One of a few that are run often and have no result: kept prepared. */
+int store__verb(struct store_connection *c, const char *sql, struct err *err);
 /* A prepared statement with its parameters bound; give it back with store__release. */
 int store__prepare(struct store_connection *c, const char *sql, const struct store_value *params,
                    size_t param_count, sqlite3_stmt **ret, struct err *err);

@@ -53,11 +53,11 @@ static void rollback(struct store_connection *c)
 /* One batch in a transaction of its own. */
 static void run_alone(struct store_connection *c, struct store_request *q)
 {
-    q->result = store__exec(c, "BEGIN IMMEDIATE", &q->err);
+    q->result = store__verb(c, "BEGIN IMMEDIATE", &q->err);
     if (q->result == 0)
         q->result = run_statements(c, q);
     if (q->result == 0)
-        q->result = store__exec(c, "COMMIT", &q->err);
+        q->result = store__verb(c, "COMMIT", &q->err);
     rollback(c);
 }
 
@@ -65,20 +65,20 @@ static void run_alone(struct store_connection *c, struct store_request *q)
  * deferred constraint), and nothing of any batch remains. */
 static bool run_together(struct store_connection *c, struct store_request *group)
 {
-    if (store__exec(c, "BEGIN IMMEDIATE", NULL) < 0)
+    if (store__verb(c, "BEGIN IMMEDIATE", NULL) < 0)
         return false;
     for (struct store_request *q = group; q; q = q->next) {
-        if (store__exec(c, "SAVEPOINT batch", NULL) < 0)
+        if (store__verb(c, "SAVEPOINT batch", NULL) < 0)
             goto undone;
         q->result = run_statements(c, q);
         if (sqlite3_get_autocommit(c->db))
             goto undone;
         if (q->result < 0 && store__exec(c, "ROLLBACK TO batch", NULL) < 0)
             goto undone;
-        if (store__exec(c, "RELEASE batch", NULL) < 0)
+        if (store__verb(c, "RELEASE batch", NULL) < 0)
             goto undone;
     }
-    if (store__exec(c, "COMMIT", NULL) == 0)
+    if (store__verb(c, "COMMIT", NULL) == 0)
         return true;
 undone:
     rollback(c);

@@ -118,6 +118,50 @@ static void digests_are_those_of_the_specification(void **state)
     assert_true(digest_valid(d));
 }
 
+static void a_copied_tree_changes_alone(void **state)
+{
+    json_t *tree = json_pack("{s:{s:[i,s],s:n},s:b}", "a", "list", 1, "two", "none", "yes", 1);
+    char *before = json_format(tree);
+    json_t *copy = json_copy_tree(tree);
+    assert_true(json_equal(copy, tree));
+    json_t *inner = json_object_get(copy, "a");
+    json_array_clear(json_object_get(inner, "list"));
+    json_object_set_new(inner, "more", json_true());
+    json_object_del(copy, "yes");
+    char *after = json_format(tree);
+    assert_string_equal(after, before);
+    json_decref(copy);
+    json_decref(tree);
+    free(before);
+    free(after);
+    assert_null(json_copy_tree(NULL));
+}
+
+static void a_text_is_added_as_it_is_printed_in_a_document(void **state)
+{
+    static const char *const texts[] = {"",
+                                        "plain words, 1-2_3 ~",
+                                        "a \"quote\"",
+                                        "back\\slash",
+                                        "line\nend\x01",
+                                        "gr\xc3\xbc\xc3\x9f",
+                                        "\xff broken",
+                                        NULL};
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        json_t *o = json_object();
+        json_set_str(o, "k", texts[i]);
+        char *whole = json_format(o);
+        struct str s = STR_INIT;
+        str_add(&s, "{\"k\":");
+        json_add_text(&s, texts[i]);
+        str_addc(&s, '}');
+        assert_string_equal(str_get(&s), whole);
+        str_free(&s);
+        free(whole);
+        json_decref(o);
+    }
+}
+
 static void json_errors_name_the_field_and_the_line(void **state)
 {
     struct err err;
@@ -256,6 +300,8 @@ int main(void)
         cmocka_unit_test(a_replaced_file_is_whole_and_leaves_nothing_beside_it),
         cmocka_unit_test(digests_are_those_of_the_specification),
         cmocka_unit_test(json_errors_name_the_field_and_the_line),
+        cmocka_unit_test(a_copied_tree_changes_alone),
+        cmocka_unit_test(a_text_is_added_as_it_is_printed_in_a_document),
         cmocka_unit_test(times_survive_printing_and_reading),
         cmocka_unit_test(a_program_that_fails_is_told_with_its_last_line),
         cmocka_unit_test(a_number_and_a_start_time_name_one_process),

@@ -6,6 +6,7 @@
 #include "base/process.h"
 #include "keeper/keeper.h"
 #include "keeper/log_reader.h"
+#include "keeper/policy.h"
 #include "keeper/protocol.h"
 #include "runtime/runtime.h"
 
@@ -947,6 +948,49 @@ static void a_client_that_talks_nonsense_harms_nobody_else(void **state)
     assert_int_equal(keeper_pid(f->k), pid);
 }
 
+static void assert_same_after_names(json_t *spec, bool shorter)
+{
+    json_object_set_new(json_object_get(spec, "linux"), "seccomp", json_string(KEEPER_SECCOMP_DEFAULT));
+    _cleanup_json_ json_t *named = policy_shorten(spec);
+    _cleanup_free_ char *whole = json_format(spec), *text = json_format(named);
+    if (shorter)
+        assert_true(strlen(text) * 3 < strlen(whole));
+    /* As it comes to the keeper. */
+    _cleanup_json_ json_t *read = json_loads(text, 0, NULL);
+    policy_expand(read);
+    policy_expand(spec);
+    assert_true(json_equal(read, spec));
+    assert_true(json_is_object(json_object_get(json_object_get(read, "linux"), "seccomp")));
+}
+
+static void a_config_with_names_for_defaults_means_the_same(void **state)
+{
+    _cleanup_json_ json_t *spec = json_deep_copy(runtime_shared_defaults());
+    assert_same_after_names(spec, true);
+    /* Nothing of it is the default. */
+    _cleanup_json_ json_t *other = json_deep_copy(runtime_shared_defaults());
+    json_t *linux_ = json_object_get(other, "linux"), *m;
+    json_array_remove(json_object_get(linux_, "maskedPaths"), 0);
+    json_array_clear(json_object_get(linux_, "readonlyPaths"));
+    json_array_remove(json_object_get(json_object_get(linux_, "resources"), "devices"), 3);
+    json_array_remove(
+        json_object_get(json_object_get(json_object_get(other, "process"), "capabilities"), "bounding"), 0);
+    size_t i;
+    json_array_foreach (json_object_get(other, "mounts"), i, m)
+        json_array_append_new(json_object_get(m, "options"), json_string("noatime"));
+    assert_same_after_names(other, false);
+    /* The defaults have stayed what they are. */
+    _cleanup_json_ json_t *fresh = runtime_default_spec();
+    json_object_del(json_object_get(fresh, "linux"), "seccomp");
+    assert_true(json_equal(fresh, runtime_shared_defaults()));
+    /* Half a config is one, too. */
+    _cleanup_json_ json_t *none = json_object();
+    _cleanup_json_ json_t *named = policy_shorten(none);
+    assert_true(json_equal(named, none));
+    policy_expand(named);
+    assert_true(json_equal(named, none));
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && str_eq(argv[1], "keeper"))
@@ -982,6 +1026,7 @@ int main(int argc, char **argv)
         HELD(who_holds_the_exit_codes_of_a_killed_keepers_containers_goes_with_the_last),
         T(many_at_once_all_end_right_and_leave_nothing),
         T(a_keeper_killed_amid_launches_loses_none_and_starts_none_twice),
+        cmocka_unit_test(a_config_with_names_for_defaults_means_the_same),
         T(the_keeper_does_not_end_while_containers_run),
         T(a_client_that_talks_nonsense_harms_nobody_else),
     };
