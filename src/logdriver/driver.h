@@ -15,7 +15,7 @@ struct batch {
     struct str bytes;
     size_t count;
     struct cursor_piece *piece; /* PIECES_MAX of them */
-    struct wire_data data[PIECES_MAX];
+    struct wire_data *data;     /* as many */
 };
 
 /* Ends the piece that began at `from` in batch->bytes. */

@@ -105,7 +105,7 @@ static bool fill(struct shipper *s)
         return false;
     }
     set_pointers(&s->batch);
-    log_reader_place(s->reader, &s->after);
+    log_reader_place(s->reader, s->after);
     if (s->driver->file)
         s->cursor.page->file_size = s->file_size;
     s->next = s->acknowledged = 0;
@@ -126,7 +126,7 @@ static void finish_batch(struct shipper *s, size_t sent)
     int64_t dropped = lines_from(s, sent);
     s->cursor.page->sent_lines += (uint64_t)(lines_from(s, 0) - dropped);
     s->cursor.page->dropped_lines += (uint64_t)dropped;
-    cursor_finish(&s->cursor, &s->after, s->skip);
+    cursor_finish(&s->cursor, s->after, s->skip);
     s->batch.count = 0;
     str_clear(&s->batch.bytes);
 }
@@ -143,8 +143,8 @@ static void shed(struct shipper *s, int64_t bytes)
         finish_batch(s, s->next);
     while (log_reader_backlog(s->reader) > bytes && next_line(s, &entry))
         s->cursor.page->dropped_lines++;
-    log_reader_place(s->reader, &s->after);
-    cursor_finish(&s->cursor, &s->after, s->skip);
+    log_reader_place(s->reader, s->after);
+    cursor_finish(&s->cursor, s->after, s->skip);
 }
 
 static void shed_if_wanted(struct shipper *s)
@@ -336,6 +336,9 @@ static void resume(struct shipper *s)
 static int awaken(struct shipper *s, const struct shipment *what, struct err *err)
 {
     struct shipment with = *what;
+    /* 45 KB, which a container that says nothing is spared. */
+    s->after = s->after ? s->after : NEW(struct log_place);
+    s->batch.data = s->batch.data ? s->batch.data : NEW_N(struct wire_data, PIECES_MAX);
     s->options = json_deep_copy(what->info.options);
     with.info.options = s->options;
     s->local_files = logdriver_local(what->type, s->options).max_files;
@@ -376,6 +379,8 @@ void shipper__free(struct shipper *s)
     close_fd(s->file_fd);
     json_decref(s->options);
     str_free(&s->batch.bytes);
+    free(s->batch.data);
+    free(s->after);
     str_free(&s->said);
     free(s->id);
     free(s->log);

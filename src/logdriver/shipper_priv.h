@@ -19,7 +19,7 @@ struct shipper {
     struct batch batch;
     size_t next, acknowledged; /* pieces of the batch */
     int64_t sent_at_ns;        /* its last piece */
-    struct log_place after;    /* the batch */
+    struct log_place *after;   /* the batch */
     struct str said;           /* by the collector, not understood yet */
     int64_t skip[2];           /* lines of each stream that went out before this process */
     uint64_t missed;           /* files, already counted */
