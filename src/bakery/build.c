@@ -109,6 +109,7 @@ static int read_ignore(struct builder *b, struct err *err)
 /* "# check=error=true" makes the first warning a failure. */
 static int run_checks(struct builder *b, struct err *err)
 {
+    check_take_argument(&b->file, b->o->build_args);
     if (!b->file.check)
         return 0;
     struct check_result result = {0};

@@ -487,6 +487,17 @@ static int read_directive(const struct dockerfile *d, struct directive *ret, str
     return 0;
 }
 
+void check_take_argument(struct dockerfile *d, char *const *build_args)
+{
+    STRV_FOREACH (arg, (char **)build_args) {
+        const char *value = str_after(*arg, "BUILDKIT_DOCKERFILE_CHECK=");
+        if (!value)
+            continue;
+        free(d->check);
+        d->check = mem_strdup(value);
+    }
+}
+
 static int by_place(const void *a, const void *b)
 {
     const struct check_warning *x = a, *y = b;

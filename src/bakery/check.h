@@ -23,6 +23,8 @@ struct check_result {
 /* `ignore` may be NULL. ERR_INVALID when the directive is not one. */
 int check_dockerfile(const struct dockerfile *d, const struct ignore *ignore, struct check_result *ret,
                      struct err *err);
+/* The build argument BUILDKIT_DOCKERFILE_CHECK goes before the directive. */
+void check_take_argument(struct dockerfile *d, char *const *build_args);
 void check_result_done(struct check_result *r);
 void check_document(struct str *out); /* the table of docs/dockerfile.md */
 

@@ -136,6 +136,7 @@ int build_check(const struct build_request *q)
     struct err err;
     if (prepare(q, &r, &plain, &file, &err) < 0)
         return cli_fail(&err);
+    check_take_argument(&file, r.args);
     int code = load_ignore(&r, &ignore, &err);
     if (code == 0)
         code = check_dockerfile(&file, ignore, &result, &err);

@@ -383,6 +383,13 @@ static void the_check_directive_skips_and_fails(void **state)
     assert_ok(check_dockerfile(&d, NULL, &r, &err), &err);
     assert_false(r.error);
     assert_int_equal(r.count, 0);
+    char *const args[] = {(char *)"A=1", (char *)"BUILDKIT_DOCKERFILE_CHECK=skip=StageNameCasing;error=1",
+                          NULL};
+    check_take_argument(&d, args);
+    assert_ok(check_dockerfile(&d, NULL, &r, &err), &err);
+    assert_true(r.error);
+    assert_int_equal(r.count, 2);
+    check_result_done(&r);
     dockerfile_done(&d);
 }
 
