@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -150,10 +151,11 @@ static int wait_for_exit(pid_t pid, int timeout_ms, int *ret_status)
     return n == 0 ? -1 : 0;
 }
 
-/* The child of the helper, about to become the runtime. `stdio` NULL: none. */
+/* The child of the helper, about to become the runtime. `stdio` NULL: none. That is an empty file rather than
+ * the null device, which is the whole machine's: some runtimes give what they get to the container's user. */
 static _Noreturn void become(char *const *argv, const int *stdio)
 {
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int null = memfd_create("none", MFD_CLOEXEC);
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     int from[3];
     for (int i = 0; i < 3; i++) {

@@ -70,9 +70,13 @@ static int streams_open(struct streams *s, bool foreign, bool tty, bool open_std
     int r = open_pipe(&s->out[0], &s->child[1], true, err);
     if (r == 0)
         r = open_pipe(&s->out[1], &s->child[2], true, err);
-    if (r == 0 && open_stdin)
-        return open_pipe(&s->child[0], &s->in, false, err);
-    if (r == 0) {
+    if (r == 0 && (open_stdin || foreign))
+        r = open_pipe(&s->child[0], &s->in, false, err);
+    /* Some runtimes give stdin to the container's user, and the null device is the whole machine's: they get
+     * a pipe that is at its end. */
+    if (r == 0 && foreign && !open_stdin)
+        s->in = close_fd(s->in);
+    else if (r == 0 && !open_stdin) {
         s->child[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
         if (s->child[0] < 0)
             r = err_sys(err, errno, "open /dev/null");

@@ -153,6 +153,7 @@ class Remapped(Other):
         other = self.d.docker("run", "--rm", "-v", "kept:/v", "busybox", "stat", "-c", "%u", "/v/new").out
         self.assertEqual(other, "0\n")
         self.d.docker("volume", "rm", "kept")
+        self.assertEqual(os.stat("/dev/null").st_uid, 0, "the machine's own null device")
 
 
 class Runc(Other, Story):
