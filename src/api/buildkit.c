@@ -126,13 +126,20 @@ void api__buildkit_refuse(int fd, const char *early, size_t early_bytes)
     free(f);
 }
 
+static int take_over(struct http_request *q, int *ret_fd, struct str *ret_early, struct err *err)
+{
+    if (!http_wants_upgrade(q, NULL))
+        return err_set(err, ERR_INVALID, "no upgrade proto in request");
+    if (!http_wants_upgrade(q, "h2c"))
+        return err_set(err, ERR_INVALID, "protocol %.100s not supported", http_header(q, "Upgrade"));
+    return http_hijack(q, "application/grpc", ret_fd, ret_early, err);
+}
+
 int api_buildkit_grpc(struct http_request *q, void *context, struct err *err)
 {
-    if (!http_wants_upgrade(q, "h2c"))
-        return err_set(err, ERR_INVALID, "no upgrade proto in request");
     _cleanup_close_ int fd = -EBADF;
     _cleanup_str_ struct str early = STR_INIT;
-    int r = http_hijack(q, "application/grpc", &fd, &early, err);
+    int r = take_over(q, &fd, &early, err);
     if (r == 0)
         api__buildkit_refuse(fd, early.data, early.len);
     return r;
@@ -142,11 +149,9 @@ int api_buildkit_grpc(struct http_request *q, void *context, struct err *err)
  * in the same words, while a refusal here would reach no user of the older CLIs. */
 int api_buildkit_session(struct http_request *q, void *context, struct err *err)
 {
-    if (!http_wants_upgrade(q, "h2c"))
-        return err_set(err, ERR_INVALID, "no upgrade proto in request");
     _cleanup_close_ int fd = -EBADF;
     _cleanup_str_ struct str early = STR_INIT;
-    int r = http_hijack(q, "application/grpc", &fd, &early, err);
+    int r = take_over(q, &fd, &early, err);
     char passed_over[512];
     while (r == 0 && fd >= 0 && read(fd, passed_over, sizeof(passed_over)) > 0)
         ;

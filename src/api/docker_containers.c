@@ -146,6 +146,8 @@ int api_container_kill(struct http_request *q, void *context, struct err *err)
     struct api *a = context;
     const char *signal = http_query(q, "signal");
     int r = engine_container_kill(a->engine, http_param(q, "id"), str_empty(signal) ? "KILL" : signal, err);
+    if (r == -ERR_CONFLICT && api__version(q) < 1020) /* it has ended, as was wanted */
+        r = 0;
     return reply(q, r, 204, NULL);
 }
 

@@ -54,6 +54,8 @@ int api_info(struct http_request *q, void *context, struct err *err)
     int r = engine_info(a->engine, version >= 1044, &info, err);
     if (r == 0 && version >= 1042) /* the kernel has no such limit any more */
         json_object_del(info, "KernelMemory");
+    if (r == 0 && version < 1025)
+        json_set_str(info, "ExecutionDriver", "<not supported>");
     if (r == 0)
         http_reply_json(q, 200, info);
     return r;

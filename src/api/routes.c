@@ -94,6 +94,7 @@ static const struct http_route routes[] = {
     {"POST", "/grpc", .attempt = api_buildkit_grpc, .kind = HTTP_ATTACH},
 
     {"GET", "/networks", .query = "filters", .attempt = api_network_list},
+    {"GET", "/networks/", .query = "filters", .attempt = api_network_list},
     {"POST", "/networks/create", .attempt = api_network_create},
     {"POST", "/networks/prune", .query = "filters", .attempt = api_network_prune},
     {"GET", "/networks/{id}", .query = "scope -verbose", .attempt = api_network_inspect},

@@ -107,6 +107,8 @@ static int freeze(struct container *c, bool pause, bool *ret_frozen, struct err 
     }
     /* Without a cgroup nothing can be paused, and pausing is only the default: what is written meanwhile
      * may be in the image or not. */
+    if (r == -ERR_CONFLICT)
+        return 0; /* it has just ended by itself */
     if (r != -ERR_UNSUPPORTED)
         return err_copy(err, &why);
     log_warning("commit of %.12s: it goes on running: %s", c->id, why.msg);
@@ -134,8 +136,10 @@ int engine_container_commit(struct engine *e, const char *ref, const char *refer
         tell(c, comment, reference, *ret_image_id);
     if (!frozen)
         return r;
-    if (keeper_pause(e->keeper, c->id, false, r < 0 ? NULL : err) < 0)
-        return r < 0 ? r : -ERR_SYSTEM;
+    struct err why;
+    int thawed = keeper_pause(e->keeper, c->id, false, &why);
+    if (thawed < 0 && thawed != -ERR_CONFLICT) /* killed meanwhile */
+        return r < 0 ? r : err_copy(err, &why);
     container__event(c, "unpause", NULL, NULL);
     return r;
 }

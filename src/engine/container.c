@@ -1,5 +1,6 @@
 /* Containers in memory and in the database. */
 #include "engine/links.h"
+#include "engine/mounts_priv.h"
 #include "engine/userns.h"
 
 #include "base/digest.h"
@@ -282,8 +283,11 @@ char *container__cgroup(struct container *c, const json_t *doc)
 {
     _cleanup_json_ json_t *own = doc ? NULL : container__doc(c);
     const char *parent = json_str(json_object_get(doc ? doc : own, "HostConfig"), "CgroupParent");
-    parent += strspn(parent, "/");
-    return str_printf("/%s/%s", *parent ? parent : "drover", c->id);
+    /* ".." leads no higher than the engine's own groups. */
+    _cleanup_free_ char *rooted = str_printf("/%s", parent), *clean = NULL;
+    if (mounts__clean_path(rooted, &clean, NULL) < 0 || str_eq(clean, "/"))
+        return str_printf("/drover/%s", c->id);
+    return str_printf("%s/%s", clean, c->id);
 }
 
 void container__event_with(struct container *c, const char *action, const json_t *more)

@@ -426,6 +426,22 @@ static int create_with_image(struct engine *e, const char *name, const json_t *b
     return 0;
 }
 
+/* Of nothing at all, and of no image. */
+static int check_not_empty(const json_t *body, struct err *err)
+{
+    const char *key;
+    json_t *value;
+    size_t fields = 0;
+    json_object_foreach ((json_t *)body, key, value)
+        fields += !str_eq(key, "HostConfig") && !str_eq(key, "NetworkingConfig");
+    if (!fields)
+        return err_set(err, ERR_INVALID, "Config cannot be empty in order to create a container");
+    if (!*json_str(body, "Image") && !json_array_size(json_object_get(body, "Cmd")) &&
+        !json_array_size(json_object_get(body, "Entrypoint")))
+        return err_set(err, ERR_INVALID, "No command specified");
+    return 0;
+}
+
 int engine_container_create(struct engine *e, const char *name_or_null, const json_t *body,
                             const char *platform, unsigned flags, char **ret_id, json_t **ret_warnings,
                             struct err *err)
@@ -436,6 +452,8 @@ int engine_container_create(struct engine *e, const char *name_or_null, const js
     int r = name ? names__check(name, err) : 0;
     if (r == 0)
         r = schema__check_container(body, err);
+    if (r == 0)
+        r = check_not_empty(body, err);
     if (r < 0)
         return r;
     struct image_info image = {0};

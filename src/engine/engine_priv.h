@@ -428,6 +428,7 @@ int volume__open_part(const char *path, const char *subpath, int *ret_fd, struct
 /* All of a container's volumes for a run: their places go into `doc`'s mount points and are kept. */
 int volumes__mount(struct container *c, json_t *doc, struct err *err);
 void volumes__unmount(struct container *c);
+void volumes__tell(struct container *c, const json_t *doc, bool mounted); /* the events of its volumes */
 void volumes__restore(struct container *c); /* that it has them mounted, after a restart of ours */
 bool volume__anonymous(struct engine *e, const char *name);
 int volume__remove(struct engine *e, const char *name, bool force, struct err *err);

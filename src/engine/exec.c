@@ -95,11 +95,11 @@ int exec__process(struct container *c, const json_t *doc, const json_t *body, js
 
 /* --- create --- */
 
-static int check_running(struct container *c, struct err *err)
+static int check_running(struct container *c, const char *ref, struct err *err)
 {
     struct container_state s = container__state(c);
     if (s.status == STATUS_PAUSED)
-        return err_set(err, ERR_CONFLICT, "Container %s is paused, unpause the container before exec", c->id);
+        return err_set(err, ERR_CONFLICT, "Container %s is paused, unpause the container before exec", ref);
     if (s.status == STATUS_RESTARTING)
         return err_set(err, ERR_CONFLICT, "Container %s is restarting, wait until the container is running",
                        c->id);
@@ -184,7 +184,7 @@ int engine_exec_create(struct engine *e, const char *ref, const json_t *body, ch
     if (r == 0)
         r = check_body(body, err);
     if (r == 0)
-        r = check_running(c, err);
+        r = check_running(c, ref, err);
     if (r < 0)
         return r;
     struct exec *x = new_exec(c, body);
@@ -283,7 +283,7 @@ static int start(struct engine *e, struct container *c, const char *id, const js
                  int rows, int columns, int *ret_fd, struct err *err)
 {
     _cleanup_close_ int ours = -EBADF, theirs = -EBADF;
-    int r = check_running(c, err);
+    int r = check_running(c, c->id, err);
     if (r < 0)
         return r;
     if (!detach) {
@@ -318,6 +318,8 @@ int engine_exec_start(struct engine *e, const char *exec_id, bool detach, bool t
         r = start(e, c, exec_id, body, detach, rows, columns, ret_fd, err);
     if (r < 0)
         set_outcome(e, exec_id, false, r == -ERR_NOT_FOUND ? EXEC_NO_PROGRAM : EXEC_CANNOT_EXECUTE, 0);
+    if (r == -ERR_NOT_FOUND)
+        r = -(err->code = ERR_INVALID); /* the program is not there; 404 would mean the exec to clients */
     return r;
 }
 

@@ -22,6 +22,13 @@ static void tell(struct container *c, const struct keeper_exit *exit)
     container__event_with(c, "die", more);
 }
 
+static void tell_unmounted(struct container *c)
+{
+    _cleanup_json_ json_t *doc = c->volumes ? container__doc(c) : NULL;
+    if (doc)
+        volumes__tell(c, doc, false);
+}
+
 static void set_state(struct container *c, const struct keeper_exit *exit)
 {
     SCOPED_LOCK(lock, &c->lock);
@@ -72,6 +79,7 @@ void container__exited(struct container *c, const struct keeper_exit *exit)
         health__end(c);
         tell(c, exit);
         container__release(c);
+        tell_unmounted(c);
         shipping__ended(c);
         set_state(c, exit);
         FAILPOINT("serve-exit-seen");

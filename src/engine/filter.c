@@ -84,6 +84,22 @@ int filter__check_keys(const json_t *filters, const char *const *known, struct e
     return 0;
 }
 
+/* Unix seconds, with a fraction or without. */
+static bool unix_time(const char *text, int64_t *ret_ns)
+{
+    const char *point = strchr(text, '.');
+    _cleanup_free_ char *whole = mem_strndup(text, point ? (size_t)(point - text) : strlen(text));
+    size_t digits = point ? strlen(point + 1) : 0;
+    int64_t seconds, nanos = 0;
+    if (parse_i64(whole, 0, INT64_MAX / NS_PER_S - 1, &seconds, NULL) < 0 || digits > 9 ||
+        (point && parse_i64(point + 1, 0, NS_PER_S - 1, &nanos, NULL) < 0))
+        return false;
+    for (; digits && digits < 9; digits++)
+        nanos *= 10;
+    *ret_ns = seconds * NS_PER_S + nanos;
+    return true;
+}
+
 /* "until" is a time, Unix seconds, or a duration before now. */
 int filter__until(const json_t *filters, int64_t *ret_ns, struct err *err)
 {
@@ -94,10 +110,10 @@ int filter__until(const json_t *filters, int64_t *ret_ns, struct err *err)
     if (strv_len(values) > 1)
         return err_set(err, ERR_INVALID, "more than one until filter specified");
     const char *text = values[0];
-    int64_t seconds, ago;
-    if (parse_i64(text, 0, INT64_MAX / NS_PER_S, &seconds, NULL) == 0)
-        *ret_ns = seconds * NS_PER_S;
-    else if (parse_duration(text, &ago, NULL) == 0)
+    int64_t ago;
+    if (unix_time(text, ret_ns))
+        return 0;
+    if (parse_duration(text, &ago, NULL) == 0)
         *ret_ns = time_now_ns() - ago;
     else if (time_parse_rfc3339(text, ret_ns, NULL) < 0)
         return err_set(err, ERR_INVALID, "until filter \"%s\" is neither a time nor a duration", text);

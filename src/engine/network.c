@@ -233,6 +233,8 @@ int network__defaults(struct engine *e, struct err *err)
 
 /* --- names --- */
 
+enum { DNS_NAME_MAX = 253 };
+
 /* A host name may be any text; one that no query can have is no name for others. */
 static bool can_be_asked_for(const char *hostname)
 {
@@ -259,10 +261,19 @@ char **network__names_of(const char *name, char *const *aliases, const char *id,
     return names;
 }
 
-static char **names_known(struct engine *e, const char *container_id, const struct endpoint *ep)
+/* Each alone, and with the network's name behind it, for those on several networks. */
+static char **names_known(struct engine *e, const struct network *n, const char *container_id,
+                          const struct endpoint *ep)
 {
     const struct container *c = map_get(&e->containers, container_id);
-    return network__names_of(c ? c->name : NULL, ep->names, container_id, c ? c->hostname : NULL);
+    char **names = network__names_of(c ? c->name : NULL, ep->names, container_id, c ? c->hostname : NULL);
+    size_t count = strv_len(names);
+    for (size_t i = 0; i < count && can_be_asked_for(n->name); i++) {
+        _cleanup_free_ char *whole = str_printf("%s.%s", names[i], n->name);
+        if (strlen(whole) <= DNS_NAME_MAX)
+            strv_add(&names, whole);
+    }
+    return names;
 }
 
 int network__push_names(struct engine *e, struct err *err)
@@ -281,7 +292,7 @@ int network__push_names(struct engine *e, struct err *err)
                                               .address = ep->address,
                                               .address6 = ep->address6,
                                               .links = ep->links,
-                                              .names = names_known(e, one->key, ep),
+                                              .names = names_known(e, n, one->key, ep),
                                               .owner = one->key};
         }
     }

@@ -39,6 +39,7 @@ static int parse_port(const char *text, uint16_t *ret, char ret_protocol[8], str
 /* Where published ports lead, and the host address of those that name none. */
 struct target {
     char *address, *address6, *binding, *endpoint; /* texts of our own; "" for none */
+    bool inward;                                   /* all its networks are internal */
 };
 
 static void target_done(struct target *t)
@@ -50,9 +51,20 @@ static void target_done(struct target *t)
 }
 #define _cleanup_target_ _cleanup_(target_done)
 
+static bool all_internal(struct container *c, const json_t *net)
+{
+    const char *name;
+    json_t *settings, *networks = json_object_get(net, "Networks");
+    json_object_foreach (networks, name, settings)
+        if (!endpoint__internal(c->engine, settings))
+            return false;
+    return json_object_size(networks) > 0;
+}
+
 static void find_target(struct container *c, const json_t *net, struct target *ret)
 {
     const char *name = endpoint__routed(net);
+    bool inward = !name && all_internal(c, net);
     const json_t *settings = name ? json_object_get(json_object_get(net, "Networks"), name) : NULL;
     SCOPED_LOCK(lock, &c->engine->lock);
     const struct network *n = map_get(&c->engine->networks, json_str(settings, "NetworkID"));
@@ -60,7 +72,7 @@ static void find_target(struct container *c, const json_t *net, struct target *r
     *ret = (struct target){mem_strdup(bridge ? json_str(settings, "IPAddress") : ""),
                            mem_strdup(bridge ? json_str(settings, "GlobalIPv6Address") : ""),
                            mem_strdup(bridge ? n->host_binding : ""),
-                           mem_strdup(json_str(settings, "EndpointID"))};
+                           mem_strdup(json_str(settings, "EndpointID")), inward};
 }
 
 static int add_one(struct ports *p, struct container *c, const char *spec, const char *host_ip,
@@ -90,6 +102,8 @@ static int add_port(struct ports *p, struct container *c, const char *spec, cons
 {
     bool any = !*host_ip && !*t->binding;
     const char *ip = *host_ip ? host_ip : t->binding;
+    if (t->inward)
+        return 0; /* nothing of the host leads there */
     if (!*t->address)
         return err_set(err, ERR_INVALID, "ports cannot be published: the container is on no bridge network");
     if (net_address_is_ipv6(ip)) {

@@ -148,11 +148,11 @@ static int write_resolver(const struct spec_input *in, const char *dir, const st
     bool options = json_array_size(json_object_get(host, "DnsOptions")) > 0;
     _cleanup_str_ struct str text = STR_INIT;
     bool ours = p->gateway && (p->user_network || !servers);
-    if (ours)
+    int r = add_words(&text, host, "DnsSearch", "search", true, err);
+    if (r == 0 && ours)
         str_addf(&text, "nameserver %s\n", p->gateway);
-    int r = add_words(&text, host, "Dns", "nameserver", false, err);
     if (r == 0)
-        r = add_words(&text, host, "DnsSearch", "search", true, err);
+        r = add_words(&text, host, "Dns", "nameserver", false, err);
     if (r == 0)
         r = add_words(&text, host, "DnsOptions", "options", true, err);
     if (r == 0)

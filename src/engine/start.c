@@ -254,21 +254,6 @@ static void record_success(struct container *c, pid_t pid, int64_t at_ns, bool w
         container__save_behind(c, false);
 }
 
-static void volume_events(struct container *c, const json_t *doc)
-{
-    size_t i;
-    const json_t *p;
-    json_array_foreach (json_object_get(doc, "MountPoints"), i, p) {
-        if (!str_eq(json_str(p, "Type"), "volume"))
-            continue;
-        _cleanup_json_ json_t *attributes =
-            json_pack("{s:s,s:s,s:s,s:s,s:s}", "container", c->id, "destination", json_str(p, "Destination"),
-                      "driver", "local", "propagation", json_str(p, "Propagation"), "read/write",
-                      json_bool(p, "RW") ? "true" : "false");
-        engine_event(c->engine, "volume", "mount", json_str(p, "Name"), attributes);
-    }
-}
-
 int container__start(struct container *c, bool by_policy, struct err *err)
 {
     int r = check_state(c, err);
@@ -315,7 +300,7 @@ int container__start(struct container *c, bool by_policy, struct err *err)
     }
     record_success(c, pid, now, endpoint__wired(s.net));
     FAILPOINT("serve-start-saved");
-    volume_events(c, s.doc);
+    volumes__tell(c, s.doc, true);
     container__event(c, "start", NULL, NULL);
     health__begin(c, s.doc);
     links__started(c);

@@ -81,6 +81,8 @@ static int find_user(const char *passwd, const char *who, struct users_identity 
         *ret_name = mem_strndup(e.field[0], e.length[0]);
         return 0;
     }
+    if (!numeric && *who && strspn(who + (*who == '-'), "0123456789") == strlen(who) - (*who == '-'))
+        return err_set(err, ERR_INVALID, "uids and gids must be in range 0-%u", ID_MAX);
     if (!numeric)
         return err_set(err, ERR_INVALID, "unable to find user %.200s: no matching entries in passwd file",
                        who);

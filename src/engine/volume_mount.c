@@ -207,6 +207,25 @@ int volumes__mount(struct container *c, json_t *doc, struct err *err)
     return 0;
 }
 
+void volumes__tell(struct container *c, const json_t *doc, bool mounted)
+{
+    size_t i;
+    const json_t *p;
+    json_array_foreach (json_object_get(doc, "MountPoints"), i, p) {
+        if (!str_eq(json_str(p, "Type"), "volume"))
+            continue;
+        const char *driver = json_str(p, "Driver");
+        _cleanup_json_ json_t *attributes =
+            json_pack("{s:s,s:s}", "container", c->id, "driver", *driver ? driver : "local");
+        if (mounted)
+            json_object_update_new(attributes,
+                                   json_pack("{s:s,s:s,s:s}", "destination", json_str(p, "Destination"),
+                                             "propagation", json_str(p, "Propagation"), "read/write",
+                                             json_bool(p, "RW") ? "true" : "false"));
+        engine_event(c->engine, "volume", mounted ? "mount" : "unmount", json_str(p, "Name"), attributes);
+    }
+}
+
 void volumes__unmount(struct container *c)
 {
     _cleanup_strv_ char **names = NULL;

@@ -353,7 +353,10 @@ static void hijack_head(struct http_request *q, bool upgrade, const char *conten
     q->close = true;
     if (upgrade) {
         str_add(out, "Connection: Upgrade\r\n");
-        add_field(out, "Upgrade", http_wants_upgrade(q, "websocket") ? "websocket" : "tcp");
+        add_field(out, "Upgrade",
+                  http_wants_upgrade(q, "websocket") ? "websocket"
+                  : http_wants_upgrade(q, "h2c")     ? "h2c"
+                                                     : "tcp");
     }
     str_add(out, "\r\n");
 }

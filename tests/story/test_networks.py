@@ -202,7 +202,7 @@ class Networks(Base):
         d.docker("rename", "known", "renamed")
         shown = self.ask("GET", "/containers/renamed/json", version="v1.45")[1]["NetworkSettings"]["Networks"]["named"]
         self.assertEqual(shown["DNSNames"][0], "renamed")
-        for name in shown["DNSNames"]:
+        for name in (*shown["DNSNames"], "nick.named", "renamed.named"):
             self.assertEqual(d.docker("run", "--rm", "--network", "named", "busybox", "ping", "-c", "1", "-W", "5", name, check=False).status, 0, name)
         d.docker("rm", "-f", "renamed")
         # A host name that no query can have hinders nobody's names.
@@ -210,6 +210,13 @@ class Networks(Base):
         self.assertEqual(d.docker("run", "--rm", "--network", "named", "busybox", "ping", "-c", "1", "-W", "5", "odd", check=False).status, 0)
         d.docker("rm", "-f", "odd")
         d.docker("network", "rm", "named")
+
+    def test_ports_are_nothing_on_networks_that_are_internal(self):
+        self.network("inner", Internal=True)
+        self.d.docker("run", "-d", "--name", "inside", "--network", "inner", "-p", "18322:80", "busybox", "sleep", "1000")
+        self.assertEqual(self.d.docker("port", "inside").out, "")
+        self.d.docker("rm", "-f", "inside")
+        self.d.docker("network", "rm", "inner")
 
     def test_one_name_may_be_had_twice_and_then_needs_the_id(self):
         first = self.network("twin")

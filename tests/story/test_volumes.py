@@ -280,6 +280,16 @@ class Mounts(Base):
         self.assertIn("cannot access path", start("nothing", "true").err)
         d.docker("volume", "rm", "parts")
 
+    def test_events_tell_when_a_volume_is_mounted_and_unmounted(self):
+        d = self.d
+        since = d.docker("info", "-f", "{{.SystemTime}}").out.strip()
+        d.docker("run", "--name", "told", "-v", "told:/v", "busybox", "true")
+        d.docker("rm", "told")
+        d.docker("volume", "rm", "told")
+        until = d.docker("info", "-f", "{{.SystemTime}}").out.strip()
+        events = d.docker("events", "--since", since, "--until", until, "--filter", "volume=told", "--format", "{{.Action}} {{.Actor.Attributes.driver}}").out
+        self.assertEqual(events.splitlines(), ["create local", "mount local", "unmount local", "destroy local"])
+
     def test_volumes_from_another_container_with_its_modes(self):
         d = self.d
         d.docker("run", "--name", "source", "-v", "shared:/s", "-v", "/anon", "busybox", "sh", "-c", "echo it > /s/file")
