@@ -40,6 +40,7 @@ static struct result results[CONTESTANTS_MAX];
 static size_t result_count;
 static struct idle idle;
 static double existing_rate[EXISTING], existing_cpu_ms[EXISTING];
+static double floor_rate[EXISTING], floor_cpu_ms[EXISTING]; /* beside the same containers */
 static bool idle_ran, scale_ran, failures;
 
 static bool wanted(const char *name)
@@ -219,33 +220,41 @@ static void run_idle(void)
     failures |= !idle_ran;
 }
 
-/* The rate on top of ever more sleeping containers. */
+static bool scale_rates(const struct contestant *engine, size_t i)
+{
+    struct rate rate, floor_ = {0};
+    const struct result *under = result_of("floor");
+    if (bench_rate(engine, 8, &o.limits, &rate) < 0 ||
+        (under && bench_rate(&under->c, 8, &o.limits, &floor_) < 0))
+        return false;
+    /* Without any once more at the end: a machine that slows down meanwhile is not to be taken for their
+     * doing. */
+    double weight = existing_rate[i] > 0 ? 0.5 : 1;
+    existing_rate[i] += (rate.per_s - existing_rate[i]) * weight;
+    existing_cpu_ms[i] += (rate.cpu_ms - existing_cpu_ms[i]) * weight;
+    floor_rate[i] += (floor_.per_s - floor_rate[i]) * weight;
+    floor_cpu_ms[i] += (floor_.cpu_ms - floor_cpu_ms[i]) * weight;
+    return true;
+}
+
+/* The rate on top of ever more sleeping containers, and the floor's beside them. */
 static void run_scale(void)
 {
     struct contestant engine = idle_engine();
     unsigned there = 0;
     for (size_t i = 0; o.drover_socket && wanted("scale") && i < EXISTING && existing[i] <= o.scale; i++) {
-        struct rate rate;
         if (idle_fill(&engine, there, existing[i]) < 0) {
             failures = true;
             break;
         }
         there = existing[i];
-        if (bench_rate(&engine, 8, &o.limits, &rate) < 0)
-            failures = true;
-        existing_rate[i] = rate.per_s;
-        existing_cpu_ms[i] = rate.cpu_ms;
+        failures |= !scale_rates(&engine, i);
         scale_ran = true;
     }
     if (!there)
         return;
     idle_remove(&engine, there, NULL);
-    /* Without any once more: a machine that slows down meanwhile is not to be taken for their doing. */
-    struct rate again;
-    if (bench_rate(&engine, 8, &o.limits, &again) == 0) {
-        existing_rate[0] = (existing_rate[0] + again.per_s) / 2;
-        existing_cpu_ms[0] = (existing_cpu_ms[0] + again.cpu_ms) / 2;
-    }
+    failures |= !scale_rates(&engine, 0);
 }
 
 /* --- what comes out --- */
@@ -275,12 +284,12 @@ static void print_table(void)
                idle.containers, idle.kb_each, idle.before_kb, idle.after_kb, idle.cpu_percent,
                idle.stop_all_s);
     if (scale_ran) {
-        printf(
-            "\nLaunches per second at 8 in flight with other containers running, and processor time of one:");
+        printf("\n| containers there | engine /s at 8 | CPU, ms | floor /s | CPU, ms "
+               "|\n|---|---|---|---|---|\n");
         for (size_t i = 0; i < EXISTING; i++)
             if (existing_rate[i] > 0)
-                printf(" %u: %.0f, %.2f ms;", existing[i], existing_rate[i], existing_cpu_ms[i]);
-        printf("\n");
+                printf("| %u | %.0f | %.2f | %.0f | %.2f |\n", existing[i], existing_rate[i],
+                       existing_cpu_ms[i], floor_rate[i], floor_cpu_ms[i]);
     }
 }
 
