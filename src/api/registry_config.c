@@ -1,6 +1,7 @@
 #include "api/registry_config.h"
 
 #include "base/file.h"
+#include "base/file_watch.h"
 #include "base/log.h"
 #include "base/timeutil.h"
 #include "compose/problem.h"
@@ -589,44 +590,8 @@ struct registry_config {
     struct registry *registry;
     char *config, *users;
     pthread_mutex_t lock; /* all below */
-    char **files;         /* all that were read, the configuration first */
-    struct stat *as;      /* each as it was read; zeros for one that was not there */
-    size_t count;
+    struct file_watch watch;
 };
-
-static bool same(const struct stat *x, const struct stat *y)
-{
-    return x->st_ino == y->st_ino && x->st_size == y->st_size && x->st_mtim.tv_sec == y->st_mtim.tv_sec &&
-           x->st_mtim.tv_nsec == y->st_mtim.tv_nsec;
-}
-
-static struct stat stat_of(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) < 0 ? (struct stat){0} : st;
-}
-
-static bool changed(const struct registry_config *c)
-{
-    for (size_t i = 0; i < c->count; i++) {
-        struct stat now = stat_of(c->files[i]);
-        if (!same(&now, &c->as[i]))
-            return true;
-    }
-    return false;
-}
-
-/* What is written while it is read is read again: the files are looked at before. Takes `files`. */
-static void remember(struct registry_config *c, char **files)
-{
-    strv_free(c->files);
-    c->files = files;
-    c->count = strv_len(files);
-    free(c->as);
-    c->as = NEW_N(struct stat, c->count + 1);
-    for (size_t i = 0; i < c->count; i++)
-        c->as[i] = stat_of(files[i]);
-}
 
 static int read_config(struct registry_config *c, struct registry_policy **ret, char ***files,
                        struct err *err)
@@ -648,16 +613,16 @@ static int read_config(struct registry_config *c, struct registry_policy **ret, 
 static int load(struct registry_config *c, struct err *err)
 {
     struct registry_policy *policy = NULL;
-    char **files = NULL;
-    struct stat before = stat_of(c->config ? c->config : c->users);
-    strv_add(&files, c->config ? c->config : c->users);
+    _cleanup_strv_ char **files = NULL;
+    file_watch_done(&c->watch);
+    file_watch_add(&c->watch, c->config ? c->config : c->users);
     int code = read_config(c, &policy, &files, err);
     if (code < 0 && !c->config) {
         policy = registry_policy_new();
         policy->basic = true;
     }
-    remember(c, files);
-    c->as[0] = before;
+    STRV_FOREACH (file, files)
+        file_watch_add(&c->watch, *file);
     if (policy)
         registry_policy_set(c->registry, policy);
     return code;
@@ -675,7 +640,7 @@ void registry_config_refresh(struct registry_config *c)
 {
     struct err err = {0};
     pthread_mutex_lock(&c->lock);
-    if (changed(c)) {
+    if (file_watch_changed(&c->watch)) {
         if (load(c, &err) < 0)
             log_warning("registry: %s%s", err.msg, c->config ? "; what was there before stays in force" : "");
         else
@@ -710,8 +675,7 @@ void registry_config_free(struct registry_config *c)
     if (!c)
         return;
     pthread_mutex_destroy(&c->lock);
-    strv_free(c->files);
-    free(c->as);
+    file_watch_done(&c->watch);
     free(c->config);
     free(c->users);
     free(c);

@@ -3,6 +3,7 @@
 #include "api/api.h"
 #include "api/listen.h"
 #include "api/serve_registry.h"
+#include "api/signature_file.h"
 #include "base/deferred.h"
 #include "base/err.h"
 #include "base/file.h"
@@ -228,7 +229,10 @@ static int serve(const struct serve_options *o, struct engine *e, struct door *d
     struct api *a = api_new(e);
     api_limit_build_cache(a, o->build_cache_bytes, o->build_cache_age_ns);
     struct serve_registry *registry = NULL;
-    if (o->registry.address)
+    struct signature_file *signatures = NULL;
+    if (o->signature_policy && (r = signature_file_open(o->signature_policy, &signatures, err)) == 0)
+        images_set_signatures(engine_images(e), signature_file_source(signatures));
+    if (r == 0 && o->registry.address)
         r = serve_registry_start(engine_images(e), &o->registry, &registry, err);
     api_set_registry(a, serve_registry_inside(registry));
     if (r == 0)
@@ -245,8 +249,11 @@ static int serve(const struct serve_options *o, struct engine *e, struct door *d
     *ret_idle = door_stop(door);
     if (!serve_registry_stop(registry, STOP_GRACE_MS))
         *ret_idle = false;
-    if (*ret_idle)
+    if (*ret_idle) {
         api_free(a);
+        images_set_signatures(engine_images(e), NULL);
+        signature_file_free(signatures);
+    }
     return r;
 }
 

@@ -106,6 +106,19 @@ static int own_tags(void *context, const char *repository, char ***ret, struct e
     return registry_pushed_tags(s->context.registry, repository, ret, &e) < 0 ? own_err(&e, err) : 0;
 }
 
+static int own_referrers(void *context, const char *repository, const char *digest, const char *artifact_type,
+                         json_t **ret, struct err *err)
+{
+    struct serve_registry *s = context;
+    struct registry_err e = {0};
+    char last[DIGEST_BYTES];
+    bool more;
+    return registry_referrers(s->context.registry, repository, digest, artifact_type, NULL, ret, last, &more,
+                              &e) < 0
+               ? own_err(&e, err)
+               : 0;
+}
+
 static int own_push(void *context, const char *repository, const char *tag, const char *manifest_digest,
                     struct err *err)
 {
@@ -154,7 +167,7 @@ int serve_registry_start(struct images *im, const struct serve_registry_options 
         r = listen_on(options->address, s->context.tls, &fd, err);
     if (r == 0) {
         s->address = describe(fd);
-        s->own = (struct image_own){s, options->names, own_find, own_tags, own_push};
+        s->own = (struct image_own){s, options->names, own_find, own_tags, own_referrers, own_push};
         s->images = im;
         images_set_own(im, &s->own);
         r = oci_registry_serve(&s->context, take_fd(&fd), &s->server, err);

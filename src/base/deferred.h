@@ -141,6 +141,13 @@ void deferred_need_all(void);
 #pragma weak gnutls_priority_deinit
 #pragma weak gnutls_priority_init
 #pragma weak gnutls_priority_set
+#pragma weak gnutls_pubkey_deinit
+#pragma weak gnutls_pubkey_export_ecc_raw2
+#pragma weak gnutls_pubkey_get_key_id
+#pragma weak gnutls_pubkey_get_pk_algorithm
+#pragma weak gnutls_pubkey_import
+#pragma weak gnutls_pubkey_init
+#pragma weak gnutls_pubkey_verify_data2
 #pragma weak gnutls_record_check_pending
 #pragma weak gnutls_record_recv
 #pragma weak gnutls_record_send

@@ -29,6 +29,7 @@ static const char help[] =
     "  --insecure-registry HOST   a registry that may be spoken to without TLS; may be given again\n"
     "  --certs-dir DIR            certificates of registries: DIR/HOST[:PORT]/ca.crt\n"
     "                             (default /etc/docker/certs.d)\n"
+    "  --signature-policy FILE    whose signatures which images need to be pulled: see docs/registry.md\n"
     "  --registry [HOST:]PORT     also serves a registry (docker push 127.0.0.1:PORT/NAME) on that address\n"
     "  --registry-cert FILE       with TLS: its certificate, and\n"
     "  --registry-key FILE        its key; needed for any other address than this machine's own\n"
@@ -60,6 +61,7 @@ enum {
     OPTION_GROUP,
     OPTION_INSECURE,
     OPTION_CERTS_DIR,
+    OPTION_SIGNATURE_POLICY,
     OPTION_REGISTRY,
     OPTION_REGISTRY_CERT,
     OPTION_REGISTRY_KEY,
@@ -86,6 +88,7 @@ static const struct option options[] = {
     {"group", required_argument, NULL, OPTION_GROUP},
     {"insecure-registry", required_argument, NULL, OPTION_INSECURE},
     {"certs-dir", required_argument, NULL, OPTION_CERTS_DIR},
+    {"signature-policy", required_argument, NULL, OPTION_SIGNATURE_POLICY},
     {"registry", required_argument, NULL, OPTION_REGISTRY},
     {"registry-cert", required_argument, NULL, OPTION_REGISTRY_CERT},
     {"registry-key", required_argument, NULL, OPTION_REGISTRY_KEY},
@@ -174,6 +177,9 @@ static int parse(int argc, char **argv, struct serve_options *o, struct call *ca
             break;
         case OPTION_CERTS_DIR:
             o->certs_dir = optarg;
+            break;
+        case OPTION_SIGNATURE_POLICY:
+            o->signature_policy = optarg;
             break;
         case OPTION_REGISTRY:
             o->registry.address = optarg;

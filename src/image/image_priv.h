@@ -18,6 +18,7 @@
 #include "image/image.h"
 #include "image/image_ref.h"
 #include "image/own.h"
+#include "image/signature_policy.h"
 #include "store/store.h"
 
 #include <pthread.h>
@@ -48,9 +49,10 @@ struct images {
     unsigned temp_counter, holds;
     char **brought; /* by operations that hold */
     char **insecure, *certs_dir;
-    const struct image_own *own; /* or NULL */
-    bool some_removed;           /* perhaps: images that were removed while a container keeps them */
-    int mount_method;            /* enum mount_method: what the kernel turned out to take */
+    const struct image_own *own;               /* or NULL */
+    const struct image_signatures *signatures; /* or NULL */
+    bool some_removed; /* perhaps: images that were removed while a container keeps them */
+    int mount_method;  /* enum mount_method: what the kernel turned out to take */
 };
 
 /* --- blobs --- */
@@ -165,6 +167,14 @@ int image__own_find(struct images *im, const struct image_ref *ref, char ret_dig
 typedef int (*image_try_fn)(void *context, struct err *err);
 int image__own_or_remote(struct images *im, const struct image_ref *ref, image_try_fn own,
                          image_try_fn remote, void *context, struct err *err);
+
+/* signature_check.c */
+/* Whether the policy in force lets an image in, of which `digest` is what its name led to (an index's, when
+ * it is one); `registry` NULL: found in this process's own. ERR_DENIED names the rule and what is missing. */
+struct registry;
+struct http_client;
+int image__check_signatures(struct images *im, const struct image_ref *ref, struct registry *registry,
+                            struct http_client *client, const char *digest, struct err *err);
 
 /* One column of at most one row: *ret NULL when there is none. */
 int image__query_text(struct images *im, const char *sql, const char *param, char **ret, struct err *err);

@@ -12,6 +12,7 @@
 
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/json.h"
 
 #include <stdbool.h>
 
@@ -34,6 +35,9 @@ struct image_own {
                 struct err *err);
     /* The tags that were pushed; the caller frees. */
     int (*tags)(void *context, const char *repository, char ***ret, struct err *err);
+    /* An index of the pushed manifests of an artifact type that refer to the digest; the caller frees. */
+    int (*referrers)(void *context, const char *repository, const char *digest, const char *artifact_type,
+                     json_t **ret, struct err *err);
     /* A manifest of the store, with all its blobs, becomes the tag. */
     int (*push)(void *context, const char *repository, const char *tag, const char *manifest_digest,
                 struct err *err);

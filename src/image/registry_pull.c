@@ -15,6 +15,7 @@ struct pull {
     struct registry *registry;
     const struct image_progress *progress;
     json_t *layers; /* descriptors */
+    bool refused;   /* by the policy of signatures, which is nothing the registry said */
     char **brought; /* digests of what came; at the end those that no image owns go again */
 };
 
@@ -224,6 +225,10 @@ static int pull_with(struct pull *p, const struct image_ref *ref, const char *pl
     r = find_manifest(p, client, name, ref->digest ? ref->digest : ref->tag, platform, top, digest, &manifest,
                       err);
     if (r == 0) {
+        r = image__check_signatures(p->images, ref, p->registry, client, top, err);
+        p->refused = r == -ERR_DENIED;
+    }
+    if (r == 0) {
         _cleanup_free_ char *repository = image_ref_repository(ref);
         _cleanup_free_ char *tag = ref->digest ? NULL : str_printf("%s:%s", repository, ref->tag);
         _cleanup_free_ char *repo_digest = str_printf("%s@%s", repository, top);
@@ -265,7 +270,7 @@ static int pull_remote(void *context, struct err *err)
     int r = registry_open(a->ref->domain, a->ref->path, "pull", a->auth, a->images, &p.registry, err);
     if (r == 0)
         r = pull_with(&p, a->ref, a->platform, a->ret_id, err);
-    if (r == -ERR_DENIED)
+    if (r == -ERR_DENIED && !p.refused)
         r = denied(a->ref, err);
     image__let_go(a->images, p.brought);
     strv_free(p.brought);
@@ -329,6 +334,9 @@ static int bring_own(struct pull *p, struct asked *a, const char *top, struct er
     int r = find_own_manifest(p, top, a->platform, &digest, &manifest, err);
     if (r < 0)
         return err_wrap(err, "%s", name);
+    r = image__check_signatures(p->images, a->ref, NULL, NULL, top, err);
+    if (r < 0)
+        return r;
     _cleanup_free_ char *repository = image_ref_repository(a->ref);
     _cleanup_free_ char *tag = a->ref->digest ? NULL : str_printf("%s:%s", repository, a->ref->tag);
     _cleanup_free_ char *repo_digest = str_printf("%s@%s", repository, top);

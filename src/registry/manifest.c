@@ -263,9 +263,9 @@ static int enter(struct registry *r, const char *repository, const char *digest,
     const struct registry_rule *rule = policy ? registry_policy_rule(policy, repository) : NULL;
     char *const *immutable = rule ? rule->immutable : NULL;
     if (tag)
-        add_tag(p, repository, tag, digest, now, registry_patterns_match(immutable, tag));
+        add_tag(p, repository, tag, digest, now, name_patterns_match(immutable, tag));
     for (char *const *t = tags; t && *t; t++)
-        add_tag(p, repository, *t, digest, now, registry_patterns_match(immutable, *t));
+        add_tag(p, repository, *t, digest, now, name_patterns_match(immutable, *t));
     struct notices notices;
     const struct notice what = {"push", repository, digest, m->media_type, (int64_t)n, tag, tags};
     registry__notices_make(r, &what, &notices);
@@ -429,7 +429,7 @@ static int check_immutable(struct registry *r, const char *repository, const cha
                         v, 2, &tags, &err->cause) < 0)
         return registry__internal(err);
     STRV_FOREACH (tag, tags)
-        if (registry_patterns_match(rule->immutable, *tag))
+        if (name_patterns_match(rule->immutable, *tag))
             return registry__fail(err, REGISTRY_IMMUTABLE,
                                   "tag %s of %s is immutable: who has the right admin may delete it", *tag,
                                   repository);

@@ -56,7 +56,7 @@ void registry__notices_make(struct registry *r, const struct notice *what, struc
     *ret = (struct notices){.policy = registry_policy_get(r)};
     for (size_t i = 0; ret->policy && i < ret->policy->webhook_count; i++) {
         const struct registry_webhook *hook = &ret->policy->webhooks[i];
-        if ((hook->match && !registry_patterns_match(hook->match, what->repository)) ||
+        if ((hook->match && !name_patterns_match(hook->match, what->repository)) ||
             (hook->events && !strv_has(hook->events, what->action)))
             continue;
         if (!ret->body)

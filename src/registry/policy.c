@@ -82,44 +82,10 @@ void registry_policy_set(struct registry *r, struct registry_policy *p)
     registry_policy_unref(old);
 }
 
-/* Row by row over the pattern, fits[j] tells whether what has been seen of it fits the first j characters:
- * stars cost no more than letters, however many a policy's writer puts side by side. */
-bool registry_pattern_match(const char *pattern, const char *text)
-{
-    enum { LONGEST = 512 };
-    bool fits[LONGEST + 1] = {true};
-    size_t n = strlen(text);
-    if (n > LONGEST)
-        return false;
-    for (const char *p = pattern; *p; p++) {
-        bool any = p[0] == '*' && p[1] == '*', star = *p == '*';
-        bool diagonal = fits[0];
-        fits[0] = fits[0] && star;
-        for (size_t j = 1; j <= n; j++) {
-            bool above = fits[j], within = any || text[j - 1] != '/';
-            if (star)
-                fits[j] = above || (fits[j - 1] && within);
-            else
-                fits[j] = diagonal && (*p == '?' ? within : *p == text[j - 1]);
-            diagonal = above;
-        }
-        p += any;
-    }
-    return fits[n];
-}
-
-bool registry_patterns_match(char *const *patterns, const char *text)
-{
-    for (char *const *p = patterns; p && *p; p++)
-        if (registry_pattern_match(*p, text))
-            return true;
-    return false;
-}
-
 const struct registry_rule *registry_policy_rule(const struct registry_policy *p, const char *repository)
 {
     for (size_t i = 0; i < p->rule_count; i++)
-        if (registry_patterns_match(p->rules[i].match, repository))
+        if (name_patterns_match(p->rules[i].match, repository))
             return &p->rules[i];
     return NULL;
 }

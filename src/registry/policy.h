@@ -5,7 +5,7 @@
  * rules every user may do everything; where there are some and none fits, the administrators alone may.
  * Rights imply others: push and delete imply pull, admin implies all.
  *
- * Patterns: `*` is any number of characters within a part of a name, `**` of any, `?` is one within a part.
+ * Patterns: base/name_pattern.h.
  *
  * Robots are not of the file: they are made and revoked while the registry runs (robots.c), each for itself,
  * with rights and patterns of its own. Pure but for them. */
@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/map.h"
+#include "base/name_pattern.h"
 #include "base/str.h"
 
 #include <jansson.h>
@@ -94,8 +95,6 @@ void registry_policy_free_list(void *list); /* a map's free_value for lists of s
 struct registry_policy *registry_policy_get(struct registry *r);
 void registry_policy_set(struct registry *r, struct registry_policy *p); /* takes the reference */
 
-bool registry_pattern_match(const char *pattern, const char *text);
-bool registry_patterns_match(char *const *patterns, const char *text);
 /* The rule that decides of a repository; NULL: none. */
 const struct registry_rule *registry_policy_rule(const struct registry_policy *p, const char *repository);
 

@@ -18,7 +18,7 @@ static int add_sum(void *context, const struct store_value *c, size_t count, str
     if (str_eq(c[0].bytes, s->repository))
         s->own += c[1].integer;
     for (size_t i = 0; i < s->policy->quota_count; i++)
-        if (registry_patterns_match(s->policy->quotas[i].match, c[0].bytes))
+        if (name_patterns_match(s->policy->quotas[i].match, c[0].bytes))
             s->wider[i] += c[1].integer;
     return 0;
 }
@@ -49,7 +49,7 @@ static int room_of(struct registry *r, const struct registry_policy *p, const ch
     }
     for (size_t i = 0; i < p->quota_count; i++) {
         const struct registry_quota *q = &p->quotas[i];
-        if (!registry_patterns_match(q->match, repository) || q->bytes - wider[i] >= *ret_room)
+        if (!name_patterns_match(q->match, repository) || q->bytes - wider[i] >= *ret_room)
             continue;
         *ret_room = q->bytes - wider[i];
         free(*ret_why);

@@ -126,7 +126,7 @@ static int sift_tags(struct pass *p, struct err *err)
         qsort(p->tags, p->tag_count, sizeof(*p->tags), newest_first);
     for (size_t i = 0; code == 0 && i < p->tag_count; i++) {
         struct tag *t = &p->tags[i];
-        if (companion_of(t->name, digest) || registry_patterns_match(rule->keep, t->name))
+        if (companion_of(t->name, digest) || name_patterns_match(rule->keep, t->name))
             continue;
         bool by_count = rule->keep_count > 0 && counted++ < rule->keep_count;
         bool by_age = rule->keep_ns > 0 && p->now_ns - t->updated < rule->keep_ns;
@@ -202,7 +202,7 @@ static int sift_companions(struct pass *p, struct err *err)
             continue;
         const struct manifest_row *of = map_get(&p->by_digest, digest);
         bool young = p->now_ns - t->updated < p->registry->grace_ns;
-        if ((of && of->reached) || young || registry_patterns_match(p->rule->keep, t->name))
+        if ((of && of->reached) || young || name_patterns_match(p->rule->keep, t->name))
             reach(p, t->digest);
         else
             code = drop_tag(p, t, "of a manifest that goes", err);

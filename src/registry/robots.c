@@ -138,7 +138,7 @@ unsigned registry_robot_rights(struct registry *r, const char *name, const char 
     size_t i;
     const json_t *pattern;
     json_array_foreach (robot.patterns, i, pattern)
-        if (registry_pattern_match(json_string_value(pattern), repository))
+        if (name_pattern_match(json_string_value(pattern), repository))
             rights = robot.rights;
     json_decref(robot.patterns);
     return rights;
