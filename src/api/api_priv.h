@@ -181,6 +181,8 @@ API_HANDLER(api_robot_revoke);
 API_HANDLER(api_registry_usage);
 API_HANDLER(api_registry_gc);
 API_HANDLER(api_registry_deliveries);
+API_HANDLER(api_registry_replication);
+API_HANDLER(api_registry_replicate_all);
 API_HANDLER(api_registry_retention);
 API_HANDLER(api_container_list);
 API_HANDLER(api_container_create);

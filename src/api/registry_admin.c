@@ -145,3 +145,26 @@ int api_registry_deliveries(struct http_request *q, void *context, struct err *e
         http_reply_json(q, 200, list);
     return r;
 }
+
+int api_registry_replication(struct http_request *q, void *context, struct err *err)
+{
+    struct registry *registry;
+    json_t *report = NULL;
+    int r = the_registry(context, &registry, err);
+    if (r == 0)
+        r = registry_replication(registry, &report, err);
+    if (r == 0)
+        http_reply_json(q, 200, report);
+    return r;
+}
+
+int api_registry_replicate_all(struct http_request *q, void *context, struct err *err)
+{
+    struct registry *registry;
+    int r = the_registry(context, &registry, err);
+    if (r == 0)
+        r = registry_replicate_all(registry, err);
+    if (r == 0)
+        http_reply_empty(q, 204);
+    return r;
+}

@@ -491,15 +491,21 @@ static int read_mirror_size(struct reading *r, void *into, const struct yaml_nod
     return read_size(at, "size", &((struct registry_mirror *)into)->bytes, err);
 }
 
+/* HOST[:PORT] */
+static bool registry_address_valid(const char *address)
+{
+    _cleanup_free_ char *name = str_printf("%s/x", address);
+    _cleanup_ref_ struct image_ref ref = {0};
+    return image_ref_parse(name, &ref, NULL) == 0 && str_eq(ref.domain, address);
+}
+
 static int check_mirror(const struct registry_mirror *m, const struct yaml_node *at, struct err *err)
 {
     if (!m->prefix || !m->upstream)
         return bad(at, err, "a mirror needs prefix and upstream");
     if (!registry_name_valid(m->prefix))
         return bad(yaml_get(at, "prefix"), err, "prefix must be the beginning of a repository's name: hub");
-    _cleanup_free_ char *name = str_printf("%s/x", m->upstream);
-    _cleanup_ref_ struct image_ref ref = {0};
-    if (image_ref_parse(name, &ref, NULL) < 0 || !str_eq(ref.domain, m->upstream))
+    if (!registry_address_valid(m->upstream))
         return bad(yaml_get(at, "upstream"), err, "upstream must be a registry's HOST[:PORT]: docker.io");
     return !m->username != !m->password ? bad(at, err, "username and password go together") : 0;
 }
@@ -530,6 +536,78 @@ static int read_mirrors(struct reading *r, void *into, const struct yaml_node *a
     return 0;
 }
 
+/* --- replication --- */
+
+#define REPLICATION_VALUE(key, reader)                                                                       \
+    static int read_replication_##key(struct reading *r, void *into, const struct yaml_node *at,             \
+                                      struct err *err)                                                       \
+    {                                                                                                        \
+        return reader(at, #key, &((struct registry_replication *)into)->key, err);                           \
+    }
+REPLICATION_VALUE(name, read_text)
+REPLICATION_VALUE(target, read_text)
+REPLICATION_VALUE(prefix, read_text)
+REPLICATION_VALUE(username, read_text)
+REPLICATION_VALUE(password, read_text)
+REPLICATION_VALUE(match, read_list)
+REPLICATION_VALUE(tags, read_list)
+
+static int read_replication_password_file(struct reading *r, void *into, const struct yaml_node *at,
+                                          struct err *err)
+{
+    return read_from_file(r, "password-file", &((struct registry_replication *)into)->password, at, err);
+}
+
+static int read_replication_delete(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+{
+    bool yes = at->type == YAML_SCALAR && str_eq(at->text, "true");
+    if (!yes && (at->type != YAML_SCALAR || !str_eq(at->text, "false")))
+        return bad(at, err, "delete must be true or false");
+    ((struct registry_replication *)into)->delete = yes;
+    return 0;
+}
+
+static int check_replication(const struct registry_policy *p, const struct registry_replication *rule,
+                             const struct yaml_node *at, struct err *err)
+{
+    if (!rule->name || !rule->target)
+        return bad(at, err, "a replication needs name and target");
+    if (!registry_address_valid(rule->target))
+        return bad(yaml_get(at, "target"), err,
+                   "target must be a registry's HOST[:PORT]: registry.example:5000");
+    if (rule->prefix && !registry_name_valid(rule->prefix))
+        return bad(yaml_get(at, "prefix"), err, "prefix must be the beginning of a repository's name: east");
+    if (!rule->username != !rule->password)
+        return bad(at, err, "username and password go together");
+    for (const struct registry_replication *other = p->replications; other < rule; other++)
+        if (str_eq(other->name, rule->name))
+            return bad(at, err, "the replication %.100s is there twice", rule->name);
+    return 0;
+}
+
+static int read_replications(struct reading *r, void *into, const struct yaml_node *at, struct err *err)
+{
+    static const struct key keys[] = {
+        {"name", read_replication_name},         {"target", read_replication_target},
+        {"prefix", read_replication_prefix},     {"username", read_replication_username},
+        {"password", read_replication_password}, {"password-file", read_replication_password_file},
+        {"match", read_replication_match},       {"tags", read_replication_tags},
+        {"delete", read_replication_delete},     {0}};
+    struct registry_policy *p = r->policy;
+    if (at->type != YAML_LIST || at->count > REGISTRY_MAX_REPLICATIONS)
+        return bad(at, err, "replicate must be a list (%d at most)", REGISTRY_MAX_REPLICATIONS);
+    p->replications = NEW_N(struct registry_replication, at->count + 1);
+    for (size_t i = 0; i < at->count; i++) {
+        struct registry_replication *rule = &p->replications[p->replication_count++];
+        int code = read_map(r, rule, at->items[i], "a replication", keys, err);
+        if (code == 0)
+            code = check_replication(p, rule, at->items[i], err);
+        if (code < 0)
+            return code;
+    }
+    return 0;
+}
+
 static const struct key top_keys[] = {{"htpasswd", read_htpasswd},
                                       {"users", read_users},
                                       {"groups", read_groups},
@@ -540,6 +618,7 @@ static const struct key top_keys[] = {{"htpasswd", read_htpasswd},
                                       {"quotas", read_quotas},
                                       {"webhooks", read_webhooks},
                                       {"mirrors", read_mirrors},
+                                      {"replicate", read_replications},
                                       {0}};
 
 static int read_document(struct reading *r, struct yaml_arena *arena, const char *text, size_t n,

@@ -23,6 +23,8 @@ static const struct http_route routes[] = {
     {"DELETE", "/drover/registry/tokens/{name}", .attempt = api_robot_revoke},
     {"GET", "/drover/registry/usage", .attempt = api_registry_usage, .query = "repository"},
     {"GET", "/drover/registry/deliveries", .attempt = api_registry_deliveries},
+    {"GET", "/drover/registry/replication", .attempt = api_registry_replication},
+    {"POST", "/drover/registry/replication", .attempt = api_registry_replicate_all},
     {"POST", "/drover/registry/gc", .attempt = api_registry_gc},
     {"POST", "/drover/registry/retention", .attempt = api_registry_retention, .query = "dry_run"},
     {"POST", "/drover/builds", .attempt = api_builds_open, .kind = HTTP_TRANSFER},

@@ -11,7 +11,7 @@
 
 #include <stdio.h>
 
-enum { CONFIG_MAX_BYTES = 1 << 20 };
+enum { CONFIG_MAX_BYTES = 1 << 20, REPLICATION_LINES = 20 };
 
 /* Parses a subcommand's words; `need` of its own words at least. */
 static int parse(const char *usage, const char *summary, const struct cli_option *options, int least,
@@ -301,6 +301,58 @@ static int deliveries(int argc, char **argv)
     return 0;
 }
 
+static void print_replication(const json_t *all)
+{
+    struct table rules = {.columns = 5}, log = {.columns = 4};
+    size_t i;
+    const json_t *one;
+    table_row(&rules, "RULE", "TARGET", "WAITING", "FAILING", "LAG", NULL);
+    json_array_foreach (json_object_get(all, "rules"), i, one) {
+        _cleanup_free_ char *waiting = str_printf("%lld", (long long)json_int(one, "waiting")),
+                            *failing = str_printf("%lld", (long long)json_int(one, "failing")),
+                            *lag = str_printf("%llds", (long long)(json_int(one, "lag_ns") / NS_PER_S));
+        table_row(&rules, json_str(one, "rule"), json_str(one, "target"), waiting, failing, lag, NULL);
+    }
+    table_print(&rules);
+    if (json_array_size(json_object_get(all, "log")) == 0)
+        return;
+    printf("\n");
+    table_row(&log, "AT", "RULE", "ATTEMPT", "OUTCOME", NULL);
+    json_array_foreach (json_object_get(all, "log"), i, one) {
+        _cleanup_free_ char *attempt = str_printf("%lld", (long long)json_int(one, "attempt"));
+        if (i < REPLICATION_LINES)
+            table_row(&log, json_str(one, "at"), json_str(one, "rule"), attempt, json_str(one, "outcome"),
+                      NULL);
+    }
+    table_print(&log);
+}
+
+static int replication(int argc, char **argv)
+{
+    bool json = false, sync = false;
+    const struct cli_option options[] = {
+        {0, "sync", CLI_FLAG, &sync, NULL, "Have every tag compared, and sent where it is missing"},
+        {0, "json", CLI_FLAG, &json, NULL, "The answer as JSON, with the last 1000 outcomes"},
+        {0}};
+    char **rest;
+    struct err err = {0};
+    _cleanup_json_ json_t *all = NULL;
+    int status = parse("registry replication [OPTIONS]",
+                       "Tells how far the copies in other registries are: names that wait, those whose last "
+                       "attempt failed, how long the oldest has waited, and what became of the last ones.",
+                       options, 0, 0, argc, argv, &rest);
+    if (status >= 0)
+        return status;
+    if ((sync && cli_call("POST", NULL, NULL, &err, "/drover/registry/replication") < 0) ||
+        cli_get(&all, &err, "/drover/registry/replication") < 0)
+        return cli_fail(&err);
+    if (json)
+        output_json(all);
+    else
+        print_replication(all);
+    return 0;
+}
+
 /* --- */
 
 struct sub {
@@ -315,6 +367,7 @@ static const struct sub subs[] = {
     {"gc", NULL, gc, "Drop what nothing uses"},
     {"retention", NULL, retention, "Drop what the configuration keeps no longer"},
     {"deliveries", NULL, deliveries, "List what became of webhooks' notifications"},
+    {"replication", NULL, replication, "Tell how far copies in other registries are"},
     {"check", NULL, check, "Check a configuration file"},
     {"token", "create", token_create, "Make an account for a program"},
     {"token", "ls", token_ls, "List such accounts"},

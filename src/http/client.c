@@ -202,6 +202,16 @@ static int set_method(struct transfer *t)
     return 0;
 }
 
+static int on_progress(void *context, curl_off_t total, curl_off_t now, curl_off_t up_total,
+                       curl_off_t up_now)
+{
+    struct transfer *t = context;
+    if (!*t->call->cancel)
+        return 0;
+    err_set(&t->err, ERR_CANCELLED, "cancelled");
+    return 1;
+}
+
 static void set_options(struct http_client *c, struct transfer *t)
 {
     const struct http_call *call = t->call;
@@ -223,6 +233,11 @@ static void set_options(struct http_client *c, struct transfer *t)
     if (call->idle_timeout_ms) {
         curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
         curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)((call->idle_timeout_ms + 999) / 1000));
+    }
+    if (call->cancel) {
+        curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+        curl_easy_setopt(curl, CURLOPT_XFERINFODATA, t);
+        curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
     }
     if (c->unix_socket) {
         curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, c->unix_socket);

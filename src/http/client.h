@@ -47,6 +47,8 @@ struct http_call {
     const char *ca_file;    /* PEM file of who vouches for the server; NULL: the system's */
     int connect_timeout_ms; /* 0: 10 s */
     int idle_timeout_ms;    /* no byte for so long; 0: none */
+    const _Atomic bool
+        *cancel; /* set by another thread: ends within a second or so, ERR_CANCELLED; or NULL */
 };
 
 int http_client_new(const char *unix_socket_or_null, struct http_client **ret, struct err *err);

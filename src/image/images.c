@@ -58,6 +58,13 @@ static const char *const migrations[] = {
     "CREATE INDEX registry_notice_webhook ON registry_notice(webhook, id);"
     "CREATE TABLE registry_delivery (id INTEGER PRIMARY KEY AUTOINCREMENT, notice INTEGER NOT NULL,"
     "  webhook TEXT NOT NULL, at INTEGER NOT NULL, attempt INTEGER NOT NULL, outcome TEXT NOT NULL) STRICT;",
+    /* Replications wait in the same queue: `webhook` is then a rule's name, `body` a repository's reference.
+     */
+    "ALTER TABLE registry_notice ADD COLUMN kind TEXT NOT NULL DEFAULT 'webhook';"
+    "ALTER TABLE registry_delivery ADD COLUMN kind TEXT NOT NULL DEFAULT 'webhook';"
+    "CREATE INDEX registry_notice_due ON registry_notice(kind, due);"
+    "CREATE UNIQUE INDEX registry_notice_replication ON registry_notice(webhook, body)"
+    "  WHERE kind = 'replication';",
     NULL,
 };
 

@@ -40,6 +40,14 @@ int registry_answer_err(const struct http_response *answer, const char *doing, s
 int registry_get_manifest(struct registry *registry, struct http_client *client, const char *name,
                           const char *reference, struct str *ret_text, json_t **ret, struct err *err);
 
+/* A blob of the content store, when the registry lacks it; tried a few times. `cancel` (may be NULL) and
+ * `idle_timeout_ms` are http_call's. */
+int registry_push_blob(struct registry *registry, struct http_client *client, struct images *im,
+                       const char *digest, const _Atomic bool *cancel, int idle_timeout_ms, struct err *err);
+/* `reference` is a tag or the digest of `text`. */
+int registry_put_manifest(struct registry *registry, struct http_client *client, const char *reference,
+                          const char *media_type, const struct str *text, struct err *err);
+
 /* A text as a query's value (RFC 3986, percent-encoded); the caller frees. */
 char *registry_encode(const char *text);
 

@@ -15,6 +15,8 @@ struct push {
     struct images *images;
     struct registry *registry;
     const struct image_progress *progress;
+    const _Atomic bool *cancel; /* or NULL */
+    int idle_timeout_ms;
     json_t *blobs; /* {"digest", "shown"}: layers by what Docker calls them, then the config, not shown */
 };
 
@@ -93,7 +95,9 @@ static int upload_once(struct push *p, struct http_client *client, const char *d
                              .headers = (char *[]){type, NULL},
                              .source = upload_source,
                              .source_context = &u,
-                             .source_bytes = u.size};
+                             .source_bytes = u.size,
+                             .cancel = p->cancel,
+                             .idle_timeout_ms = p->idle_timeout_ms};
     struct http_response answer = {0};
     r = registry_call(p->registry, client, &call, url, &answer, err);
     if (r == 0 && answer.status != 201 && answer.status != 204)
@@ -122,6 +126,14 @@ static int push_blob(struct push *p, struct http_client *client, const char *dig
         if ((r != -ERR_UNAUTHORIZED && !err_retryable(r)) || tries >= PUSH_TRIES)
             return r;
     }
+}
+
+int registry_push_blob(struct registry *registry, struct http_client *client, struct images *im,
+                       const char *digest, const _Atomic bool *cancel, int idle_timeout_ms, struct err *err)
+{
+    struct push p = {
+        .images = im, .registry = registry, .cancel = cancel, .idle_timeout_ms = idle_timeout_ms};
+    return push_blob(&p, client, digest, "", err);
 }
 
 static int push_one(void *context, struct http_client *client, const json_t *blob, struct err *err)
@@ -161,6 +173,21 @@ static int push_blobs(struct push *p, struct err *err)
     return registry_for_each(p->blobs, push_one, p, err);
 }
 
+int registry_put_manifest(struct registry *registry, struct http_client *client, const char *reference,
+                          const char *media_type, const struct str *text, struct err *err)
+{
+    _cleanup_free_ char *header = str_printf("Content-Type: %s", media_type);
+    _cleanup_free_ char *path = str_printf("manifests/%s", reference);
+    struct http_call call = {
+        .method = "PUT", .headers = (char *[]){header, NULL}, .body = str_get(text), .body_bytes = text->len};
+    struct http_response answer = {0};
+    int r = registry_call(registry, client, &call, path, &answer, err);
+    if (r == 0 && answer.status != 201)
+        r = registry_answer_err(&answer, "push manifest", err);
+    http_response_done(&answer);
+    return r;
+}
+
 static int push_manifest(struct push *p, const struct image_info *info, const struct image_ref *ref,
                          int64_t *ret_size, struct err *err)
 {
@@ -175,16 +202,8 @@ static int push_manifest(struct push *p, const struct image_info *info, const st
     if (r < 0)
         return r;
     const char *type = json_str(info->manifest, "mediaType");
-    _cleanup_free_ char *header =
-        str_printf("Content-Type: %s", *type ? type : "application/vnd.oci.image.manifest.v1+json");
-    _cleanup_free_ char *path = str_printf("manifests/%s", ref->tag);
-    struct http_call call = {
-        .method = "PUT", .headers = (char *[]){header, NULL}, .body = str_get(&text), .body_bytes = text.len};
-    struct http_response answer = {0};
-    r = registry_call(p->registry, client, &call, path, &answer, err);
-    if (r == 0 && answer.status != 201)
-        r = registry_answer_err(&answer, "push manifest", err);
-    http_response_done(&answer);
+    r = registry_put_manifest(p->registry, client, ref->tag,
+                              *type ? type : "application/vnd.oci.image.manifest.v1+json", &text, err);
     http_client_free(client);
     return r;
 }

@@ -187,7 +187,7 @@ static int store_bytes(struct registry *r, const char *digest, const void *bytes
     return 0;
 }
 
-enum { MAX_STATEMENTS = 5 + REGISTRY_MAX_TAGS_PARAM + NOTIFY_HOOKS_MAX + 1 };
+enum { MAX_STATEMENTS = 5 + REGISTRY_MAX_TAGS_PARAM + NOTIFY_STATEMENTS_MAX };
 
 struct put {
     struct store_statement statements[MAX_STATEMENTS];
@@ -267,7 +267,7 @@ static int enter(struct registry *r, const char *repository, const char *digest,
     for (char *const *t = tags; t && *t; t++)
         add_tag(p, repository, *t, digest, now, name_patterns_match(immutable, *t));
     struct notices notices;
-    const struct notice what = {"push", repository, digest, m->media_type, (int64_t)n, tag, tags};
+    const struct notice what = {"push", repository, digest, m->media_type, (int64_t)n, tag, tags, !whole};
     registry__notices_make(r, &what, &notices);
     memcpy(p->statements + p->count, notices.statements, notices.count * sizeof(*notices.statements));
     int code = store_batch(r->store, p->statements, p->count + notices.count, STORE_DURABLE, &err->cause);
@@ -451,7 +451,7 @@ int registry_manifest_delete(struct registry *r, const char *repository, const c
         .params = v,
         .param_count = 2,
         .expect_changes = 1};
-    struct store_statement all[1 + NOTIFY_HOOKS_MAX + 1] = {s};
+    struct store_statement all[1 + NOTIFY_STATEMENTS_MAX] = {s};
     struct notices notices;
     const struct notice what = {.action = "delete",
                                 .repository = repository,

@@ -55,7 +55,7 @@ static void release(struct registry *r, const char *key)
 static int open_upstream(struct registry *r, const struct registry_mirror *m, const char *path,
                          struct upstream **ret, struct err *err)
 {
-    return upstream_open(r->images, m->upstream, path, m->username, m->password, ret, err);
+    return upstream_open(r->images, m->upstream, path, "pull", m->username, m->password, ret, err);
 }
 
 /* --- manifests --- */

@@ -2,9 +2,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
-#include "http/client.h"
-
-#include <time.h>
+#include "registry/replicate.h"
 
 /* --- writing them --- */
 
@@ -51,57 +49,77 @@ static void add(struct notices *n, const char *sql, const struct store_value *v,
     n->count++;
 }
 
-void registry__notices_make(struct registry *r, const struct notice *what, struct notices *ret)
+static void add_webhooks(struct notices *n, const struct notice *what)
 {
-    *ret = (struct notices){.policy = registry_policy_get(r)};
-    for (size_t i = 0; ret->policy && i < ret->policy->webhook_count; i++) {
-        const struct registry_webhook *hook = &ret->policy->webhooks[i];
+    for (size_t i = 0; n->policy && i < n->policy->webhook_count; i++) {
+        const struct registry_webhook *hook = &n->policy->webhooks[i];
         if ((hook->match && !name_patterns_match(hook->match, what->repository)) ||
             (hook->events && !strv_has(hook->events, what->action)))
             continue;
-        if (!ret->body)
-            ret->body = body_of(what);
-        const struct store_value v[] = {STORE_STR(hook->name), STORE_STR(ret->body),
-                                        STORE_I64(time_now_ns())};
-        add(ret,
+        if (!n->body)
+            n->body = body_of(what);
+        const struct store_value v[] = {STORE_STR(hook->name), STORE_STR(n->body), STORE_I64(time_now_ns())};
+        add(n,
             "INSERT INTO registry_notice (webhook, body, created, attempts, due) VALUES (?1, ?2, ?3, 0, ?3)",
             v, 3);
     }
     const struct store_value bound = STORE_I64(NOTIFY_QUEUE_MAX);
-    if (ret->count > 0)
-        add(ret,
-            "DELETE FROM registry_notice WHERE id <= (SELECT id FROM registry_notice ORDER BY id DESC LIMIT 1"
-            " OFFSET ?1)",
+    if (n->count > 0)
+        add(n,
+            "DELETE FROM registry_notice WHERE kind = 'webhook' AND id <= (SELECT id FROM registry_notice"
+            " WHERE kind = 'webhook' ORDER BY id DESC LIMIT 1 OFFSET ?1)",
             &bound, 1);
+}
+
+/* A name that waits already gets a new row, so that a delivery that is under way takes off only its own. */
+static void add_replications(struct notices *n, const struct notice *what)
+{
+    size_t before = n->count;
+    for (size_t i = 0; n->policy && i < n->policy->replication_count; i++) {
+        const struct registry_replication *rule = &n->policy->replications[i];
+        char *names = registry__replicate_names(rule, what);
+        if (!names)
+            continue;
+        strv_take(&n->names, names);
+        const struct store_value v[] = {STORE_STR(rule->name), STORE_STR(names), STORE_I64(time_now_ns())};
+        add(n,
+            "INSERT OR REPLACE INTO registry_notice (kind, webhook, body, created, attempts, due)"
+            " SELECT 'replication', ?1, j.value, coalesce((SELECT created FROM registry_notice AS o WHERE"
+            " o.kind = 'replication' AND o.webhook = ?1 AND o.body = j.value), ?3), 0, ?3"
+            " FROM json_each(?2) AS j",
+            v, 3);
+    }
+    const struct store_value bound = STORE_I64(REPLICATE_QUEUE_MAX);
+    if (n->count > before)
+        add(n,
+            "DELETE FROM registry_notice WHERE kind = 'replication' AND id <= (SELECT id FROM registry_notice"
+            " WHERE kind = 'replication' ORDER BY id DESC LIMIT 1 OFFSET ?1)",
+            &bound, 1);
+}
+
+void registry__notices_make(struct registry *r, const struct notice *what, struct notices *ret)
+{
+    *ret = (struct notices){.policy = registry_policy_get(r)};
+    if (!str_eq(what->action, "sync"))
+        add_webhooks(ret, what);
+    if (!what->mirrored)
+        add_replications(ret, what);
 }
 
 void registry__notices_done(struct notices *n)
 {
     free(n->body);
+    strv_free(n->names);
     registry_policy_unref(n->policy);
 }
 
-/* --- sending them --- */
-
-struct notifier {
-    struct registry *registry;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    bool started, closing, woken;
-};
-
-struct waiting {
-    int64_t id, attempts, due;
-    char *webhook, *body;
-};
-
-static int take_waiting(void *context, const struct store_value *c, size_t count, struct err *err)
+void registry__notify_wake(struct registry *r)
 {
-    *(struct waiting *)context = (struct waiting){c[0].integer, c[3].integer, c[4].integer,
-                                                  mem_strdup(c[1].bytes), mem_strdup(c[2].bytes)};
-    return 0;
+    registry__queue_wake(r->notifier);
+    registry__queue_wake(r->replicator);
 }
+
+/* --- sending them --- */
 
 static const struct registry_webhook *hook_of(const struct registry_policy *p, const char *name)
 {
@@ -111,33 +129,8 @@ static const struct registry_webhook *hook_of(const struct registry_policy *p, c
     return NULL;
 }
 
-/* What became of one: off the queue, or again later; and a line of the log. */
-static void settle(struct notifier *n, const struct waiting *w, bool off, const char *outcome)
-{
-    int64_t now = time_now_ns(), wait_s = w->attempts < 12 ? INT64_C(1) << w->attempts : NOTIFY_LONGEST_S;
-    const struct store_value id = STORE_I64(w->id);
-    const struct store_value later[] = {STORE_I64(now + MIN(wait_s, NOTIFY_LONGEST_S) * NS_PER_S), id};
-    const struct store_value line[] = {id, STORE_STR(w->webhook), STORE_I64(now), STORE_I64(w->attempts + 1),
-                                       STORE_STR(outcome)};
-    const struct store_value bound = STORE_I64(NOTIFY_LOG_MAX);
-    const struct store_statement s[] = {
-        off ? (struct store_statement){"DELETE FROM registry_notice WHERE id = ?", &id, 1, -1}
-            : (struct store_statement){"UPDATE registry_notice SET attempts = attempts + 1, due = ? WHERE id "
-                                       "= ?",
-                                       later, 2, -1},
-        {"INSERT INTO registry_delivery (notice, webhook, at, attempt, outcome) VALUES (?, ?, ?, ?, ?)", line,
-         5, -1},
-        {"DELETE FROM registry_delivery WHERE id <= (SELECT id FROM registry_delivery ORDER BY id DESC LIMIT "
-         "1"
-         " OFFSET ?)",
-         &bound, 1, -1}};
-    struct err err = {0};
-    if (store_batch(n->registry->store, s, ARRAY_SIZE(s), STORE_DURABLE, &err) < 0)
-        log_warning("registry: webhook %s: %s", w->webhook, err.msg);
-}
-
-static int post(struct http_client *client, const struct registry_webhook *hook, const struct waiting *w,
-                int *ret_status, struct err *err)
+static int post(struct http_client *client, const struct registry_webhook *hook, const struct queue_entry *w,
+                const _Atomic bool *closing, int *ret_status, struct err *err)
 {
     unsigned char mac[32];
     char hex[65];
@@ -157,7 +150,8 @@ static int post(struct http_client *client, const struct registry_webhook *hook,
                                    .body_bytes = n,
                                    .max_body_bytes = 64 << 10,
                                    .connect_timeout_ms = 5000,
-                                   .idle_timeout_ms = 15000};
+                                   .idle_timeout_ms = 15000,
+                                   .cancel = closing};
     struct http_response answer = {0};
     int r = http_client_call(client, &call, &answer, err);
     *ret_status = answer.status;
@@ -165,126 +159,40 @@ static int post(struct http_client *client, const struct registry_webhook *hook,
     return r;
 }
 
-static void deliver(struct notifier *n, struct http_client *client, const struct registry_webhook *hook,
-                    const struct waiting *w)
+static void deliver(struct registry *r, struct http_client *client, const struct queue_entry *w,
+                    const _Atomic bool *closing, struct queue_outcome *ret)
 {
+    _cleanup_policy_ struct registry_policy *p = registry_policy_get(r);
+    const struct registry_webhook *hook = hook_of(p, w->receiver);
     struct err err = {0};
     int status = 0;
     bool last = w->attempts + 1 >= NOTIFY_TRIES;
-    if (!hook)
-        return settle(n, w, true, "dropped: there is no such webhook any more");
-    int r = post(client, hook, w, &status, &err);
-    bool taken = r == 0 && status >= 200 && status < 300;
-    _cleanup_free_ char *outcome = r < 0 ? str_printf("%s%.200s", last ? "given up: " : "", err.msg)
-                                         : str_printf("%s%d", taken || !last ? "" : "given up: ", status);
-    if (last && !taken)
-        log_warning("registry: webhook %s: %s", w->webhook, outcome);
-    settle(n, w, taken || last, outcome);
-}
-
-/* The first of the rows that are the first of their webhook, and due. The time until one is in *ret_due. */
-static bool next_due(struct notifier *n, struct waiting *ret, int64_t *ret_due)
-{
-    struct waiting first = {.due = INT64_MAX};
-    if (store_query(n->registry->store,
-                    "SELECT id, webhook, body, attempts, due FROM registry_notice WHERE id IN"
-                    " (SELECT min(id) FROM registry_notice GROUP BY webhook) ORDER BY due LIMIT 1",
-                    NULL, 0, take_waiting, &first, NULL) < 0)
-        first.due = time_now_ns() + 10 * NS_PER_S;
-    *ret_due = first.due;
-    *ret = first;
-    return first.body && first.due <= time_now_ns();
-}
-
-static void waiting_done(struct waiting *w)
-{
-    free(w->webhook);
-    free(w->body);
-}
-
-static void sleep_until(struct notifier *n, int64_t due)
-{
-    struct timespec until = {.tv_sec = (time_t)(due / NS_PER_S) + 1};
-    pthread_mutex_lock(&n->lock);
-    if (!n->woken && !n->closing) {
-        if (due == INT64_MAX)
-            pthread_cond_wait(&n->wake, &n->lock);
-        else
-            pthread_cond_timedwait(&n->wake, &n->lock, &until);
-    }
-    n->woken = false;
-    pthread_mutex_unlock(&n->lock);
-}
-
-static void *run(void *argument)
-{
-    struct notifier *n = argument;
-    struct http_client *client = NULL;
-    struct err err = {0};
-    if (http_client_new(NULL, &client, &err) < 0) {
-        log_warning("registry: webhooks: %s", err.msg);
-        return NULL;
-    }
-    for (;;) {
-        pthread_mutex_lock(&n->lock);
-        bool closing = n->closing;
-        pthread_mutex_unlock(&n->lock);
-        if (closing)
-            break;
-        struct waiting w;
-        int64_t due;
-        if (next_due(n, &w, &due)) {
-            _cleanup_policy_ struct registry_policy *p = registry_policy_get(n->registry);
-            deliver(n, client, hook_of(p, w.webhook), &w);
-        } else {
-            sleep_until(n, due);
-        }
-        waiting_done(&w);
-    }
-    http_client_free(client);
-    return NULL;
-}
-
-void registry__notify_wake(struct registry *r)
-{
-    struct notifier *n = r->notifier;
-    pthread_mutex_lock(&n->lock);
-    n->woken = true;
-    pthread_cond_signal(&n->wake);
-    pthread_mutex_unlock(&n->lock);
-}
-
-int registry__notifier_start(struct registry *r, struct notifier **ret, struct err *err)
-{
-    struct notifier *n = NEW(struct notifier);
-    n->registry = r;
-    pthread_mutex_init(&n->lock, NULL);
-    pthread_cond_init(&n->wake, NULL);
-    int sys = pthread_create(&n->thread, NULL, run, n);
-    if (sys != 0) {
-        registry__notifier_stop(n);
-        return err_sys(err, sys, "start the thread of webhooks");
-    }
-    n->started = true;
-    *ret = n;
-    return 0;
-}
-
-void registry__notifier_stop(struct notifier *n)
-{
-    if (!n)
+    if (!hook) {
+        ret->off = true;
+        snprintf(ret->text, sizeof(ret->text), "dropped: there is no such webhook any more");
         return;
-    if (n->started) {
-        pthread_mutex_lock(&n->lock);
-        n->closing = true;
-        pthread_cond_signal(&n->wake);
-        pthread_mutex_unlock(&n->lock);
-        pthread_join(n->thread, NULL);
     }
-    pthread_mutex_destroy(&n->lock);
-    pthread_cond_destroy(&n->wake);
-    free(n);
+    int code = post(client, hook, w, closing, &status, &err);
+    bool taken = code == 0 && status >= 200 && status < 300;
+    const char *given_up = last && !taken ? "given up: " : "";
+    ret->off = taken || (last && !*closing);
+    if (code < 0)
+        snprintf(ret->text, sizeof(ret->text), "%s%.200s", given_up, err.msg);
+    else
+        snprintf(ret->text, sizeof(ret->text), "%s%d", given_up, status);
+    if (last && ret->off && !taken)
+        log_warning("registry: webhook %s: %s", w->receiver, ret->text);
 }
+
+/* The first of the rows that are the first of their webhook, and due. */
+const struct queue_kind registry__webhooks = {
+    .name = "webhook",
+    .next = "SELECT id, webhook, body, attempts, due FROM registry_notice WHERE id IN"
+            " (SELECT min(id) FROM registry_notice WHERE kind = 'webhook' GROUP BY webhook)"
+            " ORDER BY due LIMIT 1",
+    .longest_s = NOTIFY_LONGEST_S,
+    .deliver = deliver,
+};
 
 /* --- telling of them --- */
 
@@ -306,9 +214,10 @@ int registry_deliveries(struct registry *r, json_t **ret, struct err *err)
     json_t *list = json_array();
     int code = store_query(r->store,
                            "SELECT notice, webhook, at, attempt, outcome FROM"
-                           " (SELECT * FROM registry_delivery ORDER BY id DESC LIMIT 1000) AS d UNION ALL"
+                           " (SELECT * FROM registry_delivery WHERE kind = 'webhook' ORDER BY id DESC"
+                           " LIMIT 1000) AS d UNION ALL"
                            " SELECT id, webhook, created, attempts, 'waiting' FROM registry_notice"
-                           " WHERE attempts = 0",
+                           " WHERE attempts = 0 AND kind = 'webhook'",
                            NULL, 0, add_line, list, err);
     if (code < 0)
         json_decref(list);

@@ -59,6 +59,17 @@ void registry_policy_unref(struct registry_policy *p)
         strv_free(p->webhooks[i].events);
     }
     free(p->webhooks);
+    for (size_t i = 0; i < p->replication_count; i++) {
+        struct registry_replication *rule = &p->replications[i];
+        free(rule->name);
+        free(rule->target);
+        free(rule->prefix);
+        free(rule->username);
+        free(rule->password);
+        strv_free(rule->match);
+        strv_free(rule->tags);
+    }
+    free(p->replications);
     free(p->rules);
     free(p->realm);
     free(p->service);

@@ -23,7 +23,7 @@
 
 struct registry;
 
-enum { REGISTRY_MAX_WEBHOOKS = 16 };
+enum { REGISTRY_MAX_WEBHOOKS = 16, REGISTRY_MAX_REPLICATIONS = 16 };
 
 enum registry_right {
     REGISTRY_PULL = 1,
@@ -63,6 +63,15 @@ struct registry_webhook {
     char **events;             /* "push", "delete"; NULL: of all */
 };
 
+/* What is copied to another registry (replicate.h). */
+struct registry_replication {
+    char *name, *target, *prefix; /* "west", "registry.west.example", before the names there or NULL */
+    char *username, *password;    /* or NULL */
+    char **match;                 /* NULL: all repositories */
+    char **tags;                  /* NULL: all, and what has no tag */
+    bool delete;                  /* what goes here goes there */
+};
+
 struct registry_policy {
     _Atomic int references;
     struct map users;  /* name -> crypt(3) hash */
@@ -76,6 +85,8 @@ struct registry_policy {
     size_t mirror_count;
     struct registry_webhook *webhooks;
     size_t webhook_count;
+    struct registry_replication *replications;
+    size_t replication_count;
     char *realm, *service; /* of tokens; NULL: from the request's Host */
     int64_t token_ns;      /* how long one holds */
     bool basic;            /* clients are asked for HTTP Basic authentication, not for a token */

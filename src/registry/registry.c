@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/timeutil.h"
 #include "registry/notify.h"
+#include "registry/replicate.h"
 
 #include <time.h>
 
@@ -230,7 +231,9 @@ int registry_start(struct images *im, int64_t grace_ns, struct registry **ret, s
     r->fetching = MAP_INIT(NULL);
     int code = registry__sizes_fill(r, err);
     if (code == 0)
-        code = registry__notifier_start(r, &r->notifier, err);
+        code = registry__queue_start(r, &registry__webhooks, &r->notifier, err);
+    if (code == 0)
+        code = registry__queue_start(r, &registry__replication, &r->replicator, err);
     if (code < 0) {
         registry_stop(r);
         return code;
@@ -256,7 +259,8 @@ void registry_stop(struct registry *r)
         pthread_mutex_unlock(&r->lock);
         pthread_join(r->collector, NULL);
     }
-    registry__notifier_stop(r->notifier);
+    registry__queue_stop(r->notifier);
+    registry__queue_stop(r->replicator);
     registry_policy_unref(r->policy);
     map_done(&r->hashes);
     pthread_mutex_destroy(&r->lock);

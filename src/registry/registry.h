@@ -93,6 +93,11 @@ int registry_usage(struct registry *r, json_t **ret, struct err *err);
 /* [{"delivery", "webhook", "at", "attempt", "outcome"}]: what became of notifications lately, and those that
  * wait for their first attempt. */
 int registry_deliveries(struct registry *r, json_t **ret, struct err *err);
+/* {"rules": [{"rule", "target", "waiting", "failing", "since", "lag_ns"}], "log": [{"rule", "at", "attempt",
+ * "outcome"}]}: how far the copies in other registries are (replicate.c), and what became of names lately. */
+int registry_replication(struct registry *r, json_t **ret, struct err *err);
+/* Has every tag compared with what the targets have, and sent where it is missing. */
+int registry_replicate_all(struct registry *r, struct err *err);
 /* [{"tag", "digest", "pushed", "media_type"}] of one; ERR_NOT_FOUND. */
 int registry_describe(struct registry *r, const char *repository, json_t **ret, struct err *err);
 

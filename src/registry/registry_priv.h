@@ -15,7 +15,7 @@
 struct registry {
     struct images *images;
     struct store *store;
-    struct notifier *notifier;
+    struct registry_queue *notifier, *replicator;
     int64_t grace_ns;
     pthread_mutex_t lock;
     pthread_mutex_t quota_lock; /* held from the look at a quota to the rows that use it up */
