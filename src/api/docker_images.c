@@ -175,7 +175,7 @@ int api_image_remove(struct http_request *q, void *context, struct err *err)
     struct api *a = context;
     json_t *log = NULL;
     int r = engine_image_remove(a->engine, http_param(q, "name"), http_query_bool(q, "force", false),
-                                http_query_bool(q, "noprune", false), &log, err);
+                                http_query_bool(q, "noprune", false), &log, NULL, err);
     if (r == 0)
         http_reply_json(q, 200, log);
     return r;
@@ -197,14 +197,14 @@ static int used_ids(struct api *a, struct map *ids, struct err *err)
 }
 
 /* All names, then the image itself; what has come into use meanwhile stays. */
-static void prune_one(struct api *a, const struct image_info *info, json_t *deleted)
+static void prune_one(struct api *a, const struct image_info *info, json_t *deleted, int64_t *freed)
 {
     _cleanup_strv_ char **names = strv_len(info->references) ? strv_dup(info->references) : NULL;
     if (!names)
         strv_add(&names, info->id);
     STRV_FOREACH (n, names) {
         _cleanup_json_ json_t *log = NULL;
-        if (engine_image_remove(a->engine, *n, false, false, &log, NULL) == 0)
+        if (engine_image_remove(a->engine, *n, false, false, &log, freed, NULL) == 0)
             json_array_extend(deleted, log);
     }
 }
@@ -215,7 +215,7 @@ static int prune(struct api *a, json_t *filters, json_t **ret, struct err *err)
     _cleanup_image_set_ struct image_set images = {0};
     _cleanup_filter_ struct image_filter *filter = NULL;
     _cleanup_(map_done) struct map used = MAP_INIT(NULL);
-    int64_t before = 0, after = 0;
+    int64_t freed = 0;
     /* "dangling" chooses between nameless images only (the default) and all that no container uses. */
     bool only_dangling = true;
     int r = api__filters_known(filters, known, err);
@@ -228,8 +228,6 @@ static int prune(struct api *a, json_t *filters, json_t **ret, struct err *err)
         r = image_filter_new(a->images, filters, images.list, images.count, &filter, err);
     if (r == 0)
         r = used_ids(a, &used, err);
-    if (r == 0)
-        r = images_usage(a->images, &before, err);
     if (r < 0)
         return r;
     _cleanup_json_ json_t *deleted = json_array();
@@ -237,13 +235,11 @@ static int prune(struct api *a, json_t *filters, json_t **ret, struct err *err)
         const struct image_info *info = &images.list[i];
         if (!map_has(&used, info->id) && image_filter_takes(filter, info, false) &&
             (!only_dangling || image_filter_dangling(filter, info)))
-            prune_one(a, info, deleted);
+            prune_one(a, info, deleted, &freed);
     }
-    r = images_usage(a->images, &after, err);
-    if (r == 0)
-        *ret = json_pack("{s:O, s:I}", "ImagesDeleted", json_array_size(deleted) ? deleted : json_null(),
-                         "SpaceReclaimed", (json_int_t)MAX(before - after, 0));
-    return r;
+    *ret = json_pack("{s:O, s:I}", "ImagesDeleted", json_array_size(deleted) ? deleted : json_null(),
+                     "SpaceReclaimed", (json_int_t)freed);
+    return 0;
 }
 
 void api__tell_pruned(struct api *a, const char *type, int64_t reclaimed)

@@ -134,11 +134,11 @@ static bool takes(const struct cache_filter *f, const struct image_cache_record 
 
 /* Deletes the image when nothing stands on it; else, with `all`, only takes it from the builds. */
 static int prune_record(struct api *a, const struct image_cache_record *record, bool all, bool *ret_done,
-                        struct err *err)
+                        int64_t *freed, struct err *err)
 {
     _cleanup_json_ json_t *log = NULL;
     *ret_done = true;
-    if (!in_use(record) && engine_image_remove(a->engine, record->id, false, true, &log, NULL) == 0)
+    if (!in_use(record) && engine_image_remove(a->engine, record->id, false, true, &log, freed, NULL) == 0)
         return 0;
     *ret_done = all;
     return all ? image_cache_forget(a->images, record->id, err) : 0;
@@ -152,7 +152,7 @@ static int by_last_use(const void *a, const void *b)
 
 /* The one not used for longest first, again and again: what a deleted image stood on may go then. */
 static int prune_round(struct api *a, const struct cache_filter *f, bool all, int64_t keep, json_t *ids,
-                       bool *ret_more, struct err *err)
+                       int64_t *freed, bool *ret_more, struct err *err)
 {
     _cleanup_records_ struct records records = {0};
     int r = read_records(a, &records, err);
@@ -171,7 +171,7 @@ static int prune_round(struct api *a, const struct cache_filter *f, bool all, in
             *ret_more = false;
             return 0;
         }
-        r = prune_record(a, record, all, &done, err);
+        r = prune_record(a, record, all, &done, freed, err);
         if (f->idle_only)
             build_limit_let_go(a->limit);
         if (!done)
@@ -226,7 +226,7 @@ int api_build_prune(struct http_request *q, void *context, struct err *err)
     struct api *a = context;
     _cleanup_json_ json_t *filters = NULL, *ids = json_array();
     _cleanup_(cache_filter_done) struct cache_filter f = {0};
-    int64_t before = 0, after = 0, keep = 0, mounts = 0;
+    int64_t keep = 0, freed = 0;
     bool all = http_query_bool(q, "all", false);
     int r = api__filters(q, &filters, err);
     if (r == 0)
@@ -236,20 +236,16 @@ int api_build_prune(struct http_request *q, void *context, struct err *err)
     if (r < 0)
         return err_wrap(err, "failed to prune build cache");
     f.in_use_from = build_limit_in_use_from(a->limit);
-    r = images_usage(a->images, &before, err);
     for (bool more = true; r == 0 && more;)
-        r = prune_round(a, &f, all, keep, ids, &more, err);
+        r = prune_round(a, &f, all, keep, ids, &freed, &more, err);
     if (r == 0)
-        r = images_usage(a->images, &after, err);
-    if (r == 0)
-        r = prune_mounts(a, &f, keep, ids, &mounts, err);
+        r = prune_mounts(a, &f, keep, ids, &freed, err);
     if (r < 0)
         return r;
-    int64_t space = MAX(before - after, 0) + mounts;
-    api__tell_pruned(a, "builder", space);
+    api__tell_pruned(a, "builder", freed);
     http_reply_json(q, 200,
                     json_pack("{s:O, s:I}", "CachesDeleted", json_array_size(ids) ? ids : json_null(),
-                              "SpaceReclaimed", (json_int_t)space));
+                              "SpaceReclaimed", (json_int_t)freed));
     return 0;
 }
 
@@ -277,7 +273,7 @@ static int prune_until(struct api *a, const struct cache_filter *f, int64_t keep
     int64_t freed = 0;
     int r = 0;
     for (bool more = true; r == 0 && more;)
-        r = prune_round(a, f, false, keep_records, ids, &more, err);
+        r = prune_round(a, f, false, keep_records, ids, &freed, &more, err);
     return r < 0 ? r : prune_mounts(a, f, keep_mounts, ids, &freed, err);
 }
 
@@ -339,10 +335,10 @@ static void leave_out_intermediate(struct image_info *list, size_t *count)
     *count = kept;
 }
 
-static int show_images(struct api *a, int version, json_t **ret, struct err *err)
+static int show_images(struct api *a, int version, json_t **ret, int64_t *ret_bytes, struct err *err)
 {
     _cleanup_(map_done) struct map users = MAP_INIT(NULL);
-    _cleanup_free_ int64_t *shared = NULL;
+    _cleanup_(image_disk_done) struct image_disk disk = {0};
     struct image_info *list = NULL;
     size_t count = 0;
     int r = count_users(a, &users, err);
@@ -351,16 +347,20 @@ static int show_images(struct api *a, int version, json_t **ret, struct err *err
     if (r < 0)
         return r;
     leave_out_intermediate(list, &count);
-    r = image_shared_sizes(a->images, list, count, &shared, err);
+    r = image_disk_sizes(a->images, list, count, &disk, err);
     json_t *images = json_array();
     for (size_t i = 0; r == 0 && i < count; i++) {
         json_t *summary = api__image_summary(&list[i], list[i].references, list[i].digests, version);
-        json_object_set_new(summary, "SharedSize", json_integer(shared[i]));
+        json_object_set_new(summary, "Size", json_integer(disk.sizes[i]));
+        if (version < 1044)
+            json_object_set_new(summary, "VirtualSize", json_integer(disk.sizes[i]));
+        json_object_set_new(summary, "SharedSize", json_integer(disk.shared[i]));
         json_object_set_new(summary, "Containers", json_integer((intptr_t)map_get(&users, list[i].id)));
         json_array_append_new(images, summary);
     }
     image_list_free(list, count);
     *ret = images;
+    *ret_bytes = disk.total;
     return r;
 }
 
@@ -426,9 +426,7 @@ int api_disk_usage(struct http_request *q, void *context, struct err *err)
     if (r == 0)
         r = engine_disk_usage(a->engine, asked.containers, asked.volumes, &rest, err);
     if (r == 0 && asked.images)
-        r = images_usage(a->images, &layers, err);
-    if (r == 0 && asked.images)
-        r = show_images(a, version, &images, err);
+        r = show_images(a, version, &images, &layers, err);
     if (r == 0 && asked.cache)
         r = show_cache(a, version, &cache, &cache_size, err);
     json_t *out = json_object();

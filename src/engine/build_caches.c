@@ -3,6 +3,7 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/map.h"
+#include "base/tree_bytes.h"
 #include "image/tar.h"
 
 #include <dirent.h>
@@ -17,7 +18,7 @@
  * behind it. A directory appears only complete. Who uses which is known in memory only: at a start nobody
  * does. */
 
-enum { NAME_DIGITS = 24, PRIVATE_MAX = 64, ALL_MAX = 10000, META_MAX = 64 << 10, DEPTH_MAX = 256 };
+enum { NAME_DIGITS = 24, PRIVATE_MAX = 64, ALL_MAX = 10000, META_MAX = 64 << 10 };
 enum { EXCLUSIVE = -1 };
 
 struct build_caches {
@@ -220,36 +221,10 @@ void build_caches__give(struct engine *e, const char *dir)
 
 /* --- what there is --- */
 
-static int64_t bytes_below(int dir_fd, int depth)
-{
-    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    int64_t total = 0;
-    struct stat st;
-    for (struct dirent *d; dir && (d = readdir(dir));) {
-        if (str_eq(d->d_name, ".") || str_eq(d->d_name, "..") ||
-            fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-            continue;
-        total += (int64_t)st.st_blocks * 512;
-        _cleanup_close_ int sub =
-            S_ISDIR(st.st_mode) && depth < DEPTH_MAX
-                ? openat(dirfd(dir), d->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)
-                : -EBADF;
-        if (sub >= 0)
-            total += bytes_below(sub, depth + 1);
-    }
-    if (dir)
-        closedir(dir);
-    else
-        close_fd(fd);
-    return total;
-}
-
 static int64_t size_of(struct build_caches *c, const char *name)
 {
     _cleanup_free_ char *path = str_printf("%s/%s/data", c->dir, name);
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? 0 : bytes_below(fd, 0);
+    return tree_bytes_below(path);
 }
 
 int engine_build_caches(struct engine *e, struct engine_build_cache **ret, size_t *ret_count, struct err *err)

@@ -183,9 +183,10 @@ void engine_event(struct engine *e, const char *type, const char *action, const 
 int engine_info(struct engine *e, bool features, json_t **ret, struct err *err);
 /* The containers and volumes of GET /system/df with their sizes; null for what is not asked. */
 int engine_disk_usage(struct engine *e, bool containers, bool volumes, json_t **ret, struct err *err);
-/* docker rmi with the engine's knowledge of which containers use an image. */
+/* docker rmi with the engine's knowledge of which containers use an image. `freed`: see struct image_removal.
+ */
 int engine_image_remove(struct engine *e, const char *name, bool force, bool keep_parents, json_t **ret_log,
-                        struct err *err);
+                        int64_t *freed, struct err *err);
 /* An event of an image, with its labels. `id` is what the event is about: an image's id, or for what comes
  * and goes by name (pull, push) its name. */
 void engine_image_event(struct engine *e, const char *action, const char *id, const char *name);

@@ -463,9 +463,6 @@ int filter__check_keys(const json_t *filters, const char *const *known, struct e
 int filter__until(const json_t *filters, int64_t *ret_ns, struct err *err);
 char **filter__values(const json_t *filters, const char *key);
 
-/* --- usage.c --- */
-int64_t usage__tree_bytes(const char *path); /* on disk; never follows a link */
-
 /* --- logs.c --- */
 char *logs__path(struct container *c); /* the keeper's log file: <dir>/log; the caller frees */
 

@@ -46,9 +46,13 @@ void users__sweep_images(struct engine *e)
 }
 
 int engine_image_remove(struct engine *e, const char *name, bool force, bool keep_parents, json_t **ret_log,
-                        struct err *err)
+                        int64_t *freed, struct err *err)
 {
-    struct image_removal how = {
-        .force = force, .keep_parents = keep_parents, .in_use = user_of, .tell = tell_removal, .context = e};
+    struct image_removal how = {.force = force,
+                                .keep_parents = keep_parents,
+                                .in_use = user_of,
+                                .tell = tell_removal,
+                                .context = e,
+                                .freed = freed};
     return image_remove(e->images, name, &how, ret_log, err);
 }

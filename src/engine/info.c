@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "base/tree_bytes.h"
 #include "runtime/cgroup.h"
 
 #include <dirent.h>
@@ -327,7 +328,7 @@ static void volumes_usage(json_t *volumes, const json_t *containers)
         /* What is mounted from elsewhere is not counted: it may be large, and far away. */
         bool own = str_eq(json_str(volume, "Driver"), "local") &&
                    !json_object_size(json_object_get(volume, "Options"));
-        int64_t size = own ? usage__tree_bytes(json_str(volume, "Mountpoint")) : -1;
+        int64_t size = own ? tree_bytes_below(json_str(volume, "Mountpoint")) : -1;
         json_object_set_new(volume, "UsageData",
                             json_pack("{s:I,s:I}", "Size", (json_int_t)size, "RefCount", (json_int_t)users));
     }

@@ -2,6 +2,8 @@
 #include "engine/apparmor.h"
 #include "engine/links.h"
 
+#include "base/tree_bytes.h"
+
 void inspect__set_time(json_t *object, const char *key, int64_t ns)
 {
     char text[TIME_RFC3339_BYTES];
@@ -382,7 +384,7 @@ static json_t *graph_driver(struct container *c, const struct moment *m, const c
 void inspect__set_sizes(json_t *out, struct container *c)
 {
     _cleanup_free_ char *dir = container__dir(c), *upper = str_printf("%s/upper", dir);
-    int64_t own = usage__tree_bytes(upper), below = 0;
+    int64_t own = tree_bytes_below(upper), below = 0;
     struct image_info info = {0};
     if (*c->image_id && image_get(c->engine->images, c->image_id, &info, NULL) == 0) {
         below = info.size_bytes;

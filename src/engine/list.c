@@ -1,6 +1,8 @@
 /* `docker ps` and `docker container prune`. */
 #include "engine/links.h"
 
+#include "base/tree_bytes.h"
+
 #include <regex.h>
 
 enum { PATTERN_MAX = 256, ANCESTORS_MAX = 256 };
@@ -576,7 +578,7 @@ int engine_container_prune(struct engine *e, const json_t *filters, json_t **ret
         if (!prunable(*c, filters, until_ns))
             continue;
         _cleanup_free_ char *dir = container__dir(*c), *upper = str_printf("%s/upper", dir);
-        int64_t bytes = usage__tree_bytes(upper);
+        int64_t bytes = tree_bytes_below(upper);
         struct err why;
         if (container__remove(*c, false, false, &why) < 0) { /* started meanwhile, or being removed */
             log_info("prune leaves container %.12s: %s", (*c)->id, why.msg);

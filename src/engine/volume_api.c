@@ -1,6 +1,8 @@
 /* Requests about volumes: create, inspect, list, remove, prune. */
 #include "engine/volume_priv.h"
 
+#include "base/tree_bytes.h"
+
 static json_t *shown(const struct volume *v)
 {
     _cleanup_json_ json_t *doc = volume__doc(v);
@@ -157,7 +159,7 @@ int engine_volume_prune(struct engine *e, const json_t *filters, json_t **ret, s
     int64_t bytes = 0;
     STRV_FOREACH (name, names) {
         _cleanup_free_ char *path = str_printf("%s/volumes/%s", e->root, *name);
-        int64_t size = usage__tree_bytes(path);
+        int64_t size = tree_bytes_below(path);
         if (volume__remove(e, *name, false, NULL) == 0) {
             json_array_append_new(deleted, json_string(*name));
             bytes += size;

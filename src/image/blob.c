@@ -245,13 +245,14 @@ int image__blob_verify(struct images *im, const char *digest, struct err *err)
     return strcmp(got, digest) == 0 ? 0 : image__blob_corrupt(im, digest, "its digest does not match", err);
 }
 
-void image__blob_sweep(struct images *im, char *const *digests)
+void image__blob_sweep(struct images *im, char *const *digests, int64_t *freed)
 {
     for (char *const *d = digests; d && *d; d++) {
         if (!digest_valid(*d))
             continue;
         _cleanup_free_ char *path = image__blob_path(im, *d);
         _cleanup_free_ char *user = NULL;
+        struct stat st;
         /* The lock keeps a pin from being set between the question and the unlink. */
         pthread_mutex_lock(&im->mutex);
         if (!map_has(&im->pins, *d) &&
@@ -261,8 +262,8 @@ void image__blob_sweep(struct images *im, char *const *digests)
                 " UNION ALL SELECT repository FROM repository_blob WHERE digest = ?1"
                 " UNION ALL SELECT repository FROM repository_manifest WHERE digest = ?1 LIMIT 1",
                 *d, &user, NULL) == 0 &&
-            !user)
-            unlink(path);
+            !user && lstat(path, &st) == 0 && unlink(path) == 0 && freed)
+            *freed += st.st_blocks * 512;
         pthread_mutex_unlock(&im->mutex);
     }
 }
@@ -286,5 +287,5 @@ void image__let_go(struct images *im, char *const *digests)
             map_remove(&im->pins, *d);
     }
     pthread_mutex_unlock(&im->mutex);
-    image__blob_sweep(im, all);
+    image__blob_sweep(im, all, NULL);
 }

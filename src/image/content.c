@@ -55,7 +55,7 @@ int content_adopt(struct images *im, const char *path, const char *digest, struc
 
 void content_release(struct images *im, char *const *digests)
 {
-    image__blob_sweep(im, digests);
+    image__blob_sweep(im, digests, NULL);
 }
 
 const char *content_uploads_dir(struct images *im)

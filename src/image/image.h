@@ -63,7 +63,8 @@ struct image_removal {
     bool force, keep_parents;
     char *(*in_use)(void *context, const char *id);
     void (*tell)(void *context, const char *action, const char *id);
-    void *context; /* of both, which may be NULL */
+    void *context;  /* of both, which may be NULL */
+    int64_t *freed; /* may be NULL; grows by the bytes of the disk that came free */
 };
 int image_remove(struct images *im, const char *name, const struct image_removal *how, json_t **ret_log,
                  struct err *err);
@@ -78,6 +79,16 @@ int image_layer_dirs(struct images *im, const struct image_info *info, char ***r
 /* For each image of a list, the bytes of its layers that another of them has too; the caller frees *ret. */
 int image_shared_sizes(struct images *im, const struct image_info *list, size_t count, int64_t **ret,
                        struct err *err);
+/* What the images of a list take on the disk: layers unpacked and as they came, and documents. A blob that a
+ * repository of the registry has is the registry's, and in none of the numbers. The caller frees the arrays.
+ */
+struct image_disk {
+    int64_t *sizes, *shared; /* of each; and of that, what another of the list has too */
+    int64_t total;           /* what several have counts once */
+};
+int image_disk_sizes(struct images *im, const struct image_info *list, size_t count, struct image_disk *ret,
+                     struct err *err);
+void image_disk_done(struct image_disk *d);
 
 /* Archives: `fd` is read or written as a stream. Load takes docker-archive and OCI layouts, plain or
  * compressed; ret_loaded lists "Loaded image: name:tag" / "Loaded image ID: sha256:.." subjects. */
@@ -201,9 +212,6 @@ void image_cache_list_free(struct image_cache_record *list, size_t count);
 /* Changes of an upper directory against its lowers, as Docker's diff: [{"Path":"/x","Kind":0|1|2}] (modified,
  * added, deleted). */
 int image_changes(struct images *im, const struct image_snapshot *s, json_t **ret, struct err *err);
-
-/* Bytes: blobs, layers. */
-int images_usage(struct images *im, int64_t *ret_layers_bytes, struct err *err);
 
 /* Writes a tree into / out of an open root as tar, hostile input refused as for layers (docker cp, COPY,
  * volumes' first content): see tar.h. */

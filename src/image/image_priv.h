@@ -81,8 +81,9 @@ int image__blob_corrupt(struct images *im, const char *digest, const char *why, 
 char *image__blob_path(struct images *im, const char *digest);
 void image__pin(struct images *im, const char *name);
 void image__unpin(struct images *im, const char *name);
-/* Deletes those of the blobs that no image names and nothing pins. */
-void image__blob_sweep(struct images *im, char *const *digests);
+/* Deletes those of the blobs that no image names and nothing pins. `freed` (may be NULL) grows by the bytes
+ * that they took on the disk. */
+void image__blob_sweep(struct images *im, char *const *digests, int64_t *freed);
 
 /* Around an operation that brings many blobs: when the last such one ends, what they brought (`digests`) and
  * no image owns is deleted. */
@@ -111,8 +112,10 @@ int image__layer_chain_of(struct images *im, const char *short_name, char ret_ch
 int image__layer_adopt(struct images *im, const struct layer *layer, const char *parent_chain,
                        const char *path, int64_t size, struct err *err);
 /* Removes the directories of those that no image has and nothing pins; their chain ids are added to
- * *ret_gone, which may be NULL. */
-void image__layer_sweep(struct images *im, char *const *chains, char ***ret_gone);
+ * *ret_gone, and what they took on the disk to *freed; both may be NULL. */
+void image__layer_sweep(struct images *im, char *const *chains, char ***ret_gone, int64_t *freed);
+/* What an unpacked layer takes on the disk; 0 for one that is not. */
+int64_t image__layer_disk(struct images *im, const char *chain);
 /* One thread a chain id: waits for another's work. Returns whether the layer is there now; if not, the caller
  * has the claim and must release it. */
 bool image__layer_claim(struct images *im, const char *chain);

@@ -65,6 +65,7 @@ static const char *const migrations[] = {
     "CREATE INDEX registry_notice_due ON registry_notice(kind, due);"
     "CREATE UNIQUE INDEX registry_notice_replication ON registry_notice(webhook, body)"
     "  WHERE kind = 'replication';",
+    "ALTER TABLE layer ADD COLUMN disk INTEGER NOT NULL DEFAULT -1;", /* measured when first asked for */
     NULL,
 };
 
@@ -275,15 +276,6 @@ void images_allow_insecure(struct images *im, char *const *registries)
 {
     strv_free(im->insecure);
     im->insecure = strv_dup(registries);
-}
-
-int images_usage(struct images *im, int64_t *ret_layers_bytes, struct err *err)
-{
-    _cleanup_free_ char *text = NULL;
-    int r = image__query_text(im, "SELECT CAST(coalesce(sum(size), 0) AS TEXT) FROM layer", NULL, &text, err);
-    if (r < 0)
-        return r;
-    return parse_i64(text, 0, INT64_MAX, ret_layers_bytes, err);
 }
 
 int image__report(const struct image_progress *p, const char *layer, const char *phase, int64_t current,

@@ -254,7 +254,7 @@ int image__install(struct images *im, const char *manifest_digest, const json_t 
     image__hold(im);
     image__let_go(im, blobs);
     if (r < 0) {
-        image__layer_sweep(im, chains, NULL);
+        image__layer_sweep(im, chains, NULL, NULL);
         return r;
     }
     *ret_id = mem_strdup(config_digest);
@@ -309,7 +309,7 @@ int image_annotate(struct images *im, const char *id, const json_t *annotations,
         image__unpin(im, digest);
     char *before[] = {info.manifest_digest, NULL};
     if (r == 0 && !str_eq(info.manifest_digest, digest))
-        image__blob_sweep(im, before);
+        image__blob_sweep(im, before, NULL);
     free(layers);
     image_info_done(&info);
     return r;

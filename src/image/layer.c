@@ -1,6 +1,7 @@
 /* Layers unpacked for overlayfs: several of an image at once, each put right against those below it and
  * entered in order. */
 #include "base/file.h"
+#include "base/tree_bytes.h"
 #include "image/image_priv.h"
 #include "image/tar_priv.h"
 
@@ -128,7 +129,34 @@ int image__layer_adopt(struct images *im, const struct layer *layer, const char 
     return r;
 }
 
-void image__layer_sweep(struct images *im, char *const *chains, char ***ret_gone)
+static int take_i64(void *context, const struct store_value *c, size_t column_count, struct err *err)
+{
+    *(int64_t *)context = c[0].integer;
+    return 0;
+}
+
+/* A layer does not change: it is measured once. */
+int64_t image__layer_disk(struct images *im, const char *chain)
+{
+    _cleanup_free_ char *dir = NULL;
+    int64_t disk = -1;
+    const struct store_value v = store_text(chain);
+    if (image__layer_find(im, chain, &dir, NULL, NULL) < 0)
+        return 0;
+    if (store_query(im->store, "SELECT disk FROM layer WHERE chain = ?", &v, 1, take_i64, &disk, NULL) == 0 &&
+        disk >= 0)
+        return disk;
+    disk = tree_bytes_at(im->layers_fd, dir);
+    const struct store_value params[] = {STORE_I64(disk), STORE_STR(chain), STORE_STR(dir)};
+    const struct store_statement s = {.sql = "UPDATE layer SET disk = ? WHERE chain = ? AND dir = ?",
+                                      .params = params,
+                                      .param_count = ARRAY_SIZE(params),
+                                      .expect_changes = -1};
+    store_batch(im->store, &s, 1, STORE_LAZY, NULL);
+    return disk;
+}
+
+void image__layer_sweep(struct images *im, char *const *chains, char ***ret_gone, int64_t *freed)
 {
     for (char *const *c = chains; c && *c; c++) {
         _cleanup_free_ char *user = NULL, *dir = NULL, *trash = image__temp_path(im, "trash");
@@ -147,6 +175,8 @@ void image__layer_sweep(struct images *im, char *const *chains, char ***ret_gone
                    renameat(im->layers_fd, dir, AT_FDCWD, trash) == 0;
         }
         pthread_mutex_unlock(&im->mutex);
+        if (gone && freed)
+            *freed += tree_bytes_at(AT_FDCWD, trash);
         if (gone)
             file_remove_tree(trash, NULL);
         if (gone && ret_gone)

@@ -137,7 +137,7 @@ static int hide(struct images *im, const char *id, struct err *err)
 }
 
 /* The image and what only it used. */
-static int erase(struct images *im, const char *id, char ***ret_layers, struct err *err)
+static int erase(struct images *im, const char *id, char ***ret_layers, int64_t *freed, struct err *err)
 {
     _cleanup_strv_ char **blobs = NULL, **chains = NULL;
     int r = image__query_list(im, "SELECT digest FROM image_blob WHERE image = ?", id, &blobs, err);
@@ -148,8 +148,8 @@ static int erase(struct images *im, const char *id, char ***ret_layers, struct e
         r = execute(im, "DELETE FROM image WHERE id = ?", id, err);
     if (r < 0)
         return r;
-    image__layer_sweep(im, chains, ret_layers);
-    image__blob_sweep(im, blobs);
+    image__layer_sweep(im, chains, ret_layers, freed);
+    image__blob_sweep(im, blobs, freed);
     return 0;
 }
 
@@ -160,7 +160,7 @@ static int delete_image(struct removal *m, const char *id, struct err *err)
     _cleanup_free_ char *parent = NULL, *user = user_of(m, id);
     int r = image__query_text(m->im, "SELECT parent FROM image WHERE id = ?", id, &parent, err);
     if (r == 0)
-        r = user ? hide(m->im, id, err) : erase(m->im, id, &layers, err);
+        r = user ? hide(m->im, id, err) : erase(m->im, id, &layers, m->how.freed, err);
     if (r < 0)
         return r;
     note(m, "Deleted", id);
@@ -186,7 +186,7 @@ void image_sweep_removed(struct images *im, char *(*in_use)(void *context, const
     bool left = image__query_list(im, "SELECT id FROM image WHERE removed = 1", NULL, &ids, NULL) < 0;
     STRV_FOREACH (id, ids) {
         _cleanup_free_ char *user = in_use(context, *id);
-        left = user || erase(im, *id, NULL, NULL) < 0 || left;
+        left = user || erase(im, *id, NULL, NULL, NULL) < 0 || left;
     }
     if (left)
         __atomic_store_n(&im->some_removed, true, __ATOMIC_RELEASE);

@@ -2,6 +2,8 @@
 #include "base/json.h"
 #include "image/image_priv.h"
 
+#include <sys/stat.h>
+
 int image_layer_sizes(struct images *im, const char *id, int64_t **ret, size_t *ret_count, struct err *err)
 {
     struct image_info info;
@@ -57,35 +59,31 @@ static char **chains_of(const struct image_info *info)
     return chains;
 }
 
-/* What a chain id is to the images of a list. */
+/* What a part (a layer by its chain id, a blob by its digest) is to the images of a list. */
 struct holder {
-    size_t image; /* the first that has it */
+    size_t image;  /* the first that has it */
+    int64_t bytes; /* of the part */
     bool shared;
 };
 
-static void note_holders(struct map *holders, char *const *chains, size_t image)
+static void holder_note(struct map *holders, const char *part, size_t image, int64_t bytes)
 {
-    for (char *const *c = chains; c && *c; c++) {
-        struct holder *h = map_get(holders, *c);
-        if (!h) {
-            h = NEW(struct holder);
-            h->image = image;
-            map_put(holders, *c, h);
-        } else if (h->image != image) {
-            h->shared = true;
-        }
+    struct holder *h = map_get(holders, part);
+    if (!h) {
+        h = NEW(struct holder);
+        *h = (struct holder){.image = image, .bytes = bytes};
+        map_put(holders, part, h);
+    } else if (h->image != image) {
+        h->shared = true;
     }
 }
 
-static int64_t shared_size(struct images *im, const struct map *holders, char *const *chains)
+static int64_t shared_size(const struct map *holders, char *const *parts)
 {
     int64_t total = 0;
-    for (char *const *c = chains; c && *c; c++) {
-        const struct holder *h = map_get(holders, *c);
-        _cleanup_free_ char *name = NULL;
-        int64_t size = 0;
-        if (h && h->shared && image__layer_find(im, *c, &name, &size, NULL) == 0)
-            total += size;
+    for (char *const *p = parts; p && *p; p++) {
+        const struct holder *h = map_get(holders, *p);
+        total += h && h->shared ? h->bytes : 0;
     }
     return total;
 }
@@ -94,18 +92,97 @@ int image_shared_sizes(struct images *im, const struct image_info *list, size_t 
                        struct err *err)
 {
     char ***chains = NEW_N(char **, count + 1);
-    struct map holders = MAP_INIT(free);
+    _cleanup_(map_done) struct map holders = MAP_INIT(free);
     for (size_t i = 0; i < count; i++) {
         chains[i] = chains_of(&list[i]);
-        note_holders(&holders, chains[i], i);
+        STRV_FOREACH (c, chains[i]) {
+            _cleanup_free_ char *name = NULL;
+            int64_t size = 0;
+            if (image__layer_find(im, *c, &name, &size, NULL) == 0)
+                holder_note(&holders, *c, i, size);
+        }
     }
     int64_t *sizes = NEW_N(int64_t, count + 1);
     for (size_t i = 0; i < count; i++) {
-        sizes[i] = shared_size(im, &holders, chains[i]);
+        sizes[i] = shared_size(&holders, chains[i]);
         strv_free(chains[i]);
     }
     free(chains);
-    map_done(&holders);
     *ret = sizes;
     return 0;
+}
+
+/* --- on the disk --- */
+
+static int64_t blob_disk(struct images *im, const char *digest)
+{
+    _cleanup_free_ char *path = image__blob_path(im, digest);
+    struct stat st;
+    return lstat(path, &st) == 0 ? (int64_t)st.st_blocks * 512 : 0;
+}
+
+static int blobs_of(struct images *im, const char *id, char ***ret, struct err *err)
+{
+    return image__query_list(im,
+                             "SELECT digest FROM image_blob b WHERE image = ?"
+                             " AND NOT EXISTS (SELECT 1 FROM repository_blob WHERE digest = b.digest)"
+                             " AND NOT EXISTS (SELECT 1 FROM repository_manifest WHERE digest = b.digest)",
+                             id, ret, err);
+}
+
+/* Both kinds of an image's parts; a chain id of one layer is its diff id, which an uncompressed blob has as
+ * its digest, too: so they are told apart by a letter. */
+static int disk_parts(struct images *im, const struct image_info *info, size_t image, struct map *holders,
+                      char ***ret, struct err *err)
+{
+    _cleanup_strv_ char **chains = chains_of(info), **blobs = NULL;
+    int r = blobs_of(im, info->id, &blobs, err);
+    if (r < 0)
+        return r;
+    STRV_FOREACH (c, chains) {
+        _cleanup_free_ char *part = str_printf("l%s", *c);
+        if (!strv_has(*ret, part))
+            strv_add(ret, part);
+        holder_note(holders, part, image, map_has(holders, part) ? 0 : image__layer_disk(im, *c));
+    }
+    STRV_FOREACH (b, blobs) {
+        _cleanup_free_ char *part = str_printf("b%s", *b);
+        strv_add(ret, part);
+        holder_note(holders, part, image, map_has(holders, part) ? 0 : blob_disk(im, *b));
+    }
+    return 0;
+}
+
+int image_disk_sizes(struct images *im, const struct image_info *list, size_t count, struct image_disk *ret,
+                     struct err *err)
+{
+    char ***parts = NEW_N(char **, count + 1);
+    _cleanup_(map_done) struct map holders = MAP_INIT(free);
+    struct image_disk d = {.sizes = NEW_N(int64_t, count + 1), .shared = NEW_N(int64_t, count + 1)};
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = disk_parts(im, &list[i], i, &holders, &parts[i], err);
+    for (size_t i = 0; i < count; i++) {
+        STRV_FOREACH (p, parts[i]) {
+            const struct holder *h = map_get(&holders, *p);
+            d.sizes[i] += h->bytes;
+        }
+        d.shared[i] = shared_size(&holders, parts[i]);
+        strv_free(parts[i]);
+    }
+    free(parts);
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&holders, &i));)
+        d.total += ((const struct holder *)e->value)->bytes;
+    if (r < 0)
+        image_disk_done(&d);
+    else
+        *ret = d;
+    return r;
+}
+
+void image_disk_done(struct image_disk *d)
+{
+    free(take_ptr(d->sizes));
+    free(take_ptr(d->shared));
 }

@@ -6,6 +6,7 @@ import threading
 import urllib.parse
 
 from harness import Story
+from test_disk import images_take
 from test_images import query, small_tar
 
 
@@ -61,13 +62,6 @@ class System(Story):
         status, _, content = self.d.api("GET", "/system/df?type=foo")
         self.assertEqual((status, json.loads(content)["message"]), (400, "unknown object type: foo"))
 
-    def test_the_size_of_layers_is_what_lies_on_the_disk(self):
-        usage = self.call("GET", "/system/df")
-        total = 0
-        for base, _, files in os.walk(os.path.join(self.d.data, "layers")):
-            total += sum(os.lstat(os.path.join(base, f)).st_size for f in files if not os.path.islink(os.path.join(base, f)))
-        self.assertEqual(usage["LayersSize"], total)
-
     def test_the_build_cache_is_shown_and_pruned_and_images_stay(self):
         self.call("POST", "/build/prune")
         nameless = self.call("POST", "/images/create?fromSrc=-", small_tar(f="precious"))["status"]
@@ -84,9 +78,10 @@ class System(Story):
         last = self.build("FROM busybox\nRUN echo one > /one\nRUN echo two > /two\n")
         untouched = self.call("POST", "/build/prune?" + query(filters={"until": ["24h"]}))
         self.assertIsNone(untouched["CachesDeleted"])
+        before = images_take(self.d)
         pruned = self.call("POST", "/build/prune")
         self.assertEqual(set(pruned["CachesDeleted"]), {last, parent})
-        self.assertEqual(pruned["SpaceReclaimed"], 8)
+        self.assertEqual(pruned["SpaceReclaimed"], before - images_take(self.d))
         self.assertEqual(self.call("GET", f"/images/{nameless}/json")["Id"], nameless)
         status, _, content = self.d.api("POST", "/build/prune?" + query(filters={"x": ["y"]}))
         self.assertEqual((status, json.loads(content)["message"]), (400, "failed to prune build cache: invalid filter 'x'"))
