@@ -61,6 +61,7 @@ bench: build
 	@bench/launch
 	@bench/api
 	@bench/registry
+	@bench/unpack
 
 install: build
 	@meson configure build -Dprefix=$(PREFIX) >/dev/null && ninja -C build --quiet
