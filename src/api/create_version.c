@@ -135,8 +135,34 @@ static void fit_host(json_t *host, int version)
         json_set_str(host, "IpcMode", "shareable");
 }
 
+/* Clients of before API 1.18 set limits beside the image's name; what HostConfig says wins. */
+static void move_old_limits(json_t *body)
+{
+    static const char *const fields[][2] = {
+        {"Memory", "Memory"},         {"MemorySwap", "MemorySwap"},     {"CpuShares", "CpuShares"},
+        {"CpusetCpus", "CpusetCpus"}, {"VolumeDriver", "VolumeDriver"}, {"Cpuset", "CpusetCpus"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+        _cleanup_json_ json_t *value = json_incref(json_object_get(body, fields[i][0]));
+        if (!value)
+            continue;
+        json_object_del(body, fields[i][0]);
+        json_t *host = json_object_get(body, "HostConfig");
+        if (!host || json_is_null(host)) {
+            host = json_object();
+            json_object_set_new(body, "HostConfig", host);
+        }
+        const json_t *own = json_object_get(host, fields[i][1]);
+        bool unset = !own || json_is_null(own) || (json_is_integer(own) && !json_integer_value(own)) ||
+                     (json_is_string(own) && !json_string_length(own));
+        if (json_is_object(host) && unset)
+            json_object_set(host, fields[i][1], value);
+    }
+}
+
 int api__fit_create(json_t *body, int version, unsigned *ret_flags, const char **ret_warning, struct err *err)
 {
+    move_old_limits(body);
     json_t *host = json_object_get(body, "HostConfig");
     *ret_warning = NULL;
     /* A read-only bind was so at its top alone. */

@@ -27,6 +27,34 @@ static json_t *container_config(const json_t *own)
     return c;
 }
 
+/* Docker keeps with an image the config of the container that made it: its own, with the step as the command.
+ * The step is the last of the history, which says it as one text. */
+static json_t *maker_config(const json_t *image_config)
+{
+    const json_t *kept = json_object_get(image_config, "container_config");
+    const json_t *steps = json_object_get(image_config, "history"), *word;
+    const char *by = json_str(json_array_get(steps, json_array_size(steps) - 1), "created_by");
+    const char *step = str_after(by, "/bin/sh -c ");
+    if (json_is_object(kept) || !step)
+        return container_config(kept);
+    const json_t *own = json_object_get(image_config, "config"), *shell = json_object_get(own, "Shell");
+    json_t *c = container_config(own), *command = json_array();
+    const char *comment = str_after(step, "#(nop) ");
+    size_t i;
+    json_array_foreach (shell, i, word)
+        json_array_append(command, (json_t *)word);
+    if (!i) {
+        json_array_append_new(command, json_string("/bin/sh"));
+        json_array_append_new(command, json_string("-c"));
+    }
+    if (comment)
+        json_array_append_new(command, json_string("#(nop) "));
+    comment = comment && *comment == ' ' ? comment + 1 : comment;
+    json_array_append_new(command, json_string(comment ? comment : step));
+    json_object_set_new(c, "Cmd", command);
+    return c;
+}
+
 static json_t *text_or_empty(const json_t *object, const char *key)
 {
     json_t *v = json_object_get(object, key);
@@ -93,7 +121,7 @@ json_t *api__image_inspect(struct images *im, const struct image_info *info, int
         json_object_set_new(d, "Container", text_or_empty(config, "container"));
     /* Gone in 1.45, too; docker-compose 1.29, which speaks the newest version a server has, looks into it
      * without asking whether it is there. */
-    json_object_set_new(d, "ContainerConfig", container_config(json_object_get(config, "container_config")));
+    json_object_set_new(d, "ContainerConfig", maker_config(config));
     json_object_set_new(d, "DockerVersion", text_or_empty(config, "docker_version"));
     json_object_set_new(d, "Author", text_or_empty(config, "author"));
     json_object_set_new(d, "Config", container_config(json_object_get(config, "config")));

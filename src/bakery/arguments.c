@@ -145,7 +145,8 @@ static int parse_json_form(const char *text, struct df_step *s, struct err *err)
 }
 
 /* name=value words, the value NULL without an equals sign when that is allowed. */
-static int parse_pairs(const char *text, char escape, bool bare, struct df_step *s, struct err *err)
+static int parse_pairs(const struct df_instruction *in, const char *text, bool bare, char escape,
+                       struct df_step *s, struct err *err)
 {
     size_t capacity = 0;
     _cleanup_strv_ char **words = df__raw_words(text, escape);
@@ -157,7 +158,7 @@ static int parse_pairs(const char *text, char escape, bool bare, struct df_step 
                            "spaces)",
                            *word);
         if (equals == *word)
-            return err_set(err, ERR_INVALID, "names can not be blank: \"%.80s\"", *word);
+            return err_set(err, ERR_INVALID, "%s names can not be blank: \"%.80s\"", in->name, *word);
         size_t n = equals ? (size_t)(equals - *word) : strlen(*word);
         add_pair(s, &capacity, *word, n, equals ? equals + 1 : NULL);
     }
@@ -165,11 +166,12 @@ static int parse_pairs(const char *text, char escape, bool bare, struct df_step 
 }
 
 /* The old form "ENV name value with spaces" has no equals sign in its first word. */
-static int parse_name_value(const char *text, char escape, struct df_step *s, struct err *err)
+static int parse_name_value(const struct df_instruction *in, const char *text, char escape, struct df_step *s,
+                            struct err *err)
 {
     const char *end = word_end(text, escape);
     if (memchr(text, '=', (size_t)(end - text)))
-        return parse_pairs(text, escape, false, s, err);
+        return parse_pairs(in, text, false, escape, s, err);
     const char *value = skip_space(end);
     if (!*value)
         return err_set(err, ERR_INVALID, "%.80s needs a value: name=value", text);
@@ -227,12 +229,14 @@ static int parse_form(const struct df_instruction *in, const char *rest, char es
     case DF_JSON_ONLY:
         r = parse_json_form(rest, s, err);
         if (r == 0 && (!s->json || !s->args))
-            r = err_set(err, ERR_INVALID, "needs the arguments in JSON form: [\"program\", \"argument\"]");
+            r = err_set(err, ERR_INVALID,
+                        "%s requires the arguments to be in JSON form: [\"program\", \"argument\"]",
+                        in->name);
         return r;
     case DF_PAIRS:
-        return parse_name_value(rest, escape, s, err);
+        return parse_name_value(in, rest, escape, s, err);
     case DF_NAMES:
-        return parse_pairs(rest, escape, true, s, err);
+        return parse_pairs(in, rest, true, escape, s, err);
     case DF_HEALTH:
         return parse_health(rest, s, err);
     }
@@ -254,6 +258,11 @@ static int check_from(const struct df_step *s, struct err *err)
     return ok ? 0 : err_set(err, ERR_INVALID, "invalid name for build stage: \"%.80s\"", s->args[2]);
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 int df__parse_arguments(const struct df_instruction *in, const char *rest, char escape, struct df_step *s,
                         struct err *err)
 {
@@ -263,15 +272,16 @@ int df__parse_arguments(const struct df_instruction *in, const char *rest, char 
     /* An empty CMD or ENTRYPOINT resets what the base image has. */
     bool may_be_empty = in->op == DF_CMD || in->op == DF_ENTRYPOINT;
     if (!*rest && !may_be_empty)
-        return err_set(err, ERR_INVALID, "needs at least one argument");
+        return err_set(err, ERR_INVALID, "%s requires at least one argument", in->name);
     r = parse_form(in, rest, escape, s, err);
     if (r < 0)
         return r;
     if (in->op == DF_FROM)
         return check_from(s, err);
     if ((in->op == DF_COPY || in->op == DF_ADD) && strv_len(s->args) < 2)
-        return err_set(err, ERR_INVALID, "needs at least two arguments: sources and a destination");
-    if (in->op == DF_RUN && !s->args)
-        return err_set(err, ERR_INVALID, "an empty JSON array");
+        return err_set(err, ERR_INVALID, "%s requires at least two arguments: sources and a destination",
+                       in->name);
+    if (in->op == DF_EXPOSE) /* their order means nothing, and is nothing to the cache */
+        qsort(s->args, strv_len(s->args), sizeof(*s->args), by_name);
     return 0;
 }

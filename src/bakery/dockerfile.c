@@ -178,6 +178,8 @@ static int parse_instruction(struct parser *p, const char *line, size_t n)
     int r = df__parse_arguments(in, rest, p->out->escape, s, p->err);
     if (r == 0 && in->op == DF_ONBUILD)
         r = check_trigger(s->args[0], p->err);
+    if (r < 0 && p->err && str_after(p->err->msg, in->name)) /* "ADD requires ..." names itself */
+        return err_wrap(p->err, "%s:%d", s->file, s->line);
     if (r < 0)
         return err_wrap(p->err, "%s:%d: %s", s->file, s->line, in->name);
     if (!s->json && takes_heredocs(in, rest)) {

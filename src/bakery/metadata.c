@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 /* Instructions that change the image's config only, and WORKDIR, which may also make a directory. */
 
@@ -180,6 +181,25 @@ static int step_expose(struct build *s, const struct df_step *step, struct err *
     return commit(s, step, str_get(&text), err);
 }
 
+/* A container could mount nothing there. */
+static int check_volumes(struct build *s, json_t *paths, struct err *err)
+{
+    _cleanup_layer_ struct layer layer = LAYER_INIT;
+    int r = build__layer_begin(s, &layer, err);
+    if (r == 0)
+        r = build__layer_mount(s, &layer, true, err);
+    size_t i;
+    json_t *path;
+    json_array_foreach (paths, i, path) {
+        const char *text = json_string_value(path);
+        struct stat st;
+        _cleanup_close_ int fd = r < 0 ? -EBADF : file_open_in_root(layer.root_fd, text, O_PATH, 0, NULL);
+        if (fd >= 0 && fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode))
+            return err_set(err, ERR_INVALID, "cannot mount volume over existing file, file exists %s", text);
+    }
+    return r;
+}
+
 static int step_volume(struct build *s, const struct df_step *step, struct err *err)
 {
     _cleanup_json_ json_t *list = json_array();
@@ -194,7 +214,16 @@ static int step_volume(struct build *s, const struct df_step *step, struct err *
         json_array_append_new(list, json_string(path));
     }
     _cleanup_free_ char *text = list_text(list);
-    return commit(s, step, text, err);
+    if (!s->b)
+        return 0;
+    _cleanup_free_ char *created_by = nop("VOLUME", text);
+    char key[DIGEST_BYTES];
+    bool hit;
+    build__cache_key(s, created_by, NULL, key);
+    int r = build__cache_try(s, key, &hit, err);
+    if (r == 0 && !hit)
+        r = check_volumes(s, list, err);
+    return r < 0 || hit ? r : build__commit(s, created_by, NULL, key, err);
 }
 
 static bool signal_known(const char *text)

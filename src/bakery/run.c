@@ -254,6 +254,21 @@ static int check_machine(struct build *s, struct err *err)
                      image, here);
 }
 
+/* RUN []: what a container of the image would run. */
+static char **own_command(struct build *s)
+{
+    static const char *const parts[] = {"Entrypoint", "Cmd"};
+    char **argv = NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        const json_t *list = json_object_get(build__config(s), parts[i]), *word;
+        size_t k;
+        json_array_foreach (list, k, word)
+            if (json_is_string(word))
+                strv_add(&argv, json_string_value(word));
+    }
+    return argv;
+}
+
 int build__run(struct build *s, const struct df_step *step, struct err *err)
 {
     struct rights rights;
@@ -263,7 +278,11 @@ int build__run(struct build *s, const struct df_step *step, struct err *err)
         r = run_mounts_read(s, step, &mounts, err);
     if (r < 0)
         return r;
-    _cleanup_strv_ char **argv = step->json ? strv_dup(step->args) : build__shell(s);
+    _cleanup_strv_ char **argv = !step->json  ? build__shell(s)
+                                 : step->args ? strv_dup(step->args)
+                                              : own_command(s);
+    if (!argv)
+        return err_set(err, ERR_INVALID, "No command specified");
     _cleanup_free_ char *text = step->json ? NULL : shell_text(step);
     if (text)
         strv_add(&argv, text);

@@ -9,6 +9,7 @@
 #include "runtime/cgroup.h"
 #include "runtime/runtime.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 enum { HOSTNAME_MAX = 63 };
@@ -316,14 +317,30 @@ static json_t *build_host(struct engine *e, const json_t *body)
     return host;
 }
 
+/* Docker makes a container's working directory with the container, so that files can be copied there before
+ * it starts. An image has its own. */
+static int make_workdir(struct container *c, const char *path, struct err *err)
+{
+    _cleanup_close_ int root = -EBADF;
+    int r = rootview__open(c, false, &root, err);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int there = file_open_in_root(root, path, O_PATH | O_DIRECTORY, 0, NULL);
+    if (there < 0)
+        there = file_mkdirs_in_root(root, path, 0755, err);
+    return there < 0 ? err_wrap(err, "make the working directory") : 0;
+}
+
 /* Gives the container its directory with a snapshot over the image. */
-static int make_snapshot(struct container *c, const json_t *doc, struct err *err)
+static int make_snapshot(struct container *c, const json_t *doc, const char *workdir, struct err *err)
 {
     _cleanup_free_ char *dir = container__dir(c);
     struct image_snapshot s = {0};
     spare__take(c->engine, dir);
     int r = image_snapshot_create(c->engine->images, *c->image_id ? c->image_id : NULL, dir, &s, err);
     image_snapshot_done(&s);
+    if (r == 0 && workdir)
+        r = make_workdir(c, workdir, err);
     if (r < 0)
         return r;
     return mounts__fill_volumes(c, json_object_get(doc, "MountPoints"), err);
@@ -340,7 +357,7 @@ static int register_named(struct container *c, bool chosen, struct err *err)
     return r;
 }
 
-static int create(struct engine *e, const char *name, json_t *doc, json_t *net, char *const *volumes,
+static int create(struct engine *e, const char *name, json_t *doc, json_t *net, const char *workdir,
                   char **ret_id, struct err *err)
 {
     char *made = name ? NULL : names__random(0);
@@ -353,7 +370,7 @@ static int create(struct engine *e, const char *name, json_t *doc, json_t *net, 
         return r;
     SCOPED_LOCK(op, &c->op);
     FAILPOINT("serve-name-taken");
-    r = make_snapshot(c, doc, err);
+    r = make_snapshot(c, doc, workdir, err);
     FAILPOINT("serve-snapshot-made");
     if (r == 0)
         r = container__insert(c, err);
@@ -414,7 +431,11 @@ static int create_with_image(struct engine *e, const char *name, const json_t *b
     if (userns)
         json_object_set(doc, "UserNamespace", userns);
     json_t *net = json_pack("{s:O,s:{}}", "Networks", networks, "Ports");
-    r = create(e, name, doc, net, volumes, ret_id, err);
+    const char *workdir = json_str(config, "WorkingDir");
+    if (str_eq(workdir, "/") ||
+        str_eq(workdir, json_str(json_object_get(image->config, "config"), "WorkingDir")))
+        workdir = "";
+    r = create(e, name, doc, net, *workdir ? workdir : NULL, ret_id, err);
     if (r < 0) {
         userns__release(e, id);
         STRV_FOREACH (v, volumes)

@@ -10,7 +10,7 @@
 
 #include <ctype.h>
 
-enum { LINKS_MAX = 256 };
+enum { LINKS_MAX = 256, SHARED_MAX = 32 };
 
 /* "name", or "name:alias". */
 static int parse_link(const char *text, char **ret_name, char **ret_alias, struct err *err)
@@ -25,26 +25,49 @@ static int parse_link(const char *text, char **ret_name, char **ret_alias, struc
     return 0;
 }
 
+/* The container whose network `*child` has: itself, or the one at the end of "container:..." modes. */
+static int owner_of_network(struct engine *e, const char *name, struct container **ret, json_t **ret_doc,
+                            struct err *err)
+{
+    _cleanup_free_ char *at = mem_strdup(name);
+    for (int i = 0; i < SHARED_MAX; i++) {
+        struct container *child = NULL;
+        struct err why = {0};
+        if (container__find(e, at, &child, &why) < 0)
+            return err_set(err, ERR_INVALID, "could not get container for %.200s: %s", name, why.msg);
+        json_t *doc = container__doc(child);
+        const char *next = str_after(network__mode(json_object_get(doc, "HostConfig")), "container:");
+        if (!next) {
+            *ret = child;
+            *ret_doc = doc;
+            return 0;
+        }
+        free(at);
+        at = mem_strdup(next);
+        json_decref(doc);
+        container__unref(child);
+    }
+    return err_set(err, ERR_INVALID, "could not get container for %.200s: more than %d share networks", name,
+                   SHARED_MAX);
+}
+
 static int add_link(struct engine *e, const char *text, json_t *links, struct err *err)
 {
     _cleanup_free_ char *name = NULL, *alias = NULL;
     _cleanup_container_ struct container *child = NULL;
-    struct err why = {0};
+    _cleanup_json_ json_t *doc = NULL;
     int r = parse_link(text, &name, &alias, err);
+    if (r == 0)
+        r = owner_of_network(e, name, &child, &doc, err);
     if (r < 0)
         return r;
-    if (container__find(e, name, &child, &why) < 0)
-        return err_set(err, ERR_INVALID, "could not get container for %.200s: %s", name, why.msg);
-    _cleanup_json_ json_t *doc = container__doc(child);
     if (str_eq(network__mode(json_object_get(doc, "HostConfig")), "host"))
         return err_set(
             err, ERR_INVALID,
             "conflicting options: host type networking can't be used with links. This would result "
             "in undefined behavior");
-    const char *other = json_str(links, alias);
-    if (*other && !str_eq(other, child->id))
-        return err_set(err, ERR_CONFLICT, "Conflict. The link alias \"%.100s\" is already in use by %s",
-                       alias, other);
+    if (json_object_get(links, alias)) /* the first one counts, as in Docker */
+        return 0;
     if (json_object_size(links) >= LINKS_MAX)
         return err_set(err, ERR_LIMIT, "more than %d links", LINKS_MAX);
     json_set_str(links, alias, child->id);

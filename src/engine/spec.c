@@ -187,7 +187,12 @@ static void set_identity(const struct spec_input *in, json_t *spec)
     json_object_set_new(json_object_get(spec, "root"), "readonly",
                         json_boolean(json_bool(host, "ReadonlyRootfs")));
     if (json_object_size(json_object_get(host, "Annotations")))
-        json_object_set(spec, "annotations", json_object_get(host, "Annotations"));
+        json_object_set_new(spec, "annotations", json_copy_tree(json_object_get(host, "Annotations")));
+    if (spec__has_init(host)) {
+        if (!json_object_get(spec, "annotations"))
+            json_object_set_new(spec, "annotations", json_object());
+        json_set_str(json_object_get(spec, "annotations"), RUNTIME_BLOCK_SIGNALS, "1");
+    }
 }
 
 static unsigned last_group(const struct spec_input *in)

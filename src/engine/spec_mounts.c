@@ -275,6 +275,8 @@ static int join_other(const struct spec_input *in, json_t *list, const char *typ
     int r = container__find(in->c->engine, ref, &other, err);
     if (r < 0)
         return r;
+    if (other == in->c)
+        return err_set(err, ERR_SYSTEM, "cannot join own %s", type);
     char path[64];
     snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)container__state(other).pid, file);
     int fd = container__running(other) ? open(path, O_RDONLY | O_CLOEXEC) : -1;

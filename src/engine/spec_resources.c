@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 enum { CPU_PERIOD_US = 100000, DEVICES_MAX = 1024, IO_WEIGHT_MIN = 10, IO_WEIGHT_MAX = 1000 };
+enum { SHARES_MIN = 2, SHARES_MAX = 262144 };
 
 bool spec__swap_can_be_limited(void)
 {
@@ -38,6 +39,20 @@ static json_t *memory_of(const json_t *host)
     if (json_bool(host, "OomKillDisable"))
         json_object_set_new(m, "disableOOMKiller", json_true());
     return m;
+}
+
+/* As Docker's runtime judges it, when a container starts. */
+static int check_shares(const json_t *host, struct err *err)
+{
+    int64_t shares = json_int(host, "CpuShares");
+    if (shares < 0)
+        return err_set(err, ERR_INVALID, "\"HostConfig.CpuShares\": cpu.shares: invalid argument: %lld",
+                       (long long)shares);
+    if (shares && shares < SHARES_MIN)
+        return err_set(err, ERR_INVALID, "the minimum allowed cpu-shares is %d", SHARES_MIN);
+    if (shares > SHARES_MAX)
+        return err_set(err, ERR_INVALID, "the maximum allowed cpu-shares is %d", SHARES_MAX);
+    return 0;
 }
 
 static json_t *cpu_of(const json_t *host)
@@ -199,9 +214,15 @@ static int add_device(const char *on_host, const char *inside, const char *acces
                       json_t *rules, struct err *err)
 {
     struct stat st;
-    if (*on_host == '/' && *inside == '/' && stat(on_host, &st) == 0 && S_ISDIR(st.st_mode))
-        return add_directory(on_host, inside, access, NULL, devices, rules, err);
-    return add_node(on_host, inside, access, devices, rules, err);
+    size_t before = json_array_size(devices);
+    if (*on_host != '/' || *inside != '/' || stat(on_host, &st) < 0 || !S_ISDIR(st.st_mode))
+        return add_node(on_host, inside, access, devices, rules, err);
+    int r = add_directory(on_host, inside, access, NULL, devices, rules, err);
+    if (r == 0 && json_array_size(devices) == before)
+        r = err_set(err, ERR_INVALID,
+                    "error gathering device information while adding custom device \"%s\": not a device node",
+                    on_host);
+    return r;
 }
 
 /* The host's /dev, as --privileged asks; what the container makes for itself is left out. */
@@ -282,6 +303,8 @@ int spec__resources(const json_t *host, json_t *spec, struct err *err)
         json_array_append_new(rules, json_pack("{s:b,s:s}", "allow", 1, "access", "rwm"));
         r = all_devices(devices, err);
     }
+    if (r == 0)
+        r = check_shares(host, err);
     if (r == 0)
         r = named_devices(host, devices, rules, err);
     json_array_foreach (json_object_get(host, "DeviceCgroupRules"), i, text)

@@ -274,6 +274,8 @@ int container__start(struct container *c, bool by_policy, struct err *err)
     if (r == 0)
         r = check__device_drivers(json_object_get(s.doc, "HostConfig"), err);
     if (r == 0)
+        r = userns__check_joined(c->engine, s.doc, err);
+    if (r == 0)
         r = connect_network(&s, err);
     FAILPOINT("serve-network-connected");
     if (r == 0)

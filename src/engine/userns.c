@@ -257,14 +257,18 @@ const char *userns__joined(const json_t *host)
 static int choose_as(struct engine *e, const char *ref, const char *mode, json_t **ret, struct err *err)
 {
     _cleanup_container_ struct container *other = NULL;
+    bool wants = !str_empty(mode) && !str_eq(mode, "host");
     int r = container__find(e, ref, &other, err);
+    if (r == -ERR_NOT_FOUND && !wants) { /* it may come before the start: see userns__check_joined() */
+        *ret = NULL;
+        return 0;
+    }
     if (r == -ERR_NOT_FOUND && err)
         r = -(err->code = ERR_INVALID); /* the body is wrong; 404 would mean the image to clients */
     if (r < 0)
         return r;
     _cleanup_json_ json_t *doc = container__doc(other);
     struct userns u = userns__of(doc);
-    bool wants = !str_empty(mode) && !str_eq(mode, "host");
     if (wants || (u.count && str_eq(mode, "host")))
         return err_set(err, ERR_CONFLICT,
                        "\"HostConfig.UsernsMode\": a container that joins namespaces of %.12s has its user "
@@ -272,6 +276,24 @@ static int choose_as(struct engine *e, const char *ref, const char *mode, json_t
                        other->id, mode);
     *ret = u.count ? to_json(&u, false) : NULL;
     return 0;
+}
+
+/* Whoever has that name now need not be who had it, if anybody did, when the container was made. */
+int userns__check_joined(struct engine *e, const json_t *own_doc, struct err *err)
+{
+    const char *ref = userns__joined(json_object_get(own_doc, "HostConfig"));
+    _cleanup_container_ struct container *other = NULL;
+    int r = ref ? container__find(e, ref, &other, err) : 0;
+    if (!ref || r < 0)
+        return r;
+    _cleanup_json_ json_t *doc = container__doc(other);
+    struct userns u = userns__of(doc), own = userns__of(own_doc);
+    if (u.count == own.count && (!u.count || (u.uid == own.uid && u.gid == own.gid)))
+        return 0;
+    return err_set(err, ERR_CONFLICT,
+                   "container %.12s has another user namespace than this one was made for: create this one "
+                   "again to join it",
+                   other->id);
 }
 
 int userns__choose(struct engine *e, const char *id, const json_t *host, json_t **ret, struct err *err)

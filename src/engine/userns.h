@@ -33,6 +33,8 @@ void userns__restore(struct engine *e, const char *id, const json_t *doc);
 int userns__open(const struct userns *u, int *ret_user, int *ret_net, struct err *err);
 /* The container whose namespaces `host` joins, and so its user namespace: its name, or NULL. */
 const char *userns__joined(const json_t *host);
+/* At a start: the container to join must still have the user namespace that `own_doc` was made for. */
+int userns__check_joined(struct engine *e, const json_t *own_doc, struct err *err);
 /* A network namespace that belongs to an existing user namespace. */
 int userns__net_in(int user, int *ret_net, struct err *err);
 /* That of a running container. */

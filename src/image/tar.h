@@ -42,6 +42,9 @@ struct tar_extract {
 };
 /* Reads from `fd`, or through `read_fn` (bytes, 0 at the end, or negative code) when not NULL. */
 typedef ssize_t (*tar_read_fn)(void *context, void *buffer, size_t n, struct err *err);
+/* Refuses an uncompressed archive that was cut within the two zero blocks at its end, which readers otherwise
+ * take for whole; one without any is. The file offset stays. */
+int tar_check_end(int fd, struct err *err);
 int tar_extract_fd(const struct tar_extract *x, int fd, struct err *err);
 int tar_extract_stream(const struct tar_extract *x, tar_read_fn read_fn, void *read_context, struct err *err);
 

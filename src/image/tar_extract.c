@@ -692,3 +692,34 @@ int tar_extract_fd(const struct tar_extract *x, int fd, struct err *err)
 {
     return tar_extract_stream(x, read_fd, &fd, err);
 }
+
+/* --- the end of an archive --- */
+
+static bool all_zero(const unsigned char *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (bytes[i])
+            return false;
+    return true;
+}
+
+int tar_check_end(int fd, struct err *err)
+{
+    enum { BLOCK = 512, MAGIC_AT = 257 };
+    unsigned char end[3 * BLOCK] = {0}, magic[5] = {0};
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return err_sys(err, errno, "stat an archive");
+    size_t partial = (size_t)(st.st_size % BLOCK), kept = 2 * BLOCK + partial;
+    if (!partial || st.st_size < 2 * BLOCK)
+        return 0;
+    if (pread(fd, magic, sizeof(magic), MAGIC_AT) != sizeof(magic) ||
+        memcmp(magic, "ustar", sizeof(magic)) != 0)
+        return 0; /* compressed, which has checks of its own */
+    if (pread(fd, end, kept, st.st_size - (off_t)kept) != (ssize_t)kept)
+        return err_sys(err, errno, "read the end of an archive");
+    /* In the second of the two, or in the first. */
+    bool second = all_zero(end + BLOCK, BLOCK) && !all_zero(end, BLOCK);
+    bool cut = all_zero(end + 2 * BLOCK, partial) && (second || !all_zero(end + BLOCK, BLOCK));
+    return cut ? err_set(err, ERR_INVALID, "unexpected EOF: the archive was cut within its last block") : 0;
+}

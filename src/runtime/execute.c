@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -119,6 +120,10 @@ static int execute_in_path(const struct plan_process *process, char **env, struc
 int child__execute(const struct plan_process *process, char **env, struct err *err)
 {
     const char *program = process->args[0];
+    sigset_t all;
+    sigfillset(&all);
+    if (process->block_signals)
+        sigprocmask(SIG_SETMASK, &all, NULL);
     if (!*program)
         return no_such(program, err);
     if (!strchr(program, '/'))

@@ -199,6 +199,13 @@ static bool wants_groups_kept(const json_t *spec)
     return str_eq(json_str(json_object_get(spec, "annotations"), "run.oci.keep_original_groups"), "1");
 }
 
+/* For a first process that takes signals by waiting for them: the kernel drops what reaches the first process
+ * of a PID namespace before it has a handler, unless it is blocked. */
+static bool wants_signals_blocked(const json_t *spec)
+{
+    return str_eq(json_str(json_object_get(spec, "annotations"), RUNTIME_BLOCK_SIGNALS), "1");
+}
+
 int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err *err)
 {
     static const char *const refused[] = {"solaris", "windows", "vm", "zos", NULL};
@@ -250,8 +257,10 @@ int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err
         r = plan__parse_process(process, launch, plan.namespaces & CLONE_NEWUSER, &plan.process, err);
     if (r == 0)
         r = parse_personality(linux_, &plan, err);
-    if (r == 0)
+    if (r == 0) {
         plan.process.keep_groups = wants_groups_kept(launch->spec);
+        plan.process.block_signals = wants_signals_blocked(launch->spec);
+    }
     if (r == 0)
         r = check_whole(&plan, err);
     if (r < 0)

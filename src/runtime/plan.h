@@ -48,7 +48,8 @@ struct plan_process {
     gid_t *gids;
     size_t gid_count;
     bool keep_groups; /* those of the runtime's caller */
-    int umask;        /* <0: 0022 */
+    bool block_signals;
+    int umask; /* <0: 0022 */
     struct plan_rlimit *rlimits;
     size_t rlimit_count;
     bool has_oom_score_adj;

@@ -24,6 +24,8 @@
 
 /* The newest version of the specification that is done here. */
 #define RUNTIME_SPEC_VERSION "1.2.0"
+/* Annotation: with "1" the program begins with its signals blocked. */
+#define RUNTIME_BLOCK_SIGNALS "org.drover.block-signals"
 
 /* A container's cgroup in whichever hierarchies this host has: see cgroup.h. */
 struct cgroup;

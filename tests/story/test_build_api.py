@@ -294,6 +294,52 @@ class BuildApi(Story):
         self.assertIn(("container", "destroy"), events)
         self.assertEqual(events[-1], ("image", "tag"))
 
+    def test_add_follows_links_to_what_is_not_there_yet_and_stays_inside(self):
+        outside = tempfile.mkdtemp(dir=self.d.root)
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            for name, target in (("absolute", outside + "/new"), ("up", "../../../../../.." + outside + "/deep/up"), ("round", "round")):
+                entry = tarfile.TarInfo(name)
+                entry.type, entry.linkname = tarfile.SYMTYPE, target
+                tar.addfile(entry)
+        files = {"links.tar": out.getvalue(), "foo": "hello\n"}
+        self.built({"Dockerfile": "FROM busybox\nADD links.tar /\nADD foo /absolute/\nADD foo /up/sub/\n", **files}, t="linked")
+        self.assertEqual(self.output("linked", "cat", outside + "/new/foo", "/absolute/foo", outside + "/deep/up/sub/foo"), "hello\n" * 3)
+        self.assertEqual(os.listdir(outside), [])
+        self.assertIn("ADD failed", self.build({"Dockerfile": "FROM busybox\nADD links.tar /\nADD foo /round/\n", **files})[-1]["error"])
+
+    def test_an_archive_that_was_cut_is_refused_and_one_without_an_end_is_not(self):
+        entry = tarfile.TarInfo("test/foo")
+        entry.size = 2
+        whole = entry.tobuf() + b"Hi" + b"\0" * 510 + b"\0" * 1024
+        for size, good in ((len(whole), True), (len(whole) - 1, False), (len(whole) - 513, False), (len(whole) - 512, True), (len(whole) - 1024, True)):
+            with self.subTest(size):
+                last = self.build({"Dockerfile": "FROM busybox\nADD test.tar /\n", "test.tar": whole[:size]})[-1]
+                self.assertEqual("error" not in last, good, last)
+
+    def test_what_a_dockerfile_says_in_other_order_or_not_at_all(self):
+        first, _ = self.built({"Dockerfile": "FROM busybox\nEXPOSE 80 2375\n"})
+        self.assertEqual(self.built({"Dockerfile": "FROM busybox\nEXPOSE 2375 80\n"})[0], first)
+        self.assertNotEqual(self.built({"Dockerfile": "FROM busybox\nEXPOSE 2375 81\n"})[0], first)
+        # RUN [] runs what a container would.
+        text = "".join(m.get("stream", "") for m in self.built({"Dockerfile": 'FROM busybox\nENTRYPOINT ["echo"]\nCMD ["of", "its", "own"]\nRUN []\n'})[1])
+        self.assertIn("\nof its own\n", text)
+        self.assertIn("No command specified", self.build({"Dockerfile": "FROM scratch\nRUN []\n"})[-1]["error"])
+
+    def test_a_volume_is_nowhere_a_file_is(self):
+        last = self.build({"Dockerfile": "FROM busybox\nRUN touch /foo\nVOLUME /new /foo\n"})[-1]
+        self.assertIn("cannot mount volume over existing file, file exists /foo", last["error"])
+        self.built({"Dockerfile": "FROM busybox\nRUN mkdir /foo\nVOLUME /new /foo\n"})
+
+    def test_an_image_tells_the_config_of_its_last_step(self):
+        for dockerfile, command in (("FROM busybox\nRUN echo\tone\t\ttwo\n", ["/bin/sh", "-c", "echo\tone\t\ttwo"]),
+                                    ("FROM busybox\nENV A=b\n", ["/bin/sh", "-c", "#(nop) ", "ENV A=b"]),
+                                    ('FROM busybox\nSHELL ["foo", "-bar"]\n', ["foo", "-bar", "#(nop) ", 'SHELL ["foo" "-bar"]'])):
+            with self.subTest(dockerfile):
+                seen = self.inspect(self.built({"Dockerfile": dockerfile})[0])
+                self.assertEqual(seen["ContainerConfig"]["Cmd"], command)
+                self.assertEqual(seen["ContainerConfig"]["Env"], seen["Config"]["Env"])
+
     def test_nothing_is_left_of_a_build_whose_client_went(self):
         connection = http.client.HTTPConnection("drover")
         connection.sock = socket.socket(socket.AF_UNIX)

@@ -54,6 +54,33 @@ class Containers(Story):
 
 
 class Create(Containers):
+    def test_the_working_directory_is_there_before_the_start(self):
+        name = self.made(WorkingDir="/home/foo/bar")
+        self.d.docker("cp", f"{name}:/home/foo/bar", self.d.root + "/wd-copy")
+        self.assertTrue(os.path.isdir(self.d.root + "/wd-copy"))
+        status, answer = self.create(WorkingDir="/etc/passwd/x")
+        self.assertGreaterEqual(status, 400, answer)
+        self.assertIn("make the working directory", answer["message"])
+
+    def test_old_clients_set_limits_beside_the_image(self):
+        self.assert_refused(self.create(Memory=524287), 400, "Minimum memory limit allowed is 6MB")
+        seen = self.inspect(self.made(Memory=33554432, CpuShares=512, Cpuset="0", host={"CpuShares": 256}))
+        host = seen["HostConfig"]
+        self.assertEqual((host["Memory"], host["CpuShares"], host["CpusetCpus"]), (33554432, 256, "0"))
+        self.assertNotIn("Memory", seen["Config"])
+
+    def test_cpu_shares_out_of_range_and_directories_without_devices_fail_at_the_start(self):
+        prefix = "error gathering device information while adding custom device "
+        for host, message in (({"CpuShares": 1}, "the minimum allowed cpu-shares is 2"),
+                              ({"CpuShares": 99999999}, "the maximum allowed cpu-shares is 262144"),
+                              ({"CpuShares": -1}, '"HostConfig.CpuShares": cpu.shares: invalid argument: -1'),
+                              ({"Devices": [{"PathOnHost": "/etc", "PathInContainer": "/etc", "CgroupPermissions": "rwm"}]},
+                               prefix + '"/etc": not a device node')):
+            with self.subTest(host):
+                answer = self.call("POST", f"/containers/{self.made(host=host)}/start")
+                self.assertIn(message, answer[1]["message"])
+                self.assertGreaterEqual(answer[0], 400)
+
     def test_values_out_of_range_are_refused_in_dockers_words(self):
         mega, cpus = 1 << 20, os.cpu_count()
         for host, message in [
@@ -215,6 +242,28 @@ class Create(Containers):
         self.assertEqual(stats["pids_stats"]["limit"], 31)
 
 
+class Joined(Containers):
+    """Namespaces of a container that is named before it is there."""
+
+    def test_the_other_is_needed_at_the_start_alone(self):
+        for field, message in (("NetworkMode", "No such container: jn-late"), ("PidMode", "No such container: jn-late"),
+                               ("IpcMode", "No such container: jn-late")):
+            with self.subTest(field):
+                name = self.made(host={field: "container:jn-late"})
+                self.assert_refused(self.call("POST", f"/containers/{name}/start"), 404, message)
+                other = self.started("jn-late", {"IpcMode": "shareable"})
+                self.assertEqual(self.call("POST", f"/containers/{name}/start")[0], 204)
+                kind = {"NetworkMode": "net", "PidMode": "pid", "IpcMode": "ipc"}[field]
+                look = [os.readlink(f"/proc/{self.inspect(c)['State']['Pid']}/ns/{kind}") for c in (name, other)]
+                self.assertEqual(look[0], look[1])
+                for one in (name, other):
+                    self.call("DELETE", f"/containers/{one}?force=1")
+
+    def test_itself_it_cannot_join(self):
+        self.made("jn-self", {"NetworkMode": "container:jn-self"})
+        self.assert_refused(self.call("POST", "/containers/jn-self/start"), 500, "cannot join own network")
+
+
 class Links(Containers):
     """--link, the way containers found each other before networks had names."""
 
@@ -262,6 +311,24 @@ class Links(Containers):
         self.assert_refused(self.call("POST", "/containers/ln-other/start"), 500,
                             "Cannot link to a non running container: /ln-stopped AS /ln-other/it")
 
+    def test_the_first_of_two_links_of_one_name_counts(self):
+        self.started("ln-one")
+        self.started("ln-two")
+        hosts = self.output({"Links": ["ln-one:it", "ln-two:it"]}, ["grep", "it", "/etc/hosts"])
+        self.assertEqual(hosts.split()[0], self.address("ln-one"))
+
+    def test_a_link_leads_to_the_one_whose_network_is_shared(self):
+        self.started("ln-owner")
+        self.started("ln-guest", {"NetworkMode": "container:ln-owner"})
+        self.started("ln-guests-guest", {"NetworkMode": "container:ln-guest"})
+        hosts = self.output({"Links": ["ln-guests-guest:it"]}, ["grep", "it", "/etc/hosts"])
+        self.assertEqual(hosts.split()[0], self.address("ln-owner"))
+        # Names of one another, which a create takes, are no endless way.
+        self.made("ln-round", {"NetworkMode": "container:ln-about"})
+        self.made("ln-about", {"NetworkMode": "container:ln-round"})
+        self.assert_refused(self.create(host={"Links": ["ln-round:it"]}), 400,
+                            "could not get container for ln-round: more than 32 share networks")
+
     def test_on_a_network_of_ones_own_a_link_is_an_alias_for_one_container_alone(self):
         self.call("POST", "/networks/create", {"Name": "ln-net"})
         self.addCleanup(self.call, "DELETE", "/networks/ln-net")
@@ -284,6 +351,13 @@ class Init(Containers):
         self.assertEqual(self.code("sh", "-c", "kill -9 $$"), 137)
         self.assertEqual(self.code("nonsense"), 127)
         self.assertEqual(self.code("/etc/passwd"), 126)
+
+    def test_a_signal_right_after_the_start_reaches_the_program(self):
+        for _ in range(20):
+            name = self.started(None, {"Init": True}, Cmd=["sleep", "100000"])
+            self.assertEqual(self.call("POST", f"/containers/{name}/kill?signal=TERM")[0], 204)
+            self.assertEqual(self.call("POST", f"/containers/{name}/wait")[1]["StatusCode"], 143)
+        self.assertEqual(self.output({"Init": True}, ["grep", "SigBlk", "/proc/self/status"]).split()[1].strip("0"), "")
 
     def test_it_is_the_first_process_and_takes_what_is_left_to_it(self):
         script = "(sleep 0.1 & exec true); sleep 0.3; cat /proc/1/comm; grep -l zombie /proc/[0-9]*/status; true"

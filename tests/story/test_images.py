@@ -19,8 +19,9 @@ def small_tar(**files):
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name, text in files.items():
             entry = tarfile.TarInfo(name)
-            entry.size = len(text)
-            tar.addfile(entry, io.BytesIO(text.encode()))
+            content = text if isinstance(text, bytes) else text.encode()
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
     return out.getvalue()
 
 

@@ -73,8 +73,13 @@ static void json_and_shell_forms_are_told_apart(void **state)
     assert_string_equal(df_flag(&d.steps[8], "retries"), "3");
     assert_string_equal(d.steps[8].args[2], "x");
     dockerfile_done(&d);
+    d = parsed("FROM a\nRUN []\nEXPOSE 80 2375 443/udp\n");
+    assert_true(d.steps[1].json && !d.steps[1].args);
+    assert_string_equal(d.steps[2].args[0], "2375");
+    assert_string_equal(d.steps[2].args[2], "80");
+    dockerfile_done(&d);
     refused("FROM a\nSHELL /bin/sh\n",
-            "Dockerfile:2: SHELL: needs the arguments in JSON form: [\"program\", \"argument\"]");
+            "Dockerfile:2: SHELL requires the arguments to be in JSON form: [\"program\", \"argument\"]");
     refused("FROM a\nCMD [1]\n",
             "Dockerfile:2: CMD: when using JSON array syntax, arrays must be comprised of strings only");
 }
@@ -110,12 +115,13 @@ static void mistakes_are_named_with_their_line(void **state)
     refused("FROM a as 1b\n", "Dockerfile:1: FROM: invalid name for build stage: \"1b\"");
     refused("FROM a\nCOPY --form=x a b\n", "Dockerfile:2: COPY: unknown flag: --form");
     refused("FROM a\nCOPY a\n",
-            "Dockerfile:2: COPY: needs at least two arguments: sources and a destination");
+            "Dockerfile:2: COPY requires at least two arguments: sources and a destination");
     refused("FROM a\nENV a\n", "Dockerfile:2: ENV: a needs a value: name=value");
     refused("FROM a\nENV a=1 b\n",
             "Dockerfile:2: ENV: can't find = in \"b\": it must be of the form name=value "
             "(quote a value with spaces)");
-    refused("FROM a\nWORKDIR\n", "Dockerfile:2: WORKDIR: needs at least one argument");
+    refused("FROM a\nWORKDIR\n", "Dockerfile:2: WORKDIR requires at least one argument");
+    refused("FROM a\nENV =1\n", "Dockerfile:2: ENV names can not be blank: \"=1\"");
     refused("FROM a\nONBUILD FROM b\n", "Dockerfile:2: ONBUILD: FROM isn't allowed as an ONBUILD trigger");
     struct err err;
     struct dockerfile d;

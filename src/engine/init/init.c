@@ -19,15 +19,17 @@
 /* Those that a process brings on itself; blocked, they could not tell of a fault of ours. */
 static const int own_signals[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGABRT, SIGTRAP, SIGSYS};
 
-static void run(char **argv, const sigset_t *inherited)
+static void run(char **argv)
 {
+    sigset_t none;
+    sigemptyset(&none);
     /* A group of its own, in front when there is a terminal: so that ctrl-c reaches the program and its
      * children, as without us. */
     setpgid(0, 0);
     tcsetpgrp(STDIN_FILENO, getpgrp());
     signal(SIGTTIN, SIG_DFL);
     signal(SIGTTOU, SIG_DFL);
-    sigprocmask(SIG_SETMASK, inherited, NULL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     execvp(argv[0], argv);
     int why = errno;
     dprintf(STDERR_FILENO, "docker-init: exec %s: %s\n", argv[0], strerror(why));
@@ -54,7 +56,7 @@ static bool reap(pid_t program, int *ret_status)
 
 int main(int argc, char **argv)
 {
-    sigset_t all, inherited;
+    sigset_t all;
     int first = argc > 1 && strcmp(argv[1], "--") == 0 ? 2 : 1, status = 0;
     if (first >= argc) {
         dprintf(STDERR_FILENO, "usage: docker-init -- PROGRAM [ARGUMENT...]\n");
@@ -63,7 +65,8 @@ int main(int argc, char **argv)
     sigfillset(&all);
     for (size_t i = 0; i < sizeof(own_signals) / sizeof(own_signals[0]); i++)
         sigdelset(&all, own_signals[i]);
-    sigprocmask(SIG_SETMASK, &all, &inherited);
+    /* The engine starts us with all signals blocked: one that comes before this line waits. */
+    sigprocmask(SIG_SETMASK, &all, NULL);
     /* The program takes the terminal, which must not stop us. */
     signal(SIGTTIN, SIG_IGN);
     signal(SIGTTOU, SIG_IGN);
@@ -73,7 +76,7 @@ int main(int argc, char **argv)
         return 126;
     }
     if (program == 0)
-        run(argv + first, &inherited);
+        run(argv + first);
     while (!reap(program, &status)) {
         int number = sigwaitinfo(&all, NULL);
         if (number > 0 && number != SIGCHLD)

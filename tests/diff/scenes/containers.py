@@ -127,12 +127,12 @@ REFUSED = [
     ("env", {"Env": ["=x"]}), ("exposed port", {"ExposedPorts": {"abc/tcp": {}}}), ("exposed protocol", {"ExposedPorts": {"80/xyz": {}}}), ("stop signal", {"StopSignal": "SIGNOTHING"}),
     ("negative stop timeout", {"StopTimeout": -1}), ("mac", {"MacAddress": "zz"}), ("health interval", {"Healthcheck": {"Test": ["CMD", "true"], "Interval": 1}}),
     ("health retries", {"Healthcheck": {"Test": ["CMD", "true"], "Retries": -1}}), ("health test", {"Healthcheck": {"Test": ["WHAT", "true"]}}), ("long hostname", {"Hostname": "x" * 70}),
-    ("bad hostname", {"Hostname": "bad_host!"}), ("volume path", {"Volumes": {"relative": {}}}), ("volume root", {"Volumes": {"/": {}}}),
+    ("bad hostname", {"Hostname": "bad_host!"}), ("volume path", {"Volumes": {"relative": {}}}), ("volume root", {"Volumes": {"/": {}}}), ("memory too small, of old clients", {"Memory": 1024}),
 ]
 REFUSED_HOSTS = [
     ("memory too small", {"Memory": 1024}), ("swap below memory", {"Memory": 67108864, "MemorySwap": 33554432}), ("swap without memory", {"MemorySwap": 67108864}),
     ("reservation above memory", {"Memory": 33554432, "MemoryReservation": 67108864}), ("swappiness 101", {"MemorySwappiness": 101}), ("nano cpus too many", {"NanoCpus": 999000000000}),
-    ("nano cpus and quota", {"NanoCpus": 500000000, "CpuQuota": 5000}), ("cpu period", {"CpuPeriod": 10}), ("cpu quota", {"CpuQuota": 10}), ("negative shares", {"CpuShares": -1}),
+    ("nano cpus and quota", {"NanoCpus": 500000000, "CpuQuota": 5000}), ("cpu period", {"CpuPeriod": 10}), ("cpu quota", {"CpuQuota": 10}), ("negative shares", {"CpuShares": -1}), ("one share", {"CpuShares": 1}), ("too many shares", {"CpuShares": 99999999}),
     ("cpuset", {"CpusetCpus": "x"}), ("cpuset absent", {"CpusetCpus": "900"}), ("cpuset mems", {"CpusetMems": "900"}), ("shm size", {"ShmSize": -1}), ("oom score", {"OomScoreAdj": 2000}), ("blkio", {"BlkioWeight": 5}),
     ("restart policy", {"RestartPolicy": {"Name": "sometimes"}}), ("retries with always", {"RestartPolicy": {"Name": "always", "MaximumRetryCount": 2}}),
     ("negative retries", {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": -2}}), ("auto remove and restart", {"AutoRemove": True, "RestartPolicy": {"Name": "always"}}),
@@ -141,7 +141,7 @@ REFUSED_HOSTS = [
     ("mount type", {"Mounts": [{"Type": "what", "Target": "/x"}]}), ("mount without target", {"Mounts": [{"Type": "volume", "Source": "a"}]}), ("tmpfs with a source", {"Mounts": [{"Type": "tmpfs", "Source": "a", "Target": "/x"}]}),
     ("bind without a source", {"Mounts": [{"Type": "bind", "Target": "/x"}]}), ("bind with volume options", {"Mounts": [{"Type": "bind", "Source": "/etc", "Target": "/x", "VolumeOptions": {"NoCopy": True}}]}),
     ("tmpfs option", {"Tmpfs": {"/t": "what=1"}}), ("capability", {"CapAdd": ["NOTHING"]}), ("device", {"Devices": [{"PathOnHost": "/dev/no-such", "PathInContainer": "/dev/x", "CgroupPermissions": "rwm"}]}),
-    ("device permissions", {"Devices": [{"PathOnHost": "/dev/null", "PathInContainer": "/dev/x", "CgroupPermissions": "q"}]}), ("device rule", {"DeviceCgroupRules": ["what"]}),
+    ("device permissions", {"Devices": [{"PathOnHost": "/dev/null", "PathInContainer": "/dev/x", "CgroupPermissions": "q"}]}), ("device rule", {"DeviceCgroupRules": ["what"]}), ("directory without devices", {"Devices": [{"PathOnHost": "/etc", "PathInContainer": "/etc", "CgroupPermissions": "rwm"}]}),
     ("dns", {"Dns": ["not-an-address"]}), ("extra host", {"ExtraHosts": ["nohost"]}), ("extra host address", {"ExtraHosts": ["a:b"]}), ("security option", {"SecurityOpt": ["what=x"]}), ("seccomp file", {"SecurityOpt": ["seccomp={"]}),
     ("network mode", {"NetworkMode": "no-such-network"}), ("container network", {"NetworkMode": "container:nobody"}), ("pid mode", {"PidMode": "what"}), ("pid of nobody", {"PidMode": "container:nobody"}),
     ("ipc mode", {"IpcMode": "what"}), ("uts mode", {"UTSMode": "what"}), ("cgroup ns", {"CgroupnsMode": "what"}), ("userns", {"UsernsMode": "what"}), ("runtime", {"Runtime": "no-such"}), ("isolation", {"Isolation": "hyperv"}),
