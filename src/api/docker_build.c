@@ -8,9 +8,7 @@
 #include "base/base64.h"
 #include "base/file.h"
 #include "image/image_ref.h"
-#include "image/tar.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -19,8 +17,9 @@ struct build {
     struct api *api;
     struct api_progress *progress;
     struct build_query query;
-    struct build_session *session; /* of `drover build`; or NULL */
-    bool events;                   /* it wants to know what happens when it does, instead of a text */
+    struct bakery_context *context; /* that came with the request; or NULL */
+    struct build_session *session;  /* of `drover build`; or NULL */
+    bool events;                    /* it wants to know what happens when it does, instead of a text */
     char **no_cache_filter, **allow;
     int exit_status; /* of the RUN that failed */
     pthread_mutex_t lock;
@@ -154,17 +153,6 @@ static ssize_t read_body(void *context, void *buffer, size_t n, struct err *err)
     return http_body_read(context, buffer, n, err);
 }
 
-/* Everything in a context belongs to root, whoever packed it. */
-static int unpack_context(struct http_request *q, const char *dir, struct err *err)
-{
-    _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return err_sys(err, errno, "open %s", dir);
-    struct tar_extract x = {.root_fd = fd, .names_from_root = true};
-    int r = tar_extract_stream(&x, read_body, q, err);
-    return r < 0 ? err_wrap(err, "build context") : 0;
-}
-
 /* The context's directory, below `dir`; a Dockerfile that came alone is in *ret_dockerfile. */
 static int get_context(struct build *b, const char *dir, char **ret_dir, char **ret_dockerfile,
                        struct err *err)
@@ -174,7 +162,7 @@ static int get_context(struct build *b, const char *dir, char **ret_dir, char **
     if (r == 0 && b->query.remote)
         return bakery_remote_context(b->query.remote, dir, ret_dir, ret_dockerfile, err);
     if (r == 0)
-        r = unpack_context(b->request, dir, err);
+        r = bakery_context_receive(dir, b->query.dockerfile, read_body, b->request, &b->context, err);
     if (r == 0)
         *ret_dir = mem_strdup(dir);
     return r;
@@ -219,6 +207,7 @@ static int run_build(struct build *b, const char *dir, char **ret_id, struct err
         .secret_context = b->session,
         .event = b->events ? on_event : NULL,
         .context_dir = context_dir,
+        .context = b->context,
         .dockerfile = o->dockerfile,
         .dockerfile_text = dockerfile,
         .tags = o->tags,
@@ -277,6 +266,7 @@ static int build(struct build *b, struct err *err)
     if (!mkdtemp(dir))
         return err_sys(err, errno, "make a directory for the build context at %s", dir);
     r = run_build(b, dir, &id, err);
+    bakery_context_free(take_ptr(b->context));
     struct err cleanup = {0};
     if (file_remove_tree(dir, &cleanup) < 0 && r == 0)
         r = err_copy(err, &cleanup);

@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "image/image.h"
+#include "image/tar.h"
 
 /* What is mounted while a RUN runs, see mount.h. Nothing of it, not even the places it is mounted at, is in
  * the step's snapshot. */
@@ -84,10 +85,12 @@ struct bakery_event {
     size_t byte_count;
 };
 
+struct bakery_context;
 struct bakery_options {
-    const char *context_dir;     /* the unpacked build context */
-    const char *dockerfile;      /* path in the context; NULL: "Dockerfile" */
-    const char *dockerfile_text; /* instead, when given (docker build -f -) */
+    const char *context_dir; /* the build context, unpacked; with `context` where that is unpacked to */
+    struct bakery_context *context; /* one that came as a tar; NULL: it is in context_dir */
+    const char *dockerfile;         /* path in the context; NULL: "Dockerfile" */
+    const char *dockerfile_text;    /* instead, when given (docker build -f -) */
     char *const *tags;
     char *const *build_args; /* "NAME=value" or "NAME" */
     char *const *labels;     /* "name=value" */
@@ -127,6 +130,13 @@ struct bakery_options {
     void (*built)(void *context, const char *id);
     int *ret_exit_status; /* of the RUN whose failure ended the build; untouched else; may be NULL */
 };
+
+/* A build context as a tar, perhaps compressed, read to its end. It is unpacked into the empty directory
+ * `dir` if and when a step needs its files; `dockerfile` (NULL: "Dockerfile") is in memory. "<dir>.tar" is
+ * used meanwhile. Given back by _free(), after the builds that take it. */
+int bakery_context_receive(const char *dir, const char *dockerfile, tar_read_fn read_fn, void *read_context,
+                           struct bakery_context **ret, struct err *err);
+void bakery_context_free(struct bakery_context *c);
 
 int bakery_build(struct images *im, const struct bakery_options *options, char **ret_image_id,
                  struct err *err);

@@ -17,6 +17,8 @@ char *build__work_path(struct builder *b)
 
 static int open_context(struct builder *b, struct err *err)
 {
+    if (b->o->context && context_tree(b->o->context))
+        return 0;
     b->context_fd = open(b->o->context_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return b->context_fd < 0 ? err_sys(err, errno, "build context %s", b->o->context_dir) : 0;
 }
@@ -25,6 +27,8 @@ static int open_context(struct builder *b, struct err *err)
 static int read_context_file(struct builder *b, const char *path, size_t max, struct str *ret,
                              struct err *err)
 {
+    if (b->o->context)
+        return context_read(b->o->context, path, max, ret, err);
     _cleanup_close_ int fd = file_open_in_root(b->context_fd, path, O_RDONLY | O_NONBLOCK, 0, err);
     if (fd < 0)
         return fd;

@@ -12,6 +12,7 @@
 #define BAKERY_BUILD_PRIV_H
 
 #include "bakery/bakery.h"
+#include "bakery/context.h"
 #include "bakery/dockerfile.h"
 #include "bakery/ignore.h"
 #include "bakery/platform.h"
@@ -47,7 +48,7 @@ struct builder {
     struct images *im;
     const struct bakery_options *o;
     struct dockerfile file;
-    int context_fd;
+    int context_fd; /* -EBADF with options.context while that is not unpacked: see context.h */
     struct ignore *ignore;
     char *work_dir;
     atomic_uint work_count; /* numbers directories below work_dir */

@@ -245,7 +245,9 @@ static int copy_one(struct copy *c, struct source *source, int root_fd, uid_t ui
 
 static int copy_all(struct copy *c, struct layer *layer, uid_t uid, gid_t gid, struct err *err)
 {
-    int r = layer->root_fd < 0 ? build__layer_mount(c->s, layer, false, err) : 0;
+    int r = sources_unpack(&c->sources, c->s->b->o->context, err);
+    if (r == 0 && layer->root_fd < 0)
+        r = build__layer_mount(c->s, layer, false, err);
     for (size_t i = 0; r == 0 && i < c->sources.count; i++)
         r = copy_one(c, &c->sources.list[i], layer->root_fd, uid, gid, err);
     return r;

@@ -166,8 +166,10 @@ static int add_git(struct copy *c, const char *text, struct err *err)
 static int add_found(struct copy *c, const char *text, struct err *err)
 {
     bool from = c->from.dir != NULL;
-    const struct source_root root = {.fd = from ? c->from.root_fd : c->s->b->context_fd,
-                                     .ignore = from ? NULL : c->s->b->ignore,
+    const struct builder *b = c->s->b;
+    const struct source_root root = {.fd = from ? c->from.root_fd : b->context_fd,
+                                     .tree = from || !b->o->context ? NULL : context_tree(b->o->context),
+                                     .ignore = from ? NULL : b->ignore,
                                      .exclude = c->exclude,
                                      .keep_owner = from,
                                      .parents = c->parents};
@@ -178,7 +180,8 @@ static int add_found(struct copy *c, const char *text, struct err *err)
 static int find_archives(struct copy *c, size_t first, bool local, struct err *err)
 {
     bool unpack = df_flag(c->step, "unpack") ? df_flag_on(c->step, "unpack") : local;
-    return unpack ? sources_find_archives(&c->sources, first, err) : 0;
+    int r = unpack ? sources_unpack(&c->sources, c->s->b->o->context, err) : 0;
+    return r == 0 && unpack ? sources_find_archives(&c->sources, first, err) : r;
 }
 
 static int add_source(struct copy *c, size_t arg, struct err *err)

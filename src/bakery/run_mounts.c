@@ -83,7 +83,9 @@ static int image_of(struct build *s, const char *from, char **ret_id, struct err
 static int hash_context(struct build *s, const struct bakery_mount *b, char **ret, struct err *err)
 {
     struct sources sources = {0};
-    const struct source_root root = {.fd = s->b->context_fd, .ignore = s->b->ignore};
+    struct bakery_context *c = s->b->o->context;
+    const struct source_root root = {
+        .fd = s->b->context_fd, .tree = c ? context_tree(c) : NULL, .ignore = s->b->ignore};
     int r = sources_find(&sources, &root, b->source ? b->source : ".", err);
     if (r == 0)
         r = sources_hash(&sources, ret, err);
@@ -120,9 +122,11 @@ static int prepare_from(struct build *s, const struct mount_flag *flag, struct l
     l->dir = build__work_path(s->b);
     if (mkdir(l->dir, 0700) < 0)
         return err_sys(err, errno, "make %s", l->dir);
-    return str_empty(flag->from)
-               ? image_snapshot_over(s->b->im, s->b->o->context_dir, l->dir, &l->snapshot, err)
-               : image_snapshot_create(s->b->im, id, l->dir, &l->snapshot, err);
+    if (!str_empty(flag->from))
+        return image_snapshot_create(s->b->im, id, l->dir, &l->snapshot, err);
+    int fd;
+    r = s->b->o->context ? context_unpack(s->b->o->context, &fd, err) : 0;
+    return r < 0 ? r : image_snapshot_over(s->b->im, s->b->o->context_dir, l->dir, &l->snapshot, err);
 }
 
 static int prepare_secret(struct build *s, const struct mount_flag *flag, struct str *value, bool *left_out,

@@ -43,9 +43,11 @@ static int compare(const void *a, const void *b)
 }
 
 /* The names in a directory of the root, sorted. */
-static int read_dir(int root_fd, const char *path, char ***ret, struct err *err)
+static int read_dir(const struct source_root *root, const char *path, char ***ret, struct err *err)
 {
-    int fd = file_open_in_root(root_fd, *path ? path : "/", O_RDONLY | O_DIRECTORY, 0, err);
+    if (root->tree)
+        return context_names(root->tree, path, ret, err);
+    int fd = file_open_in_root(root->fd, *path ? path : "/", O_RDONLY | O_DIRECTORY, 0, err);
     if (fd < 0)
         return fd;
     DIR *dir = fdopendir(fd);
@@ -75,11 +77,13 @@ static char *join(const char *dir, const char *name)
 }
 
 /* The file at `path` itself, a symlink as such. */
-static int stat_in_root(int root_fd, const char *path, struct stat *ret, struct err *err)
+static int stat_in_root(const struct source_root *root, const char *path, struct stat *ret, struct err *err)
 {
+    if (root->tree)
+        return context_stat(root->tree, path, ret, err);
     const char *base = path_base(path);
     _cleanup_free_ char *parent = base == path ? mem_strdup("/") : mem_strndup(path, (size_t)(base - path));
-    _cleanup_close_ int dir = file_open_in_root(root_fd, parent, O_PATH | O_DIRECTORY, 0, err);
+    _cleanup_close_ int dir = file_open_in_root(root->fd, parent, O_PATH | O_DIRECTORY, 0, err);
     if (dir < 0)
         return dir;
     if (fstatat(dir, *base ? base : ".", ret, AT_SYMLINK_NOFOLLOW) < 0)
@@ -87,12 +91,17 @@ static int stat_in_root(int root_fd, const char *path, struct stat *ret, struct 
     return 0;
 }
 
-static int read_link(int root_fd, const char *path, char **ret, struct err *err)
+static int read_link(const struct source_root *root, const char *path, char **ret, struct err *err)
 {
+    const char *known = root->tree ? context_link(root->tree, path) : NULL;
+    if (known) {
+        *ret = mem_strdup(known);
+        return 0;
+    }
     char target[4096];
     const char *base = path_base(path);
     _cleanup_free_ char *parent = base == path ? mem_strdup("/") : mem_strndup(path, (size_t)(base - path));
-    _cleanup_close_ int dir = file_open_in_root(root_fd, parent, O_PATH | O_DIRECTORY, 0, err);
+    _cleanup_close_ int dir = file_open_in_root(root->fd, parent, O_PATH | O_DIRECTORY, 0, err);
     if (dir < 0)
         return dir;
     ssize_t n = readlinkat(dir, base, target, sizeof(target) - 1);
@@ -120,11 +129,12 @@ static char *link_target(const char *at, const char *target)
 }
 
 /* A source that is a symlink stands for what it points to, inside the root. */
-static int follow(int root_fd, const char *path, char **ret, struct stat *ret_stat, struct err *err)
+static int follow(const struct source_root *root, const char *path, char **ret, struct stat *ret_stat,
+                  struct err *err)
 {
     _cleanup_free_ char *at = mem_strdup(path);
     for (int i = 0; i < SYMLINKS_MAX; i++) {
-        int r = stat_in_root(root_fd, at, ret_stat, err);
+        int r = stat_in_root(root, at, ret_stat, err);
         if (r < 0)
             return r;
         if (!S_ISLNK(ret_stat->st_mode)) {
@@ -132,7 +142,7 @@ static int follow(int root_fd, const char *path, char **ret, struct stat *ret_st
             return 0;
         }
         _cleanup_free_ char *target = NULL;
-        r = read_link(root_fd, at, &target, err);
+        r = read_link(root, at, &target, err);
         if (r < 0)
             return r;
         char *next = link_target(at, target);
@@ -144,18 +154,19 @@ static int follow(int root_fd, const char *path, char **ret, struct stat *ret_st
 
 /* --- .dockerignore and --exclude --- */
 
-static bool has_kept_file(int root_fd, const struct ignore *g, const char *dir, int depth)
+static bool has_kept_file(const struct source_root *root, const char *dir, int depth)
 {
+    const struct ignore *g = root->ignore;
     _cleanup_strv_ char **names = NULL;
-    if (depth > DEPTH_MAX || !ignore_may_except(g, dir) || read_dir(root_fd, dir, &names, NULL) < 0)
+    if (depth > DEPTH_MAX || !ignore_may_except(g, dir) || read_dir(root, dir, &names, NULL) < 0)
         return false;
     STRV_FOREACH (name, names) {
         _cleanup_free_ char *path = join(dir, *name);
         struct stat st;
         if (!ignore_matches(g, path))
             return true;
-        if (stat_in_root(root_fd, path, &st, NULL) == 0 && S_ISDIR(st.st_mode) &&
-            has_kept_file(root_fd, g, path, depth + 1))
+        if (stat_in_root(root, path, &st, NULL) == 0 && S_ISDIR(st.st_mode) &&
+            has_kept_file(root, path, depth + 1))
             return true;
     }
     return false;
@@ -165,8 +176,7 @@ static bool ignored(const struct source_root *root, const char *path, bool is_di
 {
     if (!*path || !ignore_matches(root->ignore, path))
         return false;
-    return !is_dir || !ignore_may_except(root->ignore, path) ||
-           !has_kept_file(root->fd, root->ignore, path, 0);
+    return !is_dir || !ignore_may_except(root->ignore, path) || !has_kept_file(root, path, 0);
 }
 
 static bool excluded(const struct source_root *root, const char *path, bool is_dir)
@@ -220,7 +230,7 @@ static int add_path(const struct finding *f, const char *path)
         return err_set(err, ERR_LIMIT, "more than %d sources", SOURCES_MAX);
     _cleanup_free_ char *real = NULL;
     struct stat st;
-    int r = follow(root->fd, path, &real, &st, err);
+    int r = follow(root, path, &real, &st, err);
     if (r < 0)
         return r == -ERR_NOT_FOUND ? not_found(path, err) : r;
     bool is_dir = S_ISDIR(st.st_mode);
@@ -254,12 +264,12 @@ static int glob_deep(const struct finding *f, const char *dir, char **at, int de
         return glob_dir(f, dir, rest_of_last, depth);
     int r = glob_dir(f, dir, at + 1, depth);
     _cleanup_strv_ char **names = NULL;
-    if (r < 0 || read_dir(f->root->fd, dir, &names, NULL) < 0)
+    if (r < 0 || read_dir(f->root, dir, &names, NULL) < 0)
         return r;
     for (char **name = names; r == 0 && *name; name++) {
         _cleanup_free_ char *path = join(dir, *name);
         struct stat st;
-        if (stat_in_root(f->root->fd, path, &st, NULL) == 0 && S_ISDIR(st.st_mode) &&
+        if (stat_in_root(f->root, path, &st, NULL) == 0 && S_ISDIR(st.st_mode) &&
             !left_out(f->root, path, true))
             r = glob_deep(f, path, at, depth + 1);
     }
@@ -275,19 +285,19 @@ static int glob_dir(const struct finding *f, const char *dir, char **at, int dep
     if (!pattern_has_wildcard(*at)) {
         _cleanup_free_ char *path = join(dir, *at);
         struct stat st;
-        if (stat_in_root(f->root->fd, path, &st, NULL) < 0 || left_out(f->root, path, S_ISDIR(st.st_mode)))
+        if (stat_in_root(f->root, path, &st, NULL) < 0 || left_out(f->root, path, S_ISDIR(st.st_mode)))
             return 0;
         return last ? add_path(f, path) : glob_dir(f, path, at + 1, depth);
     }
     _cleanup_(pattern_free_p) struct pattern *p = NULL;
     int r = pattern_new(*at, false, &p, f->err);
     _cleanup_strv_ char **names = NULL;
-    if (r < 0 || read_dir(f->root->fd, dir, &names, NULL) < 0) /* no directory: nothing matches in it */
+    if (r < 0 || read_dir(f->root, dir, &names, NULL) < 0) /* no directory: nothing matches in it */
         return r;
     for (char **name = names; r == 0 && *name; name++) {
         _cleanup_free_ char *path = join(dir, *name);
         struct stat st;
-        if (!pattern_match(p, *name, strlen(*name)) || stat_in_root(f->root->fd, path, &st, NULL) < 0 ||
+        if (!pattern_match(p, *name, strlen(*name)) || stat_in_root(f->root, path, &st, NULL) < 0 ||
             left_out(f->root, path, S_ISDIR(st.st_mode)))
             continue;
         if (last)
@@ -328,6 +338,20 @@ int sources_find(struct sources *s, const struct source_root *root, const char *
     if (r == 0 && s->count == before)
         r = err_set(err, ERR_NOT_FOUND, "no source files were specified: nothing matches %s", text);
     return r;
+}
+
+/* --- A context that is not unpacked --- */
+
+int sources_unpack(struct sources *s, struct bakery_context *context, struct err *err)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        struct source_root *root = &s->list[i].root;
+        int r = root->tree ? context_unpack(context, &root->fd, err) : 0;
+        if (r < 0)
+            return r;
+        root->tree = NULL;
+    }
+    return 0;
 }
 
 /* --- Archives --- */
@@ -371,16 +395,29 @@ static void hash_text(struct digest_hasher *h, const char *text)
     digest_hasher_add(h, text, strlen(text) + 1);
 }
 
-static int hash_content(struct digest_hasher *h, int root_fd, const char *path, struct err *err)
+/* By its digest, which a context that is not unpacked has already. */
+static int hash_content(struct digest_hasher *h, const struct source_root *root, const char *path,
+                        struct err *err)
 {
-    _cleanup_close_ int fd = file_open_in_root(root_fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, err);
+    char digest[DIGEST_BYTES];
+    const char *known = root->tree ? context_digest(root->tree, path) : NULL;
+    if (known) {
+        hash_text(h, known);
+        return 0;
+    }
+    _cleanup_close_ int fd = file_open_in_root(root->fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, err);
     if (fd < 0)
         return fd;
     _cleanup_free_ char *buffer = mem_new(64 << 10);
+    _cleanup_hasher_ struct digest_hasher *content = digest_hasher_new("sha256");
     ssize_t n;
     while ((n = file_read_full(fd, buffer, 64 << 10, err)) > 0)
-        digest_hasher_add(h, buffer, (size_t)n);
-    return n < 0 ? err_wrap(err, "%s", path) : 0;
+        digest_hasher_add(content, buffer, (size_t)n);
+    if (n < 0)
+        return err_wrap(err, "%s", path);
+    digest_hasher_format(content, digest);
+    hash_text(h, digest);
+    return 0;
 }
 
 static int hash_entry(struct digest_hasher *h, const struct source *source, const char *path,
@@ -392,7 +429,7 @@ static int hash_children(struct digest_hasher *h, const struct source *source, c
     if (depth > DEPTH_MAX)
         return err_set(err, ERR_LIMIT, "%s: more than %d directories deep", path, DEPTH_MAX);
     _cleanup_strv_ char **names = NULL;
-    int r = read_dir(source->root.fd, path, &names, err);
+    int r = read_dir(&source->root, path, &names, err);
     for (char **name = names; r == 0 && *name; name++) {
         _cleanup_free_ char *child = join(path, *name);
         r = hash_entry(h, source, child, *name, depth + 1, err);
@@ -405,7 +442,7 @@ static int hash_entry(struct digest_hasher *h, const struct source *source, cons
                       const char *name, int depth, struct err *err)
 {
     struct stat st;
-    int r = stat_in_root(source->root.fd, path, &st, err);
+    int r = stat_in_root(&source->root, path, &st, err);
     if (r < 0)
         return r;
     if (source_left_out(source, path, S_ISDIR(st.st_mode)))
@@ -419,11 +456,11 @@ static int hash_entry(struct digest_hasher *h, const struct source *source, cons
     if (S_ISDIR(st.st_mode))
         return hash_children(h, source, path, depth, err);
     if (S_ISREG(st.st_mode))
-        return hash_content(h, source->root.fd, path, err);
+        return hash_content(h, &source->root, path, err);
     if (!S_ISLNK(st.st_mode))
         return 0;
     _cleanup_free_ char *target = NULL;
-    r = read_link(source->root.fd, path, &target, err);
+    r = read_link(&source->root, path, &target, err);
     if (r == 0)
         hash_text(h, target);
     return r;
@@ -436,7 +473,7 @@ static int hash_parents(struct digest_hasher *h, const struct source *source, st
     while ((slash = strchr(slash, '/'))) {
         _cleanup_free_ char *dir = mem_strndup(path, (size_t)(slash++ - path)), *real = NULL;
         struct stat st;
-        int r = follow(source->root.fd, dir, &real, &st, err);
+        int r = follow(&source->root, dir, &real, &st, err);
         if (r < 0)
             return r;
         _cleanup_free_ char *facts = str_printf("%o %u %u", st.st_mode, st.st_uid, st.st_gid);

@@ -5,6 +5,7 @@
 #ifndef BAKERY_SOURCE_H
 #define BAKERY_SOURCE_H
 
+#include "bakery/context.h"
 #include "bakery/ignore.h"
 #include "base/digest.h"
 #include "base/err.h"
@@ -15,8 +16,9 @@
 /* Where sources are looked for, and what of it is meant. Borrows all it points to. */
 struct source_root {
     int fd;
-    const struct ignore *ignore;  /* .dockerignore; NULL: nothing is left out */
-    const struct ignore *exclude; /* --exclude: paths in the root, and below a source directory; or NULL */
+    const struct context_tree *tree; /* instead of fd, of a context that is not unpacked; NULL: there is fd */
+    const struct ignore *ignore;     /* .dockerignore; NULL: nothing is left out */
+    const struct ignore *exclude;    /* --exclude: paths in the root, and below a source directory; or NULL */
     bool keep_owner;
     bool parents; /* --parents: the directories of a source's path are kept, and "**" is a wildcard */
 };
@@ -45,6 +47,8 @@ struct source *sources_add(struct sources *s, const struct source *source); /* t
 /* Adds what `text` names in the root: one file or directory, or all that match its wildcards, sorted; what is
  * excluded is left out. ERR_NOT_FOUND in Docker's words. */
 int sources_find(struct sources *s, const struct source_root *root, const char *text, struct err *err);
+/* Those in a context that is not unpacked get its directory: before their content is read. */
+int sources_unpack(struct sources *s, struct bakery_context *context, struct err *err);
 /* Marks the regular files from `first` on that are tar archives, compressed or not. */
 int sources_find_archives(struct sources *s, size_t first, struct err *err);
 /* "file:<hex>", "dir:<hex>" or "multi:<hex>" of names, modes, bytes, and owners where they are kept; the

@@ -140,6 +140,15 @@ class BuildApi(Story):
         ids = {self.built(body)[0] for body in (plain, gzip.compress(plain), bz2.compress(plain), lzma.compress(plain), zstd)}
         self.assertEqual(len(ids), 1)
 
+    def test_a_changed_byte_is_found_whatever_its_size_and_time(self):
+        contexts = [small_tar(Dockerfile="FROM busybox\nCOPY . /all\nRUN cat /all/f > /copy\n", f=text) for text in ("one", "two")]
+        ids = [self.built(contexts[i])[0] for i in (0, 1, 0)]
+        self.assertNotEqual(ids[0], ids[1])
+        self.assertEqual(ids[0], ids[2])
+        again = "".join(m.get("stream", "") for m in self.build(contexts[1], t="changed"))
+        self.assertEqual(again.count("Using cache"), 2, again)
+        self.assertEqual(self.output("changed", "cat", "/copy"), "two")
+
     def test_several_tags_and_another_dockerfile(self):
         out = io.BytesIO()
         with tarfile.open(fileobj=out, mode="w") as tar:
