@@ -3,6 +3,7 @@
     main.py FOLDER [NAME...]    the stories whose name contains NAME"""
 import importlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -65,6 +66,8 @@ def wanted(suite, names):
 
 
 def main():
+    # A shell that runs this in the background has it ignore Ctrl-C, and so would do all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     folder, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
     sys.path.insert(0, folder)
