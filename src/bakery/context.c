@@ -72,14 +72,15 @@ static void tree_free(struct context_tree *t)
     free(t);
 }
 
-/* The directory that `path` is in, made with those above it as extraction makes them; NULL: something there is
- * no directory, or there is too much. */
+/* The directory that `path` is in, made with those above it as extraction makes them; NULL: something there
+ * is no directory, or there is too much. */
 static struct node *parent_of(struct context_tree *t, const char *path);
 
 static struct node *add_node(struct context_tree *t, const char *path, mode_t mode)
 {
     t->path_bytes += strlen(path);
-    struct node *dir = t->nodes.count < NODES_MAX && t->path_bytes < PATH_BYTES_MAX ? parent_of(t, path) : NULL;
+    struct node *dir =
+        t->nodes.count < NODES_MAX && t->path_bytes < PATH_BYTES_MAX ? parent_of(t, path) : NULL;
     if (!dir)
         return NULL;
     struct node *n = NEW(struct node);
@@ -139,7 +140,8 @@ static char *take_part(const char **rest)
 }
 
 /* As openat2(RESOLVE_IN_ROOT) goes through a tree. */
-static int find(const struct context_tree *t, const char *path, bool follow, struct node **ret, struct err *err)
+static int find(const struct context_tree *t, const char *path, bool follow, struct node **ret,
+                struct err *err)
 {
     _cleanup_free_ char *at = mem_strdup(""), *pending = mem_strdup(path);
     const char *rest = pending;
@@ -219,7 +221,7 @@ struct receiving {
     void *read_context;
     int64_t bytes;
     char head[MAGIC_AT + 5];
-    size_t padding;  /* zeros to give at the end, see end() */
+    size_t padding; /* zeros to give at the end, see end() */
     bool ended;
     int64_t last_size; /* of the last entry's content; <0: it has none */
     int failed;        /* of reading or of keeping what was read, which is an error of the build */
@@ -234,8 +236,8 @@ static int keep(struct receiving *v, const char *bytes, size_t n)
     return file_write_all(v->c->archive_fd, bytes, n, &v->err);
 }
 
-/* The docker CLI ends a context behind the last file's last byte, without what should fill its block: of a plain
- * archive that is given here. */
+/* The docker CLI ends a context behind the last file's last byte, without what should fill its block: of a
+ * plain archive that is given here. */
 static void end(struct receiving *v)
 {
     v->ended = true;
@@ -272,7 +274,8 @@ static bool cut_off(const struct receiving *v)
 
 static bool read_by_name(const struct bakery_context *c, const char *path)
 {
-    static const char *const names[] = {"Dockerfile", "dockerfile", "Dockerfile.dockerignore", ".dockerignore"};
+    static const char *const names[] = {"Dockerfile", "dockerfile", "Dockerfile.dockerignore",
+                                        ".dockerignore"};
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)
         if (str_eq(path, names[i]))
             return true;
@@ -340,7 +343,8 @@ static int take_entry(void *context, const struct tar_entry *e, tar_read_fn read
     if (e->hard)
         return take_hard_link(v, e, err);
     bool is_link = S_ISLNK(e->mode);
-    if ((!is_dir && !is_link && !S_ISREG(e->mode)) || (is_link && (!e->link || !*e->link || strlen(e->link) > 4095)))
+    if ((!is_dir && !is_link && !S_ISREG(e->mode)) ||
+        (is_link && (!e->link || !*e->link || strlen(e->link) > 4095)))
         return not_plain(err);
     struct node *n = add_node(v->c->tree, e->path, is_link ? S_IFLNK | 0777 : e->mode);
     if (!n)
@@ -455,7 +459,8 @@ int context_unpack(struct bakery_context *c, int *ret_fd, struct err *err)
     return 0;
 }
 
-static int read_unpacked(struct bakery_context *c, const char *path, size_t max, struct str *ret, struct err *err)
+static int read_unpacked(struct bakery_context *c, const char *path, size_t max, struct str *ret,
+                         struct err *err)
 {
     int root, r = context_unpack(c, &root, err);
     if (r < 0)

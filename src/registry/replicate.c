@@ -27,8 +27,7 @@ static void add_name(json_t *list, const struct registry_replication *rule, cons
 char *registry__replicate_names(const struct registry_replication *rule, const struct notice *what)
 {
     bool deletes = str_eq(what->action, "delete"), tagged = what->tag || (what->tags && *what->tags);
-    if ((rule->match && !name_patterns_match(rule->match, what->repository)) ||
-        (deletes && !rule->delete))
+    if ((rule->match && !name_patterns_match(rule->match, what->repository)) || (deletes && !rule->delete))
         return NULL;
     _cleanup_json_ json_t *list = json_array();
     if (what->tag)
