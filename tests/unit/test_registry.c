@@ -664,7 +664,9 @@ static void *push_hurried(void *argument)
             code = registry_manifest_put(p->r, "hurried", "t", NULL, OCI_MANIFEST, manifest, strlen(manifest),
                                          digest, subject, &e);
         free(manifest);
-        if (code < 0 && e.code != REGISTRY_MANIFEST_BLOB_UNKNOWN && e.code != REGISTRY_BLOB_UPLOAD_UNKNOWN)
+        /* The collector may have taken the upload, or have its hand on it just now. */
+        if (code < 0 && e.code != REGISTRY_MANIFEST_BLOB_UNKNOWN && e.code != REGISTRY_BLOB_UPLOAD_UNKNOWN &&
+            e.code != REGISTRY_BLOB_UPLOAD_INVALID)
             return str_printf("push: %s: %s", registry_code_name(e.code), e.cause.msg);
         if (code < 0)
             continue;
