@@ -19,20 +19,10 @@ bool failpoint_set(const char *name)
     return path_of(name, path, sizeof(path)) && access(path, F_OK) == 0;
 }
 
-static void hit(const char *name, int signal)
+void failpoint_hit(const char *name)
 {
     char path[512];
     if (path_of(name, path, sizeof(path)) && unlink(path) == 0)
-        kill(getpid(), signal);
-}
-
-void failpoint_hit(const char *name)
-{
-    hit(name, SIGKILL);
-}
-
-void failpoint_stop(const char *name)
-{
-    hit(name, SIGSTOP);
+        kill(getpid(), SIGKILL);
 }
 #endif

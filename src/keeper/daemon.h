@@ -7,11 +7,10 @@
  *   terminal.c a process's terminal: from the master to the log
  *   attach.c   attached streams: frames out, stdin in, back-pressure
  *   foreign.c  containers of other OCI runtimes
- *   holder.c   exit codes of those that outlive a keeper
+ *   holder.c   exit codes of those that outlive a keeper, on kernels that do not keep them
  *   record.c   files from which a new keeper finds its processes again; adoption of descriptors
  *
- *     LAUNCHING --execve--> RUNNING --ended--> ENDING --output drained, streams sent; recorded, reaped-->
- * EXITED
+ *     LAUNCHING --execve--> RUNNING --ended, reaped--> ENDING --output drained, streams sent--> EXITED
  * --FORGET-->
  *         \--set-up failed, reaped--> (freed)
  *
@@ -169,7 +168,6 @@ bool proc_keeps_log(const struct process *p);
 void proc_watch_pidfd(struct process *p, int pidfd);
 void proc_launch_failed(struct process *p); /* says so and frees it; or it ends, when nobody asks */
 void proc_ended(struct process *p);         /* status known: drains, concludes */
-void proc_exit_unknown(struct process *p);
 void proc_conclude_if_done(struct process *p);
 void proc_hold_if_full(struct process *p);
 void proc_put_hold(struct process *p, struct str *m, int fds[HELD_MAX], size_t *ret_count);

@@ -7,7 +7,9 @@
 #include "keeper/daemon.h"
 
 #include <linux/capability.h>
+#include <linux/sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -107,8 +109,31 @@ _Noreturn static void holder_main(pid_t keeper, const sigset_t *signals)
     _exit(0);
 }
 
+/* --- whether one is needed --- */
+
+/* Tried on a child of our own, which is waited for. */
+static bool kernel_keeps_exit_codes(void)
+{
+    enum { CODE = 7 };
+    int pidfd = -EBADF, status = 0;
+    struct clone_args args = {
+        .flags = CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd, .exit_signal = SIGCHLD};
+    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+    if (pid == 0)
+        _exit(CODE);
+    if (pid < 0)
+        return false;
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    bool kept = pidfd_exit_code(pidfd, &status) > 0 && WIFEXITED(status) && WEXITSTATUS(status) == CODE;
+    close_fd(pidfd);
+    return kept && !FAILPOINT_SET("no-exit-codes");
+}
+
 int holder_start(struct err *err)
 {
+    if (kernel_keeps_exit_codes())
+        return 0;
     sigset_t signals, before;
     sigemptyset(&signals);
     sigaddset(&signals, SIGCHLD);
@@ -137,7 +162,7 @@ bool holder_exit_code(const struct process *p, int *ret_wait_status)
 {
     struct process_stat stat;
     if (!process_stat(p->pid, &stat) || stat.start != p->pid_start || stat.state != 'Z' ||
-        !may_see_exit_codes() || FAILPOINT_SET("no-zombies"))
+        !may_see_exit_codes())
         return false;
     *ret_wait_status = stat.exit_code;
     return true;
@@ -183,12 +208,4 @@ void holder_release(const struct process *p)
         if (process_stat(pids[i], &stat) && stat.state == 'Z' && !daemon_knows(p->c->d, pids[i]))
             release(fd, pids[i]);
     }
-}
-
-void holder_release_one(const struct process *p)
-{
-    pid_t holder;
-    _cleanup_close_ int fd = open_holder(p, &holder);
-    if (fd >= 0)
-        release(fd, p->pid);
 }

@@ -63,23 +63,13 @@ struct process *proc_new(struct container *c, const char *exec_id)
     return p;
 }
 
-/* Its exit is recorded, or nobody wants it. */
-static void reap(struct process *p)
-{
-    siginfo_t info;
-    if (p->pidfd.fd >= 0 && waitid((idtype_t)P_PIDFD, (id_t)p->pidfd.fd, &info, WEXITED | WNOHANG) < 0 &&
-        p->adopted)
-        holder_release(p);
-    watch_close(&p->c->d->loop, &p->pidfd);
-}
-
 void proc_free(struct process *p)
 {
     if (!p)
         return;
     struct loop *l = &p->c->d->loop;
     attach_drop_all(p);
-    reap(p);
+    watch_close(l, &p->pidfd);
     watch_close(l, &p->status);
     watch_close(l, &p->stdin_w);
     watch_close(l, &p->out[0]);
@@ -251,7 +241,7 @@ enum { PIDFD_INFO_EXIT_ = 1 << 3 };
 int pidfd_exit_code(int pidfd, int *ret_wait_status)
 {
     struct pidfd_exit_info info = {.mask = PIDFD_INFO_EXIT_};
-    if (FAILPOINT_SET("no-exit-codes") || ioctl(pidfd, PIDFD_GET_INFO_, &info) < 0)
+    if (ioctl(pidfd, PIDFD_GET_INFO_, &info) < 0)
         return -1;
     if (!(info.mask & PIDFD_INFO_EXIT_))
         return 0;
@@ -266,12 +256,11 @@ static void set_exit(struct process *p, int wait_status)
     p->exit.status = signalled ? 128 + p->exit.signal : WEXITSTATUS(wait_status);
 }
 
-/* How our child ended, or one that was another keeper's. It is not reaped: whoever comes after us would see
- * nothing of what is not recorded yet. False: not known yet. */
-static bool see_status(struct process *p, uint32_t events)
+/* Reaps our child, or asks the pidfd of one that was another keeper's. False: not known yet. */
+static bool take_status(struct process *p, uint32_t events)
 {
     siginfo_t info = {0};
-    if (waitid((idtype_t)P_PIDFD, (id_t)p->pidfd.fd, &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
+    if (waitid((idtype_t)P_PIDFD, (id_t)p->pidfd.fd, &info, WEXITED | WNOHANG) == 0) {
         if (!info.si_pid)
             return false;
         p->exit.signal = info.si_code == CLD_EXITED ? 0 : info.si_status;
@@ -283,21 +272,13 @@ static bool see_status(struct process *p, uint32_t events)
         set_exit(p, code);
         return true;
     }
-    FAILPOINT_STOP("keeper-asked-for-exit");
-    /* It was not reaped when we asked: the hang-up tells when, also when that was since then. */
-    if (told == 0 && !(events & EPOLLHUP)) {
+    /* Ended, but not reaped by its new parent: the hang-up tells when. */
+    if (told == 0 && !(events & EPOLLHUP) && process_start_time(p->pid) == p->pid_start && p->pid_start) {
         watch_set(&p->c->d->loop, &p->pidfd, EPOLLHUP);
-        holder_release_one(p); /* to a holder whose children we may not look at */
         return false;
     }
-    proc_exit_unknown(p);
+    p->exit.status = 128 + SIGKILL; /* unknown: with signal 0, see keeper.h */
     return true;
-}
-
-void proc_exit_unknown(struct process *p)
-{
-    p->exit.status = 128 + SIGKILL;
-    p->exit.signal = KEEPER_SIGNAL_UNKNOWN;
 }
 
 void proc_launch_failed(struct process *p)
@@ -342,16 +323,12 @@ static void pidfd_ready(struct watch *w, uint32_t events)
         return;
     if (p->state == PROCESS_LAUNCHING && p->status.fd >= 0)
         p->status.ready(&p->status, EPOLLIN);
-    if (!see_status(p, events))
+    if (!take_status(p, events))
         return;
     FAILPOINT("keeper-exit-seen");
     watch_set(&p->c->d->loop, w, 0);
-    if (p->launching) {
-        siginfo_t info;
-        waitid((idtype_t)P_PIDFD, (id_t)w->fd, &info, WEXITED | WNOHANG); /* the helper */
-        if (launch_helper_ended(p))
-            return;
-    }
+    if (p->launching && launch_helper_ended(p))
+        return;
     if (p->state == PROCESS_LAUNCHING)
         proc_launch_failed(p);
     else
@@ -420,12 +397,12 @@ void proc_conclude_if_done(struct process *p)
     p->state = PROCESS_EXITED;
     struct err err;
     struct daemon *d = p->c->d;
-    if (record_write_exit(p, &err) == 0) {
-        FAILPOINT("keeper-exit-recorded");
-        reap(p);
-    } else {
-        log_error("%s: %s", p->c->id, err.msg); /* it is not reaped before it is forgotten */
-    }
+    if (record_write_exit(p, &err) < 0)
+        log_error("%s: %s", p->c->id, err.msg);
+    FAILPOINT("keeper-exit-recorded");
+    if (p->adopted)
+        holder_release(p);
+    watch_close(&d->loop, &p->pidfd);
     watch_close(&d->loop, &p->stdin_w);
     str_free(&p->stdin_buffer);
     attach_end(p);

@@ -19,10 +19,6 @@
  * is there already, if it is: known by its record, and taken up where the launch stood with what the client
  * holds of it. Its program is executed only after the HOLD was sent, so that none can run unknown.
  *
- * When client and keeper are killed before the next client's READY was answered, nobody holds the pipes:
- * output ends there, and a launch that had been recorded and not yet executed its program ends as the child
- * finds it. Exit codes are known all the same, see holder.h.
- *
  * Everything that comes in is checked: lengths, counts, NULs, ids; the reader's `bad` is sticky, so that a
  * parser reads all its fields and asks once. */
 #ifndef KEEPER_PROTOCOL_H

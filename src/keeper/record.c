@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "keeper/foreign.h"
-#include "keeper/holder.h"
 #include "keeper/policy.h"
 
 #include <dirent.h>
@@ -138,18 +137,6 @@ static int read_lines(const char *path, char ***ret, struct err *err)
     return 0;
 }
 
-/* What a kill left of a line would spoil the next. */
-static void cut_torn_line(const char *path)
-{
-    _cleanup_str_ struct str text = STR_INIT;
-    if (file_read(path, PROTOCOL_MAX_SPEC_BYTES + RECORD_MAX_BYTES, &text, NULL) < 0)
-        return;
-    const char *end = memrchr(text.data, '\n', text.len);
-    size_t whole = end ? (size_t)(end - text.data) + 1 : 0;
-    if (whole < text.len && truncate(path, (off_t)whole) < 0)
-        log_error("%s: how it ends will not be recorded: %s", path, strerror(errno));
-}
-
 static int parse_line(char *const *lines, size_t number, json_t **ret, struct err *err)
 {
     if (strv_len(lines) <= number)
@@ -242,10 +229,7 @@ static bool load_process(struct container *c, const char *exec_id)
     load_flags(p, record);
     if (!*exec_id)
         load_container(c, record);
-    if (load_exit(p, exit)) {
-        holder_release_one(p); /* recorded, and not reaped any more */
-    } else {
-        cut_torn_line(path);
+    if (!load_exit(p, exit)) {
         find_alive(p);
         if (!*exec_id)
             container_open_log(c);
@@ -314,8 +298,7 @@ void record_load_all(struct daemon *d)
 
 static void end_unknown(struct process *p)
 {
-    p->exit = (struct keeper_exit){0};
-    proc_exit_unknown(p);
+    p->exit = (struct keeper_exit){.status = 128 + SIGKILL};
     proc_ended(p);
 }
 
