@@ -1,6 +1,5 @@
 #include "keeper/log_file.h"
 
-#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -95,7 +94,6 @@ int log_compress(const char *path, bool (*stop)(void), struct err *err)
     if (out < 0)
         return err_sys(err, errno, "create %s", part);
     int r = write_compressed(in, &header, out, stop, err);
-    FAILPOINT("log-compressed");
     if (r == 0 && rename(part, to) < 0)
         r = err_sys(err, errno, "rename");
     if (r < 0) {
