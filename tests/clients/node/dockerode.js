@@ -55,6 +55,7 @@ test("attach before the start gets both streams apart", async () => {
   const said = apart(stream);
   await container.start();
   assert.deepEqual(await said, ["one\n", "two\n"]);
+  assert.equal((await container.wait()).StatusCode, 0); // the streams may end a moment earlier
   await container.remove();
 });
 
