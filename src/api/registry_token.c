@@ -10,7 +10,7 @@
 
 enum { MAC_BYTES = 32, LEEWAY_S = 5 };
 
-/* All that there is of it for now: signing it the same way is what makes a token ours. */
+/* The head of every token made here. It is not read again: the signature alone says whose a token is. */
 #define HEADER "{\"alg\":\"HS256\",\"typ\":\"JWT\"}"
 
 int registry_token_key_load(const char *path, struct registry_token_key *ret, struct err *err)

@@ -260,8 +260,8 @@ int net__firewall_run(struct net *n, const char *commands, struct err *err)
     r = nft_run(n, commands, false, NULL, err);
     if (r != -ERR_NOT_FOUND)
         return r;
-    /* Somebody flushed the ruleset (a restart of the host's firewall does): all of ours comes back, with
-     * what was asked for now, since the mirror is changed first. */
+    /* Somebody flushed the ruleset (a restart of the host's firewall does): all of ours comes back, and
+     * this change with it, since the mirror is changed first. */
     return net__firewall_rebuild(n, err);
 }
 
