@@ -23,6 +23,8 @@ struct source {
     bool tty, prefix;
     struct demux demux;
     struct str lines[2]; /* the unfinished line of stdout, of stderr */
+    int64_t run_ns;      /* when the run began whose output is shown */
+    int64_t since_ns;    /* where the output that comes next begins */
     pthread_t thread;
     int result;
     struct err err;
@@ -83,6 +85,26 @@ static int stream_once(struct source *s, const char *since, const char *tail, st
     return r;
 }
 
+/* Seconds and nanoseconds as the API's `since` takes them. */
+static void format_since(int64_t ns, char out[40])
+{
+    snprintf(out, 40, "%lld.%09lld", (long long)(ns / NS_PER_S), (long long)(ns % NS_PER_S));
+}
+
+/* What an inspection tells of a run: one that is new may have begun before this side saw the end of the
+ * output of the one before it. */
+static void note_run(struct source *s, const json_t *container)
+{
+    const json_t *state = json_object_get(container, "State");
+    int64_t started_ns;
+    s->tty = json_bool(json_object_get(container, "Config"), "Tty");
+    if (!json_bool(state, "Running") ||
+        time_parse_rfc3339(json_str(state, "StartedAt"), &started_ns, NULL) < 0 || started_ns == s->run_ns)
+        return;
+    s->run_ns = started_ns;
+    s->since_ns = MIN(s->since_ns, started_ns);
+}
+
 /* Says how it ended; true when it will start again, or has. */
 static bool goes_on(struct source *s)
 {
@@ -91,6 +113,7 @@ static bool goes_on(struct source *s)
     if (cli_get(&container, &err, "/containers/%s/json", s->id) < 0)
         return false;
     const json_t *state = json_object_get(container, "State");
+    note_run(s, container);
     if (json_bool(state, "Running") || json_bool(state, "Restarting"))
         return true;
     pthread_mutex_lock(&print_mutex);
@@ -99,7 +122,7 @@ static bool goes_on(struct source *s)
     return false;
 }
 
-/* Until a container of this name runs again, which may be another one. */
+/* Until a container of this name runs again, which may be another one: of that one, all output is new. */
 static bool comes_back(struct source *s)
 {
     const struct logs_options *o = s->options;
@@ -109,9 +132,11 @@ static bool comes_back(struct source *s)
         struct err err;
         if (cli_get(&container, &err, "/containers/%s/json", escaped) == 0 &&
             json_bool(json_object_get(container, "State"), "Running")) {
+            note_run(s, container);
+            if (!str_eq(s->id, json_str(container, "Id")))
+                s->since_ns = 0;
             free(s->id_of_next);
             s->id = s->id_of_next = mem_strdup(json_str(container, "Id"));
-            s->tty = json_bool(json_object_get(container, "Config"), "Tty");
             return true;
         }
         time_sleep_ns(100 * NS_PER_MS);
@@ -119,35 +144,29 @@ static bool comes_back(struct source *s)
     return false;
 }
 
-/* Seconds and nanoseconds as the API's `since` takes them. */
-static void format_since(int64_t ns, char out[40])
-{
-    snprintf(out, 40, "%lld.%09lld", (long long)(ns / NS_PER_S), (long long)(ns % NS_PER_S));
-}
-
 static void *follow(void *context)
 {
     struct source *s = context;
-    char since[40];
     s->result = stream_once(s, s->options->since, s->options->tail, &s->err);
-    format_since(time_now_ns() - NS_PER_MS, since);
+    s->since_ns = time_now_ns();
     while (s->result == 0 && s->options->again && (goes_on(s) || comes_back(s))) {
+        char since[40];
         time_sleep_ns(100 * NS_PER_MS); /* between its restarts there is nothing to follow */
+        format_since(s->since_ns, since);
         s->result = stream_once(s, since, NULL, &s->err);
-        format_since(time_now_ns() - NS_PER_MS, since);
+        s->since_ns = time_now_ns();
         if (s->result == -ERR_NOT_FOUND && s->options->stay) /* replaced meanwhile */
             s->result = 0;
     }
     return NULL;
 }
 
-static bool has_tty(const char *id)
+static void look(struct source *s)
 {
     _cleanup_json_ json_t *container = NULL;
     struct err err;
-    if (cli_get(&container, &err, "/containers/%s/json", id) < 0)
-        return false;
-    return json_bool(json_object_get(container, "Config"), "Tty");
+    if (cli_get(&container, &err, "/containers/%s/json", s->id) == 0)
+        note_run(s, container);
 }
 
 /* Of an entry of the list, or of an inspection. */
@@ -170,8 +189,8 @@ int logs_show(const json_t *containers, const struct logs_options *options, stru
                                      .name = name,
                                      .full_name = mem_strdup(full_name(c)),
                                      .colour = output_prefix_colour(STDOUT_FILENO, i),
-                                     .prefix = !options->no_prefix,
-                                     .tty = has_tty(json_str(c, "Id"))};
+                                     .prefix = !options->no_prefix};
+        look(&sources[i]);
         width = MAX(width, strlen(name));
     }
     for (i = 0; i < n; i++)
