@@ -659,7 +659,7 @@ static void v2_what_it_has_not_is_refused_by_name(void **state)
         {"{\"cpu\":{\"realtimeRuntime\":1000}}", "realtimeRuntime"},
         {"{\"network\":{\"classID\":1}}", "classID"},
         {"{\"blockIO\":{\"leafWeight\":10}}", "leafWeight"},
-        {"{\"unified\":{\"nosuch.max\":\"1\"}}", "controller \"nosuch\""},
+        {"{\"unified\":{\"nosuch.max\":\"1\"}}", "cgroup controller `nosuch` is not available"},
         {"{\"hugepageLimits\":[{\"pageSize\":\"3MB\",\"limit\":1}]}", "hugetlb.3MB.max"},
     };
     need_all_of_v2();
