@@ -33,6 +33,12 @@ static const struct http_route routes[] = {
      .kind = HTTP_TRANSFER},
     {"POST", "/drover/builds/{id}/agents/{name}", .attempt = api_builds_agent, .kind = HTTP_ATTACH},
     {"GET", "/drover/images/{name...}/tree", .attempt = api_image_tree, .kind = HTTP_TRANSFER},
+    {"GET", "/drover/images/{name...}/content", .attempt = api_content_image},
+    {"GET", "/drover/content/{digest}", .query = "offset", .attempt = api_content_get, .kind = HTTP_TRANSFER},
+    {"PUT", "/drover/content/{digest}", .query = "offset size", .attempt = api_content_put,
+     .kind = HTTP_TRANSFER},
+    {"POST", "/drover/content/missing", .attempt = api_content_missing},
+    {"POST", "/drover/content/install", .attempt = api_content_install, .kind = HTTP_TRANSFER},
 
     {"GET", "/containers/json", .query = "all limit size filters -since -before",
      .attempt = api_container_list},

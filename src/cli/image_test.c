@@ -157,7 +157,7 @@ static int test_one(const struct test_options *o, const char *image)
     return status;
 }
 
-static int image_test_verb(int argc, char **argv)
+int cli_image_test(int argc, char **argv)
 {
     struct test_options o = {0};
     const struct cli_option options[] = {
@@ -180,26 +180,4 @@ static int image_test_verb(int argc, char **argv)
     int status = cli_parse(&command, argc, argv, &rest);
     interrupt_catch(); /* a container is to be removed */
     return status >= 0 ? status : test_one(&o, rest[0]);
-}
-
-/* --- The noun --- */
-
-static const struct cli_verb image_verbs[] = {
-    {"test", "Test an image before it ships", image_test_verb},
-    {NULL, NULL, NULL},
-};
-
-int cli_image(int argc, char **argv)
-{
-    for (const struct cli_verb *v = image_verbs; argc > 1 && v->name; v++)
-        if (str_eq(v->name, argv[1]))
-            return v->main(argc - 1, argv + 1);
-    bool help = argc > 1 && (str_eq(argv[1], "--help") || str_eq(argv[1], "-h"));
-    FILE *out = help ? stdout : stderr;
-    if (argc > 1 && !help)
-        fprintf(out, "drover: image has no verb \"%s\"\n", argv[1]);
-    fprintf(out, "Usage: drover image VERB [ARGUMENTS...]\n\nVerbs:\n");
-    for (const struct cli_verb *v = image_verbs; v->name; v++)
-        fprintf(out, "  %-10s %s\n", v->name, v->summary);
-    return help ? 0 : IMAGE_TEST_WRONG_CALL;
 }

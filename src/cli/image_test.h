@@ -26,6 +26,6 @@ int image_test_run(const char *image_id, const struct image_checks *checks, cons
 
 enum { IMAGE_TEST_FAILED = 1, IMAGE_TEST_WRONG_CALL = 2, IMAGE_TEST_NOT_MADE = 125 };
 
-int cli_image(int argc, char **argv);
+int cli_image_test(int argc, char **argv);
 
 #endif

@@ -3,13 +3,13 @@
 #include "cli/build.h"
 #include "cli/call.h"
 #include "cli/cli.h"
-#include "cli/image_test.h"
 #include "cli/internal.h"
 #include "cli/logs.h"
 #include "cli/options.h"
 #include "cli/project.h"
 #include "cli/pull.h"
 #include "cli/serve.h"
+#include "cli/ssh.h"
 #include "compose/problem.h"
 #include "rootless/rootless.h"
 
@@ -25,7 +25,7 @@ const struct cli_verb cli_verbs[] = {
     {"build", "Build an image from a Dockerfile", cli_build},
     {"images", "List images", cli_images},
     {"bake", "Make base images from signed packages, and all that stands on them", cli_bake},
-    {"image", "Test images before they ship", cli_image},
+    {"image", "Push, test and verify images", cli_image},
     {"start", "Start containers that exist", cli_start},
     {"stop", "Stop containers", cli_stop},
     {"restart", "Stop containers and start them again", cli_restart},
@@ -62,6 +62,7 @@ const struct cli_verb cli_verbs[] = {
     {"compose-keys", NULL, cli_compose_keys},
     {"dockerfile-keys", NULL, cli_dockerfile_keys},
     {"compatibility", NULL, cli_compatibility},
+    {"dial-stdio", NULL, cli_dial_stdio},
     {"keeper", NULL, cli_keeper},
     {"dns", NULL, cli_dns},
     {"rootless", NULL, rootless_main},

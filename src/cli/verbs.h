@@ -14,6 +14,7 @@ int cli_ps(int argc, char **argv);
 int cli_exec(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_images(int argc, char **argv);
+int cli_image(int argc, char **argv);
 int cli_registry(int argc, char **argv);
 int cli_import(int argc, char **argv);
 int cli_config(int argc, char **argv);

@@ -192,7 +192,7 @@ static int set_method(struct transfer *t)
         if (call->source_bytes >= 0)
             curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)call->source_bytes);
         /* A kept connection that turns out dead would need the source from its beginning again. */
-        curl_easy_setopt(curl, CURLOPT_FRESH_CONNECT, 1L);
+        curl_easy_setopt(curl, CURLOPT_FRESH_CONNECT, call->source_over_kept ? 0L : 1L);
     } else if (call->body || !get) {
         curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body_bytes);
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, call->body ? call->body : "");

@@ -38,6 +38,8 @@ struct http_call {
     http_source_fn source;
     void *source_context;
     int64_t source_bytes; /* <0: chunked */
+    bool
+        source_over_kept; /* a kept connection will do, though it may turn out dead: the call is made again */
     http_sink_fn
         sink; /* gets the body of 2xx answers as it comes; others are collected in `body` (bounded) */
     void *sink_context;

@@ -168,7 +168,8 @@ static int sweep(struct images *im, struct err *err)
 
 static int make_dirs(struct images *im, struct err *err)
 {
-    static const char *const names[] = {"blobs/sha256", "blobs/sha512", "layers/empty", "tmp", "uploads"};
+    static const char *const names[] = {"blobs/sha256", "blobs/sha512", "layers/empty",
+                                        "tmp",          "uploads",      "incoming"};
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         _cleanup_free_ char *path = str_printf("%s/%s", im->root, names[i]);
         /* Layers hold set-uid programs of any age: nobody but root may reach them outside a container. */
