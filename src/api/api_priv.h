@@ -231,6 +231,8 @@ API_HANDLER(api_build_prune);
 API_HANDLER(api_builds_open);
 API_HANDLER(api_builds_close);
 API_HANDLER(api_builds_context);
+API_HANDLER(api_builds_cache_in);
+API_HANDLER(api_builds_cache_out);
 API_HANDLER(api_builds_agent);
 API_HANDLER(api_image_tree);
 API_HANDLER(api_content_image);

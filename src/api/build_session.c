@@ -41,6 +41,7 @@ struct build_session {
     int64_t used_ns;
     json_t *options;
     struct map secrets;                /* id -> struct str */
+    char *dir;                         /* of caches; NULL: none was needed */
     char **agents, **contexts, **made; /* made: images of contexts, removed at the end */
     struct parked *parked[PARKED_MAX];
 };
@@ -79,6 +80,9 @@ static void session_free(struct build_session *s)
         if (image_remove(s->api->images, *id, &how, &log, NULL) == 0) /* one that something stands on stays */
             json_decref(log);
     }
+    if (s->dir)
+        file_remove_tree(s->dir, NULL);
+    free(s->dir);
     map_done(&s->secrets);
     strv_free(s->agents);
     strv_free(s->contexts);
@@ -311,6 +315,77 @@ int api_builds_context(struct http_request *q, void *context, struct err *err)
         strv_add(&s->made, id);
     http_reply_json(q, 200, json_pack("{s:s}", "Image", id));
     return 0;
+}
+
+/* --- /drover/builds/{id}/caches/{n} --- */
+
+int build_session_cache_dir(struct build_session *s, bool is_target, size_t number, char **ret,
+                            struct err *err)
+{
+    SCOPED_LOCK(locked, &s->all->lock);
+    if (!s->dir) {
+        char *dir = str_printf("%s/tmp/build-XXXXXX", engine_root(s->api->engine));
+        if (!mkdtemp(dir)) {
+            int r = err_sys(err, errno, "make a directory for build caches at %s", dir);
+            free(dir);
+            return r;
+        }
+        s->dir = dir;
+    }
+    *ret = str_printf("%s/%s-%zu", s->dir, is_target ? "to" : "from", number);
+    return 0;
+}
+
+/* The session, and the directory that belongs to the request's number. */
+static int enter_cache(struct http_request *q, struct api *a, bool is_target, struct build_session **ret,
+                       char **ret_dir, struct err *err)
+{
+    int64_t number;
+    int r = enter(a, http_param(q, "id"), ret, err);
+    if (r == 0)
+        r = parse_i64(http_param(q, "n"), 0, INT32_MAX, &number, err);
+    return r < 0 ? r : build_session_cache_dir(*ret, is_target, (size_t)number, ret_dir, err);
+}
+
+int api_builds_cache_in(struct http_request *q, void *context, struct err *err)
+{
+    _cleanup_session_ struct build_session *s = NULL;
+    _cleanup_free_ char *dir = NULL;
+    int r = enter_cache(q, context, false, &s, &dir, err);
+    if (r == 0)
+        r = file_mkdirs(dir, 0700, err);
+    _cleanup_close_ int fd = r == 0 ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -EBADF;
+    if (r == 0 && fd < 0)
+        r = err_sys(err, errno, "open %s", dir);
+    const struct tar_extract x = {.root_fd = fd};
+    if (r == 0)
+        r = tar_extract_stream(&x, read_body, q, err);
+    if (r < 0)
+        return s ? err_wrap(err, "build cache") : r;
+    http_reply_empty(q, 204);
+    return 0;
+}
+
+static int send_bytes(void *context, const void *bytes, size_t n, struct err *err)
+{
+    struct http_request *q = context;
+    if (!http_answered(q))
+        http_stream_begin(q, 200, "application/x-tar");
+    return http_stream_write(q, bytes, n, err);
+}
+
+int api_builds_cache_out(struct http_request *q, void *context, struct err *err)
+{
+    _cleanup_session_ struct build_session *s = NULL;
+    _cleanup_free_ char *dir = NULL;
+    int r = enter_cache(q, context, true, &s, &dir, err);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(err, ERR_NOT_FOUND, "the build has exported no such cache");
+    const struct tar_create create = {.root_fd = fd, .path = "/", .epoch = -1};
+    return tar_create_stream(&create, send_bytes, q, err);
 }
 
 /* --- secrets and agents --- */

@@ -21,6 +21,8 @@ struct build {
     struct build_session *session;  /* of `drover build`; or NULL */
     bool events;                    /* it wants to know what happens when it does, instead of a text */
     char **no_cache_filter, **allow;
+    struct bakery_cache *import, *export;
+    size_t import_count, export_count;
     int exit_status; /* of the RUN that failed */
     pthread_mutex_t lock;
     char partial[4]; /* the beginning of a UTF-8 character whose rest comes with the next piece */
@@ -99,7 +101,7 @@ static int on_output(void *context, int stream, const void *bytes, size_t n)
 /* {"drover": {...}}: one thing that happened. Output is in base64, as it may be cut within a character. */
 static void on_event(void *context, const struct bakery_event *event)
 {
-    static const char *const kinds[] = {"begun", "cached", "done", "failed", "log"};
+    static const char *const kinds[] = {"begun", "cached", "done", "failed", "log", "note"};
     struct build *b = context;
     json_t *e = json_pack("{s:s, s:i, s:i, s:i}", "Kind", kinds[event->kind], "Stage", (int)event->stage,
                           "Step", event->step, "Steps", event->steps);
@@ -144,6 +146,50 @@ static int fetch(void *context, const char *reference, bool always, char **ret_i
         engine_image_event(b->api->engine, "pull", name, name);
     }
     return r;
+}
+
+static struct image_auth auth_of(void *context, const char *reference)
+{
+    const struct build *b = context;
+    return api__auth_of_config(b->query.registry_config, reference);
+}
+
+/* --- caches --- */
+
+enum { CACHES_MAX = 32 };
+
+static void caches_free(struct bakery_cache *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        cache_spec_done(&list[i].spec);
+        free(list[i].dir);
+    }
+    free(list);
+}
+
+/* Those of type=local are in the session's directory, by their number in the list. */
+static int read_caches(struct build *b, const char *key, bool is_target, struct bakery_cache **ret,
+                       size_t *ret_count, struct err *err)
+{
+    _cleanup_strv_ char **texts = NULL;
+    int r = json_get_strv(build_session_options(b->session), "Options", key, &texts, err);
+    size_t count = strv_len(texts);
+    if (r == 0 && count > CACHES_MAX)
+        r = err_set(err, ERR_LIMIT, "%s: more than %d", key, CACHES_MAX);
+    if (r < 0)
+        return r;
+    *ret = NEW_N(struct bakery_cache, count + 1);
+    for (size_t i = 0; i < count; i++) {
+        struct bakery_cache *c = &(*ret)[i];
+        r = cache_spec_parse(texts[i], is_target, &c->spec, err);
+        if (r == 0)
+            ++*ret_count;
+        if (r == 0 && c->spec.type == CACHE_LOCAL)
+            r = build_session_cache_dir(b->session, is_target, i, &c->dir, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
 }
 
 /* --- the context --- */
@@ -192,6 +238,10 @@ static int run_build(struct build *b, const char *dir, char **ret_id, struct err
     r = json_get_strv(extra, "Options", "NoCacheFilter", &b->no_cache_filter, err);
     if (r == 0)
         r = json_get_strv(extra, "Options", "Allow", &b->allow, err);
+    if (r == 0)
+        r = read_caches(b, "CacheFrom", false, &b->import, &b->import_count, err);
+    if (r == 0)
+        r = read_caches(b, "CacheTo", true, &b->export, &b->export_count, err);
     if (r < 0)
         return r;
     struct bakery_options options = {
@@ -221,6 +271,11 @@ static int run_build(struct build *b, const char *dir, char **ret_id, struct err
         .keep_steps = o->keep_steps,
         .keep_failed_step = o->keep_failed,
         .cache_from = o->cache_from,
+        .import = b->import,
+        .import_count = b->import_count,
+        .export = b->export,
+        .export_count = b->export_count,
+        .auth = auth_of,
         .host_config = json_object_size(o->host_config) ? o->host_config : NULL,
         .scratch_dir = scratch,
         .fetch = fetch,
@@ -301,5 +356,7 @@ int api_build(struct http_request *q, void *context, struct err *err)
     build_session_leave(b.session);
     strv_free(b.no_cache_filter);
     strv_free(b.allow);
+    caches_free(b.import, b.import_count);
+    caches_free(b.export, b.export_count);
     return r;
 }

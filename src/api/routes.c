@@ -31,6 +31,8 @@ static const struct http_route routes[] = {
     {"DELETE", "/drover/builds/{id}", .attempt = api_builds_close},
     {"PUT", "/drover/builds/{id}/contexts/{name}", .query = "layout", .attempt = api_builds_context,
      .kind = HTTP_TRANSFER},
+    {"PUT", "/drover/builds/{id}/caches/{n}", .attempt = api_builds_cache_in, .kind = HTTP_TRANSFER},
+    {"GET", "/drover/builds/{id}/caches/{n}", .attempt = api_builds_cache_out, .kind = HTTP_TRANSFER},
     {"POST", "/drover/builds/{id}/agents/{name}", .attempt = api_builds_agent, .kind = HTTP_ATTACH},
     {"GET", "/drover/images/{name...}/tree", .attempt = api_image_tree, .kind = HTTP_TRANSFER},
     {"GET", "/drover/images/{name...}/content", .attempt = api_content_image},

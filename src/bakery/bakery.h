@@ -10,6 +10,7 @@
 #ifndef BAKERY_BAKERY_H
 #define BAKERY_BAKERY_H
 
+#include "bakery/cache_spec.h"
 #include "base/err.h"
 #include "image/image.h"
 #include "image/tar.h"
@@ -72,7 +73,8 @@ enum bakery_event_kind {
     BAKERY_STEP_CACHED, /* it came from the cache */
     BAKERY_STEP_DONE,
     BAKERY_STEP_FAILED,
-    BAKERY_LOG, /* output of a RUN */
+    BAKERY_LOG,  /* output of a RUN */
+    BAKERY_NOTE, /* something the builder has to say, a line */
 };
 struct bakery_event {
     enum bakery_event_kind kind;
@@ -83,6 +85,12 @@ struct bakery_event {
     int stream;
     const void *bytes;
     size_t byte_count;
+};
+
+/* A cache to import or to export; `dir` is where one of type=local is on this machine, an OCI layout. */
+struct bakery_cache {
+    struct cache_spec spec;
+    char *dir;
 };
 
 struct bakery_context;
@@ -106,11 +114,17 @@ struct bakery_options {
     int64_t timeout_ns;                /* of each RUN; 0: none */
     int parallel;                      /* stages at work at the same time; 0: what the machine takes */
     bool keep_steps, keep_failed_step; /* containers of RUN steps: see struct bakery_run */
-    char *const *cache_from; /* only what these images stand on is taken from the cache; NULL: any */
+    /* Images of the store: only what they stand on is taken from the cache, and what their history and layers
+     * show to be a step's; NULL: any. As Docker's classic builder does it. */
+    char *const *cache_from;
+    const struct bakery_cache *import, *export;
+    size_t import_count, export_count;
     const json_t *host_config;
     const char *scratch_dir; /* for snapshots; on the same file system as the images */
     /* Finds or pulls a base image; NULL: only local ones. */
     int (*fetch)(void *context, const char *reference, bool always, char **ret_id, struct err *err);
+    /* Who to be at the registry of a reference, for caches; NULL: nobody. Borrows from the context. */
+    struct image_auth (*auth)(void *fetch_context, const char *reference);
     void *fetch_context;
     bakery_run_fn run;
     void *run_context;

@@ -243,8 +243,10 @@ static int prepare(struct builder *b, struct err *err)
         r = make_work_dir(b, err);
     if (r == 0)
         r = build__plan(b, err);
-    if (r == 0)
+    if (r == 0) {
         read_cache_sources(b);
+        build__import_begin(b);
+    }
     return r;
 }
 
@@ -263,12 +265,19 @@ static int tag_wanted(struct builder *b, struct err *err)
     return r;
 }
 
+static int annotate(struct builder *b, const char *id, struct err *err)
+{
+    _cleanup_json_ json_t *all = b->o->annotations ? json_deep_copy(b->o->annotations) : json_object();
+    int r = build__inline_cache(b, all, err);
+    return r < 0 || !json_object_size(all) ? r : image_annotate(b->im, id, all, err);
+}
+
 static int finish(struct builder *b, char **ret_id, struct err *err)
 {
     const char *id = b->stages[b->target].image_id;
     if (!id)
         return err_set(err, ERR_INVALID, "No image was generated. Is your Dockerfile empty?");
-    int r = json_object_size(b->o->annotations) ? image_annotate(b->im, id, b->o->annotations, err) : 0;
+    int r = annotate(b, id, err);
     if (r < 0)
         return r;
     const char *hex = digest_hex(id);
@@ -277,6 +286,8 @@ static int finish(struct builder *b, char **ret_id, struct err *err)
     r = tag(b, id, b->o->tags, err);
     if (r == 0)
         r = tag_wanted(b, err);
+    if (r == 0)
+        r = build__export(b, err);
     if (r == 0)
         *ret_id = mem_strdup(id);
     return r;
@@ -289,10 +300,12 @@ static int builder_done(struct builder *b, struct err *err)
         free(b->stages[i].base);
         free(b->stages[i].image_id);
         str_free(&b->stages[i].held);
+        build__forget_made(&b->stages[i]);
     }
     free(b->stages);
     free(b->wanted);
     map_done(&b->fetched);
+    build__import_done(b);
     pthread_mutex_destroy(&b->lock);
     pthread_cond_destroy(&b->changed);
     pthread_mutex_destroy(&b->args_lock);

@@ -20,9 +20,17 @@
 #include "base/json.h"
 #include "base/lock.h"
 #include "base/map.h"
+#include "base/timeutil.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+
+/* What a key's step made, for exports of the cache. */
+struct made_step {
+    char key[DIGEST_BYTES];
+    char *image_id;
+    bool layer_alone; /* the key is of its top layer, upon whatever */
+};
 
 struct stage {
     size_t first, end;  /* its steps; the first is the FROM */
@@ -30,12 +38,14 @@ struct stage {
     char *base;         /* FROM's image, expanded */
     ssize_t base_stage; /* FROM names an earlier stage; or -1 */
     bool needed;
-    int first_number;   /* of its first step in the whole build */
-    char *image_id;     /* result; NULL: scratch with nothing in it */
-    bool claimed, done; /* guarded by builder.lock: some thread builds it; it is built */
-    bool said;          /* guarded by builder.out_lock, as are: it has no more to say */
-    bool held_clipped;  /* ... */
-    struct str held;    /* what it has said while it was not its turn, see output.c */
+    int first_number;       /* of its first step in the whole build */
+    char *image_id;         /* result; NULL: scratch with nothing in it */
+    bool claimed, done;     /* guarded by builder.lock: some thread builds it; it is built */
+    bool said;              /* guarded by builder.out_lock, as are: it has no more to say */
+    bool held_clipped;      /* ... */
+    struct made_step *made; /* its thread's, until it is done */
+    size_t made_count, made_capacity;
+    struct str held; /* what it has said while it was not its turn, see output.c */
 };
 
 /* A stage that was asked for by the name of a TARGET. */
@@ -61,6 +71,8 @@ struct builder {
     struct map used_args;     /* names of build arguments that some ARG took; likewise */
     struct map cache_sources; /* ids that may come from the cache, when it is limited */
     bool cache_limited;
+    struct cache_source *sources; /* of cache_import.c */
+    size_t source_count, source_capacity;
     int step_total;
     int *exit_status; /* of the RUN that failed first */
     int64_t epoch;    /* SOURCE_DATE_EPOCH, in seconds; <0: not given */
@@ -100,6 +112,8 @@ char *build__work_path(struct builder *b); /* a fresh name below work_dir */
 /* These fail when the build is cancelled. `stage` NULL: of the whole build. No bytes only ask. */
 int build__out(struct builder *b, struct stage *stage, int stream, const void *bytes, size_t n);
 int build__say(struct builder *b, struct stage *stage, const char *format, ...) _printf_(3, 4);
+/* A line for whoever looks on, in the text and as an event. */
+void build__note(struct builder *b, struct stage *stage, const char *format, ...) _printf_(3, 4);
 bool build__cancelled(struct builder *b);
 void build__first_turn(struct builder *b);
 void build__said_all(struct builder *b, struct stage *stage); /* it is done */
@@ -144,13 +158,35 @@ bool build__no_cache(const struct build *s); /* asked for, for this stage or all
 int build__say_cached(struct build *s, struct err *err);
 /* A key for a layer over nothing. */
 void build__link_key(const struct build *s, const char *text, char ret[DIGEST_BYTES]);
-/* On a hit the stage goes on with the image found, *ret_hit is true, and it was said. */
-int build__cache_try(struct build *s, const char *key, bool *ret_hit, struct err *err);
+/* On a hit the stage goes on with the image found, *ret_hit is true, and it was said. `created_by` is the
+ * step's entry in the history; `by_history`: an image whose history has it may be a hit, see cache_import.c.
+ */
+int build__cache_try(struct build *s, const char *key, const char *created_by, bool by_history, bool *ret_hit,
+                     struct err *err);
 /* s->config and a layer (or NULL) become the stage's image. */
 int build__commit(struct build *s, const char *created_by, const char *layer_digest, const char *key,
                   struct err *err);
+/* The same with the time (RFC 3339) at which the step was done elsewhere. */
+int build__commit_at(struct build *s, const char *created_by, const char *layer_digest, const char *key,
+                     const char *created, struct err *err);
+const char *build__now(const struct build *s, char out[TIME_RFC3339_BYTES]); /* or the epoch's time */
 /* A step that changes the config only: cache or commit. `key_text` NULL: created_by. */
 int build__commit_config(struct build *s, const char *created_by, struct err *err);
+
+/* --- cache_import.c --- */
+void build__import_begin(struct builder *b);
+void build__import_done(struct builder *b);
+/* As build__cache_try(), of what was imported; *ret_hit stays false on a miss. */
+int build__import_try(struct build *s, const char *key, const char *created_by, bool by_history,
+                      bool *ret_hit, struct err *err);
+int build__import_linked(struct build *s, const char *key, const char *link_key, const char *created_by,
+                         bool *ret_hit, struct err *err);
+
+/* --- cache_export.c --- */
+void build__remember(struct build *s, const char *key, bool layer_alone);
+void build__forget_made(struct stage *stage);
+int build__export(struct builder *b, struct err *err);
+int build__inline_cache(struct builder *b, json_t *annotations, struct err *err);
 
 /* A writable snapshot over the stage's image, for one step. */
 struct layer {

@@ -33,11 +33,8 @@ int build__say_cached(struct build *s, struct err *err)
                : 0;
 }
 
-int build__cache_try(struct build *s, const char *key, bool *ret_hit, struct err *err)
+static int try_own(struct build *s, const char *key, bool *ret_hit, struct err *err)
 {
-    *ret_hit = false;
-    if (build__no_cache(s))
-        return 0;
     _cleanup_free_ char *id = NULL;
     int r = image_cache_get(s->b->im, key, &id, err);
     if (r == -ERR_NOT_FOUND || (r == 0 && s->b->cache_limited && !map_has(&s->b->cache_sources, id)))
@@ -49,17 +46,32 @@ int build__cache_try(struct build *s, const char *key, bool *ret_hit, struct err
     if (r < 0)
         return r;
     *ret_hit = true;
+    build__remember(s, key, false);
     return build__say_cached(s, err);
 }
 
-int build__commit(struct build *s, const char *created_by, const char *layer_digest, const char *key,
-                  struct err *err)
+int build__cache_try(struct build *s, const char *key, const char *created_by, bool by_history, bool *ret_hit,
+                     struct err *err)
 {
-    char now[TIME_RFC3339_BYTES];
+    *ret_hit = false;
+    if (build__no_cache(s))
+        return 0;
+    int r = try_own(s, key, ret_hit, err);
+    return r < 0 || *ret_hit ? r : build__import_try(s, key, created_by, by_history, ret_hit, err);
+}
+
+const char *build__now(const struct build *s, char out[TIME_RFC3339_BYTES])
+{
     int64_t epoch = s->b->epoch;
-    time_format_rfc3339(epoch < 0 ? time_now_ns() : epoch * NS_PER_S, now);
+    time_format_rfc3339(epoch < 0 ? time_now_ns() : epoch * NS_PER_S, out);
+    return out;
+}
+
+int build__commit_at(struct build *s, const char *created_by, const char *layer_digest, const char *key,
+                     const char *created, struct err *err)
+{
     json_t *entry = json_object();
-    json_set_str(entry, "created", now);
+    json_set_str(entry, "created", created);
     json_set_str(entry, "created_by", created_by);
     if (!layer_digest)
         json_object_set_new(entry, "empty_layer", json_true());
@@ -69,7 +81,7 @@ int build__commit(struct build *s, const char *created_by, const char *layer_dig
         json_object_set_new(s->config, "history", history);
     }
     json_array_append_new(history, entry);
-    json_set_str(s->config, "created", now);
+    json_set_str(s->config, "created", created);
     /* What Docker wrote about the container that the base image came from is not true of this one. */
     static const char *const stale[] = {"container", "container_config", "docker_version", "id", "parent"};
     for (size_t i = 0; i < ARRAY_SIZE(stale); i++)
@@ -82,7 +94,16 @@ int build__commit(struct build *s, const char *created_by, const char *layer_dig
         r = image_cache_put(s->b->im, key, id, err);
     if (r == 0)
         r = build__load_config(s, id, err);
+    if (r == 0)
+        build__remember(s, key, false);
     return r;
+}
+
+int build__commit(struct build *s, const char *created_by, const char *layer_digest, const char *key,
+                  struct err *err)
+{
+    char now[TIME_RFC3339_BYTES];
+    return build__commit_at(s, created_by, layer_digest, key, build__now(s, now), err);
 }
 
 int build__commit_config(struct build *s, const char *created_by, struct err *err)
@@ -90,7 +111,7 @@ int build__commit_config(struct build *s, const char *created_by, struct err *er
     char key[DIGEST_BYTES];
     bool hit;
     build__cache_key(s, created_by, NULL, key);
-    int r = build__cache_try(s, key, &hit, err);
+    int r = build__cache_try(s, key, created_by, true, &hit, err);
     return r < 0 || hit ? r : build__commit(s, created_by, NULL, key, err);
 }
 

@@ -334,7 +334,7 @@ int build__copy(struct build *s, const struct df_step *step, struct err *err)
     char key[DIGEST_BYTES];
     bool hit;
     build__cache_key(s, created_by, NULL, key);
-    r = build__cache_try(s, key, &hit, err);
+    r = build__cache_try(s, key, created_by, true, &hit, err);
     if (r < 0 || hit)
         return r;
     return c.link ? copy_linked(&c, created_by, key, err) : copy_upon(&c, created_by, key, err);

@@ -34,6 +34,8 @@ int build__link_commit(struct build *s, struct layer *l, const char *created_by,
         r = build__commit(s, created_by, diff_id ? digest : NULL, key, err);
     if (r == 0 && diff_id) /* else nothing was copied, and the top layer is another's */
         r = image_cache_put(s->b->im, link_key, s->image_id, err);
+    if (r == 0 && diff_id)
+        build__remember(s, link_key, true);
     return r;
 }
 
@@ -57,12 +59,9 @@ static int find_layer(struct build *s, const char *link_key, char **ret, struct 
     return *ret ? 0 : -ERR_NOT_FOUND;
 }
 
-int build__link_try(struct build *s, const char *created_by, const char *key, const char *link_key,
+static int link_own(struct build *s, const char *created_by, const char *key, const char *link_key,
                     bool *ret_hit, struct err *err)
 {
-    *ret_hit = false;
-    if (build__no_cache(s))
-        return 0;
     _cleanup_free_ char *digest = NULL;
     int r = find_layer(s, link_key, &digest, err);
     if (r < 0)
@@ -72,4 +71,18 @@ int build__link_try(struct build *s, const char *created_by, const char *key, co
         return r;
     *ret_hit = true;
     return build__say_cached(s, err);
+}
+
+int build__link_try(struct build *s, const char *created_by, const char *key, const char *link_key,
+                    bool *ret_hit, struct err *err)
+{
+    *ret_hit = false;
+    if (build__no_cache(s))
+        return 0;
+    int r = link_own(s, created_by, key, link_key, ret_hit, err);
+    if (r == 0 && !*ret_hit)
+        r = build__import_linked(s, key, link_key, created_by, ret_hit, err);
+    if (r == 0 && *ret_hit)
+        build__remember(s, link_key, true);
+    return r;
 }

@@ -220,7 +220,7 @@ static int step_volume(struct build *s, const struct df_step *step, struct err *
     char key[DIGEST_BYTES];
     bool hit;
     build__cache_key(s, created_by, NULL, key);
-    int r = build__cache_try(s, key, &hit, err);
+    int r = build__cache_try(s, key, created_by, true, &hit, err);
     if (r == 0 && !hit)
         r = check_volumes(s, list, err);
     return r < 0 || hit ? r : build__commit(s, created_by, NULL, key, err);
@@ -374,7 +374,7 @@ int build__workdir(struct build *s, const struct df_step *step, struct err *err)
     char key[DIGEST_BYTES];
     bool hit;
     build__cache_key(s, created_by, NULL, key);
-    r = build__cache_try(s, key, &hit, err);
+    r = build__cache_try(s, key, created_by, true, &hit, err);
     if (r < 0 || hit)
         return r;
     _cleanup_layer_ struct layer layer = LAYER_INIT;

@@ -94,6 +94,17 @@ int build__say(struct builder *b, struct stage *stage, const char *format, ...)
     return build__out(b, stage, 1, str_get(&s), s.len);
 }
 
+void build__note(struct builder *b, struct stage *stage, const char *format, ...)
+{
+    _cleanup_str_ struct str s = STR_INIT;
+    va_list ap;
+    va_start(ap, format);
+    str_vaddf(&s, format, ap);
+    va_end(ap);
+    build__say(b, stage, "%s\n", str_get(&s));
+    build__event(b, &(struct bakery_event){.kind = BAKERY_NOTE, .text = str_get(&s)});
+}
+
 void build__said_all(struct builder *b, struct stage *stage)
 {
     SCOPED_LOCK(locked, &b->out_lock);

@@ -238,6 +238,12 @@ static int run_key(struct build *s, char *const *argv, char *const *args, const 
     return r;
 }
 
+/* Whether the step's text alone says what it does. */
+static bool told_by_history(const struct run_mounts *mounts, const struct rights *rights)
+{
+    return !mounts->count && !rights->insecure && str_eq(rights->network, "default");
+}
+
 /* A 64-bit machine runs what its 32-bit kin does; with binfmt_misc it may run more, and tells itself. */
 static int check_machine(struct build *s, struct err *err)
 {
@@ -292,7 +298,7 @@ int build__run(struct build *s, const struct df_step *step, struct err *err)
     bool hit;
     r = run_key(s, argv, args, &rights, &mounts, key, err);
     if (r == 0)
-        r = build__cache_try(s, key, &hit, err);
+        r = build__cache_try(s, key, created_by, told_by_history(&mounts, &rights), &hit, err);
     if (r < 0 || hit)
         return r;
     r = check_machine(s, err);

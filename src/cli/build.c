@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "cli/call.h"
 #include "cli/pack.h"
+#include "cli/pull.h"
 #include "image/tar.h"
 
 #include <fcntl.h>
@@ -184,9 +185,14 @@ static int take_line(void *context, const json_t *line, struct err *err)
 static int send_build(const struct build_request *q, const char *dockerfile, http_source_fn source,
                       void *source_context, char **ret_image_id, struct err *err)
 {
-    _cleanup_free_ char *path = query_of(q, dockerfile),
+    _cleanup_free_ char *path = query_of(q, dockerfile), *auth = pull_config_header(),
                         *session = q->session ? str_printf("X-Drover-Build: %s", q->session) : NULL;
-    const char *const headers[] = {"Content-Type: application/x-tar", session, NULL};
+    const char *headers[4] = {"Content-Type: application/x-tar"};
+    size_t count = 1;
+    if (auth)
+        headers[count++] = auth;
+    if (session)
+        headers[count] = session;
     struct answer answer = {.request = q};
     struct http_call call = {.method = "POST",
                              .headers = (char *const *)headers,

@@ -234,6 +234,11 @@ void build_progress_event(void *progress, const json_t *event)
     }
     if (str_eq(kind, "result"))
         return;
+    if (str_eq(kind, "note")) {
+        _cleanup_free_ char *safe = output_safe(json_str(event, "Text"));
+        build_progress_text(p, safe);
+        return;
+    }
     pthread_mutex_lock(&p->lock);
     struct vertex *v = vertex_of(p, event);
     if (p->style == TTY)

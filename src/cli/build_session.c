@@ -1,9 +1,11 @@
 #include "cli/build_session.h"
 
+#include "bakery/cache_spec.h"
 #include "base/base64.h"
 #include "base/carry.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "cli/archive.h"
 #include "cli/build.h"
 #include "cli/call.h"
 
@@ -169,6 +171,69 @@ static int read_contexts(char **list, json_t *options, struct err *err)
     return 0;
 }
 
+/* --- caches --- */
+
+/* All are looked at before anything is sent. */
+static int read_caches(char **list, bool is_target, json_t *options, struct err *err)
+{
+    STRV_FOREACH (text, list) {
+        struct cache_spec spec;
+        int r = cache_spec_parse(*text, is_target, &spec, err);
+        if (r < 0)
+            return r;
+        cache_spec_done(&spec);
+    }
+    json_object_set_new(options, is_target ? "CacheTo" : "CacheFrom", json_of_strv(list));
+    return 0;
+}
+
+/* A directory that is not there gives no cache, as with the first build of all. */
+static int give_cache(struct build_session *s, const char *text, size_t number, struct err *err)
+{
+    struct cache_spec spec;
+    int r = cache_spec_parse(text, false, &spec, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *path = str_printf("/drover/builds/%s/caches/%zu", s->id, number);
+    if (spec.type == CACHE_LOCAL && file_exists(spec.place))
+        r = build_send_directory(spec.place, path, err);
+    cache_spec_done(&spec);
+    return r;
+}
+
+static int take_cache(struct build_session *s, const char *text, size_t number, struct err *err)
+{
+    struct cache_spec spec;
+    int r = cache_spec_parse(text, true, &spec, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *path = str_printf("/drover/builds/%s/caches/%zu", s->id, number);
+    if (spec.type == CACHE_LOCAL) {
+        r = file_mkdirs(spec.place, 0755, err);
+        _cleanup_close_ int into = r == 0 ? open(spec.place, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -EBADF;
+        if (r == 0 && into < 0)
+            r = err_sys(err, errno, "open %s", spec.place);
+        if (r == 0)
+            r = archive_fetch(path, into, err);
+        if (r < 0)
+            err_wrap(err, "--cache-to %s", text);
+        if (r < 0 && spec.ignore_error) {
+            fprintf(stderr, "drover: [Warning] %s\n", err->msg);
+            r = 0;
+        }
+    }
+    cache_spec_done(&spec);
+    return r;
+}
+
+int build_session_take_caches(struct build_session *s, char **targets, struct err *err)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && targets && targets[i]; i++)
+        r = take_cache(s, targets[i], i, err);
+    return r;
+}
+
 /* --- the whole --- */
 
 static int open_at_server(struct build_session *s, const json_t *body, struct err *err)
@@ -196,6 +261,10 @@ int build_session_open(struct build_session_request *request, struct build_sessi
         json_array_append_new(agents, json_string(s->agents[i].id));
     if (r == 0)
         r = read_contexts(request->contexts, options, err);
+    if (r == 0)
+        r = read_caches(request->cache_from, false, options, err);
+    if (r == 0)
+        r = read_caches(request->cache_to, true, options, err);
     if (r == 0) {
         _cleanup_json_ json_t *body =
             json_pack("{s:O, s:O, s:O}", "Options", options, "Secrets", secrets, "Agents", agents);
@@ -203,6 +272,8 @@ int build_session_open(struct build_session_request *request, struct build_sessi
     }
     for (char **c = request->contexts; r == 0 && c && *c; c++)
         r = give_context(s, *c, err);
+    for (size_t i = 0; r == 0 && request->cache_from && request->cache_from[i]; i++)
+        r = give_cache(s, request->cache_from[i], i, err);
     for (size_t i = 0; r == 0 && i < s->agent_count; i++)
         s->agents[i].running = pthread_create(&s->agents[i].thread, NULL, serve_agent, &s->agents[i]) == 0;
     if (r < 0) {

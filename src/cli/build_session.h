@@ -13,10 +13,13 @@ struct build_session_request {
     char **secrets;  /* "id=NAME[,src=FILE|env=VARIABLE]" */
     char **agents;   /* "default", "id=SOCKET" */
     char **contexts; /* "name=DIRECTORY", "name=docker-image://REF", "name=oci-layout://DIRECTORY" */
-    json_t *options; /* what else the build is told; taken */
+    char **cache_from, **cache_to; /* see bakery/cache_spec.h */
+    json_t *options;               /* what else the build is told; taken */
 };
 
 int build_session_open(struct build_session_request *request, struct build_session **ret, struct err *err);
+/* After the build: what it has exported for --cache-to type=local goes to its directories. */
+int build_session_take_caches(struct build_session *s, char **targets, struct err *err);
 const char *build_session_id(const struct build_session *s);
 void build_session_close(struct build_session *s);
 

@@ -90,16 +90,16 @@ enum { OUTPUTS_MAX = 16 };
 struct build_options {
     struct project_options project;
     char **tags, **args, **labels, **hosts, **platforms, **outputs, **ulimits;
-    char **secrets, **agents, **contexts, **no_cache_filter, **allow, **annotations;
+    char **secrets, **agents, **contexts, **no_cache_filter, **allow, **annotations, **cache_from, **cache_to;
     const char *file, *target, *network, *shm_size, *progress, *timeout, *id_file, *metadata_file;
     bool no_cache, pull, quiet, push, print, check;
 };
 
 static void options_done(struct build_options *o)
 {
-    char **lists[] = {o->tags,       o->args,    o->labels, o->hosts,    o->platforms,       o->outputs,
-                      o->ulimits,    o->secrets, o->agents, o->contexts, o->no_cache_filter, o->allow,
-                      o->annotations};
+    char **lists[] = {o->tags,        o->args,       o->labels,  o->hosts,    o->platforms,       o->outputs,
+                      o->ulimits,     o->secrets,    o->agents,  o->contexts, o->no_cache_filter, o->allow,
+                      o->annotations, o->cache_from, o->cache_to};
     for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
         strv_free(lists[i]);
     project_options_done(&o->project);
@@ -208,8 +208,11 @@ static int open_session(struct building *b, struct err *err)
     int r = o->timeout ? parse_duration(o->timeout, &timeout, err) : 0;
     if (r < 0)
         return err_wrap(err, "--timeout");
-    struct build_session_request request = {
-        .secrets = o->secrets, .agents = o->agents, .contexts = o->contexts};
+    struct build_session_request request = {.secrets = o->secrets,
+                                            .agents = o->agents,
+                                            .contexts = o->contexts,
+                                            .cache_from = o->cache_from,
+                                            .cache_to = o->cache_to};
     request.options =
         json_pack("{s:b, s:o, s:o, s:I, s:o}", "Events", 1, "NoCacheFilter", json_of_strv(o->no_cache_filter),
                   "Allow", json_of_strv(o->allow), "TimeoutNs", (json_int_t)timeout, "Annotations",
@@ -288,6 +291,8 @@ static int build_path(const struct build_options *o, const char *context)
         b.request.session = build_session_id(b.session);
         r = build_image(&b.request, &b.id, &err);
     }
+    if (r == 0)
+        r = build_session_take_caches(b.session, o->cache_to, &err);
     build_progress_end(b.progress, r < 0);
     bool to_stdout = false;
     for (size_t i = 0; r == 0 && i < b.output_count; i++) {
@@ -365,6 +370,11 @@ int cli_build(int argc, char **argv)
         {0, "ssh", CLI_LIST, &o.agents, "default|ID=SOCKET", "ssh agent for RUN --mount=type=ssh"},
         {0, "allow", CLI_LIST, &o.allow, "RIGHT", "What steps may do: security.insecure"},
         {0, "no-cache-filter", CLI_LIST, &o.no_cache_filter, "STAGE", "Do not use the cache for this stage"},
+        {0, "cache-from", CLI_LIST, &o.cache_from, "CACHE",
+         "Take steps from a cache: type=registry,ref=NAME (or NAME alone), type=local,src=DIRECTORY"},
+        {0, "cache-to", CLI_LIST, &o.cache_to, "CACHE",
+         "Export the cache: type=registry,ref=NAME, type=local,dest=DIRECTORY (each with mode=min|max, "
+         "ignore-error=true), type=inline"},
         {0, "timeout", CLI_TEXT, &o.timeout, "DURATION", "How long each RUN may take (10m)"},
         {0, "progress", CLI_TEXT, &o.progress, "STYLE", "auto, plain, tty, quiet, rawjson"},
         {0, "iidfile", CLI_TEXT, &o.id_file, "FILE", "Write the image's id into a file"},

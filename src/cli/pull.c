@@ -33,21 +33,24 @@ static char *registry_of(const char *image)
     return mem_strdup("https://index.docker.io/v1/");
 }
 
-char *pull_auth_header(const char *image)
+/* The "auths" of ~/.docker/config.json; NULL when there are none. */
+static json_t *read_auths(void)
 {
     const char *dir = getenv("DOCKER_CONFIG"), *home = getenv("HOME");
     _cleanup_free_ char *path =
         dir ? str_printf("%s/config.json", dir) : str_printf("%s/.docker/config.json", home ? home : "/root");
-    _cleanup_free_ char *registry = registry_of(image);
     _cleanup_json_ json_t *config = NULL;
-    if (json_parse_file(path, &config, NULL) < 0)
-        return NULL;
-    const json_t *entry = json_object_get(json_object_get(config, "auths"), registry);
+    return json_parse_file(path, &config, NULL) < 0 ? NULL : json_incref(json_object_get(config, "auths"));
+}
+
+/* An entry as the API takes it, or NULL. */
+static json_t *auth_of(const char *registry, const json_t *entry)
+{
     _cleanup_free_ char *pair = unbase64(json_str(entry, "auth"));
     char *colon = strchr(pair, ':');
     if (!colon && !*json_str(entry, "identitytoken"))
         return NULL;
-    _cleanup_json_ json_t *auth = json_object();
+    json_t *auth = json_object();
     if (colon) {
         *colon = '\0';
         json_set_str(auth, "username", pair);
@@ -56,9 +59,35 @@ char *pull_auth_header(const char *image)
     if (*json_str(entry, "identitytoken"))
         json_set_str(auth, "identitytoken", json_str(entry, "identitytoken"));
     json_set_str(auth, "serveraddress", registry);
-    _cleanup_free_ char *text = json_format(auth);
+    return auth;
+}
+
+static char *header_of(const char *name, const json_t *value)
+{
+    _cleanup_free_ char *text = json_format(value);
     _cleanup_free_ char *encoded = base64(text, true);
-    return str_printf("X-Registry-Auth: %s", encoded);
+    return str_printf("%s: %s", name, encoded);
+}
+
+char *pull_auth_header(const char *image)
+{
+    _cleanup_free_ char *registry = registry_of(image);
+    _cleanup_json_ json_t *auths = read_auths();
+    _cleanup_json_ json_t *auth = auth_of(registry, json_object_get(auths, registry));
+    return auth ? header_of("X-Registry-Auth", auth) : NULL;
+}
+
+char *pull_config_header(void)
+{
+    _cleanup_json_ json_t *auths = read_auths(), *all = json_object();
+    const char *registry;
+    json_t *entry;
+    json_object_foreach (auths, registry, entry) {
+        json_t *auth = auth_of(registry, entry);
+        if (auth)
+            json_object_set_new(all, registry, auth);
+    }
+    return json_object_size(all) ? header_of("X-Registry-Config", all) : NULL;
 }
 
 /* --- Progress lines of pull and push --- */

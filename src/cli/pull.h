@@ -15,6 +15,8 @@ int push_image(const char *image, struct progress *progress, struct err *err);
 /* X-Registry-Auth for the registry of an image, from ~/.docker/config.json ($DOCKER_CONFIG); NULL when there
  * is none. The caller frees. */
 char *pull_auth_header(const char *image);
+/* X-Registry-Config: of all registries. */
+char *pull_config_header(void);
 
 int cli_pull(int argc, char **argv);
 int cli_push(int argc, char **argv);

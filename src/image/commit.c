@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 enum { CHUNK = 256 * 1024 };
+#define LAYER_MAX_BYTES (64LL << 30) /* unpacked: what extraction takes */
 
 /* --- a layer's tar: its diff id, compressed form and blob digest in one pass --- */
 
@@ -250,8 +251,13 @@ static int hash_content(struct images *im, const char *blob, char ret[DIGEST_BYT
     _cleanup_hasher_ struct digest_hasher *h = digest_hasher_new("sha256");
     _cleanup_free_ char *buffer = mem_new(CHUNK);
     ssize_t n;
-    while ((n = tar__source_read(source, buffer, CHUNK, err)) > 0)
+    int64_t bytes = 0;
+    while ((n = tar__source_read(source, buffer, CHUNK, err)) > 0) {
         digest_hasher_add(h, buffer, (size_t)n);
+        bytes += n;
+        if (bytes > LAYER_MAX_BYTES)
+            return err_set(err, ERR_LIMIT, "layer %s has more than %lld bytes", blob, LAYER_MAX_BYTES);
+    }
     digest_hasher_format(h, ret);
     return (int)MIN(n, 0);
 }

@@ -94,6 +94,24 @@ int registry_pushed_tags(struct registry *r, const char *repository, char ***ret
     return 0;
 }
 
+/* What the node's own images have needs no link; a build cache's blobs are no image's. */
+static int link_blobs(struct registry *r, const char *repository, const struct str *text,
+                      struct registry_err *err)
+{
+    struct manifest m;
+    int code = manifest_parse(str_get(text), text->len, NULL, &m, err);
+    if (code < 0)
+        return code;
+    for (size_t i = 0; code == 0 && i < m.blob_count; i++) {
+        bool known = false;
+        code = registry__blob_known(r, repository, m.blobs[i].digest, &known, err);
+        if (code == 0 && !known)
+            code = registry__blob_link(r, repository, m.blobs[i].digest, err);
+    }
+    manifest_done(&m);
+    return code;
+}
+
 int registry_push_local(struct registry *r, const char *repository, const char *tag, const char *digest,
                         struct registry_err *err)
 {
@@ -104,6 +122,8 @@ int registry_push_local(struct registry *r, const char *repository, const char *
     if (content_open(r->images, digest, &fd, &size, &err->cause) < 0 ||
         file_read_fd(fd, REGISTRY_MAX_MANIFEST, &text, &err->cause) < 0)
         return registry__internal(err);
-    return registry_manifest_put(r, repository, tag, NULL, NULL, str_get(&text), text.len, same, subject,
-                                 err);
+    int code = link_blobs(r, repository, &text, err);
+    return code < 0 ? code
+                    : registry_manifest_put(r, repository, tag, NULL, NULL, str_get(&text), text.len, same,
+                                            subject, err);
 }
