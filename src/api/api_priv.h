@@ -235,6 +235,7 @@ API_HANDLER(api_builds_cache_in);
 API_HANDLER(api_builds_cache_out);
 API_HANDLER(api_builds_agent);
 API_HANDLER(api_image_tree);
+API_HANDLER(api_image_verify);
 API_HANDLER(api_content_image);
 API_HANDLER(api_content_get);
 API_HANDLER(api_content_missing);

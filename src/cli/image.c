@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 #include "cli/image_push.h"
 #include "cli/image_test.h"
+#include "cli/image_verify.h"
 #include "cli/verbs.h"
 
 #include "base/str.h"
@@ -11,6 +12,7 @@
 static const struct cli_verb image_verbs[] = {
     {"push", "Send images to another machine, or to registries", cli_image_push},
     {"test", "Test an image before it ships", cli_image_test},
+    {"verify", "Tell whether images are signed by whom they should be", cli_image_verify},
     {NULL, NULL, NULL},
 };
 

@@ -235,8 +235,18 @@ static int refuse(const struct tally *t, const char *name, struct err *err)
                    name, t->rule->where, t->digest, (long long)t->rule->threshold, keys, so_far);
 }
 
+static json_t *report_of(const struct tally *t)
+{
+    json_t *keys = json_array();
+    for (size_t i = 0; i < t->rule->key_count; i++)
+        if (t->signed_by[i])
+            json_array_append_new(keys, json_string(t->rule->key_names[i]));
+    return json_pack("{s:s, s:s, s:o, s:I}", "Digest", t->digest, "Rule", t->rule->where, "SignedBy", keys,
+                     "Needed", (json_int_t)t->rule->threshold);
+}
+
 static int need_signatures(const struct image_origin *o, const struct signature_rule *rule, const char *name,
-                           const char *digest, struct err *err)
+                           const char *digest, json_t **ret_report, struct err *err)
 {
     struct tally t = {.origin = o, .rule = rule, .digest = digest};
     int r = examine_tag(&t, err);
@@ -246,8 +256,29 @@ static int need_signatures(const struct image_origin *o, const struct signature_
         err_wrap(err, "%s: look for the signatures that rule %s wants", name, rule->where);
     else if (!enough(&t))
         r = refuse(&t, name, err);
+    else if (ret_report)
+        *ret_report = report_of(&t);
     str_free(&t.reasons);
     return r;
+}
+
+/* What the policy in force says; the rule that is to be asked, or NULL where it accepts the image. */
+static int find_rule(const struct image_origin *o, const struct signature_policy *policy, const char *name,
+                     const struct signature_rule **ret, struct err *err)
+{
+    _cleanup_free_ char *repository = image_ref_repository(o->ref);
+    const struct signature_rule *rule = signature_policy_rule(policy, repository);
+    if (!rule)
+        return err_set(
+            err, ERR_DENIED,
+            "%s: refused by the signature policy: no rule of %s has %s; add one that names its keys, or "
+            "accepts it",
+            name, policy->path, repository);
+    if (rule->action == SIGNATURE_REJECT)
+        return err_set(err, ERR_DENIED, "%s: refused by the signature policy: rule %s rejects %s", name,
+                       rule->where, repository);
+    *ret = rule->action == SIGNATURE_ACCEPT ? NULL : rule;
+    return 0;
 }
 
 int image__check_signatures(struct images *im, const struct image_ref *ref, struct registry *registry,
@@ -257,23 +288,88 @@ int image__check_signatures(struct images *im, const struct image_ref *ref, stru
         return 0;
     _cleanup_(signature_policy_unref_p) struct signature_policy *policy =
         im->signatures->policy(im->signatures->context);
-    _cleanup_free_ char *repository = image_ref_repository(ref), *name = image_ref_familiar(ref);
-    const struct signature_rule *rule = signature_policy_rule(policy, repository);
+    _cleanup_free_ char *name = image_ref_familiar(ref);
     const struct image_origin origin = {im, ref, registry, client};
-    if (!rule)
-        return err_set(
-            err, ERR_DENIED,
-            "%s: refused by the signature policy: no rule of %s has %s; add one that names its keys, or "
-            "accepts it",
-            name, policy->path, repository);
-    switch (rule->action) {
-    case SIGNATURE_ACCEPT:
-        return 0;
-    case SIGNATURE_REJECT:
-        return err_set(err, ERR_DENIED, "%s: refused by the signature policy: rule %s rejects %s", name,
-                       rule->where, repository);
-    case SIGNATURE_NEEDED:
-        break;
+    const struct signature_rule *rule;
+    int r = find_rule(&origin, policy, name, &rule, err);
+    return r < 0 || !rule ? r : need_signatures(&origin, rule, name, digest, NULL, err);
+}
+
+/* --- asked for by itself --- */
+
+struct asked {
+    struct images *images;
+    const struct image_ref *ref;
+    const struct image_auth *auth;
+    const struct signature_rule *rule; /* NULL: the policy's */
+    json_t **ret;
+};
+
+static int verify(const struct asked *a, const struct image_origin *o, const char *digest, struct err *err)
+{
+    _cleanup_(signature_policy_unref_p) struct signature_policy *policy = NULL;
+    _cleanup_free_ char *name = image_ref_familiar(a->ref);
+    const struct signature_rule *rule = a->rule;
+    int r = 0;
+    if (!rule) {
+        policy = a->images->signatures->policy(a->images->signatures->context);
+        r = find_rule(o, policy, name, &rule, err);
     }
-    return need_signatures(&origin, rule, name, digest, err);
+    if (r == 0 && rule)
+        return need_signatures(o, rule, name, digest, a->ret, err);
+    if (r == 0)
+        *a->ret = json_pack("{s:s, s:s, s:[], s:i}", "Digest", digest, "Rule", policy->path, "SignedBy",
+                            "Needed", 0);
+    return r;
+}
+
+static int verify_own(void *context, struct err *err)
+{
+    const struct asked *a = context;
+    const struct image_origin origin = {a->images, a->ref, NULL, NULL};
+    char digest[DIGEST_BYTES];
+    int r = image__own_find(a->images, a->ref, digest, err);
+    return r < 0 ? r : verify(a, &origin, digest, err);
+}
+
+static int verify_remote(void *context, struct err *err)
+{
+    const struct asked *a = context;
+    struct image_origin origin = {.images = a->images, .ref = a->ref};
+    _cleanup_free_ char *name = image_ref_familiar(a->ref);
+    _cleanup_str_ struct str text = STR_INIT;
+    _cleanup_json_ json_t *manifest = NULL;
+    const char *reference = a->ref->digest ? a->ref->digest : a->ref->tag;
+    int r = registry_open(a->ref->domain, a->ref->path, "pull", a->auth, a->images, &origin.registry, err);
+    if (r == 0)
+        r = http_client_new(NULL, &origin.client, err);
+    if (r == 0)
+        r = registry_get_manifest(origin.registry, origin.client, name, reference, &text, &manifest, err);
+    if (r == 0 && a->ref->digest && !has_digest(reference, &text))
+        r = err_set(err, ERR_CORRUPT, "%s is not what the registry sent for it", reference);
+    if (r == 0) {
+        char digest[DIGEST_BYTES];
+        digest_of(str_get(&text), text.len, digest);
+        r = verify(a, &origin, a->ref->digest ? a->ref->digest : digest, err);
+    }
+    http_client_free(origin.client);
+    registry_free(origin.registry);
+    return r;
+}
+
+int image_verify(struct images *im, const char *reference, const struct image_auth *auth,
+                 const struct signature_rule *rule, json_t **ret, struct err *err)
+{
+    _cleanup_ref_ struct image_ref ref = {0};
+    struct err own = {0};
+    if (!rule && !im->signatures)
+        return err_set(
+            err, ERR_INVALID,
+            "no key is named, and drover serve has no --signature-policy: whose signature is it to be?");
+    int r = image_ref_parse(reference, &ref, err);
+    if (r < 0)
+        return r;
+    struct asked a = {im, &ref, auth, rule, ret};
+    r = image__own_or_remote(im, &ref, verify_own, verify_remote, &a, &own);
+    return r < 0 ? err_copy(err, &own) : 0;
 }

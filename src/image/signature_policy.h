@@ -9,6 +9,7 @@
 
 #include "image/signature.h"
 
+#include <jansson.h>
 #include <stdint.h>
 
 struct images;
@@ -50,6 +51,13 @@ struct image_signatures {
     void *context;
     struct signature_policy *(*policy)(void *context);
 };
+/* Whether what a name leads to in its registry is signed as `rule` wants (NULL: as the policy in force does),
+ * as a pull would find it; nothing is fetched. {"Digest", "Rule", "SignedBy": [keys], "Needed"}; ERR_DENIED
+ * names the rule and what is missing. */
+struct image_auth;
+int image_verify(struct images *im, const char *reference, const struct image_auth *auth,
+                 const struct signature_rule *rule, json_t **ret, struct err *err);
+
 /* Borrowed until it is set to NULL (every image is accepted); not while pulls go on. */
 void images_set_signatures(struct images *im, const struct image_signatures *signatures);
 

@@ -584,18 +584,12 @@ static void set_dir_times(struct extraction *e)
     }
 }
 
-/* A name that does not survive the conversion would be written as another one. */
-static bool name_lost(struct archive *a)
-{
-    const char *text = archive_error_string(a);
-    return text && strstr(text, "can't be converted");
-}
-
 static int extract_all(struct extraction *e, struct archive *a, struct err *err)
 {
     int64_t max = e->x->limits.max_entries ? e->x->limits.max_entries : DEFAULT_MAX_ENTRIES, data_end = 0;
     for (int got; (got = archive_read_next_header(a, &e->entry)) != ARCHIVE_EOF;) {
-        if ((got != ARCHIVE_OK && got != ARCHIVE_WARN) || (got == ARCHIVE_WARN && name_lost(a)))
+        /* A warning is of a name that is not UTF-8, as pax would have it: it comes as its bytes are. */
+        if (got != ARCHIVE_OK && got != ARCHIVE_WARN)
             return read_failure(a, e->feed, err);
         if (++e->entries > max)
             return err_set(err, ERR_LIMIT, "the archive has more than %lld entries: refused", (long long)max);

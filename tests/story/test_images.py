@@ -3,11 +3,12 @@ import base64
 import http.server
 import io
 import json
+import os
 import tarfile
 import threading
 import urllib.parse
 
-from harness import Story, busybox_root_tar, wait_for
+from harness import Story, busybox_root_tar, run, wait_for
 
 
 def query(**parameters):
@@ -139,6 +140,32 @@ class Images(Story):
         self.assertIn({"Untagged": "kept-by-name:latest"}, done["ImagesDeleted"])
         self.assertEqual(self.call("GET", "/images/labelled/json")["Id"], with_label)
         self.d.busybox()
+
+    def test_names_that_are_not_utf8_come_as_their_bytes_are(self):
+        def record(key, value):
+            body = b" " + key + b"=" + value + b"\n"
+            size = len(body) + 1
+            while len(str(size)) + len(body) != size:
+                size += 1
+            return str(size).encode() + body
+
+        def entry(kind, data=b"", **records):
+            text = b"".join(record(k.encode(), v) for k, v in records.items())
+            blocks = []
+            for name, what, content in (("pax", b"x", text), ("short", kind, data)):
+                head = tarfile.TarInfo(name)
+                head.type, head.size, head.linkname = what, len(content), "short" if what in (b"1", b"2") else ""
+                blocks += [head.tobuf(tarfile.USTAR_FORMAT), content, bytes(-len(content) % 512)]
+            return b"".join(blocks)
+        name = b"caf\xe9-" + b"x" * 120
+        self.d.docker("import", "-", "bytes", stdin=entry(b"0", b"abc", path=name) + entry(b"2", path=b"l\xe9", linkpath=name) +
+                      entry(b"1", path=b"h\xe9", linkpath=name) + entry(b"0", b"u", path="gr\u00fcn".encode()) + bytes(1024))
+        container = self.d.docker("create", "bytes", "x").out.strip()
+        with tarfile.open(fileobj=io.BytesIO(run([self.d.cli, "export", container], env=self.d.env(), text=False).out)) as tar:
+            found = {os.fsencode(m.name): os.fsencode(m.linkname) for m in tar}
+        self.d.docker("rm", container)
+        self.assertLessEqual({name, b"l\xe9", b"h\xe9", "gr\u00fcn".encode()}, set(found))
+        self.assertEqual(found[b"l\xe9"], name)
 
     def test_an_import_from_a_url_and_what_is_wrong_with_one(self):
         content = small_tar(hello="from afar")

@@ -181,6 +181,34 @@ class Signatures(RegistryStory):
         self.sign("team/own", digest, "release")
         self.d.docker("build", "-t", "derived:1", context)
 
+    def test_verify_tells_without_a_pull_by_the_policy_and_by_given_keys(self):
+        digest = self.new_image("team/verified")
+        self.d.docker("rmi", "-f", self.name, check=False)
+        keys = [os.path.join(self.keys, f"{k}.pub") for k in ("release", "second", "stranger")]
+
+        def verify(*words, status=0):
+            done = self.d.drover("image", "verify", *words, self.name, check=False)
+            self.assertEqual(done.status, status, done)
+            return done
+        self.need("release")
+        self.assert_clean_refusal(verify(status=1), "refused by the signature policy", "has no signature", "policy.yaml:1:12")
+        self.sign("team/verified", digest, "release", "second")
+        self.assertEqual(verify().out, f"{self.name}: {digest} is signed by keys/release.pub\n")
+        told = json.loads(verify("--json", "-k", keys[0], "-k", keys[1], "-k", keys[2], "--threshold", "2").out)
+        self.assertEqual((told["Digest"], told["SignedBy"], told["Needed"]), (digest, keys[:2], 2))
+        self.assertIn("needs the signature of 1", verify("-k", keys[2], status=1).err)
+        verify("-k", keys[0], "--identity", "registry.example/team/*")
+        verify("-k", keys[0], "--identity", "registry.example/other/*", status=1)
+        self.assertIn("the same key", verify("-k", keys[0], "-k", keys[0], status=2).err)
+        self.assertIn("threshold", verify("-k", keys[0], "--threshold", "2", status=2).err)
+        self.assertIn("go with --key", verify("--threshold", "2", status=2).err)
+        verify("-k", self.policy, status=2)
+        self.rules({"images": ["**"], "action": "accept"})
+        self.assertIn("needs no signature by", verify().out)
+        self.name += "nowhere"
+        verify(status=125)
+        self.assertNotEqual(self.d.docker("inspect", self.name[:-7], check=False).status, 0, "it was fetched")
+
     def test_rules_are_asked_in_order_and_what_none_has_is_refused(self):
         self.new_image("team/free")
         self.rules({"images": ["*:*/team/free"], "action": "accept"}, {"images": ["**"], "action": "reject"})
