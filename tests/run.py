@@ -67,7 +67,8 @@ def unit():
     environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP", DROVER_SHARED=os.path.join(TOP, "..", "shared"),
                        ASAN_OPTIONS="detect_leaks=1:abort_on_error=0", UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1")
     environment.pop("CMOCKA_XML_FILE", None)
-    programs = sorted(glob.glob(os.path.join(TOP, "build-asan/tests/unit/test-*")))
+    programs = sorted(glob.glob(os.path.join(TOP, "build-asan/tests/unit/test-*")) +
+                      glob.glob(os.path.join(TOP, "build-asan/tests/sim/test-*")))
     programs = [p for p in programs if os.access(p, os.X_OK) and os.path.isfile(p)]
     if not programs:
         report("unit", "the unit tests were built", "FAILED", "build-asan/tests/unit is empty")

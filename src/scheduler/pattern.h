@@ -1,0 +1,28 @@
+/* Patterns of constraints and affinities, as classic Swarm had them: a glob (`node-*`, `?` is one character)
+ * or a regular expression between slashes (`/web-[0-9]+/`, which fits when a part of the text does; `^` and
+ * `$` tie it).
+ *
+ * Whoever writes a pattern may be an attacker: matching keeps a set of states and never goes back, so it
+ * takes time in proportion to pattern times text. Taken are literals, `.`, classes with ranges and `\d \w \s`
+ * (and capitals), groups, `|`, `* + ? {n,m}`, `^ $` and a leading `(?i)`; anything else is an error that
+ * names it. */
+#ifndef SCHEDULER_PATTERN_H
+#define SCHEDULER_PATTERN_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct pattern;
+
+enum { PATTERN_STATES = 1024 }; /* a longer program is ERR_LIMIT */
+
+/* A text between slashes is a regular expression, anything else a glob. */
+int pattern_new(const char *text, struct pattern **ret, struct err *err);
+void pattern_free(struct pattern *p);
+bool pattern_match(const struct pattern *p, const char *text);
+/* Whether the glob has no special character, so that it equals one text only. */
+bool pattern_is_literal(const char *text);
+
+#endif
