@@ -40,6 +40,8 @@ int api__query_time(struct http_request *q, const char *name, int64_t *ret_ns, s
 int api__time(const char *text, int64_t *ret_ns, struct err *err);
 /* The body as a JSON object; an absent one is ERR_INVALID, or NULL when `optional`. */
 int api__body(struct http_request *q, bool optional, json_t **ret, struct err *err);
+/* The same, with the names of Docker's fields as Docker writes them: clients write them in any case. */
+int api__docker_body(struct http_request *q, bool optional, json_t **ret, struct err *err);
 /* Dockerfile references of a query apart: "repo" and "tag" (which may be a digest) as one reference. */
 int api__join_reference(const char *name, const char *tag, char **ret, struct err *err);
 int api__refuse_query(struct http_request *q, const char *name, struct err *err); /* 501 when set */
@@ -120,7 +122,8 @@ int api__image_import(struct http_request *q, struct api *a, const char *source,
 /* relay.c: a taken-over connection and a process's stream (keeper.h, keeper_attach) until either ends. */
 struct api_relay {
     int client_fd, process_fd; /* both stay the caller's */
-    bool tty;                  /* the client gets plain bytes instead of frames */
+    bool raw;                  /* the client gets plain bytes instead of frames */
+    bool tty;                  /* the process has a terminal, and the client's keys may detach */
     bool want_stdin;           /* the client's bytes go to the process */
     unsigned leave_out;        /* bit n: stream n is not passed on */
     bool ends_with_input;      /* when these end, so does the stream; the process is told nothing */

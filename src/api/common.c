@@ -195,6 +195,14 @@ int api__body(struct http_request *q, bool optional, json_t **ret, struct err *e
     return 0;
 }
 
+int api__docker_body(struct http_request *q, bool optional, json_t **ret, struct err *err)
+{
+    int r = api__body(q, optional, ret, err);
+    if (r == 0)
+        engine_fit_names(*ret);
+    return r;
+}
+
 int api__join_reference(const char *name, const char *tag, char **ret, struct err *err)
 {
     _cleanup_ref_ struct image_ref ref = {0};

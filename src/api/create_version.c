@@ -135,12 +135,14 @@ static void fit_host(json_t *host, int version)
         json_set_str(host, "IpcMode", "shareable");
 }
 
-/* Clients of before API 1.18 set limits beside the image's name; what HostConfig says wins. */
+/* Clients of before API 1.18 set limits beside the image's name, and docker-py the runtime; what HostConfig
+ * says wins. */
 static void move_old_limits(json_t *body)
 {
     static const char *const fields[][2] = {
         {"Memory", "Memory"},         {"MemorySwap", "MemorySwap"},     {"CpuShares", "CpuShares"},
         {"CpusetCpus", "CpusetCpus"}, {"VolumeDriver", "VolumeDriver"}, {"Cpuset", "CpusetCpus"},
+        {"Runtime", "Runtime"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
         _cleanup_json_ json_t *value = json_incref(json_object_get(body, fields[i][0]));

@@ -40,7 +40,7 @@ int api_container_create(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
     _cleanup_json_ json_t *body = NULL;
-    int r = api__body(q, false, &body, err);
+    int r = api__docker_body(q, false, &body, err);
     if (r < 0)
         return r;
     unsigned flags;
@@ -177,7 +177,7 @@ int api_container_update(struct http_request *q, void *context, struct err *err)
     struct api *a = context;
     _cleanup_json_ json_t *body = NULL;
     json_t *out = NULL;
-    int r = api__body(q, false, &body, err);
+    int r = api__docker_body(q, false, &body, err);
     if (r == 0 && api__version(q) < 1040)
         json_object_del(body, "PidsLimit");
     if (r == 0)
@@ -249,7 +249,7 @@ int api_container_commit(struct http_request *q, void *context, struct err *err)
     if (str_empty(container))
         return err_set(err, ERR_INVALID, "no container was given: query parameter \"container\"");
     _cleanup_json_ json_t *config = NULL;
-    int r = api__body(q, true, &config, err);
+    int r = api__docker_body(q, true, &config, err);
     if (r == 0 && http_query(q, "changes"))
         r = base_of_changes(a->engine, container, &config, err);
     if (r == 0)

@@ -10,7 +10,7 @@ int api_exec_create(struct http_request *q, void *context, struct err *err)
     struct api *a = context;
     _cleanup_json_ json_t *body = NULL;
     _cleanup_free_ char *id = NULL;
-    int r = api__body(q, false, &body, err);
+    int r = api__docker_body(q, false, &body, err);
     if (r == 0)
         r = api__detach_keys_check(json_str(body, "DetachKeys"), "escape", err);
     if (r == 0)
@@ -29,7 +29,7 @@ static int read_options(struct http_request *q, struct exec_options *o, struct e
 {
     _cleanup_json_ json_t *body = NULL;
     json_t *size = NULL;
-    int r = api__body(q, false, &body, err);
+    int r = api__docker_body(q, false, &body, err);
     if (r == 0)
         r = json_get_bool(body, "", "Detach", &o->detach, err);
     if (r == 0)
@@ -45,7 +45,7 @@ static int read_options(struct http_request *q, struct exec_options *o, struct e
 
 /* A program that could not be executed: the client, which has asked for a stream, would not show the text of
  * an HTTP error. It learns the exit code (126, 127) from the exec's inspect. */
-static int tell_in_stream(struct http_request *q, bool tty, const struct err *why, struct err *err)
+static int tell_in_stream(struct http_request *q, bool raw, const struct err *why, struct err *err)
 {
     _cleanup_close_ int fd = -EBADF;
     _cleanup_str_ struct str early = STR_INIT, text = STR_INIT, frame = STR_INIT;
@@ -53,9 +53,9 @@ static int tell_in_stream(struct http_request *q, bool tty, const struct err *wh
     if (r < 0)
         return r;
     str_addf(&text, "%s\r\n", why->msg);
-    if (!tty)
+    if (!raw)
         api__frame(&frame, 1, text.data, text.len);
-    return file_write_all(fd, tty ? text.data : frame.data, tty ? text.len : frame.len, err);
+    return file_write_all(fd, raw ? text.data : frame.data, raw ? text.len : frame.len, err);
 }
 
 /* Else the container is in no state for it. */
@@ -78,6 +78,14 @@ static void await_exit_code(struct http_request *q, struct api *a)
     }
 }
 
+/* What clients of before API 1.42 read as the exit code of a program that is not there. */
+static int missing_code(struct http_request *q)
+{
+    return api__version(q) < 1042 ? 126 : 127;
+}
+
+/* Whether the process has a terminal was said when the exec was made; whether its bytes come in frames is
+ * said by the start's own Tty. */
 static int run_attached(struct http_request *q, struct api *a, const struct exec_options *o,
                         const json_t *exec, struct err *err)
 {
@@ -86,19 +94,20 @@ static int run_attached(struct http_request *q, struct api *a, const struct exec
     _cleanup_close_ int process_fd = -EBADF, client_fd = -EBADF;
     _cleanup_str_ struct str early = STR_INIT;
     struct err why = {0};
-    bool tty = o->tty || json_bool(config, "tty");
-    int r =
-        engine_exec_start(a->engine, http_param(q, "id"), false, tty, o->rows, o->columns, &process_fd, &why);
+    bool tty = json_bool(config, "tty");
+    int r = engine_exec_start(a->engine, http_param(q, "id"), false, missing_code(q), o->rows, o->columns,
+                              &process_fd, &why);
     if (r < 0)
-        return could_not_execute(&why) ? tell_in_stream(q, tty, &why, err) : err_copy(err, &why);
-    bool raw = tty || api__version(q) < 1042 || !http_wants_upgrade(q, NULL);
-    r = http_hijack(q,
-                    raw ? "application/vnd.docker.raw-stream" : "application/vnd.docker.multiplexed-stream",
-                    &client_fd, &early, err);
+        return could_not_execute(&why) ? tell_in_stream(q, o->tty, &why, err) : err_copy(err, &why);
+    bool told_raw = o->tty || api__version(q) < 1042 || !http_wants_upgrade(q, NULL);
+    r = http_hijack(
+        q, told_raw ? "application/vnd.docker.raw-stream" : "application/vnd.docker.multiplexed-stream",
+        &client_fd, &early, err);
     if (r < 0)
         return r;
     struct api_relay relay = {.client_fd = client_fd,
                               .process_fd = process_fd,
+                              .raw = o->tty,
                               .tty = tty,
                               .want_stdin = json_bool(exec, "OpenStdin"),
                               .leave_out = (json_bool(exec, "OpenStdout") ? 0 : 1u << 1) |
@@ -128,7 +137,7 @@ int api_exec_start(struct http_request *q, void *context, struct err *err)
     if (!o.detach)
         return run_attached(q, a, &o, exec, err);
     int fd = -EBADF;
-    r = engine_exec_start(a->engine, http_param(q, "id"), true, o.tty, o.rows, o.columns, &fd, err);
+    r = engine_exec_start(a->engine, http_param(q, "id"), true, missing_code(q), o.rows, o.columns, &fd, err);
     if (r == 0)
         http_reply_empty(q, 200);
     return r;

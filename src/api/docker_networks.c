@@ -31,7 +31,7 @@ int api_network_create(struct http_request *q, void *context, struct err *err)
     struct api *a = context;
     _cleanup_json_ json_t *body = NULL, *warning = NULL;
     _cleanup_free_ char *id = NULL;
-    int r = api__body(q, false, &body, err);
+    int r = api__docker_body(q, false, &body, err);
     /* From 1.44 on a name is always taken only once. */
     if (r == 0 && api__version(q) >= 1044 && json_is_object(body))
         json_object_set_new(body, "CheckDuplicate", json_true());
@@ -58,7 +58,7 @@ static int change_connection(struct http_request *q, struct api *a,
                              struct err *err)
 {
     _cleanup_json_ json_t *body = NULL;
-    int r = api__body(q, false, &body, err);
+    int r = api__docker_body(q, false, &body, err);
     if (r == 0)
         r = change(a->engine, http_param(q, "id"), body, err);
     if (r == 0)

@@ -255,6 +255,7 @@ static int attach(struct http_request *q, struct api *a, int flags, struct api_w
         return r;
     struct api_relay relay = {.client_fd = client_fd,
                               .process_fd = process_fd,
+                              .raw = tty,
                               .tty = tty,
                               .want_stdin = (flags & KEEPER_ATTACH_STDIN) && stdin_open,
                               .ends_with_input = tty || !stdin_once,

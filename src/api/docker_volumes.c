@@ -28,7 +28,7 @@ int api_volume_create(struct http_request *q, void *context, struct err *err)
     struct api *a = context;
     _cleanup_json_ json_t *body = NULL;
     json_t *doc;
-    int r = api__body(q, false, &body, err);
+    int r = api__docker_body(q, false, &body, err);
     if (r == 0 && !body)
         body = json_object(); /* an anonymous volume */
     if (r == 0)

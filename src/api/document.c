@@ -39,6 +39,7 @@ static const struct {
     {"1.42", "the content type of attach, exec and logs tells whether streams are multiplexed", "done"},
     {"1.42", "`/containers/{id}/attach/ws` takes `stdin`, `stdout`, `stderr`", "done"},
     {"1.42", "`ConsoleSize` at create and exec", "done"},
+    {"1.42", "an exec whose program is not there ends with 127", "done; before, with 126"},
     {"1.42", "`CreateMountpoint` of a bind", "done"},
     {"1.42", "`BindOptions` and the like with another type of mount are refused", "done, at every version"},
     {"1.42", "`/volumes/prune` takes anonymous volumes alone, without the filter `all`", "done"},

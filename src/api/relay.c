@@ -116,7 +116,7 @@ static void take_from_client(struct relay *r, const char *bytes, size_t n)
 
 static bool plain(const struct relay *r)
 {
-    return r->given->tty || r->given->ws;
+    return r->given->raw || r->given->ws;
 }
 
 static void take_head(struct relay *r)
@@ -133,7 +133,7 @@ static void take_head(struct relay *r)
     r->spoke = true;
 }
 
-/* A terminal's and a WebSocket's client gets the bytes alone, the others frames. */
+/* A raw stream's and a WebSocket's client gets the bytes alone, the others frames. */
 static void take_output(struct relay *r, const char *bytes, size_t n)
 {
     while (n > 0) {
@@ -231,7 +231,7 @@ static void tell_if_cut(struct relay *r)
         return;
     if (r->given->ws)
         api__ws_encode(r->given->ws, text, strlen(text), &r->out);
-    else if (r->given->tty)
+    else if (r->given->raw)
         str_add(&r->out, text);
     else
         api__frame(&r->out, STREAM_SYSTEM_ERROR, text, strlen(text));

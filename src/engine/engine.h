@@ -145,9 +145,9 @@ int engine_container_export(struct engine *e, const char *ref, engine_write_fn w
 /* --- exec --- */
 int engine_exec_create(struct engine *e, const char *ref, const json_t *body, char **ret_exec_id,
                        struct err *err);
-/* detach: *ret_fd is -EBADF. */
-int engine_exec_start(struct engine *e, const char *exec_id, bool detach, bool tty, int rows, int columns,
-                      int *ret_fd, struct err *err);
+/* detach: *ret_fd is -EBADF. missing_code: the exit code of an exec whose program is not there. */
+int engine_exec_start(struct engine *e, const char *exec_id, bool detach, int missing_code, int rows,
+                      int columns, int *ret_fd, struct err *err);
 /* ERR_UNAVAILABLE: it is still to be started. */
 int engine_exec_resize(struct engine *e, const char *exec_id, int rows, int columns, struct err *err);
 int engine_exec_inspect(struct engine *e, const char *exec_id, json_t **ret, struct err *err);
@@ -209,5 +209,8 @@ int engine_build_cache_remove(struct engine *e, const char *id, struct err *err)
 
 /* The fields of Docker's bodies and whether they are done, as tables in Markdown. */
 void engine_schema_document(struct str *out);
+/* Gives fields of one of Docker's bodies that were named in small letters their own names. NULL does nothing.
+ */
+void engine_fit_names(json_t *body);
 
 #endif

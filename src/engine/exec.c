@@ -10,7 +10,6 @@
 enum {
     EXECS_MAX = 1024, /* of one container, running ones included */
     EXEC_CANNOT_EXECUTE = 126,
-    EXEC_NO_PROGRAM = 127,
 };
 
 void exec__free(void *exec)
@@ -301,8 +300,8 @@ static int start(struct engine *e, struct container *c, const char *id, const js
     return 0;
 }
 
-int engine_exec_start(struct engine *e, const char *exec_id, bool detach, bool tty, int rows, int columns,
-                      int *ret_fd, struct err *err)
+int engine_exec_start(struct engine *e, const char *exec_id, bool detach, int missing_code, int rows,
+                      int columns, int *ret_fd, struct err *err)
 {
     _cleanup_json_ json_t *body = NULL;
     _cleanup_container_ struct container *c = NULL;
@@ -317,7 +316,7 @@ int engine_exec_start(struct engine *e, const char *exec_id, bool detach, bool t
     if (r == 0)
         r = start(e, c, exec_id, body, detach, rows, columns, ret_fd, err);
     if (r < 0)
-        set_outcome(e, exec_id, false, r == -ERR_NOT_FOUND ? EXEC_NO_PROGRAM : EXEC_CANNOT_EXECUTE, 0);
+        set_outcome(e, exec_id, false, r == -ERR_NOT_FOUND ? missing_code : EXEC_CANNOT_EXECUTE, 0);
     if (r == -ERR_NOT_FOUND)
         r = -(err->code = ERR_INVALID); /* the program is not there; 404 would mean the exec to clients */
     return r;
