@@ -330,7 +330,7 @@ static int compile(struct pattern *p, const char *text, size_t n, struct err *er
     return emit(&s, OP_MATCH, NULL);
 }
 
-int pattern_new(const char *text, struct pattern **ret, struct err *err)
+int sched_pattern_new(const char *text, struct pattern **ret, struct err *err)
 {
     struct pattern *p = NEW(struct pattern);
     size_t n = strlen(text);
@@ -339,7 +339,7 @@ int pattern_new(const char *text, struct pattern **ret, struct err *err)
     } else {
         struct err why = {0};
         if (compile(p, text + 1, n - 2, &why) < 0) {
-            pattern_free(p);
+            sched_pattern_free(p);
             return err_set(err, ERR_INVALID, "regular expression %s: %s", text, why.msg);
         }
     }
@@ -347,7 +347,7 @@ int pattern_new(const char *text, struct pattern **ret, struct err *err)
     return 0;
 }
 
-void pattern_free(struct pattern *p)
+void sched_pattern_free(struct pattern *p)
 {
     if (!p)
         return;
@@ -356,7 +356,7 @@ void pattern_free(struct pattern *p)
     free(p);
 }
 
-bool pattern_is_literal(const char *text)
+bool sched_pattern_is_literal(const char *text)
 {
     return !strpbrk(text, "*?") && text[0] != '/';
 }
@@ -435,7 +435,7 @@ static bool regex_match(const struct pattern *p, const char *text)
     }
 }
 
-bool pattern_match(const struct pattern *p, const char *text)
+bool sched_pattern_match(const struct pattern *p, const char *text)
 {
     return p->glob ? glob_match(p->glob, text) : regex_match(p, text);
 }

@@ -19,10 +19,10 @@ struct pattern;
 enum { PATTERN_STATES = 1024 }; /* a longer program is ERR_LIMIT */
 
 /* A text between slashes is a regular expression, anything else a glob. */
-int pattern_new(const char *text, struct pattern **ret, struct err *err);
-void pattern_free(struct pattern *p);
-bool pattern_match(const struct pattern *p, const char *text);
+int sched_pattern_new(const char *text, struct pattern **ret, struct err *err);
+void sched_pattern_free(struct pattern *p);
+bool sched_pattern_match(const struct pattern *p, const char *text);
 /* Whether the glob has no special character, so that it equals one text only. */
-bool pattern_is_literal(const char *text);
+bool sched_pattern_is_literal(const char *text);
 
 #endif

@@ -45,10 +45,10 @@ static void patterns(void **unused)
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         struct pattern *p = NULL;
         struct err err;
-        assert_ok(pattern_new(cases[i].pattern, &p, &err), &err);
-        if (pattern_match(p, cases[i].text) != cases[i].fits)
+        assert_ok(sched_pattern_new(cases[i].pattern, &p, &err), &err);
+        if (sched_pattern_match(p, cases[i].text) != cases[i].fits)
             fail_msg("%s and \"%s\": %d was expected", cases[i].pattern, cases[i].text, cases[i].fits);
-        pattern_free(p);
+        sched_pattern_free(p);
     }
     static const char *const bad[] = {"/(/",      "/)/",
                                       "/[/",      "/*/",
@@ -59,13 +59,13 @@ static void patterns(void **unused)
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         struct pattern *p = NULL;
         struct err err = {0};
-        if (pattern_new(bad[i], &p, &err) == 0)
+        if (sched_pattern_new(bad[i], &p, &err) == 0)
             fail_msg("%s was taken", bad[i]);
         assert_non_null(strstr(err.msg, bad[i]));
     }
     struct pattern *empty = NULL;
-    assert_int_equal(pattern_new("/(((((((){255}){255}){255}){255}){255}){255})/", &empty, NULL), 0);
-    pattern_free(empty);
+    assert_int_equal(sched_pattern_new("/(((((((){255}){255}){255}){255}){255}){255})/", &empty, NULL), 0);
+    sched_pattern_free(empty);
 }
 
 static void constraints(void **unused)
