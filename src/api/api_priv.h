@@ -19,7 +19,7 @@ struct api {
 enum { API_BODY_MAX = 4 << 20 };
 
 /* common.c */
-/* The version to answer in: of the path, or the newest when it has none; 1045 for 1.45. */
+/* The version to answer in: of the path, or the newest when it has none; 1047 for 1.47. */
 int api__version(struct http_request *q);
 bool api__gone(void *request); /* http_peer_gone for the engine's callbacks */
 /* The query's "filters" (JSON), NULL when absent. */

@@ -290,8 +290,9 @@ static int run_build(struct build *b, const char *dir, char **ret_id, struct err
     return bakery_build(b->api->images, &options, ret_id, err);
 }
 
-static void tell_tags(struct build *b, const char *id)
+static void tell_image(struct build *b, const char *id)
 {
+    engine_image_event(b->api->engine, "create", id, id);
     STRV_FOREACH (tag, b->query.tags) {
         _cleanup_free_ char *name = image_ref_familiar_text(*tag);
         engine_image_event(b->api->engine, "tag", id, name);
@@ -327,7 +328,7 @@ static int build(struct build *b, struct err *err)
         r = err_copy(err, &cleanup);
     if (r < 0)
         return r;
-    tell_tags(b, id);
+    tell_image(b, id);
     if (b->session)
         tell_result(b, id);
     if (b->query.quiet) {

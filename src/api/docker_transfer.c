@@ -193,14 +193,52 @@ static int tags_to_push(struct api *a, const struct image_ref *ref, bool all, ch
     return 0;
 }
 
-static int push(struct api *a, const struct image_ref *ref, bool all, const struct image_auth *auth,
-                struct api_progress *p, struct err *err)
+/* What a push asks for by its parameter, {"os": ..., "architecture": ..., "variant": ...}, since API 1.46. */
+static int platform_asked(struct http_request *q, json_t **ret, struct err *err)
+{
+    const char *text = http_query(q, "platform");
+    *ret = NULL;
+    if (str_empty(text) || api__version(q) < 1046)
+        return 0;
+    _cleanup_json_ json_t *platform = json_loads(text, 0, NULL);
+    if (!json_is_object(platform))
+        return err_set(err, ERR_INVALID, "failed to parse platform: it must be a JSON object");
+    if (!*json_str(platform, "os") || !*json_str(platform, "architecture"))
+        return err_set(err, ERR_INVALID, "both OS and Architecture must be provided");
+    *ret = take_ptr(platform);
+    return 0;
+}
+
+/* An image here is of one platform: nothing else can be pushed of it. */
+static int check_platform(struct api *a, const char *reference, const json_t *platform, struct err *err)
+{
+    static const char *const parts[] = {"os", "architecture", "variant"};
+    struct image_info info;
+    int r = platform ? image_get(a->images, reference, &info, err) : 0;
+    if (r < 0 || !platform)
+        return r;
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++) {
+        const char *wanted = json_str(platform, parts[i]);
+        if (*wanted && !str_eq(wanted, json_str(info.config, parts[i])))
+            r = err_set(err, ERR_NOT_FOUND,
+                        "image with reference %s was found but does not provide the specified platform "
+                        "(%.50s/%.50s)",
+                        reference, json_str(platform, "os"), json_str(platform, "architecture"));
+    }
+    image_info_done(&info);
+    return r;
+}
+
+static int push(struct api *a, const struct image_ref *ref, bool all, const json_t *platform,
+                const struct image_auth *auth, struct api_progress *p, struct err *err)
 {
     _cleanup_free_ char *repository = image_ref_repository(ref);
     _cleanup_free_ char *first = str_printf("The push refers to repository [%s]", repository);
     _cleanup_strv_ char **references = NULL;
     api__progress_status(p, NULL, first);
     int r = tags_to_push(a, ref, all, &references, err);
+    for (char **t = references; r == 0 && t && *t; t++)
+        r = check_platform(a, *t, platform, err);
     for (char **t = references; r == 0 && t && *t; t++)
         r = push_one(a, *t, auth, p, err);
     if (r == 0)
@@ -215,7 +253,10 @@ int api_image_push(struct http_request *q, void *context, struct err *err)
     _cleanup_auth_ struct api_auth auth = {0};
     _cleanup_ref_ struct image_ref ref = {0};
     _cleanup_free_ char *reference = NULL;
+    _cleanup_json_ json_t *platform = NULL;
     int r = api__auth_of_push(q, &auth, err);
+    if (r == 0)
+        r = platform_asked(q, &platform, err);
     if (r == 0)
         r = api__join_reference(name, tag, &reference, err);
     if (r == 0)
@@ -225,6 +266,6 @@ int api_image_push(struct http_request *q, void *context, struct err *err)
     bool all = str_empty(tag) && image_ref_is_bare(name);
     if (all)
         free(take_ptr(ref.tag));
-    r = push(context, &ref, all, &auth.auth, p, err);
+    r = push(context, &ref, all, platform, &auth.auth, p, err);
     return r < 0 ? api__progress_fail(p, err) : 0;
 }

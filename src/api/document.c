@@ -61,6 +61,13 @@ static const struct {
     {"1.45", "`Aliases` without the short id; no `Container` of an image", "done"},
     {"1.45", "no `ContainerConfig` of an image", "still there: docker-compose 1.29 needs it"},
     {"1.45", "the filter `is-automated` of a search finds nothing", "as the registry answers"},
+    {"1.46", "`Options` of a tmpfs mount", "done, at every version"},
+    {"1.46", "`com.docker.network.endpoint.sysctls` of an endpoint", "done, at every version"},
+    {"1.46", "`Annotations` in the list of containers", "done, at every version"},
+    {"1.46", "`platform` of a push", "done"},
+    {"1.46", "the event `create` of an image that was built", "done, at every version"},
+    {"1.46", "`Containerd` in `/info`", "absent: there is no containerd"},
+    {"1.47", "`Manifests` in the list of images", "absent, as with dockerd's own store of images"},
 };
 
 static void add_versions(struct str *out)

@@ -83,7 +83,8 @@ static const struct http_route routes[] = {
     {"POST", "/exec/{id}/resize", .query = "h w", .attempt = api_exec_resize},
     {"GET", "/exec/{id}/json", .attempt = api_exec_inspect},
 
-    {"GET", "/images/json", .query = "all filters shared-size -digests filter", .attempt = api_image_list},
+    {"GET", "/images/json", .query = "all filters shared-size -digests -manifests filter",
+     .attempt = api_image_list},
     {"POST", "/images/create", .query = "fromImage fromSrc repo tag platform message changes",
      .attempt = api_image_create, .kind = HTTP_TRANSFER},
     {"POST", "/images/load", .query = "quiet", .attempt = api_image_load, .kind = HTTP_TRANSFER},
@@ -93,7 +94,8 @@ static const struct http_route routes[] = {
     {"GET", "/images/{name...}/get", .attempt = api_image_save, .kind = HTTP_TRANSFER},
     {"GET", "/images/{name...}/json", .attempt = api_image_inspect},
     {"GET", "/images/{name...}/history", .attempt = api_image_history},
-    {"POST", "/images/{name...}/push", .query = "tag", .attempt = api_image_push, .kind = HTTP_TRANSFER},
+    {"POST", "/images/{name...}/push", .query = "tag platform", .attempt = api_image_push,
+     .kind = HTTP_TRANSFER},
     {"POST", "/images/{name...}/tag", .query = "repo tag", .attempt = api_image_tag},
     {"DELETE", "/images/{name...}", .query = "force noprune", .attempt = api_image_remove},
 

@@ -10,7 +10,7 @@
 #include <jansson.h>
 
 #define CLI_DEFAULT_SOCKET "/run/drover.sock"
-#define CLI_API_VERSION    "/v1.45"
+#define CLI_API_VERSION    "/v1.47"
 
 /* Which server. Without a word: $DROVER_SOCKET, $DOCKER_HOST (unix:// only), the default. */
 void cli_set_socket(const char *path);

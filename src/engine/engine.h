@@ -1,7 +1,7 @@
 /* The engine of one machine: containers with their networks, volumes, logs, health and restarts.
  *
  * Its documents are Docker's: a container is created from the body of `POST /containers/create` (Docker
- * Engine API, version 1.45), kept as validated, and shown as `GET /containers/{id}/json` shows it; the same
+ * Engine API, version 1.47), kept as validated, and shown as `GET /containers/{id}/json` shows it; the same
  * for networks and volumes. A field that is not supported and is set to other than its default is
  * ERR_UNSUPPORTED naming it, never ignored.
  *

@@ -404,7 +404,9 @@ static json_t *line_of(struct listing *l, struct candidate *x)
 {
     _cleanup_free_ char *status = status_words(x, l->now_ns), *command = command_words(x->config);
     json_t *labels = json_object_get(x->config, "Labels");
-    const char *mode = json_str(json_object_get(x->doc, "HostConfig"), "NetworkMode");
+    const json_t *host = json_object_get(x->doc, "HostConfig");
+    json_t *annotations = json_object_get(host, "Annotations");
+    const char *mode = json_str(host, "NetworkMode");
     json_t *line = json_object();
     json_set_str(line, "Id", x->c->id);
     json_t *names = json_pack("[s]", x->name);
@@ -422,7 +424,10 @@ static json_t *line_of(struct listing *l, struct candidate *x)
     json_object_set_new(line, "Labels", json_is_object(labels) ? json_incref(labels) : json_object());
     json_set_str(line, "State", container__status_name(x->state.status));
     json_set_str(line, "Status", status);
-    json_object_set_new(line, "HostConfig", json_pack("{s:s}", "NetworkMode", mode));
+    json_t *told = json_pack("{s:s}", "NetworkMode", mode);
+    if (json_object_size(annotations))
+        json_object_set(told, "Annotations", annotations);
+    json_object_set_new(line, "HostConfig", told);
     json_object_set_new(line, "NetworkSettings",
                         json_pack("{s:o}", "Networks", inspect__networks_listed(x->net)));
     json_object_set_new(line, "Mounts", inspect__mounts(json_object_get(x->doc, "MountPoints")));

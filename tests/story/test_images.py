@@ -6,6 +6,7 @@ import json
 import os
 import tarfile
 import threading
+import time
 import urllib.parse
 
 from harness import Story, busybox_root_tar, run, wait_for
@@ -47,6 +48,21 @@ class Images(Story):
         """An image of one file; its id."""
         lines = self.stream("POST", f"/images/create?{query(fromSrc='-', repo=name, **parameters)}", small_tar(file=content or name))
         return lines[-1]["status"]
+
+    def test_what_came_with_api_1_46(self):
+        """A push names a platform, lists tell annotations, and a built image has an event."""
+        push = lambda platform: self.d.api("POST", f"/v1.47/images/busybox/push?tag=latest&platform={urllib.parse.quote(platform)}", headers={"X-Registry-Auth": "e30="})  # noqa: E731
+        self.assertEqual(push("x")[0], 400)
+        self.assertIn("both OS and Architecture must be provided", push('{"os": "linux"}')[2].decode())
+        self.assertIn("was found but does not provide the specified platform (linux/s390x)", push('{"os": "linux", "architecture": "s390x"}')[2].decode())
+        self.d.api("POST", "/v1.47/containers/create?name=noted", {"Image": "busybox", "HostConfig": {"Annotations": {"a": "b"}}})
+        listed = json.loads(self.d.api("GET", '/v1.47/containers/json?all=1&filters={"name":["noted"]}')[2])
+        self.assertEqual(listed[0]["HostConfig"], {"NetworkMode": "default", "Annotations": {"a": "b"}})
+        self.d.docker("rm", "noted")
+        since = time.time()
+        self.d.docker("build", "-q", "-", stdin=b"FROM busybox\nLABEL made=now")
+        events = self.d.api("GET", f'/events?since={since:.6f}&until={time.time() + 0.01:.6f}&filters={{"type":["image"]}}')[2].decode().splitlines()
+        self.assertEqual([json.loads(e)["Action"] for e in events], ["create"])
 
     def test_a_list_has_names_and_sizes_as_each_version_expects(self):
         identity = self.small("listed:1")
