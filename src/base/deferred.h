@@ -124,9 +124,12 @@ void deferred_need_all(void);
 #pragma weak gnutls_bye
 #pragma weak gnutls_certificate_allocate_credentials
 #pragma weak gnutls_certificate_free_credentials
+#pragma weak gnutls_certificate_get_peers
+#pragma weak gnutls_certificate_server_set_request
 #pragma weak gnutls_certificate_set_x509_key_file
 #pragma weak gnutls_certificate_set_x509_system_trust
 #pragma weak gnutls_certificate_set_x509_trust_file
+#pragma weak gnutls_certificate_verify_peers2
 #pragma weak gnutls_credentials_set
 #pragma weak gnutls_deinit
 #pragma weak gnutls_error_is_fatal
@@ -141,6 +144,7 @@ void deferred_need_all(void);
 #pragma weak gnutls_priority_deinit
 #pragma weak gnutls_priority_init
 #pragma weak gnutls_priority_set
+#pragma weak gnutls_priority_set_direct
 #pragma weak gnutls_pubkey_deinit
 #pragma weak gnutls_pubkey_export_ecc_raw2
 #pragma weak gnutls_pubkey_get_key_id
@@ -149,6 +153,7 @@ void deferred_need_all(void);
 #pragma weak gnutls_pubkey_init
 #pragma weak gnutls_pubkey_verify_data2
 #pragma weak gnutls_record_check_pending
+#pragma weak gnutls_record_get_direction
 #pragma weak gnutls_record_recv
 #pragma weak gnutls_record_send
 #pragma weak gnutls_server_name_set
@@ -159,6 +164,10 @@ void deferred_need_all(void);
 #pragma weak gnutls_transport_set_ptr
 #pragma weak gnutls_transport_set_pull_function
 #pragma weak gnutls_transport_set_push_function
+#pragma weak gnutls_x509_crt_deinit
+#pragma weak gnutls_x509_crt_get_dn_by_oid
+#pragma weak gnutls_x509_crt_import
+#pragma weak gnutls_x509_crt_init
 /* mnl */
 #pragma weak mnl_attr_get_payload
 #pragma weak mnl_attr_get_payload_len

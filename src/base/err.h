@@ -31,6 +31,9 @@ enum err_code {
     ERR_NO_SPACE,     /* disk full or quota */
     ERR_CORRUPT,      /* a digest or a stored form is wrong */
     ERR_UNAVAILABLE,  /* a peer or a process does not answer */
+    ERR_NOT_LEADER,   /* another member decides */
+    ERR_NO_MAJORITY,  /* too few members answer for anything to be decided */
+    ERR_BUSY,         /* too many ask at once */
     ERR_TIMEOUT,
     ERR_CANCELLED, /* the asker went away */
     ERR_PROTOCOL,  /* a peer speaks nonsense */

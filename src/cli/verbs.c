@@ -49,6 +49,7 @@ const struct cli_verb cli_verbs[] = {
     {"push", "Send images to a registry", cli_push},
     {"rmi", "Remove images", cli_rmi},
     {"registry", "Manage the registry inside: tokens, configuration", cli_registry},
+    {"store", "Run and mend the replicated store of the managers", cli_store},
     {"commit", "Make an image of a container", cli_commit},
     {"export", "Write a container's files as a tar stream", cli_export},
     {"import", "Make an image from a root file system", cli_import},

@@ -16,6 +16,7 @@ int cli_run(int argc, char **argv);
 int cli_images(int argc, char **argv);
 int cli_image(int argc, char **argv);
 int cli_registry(int argc, char **argv);
+int cli_store(int argc, char **argv);
 int cli_import(int argc, char **argv);
 int cli_config(int argc, char **argv);
 /* The table of keys for docs/compose.md. */

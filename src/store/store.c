@@ -1,12 +1,13 @@
 #include "store/store_priv.h"
 
+#include "base/log.h"
 #include "base/str.h"
 #include "base/timeutil.h"
 
 #include <signal.h>
 
 /* SQLite's deepest paths take under 64 KiB; only touched pages cost memory. */
-enum { WRITER_STACK_BYTES = 512 << 10 };
+enum { THREAD_STACK_BYTES = 512 << 10 };
 
 struct store_value store_text(const char *s)
 {
@@ -15,42 +16,24 @@ struct store_value store_text(const char *s)
     return (struct store_value){.type = STORE_TEXT, .bytes = s, .size = strlen(s)};
 }
 
-/* Signals belong to the program's own threads. */
-static int start_writer(struct store *s, struct err *err)
+int store__thread(pthread_t *ret, void *(*main)(void *), void *context, const char *what, struct err *err)
 {
     sigset_t all, before;
     pthread_attr_t attr;
     pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, WRITER_STACK_BYTES);
+    pthread_attr_setstacksize(&attr, THREAD_STACK_BYTES);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int sys = pthread_create(&s->thread, &attr, store__writer_main, s);
+    int sys = pthread_create(ret, &attr, main, context);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
-    return sys ? err_sys(err, sys, "start the store's writer thread") : 0;
+    return sys ? err_sys(err, sys, "start a thread for %s", what) : 0;
 }
 
-static void store_free(struct store *s)
-{
-    while (s->idle_readers) {
-        struct store_connection *c = s->idle_readers;
-        s->idle_readers = c->next;
-        store__disconnect(c);
-    }
-    store__disconnect(s->writer); /* last: it folds the write-ahead log into the file */
-    pthread_cond_destroy(&s->work);
-    pthread_cond_destroy(&s->behind_room);
-    pthread_mutex_destroy(&s->lock);
-    free(s->path);
-    free(s);
-}
-
-int store_open(const char *path, const char *const *migrations, struct store **ret, struct err *err)
+static struct store *store_new(void)
 {
     struct store *s = NEW(struct store);
-    s->path = mem_strdup(path);
     s->queue_end = &s->queue;
-    s->full = true; /* as store__connect leaves it */
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -58,20 +41,46 @@ int store_open(const char *path, const char *const *migrations, struct store **r
     pthread_cond_init(&s->work, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&s->behind_room, NULL);
-    int r = store__connect(path, false, &s->writer, err);
-    if (r == 0) {
-        r = store__migrate(s->writer, migrations, err);
-        if (r < 0)
-            err_wrap(err, "database %s", path);
-    }
+    store__watch_init(s);
+    return s;
+}
+
+static void store_free(struct store *s)
+{
+    store__watch_done(s);
+    if (s->backend)
+        s->backend->close(s);
+    pthread_cond_destroy(&s->work);
+    pthread_cond_destroy(&s->behind_room);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+/* `opened`: what opening the backend came to. */
+static int begin(struct store *s, int opened, struct store **ret, struct err *err)
+{
+    int r = opened < 0 ? opened : store__watch_begin(s, err);
     if (r == 0)
-        r = start_writer(s, err);
+        r = store__thread(&s->thread, store__writer_main, s, "the store's writer", err);
     if (r < 0) {
         store_free(s);
         return r;
     }
     *ret = s;
     return 0;
+}
+
+int store_open(const char *path, const char *const *migrations, struct store **ret, struct err *err)
+{
+    struct store *s = store_new();
+    return begin(s, store__sqlite_open(path, migrations, s, err), ret, err);
+}
+
+int store_open_members(const struct store_members *members, const char *const *migrations, struct store **ret,
+                       struct err *err)
+{
+    struct store *s = store_new();
+    return begin(s, store__cowsql_open(members, migrations, s, err), ret, err);
 }
 
 void store_close(struct store *s)
@@ -86,25 +95,60 @@ void store_close(struct store *s)
     store_free(s);
 }
 
-int store_batch(struct store *s, const struct store_statement *statements, size_t count,
-                enum store_durability durability, struct err *err)
+/* Also holds the texts against the bounds of the backend. */
+static int measure(struct store *s, struct store_request *q, struct err *err)
 {
-    struct store_request q = {.statements = statements, .count = count, .durability = durability};
-    pthread_cond_init(&q.finished, NULL);
+    for (size_t i = 0; i < q->count; i++) {
+        q->bytes += strlen(q->statements[i].sql);
+        for (size_t p = 0; p < q->statements[i].param_count; p++)
+            q->bytes += q->statements[i].params[p].size + sizeof(int64_t);
+    }
+    if (q->bytes > s->backend->batch_bytes)
+        return err_set(err, ERR_LIMIT, "store: a batch of %zu bytes is larger than %zu: write it in parts",
+                       q->bytes, s->backend->batch_bytes);
+    if (q->request_id && (!*q->request_id || strlen(q->request_id) >= STORE_REQUEST_ID_BYTES))
+        return err_set(err, ERR_INVALID, "store: a request id has 1 to %d bytes", STORE_REQUEST_ID_BYTES - 1);
+    return 0;
+}
+
+static int submit(struct store *s, struct store_request *q, struct err *err)
+{
+    int r = measure(s, q, err);
+    if (r < 0)
+        return r;
     pthread_mutex_lock(&s->lock);
     must(!s->stopping);
-    *s->queue_end = &q;
-    s->queue_end = &q.next;
+    if (s->waited_count >= STORE_WAITED_MAX) {
+        pthread_mutex_unlock(&s->lock);
+        return err_set(err, ERR_BUSY, "store: %d batches are waiting: try again later", STORE_WAITED_MAX);
+    }
+    pthread_cond_init(&q->finished, NULL);
+    *s->queue_end = q;
+    s->queue_end = &q->next;
     s->waited_count++;
     /* Who finds nobody at work does it himself, together with what came meanwhile: no thread has to be woken
      * for a batch alone. */
     if (!s->busy)
-        store__work(s, &q);
-    while (!q.done)
-        pthread_cond_wait(&q.finished, &s->lock);
+        store__work(s, q);
+    while (!q->done)
+        pthread_cond_wait(&q->finished, &s->lock);
     pthread_mutex_unlock(&s->lock);
-    pthread_cond_destroy(&q.finished);
-    return q.result < 0 ? err_copy(err, &q.err) : 0;
+    pthread_cond_destroy(&q->finished);
+    return q->result < 0 ? err_copy(err, &q->err) : 0;
+}
+
+int store_batch(struct store *s, const struct store_statement *statements, size_t count,
+                enum store_durability durability, struct err *err)
+{
+    struct store_request q = {.statements = statements, .count = count, .durability = durability};
+    return submit(s, &q, err);
+}
+
+int store_batch_once(struct store *s, const char *request_id, const struct store_statement *statements,
+                     size_t count, struct err *err)
+{
+    struct store_request q = {.statements = statements, .count = count, .request_id = request_id};
+    return submit(s, &q, err);
 }
 
 uint64_t store_version(struct store *s)
@@ -152,6 +196,13 @@ void store_behind(struct store *s, const struct store_statement *statement, void
     q->call = done;
     q->context = context;
     copy_values(q, statement);
+    if (measure(s, q, &q->err) < 0) {
+        log_error("%s", q->err.msg);
+        if (done)
+            done(context);
+        store__behind_free(q);
+        return;
+    }
     pthread_mutex_lock(&s->lock);
     must(!s->stopping);
     while (s->behind_count >= STORE_BEHIND_MAX)
@@ -166,99 +217,72 @@ void store_behind(struct store *s, const struct store_statement *statement, void
     pthread_mutex_unlock(&s->lock);
 }
 
-/* There are as many readers as queries at a time (a row's callback may query again); a few are kept. */
-static int reader_get(struct store *s, struct store_connection **ret, struct err *err)
-{
-    pthread_mutex_lock(&s->lock);
-    struct store_connection *c = s->idle_readers;
-    if (c) {
-        s->idle_readers = c->next;
-        s->idle_reader_count--;
-    }
-    pthread_mutex_unlock(&s->lock);
-    if (!c)
-        return store__connect(s->path, true, ret, err);
-    *ret = c;
-    return 0;
-}
-
-static void reader_put(struct store *s, struct store_connection *c)
-{
-    pthread_mutex_lock(&s->lock);
-    bool keep = s->idle_reader_count < STORE_IDLE_READERS;
-    if (keep) {
-        c->next = s->idle_readers;
-        s->idle_readers = c;
-        s->idle_reader_count++;
-    }
-    pthread_mutex_unlock(&s->lock);
-    if (!keep)
-        store__disconnect(c);
-}
-
-static struct store_value column_value(sqlite3_stmt *st, int i)
-{
-    struct store_value v = {0};
-    switch (sqlite3_column_type(st, i)) {
-    case SQLITE_INTEGER:
-        v.type = STORE_INTEGER;
-        v.integer = sqlite3_column_int64(st, i);
-        break;
-    case SQLITE_FLOAT:
-        v.type = STORE_REAL;
-        v.real = sqlite3_column_double(st, i);
-        break;
-    case SQLITE_TEXT:
-        v.type = STORE_TEXT;
-        v.bytes = sqlite3_column_text(st, i);
-        v.size = (size_t)sqlite3_column_bytes(st, i);
-        break;
-    case SQLITE_BLOB:
-        v.type = STORE_BLOB;
-        v.bytes = sqlite3_column_blob(st, i);
-        v.size = (size_t)sqlite3_column_bytes(st, i);
-        break;
-    default:
-        break;
-    }
-    return v;
-}
-
-static int run_query(struct store_connection *c, sqlite3_stmt *st, store_row_fn row, void *context,
-                     struct err *err)
-{
-    int columns = sqlite3_column_count(st);
-    _cleanup_free_ struct store_value *values = NEW_N(struct store_value, (size_t)columns);
-    for (;;) {
-        int rc = sqlite3_step(st);
-        if (rc == SQLITE_DONE)
-            return 0;
-        if (rc != SQLITE_ROW)
-            return store__error(c, rc, "store", err);
-        for (int i = 0; i < columns; i++)
-            values[i] = column_value(st, i);
-        int r = row(context, values, (size_t)columns, err);
-        if (r)
-            return r;
-    }
-}
-
 int store_query(struct store *s, const char *sql, const struct store_value *params, size_t param_count,
                 store_row_fn row, void *context, struct err *err)
 {
-    struct store_connection *c;
-    int r = reader_get(s, &c, err);
+    return s->backend->query(s, sql, params, param_count, row, context, err);
+}
+
+int store_leader(struct store *s, char ret_address[STORE_ADDRESS_BYTES], struct err *err)
+{
+    return s->backend->leader(s, ret_address, err);
+}
+
+/* --- who decides --- */
+
+static const char FENCE_SQL[] = "UPDATE store_state SET id = id WHERE name = 'epoch' AND number = ?";
+
+struct store_statement store_fence(const struct store_value *epoch)
+{
+    return (struct store_statement){FENCE_SQL, epoch, 1, 1};
+}
+
+static int epoch_row(void *context, const struct store_value *columns, size_t n, struct err *err)
+{
+    *(int64_t *)context = columns[0].integer;
+    return 0;
+}
+
+int store_lead(struct store *s, const char *holder, int64_t *ret_epoch, struct err *err)
+{
+    int64_t before = 0;
+    int r = store_query(s, "SELECT number FROM store_state WHERE name = 'epoch'", NULL, 0, epoch_row, &before,
+                        err);
     if (r < 0)
         return r;
-    sqlite3_stmt *st;
-    r = store__prepare(c, sql, params, param_count, &st, err);
-    if (r == 0) {
-        if (!sqlite3_column_count(st) || !sqlite3_stmt_readonly(st))
-            r = err_set(err, ERR_INVALID, "store: a query only reads: %s", sql);
-        else
-            r = run_query(c, st, row, context, err);
-        store__release(st);
-    }
-    reader_put(s, c);
+    struct store_value v[] = {STORE_I64(before + 1), STORE_STR(holder), STORE_I64(before)};
+    struct store_statement st = {"INSERT INTO store_state(name, number, text) VALUES ('epoch', ?1, ?2) "
+                                 "ON CONFLICT(name) DO UPDATE SET number = ?1, text = ?2 WHERE number = ?3",
+                                 v, 3, 1};
+    r = store_batch(s, &st, 1, STORE_DURABLE, err);
+    if (r == -ERR_CONFLICT)
+        return err_set(err, ERR_NOT_LEADER, "store: another has taken the lead meanwhile");
+    if (r == 0)
+        *ret_epoch = before + 1;
     return r;
+}
+
+struct holder {
+    char name[STORE_ADDRESS_BYTES];
+};
+
+static int holder_row(void *context, const struct store_value *columns, size_t n, struct err *err)
+{
+    struct holder *h = context;
+    if (columns[0].type == STORE_TEXT)
+        snprintf(h->name, sizeof(h->name), "%s", (const char *)columns[0].bytes);
+    return 0;
+}
+
+int store__check_changes(struct store *s, const struct store_statement *st, int64_t changes, struct err *err)
+{
+    if (st->expect_changes < 0 || changes == st->expect_changes)
+        return 0;
+    if (strcmp(st->sql, FENCE_SQL) != 0)
+        return err_set(err, ERR_CONFLICT, "store: %lld rows changed where %lld were expected: %s",
+                       (long long)changes, (long long)st->expect_changes, st->sql);
+    struct holder h = {"nobody"};
+    store_query(s, "SELECT text FROM store_state WHERE name = 'epoch'", NULL, 0, holder_row, &h, NULL);
+    return err_set(err, ERR_NOT_LEADER, "not leader: the epoch %lld is over; the leader is %s",
+                   (long long)(st->param_count ? st->params[0].integer : 0), h.name);
 }

@@ -1,134 +1,22 @@
 #include "store/store_priv.h"
 
-#include "base/file.h"
 #include "base/log.h"
 #include "base/timeutil.h"
-
-#include <fcntl.h>
-#include <unistd.h>
 
 /* How long a lazy batch may stay in the page cache only. */
 enum { LAZY_SYNC_S = 1 };
 
-static int run_statement(struct store_connection *c, const struct store_statement *s, struct err *err)
-{
-    sqlite3_stmt *st;
-    int r = store__prepare(c, s->sql, s->params, s->param_count, &st, err);
-    if (r < 0)
-        return r;
-    if (sqlite3_column_count(st)) {
-        store__release(st);
-        return err_set(err, ERR_INVALID, "store: a batch takes no query and no RETURNING: %s", s->sql);
-    }
-    sqlite3_int64 total = sqlite3_total_changes64(c->db);
-    int rc = sqlite3_step(st);
-    if (rc != SQLITE_DONE) {
-        r = store__error(c, rc, "store", err);
-        store__release(st);
-        return r;
-    }
-    /* Not every statement sets the count of changes: a CREATE leaves the one before. */
-    int64_t changes = sqlite3_total_changes64(c->db) == total ? 0 : sqlite3_changes64(c->db);
-    store__release(st);
-    if (s->expect_changes >= 0 && changes != s->expect_changes)
-        return err_set(err, ERR_CONFLICT, "store: %lld rows changed where %lld were expected: %s",
-                       (long long)changes, (long long)s->expect_changes, s->sql);
-    return 0;
-}
-
-static int run_statements(struct store_connection *c, struct store_request *q)
-{
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < q->count; i++)
-        r = run_statement(c, &q->statements[i], &q->err);
-    return r;
-}
-
-static void rollback(struct store_connection *c)
-{
-    if (!sqlite3_get_autocommit(c->db))
-        store__exec(c, "ROLLBACK", NULL);
-}
-
-/* One batch in a transaction of its own. */
-static void run_alone(struct store_connection *c, struct store_request *q)
-{
-    q->result = store__verb(c, "BEGIN IMMEDIATE", &q->err);
-    if (q->result == 0)
-        q->result = run_statements(c, q);
-    if (q->result == 0)
-        q->result = store__verb(c, "COMMIT", &q->err);
-    rollback(c);
-}
-
-/* All batches in one transaction, each in its savepoint. False: something undid all of them (full disk, a
- * deferred constraint), and nothing of any batch remains. */
-static bool run_together(struct store_connection *c, struct store_request *group)
-{
-    if (store__verb(c, "BEGIN IMMEDIATE", NULL) < 0)
-        return false;
-    for (struct store_request *q = group; q; q = q->next) {
-        if (store__verb(c, "SAVEPOINT batch", NULL) < 0)
-            goto undone;
-        q->result = run_statements(c, q);
-        if (sqlite3_get_autocommit(c->db))
-            goto undone;
-        if (q->result < 0 && store__exec(c, "ROLLBACK TO batch", NULL) < 0)
-            goto undone;
-        if (store__verb(c, "RELEASE batch", NULL) < 0)
-            goto undone;
-    }
-    if (store__verb(c, "COMMIT", NULL) == 0)
-        return true;
-undone:
-    rollback(c);
-    return false;
-}
-
-static void run_group(struct store *s, struct store_request *group)
-{
-    bool durable = false;
-    for (struct store_request *q = group; q; q = q->next)
-        durable |= q->durability == STORE_DURABLE;
-    /* With FULL, a commit syncs the write-ahead log and so all that was written lazily before it. */
-    struct err err;
-    int r =
-        durable == s->full
-            ? 0
-            : store__exec(s->writer, durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", &err);
-    for (struct store_request *q = group; r < 0 && q; q = q->next)
-        q->result = err_copy(&q->err, &err);
-    if (r < 0)
-        return;
-    s->full = durable;
-    atomic_fetch_add(&s->version, 1); /* before, for who reads meanwhile, and after */
-    if (!group->next || !run_together(s->writer, group))
-        for (struct store_request *q = group; q; q = q->next)
-            run_alone(s->writer, q);
-    atomic_fetch_add(&s->version, 1);
-    /* A durable group may have failed, or changed nothing: sync_log takes it back. */
-    if (!durable && !s->unsynced) {
-        s->unsynced = true;
-        s->unsynced_since_ns = time_monotonic_ns();
-    }
-}
-
-/* Brings lazily committed batches to the disk, beside whoever writes: what comes meanwhile has its own turn.
- * What fails here is found by the next durable commit. */
-static void sync_log(const struct store *s)
-{
-    _cleanup_free_ char *path = str_printf("%s-wal", s->path);
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0)
-        fdatasync(fd);
-}
-
-/* Lock held. Takes up to STORE_GROUP_BATCHES off the queue. */
+/* Lock held. Takes off the queue what one transaction is to hold: STORE_GROUP_BATCHES, or as many as the
+ * backend's bytes allow, but at least one. */
 static struct store_request *take_group(struct store *s)
 {
     struct store_request *group = s->queue;
     struct store_request **end = &group;
+    size_t bytes = 0;
     for (size_t n = 0; *end && n < STORE_GROUP_BATCHES; n++) {
+        bytes += (*end)->bytes;
+        if (n && bytes > s->backend->group_bytes)
+            break;
         *((*end)->behind ? &s->behind_count : &s->waited_count) -= 1;
         end = &(*end)->next;
     }
@@ -178,7 +66,7 @@ void store__work(struct store *s, const struct store_request *until)
     while (s->queue && !(until && until->done)) {
         struct store_request *group = take_group(s);
         pthread_mutex_unlock(&s->lock);
-        run_group(s, group);
+        s->backend->run_group(s, group);
         pthread_mutex_lock(&s->lock);
         struct store_request *behind = answer(group);
         if (behind) {
@@ -230,7 +118,7 @@ void *store__writer_main(void *context)
                    time_monotonic_ns() >= s->unsynced_since_ns + LAZY_SYNC_S * NS_PER_S) {
             s->unsynced = false;
             pthread_mutex_unlock(&s->lock);
-            sync_log(s);
+            store__sqlite_sync(s);
             pthread_mutex_lock(&s->lock);
         } else {
             wait_for_work(s);

@@ -1,10 +1,13 @@
 #include "unit.h"
 
+#include "base/timeutil.h"
 #include "store/store.h"
+#include "store_member.h"
 
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 
@@ -15,19 +18,48 @@ static const char *const MIGRATIONS[] = {
     NULL,
 };
 
+/* With a member, the databases of its store stand for a file: a test's first one is empty. */
 struct fixture {
     char *dir, *path;
     struct store *store;
+    struct store_member_process *member; /* NULL: a file */
 };
+
+static int open_store(struct fixture *f, const char *const *migrations, struct store **ret, struct err *err)
+{
+    struct store_members m;
+    if (!f->member)
+        return store_open(f->path, migrations, ret, err);
+    m = store_member_of(f->member);
+    return store_open_members(&m, migrations, ret, err);
+}
 
 static int setup(void **state)
 {
     struct fixture *f = NEW(struct fixture);
-    struct err err;
     f->dir = scratch_new();
     f->path = str_printf("%s/test.db", f->dir);
-    assert_ok(store_open(f->path, MIGRATIONS, &f->store, &err), &err);
     *state = f;
+    return 0;
+}
+
+static int setup_file(void **state)
+{
+    struct err err;
+    setup(state);
+    struct fixture *f = *state;
+    assert_ok(open_store(f, MIGRATIONS, &f->store, &err), &err);
+    return 0;
+}
+
+static int setup_members(void **state)
+{
+    struct err err;
+    setup(state);
+    struct fixture *f = *state;
+    f->member = store_member_start(f->dir);
+    if (f->member)
+        assert_ok(open_store(f, MIGRATIONS, &f->store, &err), &err);
     return 0;
 }
 
@@ -35,11 +67,23 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     store_close(f->store);
+    store_member_end(f->member);
     free(f->path);
     scratch_remove(f->dir);
     free(f);
     return 0;
 }
+
+/* Skips where there is no cowsql. */
+#define FIXTURE(state)                                                                                       \
+    ({                                                                                                       \
+        struct fixture *f_ = *(state);                                                                       \
+        if (!f_->store) {                                                                                    \
+            print_message("skipped: needs build/drover, openssl and libcowsql0\n");                          \
+            skip();                                                                                          \
+        }                                                                                                    \
+        f_;                                                                                                  \
+    })
 
 static int first_integer(void *context, const struct store_value *columns, size_t n, struct err *err)
 {
@@ -78,7 +122,7 @@ static int check_types(void *context, const struct store_value *c, size_t n, str
 
 static void values_come_back_with_their_types(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = FIXTURE(state);
     struct err err;
     struct store_value v[] = {
         {.type = STORE_BLOB, .bytes = "a\0b", .size = 3}, {.type = STORE_REAL, .real = 1.5}, STORE_STR(NULL)};
@@ -92,7 +136,7 @@ static void values_come_back_with_their_types(void **state)
 
 static void a_failed_batch_leaves_no_trace(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = FIXTURE(state);
     struct err err;
     struct store_statement duplicate[] = {{"INSERT INTO item(name, n) VALUES ('a', 1)", NULL, 0, 1},
                                           {"INSERT INTO item(name, n) VALUES ('a', 2)", NULL, 0, 1}};
@@ -106,7 +150,7 @@ static void a_failed_batch_leaves_no_trace(void **state)
 
 static void a_broken_reference_is_refused(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = FIXTURE(state);
     struct err err;
     struct store_statement st = {"INSERT INTO part(item) VALUES ('none')", NULL, 0, -1};
     assert_int_equal(store_batch(f->store, &st, 1, STORE_LAZY, &err), -ERR_CONFLICT);
@@ -128,7 +172,7 @@ static void statements_that_would_break_the_rules_are_refused(void **state)
         "nonsense",
         "",
     };
-    struct fixture *f = *state;
+    struct fixture *f = FIXTURE(state);
     struct err err;
     for (size_t i = 0; i < ARRAY_SIZE(batch); i++) {
         struct store_statement st = {batch[i], NULL, 0, -1};
@@ -163,7 +207,7 @@ static void count_done(void *context)
 
 static void what_is_written_behind_keeps_its_order_and_is_there_after_closing(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = FIXTURE(state);
     struct err err;
     int done = 0;
     char name[16] = "later";
@@ -183,7 +227,7 @@ static void what_is_written_behind_keeps_its_order_and_is_there_after_closing(vo
     store_behind(f->store, &last, count_done, &done);
     store_close(f->store);
     assert_int_equal(done, 3);
-    assert_ok(store_open(f->path, MIGRATIONS, &f->store, &err), &err);
+    assert_ok(open_store(f, MIGRATIONS, &f->store, &err), &err);
     assert_int_equal(number(f->store, "SELECT n FROM item WHERE name = 'last'"), 4);
     assert_int_equal(number(f->store, "SELECT count(*) FROM item"), 2);
 }
@@ -215,7 +259,7 @@ static void *work(void *context)
 
 static void concurrent_batches_each_commit_whole_or_not_at_all(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = FIXTURE(state);
     struct worker workers[THREADS];
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++) {
@@ -238,7 +282,7 @@ static int nested(void *context, const struct store_value *columns, size_t n, st
 
 static void a_row_callback_may_query_and_may_end_the_query(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = FIXTURE(state);
     struct err err;
     assert_ok(insert(f->store, "a", 1, STORE_LAZY, &err), &err);
     assert_ok(insert(f->store, "b", 1, STORE_LAZY, &err), &err);
@@ -249,6 +293,152 @@ static void a_row_callback_may_query_and_may_end_the_query(void **state)
     } c = {0, f->store};
     assert_int_equal(store_query(f->store, "SELECT name FROM item", NULL, 0, nested, &c, &err), 17);
     assert_int_equal(c.sum, 6);
+}
+
+static void a_request_id_makes_a_repeated_batch_take_effect_once(void **state)
+{
+    struct fixture *f = FIXTURE(state);
+    struct err err;
+    assert_ok(insert(f->store, "a", 0, STORE_DURABLE, &err), &err);
+    struct store_statement add = {"UPDATE item SET n = n + 1 WHERE name = 'a'", NULL, 0, 1};
+    for (int i = 0; i < 3; i++)
+        assert_ok(store_batch_once(f->store, "request-1", &add, 1, &err), &err);
+    assert_int_equal(number(f->store, "SELECT n FROM item"), 1);
+    assert_ok(store_batch_once(f->store, "request-2", &add, 1, &err), &err);
+    assert_int_equal(number(f->store, "SELECT n FROM item"), 2);
+    /* One that failed was not done, and its id is free. */
+    struct store_statement none = {"UPDATE item SET n = 9 WHERE name = 'b'", NULL, 0, 1};
+    assert_int_equal(store_batch_once(f->store, "request-3", &none, 1, &err), -ERR_CONFLICT);
+    assert_ok(store_batch_once(f->store, "request-3", &add, 1, &err), &err);
+    assert_int_equal(number(f->store, "SELECT n FROM item"), 3);
+    assert_int_equal(store_batch_once(f->store, "", &add, 1, &err), -ERR_INVALID);
+}
+
+static void count_call(void *context)
+{
+    atomic_fetch_add((atomic_int *)context, 1);
+}
+
+static bool comes_to(atomic_int *n, int least)
+{
+    for (int i = 0; i < 1000 && atomic_load(n) < least; i++)
+        time_sleep_ns(10 * NS_PER_MS);
+    return atomic_load(n) >= least;
+}
+
+static void watchers_hear_of_their_tables_whoever_changed_them(void **state)
+{
+    struct fixture *f = FIXTURE(state);
+    struct err err;
+    static const char *const items[] = {"item", NULL}, *const others[] = {"part", NULL};
+    atomic_int heard = 0, not_mine = 0;
+    struct store_watch *w, *other;
+    assert_ok(store_watch(f->store, items, count_call, &heard, &w, &err), &err);
+    assert_ok(store_watch(f->store, others, count_call, &not_mine, &other, &err), &err);
+    assert_ok(insert(f->store, "a", 1, STORE_DURABLE, &err), &err);
+    assert_true(comes_to(&heard, 1));
+    if (f->member) {
+        struct store *another;
+        int before = atomic_load(&heard) + 1; /* the asking thread may tell of the first once more */
+        assert_ok(open_store(f, MIGRATIONS, &another, &err), &err);
+        for (int i = 0; i < 100 && atomic_load(&heard) <= before; i++) {
+            char name[16];
+            snprintf(name, sizeof(name), "b%d", i);
+            assert_ok(insert(another, name, 1, STORE_DURABLE, &err), &err);
+            time_sleep_ns(50 * NS_PER_MS);
+        }
+        assert_true(atomic_load(&heard) > before);
+        store_close(another);
+    }
+    assert_int_equal(atomic_load(&not_mine), 0);
+    store_unwatch(w);
+    int after = atomic_load(&heard);
+    assert_ok(insert(f->store, "z", 1, STORE_DURABLE, &err), &err);
+    assert_int_equal(atomic_load(&heard), after);
+    store_unwatch(other);
+}
+
+static void an_epoch_that_is_over_can_decide_nothing(void **state)
+{
+    struct fixture *f = FIXTURE(state);
+    struct err err;
+    int64_t first, second;
+    assert_ok(store_lead(f->store, "10.0.0.1:9000", &first, &err), &err);
+    struct store_value epoch = STORE_I64(first);
+    struct store_statement decide[] = {store_fence(&epoch),
+                                       {"INSERT INTO item(name, n) VALUES ('x', 1)", NULL, 0, 1}};
+    assert_ok(store_batch(f->store, decide, 2, STORE_DURABLE, &err), &err);
+    assert_ok(store_lead(f->store, "10.0.0.2:9000", &second, &err), &err);
+    assert_true(second > first);
+    decide[1].sql = "INSERT INTO item(name, n) VALUES ('y', 1)";
+    assert_int_equal(store_batch(f->store, decide, 2, STORE_DURABLE, &err), -ERR_NOT_LEADER);
+    assert_non_null(strstr(err.msg, "the leader is 10.0.0.2:9000"));
+    assert_int_equal(number(f->store, "SELECT count(*) FROM item"), 1);
+}
+
+static void bounds_are_clear_errors(void **state)
+{
+    struct fixture *f = FIXTURE(state);
+    struct err err;
+    struct store_value many[STORE_PARAMS_MAX + 1];
+    _cleanup_str_ struct str sql = STR_INIT;
+    str_add(&sql, "INSERT INTO item(name, n) SELECT 'x', count(*) FROM item WHERE n IN (");
+    for (size_t i = 0; i < ARRAY_SIZE(many); i++) {
+        many[i] = STORE_I64(1);
+        str_add(&sql, i ? ",?" : "?");
+    }
+    str_addc(&sql, ')');
+    struct store_statement st = {str_get(&sql), many, ARRAY_SIZE(many), 1};
+    assert_int_equal(store_batch(f->store, &st, 1, STORE_DURABLE, &err), -ERR_INVALID);
+    assert_non_null(strstr(err.msg, "255"));
+    size_t n = f->member ? STORE_BATCH_BYTES : STORE_FILE_BATCH_BYTES;
+    _cleanup_free_ char *large = mem_new(n + 1);
+    memset(large, 'x', n);
+    struct store_value v = {.type = STORE_TEXT, .bytes = large, .size = n};
+    struct store_statement big = {"INSERT INTO bytes(t) VALUES (?)", &v, 1, 1};
+    assert_int_equal(store_batch(f->store, &big, 1, STORE_DURABLE, &err), -ERR_LIMIT);
+    assert_non_null(strstr(err.msg, "write it in parts"));
+    v.size = 900 << 10;
+    large[v.size] = '\0';
+    assert_ok(store_batch(f->store, &big, 1, STORE_DURABLE, &err), &err);
+    assert_int_equal(number(f->store, "SELECT length(t) FROM bytes"), 900 << 10);
+}
+
+static void a_table_that_is_not_strict_is_refused(void **state)
+{
+    struct fixture *f = FIXTURE(state);
+    struct err err;
+    struct store *s;
+    const char *const loose[] = {MIGRATIONS[0], MIGRATIONS[1], "CREATE TABLE loose(at DATETIME)", NULL};
+    assert_int_equal(open_store(f, loose, &s, &err), -ERR_INVALID);
+    assert_non_null(strstr(err.msg, "loose is not STRICT"));
+}
+
+struct order {
+    int64_t next, wrong;
+};
+
+static int in_order(void *context, const struct store_value *columns, size_t n, struct err *err)
+{
+    struct order *o = context;
+    o->wrong += columns[0].integer != o->next++ || columns[1].size != 5;
+    return 0;
+}
+
+static void many_rows_come_back_in_order(void **state)
+{
+    struct fixture *f = FIXTURE(state);
+    struct err err;
+    struct store_statement st = {
+        "WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < 4999) "
+        "INSERT INTO item(name, n) SELECT printf('%05d', i), i FROM c",
+        NULL, 0, 5000};
+    assert_ok(store_batch(f->store, &st, 1, STORE_DURABLE, &err), &err);
+    struct order o = {0, 0};
+    assert_ok(store_query(f->store, "SELECT n, name FROM item ORDER BY n", NULL, 0, in_order, &o, &err),
+              &err);
+    assert_int_equal(o.next, 5000);
+    assert_int_equal(o.wrong, 0);
 }
 
 /* The child writes each acknowledged number into the pipe; what the pipe holds must be in the database. */
@@ -291,34 +481,31 @@ static void acknowledged_durable_rows_survive_kill_nine(void **state)
 
 static void a_newer_database_is_refused_and_an_older_one_migrated(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = FIXTURE(state);
     struct err err;
-    _cleanup_free_ char *path = str_printf("%s/versions.db", f->dir);
-    const char *const one[] = {MIGRATIONS[0], NULL};
+    const char *const three[] = {MIGRATIONS[0], MIGRATIONS[1], "CREATE TABLE more(x TEXT) STRICT", NULL};
     struct store *s;
-    assert_ok(store_open(path, one, &s, &err), &err);
-    assert_ok(insert(s, "kept", 1, STORE_LAZY, &err), &err);
-    store_close(s);
-    assert_ok(store_open(path, MIGRATIONS, &s, &err), &err);
+    assert_ok(insert(f->store, "kept", 1, STORE_LAZY, &err), &err);
+    assert_ok(open_store(f, three, &s, &err), &err);
     assert_int_equal(number(s, "SELECT count(*) FROM item"), 1);
-    assert_int_equal(number(s, "SELECT count(*) FROM bytes"), 0);
+    assert_int_equal(number(s, "SELECT count(*) FROM more"), 0);
     store_close(s);
-    assert_int_equal(store_open(path, one, &s, &err), -ERR_UNSUPPORTED);
-    assert_non_null(strstr(err.msg, "version 2"));
-    assert_non_null(strstr(err.msg, path));
+    assert_int_equal(open_store(f, MIGRATIONS, &s, &err), -ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "version 3"));
+    assert_non_null(f->member ? err.msg : strstr(err.msg, f->path));
 }
 
 static void a_failing_migration_leaves_the_version_before_it(void **state)
 {
-    struct fixture *f = *state;
+    struct fixture *f = FIXTURE(state);
     struct err err;
-    _cleanup_free_ char *path = str_printf("%s/migration.db", f->dir);
-    const char *const broken[] = {MIGRATIONS[0], "CREATE TABLE good(x TEXT) STRICT; CREATE nonsense", NULL};
+    const char *const broken[] = {MIGRATIONS[0], MIGRATIONS[1],
+                                  "CREATE TABLE good(x TEXT) STRICT; CREATE nonsense", NULL};
     struct store *s;
-    assert_true(store_open(path, broken, &s, &err) < 0);
-    assert_non_null(strstr(err.msg, "migration from version 1"));
-    const char *const mended[] = {MIGRATIONS[0], "CREATE TABLE good(x TEXT) STRICT", NULL};
-    assert_ok(store_open(path, mended, &s, &err), &err);
+    assert_true(open_store(f, broken, &s, &err) < 0);
+    assert_non_null(strstr(err.msg, "migration from version 2"));
+    const char *const mended[] = {MIGRATIONS[0], MIGRATIONS[1], "CREATE TABLE good(x TEXT) STRICT", NULL};
+    assert_ok(open_store(f, mended, &s, &err), &err);
     store_close(s);
 }
 
@@ -376,20 +563,31 @@ static void a_full_disk_is_a_clear_error_and_later_writes_work(void **state)
 
 int main(void)
 {
-#define WITH_STORE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define WITH_FILE(f) cmocka_unit_test_setup_teardown(f, setup_file, teardown)
+#define WITH_MEMBERS(f)                                                                                      \
+    {                                                                                                        \
+#f "_with_members", f, setup_members, teardown, NULL                                                 \
+    }
+#define BOTH(f) WITH_FILE(f), WITH_MEMBERS(f)
     const struct CMUnitTest tests[] = {
-        WITH_STORE(values_come_back_with_their_types),
-        WITH_STORE(a_failed_batch_leaves_no_trace),
-        WITH_STORE(a_broken_reference_is_refused),
-        WITH_STORE(statements_that_would_break_the_rules_are_refused),
-        WITH_STORE(what_is_written_behind_keeps_its_order_and_is_there_after_closing),
-        WITH_STORE(concurrent_batches_each_commit_whole_or_not_at_all),
-        WITH_STORE(a_row_callback_may_query_and_may_end_the_query),
-        WITH_STORE(acknowledged_durable_rows_survive_kill_nine),
-        WITH_STORE(a_newer_database_is_refused_and_an_older_one_migrated),
-        WITH_STORE(a_failing_migration_leaves_the_version_before_it),
-        WITH_STORE(a_damaged_file_is_named),
-        WITH_STORE(a_full_disk_is_a_clear_error_and_later_writes_work),
+        BOTH(values_come_back_with_their_types),
+        BOTH(a_failed_batch_leaves_no_trace),
+        BOTH(a_broken_reference_is_refused),
+        BOTH(statements_that_would_break_the_rules_are_refused),
+        BOTH(what_is_written_behind_keeps_its_order_and_is_there_after_closing),
+        BOTH(concurrent_batches_each_commit_whole_or_not_at_all),
+        BOTH(a_row_callback_may_query_and_may_end_the_query),
+        BOTH(a_request_id_makes_a_repeated_batch_take_effect_once),
+        BOTH(watchers_hear_of_their_tables_whoever_changed_them),
+        BOTH(an_epoch_that_is_over_can_decide_nothing),
+        BOTH(bounds_are_clear_errors),
+        BOTH(a_table_that_is_not_strict_is_refused),
+        BOTH(many_rows_come_back_in_order),
+        BOTH(a_newer_database_is_refused_and_an_older_one_migrated),
+        BOTH(a_failing_migration_leaves_the_version_before_it),
+        WITH_FILE(acknowledged_durable_rows_survive_kill_nine),
+        WITH_FILE(a_damaged_file_is_named),
+        WITH_FILE(a_full_disk_is_a_clear_error_and_later_writes_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

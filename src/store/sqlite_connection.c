@@ -69,7 +69,10 @@ int store__error(struct store_connection *c, int rc, const char *what, struct er
 static int authorize(void *context, int action, const char *a, const char *b, const char *database,
                      const char *trigger)
 {
-    const struct store_connection *c = context;
+    struct store_connection *c = context;
+    if ((action == SQLITE_INSERT || action == SQLITE_UPDATE || action == SQLITE_DELETE) &&
+        !strv_has(c->collected, a))
+        strv_add(&c->collected, a);
     if (c->own)
         return SQLITE_OK;
     switch (action) {
@@ -91,6 +94,11 @@ static int authorize(void *context, int action, const char *a, const char *b, co
 static void statement_free(void *statement)
 {
     sqlite3_finalize(statement);
+}
+
+static void tables_free(void *tables)
+{
+    strv_free(tables);
 }
 
 int store__exec(struct store_connection *c, const char *sql, struct err *err)
@@ -125,6 +133,7 @@ int store__connect(const char *path, bool read_only, struct store_connection **r
     deferred_need(DEFERRED_SQLITE);
     struct store_connection *c = NEW(struct store_connection);
     c->statements = MAP_INIT(statement_free);
+    c->tables = MAP_INIT(tables_free);
     c->verbs = MAP_INIT(statement_free);
     int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
                 (read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
@@ -160,7 +169,9 @@ void store__disconnect(struct store_connection *c)
     if (!c)
         return;
     map_done(&c->statements);
+    map_done(&c->tables);
     map_done(&c->verbs);
+    strv_free(c->collected);
     sqlite3_close(c->db);
     free(c);
 }
@@ -200,6 +211,7 @@ static int find_statement(struct store_connection *c, const char *sql, sqlite3_s
         return 0;
     }
     const char *rest = NULL;
+    c->collected = strv_free(c->collected);
     int rc = sqlite3_prepare_v3(c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &st, &rest);
     if (rc != SQLITE_OK)
         return store__error(c, rc, "store", err);
@@ -209,9 +221,12 @@ static int find_statement(struct store_connection *c, const char *sql, sqlite3_s
     }
     if (c->statements.count >= STORE_KEPT_STATEMENTS) {
         map_done(&c->statements);
+        map_done(&c->tables);
         c->statements = MAP_INIT(statement_free);
+        c->tables = MAP_INIT(tables_free);
     }
     map_put(&c->statements, sql, st);
+    map_put(&c->tables, sql, take_ptr(c->collected));
     *ret = st;
     return 0;
 }
@@ -226,6 +241,9 @@ int store__prepare(struct store_connection *c, const char *sql, const struct sto
     if ((size_t)sqlite3_bind_parameter_count(st) != param_count)
         return err_set(err, ERR_INVALID, "store: %d parameters wanted, %zu given: %s",
                        sqlite3_bind_parameter_count(st), param_count, sql);
+    if (param_count > STORE_PARAMS_MAX)
+        return err_set(err, ERR_INVALID, "store: %zu parameters, more than %d: %s", param_count,
+                       STORE_PARAMS_MAX, sql);
     for (size_t i = 0; i < param_count; i++) {
         r = bind(c, st, (int)i + 1, &params[i], err);
         if (r < 0) {
@@ -241,4 +259,36 @@ void store__release(sqlite3_stmt *statement)
 {
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
+}
+
+int store__prepare_change(struct store_connection *c, const struct store_statement *s, sqlite3_stmt **ret,
+                          char *const **ret_tables, struct err *err)
+{
+    sqlite3_stmt *st;
+    int r = store__prepare(c, s->sql, s->params, s->param_count, &st, err);
+    if (r < 0)
+        return r;
+    if (sqlite3_column_count(st)) {
+        store__release(st);
+        return err_set(err, ERR_INVALID, "store: a batch takes no query and no RETURNING: %s", s->sql);
+    }
+    if (ret_tables)
+        *ret_tables = map_get(&c->tables, s->sql);
+    *ret = st;
+    return 0;
+}
+
+int store__prepare_query(struct store_connection *c, const char *sql, const struct store_value *params,
+                         size_t param_count, sqlite3_stmt **ret, struct err *err)
+{
+    sqlite3_stmt *st;
+    int r = store__prepare(c, sql, params, param_count, &st, err);
+    if (r < 0)
+        return r;
+    if (!sqlite3_column_count(st) || !sqlite3_stmt_readonly(st)) {
+        store__release(st);
+        return err_set(err, ERR_INVALID, "store: a query only reads: %s", sql);
+    }
+    *ret = st;
+    return 0;
 }

@@ -1,0 +1,350 @@
+#include "store/tls.h"
+
+#include "base/deferred.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/timeutil.h"
+
+#include <fcntl.h>
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { USER_TIMEOUT_MS = 5000, LISTEN_BACKLOG = 128, RELAY_BYTES = 64 << 10 };
+
+struct tls_link {
+    int fd;
+    gnutls_session_t session;
+    gnutls_certificate_credentials_t credentials;
+    char peer[128]; /* for messages */
+};
+
+static int wait_for(struct tls_link *l, short events, int64_t deadline_ns, struct err *err)
+{
+    for (;;) {
+        int64_t left = deadline_ns - time_monotonic_ns();
+        if (left <= 0)
+            return err_set(err, ERR_TIMEOUT, "%s does not answer in time", l->peer);
+        struct pollfd p = {.fd = l->fd, .events = events};
+        int n = poll(&p, 1, (int)((left + NS_PER_MS - 1) / NS_PER_MS));
+        if (n > 0)
+            return 0;
+        if (n < 0 && errno != EINTR)
+            return err_sys(err, errno, "wait for %s", l->peer);
+    }
+}
+
+static int failed(const struct tls_link *l, const char *what, ssize_t r, struct err *err)
+{
+    return err_set(err, ERR_UNAVAILABLE, "%s %s: %s", what, l->peer,
+                   r == 0 || r == GNUTLS_E_PREMATURE_TERMINATION
+                       ? "it closed the connection (one that does not take our certificate does so too)"
+                       : gnutls_strerror((int)r));
+}
+
+void tls_close(struct tls_link *l)
+{
+    if (!l)
+        return;
+    if (l->session)
+        gnutls_deinit(l->session);
+    if (l->credentials)
+        gnutls_certificate_free_credentials(l->credentials);
+    close_fd(l->fd);
+    free(l);
+}
+
+static int has_role(const struct tls_link *l, struct err *err)
+{
+    unsigned count = 0;
+    const gnutls_datum_t *chain = gnutls_certificate_get_peers(l->session, &count);
+    gnutls_x509_crt_t crt;
+    if (!count || gnutls_x509_crt_init(&crt) < 0)
+        return err_set(err, ERR_DENIED, "%s shows no certificate", l->peer);
+    bool found = false;
+    if (gnutls_x509_crt_import(crt, &chain[0], GNUTLS_X509_FMT_DER) == 0)
+        for (unsigned i = 0; !found && i < 16; i++) {
+            char unit[128];
+            size_t n = sizeof(unit);
+            if (gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, i, 0, unit, &n) <
+                0)
+                break;
+            found = n == strlen(STORE_TLS_ROLE) && memcmp(unit, STORE_TLS_ROLE, n) == 0;
+        }
+    gnutls_x509_crt_deinit(crt);
+    return found ? 0
+                 : err_set(err, ERR_DENIED, "%s has a certificate without the unit \"" STORE_TLS_ROLE "\"",
+                           l->peer);
+}
+
+/* The issuer, and the role; no host name: members are told apart by what they know, not where they are. */
+static int check_peer(const struct tls_link *l, struct err *err)
+{
+    unsigned status = 0;
+    int r = gnutls_certificate_verify_peers2(l->session, &status);
+    if (r < 0)
+        return err_set(err, ERR_DENIED, "%s shows no certificate (%s)", l->peer, gnutls_strerror(r));
+    if (status)
+        return err_set(err, ERR_DENIED, "%s has a certificate that %s", l->peer,
+                       status & GNUTLS_CERT_EXPIRED         ? "has expired"
+                       : status & GNUTLS_CERT_NOT_ACTIVATED ? "is not valid yet: compare the clocks"
+                                                            : "is not of this cluster's authority");
+    return has_role(l, err);
+}
+
+static int load(struct tls_link *l, const struct tls_files *f, struct err *err)
+{
+    must(gnutls_certificate_allocate_credentials(&l->credentials) == 0);
+    int r = gnutls_certificate_set_x509_trust_file(l->credentials, f->authority, GNUTLS_X509_FMT_PEM);
+    if (r <= 0)
+        return err_set(err, ERR_INVALID, "TLS authority %s: %s", f->authority,
+                       r ? gnutls_strerror(r) : "no certificate in it");
+    r = gnutls_certificate_set_x509_key_file(l->credentials, f->certificate, f->key, GNUTLS_X509_FMT_PEM);
+    if (r < 0)
+        return err_set(err, ERR_INVALID, "TLS certificate %s with key %s: %s", f->certificate, f->key,
+                       gnutls_strerror(r));
+    return 0;
+}
+
+static int handshake(struct tls_link *l, unsigned side, int64_t deadline_ns, struct err *err)
+{
+    must(gnutls_init(&l->session, side | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL) == 0);
+    must(gnutls_priority_set_direct(l->session, "NORMAL:-VERS-ALL:+VERS-TLS1.3", NULL) == 0);
+    must(gnutls_credentials_set(l->session, GNUTLS_CRD_CERTIFICATE, l->credentials) == 0);
+    if (side == GNUTLS_SERVER)
+        gnutls_certificate_server_set_request(l->session, GNUTLS_CERT_REQUIRE);
+    gnutls_transport_set_int2(l->session, l->fd, l->fd);
+    for (;;) {
+        int r = gnutls_handshake(l->session);
+        if (r == 0)
+            return check_peer(l, err);
+        if (gnutls_error_is_fatal(r))
+            return failed(l, "TLS with", r, err);
+        r = wait_for(l, gnutls_record_get_direction(l->session) ? POLLOUT : POLLIN, deadline_ns, err);
+        if (r < 0)
+            return r;
+    }
+}
+
+static void prepare_socket(int fd)
+{
+    int on = 1, ms = USER_TIMEOUT_MS;
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
+static int resolve(const char *address, struct addrinfo **ret, struct err *err)
+{
+    const char *colon = strrchr(address, ':'), *host = address;
+    size_t n = colon ? (size_t)(colon - address) : 0;
+    if (n >= 2 && host[0] == '[' && host[n - 1] == ']') {
+        host++;
+        n -= 2;
+    }
+    _cleanup_free_ char *name = mem_strndup(host, n);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+    if (!n || getaddrinfo(name, colon + 1, &hints, ret) != 0)
+        return err_set(err, ERR_INVALID,
+                       "\"%s\" is not an address: write it as 192.0.2.1:9323 or [2001:db8::1]:9323", address);
+    return 0;
+}
+
+static int connect_tcp(struct tls_link *l, const char *address, int64_t deadline_ns, struct err *err)
+{
+    struct addrinfo *ai;
+    int r = resolve(address, &ai, err);
+    if (r < 0)
+        return r;
+    l->fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (l->fd >= 0)
+        prepare_socket(l->fd);
+    int sys = l->fd < 0 || connect(l->fd, ai->ai_addr, ai->ai_addrlen) < 0 ? errno : 0;
+    freeaddrinfo(ai);
+    if (sys == EINPROGRESS) {
+        r = wait_for(l, POLLOUT, deadline_ns, err);
+        if (r < 0)
+            return r;
+        socklen_t n = sizeof(sys);
+        getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &sys, &n);
+    }
+    if (!sys)
+        return 0;
+    err_sys(err, sys, "connect to %s", address);
+    if (err)
+        err->code = ERR_UNAVAILABLE;
+    return -ERR_UNAVAILABLE;
+}
+
+int tls_connect(const char *address, const struct tls_files *files, int64_t deadline_ns,
+                struct tls_link **ret, struct err *err)
+{
+    deferred_need(DEFERRED_GNUTLS);
+    struct tls_link *l = NEW(struct tls_link);
+    l->fd = -EBADF;
+    snprintf(l->peer, sizeof(l->peer), "%s", address);
+    int r = load(l, files, err);
+    if (r == 0)
+        r = connect_tcp(l, address, deadline_ns, err);
+    if (r == 0)
+        r = handshake(l, GNUTLS_CLIENT, deadline_ns, err);
+    if (r < 0) {
+        tls_close(l);
+        return r;
+    }
+    *ret = l;
+    return 0;
+}
+
+int tls_accept(int fd, const struct tls_files *files, int64_t deadline_ns, struct tls_link **ret,
+               struct err *err)
+{
+    deferred_need(DEFERRED_GNUTLS);
+    struct tls_link *l = NEW(struct tls_link);
+    struct sockaddr_storage from;
+    socklen_t n = sizeof(from);
+    char host[64], port[8];
+    l->fd = fd;
+    prepare_socket(fd);
+    snprintf(l->peer, sizeof(l->peer), "a peer");
+    if (getpeername(fd, (struct sockaddr *)&from, &n) == 0 &&
+        getnameinfo((struct sockaddr *)&from, n, host, sizeof(host), port, sizeof(port),
+                    NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+        snprintf(l->peer, sizeof(l->peer), "%s:%s", host, port);
+    int r = load(l, files, err);
+    if (r == 0)
+        r = handshake(l, GNUTLS_SERVER, deadline_ns, err);
+    if (r < 0) {
+        tls_close(l);
+        return r;
+    }
+    *ret = l;
+    return 0;
+}
+
+int tls_send(struct tls_link *l, const void *bytes, size_t n, int64_t deadline_ns, struct err *err)
+{
+    const char *at = bytes;
+    while (n > 0) {
+        ssize_t sent = gnutls_record_send(l->session, at, n);
+        if (sent > 0) {
+            at += sent;
+            n -= (size_t)sent;
+        } else if (sent == GNUTLS_E_AGAIN || sent == GNUTLS_E_INTERRUPTED) {
+            int r = wait_for(l, POLLOUT, deadline_ns, err);
+            if (r < 0)
+                return r;
+        } else {
+            return failed(l, "send to", sent, err);
+        }
+    }
+    return 0;
+}
+
+int tls_recv(struct tls_link *l, void *buffer, size_t n, int64_t deadline_ns, struct err *err)
+{
+    char *at = buffer;
+    while (n > 0) {
+        ssize_t got = gnutls_record_recv(l->session, at, n);
+        if (got > 0) {
+            at += got;
+            n -= (size_t)got;
+        } else if (got == GNUTLS_E_AGAIN || got == GNUTLS_E_INTERRUPTED) {
+            int r = wait_for(l, POLLIN, deadline_ns, err);
+            if (r < 0)
+                return r;
+        } else {
+            return failed(l, "receive from", got, err);
+        }
+    }
+    return 0;
+}
+
+/* One direction: what has been read and not yet written. */
+struct flow {
+    size_t at, end;
+    char bytes[RELAY_BYTES];
+};
+
+/* Both move what they can without waiting; false: that side has ended. */
+static bool from_link(struct tls_link *l, int fd, struct flow *f)
+{
+    for (;;) {
+        if (f->at == f->end) {
+            ssize_t n = gnutls_record_recv(l->session, f->bytes, sizeof(f->bytes));
+            if (n == GNUTLS_E_AGAIN || n == GNUTLS_E_INTERRUPTED)
+                return true;
+            if (n <= 0)
+                return false;
+            f->at = 0;
+            f->end = (size_t)n;
+        }
+        ssize_t n = send(fd, f->bytes + f->at, f->end - f->at, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0)
+            return errno == EAGAIN || errno == EINTR;
+        f->at += (size_t)n;
+    }
+}
+
+static bool to_link(struct tls_link *l, int fd, struct flow *f)
+{
+    for (;;) {
+        if (f->at == f->end) {
+            ssize_t n = recv(fd, f->bytes, sizeof(f->bytes), MSG_DONTWAIT);
+            if (n < 0)
+                return errno == EAGAIN || errno == EINTR;
+            if (n == 0)
+                return false;
+            f->at = 0;
+            f->end = (size_t)n;
+        }
+        ssize_t n = gnutls_record_send(l->session, f->bytes + f->at, f->end - f->at);
+        if (n == GNUTLS_E_AGAIN || n == GNUTLS_E_INTERRUPTED)
+            return true;
+        if (n < 0)
+            return false;
+        f->at += (size_t)n;
+    }
+}
+
+void tls_relay(struct tls_link *l, int fd)
+{
+    struct flow *in = NEW(struct flow), *out = NEW(struct flow);
+    while (from_link(l, fd, in) && to_link(l, fd, out)) {
+        bool in_full = in->at < in->end, out_full = out->at < out->end;
+        struct pollfd p[2] = {
+            {.fd = l->fd, .events = (short)((in_full ? 0 : POLLIN) | (out_full ? POLLOUT : 0))},
+            {.fd = fd, .events = (short)((out_full ? 0 : POLLIN) | (in_full ? POLLOUT : 0))}};
+        if (poll(p, 2, -1) < 0 && errno != EINTR)
+            break;
+        /* What hangs up while it is not read from would make poll return at once for ever. */
+        if ((in_full && p[0].revents & (POLLERR | POLLHUP)) ||
+            (out_full && p[1].revents & (POLLERR | POLLHUP)))
+            break;
+    }
+    free(in);
+    free(out);
+}
+
+int tls_listen(const char *address, int *ret_fd, struct err *err)
+{
+    struct addrinfo *ai;
+    int r = resolve(address, &ai, err), on = 1;
+    if (r < 0)
+        return r;
+    _cleanup_close_ int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    int sys =
+        fd < 0 || bind(fd, ai->ai_addr, ai->ai_addrlen) < 0 || listen(fd, LISTEN_BACKLOG) < 0 ? errno : 0;
+    freeaddrinfo(ai);
+    if (sys)
+        return err_sys(err, sys, "listen on %s", address);
+    *ret_fd = take_fd(&fd);
+    return 0;
+}
