@@ -19,10 +19,20 @@ bool failpoint_set(const char *name)
     return path_of(name, path, sizeof(path)) && access(path, F_OK) == 0;
 }
 
-void failpoint_hit(const char *name)
+static void hit(const char *name, int signal)
 {
     char path[512];
     if (path_of(name, path, sizeof(path)) && unlink(path) == 0)
-        kill(getpid(), SIGKILL);
+        kill(getpid(), signal);
+}
+
+void failpoint_hit(const char *name)
+{
+    hit(name, SIGKILL);
+}
+
+void failpoint_stop(const char *name)
+{
+    hit(name, SIGSTOP);
 }
 #endif

@@ -164,7 +164,8 @@ int process_self_path(char **ret, struct err *err)
 
 bool process_stat(pid_t pid, struct process_stat *ret)
 {
-    enum { PARENT = 4, START = 22, EXIT_CODE = 52 };
+    enum { PARENT = 4, FLAGS = 9, START = 22, EXIT_CODE = 52 };
+    enum { PF_FORKNOEXEC_ = 0x40 }; /* include/linux/sched.h; the field is part of the ABI since 2.6 */
     char path[40];
     _cleanup_str_ struct str text = STR_INIT;
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
@@ -180,6 +181,8 @@ bool process_stat(pid_t pid, struct process_stat *ret)
         unsigned long long number = strtoull(at, NULL, 10);
         if (field == PARENT)
             ret->parent = (pid_t)number;
+        else if (field == FLAGS)
+            ret->executed = !(number & PF_FORKNOEXEC_);
         else if (field == START)
             ret->start = number;
         else if (field == EXIT_CODE)

@@ -23,6 +23,7 @@ struct process_stat {
     char state; /* 'Z': it has ended */
     pid_t parent;
     uint64_t start; /* see process_start_time() */
+    bool executed;  /* it has been made by a clone and then executed a program */
     int exit_code;  /* as waitpid(2) has it; 0 too when we may not know (CAP_SYS_PTRACE) */
 };
 bool process_stat(pid_t pid, struct process_stat *ret);

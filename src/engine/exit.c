@@ -38,6 +38,12 @@ static void set_state(struct container *c, const struct keeper_exit *exit)
     c->state.oom_killed = exit->oom_killed;
     c->state.finished_ns = exit->at_ns;
     c->exits++;
+    if (exit->signal == KEEPER_SIGNAL_UNKNOWN) {
+        free(c->state.error);
+        c->state.error =
+            mem_strdup("its exit code is not known: the keeper and drover-holder were killed before "
+                       "it ended");
+    }
 }
 
 static bool policy_wants(struct container *c)

@@ -218,7 +218,8 @@ int keeper_main(int argc, char **argv)
         log_error("%s", guard_err.msg);
     if (again)
         parse_inherited(argv[4], &inherited);
-    if (!again && holder_start(&guard_err) < 0)
+    _cleanup_free_ char *records = str_printf("%s/keeper", argv[2]);
+    if (!again && holder_start(records, &guard_err) < 0)
         log_error("exit codes of containers that outlive this keeper will not be known: %s", guard_err.msg);
     prctl(PR_SET_NAME, "drover-keeper");
     /* One thread, many small objects: what is freed goes back. */

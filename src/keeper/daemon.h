@@ -7,12 +7,14 @@
  *   terminal.c a process's terminal: from the master to the log
  *   attach.c   attached streams: frames out, stdin in, back-pressure
  *   foreign.c  containers of other OCI runtimes
- *   holder.c   exit codes of those that outlive a keeper, on kernels that do not keep them
+ *   holder.c   exit codes of those that outlive a keeper
  *   record.c   files from which a new keeper finds its processes again; adoption of descriptors
  *
- *     LAUNCHING --execve--> RUNNING --ended, reaped--> ENDING --output drained, streams sent--> EXITED
- * --FORGET-->
+ *     LAUNCHING --execve--> RUNNING --ended--> ENDING --output drained, streams sent--> EXITED --FORGET-->
  *         \--set-up failed, reaped--> (freed)
+ *
+ * How a process ended is recorded before it is reaped, and it is reaped before its output is waited for: what
+ * is not reaped keeps its pid namespace, and so its container, from ending.
  *
  * EXIT is told exactly in the step to EXITED, and to each client that says READY later. */
 #ifndef KEEPER_DAEMON_H
@@ -89,7 +91,6 @@ struct process {
     int relay_fd;           /* terminal.c; negative: none */
     uint16_t rows, columns; /* first size of the terminal; 0: unset */
     bool tty, open_stdin, stdin_once, keep_output;
-    bool adopted;      /* another keeper's child */
     bool found;        /* by a new keeper: waits for a client that may hold its descriptors */
     bool stdin_ending; /* close when stdin_buffer is empty */
     bool held;         /* output is not read because a stream is full */
@@ -167,7 +168,10 @@ void proc_run(struct process *p);  /* starts reading */
 bool proc_keeps_log(const struct process *p);
 void proc_watch_pidfd(struct process *p, int pidfd);
 void proc_launch_failed(struct process *p); /* says so and frees it; or it ends, when nobody asks */
-void proc_ended(struct process *p);         /* status known: drains, concludes */
+void proc_launch_undo(struct process *p);   /* as if it had never been asked for */
+void proc_ended(struct process *p);         /* status known: records, reaps, drains, concludes */
+void proc_ended_before(struct process *p);  /* the same, of one whose end an earlier keeper has recorded */
+void proc_exit_unknown(struct process *p);
 void proc_conclude_if_done(struct process *p);
 void proc_hold_if_full(struct process *p);
 void proc_put_hold(struct process *p, struct str *m, int fds[HELD_MAX], size_t *ret_count);
@@ -179,7 +183,7 @@ void container_free(struct container *c); /* also takes it out of the map; files
 /* How the process ended, as waitpid(2) has it, which the kernel keeps for who holds a pidfd (Linux 6.15). 1:
  * it is known; 0: not before its parent has waited for it; negative: this kernel does not tell. */
 int pidfd_exit_code(int pidfd, int *ret_wait_status);
-/* Whether the number is that of a process that has not ended for us, or of a helper of ours (foreign.c). */
+/* Whether the number is that of a process that we have not let go, or of a helper of ours (foreign.c). */
 bool daemon_knows(struct daemon *d, pid_t pid);
 /* Calls for every process; the callee may free the one it got. */
 void daemon_each_process(struct daemon *d, void (*each)(struct process *p, void *context), void *context);
@@ -213,11 +217,19 @@ void stdin_resume_readers(struct process *p);
 
 /* record.c */
 /* A container's file has three lines: its config, what it runs as, how it ended; that of an exec the last
- * two. A file of few inodes is what makes this cheap: ext4 finds a new inode slowly after many deletions. */
+ * two. The last comes once more when output was left in the pipes. A file of few inodes is what makes this
+ * cheap: ext4 finds a new inode slowly after many deletions. */
 int record_begin(const struct container *c, struct str *config, struct err *err);
 int record_read_config(const struct container *c, json_t **ret, struct err *err);
 int record_write(const struct process *p, struct err *err);
+/* Once when it has ended, and once more when its output has been taken, if that is later. */
 int record_write_exit(const struct process *p, struct err *err);
+/* What a keeper's records in this directory name as having run, and not as having ended. */
+struct record_open {
+    pid_t pid;
+    uint64_t start;
+};
+size_t record_open_processes(const char *dir, struct record_open **ret);
 void record_remove(const struct process *p); /* of the first process: also those of its execs */
 void record_load_all(struct daemon *d);
 void record_adopt(struct daemon *d, const char *id, const char *exec_id, unsigned mask, int *fds,

@@ -40,8 +40,7 @@ struct search {
 static void compare_pid(struct process *p, void *context)
 {
     struct search *s = context;
-    s->found |=
-        (p->state != PROCESS_EXITED && p->pid == s->pid) || (p->launching && p->launching->pid == s->pid);
+    s->found |= (p->pidfd.fd >= 0 && p->pid == s->pid) || (p->launching && p->launching->pid == s->pid);
 }
 
 bool daemon_knows(struct daemon *d, pid_t pid)

@@ -7,9 +7,7 @@
 #include "keeper/daemon.h"
 
 #include <linux/capability.h>
-#include <linux/sched.h>
 #include <signal.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -20,8 +18,9 @@
 /* --- the holder --- */
 
 struct holder {
-    pid_t keeper; /* 0: it has ended */
-    pid_t *held;  /* its children when it did, and strays of then */
+    char *records; /* the keeper's directory of them */
+    pid_t keeper;  /* 0: it has ended */
+    pid_t *held;   /* those of its children whose end somebody will ask for */
     size_t count;
 };
 
@@ -64,6 +63,27 @@ static bool wait_for(pid_t pid)
     return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG) == 0 && info.si_pid;
 }
 
+/* A process of a record is its keeper's child, and nobody else adds one later: what has none now, or one that
+ * says how it ended, is nobody's any more. A container whose pid namespace it is in could not end before it.
+ */
+static void find_held(struct holder *h)
+{
+    _cleanup_free_ struct record_open *records = NULL;
+    size_t open = record_open_processes(h->records, &records);
+    free(h->held);
+    size_t count = children_of(getpid(), &h->held);
+    h->count = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct process_stat stat = {0};
+        process_stat(h->held[i], &stat);
+        for (size_t j = 0; j < open; j++)
+            if (records[j].pid == h->held[i] && records[j].start == stat.start) {
+                h->held[h->count++] = h->held[i];
+                break;
+            }
+    }
+}
+
 /* While the keeper lives, what ends here is an orphan of some container's. To die and to leave its children
  * to us is one step for the keeper, and its own end stays to be seen until it is waited for: if it lives
  * after we have met a child, that was never one of its own. */
@@ -73,7 +93,7 @@ static void wait_for_strays(struct holder *h)
     while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid) {
         if (wait_for(h->keeper)) {
             h->keeper = 0;
-            h->count = children_of(getpid(), &h->held);
+            find_held(h);
             return;
         }
         wait_for(info.si_pid);
@@ -81,59 +101,50 @@ static void wait_for_strays(struct holder *h)
     }
 }
 
-static void wait_for_later_strays(const struct holder *h)
+static bool any_has_ended(void)
+{
+    siginfo_t info = {0};
+    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid;
+}
+
+static void wait_for_unheld(const struct holder *h)
 {
     _cleanup_free_ pid_t *pids = NULL;
+    if (!any_has_ended())
+        return;
     size_t count = children_of(getpid(), &pids);
     for (size_t i = 0; i < count; i++)
         if (!is_held(h, pids[i]))
             wait_for(pids[i]);
 }
 
-_Noreturn static void holder_main(pid_t keeper, const sigset_t *signals)
+/* A keeper that is killed between forgetting a process and letting us know leaves us one that nobody asks
+ * for: what has ended is looked up again after a while. */
+static const struct timespec recheck_after = {.tv_sec = 60};
+
+_Noreturn static void holder_main(const char *records, pid_t keeper, const sigset_t *signals)
 {
-    struct holder h = {.keeper = keeper};
+    struct holder h = {.records = mem_strdup(records), .keeper = keeper};
     siginfo_t info;
     prctl(PR_SET_NAME, HOLDER_NAME);
     syscall(SYS_close_range, 3, ~0U, 0);
     file_poke("/proc/self/oom_score_adj", "-999", NULL);
     do {
-        int signal = sigwaitinfo(signals, &info);
+        int signal = sigtimedwait(signals, &info, &recheck_after);
         if (signal == release_signal() && info.si_code == SI_QUEUE)
             wait_for(info.si_value.sival_int);
-        else if (signal == SIGCHLD && h.keeper)
+        if (h.keeper)
             wait_for_strays(&h);
-        else if (signal == SIGCHLD)
-            wait_for_later_strays(&h);
+        else if (signal < 0 && any_has_ended())
+            find_held(&h);
+        if (!h.keeper)
+            wait_for_unheld(&h);
     } while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD);
     _exit(0);
 }
 
-/* --- whether one is needed --- */
-
-/* Tried on a child of our own, which is waited for. */
-static bool kernel_keeps_exit_codes(void)
+int holder_start(const char *records, struct err *err)
 {
-    enum { CODE = 7 };
-    int pidfd = -EBADF, status = 0;
-    struct clone_args args = {
-        .flags = CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd, .exit_signal = SIGCHLD};
-    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
-    if (pid == 0)
-        _exit(CODE);
-    if (pid < 0)
-        return false;
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        ;
-    bool kept = pidfd_exit_code(pidfd, &status) > 0 && WIFEXITED(status) && WEXITSTATUS(status) == CODE;
-    close_fd(pidfd);
-    return kept && !FAILPOINT_SET("no-exit-codes");
-}
-
-int holder_start(struct err *err)
-{
-    if (kernel_keeps_exit_codes())
-        return 0;
     sigset_t signals, before;
     sigemptyset(&signals);
     sigaddset(&signals, SIGCHLD);
@@ -143,7 +154,7 @@ int holder_start(struct err *err)
         return err_sys(err, errno, "become a child subreaper");
     pid_t pid = fork();
     if (pid > 0)
-        holder_main(pid, &signals);
+        holder_main(records, pid, &signals);
     sigprocmask(SIG_SETMASK, &before, NULL);
     return pid < 0 ? err_sys(err, errno, "fork") : 0;
 }
@@ -162,7 +173,7 @@ bool holder_exit_code(const struct process *p, int *ret_wait_status)
 {
     struct process_stat stat;
     if (!process_stat(p->pid, &stat) || stat.start != p->pid_start || stat.state != 'Z' ||
-        !may_see_exit_codes())
+        !may_see_exit_codes() || FAILPOINT_SET("no-zombies"))
         return false;
     *ret_wait_status = stat.exit_code;
     return true;
@@ -198,14 +209,7 @@ static void release(int holder_fd, pid_t pid)
 void holder_release(const struct process *p)
 {
     pid_t holder;
-    _cleanup_free_ pid_t *pids = NULL;
     _cleanup_close_ int fd = open_holder(p, &holder);
-    if (fd < 0)
-        return;
-    size_t count = children_of(holder, &pids);
-    for (size_t i = 0; i < count; i++) {
-        struct process_stat stat;
-        if (process_stat(pids[i], &stat) && stat.state == 'Z' && !daemon_knows(p->c->d, pids[i]))
-            release(fd, pids[i]);
-    }
+    if (fd >= 0)
+        release(fd, p->pid);
 }

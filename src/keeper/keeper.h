@@ -28,11 +28,15 @@
 
 struct keeper;
 
+/* It is not known how the process ended: it did when neither the keeper, its client, nor its holder
+ * (holder.h) was there. */
+enum { KEEPER_SIGNAL_UNKNOWN = -1 };
+
 struct keeper_exit {
     const char *id;
     const char *exec_id; /* "" for the container's first process */
     int status;          /* as a shell reports it: 0-255; 128 + n when ended by signal n */
-    int signal;          /* n, or 0; status 137 with signal 0: unknown, ended while no keeper was there */
+    int signal;          /* n, or 0; or KEEPER_SIGNAL_UNKNOWN, with status 137 */
     bool oom_killed;     /* the cgroup counted an out-of-memory kill during its life */
     int64_t at_ns;
 };

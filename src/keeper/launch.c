@@ -211,8 +211,10 @@ static void let_go(struct process *p)
     FAILPOINT("keeper-hold-told");
     write_record(p);
     FAILPOINT("keeper-launch-recorded");
+    FAILPOINT_STOP("keeper-stop-before-confirming");
     runtime_launch_confirm(p->status.fd);
     FAILPOINT("keeper-launch-confirmed");
+    FAILPOINT_STOP("keeper-stop-after-confirming");
 }
 
 /* The terminal has been made. When it has not, the status says why. */

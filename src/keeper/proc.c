@@ -63,13 +63,22 @@ struct process *proc_new(struct container *c, const char *exec_id)
     return p;
 }
 
+/* Its exit is recorded, or nobody wants it. */
+static void reap(struct process *p)
+{
+    siginfo_t info;
+    if (p->pidfd.fd >= 0 && waitid((idtype_t)P_PIDFD, (id_t)p->pidfd.fd, &info, WEXITED | WNOHANG) < 0)
+        holder_release(p);
+    watch_close(&p->c->d->loop, &p->pidfd);
+}
+
 void proc_free(struct process *p)
 {
     if (!p)
         return;
     struct loop *l = &p->c->d->loop;
     attach_drop_all(p);
-    watch_close(l, &p->pidfd);
+    reap(p);
     watch_close(l, &p->status);
     watch_close(l, &p->stdin_w);
     watch_close(l, &p->out[0]);
@@ -241,7 +250,7 @@ enum { PIDFD_INFO_EXIT_ = 1 << 3 };
 int pidfd_exit_code(int pidfd, int *ret_wait_status)
 {
     struct pidfd_exit_info info = {.mask = PIDFD_INFO_EXIT_};
-    if (ioctl(pidfd, PIDFD_GET_INFO_, &info) < 0)
+    if (FAILPOINT_SET("no-exit-codes") || ioctl(pidfd, PIDFD_GET_INFO_, &info) < 0)
         return -1;
     if (!(info.mask & PIDFD_INFO_EXIT_))
         return 0;
@@ -256,11 +265,12 @@ static void set_exit(struct process *p, int wait_status)
     p->exit.status = signalled ? 128 + p->exit.signal : WEXITSTATUS(wait_status);
 }
 
-/* Reaps our child, or asks the pidfd of one that was another keeper's. False: not known yet. */
-static bool take_status(struct process *p, uint32_t events)
+/* How our child ended, or one that was another keeper's. It is not reaped: whoever comes after us would see
+ * nothing of what is not recorded yet. False: not known yet. */
+static bool see_status(struct process *p, uint32_t events)
 {
     siginfo_t info = {0};
-    if (waitid((idtype_t)P_PIDFD, (id_t)p->pidfd.fd, &info, WEXITED | WNOHANG) == 0) {
+    if (waitid((idtype_t)P_PIDFD, (id_t)p->pidfd.fd, &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
         if (!info.si_pid)
             return false;
         p->exit.signal = info.si_code == CLD_EXITED ? 0 : info.si_status;
@@ -272,13 +282,21 @@ static bool take_status(struct process *p, uint32_t events)
         set_exit(p, code);
         return true;
     }
-    /* Ended, but not reaped by its new parent: the hang-up tells when. */
-    if (told == 0 && !(events & EPOLLHUP) && process_start_time(p->pid) == p->pid_start && p->pid_start) {
+    FAILPOINT_STOP("keeper-asked-for-exit");
+    /* It was not reaped when we asked: the hang-up tells when, also when that was since then. */
+    if (told == 0 && !(events & EPOLLHUP)) {
         watch_set(&p->c->d->loop, &p->pidfd, EPOLLHUP);
+        holder_release(p); /* where we may not look at its children, the kernel tells our pidfd then */
         return false;
     }
-    p->exit.status = 128 + SIGKILL; /* unknown: with signal 0, see keeper.h */
+    proc_exit_unknown(p);
     return true;
+}
+
+void proc_exit_unknown(struct process *p)
+{
+    p->exit.status = 128 + SIGKILL;
+    p->exit.signal = KEEPER_SIGNAL_UNKNOWN;
 }
 
 void proc_launch_failed(struct process *p)
@@ -287,7 +305,10 @@ void proc_launch_failed(struct process *p)
     struct client *cl = keeper__client_find(d, p->reply_client);
     if (!cl && p->state == PROCESS_LAUNCHING) {
         /* Whoever asked has gone, and may have been told that it is there: it ends like any other. */
+        struct err err;
         int code = p->launch_err->code;
+        if (!p->started_ns && record_write(p, &err) < 0) /* a record of an end stands after that of a start */
+            log_error("%s: %s", p->c->id, err.msg);
         log_error("%s: its launch failed when nobody waited for it any more: %s", p->c->id,
                   p->launch_err->msg);
         p->exit.signal = 0;
@@ -297,6 +318,11 @@ void proc_launch_failed(struct process *p)
     }
     if (cl)
         keeper__client_send_error(cl, p->reply_request, p->launch_err);
+    proc_launch_undo(p);
+}
+
+void proc_launch_undo(struct process *p)
+{
     record_remove(p);
     if (*p->exec_id) {
         proc_free(p);
@@ -323,12 +349,16 @@ static void pidfd_ready(struct watch *w, uint32_t events)
         return;
     if (p->state == PROCESS_LAUNCHING && p->status.fd >= 0)
         p->status.ready(&p->status, EPOLLIN);
-    if (!take_status(p, events))
+    if (!see_status(p, events))
         return;
     FAILPOINT("keeper-exit-seen");
     watch_set(&p->c->d->loop, w, 0);
-    if (p->launching && launch_helper_ended(p))
-        return;
+    if (p->launching) {
+        siginfo_t info;
+        waitid((idtype_t)P_PIDFD, (id_t)w->fd, &info, WEXITED | WNOHANG); /* the helper */
+        if (launch_helper_ended(p))
+            return;
+    }
     if (p->state == PROCESS_LAUNCHING)
         proc_launch_failed(p);
     else
@@ -358,17 +388,42 @@ static void end_rest(struct process *p)
     wait_for_end_of_output(p);
 }
 
-void proc_ended(struct process *p)
+/* Until it succeeds the process stays to be seen. */
+static void record_exit(struct process *p)
+{
+    struct err err;
+    if (record_write_exit(p, &err) < 0) {
+        log_error("%s: %s", p->c->id, err.msg);
+        return;
+    }
+    FAILPOINT("keeper-exit-recorded");
+    reap(p);
+}
+
+static void take_last_output(struct process *p)
 {
     p->state = PROCESS_ENDING;
-    p->exit.at_ns = time_now_ns();
-    note_oom(p);
     end_rest(p);
     /* A terminal's last output passes through a queue of the kernel; when it was all read, the end is told.
      */
     if (p->tty)
         wait_for_end_of_output(p);
     proc_conclude_if_done(p);
+}
+
+void proc_ended(struct process *p)
+{
+    p->exit.at_ns = time_now_ns();
+    note_oom(p);
+    take_last_output(p);
+    if (p->state == PROCESS_ENDING)
+        record_exit(p);
+}
+
+void proc_ended_before(struct process *p)
+{
+    reap(p);
+    take_last_output(p);
 }
 
 /* Takes what is in the pipes. Who still holds a pipe's other end after that (a background child of an exec)
@@ -395,14 +450,8 @@ void proc_conclude_if_done(struct process *p)
         !gone)
         return;
     p->state = PROCESS_EXITED;
-    struct err err;
     struct daemon *d = p->c->d;
-    if (record_write_exit(p, &err) < 0)
-        log_error("%s: %s", p->c->id, err.msg);
-    FAILPOINT("keeper-exit-recorded");
-    if (p->adopted)
-        holder_release(p);
-    watch_close(&d->loop, &p->pidfd);
+    record_exit(p);
     watch_close(&d->loop, &p->stdin_w);
     str_free(&p->stdin_buffer);
     attach_end(p);

@@ -19,6 +19,10 @@
  * is there already, if it is: known by its record, and taken up where the launch stood with what the client
  * holds of it. Its program is executed only after the HOLD was sent, so that none can run unknown.
  *
+ * When client and keeper are killed before the next client's READY was answered, nobody holds the pipes:
+ * output ends there. A launch that had been recorded runs, or is undone before that READY is answered
+ * (record.c). Exit codes are known all the same, see holder.h.
+ *
  * Everything that comes in is checked: lengths, counts, NULs, ids; the reader's `bad` is sticky, so that a
  * parser reads all its fields and asks once. */
 #ifndef KEEPER_PROTOCOL_H

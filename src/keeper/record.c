@@ -5,7 +5,9 @@
 #include "base/json_arena.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "base/timeutil.h"
 #include "keeper/foreign.h"
+#include "keeper/holder.h"
 #include "keeper/policy.h"
 
 #include <dirent.h>
@@ -107,9 +109,9 @@ int record_write(const struct process *p, struct err *err)
 
 int record_write_exit(const struct process *p, struct err *err)
 {
-    _cleanup_json_ json_t *record =
-        json_pack("{s:i, s:i, s:b, s:I}", "status", p->exit.status, "signal", p->exit.signal, "oom_killed",
-                  p->exit.oom_killed, "at_ns", (json_int_t)p->exit.at_ns);
+    _cleanup_json_ json_t *record = json_pack(
+        "{s:i, s:i, s:b, s:I, s:b}", "status", p->exit.status, "signal", p->exit.signal, "oom_killed",
+        p->exit.oom_killed, "at_ns", (json_int_t)p->exit.at_ns, "output_taken", p->state == PROCESS_EXITED);
     _cleanup_free_ char *path = record_path(p->c, p->exec_id);
     return append_json(path, 0, record, err);
 }
@@ -135,6 +137,18 @@ static int read_lines(const char *path, char ***ret, struct err *err)
         return r;
     *ret = strv_split(str_get(&text), '\n');
     return 0;
+}
+
+/* What a kill left of a line would spoil the next. */
+static void cut_torn_line(const char *path)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    if (file_read(path, PROTOCOL_MAX_SPEC_BYTES + RECORD_MAX_BYTES, &text, NULL) < 0)
+        return;
+    const char *end = memrchr(text.data, '\n', text.len);
+    size_t whole = end ? (size_t)(end - text.data) + 1 : 0;
+    if (whole < text.len && truncate(path, (off_t)whole) < 0)
+        log_error("%s: how it ends will not be recorded: %s", path, strerror(errno));
 }
 
 static int parse_line(char *const *lines, size_t number, json_t **ret, struct err *err)
@@ -185,25 +199,22 @@ static void load_container(struct container *c, const json_t *record)
     }
 }
 
-static bool load_exit(struct process *p, const json_t *record)
+static void load_exit(struct process *p, const json_t *record)
 {
-    if (!record)
-        return false;
     p->exit = (struct keeper_exit){.status = (int)json_int(record, "status"),
                                    .signal = (int)json_int(record, "signal"),
                                    .oom_killed = json_bool(record, "oom_killed"),
                                    .at_ns = json_int(record, "at_ns")};
-    p->state = PROCESS_EXITED;
-    return true;
+    /* A keeper of a version that says nothing of it recorded an exit when all was taken. */
+    const json_t *taken = json_object_get(record, "output_taken");
+    p->state = !taken || json_is_true(taken) ? PROCESS_EXITED : PROCESS_ENDING;
 }
 
 /* Nothing is concluded yet, not even when it is dead: a client may have its pipes, with output in them, its
  * pidfd, with its exit code, and the socket that says how its launch went on. */
-static void find_alive(struct process *p)
+static void find_again(struct process *p)
 {
-    p->state = PROCESS_RUNNING;
     p->found = true;
-    p->adopted = true;
     int fd = (int)syscall(SYS_pidfd_open, p->pid, 0);
     /* The start is compared after the pidfd was opened: from then on it cannot become another's. */
     if (fd >= 0 && p->pid_start && process_start_time(p->pid) == p->pid_start)
@@ -216,24 +227,29 @@ static void find_alive(struct process *p)
  * told that it failed. */
 static bool load_process(struct container *c, const char *exec_id)
 {
-    size_t first_line = *exec_id ? 0 : 1; /* after a container's config */
+    size_t line = *exec_id ? 0 : 1; /* after a container's config */
     _cleanup_json_ json_t *record = NULL;
-    _cleanup_json_ json_t *exit = NULL;
     _cleanup_free_ char *path = record_path(c, exec_id);
     _cleanup_strv_ char **lines = NULL;
-    if (read_lines(path, &lines, NULL) < 0 || parse_line(lines, first_line, &record, NULL) < 0)
+    if (read_lines(path, &lines, NULL) < 0 || parse_line(lines, line++, &record, NULL) < 0)
         return false;
-    if (parse_line(lines, first_line + 1, &exit, NULL) < 0)
-        exit = NULL;
     struct process *p = proc_new(c, exec_id);
     load_flags(p, record);
     if (!*exec_id)
         load_container(c, record);
-    if (!load_exit(p, exit)) {
-        find_alive(p);
-        if (!*exec_id)
-            container_open_log(c);
+    p->state = PROCESS_RUNNING;
+    for (json_t *exit; parse_line(lines, line, &exit, NULL) == 0; line++) {
+        load_exit(p, exit);
+        json_decref(exit);
     }
+    if (p->state == PROCESS_EXITED) {
+        holder_release(p); /* recorded, and perhaps not reaped any more */
+        return true;
+    }
+    cut_torn_line(path);
+    find_again(p);
+    if (!*exec_id)
+        container_open_log(c);
     return true;
 }
 
@@ -296,10 +312,19 @@ void record_load_all(struct daemon *d)
         log_info("found %zu containers of an earlier keeper", d->containers.count);
 }
 
-static void end_unknown(struct process *p)
+/* All that a client may have of it is here. */
+static void take_up(struct process *p)
 {
-    p->exit = (struct keeper_exit){.status = 128 + SIGKILL};
-    proc_ended(p);
+    p->found = false;
+    if (p->state == PROCESS_ENDING) {
+        proc_ended_before(p);
+    } else if (p->pidfd.fd >= 0) {
+        proc_watch_pidfd(p, p->pidfd.fd);
+    } else {
+        p->exit = (struct keeper_exit){0};
+        proc_exit_unknown(p);
+        proc_ended(p);
+    }
 }
 
 void record_adopt(struct daemon *d, const char *id, const char *exec_id, unsigned mask, int *fds,
@@ -309,7 +334,6 @@ void record_adopt(struct daemon *d, const char *id, const char *exec_id, unsigne
     struct err err;
     if (!p || !p->found)
         return;
-    p->found = false;
     size_t at = 0;
     int none = -EBADF, *held[HELD_MAX];
     for (int i = 0; i < HELD_MAX; i++)
@@ -322,28 +346,103 @@ void record_adopt(struct daemon *d, const char *id, const char *exec_id, unsigne
         stdin_start(p, take_fd(held[HELD_STDIN]));
     if (p->pidfd.fd < 0)
         p->pidfd.fd = take_fd(held[HELD_PIDFD]);
-    if (*held[HELD_STATUS] >= 0)
+    bool ending = p->state == PROCESS_ENDING;
+    if (*held[HELD_STATUS] >= 0 && !ending)
         launch_go_on(p, take_fd(held[HELD_STATUS]));
     else
         proc_run(p);
-    if (p->pidfd.fd >= 0)
-        proc_watch_pidfd(p, p->pidfd.fd);
-    else
-        end_unknown(p);
+    if (ending)
+        p->state = PROCESS_ENDING;
+    take_up(p);
+}
+
+/* --- launches whose keeper and client are both dead ---
+ *
+ * Nobody has the status of such a process any more: it executes its program when it had been let go, and ends
+ * when it had not, by itself and soon. Which of the two is for the kernel to say, also of one that has ended.
+ * What never ran is undone, so that it can be started anew; before that is known nobody is told that it runs.
+ */
+
+enum { FATE_PATIENCE_MS = 2000, FATE_KILLED_PATIENCE_MS = 1000 };
+
+static bool see(const struct process *p, struct process_stat *ret)
+{
+    return p->found && p->state == PROCESS_RUNNING && p->pidfd.fd >= 0 && !p->c->foreign &&
+           process_stat(p->pid, ret) && ret->start == p->pid_start;
+}
+
+struct fates {
+    size_t open;
+    bool kill;
+};
+
+static void ask_fate(struct process *p, void *context)
+{
+    struct fates *f = context;
+    struct process_stat stat;
+    if (!see(p, &stat) || stat.executed || stat.state == 'Z')
+        return;
+    f->open++;
+    if (f->kill)
+        syscall(SYS_pidfd_send_signal, p->pidfd.fd, SIGKILL, NULL, 0);
+}
+
+static void await_fates(struct daemon *d)
+{
+    for (int ms = 0; ms < FATE_PATIENCE_MS + FATE_KILLED_PATIENCE_MS; ms++) {
+        struct fates f = {.kill = ms == FATE_PATIENCE_MS};
+        daemon_each_process(d, ask_fate, &f);
+        if (!f.open)
+            return;
+        nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+    }
 }
 
 static void go_on(struct process *p, void *context)
 {
+    struct process_stat stat;
     if (!p->found)
         return;
-    p->found = false;
-    if (p->pidfd.fd >= 0)
-        proc_watch_pidfd(p, p->pidfd.fd);
-    else
-        end_unknown(p);
+    if (!see(p, &stat) || stat.executed || stat.state != 'Z') {
+        take_up(p);
+        return;
+    }
+    log_warning("%s%s%s: it was not let go when keeper and client ended: its launch is undone", p->c->id,
+                *p->exec_id ? " exec " : "", p->exec_id);
+    if (!*p->exec_id && p->c->cgroup)
+        cgroup_kill(p->c->cgroup, SIGKILL, NULL);
+    proc_launch_undo(p);
 }
 
 void record_go_on(struct daemon *d)
 {
+    await_fates(d);
     daemon_each_process(d, go_on, NULL);
+}
+
+/* --- for who waits for its processes --- */
+
+size_t record_open_processes(const char *path, struct record_open **ret)
+{
+    size_t count = 0, capacity = 0;
+    DIR *dir = opendir(path);
+    *ret = NULL;
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        const char *colon = strchr(e->d_name, ':');
+        if (!colon)
+            continue;
+        size_t line = str_eq(colon, ":container") ? 1 : 0;
+        _cleanup_free_ char *file = str_printf("%s/%s", path, e->d_name);
+        _cleanup_strv_ char **lines = NULL;
+        _cleanup_json_ json_t *record = NULL, *exit = NULL;
+        if (read_lines(file, &lines, NULL) < 0 || parse_line(lines, line, &record, NULL) < 0 ||
+            parse_line(lines, line + 1, &exit, NULL) == 0)
+            continue;
+        GROW(*ret, count, capacity);
+        (*ret)[count++] =
+            (struct record_open){(pid_t)json_int(record, "pid"), (uint64_t)json_int(record, "start")};
+    }
+    if (dir)
+        closedir(dir);
+    return count;
 }

@@ -16,6 +16,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -144,24 +145,57 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* As on kernels before 6.15. */
-static int set_up_without_exit_codes(void **state)
+static void arm(const char *point)
 {
-    char *dir = scratch_new();
-    _cleanup_free_ char *point = str_printf("%s/no-exit-codes", dir);
-    struct err err;
-    assert_ok(file_replace(point, "", 0, 0600, false, &err), &err);
+    struct err err = {0};
+    _cleanup_free_ char *path = str_printf("%s/%s", getenv("DROVER_FAILPOINTS"), point);
+    assert_ok(file_replace(path, "", 0, 0600, false, &err), &err);
+}
+
+static int set_up_with_failpoints(void **state)
+{
+    _cleanup_free_ char *dir = scratch_new();
     setenv("DROVER_FAILPOINTS", dir, 1);
-    free(dir);
     return set_up(state);
 }
 
-static int tear_down_with_exit_codes(void **state)
+/* As on kernels before 6.15. */
+static int set_up_without_exit_codes(void **state)
+{
+    _cleanup_free_ char *dir = scratch_new();
+    setenv("DROVER_FAILPOINTS", dir, 1);
+    arm("no-exit-codes");
+    return set_up(state);
+}
+
+/* Whoever loses its parent becomes a child of ours, and stays to be waited for until we do. */
+static int set_up_among_orphans(void **state)
+{
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    return set_up_with_failpoints(state);
+}
+
+static int set_up_among_orphans_without_exit_codes(void **state)
+{
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    return set_up_without_exit_codes(state);
+}
+
+static int tear_down_with_failpoints(void **state)
 {
     char *dir = mem_strdup(getenv("DROVER_FAILPOINTS"));
     int r = tear_down(state);
     unsetenv("DROVER_FAILPOINTS");
     scratch_remove(dir);
+    return r;
+}
+
+static int tear_down_among_orphans(void **state)
+{
+    int r = tear_down_with_failpoints(state);
+    prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        ;
     return r;
 }
 
@@ -761,6 +795,184 @@ static void who_holds_the_exit_codes_of_a_killed_keepers_containers_goes_with_th
         sched_yield();
 }
 
+#define ENDS_WHEN_TOLD "trap 'exit 155' USR1; echo up; while :; do sleep 0.01; done"
+
+static void start_one(struct fixture *f, const char *id, pid_t *ret)
+{
+    start(f, id, ENDS_WHEN_TOLD, (struct options){0});
+    wait_log(f, id, "up\n");
+    *ret = pid_of(f, id);
+}
+
+static void wait_gone(pid_t pid)
+{
+    struct process_stat now;
+    while (process_stat(pid, &now) && now.state != 'Z')
+        sched_yield();
+}
+
+/* Kills who holds it for a keeper that has been killed, so that it becomes ours. */
+static void kill_holder(pid_t pid)
+{
+    struct process_stat held;
+    assert_true(process_stat(pid, &held) && held.parent > 1);
+    if (held.parent != getpid())
+        assert_int_equal(kill(held.parent, SIGKILL), 0);
+    while (process_stat(pid, &held) && held.parent != getpid())
+        sched_yield();
+}
+
+/* Between "has not been waited for" and the look whether it is still there. */
+static void an_exit_that_is_reaped_while_the_keeper_asks_for_it_is_known(void **state)
+{
+    need_root(state);
+    struct fixture *f = *state;
+    pid_t pid;
+    int status;
+    struct process_stat keeper;
+    start_one(f, "raced", &pid);
+    assert_int_equal(kill(keeper_pid(f->k), SIGKILL), 0);
+    wait_restart(f, 1);
+    kill_holder(pid);
+    arm("no-zombies"); /* as in the instant in which one is reaped */
+    arm("keeper-asked-for-exit");
+    assert_int_equal(kill(pid, SIGUSR1), 0);
+    do
+        assert_true(process_stat(keeper_pid(f->k), &keeper));
+    while (keeper.state != 'T');
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(WEXITSTATUS(status), 155);
+    assert_int_equal(kill(keeper_pid(f->k), SIGCONT), 0);
+    struct seen end = wait_exit(f, "raced", "");
+    assert_int_equal(end.status, 155);
+    assert_int_equal(end.signal, 0);
+}
+
+static void an_exit_that_a_keeper_saw_and_did_not_record_is_seen_by_the_next(void **state)
+{
+    need_root(state);
+    struct fixture *f = *state;
+    start(f, "seen", ENDS_WHEN_TOLD, (struct options){0});
+    wait_log(f, "seen", "up\n");
+    pid_t pid = pid_of(f, "seen");
+    arm("keeper-exit-seen");
+    assert_int_equal(kill(pid, SIGUSR1), 0);
+    wait_restart(f, 1);
+    assert_int_equal(wait_exit(f, "seen", "").status, 155);
+}
+
+static void an_exit_that_only_a_killed_keeper_saw_is_seen_by_the_next(void **state)
+{
+    need_root(state);
+    struct fixture *f = *state;
+    start(f, "alone", ENDS_WHEN_TOLD, (struct options){0});
+    wait_log(f, "alone", "up\n");
+    pid_t pid = pid_of(f, "alone"), keeper = keeper_pid(f->k);
+    keeper_close(f->k);
+    f->k = NULL;
+    arm("keeper-exit-seen");
+    assert_int_equal(kill(pid, SIGUSR1), 0);
+    wait_gone(keeper);
+    open_keeper(f);
+    assert_int_equal(wait_exit(f, "alone", "").status, 155);
+}
+
+static void an_exit_when_neither_keeper_nor_client_is_there_is_known(void **state)
+{
+    need_root(state);
+    struct fixture *f = *state;
+    start(f, "nobody", ENDS_WHEN_TOLD, (struct options){0});
+    wait_log(f, "nobody", "up\n");
+    pid_t pid = pid_of(f, "nobody");
+    for (int i = 0; i < 2; i++) { /* the second keeper dies as soon as it has greeted */
+        pid_t keeper = keeper_pid(f->k);
+        keeper_close(f->k);
+        f->k = NULL;
+        assert_int_equal(kill(keeper, SIGKILL), 0);
+        wait_gone(keeper);
+        if (i == 1) {
+            assert_int_equal(kill(pid, SIGUSR1), 0);
+            wait_gone(pid);
+            waitpid(pid, NULL, WNOHANG); /* nobody else's: as init does */
+        }
+        open_keeper(f);
+    }
+    assert_int_equal(wait_exit(f, "nobody", "").status, 155);
+}
+
+/* A client of its own asks for the launch; keeper and client are killed at that point of it. */
+static void kill_both_amid_a_launch(struct fixture *f, const char *id, const char *script, const char *point)
+{
+    struct process_stat stat;
+    pid_t keeper = keeper_pid(f->k);
+    keeper_close(f->k);
+    f->k = NULL;
+    arm(point);
+    pid_t client = fork();
+    if (client == 0) {
+        open_keeper(f);
+        start(f, id, script, (struct options){0});
+        _exit(1); /* it has been killed before that */
+    }
+    do
+        assert_true(process_stat(keeper, &stat));
+    while (stat.state != 'T');
+    assert_int_equal(kill(client, SIGKILL), 0);
+    assert_int_equal(waitpid(client, NULL, 0), client);
+    assert_int_equal(kill(keeper, SIGKILL), 0);
+    wait_gone(keeper);
+    open_keeper(f);
+}
+
+static size_t count_known(struct fixture *f)
+{
+    struct err err = {0};
+    struct keeper_process *list = NULL;
+    size_t count = 0;
+    assert_ok(keeper_list(f->k, &list, &count, &err), &err);
+    free(list);
+    return count;
+}
+
+static void a_launch_that_was_not_let_go_when_both_were_killed_never_was(void **state)
+{
+    need_root(state);
+    struct fixture *f = *state;
+    kill_both_amid_a_launch(f, "undone", "exit 1", "keeper-stop-before-confirming");
+    assert_int_equal(count_known(f), 0);
+    start(f, "undone", "exit 155", (struct options){0});
+    assert_int_equal(wait_exit(f, "undone", "").status, 155);
+}
+
+static void a_launch_that_was_let_go_when_both_were_killed_runs_once(void **state)
+{
+    need_root(state);
+    struct fixture *f = *state;
+    kill_both_amid_a_launch(f, "done", "sleep 0.1; exit 155", "keeper-stop-after-confirming");
+    assert_int_equal(count_known(f), 1);
+    assert_int_equal(wait_exit(f, "done", "").status, 155);
+}
+
+static void an_exit_when_keeper_client_and_holder_are_gone_is_told_as_unknown(void **state)
+{
+    need_root(state);
+    struct fixture *f = *state;
+    pid_t pid, keeper;
+    start_one(f, "lost", &pid);
+    keeper = keeper_pid(f->k);
+    keeper_close(f->k);
+    f->k = NULL;
+    assert_int_equal(kill(keeper, SIGKILL), 0);
+    wait_gone(keeper);
+    kill_holder(pid);
+    assert_int_equal(kill(pid, SIGUSR1), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    open_keeper(f);
+    struct seen end = wait_exit(f, "lost", "");
+    assert_int_equal(end.status, 137);
+    assert_int_equal(end.signal, KEEPER_SIGNAL_UNKNOWN);
+}
+
 enum { MANY = 200 };
 
 struct starter {
@@ -1022,10 +1234,25 @@ int main(int argc, char **argv)
         T(a_terminal_whose_keeper_is_killed_amid_its_output_loses_and_doubles_no_byte),
 #define HELD(name)                                                                                           \
     {#name "_on_a_kernel_that_keeps_no_exit_codes", name, set_up_without_exit_codes,                         \
-     tear_down_with_exit_codes, NULL}
+     tear_down_with_failpoints, NULL}
         HELD(a_keeper_that_is_killed_takes_no_container_and_no_later_output_with_it),
         HELD(a_keeper_killed_amid_launches_loses_none_and_starts_none_twice),
         HELD(who_holds_the_exit_codes_of_a_killed_keepers_containers_goes_with_the_last),
+#define ORPHAN(name) cmocka_unit_test_setup_teardown(name, set_up_among_orphans, tear_down_among_orphans)
+#define ORPHAN_HELD(name)                                                                                    \
+    {#name "_on_a_kernel_that_keeps_no_exit_codes", name, set_up_among_orphans_without_exit_codes,           \
+     tear_down_among_orphans, NULL}
+        ORPHAN(an_exit_that_is_reaped_while_the_keeper_asks_for_it_is_known),
+        ORPHAN(an_exit_that_a_keeper_saw_and_did_not_record_is_seen_by_the_next),
+        ORPHAN_HELD(an_exit_that_a_keeper_saw_and_did_not_record_is_seen_by_the_next),
+        ORPHAN(an_exit_that_only_a_killed_keeper_saw_is_seen_by_the_next),
+        ORPHAN_HELD(an_exit_that_only_a_killed_keeper_saw_is_seen_by_the_next),
+        ORPHAN(an_exit_when_neither_keeper_nor_client_is_there_is_known),
+        ORPHAN_HELD(an_exit_when_neither_keeper_nor_client_is_there_is_known),
+        ORPHAN(an_exit_when_keeper_client_and_holder_are_gone_is_told_as_unknown),
+#define ARMED(name) cmocka_unit_test_setup_teardown(name, set_up_with_failpoints, tear_down_with_failpoints)
+        ARMED(a_launch_that_was_not_let_go_when_both_were_killed_never_was),
+        ARMED(a_launch_that_was_let_go_when_both_were_killed_runs_once),
         T(many_at_once_all_end_right_and_leave_nothing),
         T(a_keeper_killed_amid_launches_loses_none_and_starts_none_twice),
         cmocka_unit_test(a_config_with_names_for_defaults_means_the_same),

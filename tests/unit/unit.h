@@ -30,7 +30,7 @@ static inline char *scratch_new(void)
     const char *tmp = getenv("TMPDIR");
     char *path = str_printf("%s/drover-unit-XXXXXX", tmp ? tmp : "/tmp");
     if (!mkdtemp(path))
-        fail_msg("mkdtemp %s", path);
+        fail_msg("mkdtemp: %s", strerror(errno));
     return path;
 }
 
