@@ -17,6 +17,11 @@ static void copy_done(struct copy *c)
     free(c->destination);
     free(c->owner);
     free(c->mode_text);
+    for (size_t i = 0; i < c->later_count; i++) {
+        free(c->later[i].from);
+        free(c->later[i].to);
+    }
+    free(c->later);
 }
 
 /* --- Flags --- */
@@ -171,6 +176,76 @@ static int unpack(struct copy *c, const struct source *source, int root_fd, uid_
     return r < 0 ? err_wrap(err, "unpack %s", source->name) : 0;
 }
 
+/* --- Directories that are new ---
+ *
+ * What is copied goes through the overlay of the image before, so that it lands where that has directories
+ * and links. A directory that the copying itself has made is in the upper directory alone: its content is put
+ * there when the overlay has gone, where files of the context only get a second name. */
+
+enum { LATER_MAX = 4096 };
+
+/* Whether the path is a directory of the upper one, and not behind a link of the image's. */
+static bool is_in_upper(const struct copy *c, const char *to)
+{
+    _cleanup_close_ int upper = open(c->upper, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_close_ int fd = file_open_below(upper, to, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+    return fd >= 0;
+}
+
+static bool fill_later(void *context, const char *from, const char *to)
+{
+    struct copy *c = context;
+    if (c->later_count == LATER_MAX || !is_in_upper(c, to))
+        return false;
+    GROW(c->later, c->later_count, c->later_capacity);
+    c->later[c->later_count++] = (struct later){mem_strdup(from), mem_strdup(to)};
+    return true;
+}
+
+static struct tree_copy tree_copy_of(const struct copy *c, struct source *source, uid_t uid, gid_t gid)
+{
+    return (struct tree_copy){.from_fd = source->root.fd,
+                              .contents = source->is_dir,
+                              .keep_owner = source->root.keep_owner && !c->owner,
+                              .uid = uid,
+                              .gid = gid,
+                              .mode = c->mode_text ? &c->mode : NULL,
+                              .exclude = source->root.ignore || source->root.exclude ? exclude : NULL,
+                              .exclude_context = source};
+}
+
+static int fill(struct copy *c, struct source *source, const struct later *l, int upper_fd, uid_t uid,
+                gid_t gid, struct err *err)
+{
+    _cleanup_free_ char *from = path_resolve(*source->path ? source->path : "/", l->from);
+    struct tree_copy t = tree_copy_of(c, source, uid, gid);
+    t.from = from;
+    t.to = l->to;
+    t.to_fd = upper_fd;
+    t.link = true;
+    t.below = l->from;
+    struct stat st;
+    _cleanup_close_ int to = file_open_below(upper_fd, l->to, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (to < 0 || fstat(to, &st) < 0)
+        return err_sys(err, errno, "open %s", l->to);
+    int r = tree_copy(&t, err);
+    /* It has its time already, and what came into it has changed that. */
+    const struct timespec times[2] = {st.st_atim, st.st_mtim};
+    return r == 0 && futimens(to, times) < 0 ? err_sys(err, errno, "set the time of %s", l->to) : r;
+}
+
+static int fill_all(struct copy *c, struct layer *layer, uid_t uid, gid_t gid, struct err *err)
+{
+    if (!c->later_count)
+        return 0;
+    build__layer_unmount(layer);
+    _cleanup_close_ int upper = open(c->upper, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int r = upper < 0 ? err_sys(err, errno, "open %s", c->upper) : 0;
+    for (size_t i = 0; r == 0 && i < c->later_count; i++)
+        r = fill(c, &c->sources.list[c->sources.count - 1], &c->later[i], upper, uid, gid, err);
+    return r;
+}
+
 static int copy_to(struct copy *c, struct source *source, int root_fd, const char *to, uid_t uid, gid_t gid,
                    struct err *err)
 {
@@ -178,17 +253,15 @@ static int copy_to(struct copy *c, struct source *source, int root_fd, const cha
                            : make_parents(c, root_fd, to, uid, gid, err);
     if (r < 0)
         return r;
-    struct tree_copy t = {.from_fd = source->root.fd,
-                          .from = *source->path ? source->path : "/",
-                          .to_fd = root_fd,
-                          .to = to,
-                          .contents = source->is_dir,
-                          .keep_owner = source->root.keep_owner && !c->owner,
-                          .uid = uid,
-                          .gid = gid,
-                          .mode = c->mode_text ? &c->mode : NULL,
-                          .exclude = source->root.ignore || source->root.exclude ? exclude : NULL,
-                          .exclude_context = source};
+    struct tree_copy t = tree_copy_of(c, source, uid, gid);
+    t.from = *source->path ? source->path : "/";
+    t.to = to;
+    t.to_fd = root_fd;
+    /* Nothing comes after the last source that could meet what is filled later. */
+    if (source->root.passing && source->is_dir && source == &c->sources.list[c->sources.count - 1]) {
+        t.later = fill_later;
+        t.later_context = c;
+    }
     return tree_copy(&t, err);
 }
 
@@ -248,9 +321,10 @@ static int copy_all(struct copy *c, struct layer *layer, uid_t uid, gid_t gid, s
     int r = sources_unpack(&c->sources, c->s->b->o->context, err);
     if (r == 0 && layer->root_fd < 0)
         r = build__layer_mount(c->s, layer, false, err);
+    c->upper = layer->snapshot.upper;
     for (size_t i = 0; r == 0 && i < c->sources.count; i++)
         r = copy_one(c, &c->sources.list[i], layer->root_fd, uid, gid, err);
-    return r;
+    return r < 0 ? r : fill_all(c, layer, uid, gid, err);
 }
 
 static char *created_by_of(const struct copy *c, const char *hash)

@@ -6,6 +6,11 @@
 #include "bakery/source.h"
 #include "base/file_mode.h"
 
+/* A new directory whose content comes when the overlay has gone. */
+struct later {
+    char *from, *to; /* below the last source; in the image's root */
+};
+
 struct copy {
     struct build *s;
     const struct df_step *step;
@@ -17,6 +22,9 @@ struct copy {
     struct file_mode mode; /* the same */
     struct ignore *exclude;
     bool link, parents;
+    const char *upper; /* of the layer, borrowed */
+    struct later *later;
+    size_t later_count, later_capacity;
     struct layer from; /* COPY --from: the other image, read-only */
 };
 

@@ -349,6 +349,7 @@ int sources_unpack(struct sources *s, struct bakery_context *context, struct err
         int r = root->tree ? context_unpack(context, &root->fd, err) : 0;
         if (r < 0)
             return r;
+        root->passing = root->passing || root->tree;
         root->tree = NULL;
     }
     return 0;

@@ -19,6 +19,7 @@ struct source_root {
     const struct context_tree *tree; /* instead of fd, of a context that is not unpacked; NULL: there is fd */
     const struct ignore *ignore;     /* .dockerignore; NULL: nothing is left out */
     const struct ignore *exclude;    /* --exclude: paths in the root, and below a source directory; or NULL */
+    bool passing;                    /* the files are the build's own and go at its end */
     bool keep_owner;
     bool parents; /* --parents: the directories of a source's path are kept, and "**" is a wildcard */
 };

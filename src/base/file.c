@@ -209,6 +209,14 @@ int file_remove_tree(const char *path, struct err *err)
     return file_remove_tree_at(AT_FDCWD, path, err);
 }
 
+int file_open_below(int root_fd, const char *path, int flags)
+{
+    const struct open_how how = {.flags = (unsigned)flags | O_CLOEXEC,
+                                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+    path += strspn(path, "/");
+    return (int)syscall(SYS_openat2, root_fd, *path ? path : ".", &how, sizeof(how));
+}
+
 int file_open_in_root(int root_fd, const char *path, int flags, mode_t mode, struct err *err)
 {
     struct open_how how = {

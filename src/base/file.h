@@ -42,6 +42,8 @@ int file_fsync_dir(const char *path, struct err *err);
  * it (openat2 with RESOLVE_IN_ROOT), so that the root's owner cannot lead us out. Returns the descriptor or a
  * negative code. `flags` get O_CLOEXEC. */
 int file_open_in_root(int root_fd, const char *path, int flags, mode_t mode, struct err *err);
+/* The same, and no link is followed, not on the way either. -1 with errno (ELOOP, ENOENT, ...). */
+int file_open_below(int root_fd, const char *path, int flags);
 /* The same, creating missing directories (mode 0755) on the way; returns an O_PATH descriptor of the
  * directory. */
 int file_mkdirs_in_root(int root_fd, const char *path, mode_t mode, struct err *err);

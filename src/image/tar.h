@@ -95,6 +95,15 @@ struct tree_copy {
     const struct file_mode *mode;                                      /* NULL: as they are */
     bool (*exclude)(void *context, const char *relative, bool is_dir); /* may be NULL */
     void *exclude_context;
+    /* Files become second names of the source's where that makes no difference and both are on one file
+     * system: for a source that nobody writes to and that goes soon. Not more than 100,000, since whoever
+     * packs the tree remembers each. */
+    bool link;
+    const char *below; /* what `exclude` is told before the path; NULL: nothing */
+    /* A directory that is new is left empty where this says so, for another tree_copy() to fill: `from` is
+     * its path below the source, `to` the one in the destination's root. May be NULL. */
+    bool (*later)(void *context, const char *from, const char *to);
+    void *later_context;
 };
 int tree_copy(const struct tree_copy *c, struct err *err);
 

@@ -7,13 +7,14 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { DEPTH_MAX = 512 };
+enum { DEPTH_MAX = 512, LINKS_MAX = 100000 };
 
 struct copying {
     const struct tree_copy *c;
     struct map links; /* "dev:ino" -> path in the destination */
     struct str from;  /* relative to the start, for messages and `exclude` */
     struct str to;    /* in the destination's root */
+    size_t linked;
 };
 
 static int sys_failed(const struct copying *w, const char *what, struct err *err)
@@ -44,6 +45,26 @@ static int make_way(const struct copying *w, int to_dir, const char *name, struc
     return sys_failed(w, "replace", err);
 }
 
+/* Returns 1 when the file is now known by the name `to` as well. */
+static int share_file(struct copying *w, const struct stat *st, int from_dir, const char *from, int to_dir,
+                      const char *to, struct err *err)
+{
+    struct stat wanted = *st;
+    apply_choice(w, &wanted);
+    if (!w->c->link || w->linked >= LINKS_MAX || wanted.st_uid != st->st_uid || wanted.st_gid != st->st_gid ||
+        wanted.st_mode != st->st_mode)
+        return 0;
+    bool shared = linkat(from_dir, from, to_dir, to, 0) == 0;
+    if (!shared && errno == EEXIST) {
+        int r = make_way(w, to_dir, to, err);
+        if (r < 0)
+            return r;
+        shared = linkat(from_dir, from, to_dir, to, 0) == 0;
+    }
+    w->linked += shared;
+    return shared;
+}
+
 static int copy_file(struct copying *w, int from_dir, const char *from, int to_dir, const char *to,
                      struct err *err)
 {
@@ -53,13 +74,17 @@ static int copy_file(struct copying *w, int from_dir, const char *from, int to_d
         return sys_failed(w, "read", err);
     if (!S_ISREG(st.st_mode))
         return err_set(err, ERR_CONFLICT, "\"%.200s\" changed while it was read", str_get(&w->from));
-    int r = make_way(w, to_dir, to, err);
-    if (r < 0)
-        return r;
-    _cleanup_close_ int out = openat(to_dir, to, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    _cleanup_close_ int out = openat(to_dir, to, flags, 0600);
+    if (out < 0 && errno == EEXIST) {
+        int r = make_way(w, to_dir, to, err);
+        if (r < 0)
+            return r;
+        out = openat(to_dir, to, flags, 0600);
+    }
     if (out < 0)
         return sys_failed(w, "create", err);
-    r = tar__copy_data(in, out, st.st_size, err);
+    int r = tar__copy_data(in, out, st.st_size, err);
     apply_choice(w, &st);
     if (r == 0)
         r = tar__copy_attributes(in, out, &st, err);
@@ -151,7 +176,8 @@ static int copy_dir(struct copying *w, int from_dir, const char *from, int to_di
     _cleanup_close_ int out = enter_dir(w, to_dir, to, &made, err);
     if (out < 0)
         return out;
-    int r = copy_children(w, in, out, depth + 1, err);
+    bool later = made && w->c->later && w->c->later(w->c->later_context, str_get(&w->from), str_get(&w->to));
+    int r = later ? 0 : copy_children(w, in, out, depth + 1, err);
     apply_choice(w, &st);
     if (r == 0 && (made || w->c->mode))
         r = tar__copy_attributes(in, out, &st, err);
@@ -171,6 +197,8 @@ static int copy_one(struct copying *w, int from_dir, const char *from, int to_di
     if (S_ISSOCK(st.st_mode))
         return 0; /* means nothing without its process */
     int r = copy_link(w, &st, to_dir, to, err);
+    if (r == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1)
+        r = share_file(w, &st, from_dir, from, to_dir, to, err);
     if (r != 0)
         return MIN(r, 0);
     if (S_ISREG(st.st_mode))
@@ -271,6 +299,7 @@ static int copy_single(struct copying *w, struct err *err)
 int tree_copy(const struct tree_copy *c, struct err *err)
 {
     struct copying w = {.c = c, .links = MAP_INIT(free)};
+    str_add(&w.from, c->below ? c->below : "");
     if (c->contents)
         str_add(&w.to, str_eq(c->to, "/") ? "" : c->to);
     int r = c->contents ? copy_contents(&w, err) : copy_single(&w, err);

@@ -81,6 +81,62 @@ CMD ["file", "note"]
         folder = self.context("missing", Dockerfile="FROM busybox\nCOPY nothing /x\n")
         self.assert_clean_refusal(self.d.docker("build", folder, check=False), "nothing", "Dockerfile:2")
 
+    def test_a_new_directory_is_the_contexts_tree_wherever_it_lands(self):
+        """Through links of the image, by another owner and mode, with names left out, twice, and changed afterwards: each is a copy of its own."""
+        folder = self.context("new-dirs", **{"Dockerfile": """FROM busybox
+RUN mkdir -p /real /old/tree/deep && ln -s /real /led && ln -s /nowhere /old/tree/file && echo old > /old/tree/deep/kept
+COPY . /led/a
+COPY --chown=5:6 --chmod=0640 tree /b/tree
+COPY --exclude=**/no* tree /c/tree
+COPY . /old
+COPY tree Dockerfile /d/
+COPY tree /e/tree
+RUN echo changed > /e/tree/deep/file
+COPY tree/deep tree /f/
+""", "tree/file": "plain\n", "tree/deep/file": "deep\n", "tree/deep/not": "left out\n", "tree/empty/.keep": ""})
+        os.chmod(f"{folder}/tree/deep/file", 0o751)
+        os.link(f"{folder}/tree/file", f"{folder}/tree/second")
+        os.symlink("/etc", f"{folder}/tree/away")
+        self.d.drover("build", "-t", "new-dirs", folder)
+        shown = self.d.docker("run", "--rm", "--network", "none", "new-dirs", "sh", "-c", """
+cat /real/a/tree/file /real/a/tree/deep/file /old/tree/deep/kept /e/tree/deep/file /b/tree/deep/file /f/file /f/deep/file
+stat -c '%n %u:%g %a' /b/tree/deep/file /b/tree /c/tree/deep/file
+ls -A /c/tree /c/tree/deep; readlink /d/away; stat -c %h /d/file /d/second /d/deep/file; [ -L /old/tree/file ] || cat /old/tree/file""").out
+        self.assertEqual(shown, """plain
+deep
+old
+changed
+deep
+plain
+deep
+/b/tree/deep/file 5:6 640
+/b/tree 5:6 755
+/c/tree/deep/file 0:0 751
+/c/tree:
+away
+deep
+empty
+file
+second
+
+/c/tree/deep:
+file
+/etc
+2
+2
+1
+plain
+""")
+        # What was packed is what lies unpacked.
+        saved = os.path.join(self.d.root, "new-dirs.tar")
+        self.d.docker("save", "-o", saved, "new-dirs")
+        listing = "find /real /b /c /d /e /f /old | sort | xargs stat -c '%n %F %u:%g %a %s %Y'"
+        before = self.d.docker("run", "--rm", "--network", "none", "new-dirs", "sh", "-c", listing).out
+        self.d.docker("rmi", "-f", "new-dirs")
+        self.d.docker("builder", "prune", "-af")
+        self.d.docker("load", "-i", saved)
+        self.assertEqual(self.d.docker("run", "--rm", "--network", "none", "new-dirs", "sh", "-c", listing).out, before)
+
     def test_a_link_in_the_context_cannot_lead_out(self):
         folder = self.context("link", Dockerfile="FROM busybox\nCOPY link/passwd /stolen\n")
         if not os.path.lexists(os.path.join(folder, "link")):
