@@ -42,6 +42,8 @@ int api__time(const char *text, int64_t *ret_ns, struct err *err);
 int api__body(struct http_request *q, bool optional, json_t **ret, struct err *err);
 /* The same, with the names of Docker's fields as Docker writes them: clients write them in any case. */
 int api__docker_body(struct http_request *q, bool optional, json_t **ret, struct err *err);
+/* Adds to an error of a full disk what to do. */
+void api__advise(struct err *err);
 /* Dockerfile references of a query apart: "repo" and "tag" (which may be a digest) as one reference. */
 int api__join_reference(const char *name, const char *tag, char **ret, struct err *err);
 int api__refuse_query(struct http_request *q, const char *name, struct err *err); /* 501 when set */
@@ -75,6 +77,11 @@ void api__tell_pruned(struct api *a, const char *type, int64_t reclaimed);
 /* docker_usage.c: the least recently used of the build cache goes until it takes no more than `max_bytes` (0:
  * no bound), and what was not used since then (0: no bound). */
 int api__limit_build_cache(struct api *a, int64_t max_bytes, int64_t unused_since_ns, struct err *err);
+
+/* Caches that RUN mounted and that no build has used since then go, the oldest first, until so much is free.
+ */
+int api__reclaim_build_mounts(struct api *a, int64_t bytes, int64_t unused_since_ns, int64_t *freed,
+                              struct err *err);
 
 /* auth.c: credentials that come with a request. */
 struct api_auth {

@@ -203,6 +203,17 @@ int api__docker_body(struct http_request *q, bool optional, json_t **ret, struct
     return r;
 }
 
+void api__advise(struct err *err)
+{
+    if (err->code == ERR_NO_SPACE && !strstr(err->msg, "--keep-free")) {
+        _cleanup_free_ char *text = mem_strdup(err->msg);
+        err_set(err, ERR_NO_SPACE,
+                "%s: remove images (docker image prune -a) or volumes, or have drover serve make room "
+                "(--keep-free)",
+                text);
+    }
+}
+
 int api__join_reference(const char *name, const char *tag, char **ret, struct err *err)
 {
     _cleanup_ref_ struct image_ref ref = {0};

@@ -294,6 +294,21 @@ int api__limit_build_cache(struct api *a, int64_t max_bytes, int64_t unused_sinc
     return r < 0 ? r : prune_until(a, &f, INT64_MAX, MAX(max_bytes - records, (int64_t)1), err);
 }
 
+int api__reclaim_build_mounts(struct api *a, int64_t bytes, int64_t unused_since_ns, int64_t *freed,
+                              struct err *err)
+{
+    const struct cache_filter f = {.until = unused_since_ns, .idle_only = true};
+    _cleanup_json_ json_t *ids = json_array();
+    int64_t records, mounts;
+    int r = cache_sizes(a, &records, &mounts, err);
+    if (r < 0 || !build_limit_keep_idle(a->limit))
+        return r;
+    /* 0 would mean everything. */
+    r = prune_mounts(a, &f, MAX(mounts - bytes, (int64_t)1), ids, freed, err);
+    build_limit_let_go(a->limit);
+    return r;
+}
+
 /* --- GET /system/df --- */
 
 static int count_users(struct api *a, struct map *users, struct err *err)

@@ -1,5 +1,6 @@
 #include "api/oci_registry.h"
 
+#include "api/api_priv.h"
 #include "api/registry_access.h"
 #include "api/registry_config.h"
 #include "base/json.h"
@@ -31,8 +32,10 @@ static void answer(struct http_request *q, void *context, serve_fn serve)
 {
     const struct oci_registry *o = context;
     struct registry_err err = {0};
-    if (serve(q, o, &err) < 0)
-        reply_failure(q, &err);
+    if (serve(q, o, &err) == 0)
+        return;
+    api__advise(&err.cause);
+    reply_failure(q, &err);
 }
 
 static int fail(struct registry_err *err, enum registry_code code, const char *message)

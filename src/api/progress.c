@@ -182,6 +182,7 @@ int api__progress_fail(struct api_progress *p, struct err *err)
 
 int api__progress_fail_with(struct api_progress *p, struct err *err, int exit_code)
 {
+    api__advise(err);
     if (!http_answered(p->request))
         return -err->code;
     json_t *m = json_object(), *detail = json_object();

@@ -230,11 +230,14 @@ static int serve(const struct serve_options *o, struct engine *e, struct door *d
     api_limit_build_cache(a, o->build_cache_bytes, o->build_cache_age_ns);
     struct serve_registry *registry = NULL;
     struct signature_file *signatures = NULL;
+    struct keep_free *keep_free = NULL;
     if (o->signature_policy && (r = signature_file_open(o->signature_policy, &signatures, err)) == 0)
         images_set_signatures(engine_images(e), signature_file_source(signatures));
     if (r == 0 && o->registry.address)
         r = serve_registry_start(engine_images(e), &o->registry, &registry, err);
     api_set_registry(a, serve_registry_inside(registry));
+    if (r == 0)
+        r = keep_free_start(a, &o->keep_free, &keep_free, err);
     if (r == 0)
         r = door_serve(door, a, err);
     if (r == 0) {
@@ -244,6 +247,7 @@ static int serve(const struct serve_options *o, struct engine *e, struct door *d
         notify("STOPPING=1");
         log_info("stopping; containers live on");
     }
+    keep_free_stop(keep_free);
     if (!atomic_load(&successor))
         door_leave(door);
     *ret_idle = door_stop(door);

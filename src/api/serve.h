@@ -3,6 +3,7 @@
 #ifndef API_SERVE_H
 #define API_SERVE_H
 
+#include "api/keep_free.h"
 #include "api/serve_registry.h"
 
 #include <jansson.h>
@@ -20,6 +21,7 @@ struct serve_options {
     const json_t *runtimes, *address_pools; /* see struct engine_config */
     const char *default_runtime, *userns_remap, *log_driver;
     const json_t *log_options;
+    struct keep_free_config keep_free;
     int64_t build_cache_bytes, build_cache_age_ns; /* see api_limit_build_cache() */
     struct serve_registry_options registry;        /* address NULL: there is none */
 };

@@ -62,6 +62,7 @@ int build__find_image(struct builder *b, const char *name, char **ret_id, struct
     name = stands_for ? stands_for : name;
     int r = b->o->pull && b->o->fetch ? -ERR_NOT_FOUND : image_get(b->im, name, &info, &local);
     if (r == 0) {
+        image_used(b->im, info.id);
         *ret_id = mem_strdup(info.id);
         image_info_done(&info);
         return 0;

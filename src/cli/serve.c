@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "base/timeutil.h"
 #include "cli/serve_config.h"
 #include "rootless/rootless.h"
 
@@ -49,6 +50,11 @@ static const char help[] =
     "  --build-cache-size SIZE    what the build cache may take (default a tenth of the disk; 0: no bound):\n"
     "                             beyond it goes what was not used for longest\n"
     "  --build-cache-age TIME     what no build has used for so long goes (720h; default never)\n"
+    "  --keep-free SIZE|N%        when less of the disk is free, images that nothing uses go, and what "
+    "builds\n"
+    "                             cached: what was not used for longest first (default: nothing goes)\n"
+    "  --keep-image PATTERN       but never those of this name (team/*, web:stable); may be given again\n"
+    "  --keep-for TIME            nor what was used, pulled or built within that time (default 2m)\n"
     "  --config-file FILE         options in the form of dockerd's daemon.json\n"
     "                             (default /etc/drover/serve.json, when there is one)\n"
     "  --log-level LEVEL          debug, info (default), warning or error\n"
@@ -78,6 +84,9 @@ enum {
     OPTION_LOG_LEVEL,
     OPTION_CACHE_SIZE,
     OPTION_CACHE_AGE,
+    OPTION_KEEP_FREE,
+    OPTION_KEEP_IMAGE,
+    OPTION_KEEP_FOR,
     OPTION_HELP
 };
 
@@ -105,6 +114,9 @@ static const struct option options[] = {
     {"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
     {"build-cache-size", required_argument, NULL, OPTION_CACHE_SIZE},
     {"build-cache-age", required_argument, NULL, OPTION_CACHE_AGE},
+    {"keep-free", required_argument, NULL, OPTION_KEEP_FREE},
+    {"keep-image", required_argument, NULL, OPTION_KEEP_IMAGE},
+    {"keep-for", required_argument, NULL, OPTION_KEEP_FOR},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -232,6 +244,19 @@ static int parse(int argc, char **argv, struct serve_options *o, struct call *ca
             if (parse_duration(optarg, &o->build_cache_age_ns, NULL) < 0 || o->build_cache_age_ns < 0)
                 return wrong_call("--build-cache-age must be a duration such as 720h, not \"%s\"", optarg);
             break;
+        case OPTION_KEEP_FREE:
+            if (!keep_free_parse(optarg, &o->keep_free))
+                return wrong_call(
+                    "--keep-free must be a size such as 20g, or 1%% to 90%% of the disk, not \"%s\"", optarg);
+            break;
+        case OPTION_KEEP_IMAGE:
+            strv_add(&o->keep_free.images, optarg);
+            break;
+        case OPTION_KEEP_FOR:
+            if (parse_duration(optarg, &o->keep_free.unused_for_ns, NULL) < 0 ||
+                o->keep_free.unused_for_ns < 0)
+                return wrong_call("--keep-for must be a duration such as 24h, not \"%s\"", optarg);
+            break;
         case OPTION_HELP:
             fputs(help, stdout);
             return 0;
@@ -277,7 +302,10 @@ static int configure(struct call *call, struct serve_config *config, struct serv
 int cli_serve(int argc, char **argv)
 {
     _cleanup_free_ char *root = rootless_default_root(), *socket = rootless_default_socket();
-    struct serve_options o = {.root = root, .socket = socket, .build_cache_bytes = -1};
+    struct serve_options o = {.root = root,
+                              .socket = socket,
+                              .build_cache_bytes = -1,
+                              .keep_free.unused_for_ns = INT64_C(120) * NS_PER_S};
     _cleanup_(call_done) struct call call = {0};
     _cleanup_(serve_config_done) struct serve_config config = {0};
     enum log_level level = LOG_LEVEL_INFO;

@@ -186,6 +186,8 @@ static int find_image(struct engine *e, const char *name, const char *platform, 
     if (!*name)
         return err_set(err, ERR_INVALID, "no image was named: \"Image\" is empty");
     int r = image_get(e->images, name, info, err);
+    if (r == 0)
+        image_used(e->images, info->id);
     if (r == -ERR_NOT_FOUND) {
         _cleanup_ref_ struct image_ref ref = {0};
         if (image_ref_parse(name, &ref, NULL) == 0) {

@@ -72,6 +72,11 @@ int image_remove(struct images *im, const char *name, const struct image_removal
  * called when a container has gone: deletes those that `in_use` knows no user of. */
 void image_sweep_removed(struct images *im, char *(*in_use)(void *context, const char *id), void *context);
 
+/* An image was used just now: a container was made of it, or a build stands on it. Cheap. */
+void image_used(struct images *im, const char *id);
+/* When that, or a pull, a build or a tag, was last; 0: never. */
+int64_t image_last_used(struct images *im, const char *id);
+
 /* Bytes of each unpacked layer, bottom first; the caller frees *ret. */
 int image_layer_sizes(struct images *im, const char *id, int64_t **ret, size_t *ret_count, struct err *err);
 /* Absolute paths of the unpacked layers, top first; those that are not unpacked are left out. */

@@ -43,6 +43,7 @@ struct images {
     pthread_cond_t changed;
     struct map pins;      /* digests and chain ids that the sweep leaves alone */
     struct map unpacking; /* chain ids in work */
+    struct map uses;      /* image -> when it was last used, see use.c */
     struct map diffs;     /* blob -> diff id of layers made here */
     struct map known;     /* name -> struct known_image, see catalog.c */
     uint64_t known_at;    /* the store's version that `known` is of */

@@ -66,6 +66,7 @@ static const char *const migrations[] = {
     "CREATE UNIQUE INDEX registry_notice_replication ON registry_notice(webhook, body)"
     "  WHERE kind = 'replication';",
     "ALTER TABLE layer ADD COLUMN disk INTEGER NOT NULL DEFAULT -1;", /* measured when first asked for */
+    "ALTER TABLE image ADD COLUMN used INTEGER NOT NULL DEFAULT 0;",
     NULL,
 };
 
@@ -205,6 +206,7 @@ int images_open(const char *root, struct images **ret, struct err *err)
     im->pins = MAP_INIT(NULL);
     im->unpacking = MAP_INIT(NULL);
     im->diffs = MAP_INIT(free);
+    im->uses = MAP_INIT(NULL);
     im->known = MAP_INIT(image__known_free);
     im->some_removed = true;
     pthread_mutex_init(&im->mutex, NULL);
@@ -237,6 +239,7 @@ void images_close(struct images *im)
     map_done(&im->pins);
     map_done(&im->unpacking);
     map_done(&im->diffs);
+    map_done(&im->uses);
     map_done(&im->known);
     strv_free(im->insecure);
     free(im->certs_dir);
