@@ -1,5 +1,6 @@
 /* Containers on networks: the addresses and interfaces of a run. */
 #include "engine/endpoint_priv.h"
+#include "engine/network_priv.h"
 
 #include "base/digest.h"
 
@@ -38,6 +39,7 @@ static char **taken_addresses(const struct network *n, bool ipv6)
         STRV_FOREACH (aux, n->subnets[i].aux)
             strv_add(&list, *aux);
     }
+    reserve__add_taken(n, ipv6, &list);
     return list;
 }
 
@@ -60,8 +62,7 @@ static char *mac_of(const char *address)
     return str_printf("02:42:%02x:%02x:%02x:%02x", a & 255, b & 255, c & 255, d & 255);
 }
 
-/* An address of one family: the one asked for, or the first that is free in any of the subnets. */
-static int take_address(const struct network *n, bool ipv6, const char *wished, char **ret, struct err *err)
+int network__free_address(const struct network *n, bool ipv6, const char *wished, char **ret, struct err *err)
 {
     _cleanup_strv_ char **taken = taken_addresses(n, ipv6);
     if (!network__subnet(n, ipv6))
@@ -85,9 +86,9 @@ static int take_addresses(const struct network *n, const json_t *settings, struc
 {
     const json_t *ipam = json_object_get(settings, "IPAMConfig");
     const char *mac = json_str(settings, "WishedMac");
-    int r = take_address(n, false, json_str(ipam, "IPv4Address"), &p->address, err);
+    int r = network__free_address(n, false, json_str(ipam, "IPv4Address"), &p->address, err);
     if (r == 0)
-        r = take_address(n, true, json_str(ipam, "IPv6Address"), &p->address6, err);
+        r = network__free_address(n, true, json_str(ipam, "IPv6Address"), &p->address6, err);
     if (r == 0 && p->address)
         p->mac = *mac ? mem_strdup(mac) : mac_of(p->address);
     return r < 0 ? err_wrap(err, "network %s", n->name) : 0;
@@ -180,7 +181,7 @@ void endpoint__forget(struct container *c, const char *network_id)
     SCOPED_LOCK(lock, &c->engine->lock);
     struct network *n = map_get(&c->engine->networks, network_id);
     if (n)
-        map_remove(&n->endpoints, c->id);
+        spread__leave(c->engine, n, c->id);
 }
 
 static int ensure_link(struct engine *e, struct network *n, struct err *err)
@@ -325,8 +326,10 @@ int endpoint__connect_one(struct container *c, const char *name, json_t *setting
     pthread_mutex_lock(&c->engine->lock);
     struct network *n = map_get(&c->engine->networks, w.id);
     struct endpoint *p = n ? map_get(&n->endpoints, c->id) : NULL;
-    if (p)
+    if (p) {
         memcpy(p->host_if, host_if, sizeof(p->host_if));
+        spread__joined(c->engine, n, c->id);
+    }
     pthread_mutex_unlock(&c->engine->lock);
     endpoint__event(c, "connect", w.id, name, w.network->driver);
     return 0;
@@ -450,7 +453,7 @@ void endpoint__release_all(struct container *c)
     bool named = false;
     for (size_t i = 0; (entry = map_next(&e->networks, &i));) {
         struct network *n = entry->value;
-        if (map_remove(&n->endpoints, c->id)) {
+        if (spread__leave(e, n, c->id)) {
             named |= n->is_bridge;
             strv_add(&left, n->id);
             strv_add(&left, n->name);

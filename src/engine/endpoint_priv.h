@@ -30,6 +30,8 @@ const char *endpoint__routed(const json_t *net); /* the network whose interface 
 
 /* Publishes what the container's document asks for at its routed network's addresses; fills net's Ports. */
 int ports__publish(struct container *c, const json_t *doc, json_t *net, struct err *err);
+/* Says a container's name where src/net could only know its id. */
+int ports__name_the_owner(struct engine *e, struct err *err);
 /* Publishes again what net's Ports tell. */
 int ports__restore(struct container *c, const json_t *net, struct err *err);
 

@@ -18,6 +18,10 @@ static const char *const migrations[] = {
     "CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL, doc TEXT NOT NULL) STRICT;"
     "INSERT INTO networks (id, name, doc) SELECT id, name, doc FROM networks_unique ORDER BY rowid;"
     "DROP TABLE networks_unique;",
+    /* Of services: see spread.h. */
+    "CREATE TABLE spreads (key TEXT PRIMARY KEY, doc TEXT NOT NULL) STRICT;"
+    "CREATE TABLE reservations (network TEXT NOT NULL, key TEXT NOT NULL, address TEXT NOT NULL,"
+    " address6 TEXT NOT NULL, PRIMARY KEY (network, key)) STRICT;",
     NULL,
 };
 
@@ -53,6 +57,7 @@ static struct engine *engine_new(const char *root)
     e->containers = MAP_INIT(container_unref_value);
     e->names = MAP_INIT(NULL);
     e->networks = MAP_INIT(network__free);
+    e->spreads = MAP_INIT(spread__free);
     e->volumes = MAP_INIT(volume__free);
     e->execs = MAP_INIT(exec__free);
     e->id_ranges = MAP_INIT(free);
@@ -150,6 +155,8 @@ static int open_tables(struct engine *e, struct err *err)
     if (r == 0)
         r = network__load_all(e, err);
     if (r == 0)
+        r = spread__load_all(e, err);
+    if (r == 0)
         r = network__defaults(e, err);
     if (r == 0)
         r = container__load_all(e, err);
@@ -221,6 +228,7 @@ void engine_close(struct engine *e)
     map_done(&e->execs);
     map_done(&e->id_ranges);
     map_done(&e->networks);
+    map_done(&e->spreads);
     map_done(&e->volumes);
     for (struct exit_record *x = e->exits, *next; x; x = next) {
         next = x->next;

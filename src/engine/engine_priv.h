@@ -110,6 +110,7 @@ struct endpoint {
     char *address, *address6, *mac, *ifname, **names;
     char **links; /* "container:alias": names that this container alone knows */
     char host_if[16];
+    bool spread; /* rules of a service lead to it: see spread__leave() */
 };
 
 /* A subnet of a network: what its containers' addresses are taken from. */
@@ -130,6 +131,7 @@ struct network {
     bool is_bridge, internal, icc, routed, predefined, config_only;
     int mtu;
     struct map endpoints; /* container id -> struct endpoint */
+    struct map reserved;  /* key -> struct reservation, see network_reserve.c */
 };
 
 struct volume {
@@ -170,6 +172,7 @@ struct engine {
     struct map containers; /* id -> struct container, in order of creation */
     struct map names;      /* name -> struct container */
     struct map networks;   /* id -> struct network */
+    struct map spreads;    /* "network id/service id" -> struct spread, see spread.c */
     struct map volumes;    /* name -> struct volume */
     struct map execs;      /* id -> struct exec */
     struct event_ring *events;
@@ -397,6 +400,18 @@ int pools__configure(struct engine *e, const json_t *pools, struct err *err);
 void pools__done(struct engine *e);
 int network__defaults(struct engine *e, struct err *err);
 int network__push_names(struct engine *e, struct err *err);
+
+/* --- spread.c, network_reserve.c --- */
+int spread__load_all(struct engine *e, struct err *err); /* after the networks */
+/* Once the running containers have their networks again. */
+void spread__restore_all(struct engine *e);
+char **spread__keys(struct engine *e); /* as src/net knows them */
+void spread__free(void *spread);
+/* A container's interface is there: it becomes a target where it is one. engine.lock held. */
+void spread__joined(struct engine *e, struct network *n, const char *container_id);
+/* Takes a container out of the network's table, and out of the rules before its address is free for another.
+ * False: it was not there. engine.lock held. */
+bool spread__leave(struct engine *e, struct network *n, const char *container_id);
 /* By which a container is known on a network: its name, its aliases, its short id, its host name; each once.
  * `name` and `hostname` may be NULL. The caller frees. */
 char **network__names_of(const char *name, char *const *aliases, const char *id, const char *hostname);

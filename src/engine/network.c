@@ -19,6 +19,7 @@ void network__free(void *p)
     free(n->mode);
     free(n->flag);
     map_done(&n->endpoints);
+    map_done(&n->reserved);
     free(n);
 }
 
@@ -42,6 +43,7 @@ struct network *network__of(const json_t *doc)
     n->is_bridge = str_eq(n->driver, "bridge");
     n->doc = json_format(doc);
     n->endpoints = MAP_INIT(endpoint__free);
+    n->reserved = MAP_INIT(reserve__free);
     ipam__load(n, doc);
     network__load_options(n, doc);
     return n;
@@ -233,10 +235,8 @@ int network__defaults(struct engine *e, struct err *err)
 
 /* --- names --- */
 
-enum { DNS_NAME_MAX = 253 };
-
 /* A host name may be any text; one that no query can have is no name for others. */
-static bool can_be_asked_for(const char *hostname)
+bool network__can_be_asked_for(const char *hostname)
 {
     for (const char *c = hostname; *c; c++)
         if ((unsigned char)*c <= ' ' || *c == 0x7f)
@@ -249,7 +249,7 @@ char **network__names_of(const char *name, char *const *aliases, const char *id,
     char short_id[13];
     snprintf(short_id, sizeof(short_id), "%.12s", id);
     char **names = NULL;
-    const char *const own[] = {short_id, hostname && can_be_asked_for(hostname) ? hostname : ""};
+    const char *const own[] = {short_id, hostname && network__can_be_asked_for(hostname) ? hostname : ""};
     if (!str_empty(name))
         strv_add(&names, name);
     for (char *const *alias = aliases; alias && *alias; alias++)
@@ -268,9 +268,9 @@ static char **names_known(struct engine *e, const struct network *n, const char 
     const struct container *c = map_get(&e->containers, container_id);
     char **names = network__names_of(c ? c->name : NULL, ep->names, container_id, c ? c->hostname : NULL);
     size_t count = strv_len(names);
-    for (size_t i = 0; i < count && can_be_asked_for(n->name); i++) {
+    for (size_t i = 0; i < count && network__can_be_asked_for(n->name); i++) {
         _cleanup_free_ char *whole = str_printf("%s.%s", names[i], n->name);
-        if (strlen(whole) <= DNS_NAME_MAX)
+        if (strlen(whole) <= NETWORK_NAME_BYTES_MAX)
             strv_add(&names, whole);
     }
     return names;
@@ -279,27 +279,27 @@ static char **names_known(struct engine *e, const struct network *n, const char 
 int network__push_names(struct engine *e, struct err *err)
 {
     SCOPED_LOCK(locked, &e->lock);
-    struct net_name *list = NULL;
-    size_t count = 0, capacity = 0;
+    struct network__names names = {0};
     struct map_entry *entry, *one;
     for (size_t i = 0; (entry = map_next(&e->networks, &i));) {
         const struct network *n = entry->value;
         for (size_t k = 0; n->is_bridge && (one = map_next(&n->endpoints, &k));) {
             const struct endpoint *ep = one->value;
-            GROW(list, count, capacity);
-            list[count++] = (struct net_name){.network = n->id,
-                                              .bridge = n->bridge,
-                                              .address = ep->address,
-                                              .address6 = ep->address6,
-                                              .links = ep->links,
-                                              .names = names_known(e, n, one->key, ep),
-                                              .owner = one->key};
+            GROW(names.list, names.count, names.capacity);
+            names.list[names.count++] = (struct net_name){.network = n->id,
+                                                          .bridge = n->bridge,
+                                                          .address = ep->address,
+                                                          .address6 = ep->address6,
+                                                          .links = ep->links,
+                                                          .names = names_known(e, n, one->key, ep),
+                                                          .owner = one->key};
         }
     }
-    int r = net_names_set(e->net, list, count, err);
-    for (size_t i = 0; i < count; i++)
-        strv_free((char **)list[i].names);
-    free(list);
+    spread__add_names(e, &names); /* after the containers, which tell who asks */
+    int r = net_names_set(e->net, names.list, names.count, err);
+    for (size_t i = 0; i < names.count; i++)
+        strv_free((char **)names.list[i].names);
+    free(names.list);
     return r;
 }
 
@@ -314,8 +314,9 @@ int network__delete(struct engine *e, struct network *n, struct err *err)
     if (r < 0)
         return r;
     struct store_value value = STORE_STR(n->id);
-    struct store_statement s = {"DELETE FROM networks WHERE id = ?", &value, 1, -1};
-    r = store_batch(e->store, &s, 1, STORE_DURABLE, err);
+    struct store_statement s[] = {{"DELETE FROM networks WHERE id = ?", &value, 1, -1},
+                                  {"DELETE FROM reservations WHERE network = ?", &value, 1, -1}};
+    r = store_batch(e->store, s, ARRAY_SIZE(s), STORE_DURABLE, err);
     if (r < 0)
         return r;
     _cleanup_json_ json_t *attributes = json_pack("{s:s,s:s}", "name", n->name, "type", n->driver);
@@ -327,7 +328,7 @@ int network__delete(struct engine *e, struct network *n, struct err *err)
 bool network__used(struct engine *e, const struct network *n)
 {
     struct map_entry *entry;
-    if (n->endpoints.count)
+    if (n->endpoints.count || spread__user(e, n, NULL))
         return true;
     for (size_t i = 0; (entry = map_next(&e->containers, &i));) {
         struct container *c = entry->value;

@@ -252,6 +252,10 @@ static int remove_network(struct engine *e, struct network *n, struct err *err)
     if (dependent(e, n))
         return err_set(err, ERR_DENIED,
                        "error while removing network: configuration network \"%s\" is in use", n->name);
+    const char *service = spread__user(e, n, NULL);
+    if (service)
+        return err_set(err, ERR_DENIED, "error while removing network: network %s is in use by service %s",
+                       n->name, service);
     if (n->endpoints.count)
         return err_set(err, ERR_DENIED, "error while removing network: network %s id %s has active endpoints",
                        n->name, n->id);

@@ -12,6 +12,28 @@ int network__delete(struct engine *e, struct network *n, struct err *err); /* en
 /* Whether a container, running or not, has the network; engine.lock held. */
 bool network__used(struct engine *e, const struct network *n);
 
+/* Names for the DNS process, as they are gathered. */
+struct network__names {
+    struct net_name *list; /* `names` of each is the list's own, the rest is borrowed */
+    size_t count, capacity;
+};
+enum { NETWORK_NAME_BYTES_MAX = 253 };
+bool network__can_be_asked_for(const char *name); /* in a query */
+
+/* --- endpoint.c --- */
+/* An address of one family: the one asked for (""), or the first that is free in any of the subnets. NULL
+ * when the network has none of the family. engine.lock held. */
+int network__free_address(const struct network *n, bool ipv6, const char *wished, char **ret,
+                          struct err *err);
+
+/* --- spread.c, network_reserve.c; engine.lock held --- */
+void spread__add_names(struct engine *e, struct network__names *to);
+/* The name of a service that has this virtual address on the network, or (address NULL) is on it; or NULL. */
+const char *spread__user(struct engine *e, const struct network *n, const char *address);
+int reserve__load_all(struct engine *e, struct err *err);
+void reserve__free(void *reservation);
+void reserve__add_taken(const struct network *n, bool ipv6, char ***taken);
+
 /* --- network_ipam.c --- */
 /* Fills "Subnets" of a document: what its IPAM asks for, and what is missing from the default pools.
  * engine.lock held. */

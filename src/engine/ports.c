@@ -214,8 +214,7 @@ static json_t *ports_json(const struct ports *ports)
     return o;
 }
 
-/* Says a container's name where net could only know its id. */
-static int name_the_owner(struct engine *e, struct err *err)
+int ports__name_the_owner(struct engine *e, struct err *err)
 {
     if (!err)
         return -ERR_CONFLICT;
@@ -237,7 +236,7 @@ static int name_the_owner(struct engine *e, struct err *err)
 /* Docker's words and its status for a port that cannot be had. */
 static int describe_conflict(struct container *c, const struct target *t, struct err *err)
 {
-    int r = name_the_owner(c->engine, err);
+    int r = ports__name_the_owner(c->engine, err);
     if (!err)
         return r;
     _cleanup_free_ char *name = container__name(c);

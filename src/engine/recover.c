@@ -190,7 +190,7 @@ static void sweep_directories(struct engine *e)
 /* Bridges and rules of a time before this one go. */
 static void reconcile_network(struct engine *e)
 {
-    _cleanup_strv_ char **bridges = NULL, **owners = NULL;
+    _cleanup_strv_ char **bridges = NULL, **owners = NULL, **spreads = spread__keys(e);
     struct container **all = container__all(e);
     for (struct container **c = all; *c; c++)
         if (container__running(*c))
@@ -205,7 +205,7 @@ static void reconcile_network(struct engine *e)
     }
     pthread_mutex_unlock(&e->lock);
     struct err err;
-    if (net_reconcile(e->net, bridges, owners, &err) < 0)
+    if (net_reconcile(e->net, bridges, owners, spreads, &err) < 0)
         log_error("clear the network of what is gone: %s", err.msg);
 }
 
@@ -219,6 +219,8 @@ int recover__run(struct engine *e, bool at_open, struct err *err)
     struct container **all = container__all(e);
     for (struct container **c = all; *c; c++)
         compare(*c, process_of(list, count, (*c)->id), at_open);
+    if (at_open)
+        spread__restore_all(e); /* before anything is started, which could get an old target's address */
     clear_strangers(e, list, count);
     free(list);
     if (at_open) {

@@ -62,6 +62,8 @@ static int bridge_sysctls(const char *name, bool ipv6, struct err *err)
 }
 
 struct address_fix {
+    struct net *net;
+    const char *bridge;
     uint32_t wanted; /* network order */
     int bits;
     bool present;
@@ -78,15 +80,18 @@ static void on_address(void *context, int index, uint32_t address, int bits)
     struct address_fix *f = context;
     if (address == f->wanted && bits == f->bits)
         f->present = true;
+    else if (bits == 32 && net__spread_has_address(f->net, f->bridge, ntohl(address)))
+        return;
     else if (f->stale_count < ARRAY_SIZE(f->stale)) {
         f->stale[f->stale_count].address = address;
         f->stale[f->stale_count++].bits = bits;
     }
 }
 
-static int bridge_address(struct mnl_socket *nl, int index, uint32_t gateway, int bits, struct err *err)
+static int bridge_address(struct net *n, const char *name, struct mnl_socket *nl, int index, uint32_t gateway,
+                          int bits, struct err *err)
 {
-    struct address_fix f = {.wanted = htonl(gateway), .bits = bits};
+    struct address_fix f = {.net = n, .bridge = name, .wanted = htonl(gateway), .bits = bits};
     int r = rtnl_address_list(nl, index, on_address, &f);
     for (size_t i = 0; r == 0 && i < f.stale_count; i++) {
         r = rtnl_address_delete(nl, index, f.stale[i].address, f.stale[i].bits);
@@ -133,7 +138,7 @@ static int bridge_link(struct mnl_socket *nl, const char *name, uint32_t gateway
     return 0;
 }
 
-static int bridge_make(const struct net_bridge *b, uint32_t gateway, int bits, struct err *err)
+static int bridge_make(struct net *n, const struct net_bridge *b, uint32_t gateway, int bits, struct err *err)
 {
     _cleanup_rtnl_ struct mnl_socket *nl = NULL;
     struct rtnl_link link;
@@ -141,7 +146,7 @@ static int bridge_make(const struct net_bridge *b, uint32_t gateway, int bits, s
     int r = rtnl_open(&nl, err);
     if (r < 0 || (r = bridge_link(nl, b->name, gateway, mtu, &link, err)) < 0 ||
         (r = bridge_sysctls(b->name, b->gateway6 != NULL, err)) < 0 ||
-        (r = bridge_address(nl, link.index, gateway, bits, err)) < 0 ||
+        (r = bridge_address(n, b->name, nl, link.index, gateway, bits, err)) < 0 ||
         (r = bridge_address6(nl, link.index, b, err)) < 0)
         return r;
     r = rtnl_link_set(nl, link.index, true, mtu);
@@ -239,7 +244,9 @@ int net_bridge_ensure(struct net *n, const struct net_bridge *b, struct err *err
     bool had = map_has(&n->bridges, b->name);
     r = bridge_register(n, &bridge, err);
     if (r == 0) {
-        r = bridge_make(b, gateway, bits, err);
+        r = bridge_make(n, b, gateway, bits, err);
+        if (r == 0)
+            r = net__spread_addresses(n, b->name, err);
         if (r < 0 && !had)
             bridge_forget(n, b->name, NULL);
     }

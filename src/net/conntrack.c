@@ -13,14 +13,15 @@
 enum { STALE_MAX = 4096, MESSAGE_BYTES = 16384 };
 
 struct tuple {
-    struct net__ip destination;
+    struct net__ip source, destination;
     uint16_t destination_port;
     uint8_t protocol;
 };
 
 struct stale {
-    const struct net__port *port;
-    char *messages[STALE_MAX]; /* the tuple attributes to delete by, copied as they came */
+    const struct net__port *port; /* what was sent to it; or NULL: */
+    struct net__ip target;        /* what went there */
+    char *messages[STALE_MAX];    /* the tuple attributes to delete by, copied as they came */
     size_t bytes[STALE_MAX];
     size_t count;
 };
@@ -37,7 +38,11 @@ static void tuple_part(const struct nlattr *nest, struct tuple *t)
         mnl_attr_for_each_nested(b, a)
         {
             int type = mnl_attr_get_type(b);
-            if (ip && type == CTA_IP_V4_DST)
+            if (ip && type == CTA_IP_V4_SRC)
+                t->source = net__ip_of_bytes(AF_INET, mnl_attr_get_payload(b));
+            else if (ip && type == CTA_IP_V6_SRC && mnl_attr_get_payload_len(b) == 16)
+                t->source = net__ip_of_bytes(AF_INET6, mnl_attr_get_payload(b));
+            else if (ip && type == CTA_IP_V4_DST)
                 t->destination = net__ip_of_bytes(AF_INET, mnl_attr_get_payload(b));
             else if (ip && type == CTA_IP_V6_DST && mnl_attr_get_payload_len(b) == 16)
                 t->destination = net__ip_of_bytes(AF_INET6, mnl_attr_get_payload(b));
@@ -49,10 +54,17 @@ static void tuple_part(const struct nlattr *nest, struct tuple *t)
     }
 }
 
+/* Flows to the port, mapped or (from before it was published) not. */
+static bool to_port(const struct net__port *p, const struct tuple *origin)
+{
+    return origin->destination_port == p->host_port &&
+           (!p->host_ip.value || origin->destination.value == p->host_ip.value);
+}
+
 static int on_flow(const struct nlmsghdr *h, void *context)
 {
     struct stale *s = context;
-    struct tuple origin = {0};
+    struct tuple origin = {0}, reply = {0};
     const struct nlattr *origin_attribute = NULL;
     struct nlattr *a;
     mnl_attr_for_each(a, h, sizeof(struct nfgenmsg))
@@ -60,13 +72,11 @@ static int on_flow(const struct nlmsghdr *h, void *context)
         if (mnl_attr_get_type(a) == CTA_TUPLE_ORIG) {
             origin_attribute = a;
             tuple_part(a, &origin);
-        }
+        } else if (mnl_attr_get_type(a) == CTA_TUPLE_REPLY)
+            tuple_part(a, &reply);
     }
-    /* Flows to the port, mapped or (from before it was published) not. */
-    if (!origin_attribute || origin.protocol != IPPROTO_UDP ||
-        origin.destination_port != s->port->host_port ||
-        (s->port->host_ip.value && origin.destination.value != s->port->host_ip.value) ||
-        s->count == STALE_MAX)
+    bool stale = s->port ? to_port(s->port, &origin) : reply.source.value == s->target.value;
+    if (!origin_attribute || origin.protocol != IPPROTO_UDP || !stale || s->count == STALE_MAX)
         return MNL_CB_OK;
     s->bytes[s->count] = MNL_ALIGN(origin_attribute->nla_len);
     s->messages[s->count++] = mem_dup(origin_attribute, MNL_ALIGN(origin_attribute->nla_len));
@@ -96,21 +106,17 @@ static void run(struct mnl_socket *s, struct nlmsghdr *h, mnl_cb_t fn, void *con
     }
 }
 
-void net__conntrack_forget(const struct net__port *port)
+static void forget(struct stale *stale, int family)
 {
-    if (port->protocol != IPPROTO_UDP)
-        return;
     deferred_need(DEFERRED_MNL);
     struct mnl_socket *s = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
     if (!s)
         return;
     char buffer[1024];
-    struct stale *stale = NEW(struct stale);
-    stale->port = port;
     if (mnl_socket_bind(s, 0, MNL_SOCKET_AUTOPID) == 0)
-        run(s, request(buffer, port->host_ip.family, IPCTNL_MSG_CT_GET, NLM_F_DUMP), on_flow, stale);
+        run(s, request(buffer, family, IPCTNL_MSG_CT_GET, NLM_F_DUMP), on_flow, stale);
     for (size_t i = 0; i < stale->count; i++) {
-        struct nlmsghdr *h = request(buffer, port->host_ip.family, IPCTNL_MSG_CT_DELETE, NLM_F_ACK);
+        struct nlmsghdr *h = request(buffer, family, IPCTNL_MSG_CT_DELETE, NLM_F_ACK);
         if (h->nlmsg_len + stale->bytes[i] <= sizeof(buffer)) {
             memcpy(mnl_nlmsg_get_payload_tail(h), stale->messages[i], stale->bytes[i]);
             h->nlmsg_len += (uint32_t)stale->bytes[i];
@@ -118,6 +124,23 @@ void net__conntrack_forget(const struct net__port *port)
         }
         free(stale->messages[i]);
     }
-    free(stale);
     mnl_socket_close(s);
+}
+
+void net__conntrack_forget(const struct net__port *port)
+{
+    if (port->protocol != IPPROTO_UDP)
+        return;
+    struct stale *stale = NEW(struct stale);
+    stale->port = port;
+    forget(stale, port->host_ip.family);
+    free(stale);
+}
+
+void net__conntrack_forget_target(struct net__ip target)
+{
+    struct stale *stale = NEW(struct stale);
+    stale->target = target;
+    forget(stale, target.family);
+    free(stale);
 }

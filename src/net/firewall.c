@@ -87,7 +87,11 @@ void net__firewall_done(struct net *n)
  *   tries it first goes on to 127.0.0.1 at once.
  * - forward: what leaves neither from nor to our bridges is none of our business. A connection into a
  *   container must be of its own bridge, answer one, or be to a published port. Networks do not see each
- *   other; internal ones nothing but themselves.
+ *   other; internal ones nothing but themselves, and what the other machines have of their services.
+ * - virtual addresses (spread_rules.c): a bridge's own containers alone reach them. They are addresses of the
+ *   bridge, since somebody must answer for them on it: whatever no target takes would reach the machine's own
+ *   programs. It is refused, as is what arrives at a published port without targets. ("related" is the
+ * refusal itself, when the machine asks its own virtual address.)
  * - masquerade: what leaves a bridge for the world; what comes from 127.0.0.0/8; and what one container sends
  *   to another's (or its own) published port, since the answer would otherwise go directly and not be
  *   recognised. That one is known by its source: bridged packets that br_netfilter shows us have no iifname.
@@ -104,6 +108,18 @@ static const char rules[] =
     "  set resolvers { type ifname . ipv4_addr; }\n"
     "  set subnets { type ipv4_addr; flags interval; }\n"
     "  set subnets6 { type ipv6_addr; flags interval; }\n"
+    "  map virtual { type ifname . ipv4_addr : verdict; }\n"
+    "  map virtual6 { type ifname . ipv6_addr : verdict; }\n"
+    "  map spread_ports { type nf_proto . inet_proto . inet_service : verdict; }\n"
+    "  set virtual_at { type ifname . ipv4_addr; }\n"
+    "  set virtual6_at { type ifname . ipv6_addr; }\n"
+    "  set virtual_all { type ipv4_addr; }\n"
+    "  set virtual6_all { type ipv6_addr; }\n"
+    "  set spread_all { type nf_proto . inet_proto . inet_service; }\n"
+    "  set peers { type ipv4_addr; }\n"
+    "  set peers6 { type ipv6_addr; }\n"
+    "  set remotes { type ipv4_addr . inet_proto . inet_service; }\n"
+    "  set remotes6 { type ipv6_addr . inet_proto . inet_service; }\n"
     "  chain raw {\n"
     "    type filter hook prerouting priority raw; policy accept;\n"
     "    iifname != \"lo\" ip daddr 127.0.0.0/8 drop\n"
@@ -114,10 +130,13 @@ static const char rules[] =
     "    ip6 daddr ::1 return\n"
     "    fib daddr type local dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports6_ip\n"
     "    fib daddr type local dnat ip6 to meta l4proto . th dport map @ports6_any\n"
+    "    fib daddr type local meta nfproto . meta l4proto . th dport vmap @spread_ports\n"
     "  }\n"
     "  chain nat_in {\n"
     "    type nat hook prerouting priority dstnat; policy accept;\n"
     "    iifname . ip daddr @resolvers meta l4proto { 6, 17 } th dport 53 redirect to :%u\n"
+    "    iifname . ip daddr vmap @virtual\n"
+    "    iifname . ip6 daddr vmap @virtual6\n"
     "    jump published\n"
     "  }\n"
     "  chain nat_local {\n"
@@ -126,6 +145,8 @@ static const char rules[] =
     "  }\n"
     "  chain nat_out {\n"
     "    type nat hook postrouting priority srcnat; policy accept;\n"
+    "    ct status dnat ip daddr . meta l4proto . th dport @remotes masquerade\n"
+    "    ct status dnat ip6 daddr . meta l4proto . th dport @remotes6 masquerade\n"
     "    iifname @internal oifname != @bridges return\n"
     "    iifname @routed oifname != @bridges return\n"
     "    iifname @bridges oifname != @bridges masquerade\n"
@@ -133,11 +154,24 @@ static const char rules[] =
     "    ip6 saddr @subnets6 ct status dnat oifname @bridges masquerade\n"
     "    oifname @bridges ip saddr 127.0.0.0/8 masquerade\n"
     "  }\n"
+    "  chain filter_in {\n"
+    "    type filter hook input priority filter; policy accept;\n"
+    "    ip daddr @virtual_all jump refuse\n"
+    "    ip6 daddr @virtual6_all jump refuse\n"
+    "    fib daddr type local meta nfproto . meta l4proto . th dport @spread_all jump refuse\n"
+    "  }\n"
+    "  chain refuse {\n"
+    "    ct state related accept\n"
+    "    meta l4proto 6 reject with tcp reset\n"
+    "    meta l4proto { 17, 132 } reject\n"
+    "  }\n"
     "  chain filter_forward {\n"
     "    type filter hook forward priority filter; policy accept;\n"
     "    iifname != @bridges oifname != @bridges accept\n"
     "    ct state established,related accept\n"
     "    iifname . oifname @within accept\n"
+    "    ct status dnat iifname . ct original ip daddr @virtual_at accept\n"
+    "    ct status dnat iifname . ct original ip6 daddr @virtual6_at accept\n"
     "    iifname @internal drop\n"
     "    oifname @internal drop\n"
     "    ct status dnat accept\n"
@@ -186,8 +220,23 @@ static const char *port_map(const struct net__port *p)
     return p->host_ip.value ? "ports_ip" : "ports_any";
 }
 
+static void add_spread_port(const struct net *n, struct str *to, const char *verb, const struct net__port *p)
+{
+    const struct net__spread *s = map_get(&n->spreads, p->owner);
+    char key[64], value[96];
+    /* The families' numbers are netfilter's too. */
+    snprintf(key, sizeof(key), "%d . %d . %u", p->host_ip.family, p->protocol, p->host_port);
+    snprintf(value, sizeof(value), "%s : goto published_%s", key, s ? s->id : "");
+    add_element(n, to, verb, "spread_ports", str_eq(verb, "add") ? value : key);
+    add_element(n, to, verb, "spread_all", key);
+}
+
 void net__firewall_add_port(const struct net *n, struct str *to, const char *verb, const struct net__port *p)
 {
+    if (p->spread) {
+        add_spread_port(n, to, verb, p);
+        return;
+    }
     char host[NET__IP_BYTES], container[NET__IP_BYTES], key[96], target[256] = "";
     net__ip_format(p->host_ip, host);
     net__ip_format(p->container_ip, container);
@@ -209,6 +258,11 @@ int net__firewall_rebuild(struct net *n, struct err *err)
     str_add(&s, "}\n");
     for (size_t i = 0; (e = map_next(&n->bridges, &i));)
         net__firewall_add_bridge(n, &s, "add", e->value);
+    for (size_t i = 0; (e = map_next(&n->spreads, &i));) {
+        net__spread_add(n, &s, e->value);
+        net__spread_add_virtual(n, &s, "add", e->value);
+    }
+    net__spread_add_remotes(n, &s);
     for (size_t i = 0; i < n->port_count; i++)
         net__firewall_add_port(n, &s, "add", &n->ports[i]);
     int r = nft_run(n, str_get(&s), false, NULL, err);
@@ -219,7 +273,7 @@ int net__firewall_rebuild(struct net *n, struct err *err)
             err, ERR_UNAVAILABLE,
             "this kernel lacks a part of nftables that networks need (nat, masquerade, fib, ct in the "
             "inet family: Linux 5.2 or later with the modules nft_chain_nat, nft_masq, nft_redir, "
-            "nft_fib_inet, nft_ct)");
+            "nft_fib_inet, nft_ct, nft_numgen, nft_reject_inet)");
     return r;
 }
 
@@ -379,6 +433,7 @@ int net__firewall_load(struct net *n, struct err *err)
         load_object(n, json_object_get(item, "set"));
         load_object(n, json_object_get(item, "map"));
     }
+    net__spreads_load(n);
     n->loaded = true;
     return net__firewall_rebuild(n, err);
 }

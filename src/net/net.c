@@ -36,6 +36,7 @@ int net_open(const char *state_dir, const char *prefix, struct net **ret, struct
     snprintf(n->table, sizeof(n->table), "drover_%s", prefix);
     pthread_mutex_init(&n->lock, NULL);
     n->bridges = MAP_INIT(free);
+    n->spreads = MAP_INIT(net__spread_free);
     n->pool = net__pool_new();
     r = net__names_open(n, err);
     if (r < 0) {
@@ -55,6 +56,7 @@ void net_close(struct net *n)
     net__ports_done(n);
     net__firewall_done(n);
     map_done(&n->bridges);
+    map_done(&n->spreads);
     pthread_mutex_destroy(&n->lock);
     free(n->state_dir);
     free(n);
@@ -103,14 +105,18 @@ int net_teardown(struct net *n, struct err *err)
         net__ports_done(n);
         map_done(&n->bridges);
         n->bridges = MAP_INIT(free);
+        map_done(&n->spreads);
+        n->spreads = MAP_INIT(net__spread_free);
+        net__spreads_save(n, NULL);
     }
     pthread_mutex_unlock(&n->lock);
     return r;
 }
 
-int net_reconcile(struct net *n, char *const *bridges, char *const *port_owners, struct err *err)
+int net_reconcile(struct net *n, char *const *bridges, char *const *port_owners, char *const *spreads,
+                  struct err *err)
 {
-    _cleanup_strv_ char **stale_bridges = NULL, **stale_owners = NULL;
+    _cleanup_strv_ char **stale_bridges = NULL, **stale_owners = NULL, **stale_spreads = NULL;
     pthread_mutex_lock(&n->lock);
     int r = net__firewall_load(n, err);
     struct map_entry *e;
@@ -118,12 +124,19 @@ int net_reconcile(struct net *n, char *const *bridges, char *const *port_owners,
         if (!strv_has(bridges, e->key))
             strv_add(&stale_bridges, e->key);
     for (size_t i = 0; r == 0 && i < n->port_count; i++)
-        if (!strv_has(port_owners, n->ports[i].owner) && !strv_has(stale_owners, n->ports[i].owner))
+        if (!n->ports[i].spread && !strv_has(port_owners, n->ports[i].owner) &&
+            !strv_has(stale_owners, n->ports[i].owner))
             strv_add(&stale_owners, n->ports[i].owner);
+    for (size_t i = 0; r == 0 && (e = map_next(&n->spreads, &i));)
+        if (!strv_has(spreads, e->key))
+            strv_add(&stale_spreads, e->key);
     pthread_mutex_unlock(&n->lock);
     STRV_FOREACH (i, stale_owners)
         if (r == 0)
             r = net_ports_withdraw(n, *i, err);
+    STRV_FOREACH (i, stale_spreads)
+        if (r == 0)
+            r = net_spread_remove(n, *i, err);
     STRV_FOREACH (i, stale_bridges)
         if (r == 0)
             r = net_bridge_remove(n, *i, err);

@@ -156,6 +156,43 @@ struct net_forwarder {
 };
 void net_set_forwarder(struct net *n, const struct net_forwarder *forwarder);
 
+/* Connections that the kernel spreads over targets: those of containers on `bridge` to a virtual address, and
+ * those from anywhere to published ports of this machine. Each connection gets the next target in turn and
+ * keeps it, whatever is set later. What no target takes is refused at once, and a program of the machine that
+ * listens on all its addresses is not reached at the virtual one.
+ *
+ * A listed port of the virtual address leads to `target` of a target here, and to `published` of another
+ * machine (not at all when that is 0); any other port to the same port of a target here. A connection that
+ * comes from one of the other machines goes to a target here while there is any: it is not sent on in
+ * circles.
+ *
+ * Published ports are reserved as those of net_ports_publish() are, with the same conflicts. */
+struct net_spread_port {
+    const char *protocol; /* tcp, udp, sctp */
+    uint16_t published;   /* 0: not */
+    uint16_t target;
+};
+struct net_spread_target {
+    const char *address, *address6; /* either may be NULL; of another machine exactly one is given */
+    bool remote;                    /* another machine, where ports are the published ones */
+};
+struct net_spread {
+    const char *key;                /* unique */
+    const char *name;               /* for messages */
+    const char *bridge;             /* where the virtual address is; it exists */
+    const char *address, *address6; /* the virtual one, without prefix length; or NULL */
+    bool ipv6;                      /* published on IPv6 as well */
+    const struct net_spread_port *ports;
+    size_t port_count;
+    const struct net_spread_target *targets;
+    size_t target_count;
+};
+/* Replaces what the key had, in one step; on failure that stays. */
+int net_spread_set(struct net *n, const struct net_spread *s, struct err *err);
+int net_spread_remove(struct net *n, const char *key, struct err *err); /* nothing there is no error */
+/* Ends what the kernel remembers of datagrams to an address that no container has any more. */
+void net_spread_forget_target(struct net *n, const char *address);
+
 /* Names. The table is replaced whole; the DNS process (`drover dns`, restarted when it dies, alive when serve
  * is not) reads it and answers on each bridge's gateway address, port 53: A, AAAA, PTR for what it
  * knows; the rest goes to the host's resolvers. A client sees the names of the networks it is on; which those
@@ -173,8 +210,9 @@ int net_names_set(struct net *n, const struct net_name *names, size_t count, str
 /* `drover dns STATE_DIR`: the process itself; returns its exit status. */
 int net_dns_main(int argc, char **argv);
 
-/* Removes bridges and port rules of this instance that are not listed (after a crash). NULL-terminated lists.
- */
-int net_reconcile(struct net *n, char *const *bridges, char *const *port_owners, struct err *err);
+/* Removes bridges, port rules and spreads of this instance that are not listed (after a crash).
+ * NULL-terminated lists. */
+int net_reconcile(struct net *n, char *const *bridges, char *const *port_owners, char *const *spreads,
+                  struct err *err);
 
 #endif

@@ -27,6 +27,14 @@ const char *net__protocol_name(int protocol)
     return "?";
 }
 
+int net__protocol_of(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(protocols); i++)
+        if (str_eq(name, protocols[i].name))
+            return protocols[i].protocol;
+    return 0;
+}
+
 int net__ports_add(struct net *n, const struct net__port *p)
 {
     GROW(n->ports, n->port_count, n->port_capacity);
@@ -63,10 +71,7 @@ static int port_parse(const char *owner, const struct net_port *from, struct net
 {
     *ret = (struct net__port){
         .fd = -EBADF, .host_port = from->host_port, .container_port = from->container_port};
-    for (size_t i = 0; i < ARRAY_SIZE(protocols); i++)
-        if (str_eq(from->protocol, protocols[i].name))
-            ret->protocol = protocols[i].protocol;
-    if (!ret->protocol)
+    if (!(ret->protocol = net__protocol_of(from->protocol)))
         return err_set(err, ERR_INVALID, "protocol \"%s\" of a port must be tcp, udp or sctp",
                        from->protocol ? from->protocol : "");
     int r = port_addresses(from, ret, err);
@@ -131,12 +136,16 @@ static int port_conflict(struct net *n, const struct net__port *p, struct err *e
     char host[NET__IP_BYTES];
     net__ip_format(p->host_ip, host);
     const char *protocol = net__protocol_name(p->protocol);
-    for (size_t i = 0; i < n->port_count; i++)
-        if (collide(&n->ports[i], p))
+    for (size_t i = 0; i < n->port_count; i++) {
+        const struct net__port *other = &n->ports[i];
+        const struct net__spread *s = other->spread ? map_get(&n->spreads, other->owner) : NULL;
+        if (collide(other, p))
             return err_set(err, ERR_CONFLICT,
                            "Bind for %s:%u failed: port is already allocated: port %u/%s "
-                           "is published by container %.12s",
-                           host, p->host_port, p->host_port, protocol, n->ports[i].owner);
+                           "is published by %s %.*s",
+                           host, p->host_port, p->host_port, protocol, s ? "service" : "container",
+                           s ? 64 : 12, s ? json_str(s->doc, "Name") : other->owner);
+    }
     _cleanup_str_ struct str owner = STR_INIT;
     if (net__port_owner(p->protocol, p->host_ip, p->host_port, &owner))
         return err_set(err, ERR_CONFLICT,
@@ -236,9 +245,8 @@ static void unforward(struct net *n, const struct net__port *p)
         log_warning("port %u/%s stays forwarded: %s", p->host_port, net__protocol_name(p->protocol), err.msg);
 }
 
-/* Reserves here and at the forwarder; a port that was free to choose is chosen again when it is taken there.
- */
-static int reserve_everywhere(struct net *n, struct net__port *p, const char *host_ip, struct err *err)
+/* A port that was free to choose is chosen again when it is taken at the forwarder. */
+int net__port_reserve(struct net *n, struct net__port *p, const char *host_ip, struct err *err)
 {
     uint16_t asked = p->host_port;
     for (int attempt = 0;; attempt++) {
@@ -262,16 +270,15 @@ static int reserve_twin(struct net *n, struct net__port *p, const char *host_ip,
     for (int attempt = 0;; attempt++) {
         struct net__port *first = &n->ports[n->port_count - 1];
         p->host_port = first->host_port;
-        int r = reserve_everywhere(n, p, host_ip, err);
+        int r = net__port_reserve(n, p, host_ip, err);
         if (r != -ERR_CONFLICT || !chosen || attempt == 100)
             return r;
         struct net__port again = *first;
         n->port_count--;
         again.host_port = 0;
         again.fd = -EBADF;
-        r = reserve_everywhere(n, &again, host_ip, err); /* while the old one is still held: another one */
-        unforward(n, first);
-        close_fd(first->fd);
+        r = net__port_reserve(n, &again, host_ip, err); /* while the old one is still held: another one */
+        net__port_release(n, first);
         if (r < 0)
             return r;
         net__ports_add(n, &again);
@@ -287,8 +294,14 @@ static struct net__port *find_same(struct net *n, const struct net__port *p)
     return NULL;
 }
 
+void net__port_release(struct net *n, const struct net__port *p)
+{
+    unforward(n, p);
+    close_fd(p->fd);
+}
+
 /* A rule that outlived its process: the reservation is taken anew. */
-static int adopt(struct net *n, struct net__port *p, struct err *err)
+static int adopt(struct net__port *p, struct err *err)
 {
     if (p->fd >= 0)
         return 0;
@@ -309,12 +322,16 @@ static int adopt(struct net *n, struct net__port *p, struct err *err)
     return 0;
 }
 
+int net__port_adopt(struct net *n, struct net__port *p, const char *host_ip, struct err *err)
+{
+    int r = adopt(p, err);
+    return r == 0 ? forward(n, p, host_ip, err) : r;
+}
+
 static void drop_from(struct net *n, size_t first)
 {
-    for (size_t i = first; i < n->port_count; i++) {
-        unforward(n, &n->ports[i]);
-        close_fd(n->ports[i].fd);
-    }
+    for (size_t i = first; i < n->port_count; i++)
+        net__port_release(n, &n->ports[i]);
     n->port_count = first;
 }
 
@@ -356,16 +373,14 @@ static int publish_locked(struct net *n, const char *owner, struct net_port *por
             p.host_ip.value = 0;
         if ((old = find_same(n, &p))) {
             chosen[i] = p.host_port;
-            r = adopt(n, old, err);
-            if (r == 0)
-                r = forward(n, &p, ports[i].host_ip, err);
+            r = net__port_adopt(n, old, ports[i].host_ip, err);
             continue;
         }
         if (ports[i].twin && n->port_count > first) {
             r = reserve_twin(n, &p, ports[i].host_ip, !ports[i - 1].host_port, err);
             chosen[i - 1] = p.host_port;
         } else
-            r = reserve_everywhere(n, &p, ports[i].host_ip, err);
+            r = net__port_reserve(n, &p, ports[i].host_ip, err);
         if (r < 0)
             break;
         chosen[i] = p.host_port;
@@ -421,8 +436,7 @@ static int withdraw_locked(struct net *n, const char *owner, struct err *err)
     }
     for (size_t i = 0; i < gone_count; i++) {
         net__conntrack_forget(&gone[i]);
-        unforward(n, &gone[i]);
-        close_fd(gone[i].fd);
+        net__port_release(n, &gone[i]);
     }
     return 0;
 }

@@ -9,6 +9,7 @@
 #ifndef NET_PRIV_H
 #define NET_PRIV_H
 
+#include "base/json.h"
 #include "base/map.h"
 #include "net/net.h"
 
@@ -67,7 +68,27 @@ struct net__port {
     uint16_t host_port;
     struct net__ip container_ip; /* of the same family */
     uint16_t container_port;
-    int fd; /* the bound socket that reserves it; -EBADF when an earlier process published it */
+    int fd;      /* the bound socket that reserves it; -EBADF when an earlier process published it */
+    bool spread; /* over targets: the owner is a spread's key, container_ip tells the family alone */
+};
+
+struct net__spread_port {
+    int protocol;
+    uint16_t published, target;
+};
+struct net__spread_target {
+    struct net__ip address, address6; /* family 0: none */
+    bool remote;
+};
+struct net__spread {
+    json_t *doc; /* what the rest is read from; as the file has it */
+    char key[NET__OWNER_BYTES], id[17], bridge[16];
+    struct net__ip address, address6; /* family 0: none */
+    bool ipv6;
+    struct net__spread_port *ports;
+    size_t port_count;
+    struct net__spread_target *targets;
+    size_t target_count;
 };
 
 struct net__names;
@@ -85,6 +106,7 @@ struct net {
     struct net__port *ports;
     size_t port_count, port_capacity;
     struct map bridges; /* name -> struct net__bridge */
+    struct map spreads; /* key -> struct net__spread */
     struct net__names *names;
     struct net__pool *pool;
     struct net_forwarder forwarder; /* functions NULL: ports are this namespace's own */
@@ -129,11 +151,37 @@ uint16_t net__child_flags(const char *flag);
 int net__ports_add(struct net *n, const struct net__port *p); /* to the mirror */
 void net__ports_done(struct net *n);
 const char *net__protocol_name(int protocol); /* "tcp" */
+int net__protocol_of(const char *name);       /* IPPROTO_*, 0: none that can be published */
+/* Takes the port on the machine, and at the forwarder; sets its `fd`. */
+int net__port_reserve(struct net *n, struct net__port *p, const char *host_ip, struct err *err);
+void net__port_release(struct net *n, const struct net__port *p);
+/* Takes the reservation of one that an earlier process published. */
+int net__port_adopt(struct net *n, struct net__port *p, const char *host_ip, struct err *err);
+
+/* --- spread.c --- */
+void net__spread_free(void *spread);
+/* Those of an earlier process, from their file; what cannot be read is left out. */
+void net__spreads_load(struct net *n);
+int net__spreads_save(struct net *n, struct err *err);
+/* Its virtual addresses on their bridge, or all of a bridge's: there after it was made anew. */
+int net__spread_addresses(struct net *n, const char *bridge, struct err *err);
+bool net__spread_has_address(struct net *n, const char *bridge, uint32_t address);
+
+/* --- spread_rules.c; appends commands to `to` --- */
+void net__spread_add(const struct net *n, struct str *to,
+                     const struct net__spread *s); /* replaces its rules */
+void net__spread_delete(const struct net *n, struct str *to, const struct net__spread *s);
+void net__spread_add_virtual(const struct net *n, struct str *to, const char *verb,
+                             const struct net__spread *s);
+/* What all of them together say of other machines. */
+void net__spread_add_remotes(const struct net *n, struct str *to);
 
 /* --- conntrack.c --- */
 /* Drops what the kernel remembers of datagrams to a port, so that what was published or withdrawn counts for
  * them too. Best effort: without it they find their way when they have been silent for a while. */
 void net__conntrack_forget(const struct net__port *port);
+/* The same for what goes to a container's address, whatever it was sent to. */
+void net__conntrack_forget_target(struct net__ip target);
 
 /* --- port_owner.c --- */
 /* Who has a local port: "nginx (pid 812)"; false when nobody can be found. */

@@ -355,12 +355,12 @@ int rtnl_route_add_default(struct mnl_socket *s, int index, uint32_t gateway)
     return talk(s, h, NULL, NULL);
 }
 
-int rtnl_address6_add(struct mnl_socket *s, int index, const uint8_t address[16], int bits)
+static struct nlmsghdr *address6_request(void *buffer, uint16_t type, uint16_t flags, int index,
+                                         const uint8_t address[16], int bits)
 {
-    char buffer[REQUEST_BYTES];
     struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
-    h->nlmsg_type = RTM_NEWADDR;
-    h->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+    h->nlmsg_type = type;
+    h->nlmsg_flags = flags;
     struct ifaddrmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
     m->ifa_family = AF_INET6;
     m->ifa_prefixlen = (uint8_t)bits;
@@ -368,7 +368,20 @@ int rtnl_address6_add(struct mnl_socket *s, int index, const uint8_t address[16]
     m->ifa_index = (uint32_t)index;
     mnl_attr_put(h, IFA_LOCAL, 16, address);
     mnl_attr_put(h, IFA_ADDRESS, 16, address);
-    return talk(s, h, NULL, NULL);
+    return h;
+}
+
+int rtnl_address6_add(struct mnl_socket *s, int index, const uint8_t address[16], int bits)
+{
+    char buffer[REQUEST_BYTES];
+    uint16_t flags = NLM_F_CREATE | NLM_F_EXCL;
+    return talk(s, address6_request(buffer, RTM_NEWADDR, flags, index, address, bits), NULL, NULL);
+}
+
+int rtnl_address6_delete(struct mnl_socket *s, int index, const uint8_t address[16], int bits)
+{
+    char buffer[REQUEST_BYTES];
+    return talk(s, address6_request(buffer, RTM_DELADDR, 0, index, address, bits), NULL, NULL);
 }
 
 int rtnl_route6_add_default(struct mnl_socket *s, int index, const uint8_t gateway[16])

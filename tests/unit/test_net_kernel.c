@@ -241,10 +241,10 @@ static void a_new_process_takes_over_what_is_published(void **state)
     assert_answer(-1, SOCK_DGRAM, "127.0.0.1", 8080, "from a");
 
     char *bridges[] = {(char[]){"drtaaaaaaaa"}, NULL}, *owners[] = {(char[]){OWNER_A}, NULL};
-    assert_ok(net_reconcile(f->net, bridges, owners, &err), &err);
+    assert_ok(net_reconcile(f->net, bridges, owners, NULL, &err), &err);
     assert_answer(-1, SOCK_DGRAM, "127.0.0.1", 8080, "Connection refused");
     assert_answer(-1, SOCK_STREAM, "127.0.0.1", 8080, "from a");
-    assert_ok(net_reconcile(f->net, NULL, NULL, &err), &err);
+    assert_ok(net_reconcile(f->net, NULL, NULL, NULL, &err), &err);
     assert_answer(-1, SOCK_STREAM, "127.0.0.1", 8080, "Connection refused");
     close(a);
 }
