@@ -176,15 +176,32 @@ static void send_file(struct http_request *q, int fd, int64_t offset, int64_t n)
     fcntl(q->conn->fd, F_SETFL, flags);
 }
 
+/* A small file goes with the head in one call and one segment, where sendfile would take four calls and two.
+ */
+static void send_small(struct http_request *q, const struct str *head, int fd, int64_t offset, size_t n)
+{
+    _cleanup_free_ char *buffer = mem_new(n);
+    ssize_t got = pread(fd, buffer, n, offset);
+    struct iovec parts[2] = {{head->data, head->len}, {buffer, got > 0 ? (size_t)got : 0}};
+    send_parts(q, parts, got > 0 ? 2 : 1, HTTP_ANSWER_TIMEOUT_MS);
+    if (got != (ssize_t)n) /* the file is shorter than was promised */
+        q->broken = true;
+}
+
 void http_reply_file(struct http_request *q, int status, const char *content_type, int fd, int64_t offset,
                      int64_t n)
 {
+    enum { SMALL_BYTES = 64 << 10 };
     _cleanup_str_ struct str head = STR_INIT;
     http__body_drop_held(q);
     begin_head(q, status, content_type, &head);
     str_addf(&head, "Content-Length: %lld\r\n", (long long)n);
     end_head(q, &head);
     struct iovec part = {head.data, head.len};
+    if (!is_head(q) && n > 0 && n <= SMALL_BYTES) {
+        send_small(q, &head, fd, offset, (size_t)n);
+        return;
+    }
     send_parts(q, &part, 1, HTTP_ANSWER_TIMEOUT_MS);
     if (is_head(q))
         return;

@@ -1,4 +1,5 @@
 /* Blobs: written to tmp/ and hashed on the way, at their name only when right. */
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "image/image_priv.h"
@@ -103,8 +104,10 @@ static int publish(struct blob_writer *w, const char *digest, struct err *err)
     _cleanup_free_ char *path = image__blob_path(w->im, digest);
     if (fsync(w->fd) < 0)
         return err_sys(err, errno, "store %s", digest);
+    FAILPOINT("image-blob-synced");
     if (rename(w->temp, path) < 0)
         return err_sys(err, errno, "store %s", digest);
+    FAILPOINT("image-blob-renamed");
     w->temp[0] = '\0';
     *strrchr(path, '/') = '\0';
     return file_fsync_dir(path, err);
@@ -265,6 +268,7 @@ void image__blob_sweep(struct images *im, char *const *digests, int64_t *freed)
             !user && lstat(path, &st) == 0 && unlink(path) == 0 && freed)
             *freed += st.st_blocks * 512;
         pthread_mutex_unlock(&im->mutex);
+        FAILPOINT("image-blob-swept");
     }
 }
 

@@ -1,6 +1,7 @@
 /* The blob store as its other owners see it. */
 #include "image/content.h"
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "image/image_priv.h"
 
@@ -47,8 +48,10 @@ int content_adopt(struct images *im, const char *path, const char *digest, struc
     if (fd < 0 || fsync(fd) < 0)
         return err_sys(err, errno, "store %s", digest);
     _cleanup_free_ char *final = image__blob_path(im, digest);
+    FAILPOINT("image-content-synced");
     if (rename(path, final) < 0)
         return err_sys(err, errno, "store %s", digest);
+    FAILPOINT("image-content-renamed");
     *strrchr(final, '/') = '\0';
     return file_fsync_dir(final, err);
 }

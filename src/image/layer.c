@@ -1,5 +1,6 @@
 /* Layers unpacked for overlayfs: several of an image at once, each put right against those below it and
  * entered in order. */
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/tree_bytes.h"
 #include "image/image_priv.h"
@@ -110,6 +111,7 @@ int image__layer_adopt(struct images *im, const struct layer *layer, const char 
         if (fstatat(im->layers_fd, dir, &st, AT_SYMLINK_NOFOLLOW) < 0)
             break;
     }
+    FAILPOINT("image-layer-unpacked");
     if (renameat(AT_FDCWD, path, im->layers_fd, dir) < 0)
         return err_sys(err, errno, "put layer %s in place", layer->diff_id);
     /* The files must be on disk before the database says so. */

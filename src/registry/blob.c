@@ -30,16 +30,64 @@ static void touch(struct registry *r, const char *repository, const char *digest
     store_batch(r->store, &s, 1, STORE_LAZY, NULL);
 }
 
+/* Rows that were found lately, so that a pull of many small blobs asks the store for none of them twice. They
+ * hold for one version of the database: whatever is written there empties them. */
+struct known_blob {
+    int64_t seen;
+};
+enum { KNOWN_MAX = 16384 };
+
+/* lock held. */
+static void forget_older(struct registry *r, uint64_t version)
+{
+    if (r->known_at == version && r->known.count < KNOWN_MAX)
+        return;
+    map_done(&r->known);
+    r->known = MAP_INIT(free);
+    r->known_at = version;
+}
+
+static bool recall(struct registry *r, const char *key, uint64_t version, int64_t *ret_seen)
+{
+    pthread_mutex_lock(&r->lock);
+    const struct known_blob *k = r->known_at == version ? map_get(&r->known, key) : NULL;
+    if (k)
+        *ret_seen = k->seen;
+    pthread_mutex_unlock(&r->lock);
+    return k;
+}
+
+static void remember(struct registry *r, const char *key, uint64_t version, int64_t seen)
+{
+    struct known_blob *k = NEW(struct known_blob);
+    k->seen = seen;
+    pthread_mutex_lock(&r->lock);
+    if (version == store_version(r->store)) {
+        forget_older(r, version);
+        map_put(&r->known, key, take_ptr(k));
+    }
+    pthread_mutex_unlock(&r->lock);
+    free(k);
+}
+
 int registry__blob_known(struct registry *r, const char *repository, const char *digest, bool *ret,
                          struct registry_err *err)
 {
+    uint64_t version = store_version(r->store);
+    _cleanup_free_ char *key = str_printf("%s@%s", repository, digest);
     const struct store_value v[] = {STORE_STR(repository), STORE_STR(digest)};
     struct row row = {0};
+    if (recall(r, key, version, &row.seen)) {
+        touch(r, repository, digest, row.seen);
+        *ret = true;
+        return 0;
+    }
     if (store_query(r->store, "SELECT seen FROM repository_blob WHERE repository = ? AND digest = ?", v, 2,
                     take_row, &row, &err->cause) < 0)
         return registry__internal(err);
     if (!row.found)
         return registry__local_has(r, repository, digest, ret, err);
+    remember(r, key, version, row.seen);
     touch(r, repository, digest, row.seen);
     *ret = true;
     return 0;

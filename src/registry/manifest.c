@@ -1,6 +1,7 @@
 /* Manifests and tags: putting, getting, deleting. */
 #include "registry/manifest.h"
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/timeutil.h"
@@ -271,6 +272,7 @@ static int enter(struct registry *r, const char *repository, const char *digest,
     registry__notices_make(r, &what, &notices);
     memcpy(p->statements + p->count, notices.statements, notices.count * sizeof(*notices.statements));
     int code = store_batch(r->store, p->statements, p->count + notices.count, STORE_DURABLE, &err->cause);
+    FAILPOINT("registry-manifest-entered");
     if (code == 0 && notices.count > 0)
         registry__notify_wake(r);
     registry__notices_done(&notices);
@@ -326,6 +328,7 @@ static int put(struct registry *r, const char *repository, const char *digest, c
     int code = check_blobs(r, repository, m, err);
     if (code == 0)
         code = store_bytes(r, digest, bytes, n, err);
+    FAILPOINT("registry-manifest-stored");
     if (code == 0)
         code = enter_within_quota(r, repository, digest, m, n, tag, tags, err);
     content_let_go(r->images, held);
@@ -460,6 +463,7 @@ int registry_manifest_delete(struct registry *r, const char *repository, const c
     registry__notices_make(r, &what, &notices);
     memcpy(all + 1, notices.statements, notices.count * sizeof(*all));
     code = store_batch(r->store, all, 1 + notices.count, STORE_DURABLE, &err->cause);
+    FAILPOINT("registry-manifest-deleted");
     if (code == 0 && notices.count > 0)
         registry__notify_wake(r);
     registry__notices_done(&notices);

@@ -1,5 +1,6 @@
 #include "registry/queue.h"
 
+#include "base/failpoint.h"
 #include "base/log.h"
 
 #include <time.h>
@@ -54,6 +55,7 @@ static void settle(struct registry_queue *q, const struct queue_entry *e, const 
          " WHERE kind = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
          bound, 2, -1}};
     struct err err = {0};
+    FAILPOINT("registry-delivery-made");
     if (store_batch(q->registry->store, s, ARRAY_SIZE(s), STORE_DURABLE, &err) < 0)
         log_warning("registry: %s %s: %s", q->kind->name, e->receiver, err.msg);
 }

@@ -1,4 +1,5 @@
 /* Opening, errors, small queries, and the thread that collects garbage. */
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/timeutil.h"
 #include "registry/notify.h"
@@ -183,6 +184,7 @@ static int drop_unused(struct registry *r, int64_t before_ns, struct err *err)
         return code;
     const struct store_statement s = {.sql = drop, .params = &before, .param_count = 1, .expect_changes = -1};
     code = store_batch(r->store, &s, 1, STORE_DURABLE, err);
+    FAILPOINT("registry-garbage-forgotten");
     if (code == 0)
         content_release(r->images, digests);
     return code;
@@ -224,6 +226,7 @@ int registry_start(struct images *im, int64_t grace_ns, struct registry **ret, s
     r->store = content_store(im);
     r->grace_ns = grace_ns ? grace_ns : 3600 * NS_PER_S;
     r->hashes = MAP_INIT(registry__upload_hash_free);
+    r->known = MAP_INIT(free);
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->quota_lock, NULL);
     pthread_cond_init(&r->wake, NULL);
@@ -263,6 +266,7 @@ void registry_stop(struct registry *r)
     registry__queue_stop(r->replicator);
     registry_policy_unref(r->policy);
     map_done(&r->hashes);
+    map_done(&r->known);
     pthread_mutex_destroy(&r->lock);
     pthread_mutex_destroy(&r->quota_lock);
     pthread_cond_destroy(&r->wake);

@@ -25,6 +25,8 @@ struct registry {
     struct map fetching;            /* what a mirror fetches just now; under lock */
     pthread_cond_t fetched;         /* one of them has been */
     struct registry_policy *policy; /* or NULL; under lock */
+    struct map known;               /* "REPOSITORY@DIGEST" -> struct known_blob of blob.c; under lock */
+    uint64_t known_at;              /* the store's version that `known` is of */
     struct map hashes;              /* upload id -> struct upload_hash, see upload.c */
 };
 

@@ -7,6 +7,7 @@
  * Where a rule has a retention, manifests go too that no tag leads to, directly, through an index, or as what
  * refers to one that stays (its "subject"), and that are older than the registry's grace: a push brings
  * manifests before the index that names them. Bytes are then the collector's. */
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "registry/registry_priv.h"
@@ -225,6 +226,7 @@ static int drop_manifest(struct pass *p, const struct manifest_row *m, struct er
         .param_count = 3,
         .expect_changes = -1};
     int code = store_batch(p->registry->store, &s, 1, STORE_DURABLE, err);
+    FAILPOINT("registry-retention-forgotten");
     char *list[] = {m->digest, NULL};
     if (code == 0)
         content_release(p->registry->images, list);

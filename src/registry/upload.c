@@ -7,6 +7,7 @@
  * What comes in large pieces goes to the disk past the page cache: a blob must be on the disk before it is
  * acknowledged anyway, copying it into fresh pages first costs more than hashing it does, and the one sync at
  * the end (content_adopt) then finds little left to wait for. The sockets' buffers take in meanwhile. */
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/timeutil.h"
 #include "registry/mirror.h"
@@ -167,6 +168,7 @@ int registry__upload_begin(struct registry *r, const char *repository, char ret_
         err_sys(&err->cause, errno, "make an upload");
         return registry__internal(err);
     }
+    FAILPOINT("registry-upload-made");
     const struct store_value v[] = {STORE_STR(id), STORE_STR(repository), STORE_I64(time_now_ns())};
     const struct store_statement s = {
         .sql = "INSERT INTO repository_upload (id, repository, started) VALUES (?, ?, ?)",
@@ -258,6 +260,7 @@ static int take_in(struct upload *u, int64_t length, int64_t room, registry_read
                 (long long)MAX(room, 0));
         if (write_piece(u, buffer, (size_t)n, &err->cause) < 0)
             return registry__internal(err);
+        FAILPOINT("registry-upload-written");
         u->size += n;
         if (u->hash) {
             digest_hasher_add(u->hash->hasher, buffer, (size_t)n);
@@ -369,6 +372,7 @@ static int adopt(struct registry *r, const char *repository, const char *path, c
 {
     if (content_adopt(r->images, path, digest, &err->cause) < 0)
         return registry__internal(err);
+    FAILPOINT("registry-blob-unlinked");
     return registry__blob_link(r, repository, digest, err);
 }
 
@@ -399,6 +403,7 @@ int registry_upload_finish(struct registry *r, const char *repository, const cha
     } else if (code == 0) {
         content_hold(r->images);
         code = adopt(r, repository, u.path, digest, err);
+        FAILPOINT("registry-upload-adopted");
         let_go(r, digest);
         /* Its bytes have become the blob, or, when that was refused after all, have gone with it. */
         if (code == 0 || !file_exists(u.path))
@@ -463,6 +468,7 @@ static void drop_if_resting(struct registry *r, const char *id, int64_t before_n
         flock(fd, LOCK_EX | LOCK_NB) < 0)
         return;
     unlink(path);
+    FAILPOINT("registry-upload-dropped");
     forget(r, id);
 }
 

@@ -4,11 +4,12 @@ import http.client
 import json
 import os
 import random
+import sys
 import threading
 import time
 
 from distribution import BYTES, OCI_MANIFEST, RegistryStory, digest_of
-from harness import Drover
+from harness import TOP, Drover, run
 from test_registry_mirrors import Upstream
 
 SEED = int(os.environ.get("REGISTRY_SEED", "20261126"))
@@ -131,3 +132,11 @@ mirrors:
         self.serve()
         self.assertGreater(len(there), ROUNDS)
         self.check(there, gone, layers)
+
+    def test_a_kill_at_any_failpoint_of_the_store_and_the_registry_loses_and_leaves_nothing(self):
+        program = os.path.join(TOP, "build-asan/drover")
+        if not os.path.exists(program):
+            self.skipTest("needs the build with sanitizers (make check-build)")
+        done = run([sys.executable, os.path.join(TOP, "tests/crash/registry_points.py"), "--seed", str(SEED)], check=False,
+                   env=dict(os.environ, DROVER=program))
+        self.assertEqual(done.status, 0, done)
