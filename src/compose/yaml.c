@@ -216,7 +216,8 @@ struct reader {
     struct yaml_arena *arena;
     struct fy_parser *parser;
     struct fy_diag *diag;
-    const char *file, *text;
+    const char *file, *text; /* the text without an end mark */
+    size_t text_bytes;
     struct map anchors; /* name to node */
     struct err *err;
 };
@@ -248,7 +249,8 @@ static int complain_syntax(struct reader *r)
     void *position = NULL;
     const struct fy_diag_error *e = fy_diag_errors_iterate(r->diag, &position);
     int line = e ? e->line : 1, column = e ? e->column : 1, tab_column = 0;
-    int tab_line = find_tab(r->text, line + 1, &tab_column);
+    _cleanup_free_ char *whole = mem_strndup(r->text, r->text_bytes);
+    int tab_line = find_tab(whole, line + 1, &tab_column);
     if (tab_line)
         return complain(r, ERR_INVALID, tab_line, tab_column,
                         "the line is indented with a tab; YAML allows only spaces there");
@@ -554,6 +556,7 @@ int yaml_parse(struct yaml_arena *arena, const char *file, const char *text, siz
     struct reader r = {.arena = arena,
                        .file = yaml_strdup(arena, file),
                        .text = text,
+                       .text_bytes = n,
                        .anchors = MAP_INIT(NULL),
                        .err = err};
     int result = check_lines(&r, n);
