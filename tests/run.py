@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Runs the tests and counts them: lint, unit (sanitized, TAP), fuzz corpora, stories (black box),
-the differences from dockerd and buildah, other people's clients, a booted cgroup v2 host.
+several machines in network namespaces, the differences from dockerd and buildah, other people's clients, a booted
+cgroup v2 host.
 
     tests/run.py                 everything; what `make check` does
     tests/run.py unit            one kind
     tests/run.py story NAME...   stories whose name contains NAME
+    tests/run.py hosts NAME...   several machines (tests/hosts) whose test contains NAME
     tests/run.py diff NAME...    scenes (tests/diff) whose name contains NAME
     tests/run.py builds NAME...  Dockerfiles (tests/builds) whose name contains NAME
     tests/run.py clients NAME... clients (tests/clients) whose name contains NAME
@@ -137,6 +139,18 @@ def story(names):
               "the stories run to their end")
 
 
+def hosts(names):
+    """Several machines, each a network namespace with an address of its own, while they fail."""
+    if os.geteuid() != 0:
+        report("hosts", "all hosts", "skipped", "needs root")
+        return
+    if subprocess.run(["dpkg-query", "-W", "libcowsql0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+        report("hosts", "all hosts", "skipped", "libcowsql0 is not installed")
+        return
+    take_over("hosts", ["unshare", "--net", sys.executable, os.path.join(TOP, "tests/story/main.py"), "tests/hosts", *names],
+              "the hosts run to their end")
+
+
 def clients(names):
     """Programs that others wrote for Docker, unchanged, do their work with Drover."""
     if os.geteuid() != 0:
@@ -178,10 +192,10 @@ def vm():
 
 
 def main():
-    kinds = sys.argv[1:2] or ["lint", "unit", "fuzz", "story", "diff", "builds", "clients", "vm"]
+    kinds = sys.argv[1:2] or ["lint", "unit", "fuzz", "story", "hosts", "diff", "builds", "clients", "vm"]
     for kind in kinds:
-        if kind in ("story", "diff", "builds", "clients"):
-            {"story": story, "diff": diff, "builds": builds, "clients": clients}[kind](sys.argv[2:])
+        if kind in ("story", "hosts", "diff", "builds", "clients"):
+            {"story": story, "hosts": hosts, "diff": diff, "builds": builds, "clients": clients}[kind](sys.argv[2:])
         else:
             {"lint": lint, "unit": unit, "fuzz": fuzz, "vm": vm}[kind]()
     if skipped:

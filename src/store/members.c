@@ -143,14 +143,20 @@ static int number_row(void *context, const struct store_value *columns, size_t n
 #define BACKUP_MARK_SQL "SELECT number FROM store_state WHERE name = 'backup'"
 
 /* Everything that was acknowledged before is in a dump that has this number. */
-static int put_mark(struct member *m, int64_t *ret, struct err *err)
+static int put_mark(struct cluster *c, struct member *m, int64_t *ret, struct err *err)
 {
+    int64_t deadline_ns = cluster__deadline(c);
     int r = member__open(m, err);
-    if (r == 0)
+    while (r == 0) {
         r = member__exec(m,
                          "INSERT INTO store_state(name, number) VALUES ('backup', 1) "
                          "ON CONFLICT(name) DO UPDATE SET number = number + 1",
                          NULL, 0, NULL, err);
+        if (r != -ERR_BUSY || time_monotonic_ns() >= deadline_ns)
+            break;
+        r = 0; /* another writer's transaction is open: nobody queues for it */
+        time_sleep_ns(NS_PER_MS);
+    }
     if (r == 0)
         r = member__query(m, BACKUP_MARK_SQL, NULL, 0, number_row, ret, err);
     return r;
@@ -245,7 +251,7 @@ int store_members_backup(const struct store_members *given, const char *path, st
     cluster__init(&c, given);
     int r = open_leader(&c, &m, &list, &n, err);
     if (r == 0)
-        r = put_mark(m, &mark, err);
+        r = put_mark(&c, m, &mark, err);
     if (r == 0)
         r = dump_any(&c, list, n, partial, mark, err);
     if (r == 0)

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { BACK_OFF_FIRST_MS = 200, BACK_OFF_MAX_MS = 5000, CALM_S = 60, STOP_S = 15 };
+enum { BACK_OFF_FIRST_MS = 200, BACK_OFF_MAX_MS = 5000, CALM_S = 60, STOP_S = 15, LOCK_MS = 2000 };
 
 /* --- the marker --- */
 
@@ -106,15 +106,18 @@ static int read_or_make_marker(const struct store_node *n, struct node_marker *r
     return 0;
 }
 
+/* The inner process of one that was killed may hold the lock for a moment longer. */
 static int prepare_directory(const struct store_node *n, int *ret_lock, struct err *err)
 {
     _cleanup_free_ char *data = str_printf("%s/data", n->directory),
                         *lock = str_printf("%s/lock", n->directory);
+    int64_t deadline_ns = time_monotonic_ns() + LOCK_MS * NS_PER_MS;
     int r = file_mkdirs(data, 0700, err);
     if (r < 0)
         return r;
-    r = file_lock(lock, ret_lock, err);
-    return r == -ERR_CONFLICT ? err_set(err, r, "another store runs in %s", n->directory) : r;
+    while ((r = file_lock(lock, ret_lock, err)) == -ERR_CONFLICT && time_monotonic_ns() < deadline_ns)
+        time_sleep_ns(10 * NS_PER_MS);
+    return r == -ERR_CONFLICT ? err_set(err, ERR_CONFLICT, "another store runs in %s", n->directory) : r;
 }
 
 /* --- the child --- */
