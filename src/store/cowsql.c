@@ -354,6 +354,10 @@ static enum outcome try_group(struct store *s, struct store_request **tried, siz
 /* Held against the rules on the twin; those that break them do not come before the leader. */
 static int check(struct cowsql_state *c, struct store_request *q, char ***tables)
 {
+    /* It came while the store was a file, and waited for the move. */
+    if (q->bytes > STORE_BATCH_BYTES)
+        return err_set(&q->err, ERR_LIMIT, "store: a batch of %zu bytes is larger than %d: write it in parts",
+                       q->bytes, STORE_BATCH_BYTES);
     SCOPED_LOCK(locked, &c->twin_lock);
     for (size_t i = 0; i < q->count; i++) {
         sqlite3_stmt *st;

@@ -214,7 +214,7 @@ static int finish(struct load *l, struct err *err)
         r = copy_table(l, "store_request", NULL, err);
     if (r == 0) /* the writers of another store are none of this one's */
         r = copy_table(l, "store_state", NULL, err);
-    put(l, "DELETE FROM store_state WHERE name IS NULL OR name = 'loading'", NULL, 0);
+    put(l, "DELETE FROM store_state WHERE name IS NULL OR name IN ('loading', 'moved')", NULL, 0);
     return r;
 }
 
@@ -261,6 +261,28 @@ int store_members_restore(const struct store_members *given, const char *path, s
         r = copy_all(&l, err);
     member__close(l.to);
     store__disconnect(l.from);
+    cluster__done(&c);
+    return r;
+}
+
+int store__is_restored(const struct store_members *given, bool *ret, struct err *err)
+{
+    struct cluster c;
+    struct member *m = NULL;
+    int64_t loading = 0, objects = 0;
+    cluster__init(&c, given);
+    int r = cluster__find(&c, cluster__deadline(&c), &m, err);
+    if (r == 0)
+        r = member__open(m, err);
+    if (r == 0)
+        r = member__query(m, "SELECT count(*) FROM sqlite_master WHERE " FOREIGN, NULL, 0, number_row,
+                          &objects, err);
+    if (r == 0 && objects)
+        r = member__query(m, "SELECT count(*) FROM store_state WHERE name = 'loading'", NULL, 0, number_row,
+                          &loading, err);
+    if (r == 0)
+        *ret = objects && !loading;
+    member__close(m);
     cluster__done(&c);
     return r;
 }

@@ -12,9 +12,15 @@ struct sqlite_state {
     char *path;
     struct store_connection *writer;
     bool full;                             /* commits sync (PRAGMA synchronous) */
+    bool moved;                            /* its content is another store's */
     struct store_connection *idle_readers; /* under the store's lock */
     size_t idle_reader_count;
 };
+
+#define MOVED_TEXT                                                                                           \
+    "store: the content of %s is being moved to a replicated store, or has been: it takes no writes. Use "   \
+    "that store, "                                                                                           \
+    "or end the move with drover store restore"
 
 static int run_statement(struct store *s, const struct store_statement *statement, char ***tables,
                          struct err *err)
@@ -273,6 +279,38 @@ const struct store_backend store__sqlite = {
     .group_bytes = STORE_FILE_BATCH_BYTES,
 };
 
+const char *store__sqlite_path(const struct store *s)
+{
+    return s->sqlite->path;
+}
+
+int store__sqlite_mark(struct store *s, bool moved, struct err *err)
+{
+    struct sqlite_state *q3 = s->sqlite;
+    int r = store__exec(q3->writer,
+                        moved ? "PRAGMA synchronous=FULL;"
+                                "INSERT OR REPLACE INTO store_state(name, number) VALUES ('moved', 1)"
+                              : "DELETE FROM store_state WHERE name = 'moved'",
+                        err);
+    if (r == 0) {
+        q3->moved = moved;
+        q3->full = true;
+    }
+    return r;
+}
+
+static int check_mark(struct sqlite_state *q3, struct err *err)
+{
+    sqlite3_stmt *st;
+    int r = store__prepare(q3->writer, "SELECT 1 FROM store_state WHERE name = 'moved'", NULL, 0, &st, err);
+    if (r < 0)
+        return r;
+    if (sqlite3_step(st) == SQLITE_ROW)
+        r = err_set(err, ERR_CONFLICT, MOVED_TEXT, q3->path);
+    store__release(st);
+    return r;
+}
+
 int store__sqlite_open(const char *path, const char *const *migrations, struct store *s, struct err *err)
 {
     struct sqlite_state *q3 = NEW(struct sqlite_state);
@@ -284,5 +322,7 @@ int store__sqlite_open(const char *path, const char *const *migrations, struct s
     if (r < 0)
         return r;
     r = store__migrate(q3->writer, migrations, err);
+    if (r == 0)
+        r = check_mark(q3, err);
     return r < 0 ? err_wrap(err, "database %s", path) : 0;
 }

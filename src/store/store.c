@@ -48,8 +48,10 @@ static struct store *store_new(void)
 static void store_free(struct store *s)
 {
     store__watch_done(s);
-    if (s->backend)
-        s->backend->close(s);
+    if (s->cowsql)
+        store__cowsql.close(s);
+    if (s->sqlite)
+        store__sqlite.close(s);
     pthread_cond_destroy(&s->work);
     pthread_cond_destroy(&s->behind_room);
     pthread_mutex_destroy(&s->lock);

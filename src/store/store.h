@@ -71,6 +71,13 @@ int store_open_members(const struct store_members *members, const char *const *m
                        struct err *err);
 void store_close(struct store *s); /* waits for queued batches */
 
+/* Moves a file's content into the members' store, which is empty, and goes on there: queries are answered all
+ * the time, batches wait meanwhile. The file is not opened any more afterwards. On an error it goes on as it
+ * was; only when the move was completed all the same, or nobody knows, every batch is answered with
+ * ERR_UNAVAILABLE. */
+int store_move(struct store *s, const struct store_members *members, const char *const *migrations,
+               struct err *err);
+
 enum store_durability {
     STORE_DURABLE, /* on disk when the call returns: on the disks of a majority, where there are members */
     STORE_LAZY, /* visible when the call returns, on disk soon: for what a restart can find out by itself */

@@ -106,7 +106,7 @@ struct store_backend {
 extern const struct store_backend store__sqlite, store__cowsql;
 
 struct store {
-    const struct store_backend *backend;
+    const struct store_backend *_Atomic backend; /* store_move changes it */
     struct sqlite_state *sqlite;
     struct cowsql_state *cowsql;
     pthread_mutex_t lock; /* all below, but what `busy` gives to one thread */
@@ -139,6 +139,12 @@ int store__watch_begin(struct store *s, struct err *err);
 void store__watch_done(struct store *s);
 
 int store__sqlite_open(const char *path, const char *const *migrations, struct store *s, struct err *err);
+const char *store__sqlite_path(const struct store *s);
+/* Says in the file that it has been moved, or no longer; the caller is who is busy. Nobody opens a marked
+ * file, and it takes no batches. */
+int store__sqlite_mark(struct store *s, bool moved, struct err *err);
+/* Whether a restore into the members' store has ended. */
+int store__is_restored(const struct store_members *m, bool *ret, struct err *err);
 /* What lazy commits left in the page cache goes to the disk. */
 void store__sqlite_sync(struct store *s);
 int store__cowsql_open(const struct store_members *members, const char *const *migrations, struct store *s,

@@ -63,6 +63,18 @@ static int setup_members(void **state)
     return 0;
 }
 
+/* A file, and a member whose store is still empty. */
+static int setup_move(void **state)
+{
+    struct err err;
+    setup(state);
+    struct fixture *f = *state;
+    f->member = store_member_start(f->dir);
+    if (f->member)
+        assert_ok(store_open(f->path, MIGRATIONS, &f->store, &err), &err);
+    return 0;
+}
+
 static int teardown(void **state)
 {
     struct fixture *f = *state;
@@ -441,6 +453,104 @@ static void many_rows_come_back_in_order(void **state)
     assert_int_equal(o.wrong, 0);
 }
 
+struct mover {
+    struct store *store;
+    atomic_bool stop;
+    atomic_int written, read, troubles;
+};
+
+static void *write_on(void *context)
+{
+    struct mover *m = context;
+    while (!atomic_load(&m->stop)) {
+        char name[16];
+        snprintf(name, sizeof(name), "w%d", atomic_load(&m->written));
+        struct err err;
+        if (insert(m->store, name, 1, STORE_DURABLE, &err) < 0) {
+            print_message("write: %s\n", err.msg);
+            atomic_fetch_add(&m->troubles, 1);
+        }
+        atomic_fetch_add(&m->written, 1);
+    }
+    return NULL;
+}
+
+static void *read_on(void *context)
+{
+    struct mover *m = context;
+    int64_t before = 0, n;
+    while (!atomic_load(&m->stop)) {
+        struct err err;
+        if (store_query(m->store, "SELECT count(*) FROM item", NULL, 0, first_integer, &n, &err) < 0 ||
+            n < before) {
+            print_message("read: %s, %lld after %lld\n", err.msg, (long long)n, (long long)before);
+            atomic_fetch_add(&m->troubles, 1);
+        }
+        before = n;
+        atomic_fetch_add(&m->read, 1);
+    }
+    return NULL;
+}
+
+static void a_file_becomes_a_replicated_store_under_its_users(void **state)
+{
+    struct fixture *f = FIXTURE(state);
+    struct err err;
+    struct store_members members = store_member_of(f->member);
+    struct mover m = {.store = f->store};
+    pthread_t writer, reader;
+    struct store_value blob = {.type = STORE_BLOB, .bytes = "a\0b", .size = 3};
+    struct store_statement st[] = {
+        {"INSERT INTO bytes(b, r, t) VALUES (?, 1.5, NULL)", &blob, 1, 1},
+        {"WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < 9999) "
+         "INSERT INTO item(name, n) SELECT printf('%05d', i), i FROM c",
+         NULL, 0, 10000}};
+    int64_t epoch;
+    assert_ok(store_batch(f->store, st, 2, STORE_DURABLE, &err), &err);
+    assert_ok(store_lead(f->store, "here", &epoch, &err), &err);
+    assert_int_equal(pthread_create(&writer, NULL, write_on, &m), 0);
+    assert_int_equal(pthread_create(&reader, NULL, read_on, &m), 0);
+    assert_true(comes_to(&m.written, 10) && comes_to(&m.read, 10));
+    assert_ok(store_move(f->store, &members, MIGRATIONS, &err), &err);
+    int written = atomic_load(&m.written), read = atomic_load(&m.read);
+    assert_true(comes_to(&m.written, written + 10) && comes_to(&m.read, read + 10));
+    atomic_store(&m.stop, true);
+    pthread_join(writer, NULL);
+    pthread_join(reader, NULL);
+    assert_int_equal(atomic_load(&m.troubles), 0);
+    /* Everything is with the members, and the file is not taken for the store any more. */
+    struct store *other;
+    assert_int_equal(number(f->store, "SELECT count(*) FROM item"), 10000 + atomic_load(&m.written));
+    assert_ok(open_store(f, MIGRATIONS, &other, &err), &err);
+    assert_int_equal(number(other, "SELECT count(*) FROM item"), 10000 + atomic_load(&m.written));
+    assert_int_equal(number(other, "SELECT length(b) FROM bytes"), 3);
+    store_close(other);
+    struct store_value v = STORE_I64(epoch);
+    struct store_statement decide[] = {store_fence(&v),
+                                       {"INSERT INTO item(name, n) VALUES ('x', 1)", NULL, 0, 1}};
+    assert_ok(store_batch(f->store, decide, 2, STORE_DURABLE, &err), &err);
+    assert_int_equal(store_open(f->path, MIGRATIONS, &other, &err), -ERR_CONFLICT);
+    assert_non_null(strstr(err.msg, "moved to a replicated store"));
+    assert_int_equal(store_move(f->store, &members, MIGRATIONS, &err), -ERR_CONFLICT);
+}
+
+static void a_move_that_is_refused_leaves_the_file_as_it_was(void **state)
+{
+    struct fixture *f = FIXTURE(state);
+    struct err err;
+    struct store *other;
+    assert_ok(insert(f->store, "a", 1, STORE_DURABLE, &err), &err);
+    struct store_members members = store_member_of(f->member);
+    assert_ok(store_open_members(&members, MIGRATIONS, &other, &err), &err); /* it is not empty any more */
+    store_close(other);
+    assert_int_equal(store_move(f->store, &members, MIGRATIONS, &err), -ERR_CONFLICT);
+    assert_non_null(strstr(err.msg, "not empty"));
+    assert_ok(insert(f->store, "b", 1, STORE_DURABLE, &err), &err);
+    store_close(take_ptr(f->store));
+    assert_ok(store_open(f->path, MIGRATIONS, &f->store, &err), &err);
+    assert_int_equal(number(f->store, "SELECT count(*) FROM item"), 2);
+}
+
 /* The child writes each acknowledged number into the pipe; what the pipe holds must be in the database. */
 static void acknowledged_durable_rows_survive_kill_nine(void **state)
 {
@@ -568,7 +678,8 @@ int main(void)
     {                                                                                                        \
 #f "_with_members", f, setup_members, teardown, NULL                                                 \
     }
-#define BOTH(f) WITH_FILE(f), WITH_MEMBERS(f)
+#define WITH_MOVE(f) cmocka_unit_test_setup_teardown(f, setup_move, teardown)
+#define BOTH(f)      WITH_FILE(f), WITH_MEMBERS(f)
     const struct CMUnitTest tests[] = {
         BOTH(values_come_back_with_their_types),
         BOTH(a_failed_batch_leaves_no_trace),
@@ -585,6 +696,8 @@ int main(void)
         BOTH(many_rows_come_back_in_order),
         BOTH(a_newer_database_is_refused_and_an_older_one_migrated),
         BOTH(a_failing_migration_leaves_the_version_before_it),
+        WITH_MOVE(a_file_becomes_a_replicated_store_under_its_users),
+        WITH_MOVE(a_move_that_is_refused_leaves_the_file_as_it_was),
         WITH_FILE(acknowledged_durable_rows_survive_kill_nine),
         WITH_FILE(a_damaged_file_is_named),
         WITH_FILE(a_full_disk_is_a_clear_error_and_later_writes_work),
