@@ -165,7 +165,7 @@ int member__query(struct member *m, const char *sql, const struct store_value *p
 
 /* --- the leader --- */
 
-enum { SEARCH_PAUSE_MS = 20, SEARCH_PAUSE_MAX_MS = 100, SUSPECT_MS = 1500 };
+enum { SEARCH_PAUSE_MS = 20, SEARCH_PAUSE_MAX_MS = 100, SUSPECT_MS = 300 };
 
 void cluster__init(struct cluster *c, const struct store_members *m)
 {
