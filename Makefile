@@ -62,6 +62,7 @@ bench: build
 	@bench/api
 	@bench/registry
 	@bench/unpack
+	@bench/store
 
 install: build
 	@meson configure build -Dprefix=$(PREFIX) >/dev/null && ninja -C build --quiet
