@@ -28,4 +28,10 @@ int cowsql_api_load(struct cowsql_api *ret, struct err *err)
                        version / 100 % 100);
     return 0;
 }
+#else
+int cowsql_api_load(struct cowsql_api *ret, struct err *err)
+{
+    return err_set(err, ERR_UNSUPPORTED,
+                   "this drover was built without cowsql: it can use a store, but be no member");
+}
 #endif

@@ -17,7 +17,6 @@
     _(cowsql_node_set_connect_func)                                                                          \
     _(cowsql_node_set_network_latency_ms)                                                                    \
     _(cowsql_node_set_snapshot_params)                                                                       \
-    _(cowsql_node_set_auto_recovery)                                                                         \
     _(cowsql_node_start)                                                                                     \
     _(cowsql_node_stop)                                                                                      \
     _(cowsql_node_recover_ext)                                                                               \
@@ -28,9 +27,14 @@ struct cowsql_api {
     COWSQL_FUNCTIONS(COWSQL_MEMBER)
 #undef COWSQL_MEMBER
 };
-
-/* ERR_UNSUPPORTED when it is not installed, or older than 1.15: dqlite's 1.11 loses rows on a full disk. */
-int cowsql_api_load(struct cowsql_api *ret, struct err *err);
+#else
+struct cowsql_api {
+    int none;
+};
 #endif
+
+/* ERR_UNSUPPORTED when we were built without it, it is not installed, or older than 1.15: dqlite's 1.11 loses
+ * rows on a full disk. */
+int cowsql_api_load(struct cowsql_api *ret, struct err *err);
 
 #endif

@@ -193,7 +193,6 @@ static int supervise(const struct store_node *n, struct node_marker *marker, str
 
 int store_node_run(const struct store_node *given, struct err *err)
 {
-#ifdef HAVE_COWSQL
     struct store_node n = *given;
     struct node_marker marker;
     _cleanup_close_ int lock = -EBADF;
@@ -219,39 +218,16 @@ int store_node_run(const struct store_node *given, struct err *err)
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_BLOCK, &set, NULL);
     return supervise(&n, &marker, err);
-#else
-    return err_set(err, ERR_UNSUPPORTED,
-                   "this drover was built without cowsql: it can use a store, but be no member");
-#endif
 }
 
 int store_node_recover(const char *directory, struct err *err)
 {
-#ifdef HAVE_COWSQL
     struct node_marker marker;
-    struct cowsql_api api;
-    cowsql_node *node;
     _cleanup_close_ int lock = -EBADF;
-    _cleanup_free_ char *data = str_printf("%s/data", directory);
     int r = node__marker_read(directory, &marker, err);
     if (r == 0 && !has_data(directory))
-        r = err_set(err, ERR_NOT_FOUND, "%s has no data: recover a member that has them", data);
+        r = err_set(err, ERR_NOT_FOUND, "%s/data has no data: recover a member that has them", directory);
     if (r == 0)
         r = prepare_directory(&(struct store_node){.directory = directory}, &lock, err);
-    if (r == 0)
-        r = cowsql_api_load(&api, err);
-    if (r < 0)
-        return r;
-    if (api.cowsql_node_create(marker.id, marker.address, data, &node) != 0)
-        return err_set(err, ERR_SYSTEM, "open %s: %s", data, api.cowsql_node_errmsg(node));
-    struct cowsql_node_info_ext self = {.size = sizeof(self),
-                                        .id = marker.id,
-                                        .address = (uint64_t)(uintptr_t)marker.address,
-                                        .cowsql_role = STORE_VOTER};
-    if (api.cowsql_node_recover_ext(node, &self, 1) != 0)
-        return err_set(err, ERR_SYSTEM, "recover %s: %s", data, api.cowsql_node_errmsg(node));
-    return 0; /* a node that was never started can not be taken apart; the process ends */
-#else
-    return err_set(err, ERR_UNSUPPORTED, "this drover was built without cowsql");
-#endif
+    return r < 0 ? r : node__recover(directory, &marker, err);
 }

@@ -357,9 +357,34 @@ int node__serve(const struct store_node *n, struct node_marker *marker)
     return r < 0 ? NODE_FAILED : r;
 }
 
-#else
+int node__recover(const char *directory, const struct node_marker *marker, struct err *err)
+{
+    _cleanup_free_ char *data = str_printf("%s/data", directory);
+    struct cowsql_api api;
+    cowsql_node *node;
+    int r = cowsql_api_load(&api, err);
+    if (r < 0)
+        return r;
+    if (api.cowsql_node_create(marker->id, marker->address, data, &node) != 0)
+        return err_set(err, ERR_SYSTEM, "open %s: %s", data, api.cowsql_node_errmsg(node));
+    struct cowsql_node_info_ext self = {.size = sizeof(self),
+                                        .id = marker->id,
+                                        .address = (uint64_t)(uintptr_t)marker->address,
+                                        .cowsql_role = STORE_VOTER};
+    if (api.cowsql_node_recover_ext(node, &self, 1) != 0)
+        return err_set(err, ERR_SYSTEM, "recover %s: %s", data, api.cowsql_node_errmsg(node));
+    return 0; /* a node that was never started can not be taken apart; the process ends */
+}
+
+#else /* the parent has said why */
 int node__serve(const struct store_node *n, struct node_marker *marker)
 {
     return NODE_FAILED;
+}
+
+int node__recover(const char *directory, const struct node_marker *marker, struct err *err)
+{
+    struct cowsql_api api;
+    return cowsql_api_load(&api, err);
 }
 #endif

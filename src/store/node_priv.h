@@ -20,6 +20,8 @@ enum { NODE_STOPPED = 0, NODE_FAILED = 1, NODE_FULL = 75, NODE_ROOM = 76 };
 /* The child: cowsql, or while the disk is full, one that only says so. SIGTERM is blocked. */
 int node__serve(const struct store_node *n, struct node_marker *marker);
 int node__say_full(const struct store_node *n);
+/* Makes the member the only one. */
+int node__recover(const char *directory, const struct node_marker *marker, struct err *err);
 
 /* Takes connections on the member's port until the process ends: `serve` gets each, with its TLS done, on a
  * thread of its own. */
