@@ -115,7 +115,7 @@ int engine_network_connect(struct engine *e, const char *ref, const json_t *body
     if (json_object_get(networks, name) && container__running(c))
         return err_set(err, ERR_DENIED, "endpoint with name %s already exists in network %s", c->name, name);
     pthread_mutex_lock(&e->lock);
-    r = endpoint__plan_one(e, ref, wished, "", networks, err);
+    r = endpoint__plan_one(e, ref, wished, "", false, networks, err);
     pthread_mutex_unlock(&e->lock);
     if (r == 0 && container__running(c))
         r = connect_running(c, name, net, err);

@@ -416,7 +416,7 @@ static int create_with_image(struct engine *e, const char *name, const json_t *b
     if (r == 0)
         r = links__resolve(e, host, &links, err);
     if (r == 0)
-        r = endpoint__plan(e, body, &networks, err);
+        r = endpoint__plan(e, body, flags & ENGINE_CREATE_TASK, &networks, err);
     if (r == 0)
         r = userns__choose(e, id, host, &userns, err);
     if (r == 0)

@@ -156,7 +156,7 @@ static int check_wished(const struct network *n, const char *address, bool ipv6,
     return 0;
 }
 
-int endpoint__plan_one(struct engine *e, const char *ref, const json_t *wished, const char *mac,
+int endpoint__plan_one(struct engine *e, const char *ref, const json_t *wished, const char *mac, bool task,
                        json_t *networks, struct err *err)
 {
     const struct network *n = network__find(e, strcmp(ref, "default") == 0 ? "bridge" : ref, err);
@@ -165,6 +165,12 @@ int endpoint__plan_one(struct engine *e, const char *ref, const json_t *wished, 
         return -err->code;
     if (n->config_only)
         return err_set(err, ERR_DENIED, "cannot create endpoint on configuration-only network");
+    if (n->swarm && !task && (!n->attachable || n->ingress))
+        return err_set(
+            err, ERR_DENIED,
+            "Could not attach to network %s: rpc error: code = PermissionDenied desc = network %s not "
+            "manually attachable",
+            ref, n->name);
     if (n->predefined && json_array_size(json_object_get(wished, "Aliases")))
         return err_set(err, ERR_INVALID,
                        "network-scoped alias is supported only for containers in user defined networks");
@@ -187,7 +193,7 @@ static json_t *own_wish(const json_t *wishes, const char *mode, const struct net
 }
 
 static int plan_networks(struct engine *e, const char *mode, const json_t *body, const json_t *wishes,
-                         json_t *networks, struct err *err)
+                         bool task, json_t *networks, struct err *err)
 {
     const char *name, *mac = json_str(body, "MacAddress");
     json_t *wished;
@@ -199,14 +205,14 @@ static int plan_networks(struct engine *e, const char *mode, const json_t *body,
     int r = 0;
     /* Who asks for other networks and says nothing of the default one does not get it. */
     if (own || !json_object_size(wishes) || !str_eq(mode, "bridge"))
-        r = endpoint__plan_one(e, mode, own, mac, networks, err);
+        r = endpoint__plan_one(e, mode, own, mac, task, networks, err);
     json_object_foreach ((json_t *)wishes, name, wished)
         if (r == 0 && wished != own)
-            r = endpoint__plan_one(e, name, wished, "", networks, err);
+            r = endpoint__plan_one(e, name, wished, "", task, networks, err);
     return r;
 }
 
-int endpoint__plan(struct engine *e, const json_t *body, json_t **ret, struct err *err)
+int endpoint__plan(struct engine *e, const json_t *body, bool task, json_t **ret, struct err *err)
 {
     const char *mode = network__mode(json_object_get(body, "HostConfig"));
     json_t *wishes = NULL, *wished;
@@ -222,7 +228,7 @@ int endpoint__plan(struct engine *e, const json_t *body, json_t **ret, struct er
             return r;
     _cleanup_json_ json_t *networks = json_object();
     if (!str_after(mode, "container:"))
-        r = plan_networks(e, mode, body, wishes, networks, err);
+        r = plan_networks(e, mode, body, wishes, task, networks, err);
     else if (json_object_size(wishes))
         r = err_set(err, ERR_CONFLICT,
                     "conflicting options: a container that shares another's network cannot join networks");

@@ -10,8 +10,9 @@
 
 #include "engine/engine_priv.h"
 
-/* Adds one network to a plan; engine.lock held. `wished` may be NULL; `mac` is used when it names none. */
-int endpoint__plan_one(struct engine *e, const char *ref, const json_t *wished, const char *mac,
+/* Adds one network to a plan; engine.lock held. `wished` may be NULL; `mac` is used when it names none.
+ * `task`: of a service. */
+int endpoint__plan_one(struct engine *e, const char *ref, const json_t *wished, const char *mac, bool task,
                        json_t *networks, struct err *err);
 
 /* Connects one network; fills settings and the Host part. `gateway` says whether the default route goes this

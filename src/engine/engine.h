@@ -50,6 +50,7 @@ const char *engine_root(struct engine *e);
 /* --- containers --- */
 enum engine_create_flags {
     ENGINE_CREATE_SHALLOW_READ_ONLY = 1, /* a read-only bind leaves what is mounted below it writable */
+    ENGINE_CREATE_TASK = 2, /* a service's: it may be on overlay networks that are not attachable */
 };
 int engine_container_create(struct engine *e, const char *name_or_null, const json_t *body,
                             const char *platform, unsigned flags, char **ret_id, json_t **ret_warnings,
@@ -155,6 +156,13 @@ int engine_exec_inspect(struct engine *e, const char *exec_id, json_t **ret, str
 /* --- networks, volumes: Docker's bodies in, Docker's documents out --- */
 int engine_network_create(struct engine *e, const json_t *body, char **ret_id, json_t **ret_warning,
                           struct err *err);
+/* A network of scope "swarm" (the driver is "overlay", also when the body names none): for the part that has
+ * services, since engine_network_create() refuses those of a machine that is in no swarm. It is a bridge of
+ * this machine's; nothing is encapsulated. The body may have an "Id" of 1 to 64 of [a-z0-9], so that it is
+ * one network on all machines. Without a subnet it gets one of 10.0.0.0/8. ERR_CONFLICT: the name is taken.
+ */
+int engine_network_create_swarm(struct engine *e, const json_t *body, char **ret_id, json_t **ret_warning,
+                                struct err *err);
 int engine_network_list(struct engine *e, const json_t *filters, json_t **ret, struct err *err);
 int engine_network_inspect(struct engine *e, const char *ref, json_t **ret, struct err *err);
 int engine_network_remove(struct engine *e, const char *ref, struct err *err);

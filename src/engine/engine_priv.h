@@ -129,6 +129,7 @@ struct network {
     char bridge[16]; /* or, of macvlan and ipvlan, the parent interface */
     char *parent, *mode, *flag, *host_binding, *ifprefix;
     bool is_bridge, internal, icc, routed, predefined, config_only;
+    bool swarm, attachable, ingress; /* swarm: its scope; the driver is "overlay" */
     int mtu;
     struct map endpoints; /* container id -> struct endpoint */
     struct map reserved;  /* key -> struct reservation, see network_reserve.c */
@@ -416,7 +417,7 @@ bool spread__leave(struct engine *e, struct network *n, const char *container_id
  * `name` and `hostname` may be NULL. The caller frees. */
 char **network__names_of(const char *name, char *const *aliases, const char *id, const char *hostname);
 /* The networks a new container names, as Docker's endpoint settings by network name. */
-int endpoint__plan(struct engine *e, const json_t *body, json_t **ret, struct err *err);
+int endpoint__plan(struct engine *e, const json_t *body, bool task, json_t **ret, struct err *err);
 int endpoint__check_settings(const json_t *settings, const char *where, struct err *err);
 /* Connects all of a container's networks to a namespace and publishes its ports; fills `net`. */
 int endpoint__connect_all(struct container *c, const json_t *doc, json_t *net, int netns_fd, struct err *err);

@@ -40,7 +40,10 @@ struct network *network__of(const json_t *doc)
     n->internal = json_bool(doc, "Internal");
     n->config_only = json_bool(doc, "ConfigOnly");
     n->predefined = str_eq(n->name, "bridge") || str_eq(n->name, "host") || str_eq(n->name, "none");
-    n->is_bridge = str_eq(n->driver, "bridge");
+    n->swarm = str_eq(n->driver, "overlay");
+    n->is_bridge = n->swarm || str_eq(n->driver, "bridge");
+    n->attachable = json_bool(doc, "Attachable");
+    n->ingress = json_bool(doc, "Ingress");
     n->doc = json_format(doc);
     n->endpoints = MAP_INIT(endpoint__free);
     n->reserved = MAP_INIT(reserve__free);
@@ -152,8 +155,10 @@ static int insert(struct engine *e, struct network *n, struct err *err)
 static int complete(struct engine *e, json_t *doc, struct err *err)
 {
     char id[65], now[TIME_RFC3339_BYTES], bridge[16];
-    digest_random_id(id);
-    json_set_str(doc, "Id", id);
+    if (!*json_str(doc, "Id")) {
+        digest_random_id(id);
+        json_set_str(doc, "Id", id);
+    }
     json_set_str(doc, "Created", time_format_rfc3339(time_now_ns(), now));
     if (!*json_str(doc, "Driver"))
         json_set_str(doc, "Driver", json_bool(doc, "ConfigOnly") ? "null" : "bridge");
@@ -162,8 +167,8 @@ static int complete(struct engine *e, json_t *doc, struct err *err)
         str_eq(json_str(doc, "Driver"), "null"))
         return r;
     const char *chosen = json_str(json_object_get(doc, "Options"), "com.docker.network.bridge.name");
-    net_bridge_name(e->net, id, bridge);
-    if (str_eq(json_str(doc, "Driver"), "bridge"))
+    net_bridge_name(e->net, json_str(doc, "Id"), bridge);
+    if (str_eq(json_str(doc, "Driver"), "bridge") || str_eq(json_str(doc, "Driver"), "overlay"))
         json_set_str(doc, "Bridge", *chosen ? chosen : bridge);
     r = network__check_options(doc, err);
     if (r == 0)

@@ -21,7 +21,24 @@ static int check_name(const char *name, struct err *err)
     return 0;
 }
 
-static int check_body(const json_t *body, const char **ret_name, struct err *err)
+static int check_scope(const json_t *body, bool swarm, struct err *err)
+{
+    const char *scope = json_str(body, "Scope"), *id = json_str(body, "Id");
+    if (swarm && *scope && !str_eq(scope, "swarm"))
+        return err_set(err, ERR_INVALID, "an overlay network cannot be of scope \"%.50s\"", scope);
+    if (swarm && (strlen(id) > 64 || id[strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789")]))
+        return err_set(err, ERR_INVALID, "\"%.100s\" is not a network's id", id);
+    if (swarm)
+        return 0;
+    if (json_bool(body, "Ingress"))
+        return err_set(err, ERR_DENIED, "Ingress network can only be global scope network");
+    if (*scope && !str_eq(scope, "local"))
+        return err_set(err, ERR_DENIED, "cannot create a %.50s scoped network when swarm is not active",
+                       scope);
+    return 0;
+}
+
+static int check_body(const json_t *body, bool swarm, const char **ret_name, struct err *err)
 {
     const char *name = "", *driver = "";
     int r = schema__check_network(body, err);
@@ -32,14 +49,11 @@ static int check_body(const json_t *body, const char **ret_name, struct err *err
     if (r == 0)
         r = check_name(name, err);
     if (r == 0)
-        r = network__check_driver(driver, err);
+        r = network__check_driver(driver, swarm, err);
+    if (r == 0)
+        r = check_scope(body, swarm, err);
     if (r < 0)
         return r;
-    if (json_bool(body, "Ingress"))
-        return err_set(err, ERR_DENIED, "Ingress network can only be global scope network");
-    if (*json_str(body, "Scope") && !str_eq(json_str(body, "Scope"), "local"))
-        return err_set(err, ERR_DENIED, "cannot create a %.50s scoped network when swarm is not active",
-                       json_str(body, "Scope"));
     if (json_is_false(json_object_get(body, "EnableIPv4")))
         return err_set(err, ERR_UNSUPPORTED,
                        "\"EnableIPv4\": false is not supported: every network has IPv4");
@@ -47,20 +61,40 @@ static int check_body(const json_t *body, const char **ret_name, struct err *err
     return 0;
 }
 
-int engine_network_create(struct engine *e, const json_t *body, char **ret_id, json_t **ret_warning,
-                          struct err *err)
+/* What two networks of a swarm cannot both be; engine.lock held. */
+static int check_swarm(struct engine *e, const json_t *doc, struct err *err)
 {
+    struct map_entry *entry;
+    for (size_t i = 0; (entry = map_next(&e->networks, &i));) {
+        const struct network *n = entry->value;
+        if (json_bool(doc, "Ingress") && n->ingress)
+            return err_set(err, ERR_CONFLICT, "ingress network (%s) is already present", n->id);
+        if (str_eq(n->id, json_str(doc, "Id")))
+            return err_set(err, ERR_CONFLICT, "network with id %s already exists", n->id);
+    }
+    return 0;
+}
+
+/* Takes `doc`. */
+static int create(struct engine *e, json_t *doc, bool swarm, char **ret_id, json_t **ret_warning,
+                  struct err *err)
+{
+    _cleanup_json_ json_t *body = doc;
     const char *name = "";
-    int r = check_body(body, &name, err);
+    int r = check_body(body, swarm, &name, err);
     if (r < 0)
         return r;
+    if (swarm)
+        json_set_str(body, "Driver", "overlay");
+    else
+        json_object_del(body, "Id");
     _cleanup_free_ char *warning = NULL, *driver = NULL;
     pthread_mutex_lock(&e->lock);
     struct network *n = network__by_name(e, name);
     char id[65];
-    if (n && json_bool(body, "CheckDuplicate"))
+    if (n && (swarm || json_bool(body, "CheckDuplicate")))
         r = err_set(err, ERR_CONFLICT, "network with name %s already exists", name);
-    else {
+    else if (!swarm || (r = check_swarm(e, body, err)) == 0) {
         if (n)
             warning = str_printf("Network with name %s (id : %s) already exists", name, n->id);
         r = network__add(e, json_deep_copy(body), &n, err);
@@ -77,6 +111,18 @@ int engine_network_create(struct engine *e, const json_t *body, char **ret_id, j
     *ret_id = mem_strdup(id);
     *ret_warning = json_string(warning ? warning : "");
     return 0;
+}
+
+int engine_network_create(struct engine *e, const json_t *body, char **ret_id, json_t **ret_warning,
+                          struct err *err)
+{
+    return create(e, json_deep_copy(body), false, ret_id, ret_warning, err);
+}
+
+int engine_network_create_swarm(struct engine *e, const json_t *body, char **ret_id, json_t **ret_warning,
+                                struct err *err)
+{
+    return create(e, json_deep_copy(body), true, ret_id, ret_warning, err);
 }
 
 /* "10.0.0.2/24", or "" without an address. */
@@ -118,14 +164,19 @@ static json_t *object_or_empty(const json_t *doc, const char *key)
     return json_is_object(value) ? json_incref(value) : json_object();
 }
 
+static const char *scope_of(const struct network *n)
+{
+    return n->swarm ? "swarm" : "local";
+}
+
 static json_t *shown(struct engine *e, const struct network *n, bool with_containers)
 {
     _cleanup_json_ json_t *doc = json_loads(n->doc, 0, NULL);
     json_t *j = json_pack(
         "{s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:o,s:b,s:b,s:b,s:{s:s},s:b}", "Name", n->name, "Id", n->id, "Created",
-        json_str(doc, "Created"), "Scope", "local", "Driver", n->driver, "EnableIPv4", 1, "EnableIPv6",
+        json_str(doc, "Created"), "Scope", scope_of(n), "Driver", n->driver, "EnableIPv4", 1, "EnableIPv6",
         json_bool(doc, "EnableIPv6"), "IPAM", ipam__shown(n, doc), "Internal", n->internal, "Attachable",
-        json_bool(doc, "Attachable"), "Ingress", 0, "ConfigFrom", "Network",
+        json_bool(doc, "Attachable"), "Ingress", n->ingress, "ConfigFrom", "Network",
         json_str(json_object_get(doc, "ConfigFrom"), "Network"), "ConfigOnly", n->config_only);
     json_object_set_new(j, "Containers", with_containers ? shown_containers(e, n) : json_object());
     json_object_set_new(j, "Options",
@@ -200,7 +251,7 @@ static bool wanted(struct engine *e, const struct network *n, const json_t *filt
     if (!filter__any(filters, "name", match_contains, n->name) ||
         !filter__any(filters, "id", match_prefix, (void *)n->id) ||
         !filter__any(filters, "driver", match_equal, n->driver) ||
-        !filter__any(filters, "scope", match_equal, (void *)"local") ||
+        !filter__any(filters, "scope", match_equal, (void *)scope_of(n)) ||
         !filter__any(filters, "idOrName", match_id_or_name, (void *)n) ||
         !filter__any(filters, "type", match_type, (void *)&n->predefined) ||
         !filter__labels(filters, json_object_get(doc, "Labels")))
@@ -287,7 +338,7 @@ int engine_network_prune(struct engine *e, const json_t *filters, json_t **ret, 
         _cleanup_free_ char *name = mem_strdup(n->name);
         int64_t created = 0;
         time_parse_rfc3339(json_str(doc, "Created"), &created, NULL);
-        if (n->predefined || n->config_only || network__used(e, n) || created > until ||
+        if (n->predefined || n->swarm || n->config_only || network__used(e, n) || created > until ||
             !filter__labels(filters, json_object_get(doc, "Labels")))
             continue;
         if (remove_network(e, n, NULL) == 0)

@@ -178,10 +178,13 @@ static int checked_config(const char *network, const json_t *config, char *const
     return 0;
 }
 
-static int picked_subnet(struct engine *e, bool ipv6, char *const *taken, json_t **ret, struct err *err)
+static int picked_subnet(struct engine *e, bool overlay, bool ipv6, char *const *taken, json_t **ret,
+                         struct err *err)
 {
     _cleanup_free_ char *subnet = NULL;
-    int r = net_subnet_pick(ipv6, e->pools, e->pool_count, taken, &subnet, err);
+    static const struct net_pool swarm = {"10.0.0.0/8", 24}; /* Docker's for its swarms */
+    int r = overlay && !ipv6 ? net_subnet_pick(false, &swarm, 1, taken, &subnet, err)
+                             : net_subnet_pick(ipv6, e->pools, e->pool_count, taken, &subnet, err);
     if (r < 0)
         return r;
     _cleanup_json_ json_t *one = json_pack("{s:s,s:b,s:{}}", "Subnet", subnet, "Picked", 1, "Aux");
@@ -249,16 +252,17 @@ int ipam__assign(struct engine *e, json_t *doc, struct err *err)
     _cleanup_json_ json_t *subnets = json_array();
     _cleanup_strv_ char **taken = taken_subnets(e);
     size_t count[2] = {0, 0};
+    const char *driver = json_str(doc, "Driver");
     int r = check_ipam(json_object_get(doc, "IPAM"), &configs, err);
     if (r == 0)
         r = add_configs(doc, configs, &taken, subnets, count, err);
-    if (r == 0 && str_eq(json_str(doc, "Driver"), "bridge") && (count[0] > 1 || count[1] > 1))
-        r = err_set(err, ERR_DENIED, "bridge driver doesn't support multiple subnets");
+    if (r == 0 && (str_eq(driver, "bridge") || str_eq(driver, "overlay")) && (count[0] > 1 || count[1] > 1))
+        r = err_set(err, ERR_DENIED, "%s driver doesn't support multiple subnets", driver);
     for (int ipv6 = 0; r == 0 && ipv6 < 2; ipv6++) {
         json_t *one = NULL;
         if (count[ipv6] || (ipv6 && !json_bool(doc, "EnableIPv6")))
             continue;
-        r = picked_subnet(e, ipv6, taken, &one, err);
+        r = picked_subnet(e, str_eq(driver, "overlay"), ipv6, taken, &one, err);
         if (r == 0)
             ipv6 ? json_array_append_new(subnets, one) : json_array_insert_new(subnets, 0, one);
     }

@@ -1,12 +1,21 @@
 /* Network drivers and their options. */
 #include "engine/network_priv.h"
 
-enum option_form { OPTION_BOOL, OPTION_MTU, OPTION_NAME, OPTION_PREFIX, OPTION_ADDRESS, OPTION_WORD };
+enum option_form {
+    OPTION_REFUSED,
+    OPTION_NUMBERS,
+    OPTION_BOOL,
+    OPTION_MTU,
+    OPTION_NAME,
+    OPTION_PREFIX,
+    OPTION_ADDRESS,
+    OPTION_WORD
+};
 
 struct option {
     const char *driver, *name;
     enum option_form form;
-    const char *words; /* of OPTION_WORD, separated by "|" */
+    const char *words; /* of OPTION_WORD, separated by "|"; why OPTION_REFUSED is */
 };
 
 #define LABEL_MTU    "com.docker.network.driver.mtu"
@@ -23,6 +32,12 @@ static const struct option options[] = {
     {"bridge", LABEL_BRIDGE "gateway_mode_ipv6", OPTION_WORD, "nat"},
     {"bridge", LABEL_MTU, OPTION_MTU, NULL},
     {"bridge", LABEL_PREFIX, OPTION_PREFIX, NULL},
+    /* Who asks for encryption must not believe to have it. */
+    {"overlay", "encrypted", OPTION_REFUSED,
+     "nothing is encapsulated between machines, and so nothing encrypted"},
+    {"overlay", "com.docker.network.driver.overlay.vxlanid_list", OPTION_NUMBERS, NULL},
+    {"overlay", LABEL_MTU, OPTION_MTU, NULL},
+    {"overlay", LABEL_PREFIX, OPTION_PREFIX, NULL},
     {"macvlan", "parent", OPTION_NAME, NULL},
     {"macvlan", "macvlan_mode", OPTION_WORD, "bridge|private|vepa|passthru"},
     {"macvlan", LABEL_MTU, OPTION_MTU, NULL},
@@ -34,9 +49,16 @@ static const struct option options[] = {
     {"ipvlan", LABEL_PREFIX, OPTION_PREFIX, NULL},
 };
 
-int network__check_driver(const char *driver, struct err *err)
+int network__check_driver(const char *driver, bool swarm, struct err *err)
 {
     static const char *const done[] = {"", "bridge", "macvlan", "ipvlan", NULL};
+    if (swarm)
+        return str_empty(driver) || str_eq(driver, "overlay")
+                   ? 0
+                   : err_set(
+                         err, ERR_UNSUPPORTED,
+                         "a network of scope \"swarm\" can only be of the driver \"overlay\", not \"%.100s\"",
+                         driver);
     if (strv_has((char *const *)done, driver))
         return 0;
     if (str_eq(driver, "host") || str_eq(driver, "null"))
@@ -73,6 +95,14 @@ static int check_option(const struct option *o, const char *text, struct err *er
     int64_t mtu;
     _cleanup_free_ char *address = NULL;
     switch (o->form) {
+    case OPTION_REFUSED:
+        return err_set(err, ERR_UNSUPPORTED, "\"Options.%s\" is not supported by the network driver %s: %s",
+                       o->name, o->driver, o->words);
+    case OPTION_NUMBERS:
+        return text[strspn(text, "0123456789,")] == '\0'
+                   ? 0
+                   : err_set(err, ERR_INVALID, "failed to parse %s value: %.50s (it must be numbers)",
+                             o->name, text);
     case OPTION_BOOL:
         return parse_bool(text, &flag, NULL) == 0
                    ? 0

@@ -43,8 +43,9 @@ void ipam__load(struct network *n, const json_t *doc); /* the struct's from the 
 json_t *ipam__shown(const struct network *n, const json_t *doc);
 
 /* --- network_options.c --- */
-/* ERR_NOT_FOUND and ERR_DENIED in Docker's words for drivers that are not done. */
-int network__check_driver(const char *driver, struct err *err);
+/* ERR_NOT_FOUND and ERR_DENIED in Docker's words for drivers that are not done. `swarm`: see
+ * engine_network_create_swarm(). */
+int network__check_driver(const char *driver, bool swarm, struct err *err);
 int network__check_options(const json_t *doc, struct err *err);
 void network__load_options(struct network *n, const json_t *doc);
 /* Copies what a network takes over from a configuration network. engine.lock held. */
