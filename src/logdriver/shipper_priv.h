@@ -30,6 +30,8 @@ struct shipper {
     int64_t file_size;
     int watch;
     bool due;
+    bool in_awake; /* shippers.c */
+    struct shipper *next_awake;
     int64_t wake_at_ns; /* monotonic; 0: not by itself */
     char why[200];
 };

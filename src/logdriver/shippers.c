@@ -34,6 +34,9 @@ struct shippers {
     pthread_mutex_t lock; /* `all`, and every shipper in it: held over each step */
     pthread_cond_t dropped;
     struct map all; /* container id -> struct shipper */
+    /* Those that are due, have a time, or wait for a name's address. Most are of containers that say nothing:
+     * to look at all of them at each round would have a launch pay for every other container. */
+    struct shipper *awake;
     pthread_t thread;
     bool started, closing;
     int epoll_fd, wake_fd, notify_fd;
@@ -51,17 +54,38 @@ static void wake(struct shippers *s)
 
 /* --- the thread --- */
 
+static void rouse(struct shippers *s, struct shipper *one)
+{
+    if (one->in_awake)
+        return;
+    one->in_awake = true;
+    one->next_awake = s->awake;
+    s->awake = one;
+}
+
+static void let_sleep(struct shippers *s, struct shipper *one)
+{
+    struct shipper **at = &s->awake;
+    if (!one->in_awake)
+        return;
+    while (*at != one)
+        at = &(*at)->next_awake;
+    *at = one->next_awake;
+    one->in_awake = false;
+}
+
+static bool resolving(const struct shipper *one)
+{
+    return one->wire.state == WIRE_RESOLVING;
+}
+
 static void drain_wake(struct shippers *s)
 {
     uint64_t count;
-    struct map_entry *e;
     if (read(s->wake_fd, &count, sizeof(count)) < 0)
         return;
-    for (size_t i = 0; (e = map_next(&s->all, &i));) {
-        struct shipper *one = e->value;
-        if (one->wire.state == WIRE_RESOLVING)
-            one->due = true;
-    }
+    for (struct shipper *one = s->awake; one; one = one->next_awake)
+        one->due |= resolving(one);
 }
 
 /* What goes to a file may wait for what comes with it: whoever follows the log itself comes first. */
@@ -76,6 +100,7 @@ static void mark_watched(struct shippers *s, int watch)
             one->due = true;
         else if (!one->wake_at_ns)
             one->wake_at_ns = time_monotonic_ns() + GATHER_MS * NS_PER_MS;
+        rouse(s, one);
     }
 }
 
@@ -108,6 +133,7 @@ static void drop(struct shippers *s, struct shipper *one)
 {
     if (one->watch >= 0)
         inotify_rm_watch(s->notify_fd, one->watch);
+    let_sleep(s, one);
     map_remove(&s->all, one->id);
     pthread_cond_broadcast(&s->dropped);
 }
@@ -178,10 +204,9 @@ static bool step_one(struct shippers *s, struct shipper *one)
 /* Steps all that are due; returns how long to wait for the next, in ms, or -1. */
 static int step_all(struct shippers *s)
 {
-    struct map_entry *e;
     int64_t now = time_monotonic_ns(), first = INT64_MAX;
-    for (size_t i = 0; (e = map_next(&s->all, &i));) {
-        struct shipper *one = e->value;
+    for (struct shipper *one = s->awake, *next; one; one = next) {
+        next = one->next_awake;
         if ((one->due || (one->wake_at_ns && one->wake_at_ns <= now)) && !step_one(s, one)) {
             drop(s, one);
             continue;
@@ -190,6 +215,8 @@ static int step_all(struct shippers *s)
             first = 0;
         if (one->wake_at_ns)
             first = MIN(first, one->wake_at_ns);
+        if (!one->due && !one->wake_at_ns && !resolving(one))
+            let_sleep(s, one);
     }
     if (first == INT64_MAX)
         return -1;
@@ -211,8 +238,10 @@ static void obey(struct shippers *s, const struct order *o)
         one->ended = true;
     else if (one && o->kind == ORDER_REMOVE)
         one->ended = one->going = true;
-    if (one)
+    if (one) {
         one->due = true;
+        rouse(s, one);
+    }
 }
 
 static struct order *free_order(struct order *o)
@@ -267,8 +296,10 @@ static void mark_due(struct shippers *s, const void *shipper)
 {
     struct map_entry *e; /* it may have been dropped meanwhile */
     for (size_t i = 0; (e = map_next(&s->all, &i));)
-        if (e->value == shipper)
+        if (e->value == shipper) {
             ((struct shipper *)e->value)->due = true;
+            rouse(s, e->value);
+        }
 }
 
 static void take_event(struct shippers *s, const struct epoll_event *event)
