@@ -85,7 +85,7 @@ class Push(Story):
         self.assertEqual(d.remove(), "")
 
     def env(self):
-        return self.d.env(DROVER_SSH_COMMAND=f"ssh -F {self.d.root}/ssh/ssh.conf")
+        return self.d.env(DROVER_SSH_COMMAND=f"ssh -F {self.d.root}/ssh/ssh.conf", TMPDIR=self.d.root)
 
     def push(self, *words, check=True):
         return self.d.drover("image", "push", "--drover-path", DROVER, *words, check=check, env=self.env())
