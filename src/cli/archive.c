@@ -24,10 +24,11 @@ static ssize_t read_fd(void *context, void *buffer, size_t n, struct err *err)
     }
 }
 
-int archive_put_fd(const char *container, const char *path, int fd, struct err *err)
+int archive_put_fd(const char *container, const char *path, bool to_user, int fd, struct err *err)
 {
     static const char *const headers[] = {"Content-Type: application/x-tar", NULL};
-    _cleanup_free_ char *url = path_of(container, path);
+    _cleanup_free_ char *plain = path_of(container, path);
+    _cleanup_free_ char *url = str_printf("%s%s", plain, to_user ? "&copyUIDGID=1" : "");
     struct http_call call = {.method = "PUT",
                              .headers = (char *const *)headers,
                              .source = read_fd,
@@ -78,17 +79,19 @@ int archive_packed(const struct tar_create *what, int (*take)(void *context, int
 
 struct destination {
     const char *container, *path;
+    bool to_user;
 };
 
 static int put_packed(void *context, int fd, struct err *err)
 {
     const struct destination *to = context;
-    return archive_put_fd(to->container, to->path, fd, err);
+    return archive_put_fd(to->container, to->path, to->to_user, fd, err);
 }
 
-int archive_put(const char *container, const char *path, const struct tar_create *what, struct err *err)
+int archive_put(const char *container, const char *path, bool to_user, const struct tar_create *what,
+                struct err *err)
 {
-    struct destination to = {container, path};
+    struct destination to = {container, path, to_user};
     return archive_packed(what, put_packed, &to, err);
 }
 

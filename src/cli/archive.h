@@ -6,9 +6,11 @@
 #include "image/tar.h"
 
 /* Extracts what `what` packs into directory `path` of a container, while it is packed. */
-int archive_put(const char *container, const char *path, const struct tar_create *what, struct err *err);
+/* to_user: what arrives belongs to the container's user, instead of to whom the tar says. */
+int archive_put(const char *container, const char *path, bool to_user, const struct tar_create *what,
+                struct err *err);
 /* The same with a tar stream that is there already. */
-int archive_put_fd(const char *container, const char *path, int fd, struct err *err);
+int archive_put_fd(const char *container, const char *path, bool to_user, int fd, struct err *err);
 /* Packs in a thread, into a pipe whose other end `take` reads. */
 int archive_packed(const struct tar_create *what, int (*take)(void *context, int fd, struct err *err),
                    void *context, struct err *err);

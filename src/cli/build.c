@@ -149,6 +149,8 @@ static char *query_of(const struct build_request *q, const char *dockerfile)
         str_add(&s, "&pull=1");
     if (q->shm_size > 0)
         str_addf(&s, "&shmsize=%lld", (long long)q->shm_size);
+    if (q->memory > 0)
+        str_addf(&s, "&memory=%lld", (long long)q->memory);
     if (q->extra_hosts && *q->extra_hosts) {
         _cleanup_free_ char *hosts = strv_join(q->extra_hosts, ",");
         add_query(&s, "extrahosts", hosts);

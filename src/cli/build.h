@@ -17,7 +17,7 @@ struct build_request {
     const char *dockerfile_text; /* the Dockerfile itself, instead of a file; NULL or "": none */
     const char *platform;        /* NULL or "": the machine's own */
     const json_t *ulimits;       /* as HostConfig has them; NULL: none */
-    int64_t shm_size;
+    int64_t shm_size, memory;    /* bytes; 0: the engine's own */
     bool no_cache, pull;
     const char *session; /* of build_session.h; NULL: none */
     void *context_of_output;

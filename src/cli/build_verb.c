@@ -6,6 +6,7 @@
 #include "cli/build_session.h"
 #include "cli/call.h"
 #include "cli/project.h"
+#include "cli/pull.h"
 
 /* --- A service's image --- */
 
@@ -48,14 +49,16 @@ static void take_output(void *context, const char *text)
     }
 }
 
-int project_build(const struct compose_service *s, struct progress *progress, bool no_cache, bool pull,
-                  struct err *err)
+int project_build(const struct compose_service *s, const struct project_build_how *how,
+                  struct progress *progress, struct err *err)
 {
+    static const struct project_build_how usual;
     const struct compose_build *b = &s->build;
     _cleanup_strv_ char **tags = strv_dup(b->tags);
     _cleanup_free_ char *key = str_printf("%-9s %s", "Image", s->image);
     struct service_output output = {.progress = progress, .key = key, .service = s->name};
     strv_add(&tags, s->image);
+    how = how ? how : &usual;
     const struct build_request request = {.context = b->context,
                                           .dockerfile = b->dockerfile,
                                           .target = b->target,
@@ -69,8 +72,9 @@ int project_build(const struct compose_service *s, struct progress *progress, bo
                                           .platform = b->platform,
                                           .ulimits = b->ulimits,
                                           .shm_size = b->shm_size,
-                                          .no_cache = b->no_cache || no_cache,
-                                          .pull = b->pull || pull,
+                                          .memory = how->memory,
+                                          .no_cache = b->no_cache || how->no_cache,
+                                          .pull = b->pull || how->pull,
                                           .context_of_output = &output,
                                           .output = take_output};
     _cleanup_free_ char *id = NULL;
@@ -91,8 +95,9 @@ struct build_options {
     struct project_options project;
     char **tags, **args, **labels, **hosts, **platforms, **outputs, **ulimits;
     char **secrets, **agents, **contexts, **no_cache_filter, **allow, **annotations, **cache_from, **cache_to;
-    const char *file, *target, *network, *shm_size, *progress, *timeout, *id_file, *metadata_file;
-    bool no_cache, pull, quiet, push, print, check;
+    const char *file, *target, *network, *shm_size, *progress, *timeout, *id_file, *metadata_file, *memory,
+        *builder;
+    bool no_cache, pull, quiet, push, print, check, with_dependencies;
 };
 
 static void options_done(struct build_options *o)
@@ -239,6 +244,12 @@ static int write_results(struct building *b, struct err *err)
     return write_file(b->o->metadata_file, text, err);
 }
 
+static int read_memory(const struct build_options *o, int64_t *ret, struct err *err)
+{
+    int r = o->memory ? parse_bytes(o->memory, ret, err) : 0;
+    return r < 0 ? err_wrap(err, "--memory") : 0;
+}
+
 static int prepare(struct building *b, const char *context, struct err *err)
 {
     const struct build_options *o = b->o;
@@ -270,8 +281,8 @@ static int prepare(struct building *b, const char *context, struct err *err)
                                         .output = take_text,
                                         .event = take_event};
     if (r == 0 && o->shm_size && (r = parse_bytes(o->shm_size, &b->request.shm_size, err)) < 0)
-        err_wrap(err, "--shm-size");
-    return r;
+        return err_wrap(err, "--shm-size");
+    return r < 0 ? r : read_memory(o, &b->request.memory, err);
 }
 
 static int build_path(const struct build_options *o, const char *context)
@@ -308,31 +319,42 @@ static int build_path(const struct build_options *o, const char *context)
     return 0;
 }
 
-static int build_services(struct build_options *o, char **services)
+static int build_service(const struct build_options *o, struct compose_service *s,
+                         const struct project_build_how *how, struct progress *progress, struct err *err)
+{
+    _cleanup_free_ char *key = str_printf("%-9s %s", "Image", s->image);
+    if (o->target)
+        s->build.target = o->target;
+    _cleanup_json_ json_t *args = pairs(o->args, true);
+    if (!s->build.args)
+        s->build.args = json_object();
+    json_object_update(s->build.args, args);
+    progress_set(progress, key, COLOUR_YELLOW, "Building");
+    int r = cli_dry_run ? 0 : project_build(s, how, progress, err);
+    progress_set(progress, key, r < 0 ? COLOUR_RED : COLOUR_GREEN, r < 0 ? "Failed" : "Built");
+    if (r < 0 || !o->push || !s->image_given)
+        return r;
+    progress_set(progress, key, COLOUR_YELLOW, "Pushing");
+    r = cli_dry_run ? 0 : push_image(s->image, progress, err);
+    progress_set(progress, key, r < 0 ? COLOUR_RED : COLOUR_GREEN, r < 0 ? "Failed" : "Pushed");
+    return r;
+}
+
+static int build_services(const struct build_options *o, char **services)
 {
     _cleanup_compose_ struct compose_project *p = NULL;
-    int status = project_load(&o->project, services, true, &p);
+    struct project_build_how how = {.no_cache = o->no_cache, .pull = o->pull};
+    struct err err;
+    if (read_memory(o, &how.memory, &err) < 0)
+        return cli_fail(&err);
+    int status = project_load(&o->project, services, !o->with_dependencies, &p);
     if (status)
         return status;
     _cleanup_progress_ struct progress *progress = progress_new();
     for (size_t i = 0; i < p->service_count; i++) {
         struct compose_service *s = &p->services[i];
-        _cleanup_free_ char *key = str_printf("%-9s %s", "Image", s->image);
-        struct err err;
-        if (!s->active || !s->has_build)
-            continue;
-        if (o->target)
-            s->build.target = o->target;
-        _cleanup_json_ json_t *args = pairs(o->args, true);
-        if (!s->build.args)
-            s->build.args = json_object();
-        json_object_update(s->build.args, args);
-        progress_set(progress, key, COLOUR_YELLOW, "Building");
-        if (project_build(s, progress, o->no_cache, o->pull, &err) < 0) {
-            progress_set(progress, key, COLOUR_RED, "Failed");
+        if (s->active && s->has_build && build_service(o, s, &how, progress, &err) < 0)
             return cli_fail(&err);
-        }
-        progress_set(progress, key, COLOUR_GREEN, "Built");
     }
     return 0;
 }
@@ -385,6 +407,10 @@ int cli_build(int argc, char **argv)
         {0, "target", CLI_TEXT, &o.target, "NAME", "Stop at this stage, or build what this TARGET names"},
         {0, "network", CLI_TEXT, &o.network, "MODE", "Network of RUN: default, none, host"},
         {0, "shm-size", CLI_TEXT, &o.shm_size, "SIZE", "Size of /dev/shm during RUN"},
+        {'m', "memory", CLI_TEXT, &o.memory, "SIZE", "Memory that a RUN may take"},
+        {0, "builder", CLI_TEXT, &o.builder, "NAME", "default: there is one builder"},
+        {0, "with-dependencies", CLI_FLAG, &o.with_dependencies, NULL,
+         "Also the services that the named ones depend on"},
         {0, "no-cache", CLI_FLAG, &o.no_cache, NULL, "Do not use layers of earlier builds"},
         {0, "pull", CLI_FLAG, &o.pull, NULL, "Fetch base images even when they are there"},
         {0, "print", CLI_FLAG, &o.print, NULL,
@@ -407,6 +433,11 @@ int cli_build(int argc, char **argv)
         -1};
     char **rest;
     int status = cli_parse(&command, argc, argv, &rest);
+    if (status < 0 && o.builder && !str_eq(o.builder, "default")) {
+        fprintf(stderr, "drover build: --builder: there is no builder \"%s\"; the one there is, is default\n",
+                o.builder);
+        status = 2;
+    }
     if (status < 0)
         status = means_path(&o, rest) ? build_path(&o, rest[0]) : build_services(&o, rest);
     options_done(&o);

@@ -58,11 +58,23 @@ static int explain(const char *socket, struct err *err)
     return -err->code;
 }
 
+bool cli_dry_run;
+
+static int refuse_change(const char *method, const char *path, struct err *err)
+{
+    if (!cli_dry_run || str_eq(method, "GET") || str_eq(method, "HEAD"))
+        return 0;
+    return err_set(err, ERR_UNSUPPORTED, "--dry-run: this would send %s %.300s; nothing was changed", method,
+                   path);
+}
+
 int cli_exchange(struct http_call *call, const char *path, struct http_response *ret, struct err *err)
 {
     const char *socket;
     struct http_client *client = NULL;
-    int r = cli_socket(&socket, err);
+    int r = refuse_change(call->method, path, err);
+    if (r == 0)
+        r = cli_socket(&socket, err);
     if (r == 0)
         r = http_client_new(socket, &client, err);
     if (r < 0)
@@ -198,6 +210,9 @@ int cli_hijack(const json_t *body, int *ret_fd, struct str *ret_early, struct er
     str_add(&path, CLI_API_VERSION);
     str_vaddf(&path, format, ap);
     va_end(ap);
+    r = refuse_change("POST", str_get(&path), err);
+    if (r < 0)
+        return r;
     r = http_client_hijack(socket, "POST", str_get(&path), body, ret_fd, ret_early, err);
     return r < 0 ? explain(socket, err) : 0;
 }

@@ -12,6 +12,9 @@
 #define CLI_DEFAULT_SOCKET "/run/drover.sock"
 #define CLI_API_VERSION    "/v1.47"
 
+/* --dry-run: nothing is changed. A request that would change something is an error that names it. */
+extern bool cli_dry_run;
+
 /* Which server. Without a word: $DROVER_SOCKET, $DOCKER_HOST (unix:// only), the default. */
 void cli_set_socket(const char *path);
 int cli_set_host(const char *host, struct err *err);

@@ -341,7 +341,7 @@ static int act(const struct project_run *run, const struct plan_action *a, struc
     case PLAN_PULL:
         return pull_image(a->name, a->service->platform, run->progress, err);
     case PLAN_BUILD:
-        return project_build(a->service, run->progress, false, false, err);
+        return project_build(a->service, NULL, run->progress, err);
     case PLAN_CREATE_NETWORK:
         return cli_call("POST", a->resource->body, NULL, err, "/networks/create");
     case PLAN_CREATE_VOLUME:
@@ -406,7 +406,7 @@ static void *do_job(void *context)
     const struct plan_action *a = job->action;
     _cleanup_free_ char *key = subject(a);
     progress_set(job->run->progress, key, COLOUR_YELLOW, words[a->kind].doing);
-    job->result = act(job->run, a, &job->err);
+    job->result = cli_dry_run ? 0 : act(job->run, a, &job->err);
     if (job->result < 0)
         progress_set(job->run->progress, key, COLOUR_RED, "Failed");
     else
@@ -417,10 +417,11 @@ static void *do_job(void *context)
 
 int project_carry_out(const struct project_run *run, const struct plan *plan, struct err *err)
 {
+    const size_t most = project_at_once(MAX_AT_ONCE);
     for (size_t from = 0; from < plan->count;) {
         struct job jobs[MAX_AT_ONCE];
         size_t n = 0;
-        while (n < MAX_AT_ONCE && from + n < plan->count &&
+        while (n < most && from + n < plan->count &&
                plan->actions[from + n].stage == plan->actions[from].stage) {
             jobs[n] = (struct job){.run = run, .action = &plan->actions[from + n]};
             n++;

@@ -50,10 +50,11 @@ static bool is_directory(const char *path)
 
 /* --- To a container --- */
 
-static int copy_in(const char *local, const char *container, const char *path, bool follow, struct err *err)
+static int copy_in(const char *local, const char *container, const char *path, bool follow, bool to_user,
+                   struct err *err)
 {
     if (strcmp(local, "-") == 0)
-        return archive_put_fd(container, path, STDIN_FILENO, err);
+        return archive_put_fd(container, path, to_user, STDIN_FILENO, err);
     char real[PATH_MAX];
     bool contents = str_ends_with(local, "/.") || strcmp(local, ".") == 0;
     enum archive_kind kind;
@@ -82,7 +83,7 @@ static int copy_in(const char *local, const char *container, const char *path, b
                                               : into   ? base_name(plain)
                                                        : base_name(target),
                                       .epoch = -1};
-    return archive_put(container, into ? target : above, &create, err);
+    return archive_put(container, into ? target : above, to_user, &create, err);
 }
 
 /* --- From a container --- */
@@ -124,10 +125,11 @@ static int copy_out(const char *container, const char *path, const char *local, 
 int cli_cp(int argc, char **argv)
 {
     struct project_options project = {0};
-    bool follow = false;
+    bool follow = false, archive = false;
     int index = 1;
     const struct cli_option options[] = {
         {'L', "follow-link", CLI_FLAG, &follow, NULL, "Copy what a link of this machine points to"},
+        {'a', "archive", CLI_FLAG, &archive, NULL, "What is copied into a container becomes its user's"},
         {0, "index", CLI_INT, &index, "N", "Which container of a service with several"},
         PROJECT_OPTIONS(project),
         {0},
@@ -155,6 +157,7 @@ int cli_cp(int argc, char **argv)
     project_options_done(&project);
     if (status)
         return status;
-    int r = from ? copy_out(id, from_path, rest[1], &err) : copy_in(rest[0], id, to_path, follow, &err);
+    int r =
+        from ? copy_out(id, from_path, rest[1], &err) : copy_in(rest[0], id, to_path, follow, archive, &err);
     return r < 0 ? cli_fail(&err) : 0;
 }

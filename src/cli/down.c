@@ -82,6 +82,7 @@ static int load(struct down_options *o, char **services, struct compose_project 
     }
     struct compose_project *p = NEW(struct compose_project);
     p->name = name;
+    p->separator = "-";
     o->plan.remove_orphans = true;
     *ret = p;
     return 0;

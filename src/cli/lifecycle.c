@@ -51,8 +51,9 @@ static void *do_task(void *context)
     struct task *t = context;
     _cleanup_free_ char *key = str_printf("%-9s %s", "Container", t->name), *escaped = cli_escape(t->name);
     progress_set(t->progress, key, COLOUR_YELLOW, t->what->doing);
-    t->result = cli_call(t->what->method, NULL, NULL, &t->err, "/containers/%s%s%s", escaped, t->what->path,
-                         t->query);
+    if (!cli_dry_run)
+        t->result = cli_call(t->what->method, NULL, NULL, &t->err, "/containers/%s%s%s", escaped,
+                             t->what->path, t->query);
     if (t->result == -ERR_NOT_MODIFIED)
         t->result = 0;
     progress_set(t->progress, key, t->result < 0 ? COLOUR_RED : COLOUR_GREEN,
@@ -66,10 +67,10 @@ static int act(const struct lifecycle *what, char **names, const char *query)
 {
     _cleanup_progress_ struct progress *progress = progress_new();
     int status = 0;
-    size_t total = strv_len(names);
-    for (size_t from = 0; from < total; from += MAX_AT_ONCE) {
+    size_t total = strv_len(names), most = project_at_once(MAX_AT_ONCE);
+    for (size_t from = 0; from < total; from += most) {
         struct task tasks[MAX_AT_ONCE];
-        size_t n = MIN(total - from, (size_t)MAX_AT_ONCE);
+        size_t n = MIN(total - from, most);
         for (size_t i = 0; i < n; i++) {
             tasks[i] =
                 (struct task){.what = what, .progress = progress, .name = names[from + i], .query = query};
@@ -112,7 +113,8 @@ static void run_hooks(const struct targets *t)
         const char *service = targets_label(c, COMPOSE_LABEL_SERVICE);
         const struct compose_service *s = t->project ? compose_find_service(t->project, service) : NULL;
         struct err err;
-        for (size_t j = 0; s && str_eq(json_str(c, "State"), "running") && j < s->pre_stop_count; j++)
+        for (size_t j = 0;
+             s && !cli_dry_run && str_eq(json_str(c, "State"), "running") && j < s->pre_stop_count; j++)
             if (hook_run(json_str(c, "Id"), &s->pre_stop[j], &err) < 0)
                 fprintf(stderr, "drover: service %s: pre_stop: %s\n", s->name, err.msg);
     }
@@ -242,7 +244,7 @@ static int run_on(const struct lifecycle *what, const struct options *o, char **
         status = act(what, containers, str_get(&query));
     if (status == 0 && o->orphans)
         status = remove_orphans(&t);
-    return status == 0 && what == &starting ? run_start_hooks(&t) : status;
+    return status == 0 && what == &starting && !cli_dry_run ? run_start_hooks(&t) : status;
 }
 
 static int run_verb(const struct lifecycle *what, const struct cli_command *command, struct options *o,

@@ -1,5 +1,7 @@
 #include "cli/output.h"
 
+#include "cli/call.h"
+
 #include <math.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
@@ -182,7 +184,8 @@ static void draw(struct progress *p)
 static void set(struct progress *p, const char *key, enum cli_colour colour, const char *status, bool detail)
 {
     pthread_mutex_lock(&p->mutex);
-    struct line *l = line_of(p, key);
+    _cleanup_free_ char *shown = str_printf("%s%s", cli_dry_run ? "DRY-RUN MODE - " : "", key);
+    struct line *l = line_of(p, shown);
     bool same = strcmp(l->status, status) == 0;
     free(l->status);
     l->status = mem_strdup(status);

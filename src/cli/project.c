@@ -17,6 +17,25 @@ const struct cli_option project_global_options[] = {
     {0},
 };
 
+struct project_manner project_manner;
+
+size_t project_at_once(size_t most)
+{
+    const char *environment = getenv("COMPOSE_PARALLEL_LIMIT");
+    int64_t limit = project_manner.parallel;
+    if (!limit && environment && parse_i64(environment, -1, INT32_MAX, &limit, NULL) < 0)
+        limit = 0;
+    return limit < 1 ? most : MIN((size_t)limit, most);
+}
+
+static bool compatible(void)
+{
+    bool on = false;
+    const char *environment = getenv("COMPOSE_COMPATIBILITY");
+    return project_manner.compatibility ||
+           (!str_empty(environment) && parse_bool(environment, &on, NULL) == 0 && on);
+}
+
 const char *project_given_name(const struct project_options *o)
 {
     const char *environment = getenv("COMPOSE_PROJECT_NAME");
@@ -38,6 +57,7 @@ static struct compose_options compose_options_of(const struct project_options *o
                                     .dir = o->dir ? o->dir : global.dir,
                                     .env_files = o->env_files ? o->env_files : global.env_files,
                                     .profiles = o->profiles ? o->profiles : global.profiles,
+                                    .compatibility = compatible(),
                                     .api_socket = socket};
 }
 

@@ -2,6 +2,7 @@
 #ifndef CLI_PROJECT_H
 #define CLI_PROJECT_H
 
+#include "cli/call.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "compose/plan.h"
@@ -11,6 +12,14 @@ struct project_options {
     char **files, **env_files, **profiles;
     const char *name, *dir;
 };
+/* How every verb on a project goes about it. */
+struct project_manner {
+    int parallel; /* how much is done at the same time; <1: as much as there is */
+    bool compatibility;
+};
+extern struct project_manner project_manner;
+/* At most `most`. */
+size_t project_at_once(size_t most);
 /* clang-format off */
 #define PROJECT_OPTIONS(o)                                                                               \
     {'f', "file", CLI_LIST, &(o).files, "FILE", "Compose file (again for more; \"-\" is standard input)"}, \
@@ -19,7 +28,11 @@ struct project_options {
 #define PROJECT_OPTIONS_WITHOUT_SHORT(o)                                                                 \
     {0, "project-directory", CLI_TEXT, &(o).dir, "DIR", "Where relative paths start"},                     \
     {0, "env-file", CLI_LIST, &(o).env_files, "FILE", "File of variables instead of .env"},                \
-    {0, "profile", CLI_LIST, &(o).profiles, "NAME", "Turn a profile on"}
+    {0, "profile", CLI_LIST, &(o).profiles, "NAME", "Turn a profile on"},                                   \
+    {0, "dry-run", CLI_FLAG, &cli_dry_run, NULL, "Print what would be done; change nothing"},              \
+    {0, "parallel", CLI_INT, &project_manner.parallel, "N", "Do at most N things at the same time"},       \
+    {0, "compatibility", CLI_FLAG, &project_manner.compatibility, NULL,                                    \
+     "Names with \"_\" between their parts, as docker-compose 1 gave them"}
 /* clang-format on */
 
 struct variable_use;
@@ -76,8 +89,12 @@ int project_containers(const char *project, const char *service, bool all, json_
 /* "web-1": how a container of the project is called in lists and log prefixes. */
 char *project_short_name(const json_t *container);
 
-/* Builds one service's image, showing progress. */
-int project_build(const struct compose_service *s, struct progress *progress, bool no_cache, bool pull,
-                  struct err *err);
+/* Builds one service's image, showing progress. `how` may be NULL. */
+struct project_build_how {
+    bool no_cache, pull;
+    int64_t memory; /* bytes of a step; 0: no limit */
+};
+int project_build(const struct compose_service *s, const struct project_build_how *how,
+                  struct progress *progress, struct err *err);
 
 #endif

@@ -208,10 +208,12 @@ static int pass_gate(const char *image, const char *checks, struct err *err)
 static int one(const struct transfer_options *o, bool push, const char *image, const char *platform,
                struct progress *progress, struct err *err)
 {
-    if (push && o->test && pass_gate(image, o->test, err) < 0)
+    if (push && o->test && !cli_dry_run && pass_gate(image, o->test, err) < 0)
         return -err->code;
     progress_set(progress, image, COLOUR_YELLOW, push ? "Pushing" : "Pulling");
-    int r = push ? push_image(image, progress, err) : pull_image(image, platform, progress, err);
+    int r = cli_dry_run ? 0
+            : push      ? push_image(image, progress, err)
+                        : pull_image(image, platform, progress, err);
     progress_set(progress, image, r < 0 ? COLOUR_RED : COLOUR_GREEN,
                  r < 0  ? "Failed"
                  : push ? "Pushed"

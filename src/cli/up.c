@@ -3,6 +3,7 @@
 #include "base/timeutil.h"
 #include "cli/call.h"
 #include "cli/logs.h"
+#include "cli/menu.h"
 #include "cli/project.h"
 #include "cli/pull.h"
 #include "cli/verbs.h"
@@ -42,6 +43,14 @@ static int apply_scale(struct compose_project *p, char *const *scale, struct err
     return 0;
 }
 
+/* Those that would have been pulled or built by now. */
+static void suppose_images(const struct compose_project *p, struct project_world *world)
+{
+    for (size_t i = 0; i < p->service_count; i++)
+        if (p->services[i].active && !json_object_get(world->images, p->services[i].image))
+            json_set_str(world->images, p->services[i].image, p->services[i].image);
+}
+
 static int carry_out(const struct up_options *o, struct compose_project *p, struct project_world *world,
                      struct progress *progress, struct err *err)
 {
@@ -60,6 +69,8 @@ static int carry_out(const struct up_options *o, struct compose_project *p, stru
     compose_plan_done(&plan);
     if (r == 0)
         r = project_observe(p, world, err);
+    if (r == 0 && cli_dry_run)
+        suppose_images(p, world);
     observed = project_observed(world);
     if (r == 0)
         r = compose_plan_up(p, &observed, &o->plan, &plan, err);
@@ -339,6 +350,8 @@ static int up(const struct up_options *o, struct compose_project *p)
     int status = make(o, p);
     if (status)
         return status;
+    if (cli_dry_run)
+        return 0;
     if (o->json)
         return print_json(p);
     if (o->detach || o->wait || o->plan.no_start)
@@ -353,7 +366,11 @@ static int up(const struct up_options *o, struct compose_project *p)
         .project = p, .project_options = &o->project, .services = o->plan.services};
     if (o->watch)
         files_watch_start(&watch);
-    return attach(o, p, since_ns, &set);
+    if (o->menu)
+        menu_start(&watch, o->watch);
+    status = attach(o, p, since_ns, &set);
+    menu_stop();
+    return status;
 }
 
 static int build_and_make(const struct project_options *project, char *const *services, bool no_deps)
@@ -453,10 +470,6 @@ static int check(const char *verb, struct up_options *o)
         o->plan.build = true;
         o->plan.pull = NULL;
     }
-    if (o->menu) {
-        fprintf(stderr, "drover %s: --menu is not supported; ctrl-c stops the services\n", verb);
-        return 2;
-    }
     return contradiction(verb, o);
 }
 
@@ -533,7 +546,7 @@ int cli_up(int argc, char **argv)
         {0, "timestamps", CLI_FLAG, &o.logs.timestamps, NULL, "Print the time of each line"},
         {'t', "timeout", CLI_INT, &o.timeout_s, "SECONDS", "Before a container that does not stop is killed"},
         {'w', "watch", CLI_FLAG, &o.watch, NULL, "Bring changes of files into the services (develop.watch)"},
-        {0, "menu", CLI_FLAG, &o.menu, NULL, "Not supported; --menu=false is taken"},
+        {0, "menu", CLI_FLAG, &o.menu, NULL, "On a terminal, take keys: w turns --watch on"},
         {0, "json", CLI_FLAG, &o.json, NULL, "Print the containers as JSON when done (implies -d)"},
         {0},
     };

@@ -205,7 +205,8 @@ static int sync_path(const struct rule *r, const char *container, const char *re
     _cleanup_close_ int root = open(*parent ? parent : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     const struct tar_create create = {
         .root_fd = root, .path = strrchr(from, '/') + 1, .name = to + 1, .epoch = -1};
-    return root < 0 ? err_sys(err, errno, "open %s", parent) : archive_put(container, "/", &create, err);
+    return root < 0 ? err_sys(err, errno, "open %s", parent)
+                    : archive_put(container, "/", false, &create, err);
 }
 
 static int for_each_container(const struct watcher *w, const struct rule *r,

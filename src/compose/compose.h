@@ -120,6 +120,7 @@ struct compose_resource { /* a network or a volume */
 struct compose_project {
     struct yaml_arena *arena;
     const char *name, *dir;
+    const char *separator; /* of the parts of a container's or image's name */
     char **files;
     struct yaml_node *root; /* the merged document */
     struct compose_service *services;
@@ -139,6 +140,7 @@ struct compose_options {
     char *const *env_files; /* instead of .env */
     char *const *profiles;  /* also those of COMPOSE_PROFILES */
     char *const *services;  /* asked for by name; empty: all with an active profile */
+    bool compatibility;     /* names have "_" between their parts, as docker-compose 1 gave them */
     bool no_deps;           /* with `services`: not what they depend on */
     bool check_files;       /* the files of secrets and configs have to be there */
     const char *cwd;        /* NULL: the process's */

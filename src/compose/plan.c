@@ -103,7 +103,7 @@ char *compose_plan_container_name(const struct compose_project *p, const struct 
 {
     if (s->container_name)
         return mem_strdup(s->container_name);
-    return str_printf("%s-%s-%d", p->name, s->name, number);
+    return str_printf("%s%s%s%s%d", p->name, p->separator, s->name, p->separator, number);
 }
 
 json_t *compose_plan_container_body(const struct compose_service *s, int number, const char *id)

@@ -73,6 +73,7 @@ static int set_name(struct building *b, const struct compose_options *options, s
                         : !str_empty(from_environment) ? from_environment
                                                        : yaml_text(p->root, "name");
     const char *slash = strrchr(p->dir, '/');
+    p->separator = options->compatibility ? "_" : "-";
     _cleanup_free_ char *normal = compose_normalize_name(*given ? given : slash ? slash + 1 : p->dir);
     if (!*normal && !*given)
         return err_set(err, ERR_INVALID, "the directory's name %s gives no project name; name it with -p",

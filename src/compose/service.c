@@ -9,7 +9,8 @@ const char *service_container_name(struct building *b, const struct compose_serv
 {
     if (s->container_name)
         return s->container_name;
-    return yaml_printf(b->arena, "%s-%s-%d", b->project->name, s->name, number);
+    return yaml_printf(b->arena, "%s%s%s%s%d", b->project->name, b->project->separator, s->name,
+                       b->project->separator, number);
 }
 
 char **node_strv(const struct yaml_node *list)
@@ -114,7 +115,7 @@ static void read_image(struct building *b, struct compose_service *s)
     s->image_given = *s->image;
     read_pull_policy(b, s);
     if (!*s->image && s->has_build)
-        s->image = yaml_printf(b->arena, "%s-%s", b->project->name, s->name);
+        s->image = yaml_printf(b->arena, "%s%s%s", b->project->name, b->project->separator, s->name);
     if (!*s->image)
         problem_add(b->problems, s->node, "has neither \"image\" nor \"build\"");
     if (strcmp(s->pull_policy, "build") == 0 && !s->has_build)

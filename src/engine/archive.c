@@ -198,6 +198,24 @@ static int check_writable(struct container *c, int root_fd, int fd, struct err *
     return 0;
 }
 
+/* copyUIDGID, as dockerd has it: everything becomes the container's user's, where it has one. */
+static int give_to_user(struct container *c, struct tar_extract *extract, struct err *err)
+{
+    _cleanup_json_ json_t *doc = container__doc(c), *process = json_object();
+    const char *user = json_str(json_object_get(doc, "Config"), "User");
+    if (!*user)
+        return 0;
+    _cleanup_free_ char *home = NULL;
+    int r = spec__user(c, NULL, user, NULL, process, &home, err);
+    if (r < 0)
+        return r;
+    const json_t *who = json_object_get(process, "user");
+    extract->keep_owner = false;
+    extract->uid = (uid_t)json_int(who, "uid");
+    extract->gid = (gid_t)json_int(who, "gid");
+    return 0;
+}
+
 int engine_archive_put(struct engine *e, const char *ref, const char *path, bool no_overwrite,
                        bool copy_owner, engine_read_fn read, void *context, struct err *err)
 {
@@ -211,8 +229,14 @@ int engine_archive_put(struct engine *e, const char *ref, const char *path, bool
         r = place_of(path, &p, err);
     if (r < 0)
         return r;
-    p.directory = false;     /* said below, in the words for this call */
+    p.directory = false; /* said below, in the words for this call */
+    struct tar_extract extract = {.into = path,
+                                  .keep_owner = true, /* docker cp has already set them */
+                                  .no_overwrite_dir_with_file = no_overwrite};
     SCOPED_LOCK(op, &c->op); /* one writer of a stopped container's files, and no start under its hands */
+    /* Before the view: the user is looked up in one of its own. */
+    if (copy_owner && (r = give_to_user(c, &extract, err)) < 0)
+        return r;
     if ((r = archive_view__open(c, &view, err)) < 0)
         return r;
     fd = place_open(view.root_fd, &p, ref, path, true, &st, err);
@@ -222,14 +246,8 @@ int engine_archive_put(struct engine *e, const char *ref, const char *path, bool
         return err_set(err, ERR_INVALID, "extraction point is not a directory");
     if ((r = check_writable(c, view.root_fd, fd, err)) < 0)
         return r;
-    /* The archive's owners hold, as dockerd has it; docker cp has already set them to root's or, with -a, to
-     * the source's. */
-    (void)copy_owner;
-    struct tar_extract extract = {.root_fd = view.root_fd,
-                                  .into = path,
-                                  .keep_owner = true,
-                                  .no_overwrite_dir_with_file = no_overwrite,
-                                  .ids = view.ids};
+    extract.root_fd = view.root_fd;
+    extract.ids = view.ids;
     _cleanup_(userns__identity_give_back) struct userns_identity identity = {0};
     r = userns__identity_take(&view.ids, &identity, err);
     if (r == 0)

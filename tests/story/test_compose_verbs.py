@@ -1,7 +1,9 @@
 """The verbs of docker compose on a project: cp, port, top, events, ls, volumes, wait, scale, create, pause, images, config, watch;
 what only `up` has; secrets, hooks, include and extends on running containers."""
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import tarfile
@@ -142,8 +144,82 @@ class Verbs(Story):
         self.assertIn("from-a", done.out)
         self.assertFalse(self.state("verbs-b-1")["Running"])
         self.assertEqual(self.run_("up", "--abort-on-container-failure", check=False).status, 4)
-        self.assert_clean_refusal(self.run_("up", "--menu", check=False), "--menu is not supported")
         self.assert_clean_refusal(self.run_("up", "-d", "--abort-on-container-exit", check=False), "contradict")
+
+    def test_a_dry_run_says_what_would_be_done_and_does_nothing(self):
+        self.project()
+        self.assertEqual(self.run_("--dry-run", "up", "-d").out, "")
+        told = self.run_("up", "-d", "--dry-run").err
+        for line in ("Network   verbs_default  Created", "Volume    verbs_data  Created", "Container verbs-store-1  Started", "Container verbs-web-1  Started"):
+            self.assertRegex(told, "DRY-RUN MODE - " + line.replace("  ", " +"))
+        self.assertEqual(self.names(), [])
+        self.run_("up", "-d")
+        before = self.state("verbs-web-1")["StartedAt"]
+        for words, done in ((("restart",), "Restarted"), (("stop",), "Stopped"), (("kill",), "Killed"), (("rm", "-f"), "Removed"), (("down",), "Removed"),
+                            (("pull",), "Pulled"), (("scale", "web=0"), "Removed")):
+            self.assertRegex(self.run_("--dry-run", *words).err, f"DRY-RUN MODE - .*{done}", words)
+        self.assert_clean_refusal(self.run_("--dry-run", "exec", "web", "true", check=False), "--dry-run: this would send POST", "nothing was changed")
+        self.assertEqual((self.state("verbs-web-1")["StartedAt"], self.names()), (before, ["verbs-store-1", "verbs-web-1"]))
+
+    def test_the_menu_of_up_turns_watching_on(self):
+        self.project("name: verbs\nservices:\n  web:\n    image: busybox\n    command: sleep 100000\n    stop_signal: KILL\n"
+                     "    develop: {watch: [{path: src, target: /src, action: sync}]}\n", **{"src/a": "1"})
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir(self.folder)
+            os.execve(DROVER, [DROVER, "up", "--menu"], self.d.env(TERM="xterm"))
+        said = b""
+
+        def until(text):
+            nonlocal said
+            while text not in said:
+                said += os.read(terminal, 4096)
+        until(b"Enable watch")
+        os.write(terminal, b"w")
+        until(b"Watch enabled")
+        wait_for(lambda: self.state("verbs-web-1")["Running"], "the service")
+
+        def copied():
+            with open(os.path.join(self.folder, "src/a"), "w") as file:
+                file.write("2")
+            return self.d.docker("exec", "verbs-web-1", "cat", "/src/a", check=False).out == "2"
+        wait_for(copied, "the change in the container")
+        os.write(terminal, b"\x03")
+        with contextlib.suppress(OSError):
+            until(b"never said")
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 130)
+        os.close(terminal)
+        self.assertFalse(self.state("verbs-web-1")["Running"])
+
+    def test_compatibility_names_as_docker_compose_1_did_and_parallel_bounds_the_haste(self):
+        self.project(PROJECT.replace('    ports: ["18090:80"]\n', ""))
+        self.run_("--compatibility", "--parallel", "1", "up", "-d", "--scale", "web=3")
+        self.assertEqual(self.names(), ["verbs_store_1", "verbs_web_1", "verbs_web_2", "verbs_web_3"])
+        self.assertIn("up to date", self.run_("--compatibility", "up", "-d", "--scale", "web=3").err)
+        self.run_("--compatibility", "down", "-t", "0", env=self.d.env(COMPOSE_PARALLEL_LIMIT="2"))
+        self.assertEqual(self.names(), [])
+        self.run_("create", env=self.d.env(COMPOSE_COMPATIBILITY="1"))
+        self.assertEqual(self.names(), ["verbs_store_1", "verbs_web_1"])
+
+    def test_build_takes_memory_and_dependencies_and_cp_gives_owners(self):
+        self.project("name: verbs\nservices:\n  web: {build: web, user: '1000:1000', command: sleep 100000, stop_signal: KILL, depends_on: [base]}\n  base: {build: base, command: 'true'}\n",
+                     **{"web/Dockerfile": "FROM busybox\nRUN cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max > /limit 2>/dev/null || true\n",
+                        "base/Dockerfile": "FROM busybox\nLABEL base=1\n"})
+        images = lambda: {name for name in self.d.docker("images", "--format", "{{.Repository}}").out.split() if name in ("verbs-web", "verbs-base")}  # noqa: E731
+        self.run_("build", "web", "--memory", "64m", "--builder", "default")
+        self.assertEqual(images(), {"verbs-web"})
+        self.assertEqual(self.d.docker("run", "--rm", "verbs-web", "cat", "/limit").out, f"{64 << 20}\n")
+        self.run_("build", "web", "--with-dependencies")
+        self.assertEqual(images(), {"verbs-web", "verbs-base"})
+        self.assert_clean_refusal(self.run_("build", "--builder", "other", check=False), 'there is no builder "other"')
+        self.run_("up", "-d")
+        with open(os.path.join(self.folder, "owned"), "w") as file:
+            os.fchown(file.fileno(), 1234, 4321)
+        for words, owner in (((), "1234 4321"), (("-a",), "1000 1000")):
+            self.run_("cp", *words, "owned", "web:/tmp/owned")
+            self.assertEqual(self.run_("exec", "-T", "web", "stat", "-c", "%u %g", "/tmp/owned").out, owner + "\n")
+        self.d.docker("rm", "-f", *self.names())
+        self.d.docker("rmi", "-f", "verbs-web", "verbs-base")
 
     def test_only_the_chosen_services_are_shown(self):
         self.project("name: verbs\nservices:\n  a: {image: busybox, command: echo from-a}\n"

@@ -661,6 +661,12 @@ class Archive(Containers):
         name = self.filled()
         self.assertEqual(self.put(name, "/abs/sub", self.tar(own="1"), "&copyUIDGID=1"), (200, ""))
         self.assertEqual(self.d.docker("exec", name, "stat", "-c", "%u %g %a", "/d/sub/own").out, "5 6 640\n")
+        other = self.create(User="user:extra")[1]["Id"]  # not even started
+        self.assertEqual(self.put(other, "/tmp", self.tar(own="1"), "&copyUIDGID=1"), (200, ""))
+        self.assertEqual(self.put(other, "/tmp", self.tar(kept="1")), (200, ""))
+        content = self.d.api("GET", f"/containers/{other}/archive?path=/tmp")[2]
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            self.assertEqual([(tar.getmember(f"tmp/{n}").uid, tar.getmember(f"tmp/{n}").gid) for n in ("own", "kept")], [(1000, 2000), (5, 6)])
         self.assertEqual(self.put(name, "/d/f", self.tar(x="1")), (400, "extraction point is not a directory"))
         self.assertEqual(self.put(name, "/none", self.tar(x="1")), (404, f"Could not find the file /none in container {name}"))
         self.assertEqual(self.put(name, "/d", self.tar(sub="1"), "&noOverwriteDirNonDir=1")[0], 400)

@@ -38,7 +38,7 @@ static void begin(struct session *s, bool tty, bool want_stdin)
     s->near_process = b[1];
     s->relay.client_fd = a[1];
     s->relay.process_fd = b[1];
-    s->relay.tty = tty;
+    s->relay.tty = s->relay.raw = tty;
     s->relay.want_stdin = want_stdin;
     assert_int_equal(pthread_create(&s->thread, NULL, run_relay, s), 0);
 }
