@@ -6,6 +6,7 @@
 #ifndef API_API_H
 #define API_API_H
 
+#include "cluster/cluster.h"
 #include "engine/engine.h"
 #include "http/server.h"
 
@@ -23,7 +24,7 @@ const struct http_route *api_routes(void);
 /* docs/compatibility.md's tables: endpoints with their parameters, and the fields of bodies, in Markdown. */
 void api_document(struct str *out);
 
-struct api *api_new(struct engine *e);
+struct api *api_new(struct engine *e, struct cluster *c);
 /* The bounds of the build cache, which hold after each build; 0: none. Of `max_bytes` < 0: a tenth of the
  * disk. */
 void api_limit_build_cache(struct api *a, int64_t max_bytes, int64_t max_age_ns);

@@ -10,6 +10,7 @@
 
 struct api {
     struct engine *engine;
+    struct cluster *cluster;
     struct images *images;
     struct registry *registry; /* or NULL */
     struct build_sessions *builds;
@@ -254,10 +255,36 @@ API_HANDLER(api_content_install);
 API_HANDLER(api_build_cancel);
 API_HANDLER(api_buildkit_session);
 API_HANDLER(api_buildkit_grpc);
-API_HANDLER(api_swarm_no_manager);
-API_HANDLER(api_swarm_logs);
-API_HANDLER(api_swarm_leave);
+API_HANDLER(api_swarm_inspect);
+API_HANDLER(api_swarm_unlock_key);
+API_HANDLER(api_swarm_init);
 API_HANDLER(api_swarm_join);
+API_HANDLER(api_swarm_leave);
+API_HANDLER(api_swarm_update);
+API_HANDLER(api_swarm_unlock);
+API_HANDLER(api_node_list);
+API_HANDLER(api_node_inspect);
+API_HANDLER(api_node_remove);
+API_HANDLER(api_node_update);
+API_HANDLER(api_service_list);
+API_HANDLER(api_service_create);
+API_HANDLER(api_service_inspect);
+API_HANDLER(api_service_remove);
+API_HANDLER(api_service_update);
+API_HANDLER(api_service_logs);
+API_HANDLER(api_task_list);
+API_HANDLER(api_task_inspect);
+API_HANDLER(api_task_logs);
+API_HANDLER(api_secret_list);
+API_HANDLER(api_secret_create);
+API_HANDLER(api_secret_inspect);
+API_HANDLER(api_secret_remove);
+API_HANDLER(api_secret_update);
+API_HANDLER(api_config_list);
+API_HANDLER(api_config_create);
+API_HANDLER(api_config_inspect);
+API_HANDLER(api_config_remove);
+API_HANDLER(api_config_update);
 API_HANDLER(api_plugin_list);
 API_HANDLER(api_plugin_missing);
 API_HANDLER(api_plugin_install);

@@ -17,10 +17,14 @@ int api_network_inspect(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
     const char *scope = http_query(q, "scope");
-    if (!str_empty(scope) && !str_eq(scope, "local"))
+    if (!str_empty(scope) && !str_eq(scope, "local") && !str_eq(scope, "swarm"))
         return err_set(err, ERR_NOT_FOUND, "network %s not found", http_param(q, "id"));
     json_t *doc;
     int r = engine_network_inspect(a->engine, http_param(q, "id"), &doc, err);
+    if (r == 0 && !str_empty(scope) && !str_eq(scope, json_str(doc, "Scope"))) {
+        json_decref(doc);
+        r = err_set(err, ERR_NOT_FOUND, "network %s not found", http_param(q, "id"));
+    }
     if (r == 0)
         http_reply_json(q, 200, doc);
     return r;
@@ -35,8 +39,11 @@ int api_network_create(struct http_request *q, void *context, struct err *err)
     /* From 1.44 on a name is always taken only once. */
     if (r == 0 && api__version(q) >= 1044 && json_is_object(body))
         json_object_set_new(body, "CheckDuplicate", json_true());
+    bool of_swarm = str_eq(json_str(body, "Driver"), "overlay") || str_eq(json_str(body, "Scope"), "swarm");
     if (r == 0)
-        r = engine_network_create(a->engine, body, &id, &warning, err);
+        r = of_swarm && cluster_active(a->cluster)
+                ? engine_network_create_swarm(a->engine, body, &id, &warning, err)
+                : engine_network_create(a->engine, body, &id, &warning, err);
     if (r == 0)
         http_reply_json(q, 201,
                         json_pack("{s:s, s:s}", "Id", id, "Warning",
@@ -47,7 +54,9 @@ int api_network_create(struct http_request *q, void *context, struct err *err)
 int api_network_remove(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
-    int r = engine_network_remove(a->engine, http_param(q, "id"), err);
+    int r = cluster_free_network(a->cluster, http_param(q, "id"), api__gone, q, err);
+    if (r == 0)
+        r = engine_network_remove(a->engine, http_param(q, "id"), err);
     if (r == 0)
         http_reply_empty(q, 204);
     return r;

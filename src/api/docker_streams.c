@@ -193,6 +193,59 @@ int api_container_logs(struct http_request *q, void *context, struct err *err)
     return r == -ERR_CANCELLED ? 0 : r;
 }
 
+/* --- logs of services and tasks --- */
+
+static void begin_swarm_logs(void *context, bool tty)
+{
+    struct log_stream *l = context;
+    l->tty = tty;
+    http_stream_begin(l->request, 200, stream_type(l->request, tty));
+}
+
+static int send_swarm_line(void *context, const json_t *attributes, int stream, int64_t at_ns,
+                           const void *bytes, size_t n)
+{
+    struct log_stream *l = context;
+    free(l->details);
+    l->details = NULL;
+    if (http_query_bool(l->request, "details", false))
+        set_details(l, attributes);
+    return send_log_line(l, stream, at_ns, bytes, n);
+}
+
+static int swarm_logs(struct http_request *q, struct api *a, bool is_task, struct err *err)
+{
+    struct engine_logs asked;
+    int r = log_options(q, &asked, err);
+    if (r < 0)
+        return r;
+    struct log_stream l = {.request = q, .timestamps = http_query_bool(q, "timestamps", false)};
+    const struct cluster_logs logs = {.is_task = is_task,
+                                      .follow = asked.follow,
+                                      .out = asked.out,
+                                      .err_stream = asked.err_stream,
+                                      .since_ns = asked.since_ns,
+                                      .until_ns = asked.until_ns,
+                                      .tail = asked.tail,
+                                      .context = &l,
+                                      .begin = begin_swarm_logs,
+                                      .line = send_swarm_line,
+                                      .gone = log_reader_gone};
+    r = cluster_logs(a->cluster, http_param(q, "id"), &logs, err);
+    log_stream_done(&l);
+    return r;
+}
+
+int api_service_logs(struct http_request *q, void *context, struct err *err)
+{
+    return swarm_logs(q, context, false, err);
+}
+
+int api_task_logs(struct http_request *q, void *context, struct err *err)
+{
+    return swarm_logs(q, context, true, err);
+}
+
 /* --- attach --- */
 
 static int send_past_logs(struct api *a, const char *ref, int fd, bool tty, int flags, struct api_ws *ws,

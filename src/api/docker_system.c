@@ -7,7 +7,8 @@ int api_ping(struct http_request *q, void *context, struct err *err)
 {
     /* "1": Docker's CLI builds through POST /build, without BuildKit. */
     http_set_header(q, "Builder-Version", "1");
-    http_set_header(q, "Swarm", "inactive");
+    http_set_header(q, "Swarm",
+                    cluster_active(((struct api *)context)->cluster) ? "active/manager" : "inactive");
     http_set_header(q, "Cache-Control", "no-cache, no-store, must-revalidate");
     http_set_header(q, "Pragma", "no-cache");
     http_reply_text(q, 200, "text/plain; charset=utf-8", "OK");
@@ -56,6 +57,8 @@ int api_info(struct http_request *q, void *context, struct err *err)
         json_object_del(info, "KernelMemory");
     if (r == 0 && version < 1025)
         json_set_str(info, "ExecutionDriver", "<not supported>");
+    if (r == 0)
+        json_object_set_new(info, "Swarm", cluster_info(a->cluster));
     if (r == 0)
         http_reply_json(q, 200, info);
     return r;

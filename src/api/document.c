@@ -3,12 +3,11 @@
 
 #include <string.h>
 
-/* Endpoints that answer as an engine outside of a swarm and without managed plug-ins does. */
+/* Endpoints that answer as an engine without managed plug-ins does, and what only other machines need. */
 static bool is_outside(const struct http_route *r)
 {
     static int (*const handlers[])(struct http_request *, void *, struct err *) = {
-        api_swarm_no_manager, api_swarm_join,     api_swarm_leave,      api_swarm_logs,
-        api_plugin_install,   api_plugin_missing, api_buildkit_session, api_buildkit_grpc};
+        api_swarm_join, api_plugin_install, api_plugin_missing, api_buildkit_session, api_buildkit_grpc};
     for (size_t i = 0; i < ARRAY_SIZE(handlers); i++)
         if (r->attempt == handlers[i])
             return true;

@@ -111,7 +111,7 @@ static const struct http_route routes[] = {
     {"POST", "/networks/create", .attempt = api_network_create},
     {"POST", "/networks/prune", .query = "filters", .attempt = api_network_prune},
     {"GET", "/networks/{id}", .query = "scope -verbose", .attempt = api_network_inspect},
-    {"DELETE", "/networks/{id}", .attempt = api_network_remove},
+    {"DELETE", "/networks/{id}", .attempt = api_network_remove, .kind = HTTP_WAIT},
     {"POST", "/networks/{id}/connect", .attempt = api_network_connect},
     {"POST", "/networks/{id}/disconnect", .attempt = api_network_disconnect},
 
@@ -121,36 +121,40 @@ static const struct http_route routes[] = {
     {"GET", "/volumes/{name}", .attempt = api_volume_inspect},
     {"DELETE", "/volumes/{name}", .query = "force", .attempt = api_volume_remove},
 
-    {"GET", "/swarm", .attempt = api_swarm_no_manager},
-    {"GET", "/swarm/unlockkey", .attempt = api_swarm_no_manager},
-    {"POST", "/swarm/init", .attempt = api_swarm_join},
+    {"GET", "/swarm", .attempt = api_swarm_inspect},
+    {"GET", "/swarm/unlockkey", .attempt = api_swarm_unlock_key},
+    {"POST", "/swarm/init", .attempt = api_swarm_init},
     {"POST", "/swarm/join", .attempt = api_swarm_join},
-    {"POST", "/swarm/leave", .attempt = api_swarm_leave},
-    {"POST", "/swarm/update", .attempt = api_swarm_no_manager},
-    {"POST", "/swarm/unlock", .attempt = api_swarm_no_manager},
-    {"GET", "/nodes", .attempt = api_swarm_no_manager},
-    {"GET", "/nodes/{id}", .attempt = api_swarm_no_manager},
-    {"DELETE", "/nodes/{id}", .attempt = api_swarm_no_manager},
-    {"POST", "/nodes/{id}/update", .attempt = api_swarm_no_manager},
-    {"GET", "/services", .attempt = api_swarm_no_manager},
-    {"POST", "/services/create", .attempt = api_swarm_no_manager},
-    {"GET", "/services/{id}", .attempt = api_swarm_no_manager},
-    {"DELETE", "/services/{id}", .attempt = api_swarm_no_manager},
-    {"POST", "/services/{id}/update", .attempt = api_swarm_no_manager},
-    {"GET", "/services/{id}/logs", .attempt = api_swarm_logs},
-    {"GET", "/tasks", .attempt = api_swarm_no_manager},
-    {"GET", "/tasks/{id}", .attempt = api_swarm_no_manager},
-    {"GET", "/tasks/{id}/logs", .attempt = api_swarm_logs},
-    {"GET", "/secrets", .attempt = api_swarm_no_manager},
-    {"POST", "/secrets/create", .attempt = api_swarm_no_manager},
-    {"GET", "/secrets/{id}", .attempt = api_swarm_no_manager},
-    {"DELETE", "/secrets/{id}", .attempt = api_swarm_no_manager},
-    {"POST", "/secrets/{id}/update", .attempt = api_swarm_no_manager},
-    {"GET", "/configs", .attempt = api_swarm_no_manager},
-    {"POST", "/configs/create", .attempt = api_swarm_no_manager},
-    {"GET", "/configs/{id}", .attempt = api_swarm_no_manager},
-    {"DELETE", "/configs/{id}", .attempt = api_swarm_no_manager},
-    {"POST", "/configs/{id}/update", .attempt = api_swarm_no_manager},
+    {"POST", "/swarm/leave", .query = "force", .attempt = api_swarm_leave},
+    {"POST", "/swarm/update", .query = "version rotateWorkerToken rotateManagerToken -rotateManagerUnlockKey",
+     .attempt = api_swarm_update},
+    {"POST", "/swarm/unlock", .attempt = api_swarm_unlock},
+    {"GET", "/nodes", .query = "filters", .attempt = api_node_list},
+    {"GET", "/nodes/{id}", .attempt = api_node_inspect},
+    {"DELETE", "/nodes/{id}", .query = "force", .attempt = api_node_remove},
+    {"POST", "/nodes/{id}/update", .query = "version", .attempt = api_node_update},
+    {"GET", "/services", .query = "filters status", .attempt = api_service_list},
+    {"POST", "/services/create", .attempt = api_service_create},
+    {"GET", "/services/{id}", .query = "-insertDefaults", .attempt = api_service_inspect},
+    {"DELETE", "/services/{id}", .attempt = api_service_remove},
+    {"POST", "/services/{id}/update", .query = "version -registryAuthFrom rollback",
+     .attempt = api_service_update},
+    {"GET", "/services/{id}/logs", .query = "details follow stdout stderr since until timestamps tail",
+     .attempt = api_service_logs, .kind = HTTP_FOLLOW},
+    {"GET", "/tasks", .query = "filters", .attempt = api_task_list},
+    {"GET", "/tasks/{id}", .attempt = api_task_inspect},
+    {"GET", "/tasks/{id}/logs", .query = "details follow stdout stderr since until timestamps tail",
+     .attempt = api_task_logs, .kind = HTTP_FOLLOW},
+    {"GET", "/secrets", .query = "filters", .attempt = api_secret_list},
+    {"POST", "/secrets/create", .attempt = api_secret_create},
+    {"GET", "/secrets/{id}", .attempt = api_secret_inspect},
+    {"DELETE", "/secrets/{id}", .attempt = api_secret_remove},
+    {"POST", "/secrets/{id}/update", .query = "version", .attempt = api_secret_update},
+    {"GET", "/configs", .query = "filters", .attempt = api_config_list},
+    {"POST", "/configs/create", .attempt = api_config_create},
+    {"GET", "/configs/{id}", .attempt = api_config_inspect},
+    {"DELETE", "/configs/{id}", .attempt = api_config_remove},
+    {"POST", "/configs/{id}/update", .query = "version", .attempt = api_config_update},
 
     {"GET", "/plugins", .attempt = api_plugin_list},
     {"GET", "/plugins/privileges", .attempt = api_plugin_install},
@@ -261,10 +265,11 @@ const struct http_route *api_routes(void)
     return routes;
 }
 
-struct api *api_new(struct engine *e)
+struct api *api_new(struct engine *e, struct cluster *c)
 {
     struct api *a = NEW(struct api);
     a->engine = e;
+    a->cluster = c;
     a->images = engine_images(e);
     a->builds = build_sessions_new();
     a->limit = build_limit_new(a);

@@ -218,15 +218,15 @@ static void tell_ready(const struct door *d, struct serve_registry *registry)
 }
 
 /* *ret_idle: no request is in progress any more. */
-static int serve(const struct serve_options *o, struct engine *e, struct door *door, bool *ret_idle,
-                 struct err *err)
+static int serve(const struct serve_options *o, struct engine *e, struct cluster *c, struct door *door,
+                 bool *ret_idle, struct err *err)
 {
     int r = door_open(door, o, err);
     if (r < 0) {
         door_leave(door);
         return r;
     }
-    struct api *a = api_new(e);
+    struct api *a = api_new(e, c);
     api_limit_build_cache(a, o->build_cache_bytes, o->build_cache_age_ns);
     struct serve_registry *registry = NULL;
     struct signature_file *signatures = NULL;
@@ -265,6 +265,7 @@ int serve_run(const struct serve_options *options, struct err *err)
 {
     _cleanup_close_ int lock = -EBADF;
     struct engine *e;
+    struct cluster *c = NULL;
     deferred_need_all();
     keep_memory_small();
     raise_file_limit();
@@ -287,11 +288,15 @@ int serve_run(const struct serve_options *options, struct err *err)
         return r;
     _cleanup_(door_close) struct door door = {0};
     bool idle = true;
-    r = serve(options, e, &door, &idle, err);
+    r = cluster_open(e, &c, err);
+    if (r == 0)
+        r = serve(options, e, c, &door, &idle, err);
     /* A request that hangs still uses the engine, which is then left as a kill would leave it: all that
      * counts is on disk or with the keeper. */
-    if (idle)
+    if (idle) {
+        cluster_close(c);
         engine_close(e);
+    }
     if (r == 0 && atomic_load(&successor)) {
         listeners_hand_over(door.listeners, door.count);
         r = become(atomic_load(&successor), err);

@@ -1,64 +1,225 @@
-/* What belongs to swarm mode and to plug-ins, as an engine answers that is in no swarm and has no plug-in:
- * clients ask, and go by the answer. What would make a swarm or a plug-in says that it is not done here. */
+/* Swarm mode: the swarm, its nodes, services, tasks, secrets and configs (src/cluster). */
 #include "api/api_priv.h"
 
-int api_swarm_no_manager(struct http_request *q, void *context, struct err *err)
+/* --- The swarm --- */
+
+int api_swarm_init(struct http_request *q, void *context, struct err *err)
 {
+    struct api *a = context;
     _cleanup_json_ json_t *body = NULL;
-    int r = str_eq(http_method(q), "POST") ? api__body(q, false, &body, err) : 0;
-    return r < 0 ? r
-                 : err_set(err, ERR_UNAVAILABLE,
-                           "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm "
-                           "join\" to "
-                           "connect this node to swarm and try again.");
-}
-
-int api_swarm_logs(struct http_request *q, void *context, struct err *err)
-{
-    if (!http_query_bool(q, "stdout", false) && !http_query_bool(q, "stderr", false))
-        return err_set(err, ERR_INVALID, "Bad parameters: you must choose at least one stream");
-    return api_swarm_no_manager(q, context, err);
-}
-
-int api_swarm_leave(struct http_request *q, void *context, struct err *err)
-{
-    return err_set(err, ERR_UNAVAILABLE, "This node is not part of a swarm");
+    _cleanup_free_ char *node = NULL;
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = cluster_init(a->cluster, body, &node, err);
+    if (r == 0)
+        http_reply_json(q, 200, json_string(node));
+    return r;
 }
 
 int api_swarm_join(struct http_request *q, void *context, struct err *err)
 {
+    struct api *a = context;
     _cleanup_json_ json_t *body = NULL;
     int r = api__body(q, false, &body, err);
-    return r < 0 ? r : err_set(err, ERR_UNSUPPORTED, "swarm mode: not supported by Drover");
+    if (r == 0 && cluster_active(a->cluster))
+        return err_set(
+            err, ERR_UNAVAILABLE,
+            "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join "
+            "another one.");
+    return r < 0
+               ? r
+               : err_set(err, ERR_UNSUPPORTED,
+                         "joining another machine's swarm: not supported by Drover; a swarm is one machine");
 }
 
-int api_plugin_list(struct http_request *q, void *context, struct err *err)
+int api_swarm_leave(struct http_request *q, void *context, struct err *err)
 {
-    static const char *const known[] = {"capability", "enabled", NULL};
-    _cleanup_json_ json_t *filters = NULL;
-    int r = api__filters(q, &filters, err);
+    struct api *a = context;
+    int r = cluster_leave(a->cluster, http_query_bool(q, "force", false), err);
     if (r == 0)
-        r = api__filters_known(filters, known, err);
-    if (r == 0)
-        http_reply_json(q, 200, json_array());
+        http_reply_empty(q, 200);
     return r;
 }
 
-int api_plugin_missing(struct http_request *q, void *context, struct err *err)
+int api_swarm_inspect(struct http_request *q, void *context, struct err *err)
 {
-    return err_set(err, ERR_NOT_FOUND, "plugin \"%s\" not found", http_param(q, "name"));
+    struct api *a = context;
+    json_t *out;
+    int r = cluster_inspect(a->cluster, &out, err);
+    if (r == 0)
+        http_reply_json(q, 200, out);
+    return r;
 }
 
-int api_plugin_install(struct http_request *q, void *context, struct err *err)
+/* The version that a change is of, as Docker words its absence. */
+static int get_version(struct http_request *q, const char *what, int64_t *ret, struct err *err)
 {
-    return err_set(err, ERR_UNSUPPORTED, "managing plug-ins: not supported by Drover");
-}
-
-/* No build here has an id, since only BuildKit's have. */
-int api_build_cancel(struct http_request *q, void *context, struct err *err)
-{
-    if (str_empty(http_query(q, "id")))
-        return err_set(err, ERR_INVALID, "build ID not provided");
-    http_reply_empty(q, 200);
+    const char *text = http_query(q, "version");
+    if (parse_i64(text ? text : "", 0, INT64_MAX, ret, NULL) < 0)
+        return err_set(err, ERR_INVALID,
+                       "invalid %s version '%.50s': strconv.ParseUint: parsing \"%.50s\": invalid syntax",
+                       what, text ? text : "", text ? text : "");
     return 0;
+}
+
+int api_swarm_update(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *body = NULL;
+    int64_t version = 0;
+    const struct cluster_rotate rotate = {.worker_token = http_query_bool(q, "rotateWorkerToken", false),
+                                          .manager_token = http_query_bool(q, "rotateManagerToken", false),
+                                          .unlock_key = http_query_bool(q, "rotateManagerUnlockKey", false)};
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = get_version(q, "swarm", &version, err);
+    if (r == 0)
+        r = cluster_update(a->cluster, version, &rotate, body, err);
+    if (r == 0)
+        http_reply_empty(q, 200);
+    return r;
+}
+
+/* No swarm here is locked: its key is asked for, and is "". */
+int api_swarm_unlock_key(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *swarm = NULL;
+    int r = cluster_inspect(a->cluster, &swarm, err);
+    if (r == 0)
+        http_reply_json(q, 200, json_pack("{s:s}", "UnlockKey", ""));
+    return r;
+}
+
+int api_swarm_unlock(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *body = NULL, *swarm = NULL;
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = cluster_inspect(a->cluster, &swarm, err);
+    return r < 0 ? r : err_set(err, ERR_CONFLICT, "swarm is not locked");
+}
+
+/* --- What all kinds of objects share --- */
+
+struct kind {
+    enum cluster_kind kind;
+    const char *name;
+    const char *filters[12]; /* those that a list knows */
+};
+static const struct kind kinds[] = {
+    [CLUSTER_NODE] = {CLUSTER_NODE, "node", {"id", "label", "membership", "name", "node.label", "role"}},
+    [CLUSTER_SERVICE] = {CLUSTER_SERVICE, "service", {"id", "label", "mode", "name", "runtime"}},
+    [CLUSTER_TASK] = {CLUSTER_TASK,
+                      "task",
+                      {"desired-state", "id", "label", "name", "node", "runtime", "service", "_up-to-date"}},
+    [CLUSTER_SECRET] = {CLUSTER_SECRET, "secret", {"id", "label", "name", "names"}},
+    [CLUSTER_CONFIG] = {CLUSTER_CONFIG, "config", {"id", "label", "name", "names"}},
+};
+
+static int list(struct http_request *q, struct api *a, enum cluster_kind kind, struct err *err)
+{
+    _cleanup_json_ json_t *filters = NULL;
+    json_t *out;
+    int r = api__filters(q, &filters, err);
+    if (r == 0)
+        r = api__filters_known(filters, kinds[kind].filters, err);
+    if (r == 0)
+        r = cluster_list(a->cluster, kind, filters, http_query_bool(q, "status", false), &out, err);
+    if (r == 0)
+        http_reply_json(q, 200, out);
+    return r;
+}
+
+static int inspect(struct http_request *q, struct api *a, enum cluster_kind kind, struct err *err)
+{
+    json_t *out;
+    int r = cluster_get(a->cluster, kind, http_param(q, "id"), &out, err);
+    if (r == 0)
+        http_reply_json(q, 200, out);
+    return r;
+}
+
+static int create(struct http_request *q, struct api *a, enum cluster_kind kind, struct err *err)
+{
+    _cleanup_json_ json_t *body = NULL;
+    _cleanup_free_ char *id = NULL;
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = cluster_create(a->cluster, kind, body, http_header(q, "X-Registry-Auth"), &id, err);
+    if (r == 0)
+        http_reply_json(q, 201, json_pack("{s:s}", "ID", id));
+    return r;
+}
+
+static int change(struct http_request *q, struct api *a, enum cluster_kind kind, struct err *err)
+{
+    _cleanup_json_ json_t *body = NULL;
+    int64_t version = 0;
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = get_version(q, kinds[kind].name, &version, err);
+    if (r == 0)
+        r = cluster_change(a->cluster, kind, http_param(q, "id"), version, body, err);
+    if (r == 0)
+        http_reply_empty(q, 200);
+    return r;
+}
+
+static int remove_object(struct http_request *q, struct api *a, enum cluster_kind kind, int status,
+                         struct err *err)
+{
+    int r = cluster_remove(a->cluster, kind, http_param(q, "id"), http_query_bool(q, "force", false), err);
+    if (r == 0)
+        http_reply_empty(q, status);
+    return r;
+}
+
+#define OBJECT_HANDLER(name, call)                                                                           \
+    int name(struct http_request *q, void *context, struct err *err)                                         \
+    {                                                                                                        \
+        return call;                                                                                         \
+    }
+OBJECT_HANDLER(api_node_list, list(q, context, CLUSTER_NODE, err))
+OBJECT_HANDLER(api_node_inspect, inspect(q, context, CLUSTER_NODE, err))
+OBJECT_HANDLER(api_node_update, change(q, context, CLUSTER_NODE, err))
+OBJECT_HANDLER(api_node_remove, remove_object(q, context, CLUSTER_NODE, 200, err))
+OBJECT_HANDLER(api_service_list, list(q, context, CLUSTER_SERVICE, err))
+OBJECT_HANDLER(api_service_inspect, inspect(q, context, CLUSTER_SERVICE, err))
+OBJECT_HANDLER(api_service_create, create(q, context, CLUSTER_SERVICE, err))
+OBJECT_HANDLER(api_service_remove, remove_object(q, context, CLUSTER_SERVICE, 200, err))
+OBJECT_HANDLER(api_task_list, list(q, context, CLUSTER_TASK, err))
+OBJECT_HANDLER(api_task_inspect, inspect(q, context, CLUSTER_TASK, err))
+OBJECT_HANDLER(api_secret_list, list(q, context, CLUSTER_SECRET, err))
+OBJECT_HANDLER(api_secret_inspect, inspect(q, context, CLUSTER_SECRET, err))
+OBJECT_HANDLER(api_secret_create, create(q, context, CLUSTER_SECRET, err))
+OBJECT_HANDLER(api_secret_update, change(q, context, CLUSTER_SECRET, err))
+OBJECT_HANDLER(api_secret_remove, remove_object(q, context, CLUSTER_SECRET, 204, err))
+OBJECT_HANDLER(api_config_list, list(q, context, CLUSTER_CONFIG, err))
+OBJECT_HANDLER(api_config_inspect, inspect(q, context, CLUSTER_CONFIG, err))
+OBJECT_HANDLER(api_config_create, create(q, context, CLUSTER_CONFIG, err))
+OBJECT_HANDLER(api_config_update, change(q, context, CLUSTER_CONFIG, err))
+OBJECT_HANDLER(api_config_remove, remove_object(q, context, CLUSTER_CONFIG, 204, err))
+
+/* --- What is a service's own --- */
+
+int api_service_update(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *body = NULL;
+    const char *rollback = http_query(q, "rollback");
+    struct cluster_service_update u = {.auth = http_header(q, "X-Registry-Auth")};
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = get_version(q, "service", &u.version, err);
+    if (r == 0 && !str_empty(rollback) && !str_eq(rollback, "previous") && !str_eq(rollback, "none"))
+        r = err_set(err, ERR_INVALID, "unrecognized rollback option %.50s", rollback);
+    u.spec = body;
+    u.rollback = str_eq(rollback, "previous");
+    if (r == 0)
+        r = cluster_service_update(a->cluster, http_param(q, "id"), &u, err);
+    if (r == 0)
+        http_reply_json(q, 200, json_pack("{s:n}", "Warnings"));
+    return r;
 }

@@ -46,6 +46,11 @@ int engine_shutdown(const char *root, struct err *err);
 int engine_upgrade_keeper(struct engine *e, const char *path, struct err *err);
 struct images *engine_images(struct engine *e);
 const char *engine_root(struct engine *e);
+/* A directory in memory for what must not reach a disk; it outlives serve, not the machine. */
+int engine_memory(struct engine *e, char **ret_path, struct err *err);
+
+/* A name for what was given none, as Docker makes them; another one for each attempt. The caller frees. */
+char *engine_random_name(unsigned attempt);
 
 /* --- containers --- */
 enum engine_create_flags {

@@ -502,4 +502,7 @@ json_t *inspect__mounts(const json_t *points);                /* as Docker shows
 void inspect__set_sizes(json_t *object, struct container *c); /* SizeRw, SizeRootFs */
 void inspect__forget_answers(struct container *c);            /* the kept ones; with its lock, or alone */
 
+/* memory.c */
+void memory__clear(const char *root);
+
 #endif

@@ -65,6 +65,12 @@ static void add_member(struct str *to, const char *key, const char *value)
     str_addc(to, ',');
 }
 
+static bool is_of_swarm(const char *type)
+{
+    static const char *const types[] = {"config", "node", "secret", "service", NULL};
+    return strv_has((char *const *)types, type);
+}
+
 static char *event_text(const char *type, const char *action, const char *actor_id, const json_t *attributes,
                         int64_t now)
 {
@@ -84,8 +90,8 @@ static char *event_text(const char *type, const char *action, const char *actor_
     add_member(&s, "Action", action);
     str_add(&s, "\"Actor\":{\"ID\":");
     json_add_text(&s, actor_id);
-    str_addf(&s, ",\"Attributes\":%s},\"scope\":\"local\",\"time\":%lld,\"timeNano\":%lld}", shown,
-             (long long)(now / NS_PER_S), (long long)now);
+    str_addf(&s, ",\"Attributes\":%s},\"scope\":\"%s\",\"time\":%lld,\"timeNano\":%lld}", shown,
+             is_of_swarm(type) ? "swarm" : "local", (long long)(now / NS_PER_S), (long long)now);
     return str_take(&s);
 }
 

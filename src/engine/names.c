@@ -46,3 +46,8 @@ char *names__random(unsigned attempt)
         return str_printf("%s_%s", first, second);
     return str_printf("%s_%s%u", first, second, dice[2] % (attempt < 6 ? 100 : 1000000));
 }
+
+char *engine_random_name(unsigned attempt)
+{
+    return names__random(attempt);
+}

@@ -44,6 +44,7 @@ int engine_shutdown(const char *root, struct err *err)
         return err_wrap(err, "end the keeper of %s", root);
     files__clear(root);
     spare__clear(root);
+    memory__clear(root);
     _cleanup_free_ char *state = str_printf("%s/net", root), *prefix = engine__instance_prefix(root);
     struct net *net;
     r = net_open(state, prefix, &net, err);

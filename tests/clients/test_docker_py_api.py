@@ -448,6 +448,17 @@ class Asked:
         self.assertEqual(auto.version(api_version=False)["ApiVersion"], auto._version)
         auto.close()
         self.assertTrue(self.c.leave_swarm(force=True))
+        node = self.c.init_swarm("127.0.0.1")
+        self.assertEqual([n["ID"] for n in self.c.nodes()], [node])
+        secret = self.c.create_secret("s", b"told to nobody")
+        spec = docker.types.TaskTemplate(docker.types.ContainerSpec("busybox", ["sleep", "100000"], stop_signal="KILL"))
+        made = self.c.create_service(spec, name="web", mode=docker.types.ServiceMode("replicated", 2))
+        wait_for(lambda: [t["Status"]["State"] for t in self.c.tasks({"service": "web"})] == ["running"] * 2, "two tasks")
+        shown = self.c.inspect_service(made)
+        self.assertTrue(self.c.update_service(made["ID"], shown["Version"]["Index"], spec, name="web", mode=docker.types.ServiceMode("replicated", 1)))
+        wait_for(lambda: len(self.c.tasks({"service": "web"})) == 1, "one task")
+        self.assertTrue(self.c.remove_secret(secret) and self.c.remove_service(made["ID"]))
+        self.assertTrue(self.c.leave_swarm(force=True))
         self.assertIsInstance(self.c.prune_builds()["SpaceReclaimed"], int)
 
 

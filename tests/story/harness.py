@@ -226,6 +226,12 @@ def alive(pid):
         return False
 
 
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
 def http_get(url, timeout=30):
     """(status, text) of a page; OSError while nobody answers."""
     import urllib.error

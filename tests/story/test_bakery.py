@@ -6,20 +6,13 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import urllib.request
 
-from harness import DROVER, Drover, Story, TOP, wait_for
+from harness import DROVER, TOP, Drover, Story, free_port, wait_for
 from packages import Archive, busybox
 
 EXAMPLE = os.path.join(TOP, "examples/bakery")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Bakery(Story):

@@ -9,17 +9,10 @@ import signal
 import subprocess
 import unittest
 
-from harness import PEERS, TOP, Drover, Story, busybox_root_tar, run, wait_for
+from harness import PEERS, TOP, Drover, Story, busybox_root_tar, free_port, run, wait_for
 
 SSHD = os.path.join(PEERS, "usr/sbin/sshd")
 DROVER = os.environ.get("DROVER", os.path.join(TOP, "build/drover"))
-
-
-def free_port():
-    import socket
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class SshServer:

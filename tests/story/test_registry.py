@@ -5,19 +5,12 @@ import hashlib
 import http.server
 import json
 import os
-import socket
 import subprocess
 import tarfile
 import threading
 import io
 
-from harness import PEERS, SHARED, Story, http_get, run, wait_for
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+from harness import PEERS, SHARED, Story, free_port, http_get, run, wait_for
 
 
 class Registry(Story):

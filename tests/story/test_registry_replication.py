@@ -9,15 +9,9 @@ import subprocess
 import unittest
 
 from distribution import OCI_INDEX, OCI_MANIFEST, RegistryStory, digest_of
-from harness import PEERS, Drover, run, wait_for
+from harness import PEERS, Drover, free_port, run, wait_for
 
 DOCKER_REGISTRY = os.path.join(PEERS, "usr/bin/docker-registry")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def basic(user):

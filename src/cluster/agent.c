@@ -1,0 +1,361 @@
+/* What a node does with its tasks: makes their containers, starts and stops them, and tells how they are. The
+ * engine's calls take their time, so they are made by some threads without the cluster's lock; a task is with
+ * at most one of them. */
+#include "cluster/cluster_priv.h"
+
+#include "base/base64.h"
+#include "base/log.h"
+#include "image/image.h"
+
+enum step { STEP_NONE, STEP_FREE, STEP_STOP, STEP_HALT, STEP_PREPARE, STEP_START };
+enum { SWEEP_NS_FACTOR = 30 };
+
+static enum step next_step(const struct cluster *c, const struct task *t)
+{
+    if (t->gone)
+        return STEP_FREE;
+    if (t->halt)
+        return STEP_HALT;
+    if (task_ended(t->state) || !str_eq(t->node, c->self))
+        return STEP_NONE;
+    if (t->desired >= TASK_SHUTDOWN)
+        return STEP_STOP;
+    if (t->state == TASK_ASSIGNED)
+        return STEP_PREPARE;
+    if (t->state == TASK_READY && t->desired >= TASK_RUNNING)
+        return STEP_START;
+    return STEP_NONE;
+}
+
+void agent__give(struct cluster *c, struct task *t)
+{
+    if (t->queued || t->busy || next_step(c, t) == STEP_NONE)
+        return;
+    GROW(c->queue, c->queue_count, c->queue_capacity);
+    c->queue[c->queue_count++] = t;
+    t->queued = true;
+    pthread_cond_signal(&c->work);
+}
+
+/* --- How a task ends --- */
+
+static void ended(struct cluster *c, struct task *t, int code, const char *error)
+{
+    char text[64];
+    t->exit_code = code;
+    t->pid = 0;
+    if (t->desired >= TASK_SHUTDOWN)
+        task__set(c, t, TASK_SHUTDOWN, "shutdown", NULL);
+    else if (code == 0 && !error)
+        task__set(c, t, TASK_COMPLETE, "finished", NULL);
+    else {
+        snprintf(text, sizeof(text), "task: non-zero exit (%d)", code);
+        task__set(c, t, TASK_FAILED, "started", error ? error : text);
+    }
+    service__wake(c, t->service);
+}
+
+/* How its container is, told by an inspection. */
+static void observe(struct cluster *c, struct task *t, const json_t *inspection)
+{
+    const json_t *state = json_object_get(inspection, "State");
+    const char *health = json_str(json_object_get(state, "Health"), "Status");
+    if (json_bool(state, "Running") || json_bool(state, "Restarting")) {
+        t->pid = json_int(state, "Pid");
+        bool waits = *health && !str_eq(health, "healthy") && !str_eq(health, "none");
+        if (waits && t->state < TASK_STARTING)
+            task__set(c, t, TASK_STARTING, "starting", NULL);
+        if (!waits)
+            task__set(c, t, TASK_RUNNING, "started", NULL);
+        service__wake(c, t->service);
+    } else if (str_eq(json_str(state, "Status"), "created"))
+        task__set(c, t, TASK_READY, "prepared", NULL);
+    else {
+        const char *error = json_str(state, "Error");
+        ended(c, t, (int)json_int(state, "ExitCode"), *error ? error : NULL);
+    }
+}
+
+/* --- Steps. The lock is held at their begin and end. --- */
+
+static int pull(struct cluster *c, const char *image, const char *auth_text, struct err *err)
+{
+    struct images *images = engine_images(c->engine);
+    struct image_info info;
+    struct err why;
+    _cleanup_free_ char *id = NULL;
+    _cleanup_str_ struct str plain = STR_INIT;
+    _cleanup_json_ json_t *auth = NULL;
+    if (image_get(images, image, &info, &why) == 0) {
+        image_info_done(&info);
+        return 0;
+    }
+    _cleanup_free_ char *standard = auth_text ? mem_strdup(auth_text) : NULL;
+    for (char *at = standard; at && *at; at++) /* clients use the URL alphabet */
+        *at = *at == '-' ? '+' : *at == '_' ? '/' : *at;
+    if (standard && base64_decode(standard, &plain, NULL) == 0)
+        json_parse(str_get(&plain), plain.len, "X-Registry-Auth", &auth, NULL);
+    const struct image_auth given = {json_str(auth, "username"), json_str(auth, "password"),
+                                     json_str(auth, "identitytoken"), json_str(auth, "registrytoken")};
+    return image_pull(images, image, NULL, auth ? &given : NULL, NULL, &id, err);
+}
+
+static int create(struct cluster *c, const char *name, const json_t *body, char **ret_id, struct err *err)
+{
+    _cleanup_json_ json_t *warnings = NULL;
+    int r = engine_container_create(c->engine, name, body, NULL, ENGINE_CREATE_TASK, ret_id, &warnings, err);
+    if (r == -ERR_CONFLICT &&
+        engine_container_remove(c->engine, name, true, true, &(struct err){0}) == 0) /* half made once */
+        r = engine_container_create(c->engine, name, body, NULL, ENGINE_CREATE_TASK, ret_id, &warnings, err);
+    return r;
+}
+
+static void prepare(struct cluster *c, struct task *t)
+{
+    _cleanup_json_ json_t *body = NULL;
+    _cleanup_free_ char *auth = mem_strdup(t->service->auth), *name = task__container_name(t), *id = NULL;
+    struct err err;
+    task__set(c, t, TASK_PREPARING, "preparing", NULL);
+    int r = task__container_body(c, t, &body, &err);
+    pthread_mutex_unlock(&c->lock);
+    if (r == 0)
+        r = pull(c, json_str(body, "Image"), auth, &err);
+    if (r == 0)
+        r = create(c, name, body, &id, &err);
+    pthread_mutex_lock(&c->lock);
+    if (r < 0) {
+        task__set(c, t, TASK_REJECTED, "preparing", err.msg);
+        return;
+    }
+    t->container = take_ptr(id);
+    map_put(&c->containers, t->container, t);
+    task__set(c, t, TASK_READY, "prepared", NULL);
+}
+
+static void start(struct cluster *c, struct task *t)
+{
+    _cleanup_free_ char *id = mem_strdup(t->container);
+    _cleanup_json_ json_t *inspection = NULL;
+    struct err err, why;
+    task__set(c, t, TASK_STARTING, "starting", NULL);
+    pthread_mutex_unlock(&c->lock);
+    int r = engine_container_start(c->engine, id, &err);
+    if (r == -ERR_NOT_MODIFIED)
+        r = 0;
+    int looked = engine_container_inspect(c->engine, id, 0, &inspection, &why);
+    pthread_mutex_lock(&c->lock);
+    if (r < 0) {
+        _cleanup_free_ char *text = str_printf("starting container failed: %s", err.msg);
+        task__set(c, t, TASK_FAILED, "starting", text);
+    } else if (looked == 0)
+        observe(c, t, inspection);
+}
+
+static void stop_container(struct cluster *c, const char *id)
+{
+    struct err err;
+    int r = id ? engine_container_stop(c->engine, id, -1, NULL, &err) : 0;
+    if (r < 0 && r != -ERR_NOT_MODIFIED && r != -ERR_NOT_FOUND)
+        log_warning("stop container %s: %s", id, err.msg);
+}
+
+static void stop(struct cluster *c, struct task *t)
+{
+    _cleanup_free_ char *id = mem_strdup(t->container);
+    bool halt = t->halt;
+    t->halt = false;
+    pthread_mutex_unlock(&c->lock);
+    stop_container(c, id);
+    pthread_mutex_lock(&c->lock);
+    if (!halt)
+        task__set(c, t, TASK_SHUTDOWN, "shutdown", NULL);
+}
+
+static void free_task(struct cluster *c, struct task *t)
+{
+    struct change ch = {0};
+    struct err err;
+    if (t->container)
+        map_remove(&c->containers, t->container);
+    pthread_mutex_unlock(&c->lock);
+    if (t->container)
+        engine_container_remove(c->engine, t->container, true, true, &(struct err){0});
+    task_files__remove(c, t->o.id);
+    change_remove(&ch, &t->o);
+    if (change_commit(c, &ch, false, &err) < 0)
+        log_error("cluster: %s", err.msg);
+    pthread_mutex_lock(&c->lock);
+    t->service->pending_frees--;
+    service__wake(c, t->service);
+    task__free(t);
+}
+
+/* False when the task is no more. */
+static bool do_step(struct cluster *c, struct task *t, enum step step)
+{
+    switch (step) {
+    case STEP_PREPARE:
+        prepare(c, t);
+        break;
+    case STEP_START:
+        start(c, t);
+        break;
+    case STEP_STOP:
+    case STEP_HALT:
+        stop(c, t);
+        break;
+    case STEP_FREE:
+        free_task(c, t);
+        return false;
+    case STEP_NONE:
+        break;
+    }
+    service__wake(c, t->service);
+    return true;
+}
+
+void *agent__work(void *context)
+{
+    struct cluster *c = context;
+    pthread_mutex_lock(&c->lock);
+    while (!c->stopping) {
+        if (!c->queue_count) {
+            pthread_cond_wait(&c->work, &c->lock);
+            continue;
+        }
+        struct task *t = c->queue[0];
+        memmove(c->queue, c->queue + 1, --c->queue_count * sizeof(*c->queue));
+        t->queued = false;
+        t->busy = true;
+        enum step step;
+        bool there = true;
+        while (there && !c->stopping && (step = next_step(c, t)) != STEP_NONE)
+            there = do_step(c, t, step);
+        if (there)
+            t->busy = false;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+/* --- What the engine tells --- */
+
+static int on_event(void *context, const json_t *event)
+{
+    struct cluster *c = context;
+    const char *action = json_str(event, "Action");
+    const json_t *actor = json_object_get(event, "Actor");
+    SCOPED_LOCK(locked, &c->lock);
+    struct task *t = map_get(&c->containers, json_str(actor, "ID"));
+    if (!t || task_ended(t->state))
+        return c->stopping;
+    int64_t code = 0;
+    if (str_eq(action, "die")) {
+        (void)parse_i64(json_str(json_object_get(actor, "Attributes"), "exitCode"), 0, 255, &code, NULL);
+        ended(c, t, (int)code, NULL);
+    } else if (str_eq(action, "destroy"))
+        ended(c, t, 0, "its container was removed");
+    else if (str_eq(action, "health_status: healthy")) {
+        task__set(c, t, TASK_RUNNING, "started", NULL);
+        service__wake(c, t->service);
+    } else if (str_eq(action, "health_status: unhealthy") && t->desired < TASK_SHUTDOWN) {
+        t->halt = true;
+        ended(c, t, 0, "task: unhealthy container");
+        agent__give(c, t);
+    }
+    return c->stopping;
+}
+
+/* For events that were too many to be kept until they could be looked at. */
+static void sweep(struct cluster *c)
+{
+    _cleanup_strv_ char **ids = NULL;
+    struct map_entry *e;
+    pthread_mutex_lock(&c->lock);
+    for (size_t i = 0; (e = map_next(&c->containers, &i));) {
+        const struct task *t = e->value;
+        if (!t->busy && (t->state == TASK_RUNNING || t->state == TASK_STARTING))
+            strv_add(&ids, e->key);
+    }
+    pthread_mutex_unlock(&c->lock);
+    STRV_FOREACH (id, ids) {
+        _cleanup_json_ json_t *inspection = NULL;
+        int r = engine_container_inspect(c->engine, *id, 0, &inspection, &(struct err){0});
+        SCOPED_LOCK(locked, &c->lock);
+        struct task *t = map_get(&c->containers, *id);
+        if (!t || t->busy || task_ended(t->state))
+            continue;
+        if (r == 0)
+            observe(c, t, inspection);
+        else if (r == -ERR_NOT_FOUND)
+            ended(c, t, 0, "its container was removed");
+    }
+}
+
+static bool watcher_gone(void *context)
+{
+    struct cluster *c = context;
+    pthread_mutex_lock(&c->lock);
+    bool stopping = c->stopping;
+    pthread_mutex_unlock(&c->lock);
+    if (!stopping && time_monotonic_ns() > c->swept_ns + SWEEP_NS_FACTOR * NS_PER_S) {
+        c->swept_ns = time_monotonic_ns();
+        sweep(c);
+    }
+    return stopping;
+}
+
+void *agent__watch(void *context)
+{
+    struct cluster *c = context;
+    struct err err;
+    _cleanup_json_ json_t *filters =
+        json_pack("{s:[s], s:[s, s, s]}", "type", "container", "event", "die", "destroy", "health_status");
+    c->swept_ns = time_monotonic_ns();
+    if (engine_events(c->engine, 0, 0, filters, c, on_event, watcher_gone, &err) < 0)
+        log_error("cluster: follow the engine's events: %s", err.msg);
+    return NULL;
+}
+
+/* --- After a start --- */
+
+static void recover_task(struct cluster *c, struct task *t)
+{
+    _cleanup_json_ json_t *inspection = NULL;
+    if (t->container)
+        map_put(&c->containers, t->container, t);
+    if (task_ended(t->state) || !str_eq(t->node, c->self))
+        return;
+    if (!t->container) {
+        if (t->state > TASK_ASSIGNED) { /* whatever was made goes: prepare() begins anew */
+            t->state = TASK_ASSIGNED;
+            t->dirty = true;
+        }
+    } else if (engine_container_inspect(c->engine, t->container, 0, &inspection, &(struct err){0}) < 0)
+        ended(c, t, 0, "its container was removed");
+    else if (t->state >= TASK_READY)
+        observe(c, t, inspection);
+}
+
+/* Containers of tasks that nobody knows: what was written behind may be lost with the machine. */
+static void remove_strays(struct cluster *c)
+{
+    _cleanup_json_ json_t *list = NULL, *filters = json_pack("{s:[s]}", "label", "com.docker.swarm.task.id");
+    json_t *one;
+    size_t i;
+    if (engine_container_list(c->engine, true, 0, false, filters, &list, &(struct err){0}) < 0)
+        return;
+    json_array_foreach (list, i, one) {
+        const char *id = json_str(json_object_get(one, "Labels"), "com.docker.swarm.task.id");
+        if (!map_get(&c->objects[CLUSTER_TASK], id))
+            engine_container_remove(c->engine, json_str(one, "Id"), true, true, &(struct err){0});
+    }
+}
+
+void agent__recover(struct cluster *c)
+{
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_TASK], &i));)
+        recover_task(c, e->value);
+    remove_strays(c);
+}

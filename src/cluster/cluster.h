@@ -1,0 +1,89 @@
+/* Swarm mode: services, tasks, nodes, secrets and configs, as the Docker Engine API has them, on the machines
+ * of a cluster; at present a cluster of one machine, this one, which is its manager.
+ *
+ * Documents are Docker's (API 1.45): specs come in as clients send them, objects go out as GET shows them.
+ * JSON results are new references. `ref` is a full id, a name or a unique prefix of an id. An error that
+ * swarmkit gives has its words, "rpc error: code = ..." included, since clients print and compare them.
+ *
+ * State is <root>/cluster.db (src/store): one row an object. Desired state is on disk when a call returns;
+ * what tasks do is written behind, and found out again from the engine after a restart. One thread decides
+ * (src/deploy), some others carry out what it decided (agent.c). Any thread may call anything. */
+#ifndef CLUSTER_CLUSTER_H
+#define CLUSTER_CLUSTER_H
+
+#include "engine/engine.h"
+
+#include <jansson.h>
+
+struct cluster;
+
+/* Also when this machine is in no swarm yet. Tasks that were there are taken up again. */
+int cluster_open(struct engine *e, struct cluster **ret, struct err *err);
+/* Before engine_close(). Containers live on. */
+void cluster_close(struct cluster *c);
+/* Whether there is a swarm; every call below but cluster_init() is ERR_UNAVAILABLE, in Docker's words, when
+ * there is none. */
+bool cluster_active(struct cluster *c);
+
+/* The body of POST /swarm/init; *ret_node: the id of this node. */
+int cluster_init(struct cluster *c, const json_t *body, char **ret_node, struct err *err);
+int cluster_leave(struct cluster *c, bool force, struct err *err);
+int cluster_inspect(struct cluster *c, json_t **ret, struct err *err);
+struct cluster_rotate {
+    bool worker_token, manager_token, unlock_key;
+};
+int cluster_update(struct cluster *c, int64_t version, const struct cluster_rotate *rotate,
+                   const json_t *spec, struct err *err);
+/* The "Swarm" of GET /info. */
+json_t *cluster_info(struct cluster *c);
+
+enum cluster_kind {
+    CLUSTER_NODE,
+    CLUSTER_SERVICE,
+    CLUSTER_TASK,
+    CLUSTER_SECRET,
+    CLUSTER_CONFIG,
+    CLUSTER_KINDS
+};
+
+/* `status`: services with how many tasks run and are wanted. */
+int cluster_list(struct cluster *c, enum cluster_kind kind, const json_t *filters, bool status, json_t **ret,
+                 struct err *err);
+int cluster_get(struct cluster *c, enum cluster_kind kind, const char *ref, json_t **ret, struct err *err);
+/* A service, a secret or a config. `auth`: X-Registry-Auth of the request, for the nodes' pulls; or NULL. */
+int cluster_create(struct cluster *c, enum cluster_kind kind, const json_t *spec, const char *auth,
+                   char **ret_id, struct err *err);
+/* Everything but a task. `version`: the object's as last seen. */
+int cluster_change(struct cluster *c, enum cluster_kind kind, const char *ref, int64_t version,
+                   const json_t *spec, struct err *err);
+struct cluster_service_update {
+    int64_t version;
+    const json_t *spec;
+    const char *auth; /* or NULL: that of the service as it is */
+    bool rollback;    /* to the previous spec; `spec` is passed over */
+};
+int cluster_service_update(struct cluster *c, const char *ref, const struct cluster_service_update *u,
+                           struct err *err);
+int cluster_remove(struct cluster *c, enum cluster_kind kind, const char *ref, bool force, struct err *err);
+
+/* Before a network is removed: ERR_CONFLICT while a service is on it; waits for the tasks of services that
+ * have been removed to leave it, or until `gone` says so. Another network, or none: 0. */
+int cluster_free_network(struct cluster *c, const char *ref, bool (*gone)(void *), void *context,
+                         struct err *err);
+
+/* What a service's tasks (or one task) have written: `begin` as for engine_logs, once; then lines of all
+ * containers as they come, each with attributes that tell node, service and task. Follow goes on with tasks
+ * that come later. */
+struct cluster_logs {
+    bool is_task, follow, out, err_stream;
+    int64_t since_ns, until_ns, tail;
+    void *context;
+    void (*begin)(void *context, bool tty);
+    /* `attributes`: of this line, or NULL. Never called by two threads at once. */
+    int (*line)(void *context, const json_t *attributes, int stream, int64_t at_ns, const void *bytes,
+                size_t n);
+    bool (*gone)(void *context);
+};
+int cluster_logs(struct cluster *c, const char *ref, const struct cluster_logs *logs, struct err *err);
+
+#endif

@@ -1,0 +1,236 @@
+/* What the files of a cluster share. Everything is under `lock`, but for what says otherwise. */
+#ifndef CLUSTER_CLUSTER_PRIV_H
+#define CLUSTER_CLUSTER_PRIV_H
+
+#include "cluster/cluster.h"
+
+#include "base/json.h"
+#include "base/lock.h"
+#include "base/map.h"
+#include "base/timeutil.h"
+#include "deploy/deploy.h"
+#include "store/store.h"
+
+#include <pthread.h>
+
+enum {
+    ID_BYTES = 26, /* 25 characters of base 36 */
+    OBJECTS_MAX = 100000,
+    SECRET_MAX = 500 * 1024, /* one byte more is too many, as with swarmkit */
+    CONFIG_MAX = 1000 * 1024,
+    WORKERS = 8,
+};
+
+struct object {
+    enum cluster_kind kind;
+    char id[ID_BYTES];
+    char *name; /* "" for a task */
+    int64_t index;
+    int64_t created_ns, updated_ns;
+    json_t *spec;
+};
+
+struct node {
+    struct object o; /* first */
+    json_t *description;
+    char *address;
+    bool manager;
+};
+
+struct secret { /* or config */
+    struct object o;
+    struct str data; /* a secret's: encrypted */
+};
+
+struct service {
+    struct object o;
+    struct deploy_spec parsed;
+    json_t *previous;                  /* spec, or NULL */
+    int64_t version, previous_version; /* of the task template */
+    int64_t next_version;
+    int64_t iteration; /* of a job */
+    int64_t executed_ns;
+    struct deploy_rollout_status status;
+    json_t *ports;     /* as published: EndpointPortConfig, numbers chosen */
+    json_t *addresses; /* {network id: "10.0.1.2/24"} */
+    char *auth, *previous_auth;
+    bool removed;
+    bool dirty;
+    int64_t next_ns;
+    struct map tasks;  /* id -> task, in order of creation */
+    char *spread_text; /* what was last told to the engine */
+    char **spread_networks;
+    bool write;        /* behind */
+    int pending_frees; /* forgotten tasks that a worker still has */
+};
+
+struct task {
+    struct object o; /* spec: its TaskTemplate */
+    struct service *service;
+    int64_t slot, version;
+    char *node; /* or NULL */
+    enum task_state state, desired;
+    int64_t stated_ns, running_ns, ended_ns, start_at_ns;
+    bool settled;
+    bool queued, busy; /* for a worker, with one */
+    bool gone;         /* forgotten: to be freed by a worker */
+    bool halt;         /* ended, but its container is to be stopped */
+    char *message, *error;
+    char *container; /* id, or NULL */
+    json_t *ports;   /* the service's as the task was made */
+    int64_t pid;
+    int exit_code;
+    bool dirty;     /* to be written */
+    int32_t placed; /* in the scheduler's model */
+};
+
+/* Statements to come, with the texts they need. */
+struct change {
+    struct store_statement *statements;
+    struct store_value (*values)[3];
+    char **texts;
+    size_t count, capacity;
+};
+
+struct sched;
+struct cluster {
+    struct engine *engine;
+    struct store *store;
+    pthread_mutex_t lock;
+    pthread_mutex_t change_lock; /* taken before `lock`: one swarm at a time is made or left */
+    pthread_cond_t decide, work;
+    int64_t swept_ns;                  /* the watcher's */
+    struct map objects[CLUSTER_KINDS]; /* id -> object */
+    struct map names[CLUSTER_KINDS];   /* name -> object */
+    struct map leaving;                /* id -> service that was removed and still has tasks */
+    int64_t index;                     /* of the last change */
+    json_t *swarm;                     /* the cluster's own document, NULL: there is none */
+    char *self;                        /* id of this node */
+    char *dir;                         /* <root>/cluster: keys, secrets' files */
+    unsigned char key[32];             /* of the secrets at rest */
+    bool stopping, loop_runs;
+    bool all_dirty; /* every service is to be looked at */
+    pthread_t loop, watcher, workers[WORKERS];
+    struct task **queue; /* for the workers */
+    size_t queue_count, queue_capacity;
+    struct map containers; /* container id -> task */
+    struct sched *model;   /* place.c; NULL: to be made */
+};
+
+/* objects.c */
+void cluster__new_id(char ret[ID_BYTES]);
+int cluster__no_swarm(const struct cluster *c, struct err *err); /* 0: there is one */
+void *cluster__lookup(struct cluster *c, enum cluster_kind kind, const char *ref, struct err *err);
+void cluster__add(struct cluster *c, struct object *o);
+void cluster__drop(struct cluster *c, struct object *o); /* out of the maps; the caller frees */
+void cluster__object_done(struct object *o);
+const char *cluster__kind_name(enum cluster_kind kind);
+void cluster__touch(struct cluster *c, struct object *o); /* next index, now */
+json_t *cluster__head(const struct object *o);            /* ID, Version, CreatedAt, UpdatedAt */
+void cluster__set_time(json_t *to, const char *key, int64_t ns);
+int cluster__check_name(const char *name, struct err *err);
+int cluster__check_labels(const json_t *spec, struct err *err);
+void change_put(struct change *ch, const struct object *o); /* its row */
+void change_put_swarm(struct change *ch, const struct cluster *c);
+void change_remove(struct change *ch, const struct object *o);
+int change_commit(struct cluster *c, struct change *ch, bool durable, struct err *err);
+void change_done(struct change *ch);
+int cluster__load(struct cluster *c, struct err *err);
+void cluster__event(struct cluster *c, const struct object *o, const char *action, const json_t *more);
+/* Docker's filters: whether one of the values given for `key` fits. True when none is given. */
+bool cluster__filter(const json_t *filters, const char *key,
+                     bool (*fits)(const void *object, const char *value), const void *object);
+
+/* Each kind: its stored form, and as GET shows it. */
+json_t *cluster__store_form(const struct object *o);
+struct object *cluster__restore(struct cluster *c, enum cluster_kind kind, const json_t *row,
+                                struct err *err);
+json_t *cluster__show(struct cluster *c, const struct object *o);
+
+/* node.c */
+json_t *node__show(const struct node *n);
+json_t *node__default_spec(void);
+int node__make_self(struct cluster *c, const char *address, const char *availability, struct node **ret,
+                    struct err *err);
+bool node__available(const struct node *n, bool *ret_stays);
+int node__change(struct cluster *c, struct node *n, const json_t *spec, struct err *err);
+int node__remove(struct cluster *c, struct node *n, bool force, struct err *err);
+void node__free(struct node *n);
+
+/* secret.c */
+json_t *secret__show(const struct secret *s);
+int secret__create(struct cluster *c, enum cluster_kind kind, const json_t *spec, struct secret **ret,
+                   struct err *err);
+int secret__change(struct cluster *c, struct secret *s, const json_t *spec, struct err *err);
+int secret__remove(struct cluster *c, struct secret *s, struct err *err);
+int secret__reveal(struct cluster *c, const struct secret *s, struct str *ret, struct err *err);
+void secret__free(struct secret *s);
+
+/* keys.c */
+int keys__make_authority(char **ret_pem, char **ret_key_pem, struct err *err);
+char *keys__fingerprint(const char *pem);           /* 50 characters of base 36 */
+json_t *keys__tls_info(const char *pem);            /* TLSInfo */
+char *keys__token(const char *fingerprint);         /* "SWMTKN-1-..." */
+int keys__load(struct cluster *c, struct err *err); /* the key of secrets at rest, made when missing */
+int keys__seal(struct cluster *c, const char *id, const void *bytes, size_t n, struct str *ret,
+               struct err *err);
+int keys__open(struct cluster *c, const char *id, const struct str *sealed, struct str *ret, struct err *err);
+void keys__random(void *bytes, size_t n);
+
+/* service.c */
+json_t *service__show(struct cluster *c, const struct service *s);
+void service__add_status(struct cluster *c, const struct service *s, json_t *shown);
+int service__create(struct cluster *c, const json_t *spec, const char *auth, struct service **ret,
+                    struct err *err);
+int service__update(struct cluster *c, struct service *s, const struct cluster_service_update *u,
+                    struct err *err);
+int service__remove(struct cluster *c, struct service *s, struct err *err);
+void service__revert(struct cluster *c, struct service *s); /* spec and previous one change places */
+void service__free(struct service *s);
+void service__wake(struct cluster *c, struct service *s);
+bool service__uses(const struct service *s, enum cluster_kind kind, const char *id);
+
+/* service_check.c: a spec in the form that is kept: names of networks, secrets and configs become ids. */
+int service__check(struct cluster *c, const struct service *present, json_t *spec, struct err *err);
+int service__publish(struct cluster *c, const struct service *s, const json_t *spec, json_t **ret,
+                     struct err *err);
+bool service__has_ingress(const json_t *ports);
+const json_t *service__networks(const json_t *spec); /* of the template, or the older place */
+
+/* task.c */
+json_t *task__show(struct cluster *c, const struct task *t);
+struct task *task__new(struct cluster *c, struct service *s, int64_t slot, const char *node);
+void task__set(struct cluster *c, struct task *t, enum task_state state, const char *message,
+               const char *error);
+void task__free(struct task *t);
+char *task__container_name(const struct task *t); /* "web.1.ID" */
+bool task__matches(struct cluster *c, const struct task *t, const json_t *filters);
+
+/* task_spec.c: the body that makes a task's container. Lock held. */
+int task__container_body(struct cluster *c, const struct task *t, json_t **ret, struct err *err);
+/* Secrets and configs as files of a tmpfs. */
+int task_files__write(struct cluster *c, const struct task *t, json_t *mounts, struct err *err);
+void task_files__remove(struct cluster *c, const char *task_id);
+
+/* template.c: "{{.Service.Name}}" and the like. NULL: `err` says what it cannot be. */
+char *template__expand(struct cluster *c, const struct task *t, const char *text, struct err *err);
+
+/* place.c */
+int place__check(const json_t *placement, struct err *err);
+/* Chooses t->node. ERR_UNAVAILABLE: there is none now, and `why` says so. */
+int place__task(struct cluster *c, struct task *t, struct err *why);
+void place__left(struct cluster *c, struct task *t); /* it no longer takes room on its node */
+bool place__fits(struct cluster *c, const struct service *s, const struct node *n, bool *ret_stays);
+void place__forget(struct cluster *c); /* after nodes have changed */
+
+/* loop.c, agent.c */
+int loop__start(struct cluster *c, struct err *err);
+void loop__stop(struct cluster *c);
+void agent__give(struct cluster *c, struct task *t); /* to a worker, when there is something to do */
+void *agent__work(void *cluster);
+void *agent__watch(void *cluster);
+void agent__recover(struct cluster *c);
+void spread__tell(struct cluster *c, struct service *s);
+void spread__remove(struct cluster *c, const struct service *s);
+
+#endif

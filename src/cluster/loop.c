@@ -1,0 +1,389 @@
+/* The thread that decides: for each service whose tasks or spec have changed, what src/deploy says is done to
+ * the state and then given to those who carry it out. */
+#include "cluster/cluster_priv.h"
+
+#include "base/log.h"
+#include "engine/spread.h"
+
+enum { PASSES_MAX = 64, HISTORY = 5 };
+
+static int64_t history_of(const struct cluster *c)
+{
+    const json_t *orchestration = json_object_get(json_object_get(c->swarm, "Spec"), "Orchestration");
+    const json_t *limit = json_object_get(orchestration, "TaskHistoryRetentionLimit");
+    return json_is_integer(limit) ? MIN(json_integer_value(limit), 1000) : HISTORY;
+}
+
+/* --- One service --- */
+
+static struct deploy_task task_view(struct task *t)
+{
+    return (struct deploy_task){.id = t->o.id,
+                                .slot = t->slot,
+                                .node = t->node,
+                                .state = t->state,
+                                .desired = t->desired,
+                                .version = t->version,
+                                .created_ns = t->o.created_ns,
+                                .running_ns = t->running_ns,
+                                .ended_ns = t->ended_ns,
+                                .start_at_ns = t->start_at_ns,
+                                .settled = t->settled,
+                                .owner = t};
+}
+
+static void forget(struct cluster *c, struct task *t)
+{
+    map_remove(&t->service->tasks, t->o.id);
+    map_remove(&c->objects[CLUSTER_TASK], t->o.id);
+    place__left(c, t);
+    t->gone = true;
+    t->service->pending_frees++;
+    agent__give(c, t); /* who removes its container, and frees it */
+}
+
+static void set_desired(struct cluster *c, struct task *t, enum task_state desired)
+{
+    t->desired = desired;
+    t->settled = false;
+    t->dirty = true;
+    cluster__touch(c, &t->o);
+    /* What has no node yet has nothing to end. */
+    if (desired >= TASK_SHUTDOWN && !t->container && !t->busy && t->state <= TASK_ASSIGNED)
+        task__set(c, t, TASK_SHUTDOWN, "shutdown", NULL);
+}
+
+static void apply(struct cluster *c, struct service *s, const struct deploy_action *a)
+{
+    struct task *t = a->task ? a->task->owner : NULL;
+    switch (a->kind) {
+    case DEPLOY_CREATE:
+        t = task__new(c, s, a->slot, a->node);
+        t->desired = a->desired;
+        t->start_at_ns = a->start_at_ns;
+        break;
+    case DEPLOY_DESIRE:
+        set_desired(c, t, a->desired);
+        break;
+    case DEPLOY_SETTLE:
+        set_desired(c, t, TASK_SHUTDOWN);
+        t->settled = true;
+        break;
+    case DEPLOY_FORGET:
+        forget(c, t);
+        break;
+    case DEPLOY_REVERT:
+        service__revert(c, s);
+        break;
+    }
+}
+
+static struct deploy_node *nodes_for(struct cluster *c, const struct service *s, size_t *ret_count)
+{
+    struct deploy_node *list = NEW_N(struct deploy_node, c->objects[CLUSTER_NODE].count + 1);
+    struct map_entry *e;
+    bool global = deploy_is_global(s->parsed.mode);
+    *ret_count = 0;
+    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));) {
+        struct deploy_node *n = &list[(*ret_count)++];
+        n->id = e->key;
+        if (global)
+            n->usable = place__fits(c, s, e->value, &n->stays);
+        else
+            node__available(e->value, &n->stays);
+    }
+    return list;
+}
+
+/* True when something was done. */
+static bool decide_once(struct cluster *c, struct service *s)
+{
+    struct deploy_view view = {.spec = &s->parsed,
+                               .version = deploy_is_job(s->parsed.mode) ? s->iteration : s->version,
+                               .can_revert = s->previous != NULL,
+                               .removed = s->removed,
+                               .history = (int)history_of(c),
+                               .now_ns = time_now_ns(),
+                               .status = s->status};
+    struct deploy_node *nodes = nodes_for(c, s, &view.node_count);
+    struct deploy_task *tasks = NEW_N(struct deploy_task, s->tasks.count + 1);
+    struct deploy_plan plan;
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&s->tasks, &i));)
+        tasks[view.task_count++] = task_view(e->value);
+    view.tasks = tasks;
+    view.nodes = nodes;
+    deploy_reconcile(&view, &plan);
+    bool moves = plan.status.state != s->status.state;
+    s->status = plan.status;
+    s->next_ns = plan.next_ns;
+    for (size_t i = 0; i < plan.count; i++)
+        apply(c, s, &plan.actions[i]);
+    if (moves) {
+        cluster__touch(c, &s->o);
+        s->write = true;
+    }
+    bool acted = plan.count || moves;
+    deploy_plan_done(&plan);
+    free(tasks);
+    free(nodes);
+    return acted;
+}
+
+static void place_tasks(struct cluster *c, struct service *s)
+{
+    struct map_entry *e;
+    struct err why;
+    bool refused = false;
+    for (size_t i = 0; (e = map_next(&s->tasks, &i));) {
+        struct task *t = e->value;
+        if (t->state != TASK_PENDING || t->desired >= TASK_SHUTDOWN)
+            continue;
+        if (!refused && place__task(c, t, &why) == 0)
+            task__set(c, t, TASK_ASSIGNED, "scheduler assigned task to node", NULL);
+        else {
+            refused = true; /* its siblings ask for the same */
+            task__set(c, t, TASK_PENDING, "pending task scheduling", why.msg);
+        }
+    }
+}
+
+static void drop_service(struct cluster *c, struct service *s, struct change *ch)
+{
+    json_t *value;
+    const char *id;
+    spread__remove(c, s);
+    json_object_foreach (s->addresses, id, value)
+        engine_network_release(c->engine, id, s->o.id, &(struct err){0});
+    change_remove(ch, &s->o);
+    map_remove(&c->leaving, s->o.id);
+}
+
+static void decide(struct cluster *c, struct service *s)
+{
+    s->dirty = false;
+    for (int i = 0; decide_once(c, s) && i < PASSES_MAX; i++)
+        continue;
+    place_tasks(c, s);
+    spread__tell(c, s); /* before a task that goes is stopped */
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&s->tasks, &i));)
+        agent__give(c, e->value);
+}
+
+/* --- What is written behind --- */
+
+static void collect_changes(struct service *s, struct change *ch)
+{
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&s->tasks, &i));) {
+        struct task *t = e->value;
+        if (t->dirty)
+            change_put(ch, &t->o);
+        t->dirty = false;
+    }
+    if (s->write)
+        change_put(ch, &s->o);
+    s->write = false;
+}
+
+/* --- The loop --- */
+
+static int64_t look_at_all(struct cluster *c, struct map *services, struct change *ch, bool all)
+{
+    int64_t next = 0, now = time_now_ns();
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(services, &i));) {
+        struct service *s = e->value;
+        if (all || s->dirty || (s->next_ns && s->next_ns <= now)) {
+            decide(c, s);
+            collect_changes(s, ch);
+        }
+        if (s->removed && !s->tasks.count && !s->pending_frees) {
+            drop_service(c, s, ch);
+            service__free(s);
+        } else if (s->next_ns && (!next || s->next_ns < next))
+            next = s->next_ns;
+    }
+    return next;
+}
+
+static void wait_until(struct cluster *c, int64_t at_ns)
+{
+    if (!at_ns) {
+        pthread_cond_wait(&c->decide, &c->lock);
+        return;
+    }
+    struct timespec at = {.tv_sec = at_ns / NS_PER_S, .tv_nsec = at_ns % NS_PER_S};
+    pthread_cond_timedwait(&c->decide, &c->lock, &at);
+}
+
+static bool any_dirty(struct cluster *c)
+{
+    struct map *both[] = {&c->objects[CLUSTER_SERVICE], &c->leaving};
+    struct map_entry *e;
+    for (size_t b = 0; b < ARRAY_SIZE(both); b++)
+        for (size_t i = 0; (e = map_next(both[b], &i));)
+            if (((struct service *)e->value)->dirty)
+                return true;
+    return c->all_dirty;
+}
+
+static void *run(void *context)
+{
+    struct cluster *c = context;
+    pthread_mutex_lock(&c->lock);
+    while (!c->stopping) {
+        struct change ch = {0};
+        struct err err;
+        bool all = c->all_dirty;
+        c->all_dirty = false;
+        int64_t next = look_at_all(c, &c->objects[CLUSTER_SERVICE], &ch, all);
+        int64_t other = look_at_all(c, &c->leaving, &ch, all);
+        if (change_commit(c, &ch, false, &err) < 0)
+            log_error("cluster: %s", err.msg);
+        if (other && (!next || other < next))
+            next = other;
+        if (!c->stopping && !any_dirty(c))
+            wait_until(c, next);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+int loop__start(struct cluster *c, struct err *err)
+{
+    if (c->loop_runs)
+        return 0;
+    agent__recover(c);
+    c->stopping = false;
+    c->all_dirty = c->loop_runs = true;
+    must(pthread_create(&c->loop, NULL, run, c) == 0);
+    must(pthread_create(&c->watcher, NULL, agent__watch, c) == 0);
+    for (int i = 0; i < WORKERS; i++)
+        must(pthread_create(&c->workers[i], NULL, agent__work, c) == 0);
+    return 0;
+}
+
+void loop__stop(struct cluster *c)
+{
+    pthread_mutex_lock(&c->lock);
+    bool runs = c->loop_runs;
+    c->stopping = true;
+    pthread_cond_broadcast(&c->decide);
+    pthread_cond_broadcast(&c->work);
+    pthread_mutex_unlock(&c->lock);
+    if (!runs)
+        return;
+    pthread_join(c->loop, NULL);
+    pthread_join(c->watcher, NULL);
+    for (int i = 0; i < WORKERS; i++)
+        pthread_join(c->workers[i], NULL);
+    c->loop_runs = false;
+}
+
+/* --- Traffic --- */
+
+static json_t *port_list(const struct service *s)
+{
+    json_t *out = json_array(), *one;
+    size_t i;
+    json_array_foreach (s->ports, i, one)
+        if (str_eq(json_str(one, "PublishMode"), "ingress"))
+            json_array_append(out, one);
+    return out;
+}
+
+static int tell_one(struct cluster *c, const struct service *s, const char *network, const char *address,
+                    char *const *aliases, const json_t *ports, char *const *targets, struct err *err)
+{
+    size_t n = strv_len(targets), p = json_array_size(ports), i;
+    struct engine_spread_target *list = NEW_N(struct engine_spread_target, n + 1);
+    struct engine_spread_port *numbers = NEW_N(struct engine_spread_port, p + 1);
+    json_t *one;
+    _cleanup_free_ char *bare = address ? mem_strndup(address, strcspn(address, "/")) : NULL;
+    for (i = 0; i < n; i++)
+        list[i].container = targets[i];
+    json_array_foreach ((json_t *)ports, i, one)
+        numbers[i] =
+            (struct engine_spread_port){json_str(one, "Protocol"), (uint16_t)json_int(one, "PublishedPort"),
+                                        (uint16_t)json_int(one, "TargetPort")};
+    const struct engine_spread spread = {.id = s->o.id,
+                                         .network = network,
+                                         .name = s->o.name,
+                                         .aliases = aliases,
+                                         .address = bare,
+                                         .ports = numbers,
+                                         .port_count = p,
+                                         .targets = list,
+                                         .target_count = n};
+    int r = engine_spread_set(c->engine, &spread, err);
+    free(list);
+    free(numbers);
+    return r;
+}
+
+/* Tells the engine where the service's connections go, when that has changed. */
+void spread__tell(struct cluster *c, struct service *s)
+{
+    _cleanup_strv_ char **targets = NULL;
+    _cleanup_json_ json_t *ports = port_list(s);
+    struct map_entry *e;
+    json_t *one;
+    size_t i;
+    if (s->removed || deploy_is_job(s->parsed.mode))
+        return;
+    for (i = 0; (e = map_next(&s->tasks, &i));) {
+        const struct task *t = e->value;
+        if (t->container && t->state == TASK_RUNNING && t->desired <= TASK_RUNNING)
+            strv_add(&targets, t->container);
+    }
+    _cleanup_free_ char *joined = strv_join(targets, " "), *shown = json_format(ports),
+                        *addresses = json_format(s->addresses),
+                        *networks = json_dumps(service__networks(s->o.spec), JSON_COMPACT);
+    _cleanup_free_ char *text = str_printf("%s %s %s %s", joined, shown, addresses, networks ? networks : "");
+    if (str_eq(text, s->spread_text))
+        return;
+    struct err err;
+    _cleanup_strv_ char **told = NULL;
+    int r = 0;
+    json_array_foreach ((json_t *)service__networks(s->o.spec), i, one) {
+        const char *id = json_str(one, "Target"), *address = json_str(s->addresses, id);
+        _cleanup_strv_ char **aliases = NULL;
+        _cleanup_json_ json_t *network = NULL;
+        if (engine_network_inspect(c->engine, id, &network, &(struct err){0}) < 0 ||
+            !str_eq(json_str(network, "Scope"), "swarm"))
+            continue;
+        strv_add(&told, id);
+        if (json_get_strv(one, "", "Aliases", &aliases, NULL) == 0 &&
+            tell_one(c, s, id, *address ? address : NULL, aliases, NULL, targets, &err) < 0)
+            r = -err.code;
+    }
+    if (json_array_size(ports)) {
+        strv_add(&told, "ingress");
+        if (r == 0)
+            r = tell_one(c, s, "ingress", NULL, NULL, ports, targets, &err);
+    }
+    STRV_FOREACH (id, s->spread_networks)
+        if (!strv_has(told, *id))
+            engine_spread_remove(c->engine, s->o.id, *id, &(struct err){0});
+    strv_free(s->spread_networks);
+    s->spread_networks = take_ptr(told);
+    if (r < 0) {
+        log_warning("service %s: %s", s->o.name, err.msg);
+        if (!s->next_ns || s->next_ns > time_now_ns() + 5 * NS_PER_S)
+            s->next_ns = time_now_ns() + 5 * NS_PER_S;
+        return;
+    }
+    free(s->spread_text);
+    s->spread_text = take_ptr(text);
+}
+
+void spread__remove(struct cluster *c, const struct service *s)
+{
+    json_t *one;
+    size_t i;
+    json_array_foreach ((json_t *)service__networks(s->o.spec), i, one)
+        engine_spread_remove(c->engine, s->o.id, json_str(one, "Target"), &(struct err){0});
+    engine_spread_remove(c->engine, s->o.id, "ingress", &(struct err){0});
+}

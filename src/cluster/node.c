@@ -1,0 +1,212 @@
+/* Nodes: the machines of the cluster. */
+#include "cluster/cluster_priv.h"
+
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+json_t *node__default_spec(void)
+{
+    return json_pack("{s:{}, s:s, s:s}", "Labels", "Role", "manager", "Availability", "active");
+}
+
+json_t *node__show(const struct node *n)
+{
+    json_t *out = cluster__head(&n->o);
+    json_object_set(out, "Spec", n->o.spec);
+    json_object_set(out, "Description", n->description);
+    json_object_set_new(out, "Status", json_pack("{s:s, s:s}", "State", "ready", "Addr", n->address));
+    _cleanup_free_ char *door = str_printf("%s:2377", n->address);
+    if (n->manager)
+        json_object_set_new(
+            out, "ManagerStatus",
+            json_pack("{s:b, s:s, s:s}", "Leader", 1, "Reachability", "reachable", "Addr", door));
+    return out;
+}
+
+/* --- The address that others are to reach this machine at --- */
+
+static bool is_address(const char *text)
+{
+    unsigned char bytes[16];
+    return inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
+}
+
+static bool is_bridge(const char *interface)
+{
+    _cleanup_free_ char *path = str_printf("/sys/class/net/%s/bridge", interface);
+    return access(path, F_OK) == 0;
+}
+
+/* The address of an interface (NULL: of the only one that leads out). */
+static int find_address(const char *interface, char **ret, struct err *err)
+{
+    struct ifaddrs *list = NULL;
+    _cleanup_free_ char *found = NULL, *on = NULL;
+    if (getifaddrs(&list) < 0)
+        return err_sys(err, errno, "list the machine's addresses");
+    int r = 0;
+    for (const struct ifaddrs *i = list; r == 0 && i; i = i->ifa_next) {
+        char text[INET_ADDRSTRLEN];
+        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || !(i->ifa_flags & IFF_UP) ||
+            (interface ? !str_eq(interface, i->ifa_name)
+                       : (i->ifa_flags & IFF_LOOPBACK) || is_bridge(i->ifa_name)))
+            continue;
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)i->ifa_addr)->sin_addr, text, sizeof(text));
+        if (found && !str_eq(found, text))
+            r = err_set(
+                err, ERR_INVALID,
+                "could not choose an IP address to advertise since this system has multiple addresses "
+                "on different interfaces (%s on %s and %s on %s) - specify one with --advertise-addr",
+                found, on, text, i->ifa_name);
+        free(found), free(on);
+        found = mem_strdup(text), on = mem_strdup(i->ifa_name);
+    }
+    freeifaddrs(list);
+    if (r == 0 && !found)
+        r = interface ? err_set(err, ERR_INVALID, "could not find IP address or interface %.100s", interface)
+                      : err_set(err, ERR_INVALID,
+                                "could not find the system's IP address - specify one with --advertise-addr");
+    if (r == 0)
+        *ret = take_ptr(found);
+    return r;
+}
+
+/* `text`: an address or an interface, with a port or without; or "". */
+static int resolve_address(const char *text, char **ret, struct err *err)
+{
+    const char *colon = strrchr(text, ':');
+    bool v6 = *text == '[';
+    _cleanup_free_ char *host = v6 ? mem_strndup(text + 1, strcspn(text + 1, "]"))
+                                   : mem_strndup(text, colon ? (size_t)(colon - text) : strlen(text));
+    if (is_address(text)) {
+        *ret = mem_strdup(text);
+        return 0;
+    }
+    if (is_address(host)) {
+        *ret = take_ptr(host);
+        return 0;
+    }
+    return find_address(*host ? host : NULL, ret, err);
+}
+
+static json_t *describe(struct cluster *c, struct err *err)
+{
+    _cleanup_json_ json_t *info = NULL;
+    if (engine_info(c->engine, false, &info, err) < 0)
+        return NULL;
+    json_t *labels = json_object();
+    const json_t *given = json_object_get(info, "Labels");
+    size_t i;
+    json_t *one;
+    json_array_foreach ((json_t *)given, i, one) {
+        const char *text = json_string_value(one), *equals = strchr(text, '=');
+        _cleanup_free_ char *key = mem_strndup(text, equals ? (size_t)(equals - text) : strlen(text));
+        json_set_str(labels, key, equals ? equals + 1 : "");
+    }
+    const char *pem = json_str(json_object_get(c->swarm, "TLSInfo"), "TrustRoot");
+    json_t *out = json_pack(
+        "{s:s, s:{s:s, s:s}, s:{s:I, s:I}, s:{s:s, s:o, s:[{s:s, s:s}, {s:s, s:s}, {s:s, s:s}]}}", "Hostname",
+        json_str(info, "Name"), "Platform", "Architecture", json_str(info, "Architecture"), "OS", "linux",
+        "Resources", "NanoCPUs", (json_int_t)json_int(info, "NCPU") * 1000000000, "MemoryBytes",
+        (json_int_t)json_int(info, "MemTotal"), "Engine", "EngineVersion", DROVER_VERSION, "Labels", labels,
+        "Plugins", "Type", "Network", "Name", "bridge", "Type", "Network", "Name", "overlay", "Type",
+        "Volume", "Name", "local");
+    must(out);
+    json_object_set_new(out, "TLSInfo", keys__tls_info(pem));
+    return out;
+}
+
+int node__make_self(struct cluster *c, const char *address, const char *availability, struct node **ret,
+                    struct err *err)
+{
+    _cleanup_free_ char *found = NULL;
+    int r = resolve_address(address, &found, err);
+    json_t *description = r == 0 ? describe(c, err) : NULL;
+    if (!description)
+        return r < 0 ? r : -err->code;
+    struct node *n = NEW(struct node);
+    n->o = (struct object){.kind = CLUSTER_NODE, .spec = node__default_spec(), .created_ns = time_now_ns()};
+    cluster__new_id(n->o.id);
+    n->o.name = mem_strdup(json_str(description, "Hostname"));
+    if (!str_empty(availability))
+        json_set_str(n->o.spec, "Availability", availability);
+    n->description = description;
+    n->address = take_ptr(found);
+    n->manager = true;
+    cluster__touch(c, &n->o);
+    *ret = n;
+    return 0;
+}
+
+bool node__available(const struct node *n, bool *ret_stays)
+{
+    const char *availability = json_str(n->o.spec, "Availability");
+    *ret_stays = !str_eq(availability, "drain");
+    return str_eq(availability, "active");
+}
+
+/* --- Changes --- */
+
+int node__change(struct cluster *c, struct node *n, const json_t *spec, struct err *err)
+{
+    static const char *const states[] = {"active", "pause", "drain", NULL};
+    static const char *const roles[] = {"manager", "worker", NULL};
+    const char *availability = "", *role = "";
+    int r = json_get_string(spec, "", "Availability", &availability, err);
+    if (r == 0)
+        r = json_get_string(spec, "", "Role", &role, err);
+    if (r == 0)
+        r = cluster__check_labels(spec, err);
+    if (r == 0 && !strv_has((char *const *)states, availability))
+        r = err_set(err, ERR_INVALID, "invalid Availability: \"%.50s\"", availability);
+    if (r == 0 && !strv_has((char *const *)roles, role))
+        r = err_set(err, ERR_INVALID, "invalid Role: \"%.50s\"", role);
+    if (r == 0 && str_eq(role, "worker"))
+        r = err_set(
+            err, ERR_SYSTEM,
+            "rpc error: code = FailedPrecondition desc = attempting to demote the last manager of the swarm");
+    if (r < 0)
+        return r;
+    json_t *kept =
+        json_pack("{s:O, s:s, s:s}", "Labels",
+                  json_is_object(json_object_get(spec, "Labels")) ? json_object_get(spec, "Labels")
+                                                                  : json_object_get(n->o.spec, "Labels"),
+                  "Role", role, "Availability", availability);
+    must(kept);
+    const char *name = json_str(spec, "Name");
+    if (!str_empty(name))
+        json_set_str(kept, "Name", name);
+    json_t *before = n->o.spec;
+    n->o.spec = kept;
+    cluster__touch(c, &n->o);
+    struct change ch = {0};
+    change_put(&ch, &n->o);
+    r = change_commit(c, &ch, true, err);
+    if (r < 0)
+        n->o.spec = before;
+    json_decref(r < 0 ? kept : before);
+    place__forget(c);
+    c->all_dirty = true;
+    pthread_cond_signal(&c->decide);
+    return r;
+}
+
+int node__remove(struct cluster *c, struct node *n, bool force, struct err *err)
+{
+    return err_set(
+        err, ERR_SYSTEM,
+        "rpc error: code = FailedPrecondition desc = node %s is a cluster manager and is a member of "
+        "the raft cluster. It must be demoted to worker before removal",
+        n->o.id);
+}
+
+void node__free(struct node *n)
+{
+    cluster__object_done(&n->o);
+    json_decref(n->description);
+    free(n->address);
+    free(n);
+}

@@ -1,0 +1,269 @@
+/* Objects of all kinds: ids, names, versions, and their rows. */
+#include "cluster/cluster_priv.h"
+
+#include <ctype.h>
+
+static const char *const migrations[] = {
+    "CREATE TABLE objects (kind TEXT NOT NULL, id TEXT NOT NULL PRIMARY KEY, doc TEXT NOT NULL) STRICT;",
+    NULL};
+
+static const char *const kind_names[CLUSTER_KINDS] = {"node", "service", "task", "secret", "config"};
+static const char swarm_kind[] = "swarm";
+
+const char *cluster__kind_name(enum cluster_kind kind)
+{
+    return kind_names[kind];
+}
+
+void cluster__new_id(char ret[ID_BYTES])
+{
+    unsigned char random[ID_BYTES - 1];
+    keys__random(random, sizeof(random));
+    for (size_t i = 0; i < sizeof(random); i++)
+        ret[i] = "0123456789abcdefghijklmnopqrstuvwxyz"[random[i] % 36];
+    ret[ID_BYTES - 1] = '\0';
+}
+
+int cluster__no_swarm(const struct cluster *c, struct err *err)
+{
+    return c->swarm ? 0
+                    : err_set(err, ERR_UNAVAILABLE,
+                              "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm "
+                              "join\" to connect this node to swarm and try again.");
+}
+
+void *cluster__lookup(struct cluster *c, enum cluster_kind kind, const char *ref, struct err *err)
+{
+    struct object *found = map_get(&c->objects[kind], ref);
+    if (!found && kind == CLUSTER_NODE && str_eq(ref, "self"))
+        found = map_get(&c->objects[kind], c->self);
+    if (!found && kind != CLUSTER_TASK)
+        found = map_get(&c->names[kind], ref);
+    if (found || str_empty(ref))
+        goto out;
+    int matches = 0;
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&c->objects[kind], &i));)
+        if (str_after(e->key, ref)) {
+            found = e->value;
+            matches++;
+        }
+    if (matches > 1) {
+        err_set(err, ERR_INVALID, "%s %.200s is ambiguous (%d matches found)", kind_names[kind], ref,
+                matches);
+        return NULL;
+    }
+out:
+    if (!found)
+        err_set(err, ERR_NOT_FOUND, "%s %.200s not found", kind_names[kind], ref);
+    return found;
+}
+
+void cluster__add(struct cluster *c, struct object *o)
+{
+    if (o->kind == CLUSTER_SERVICE && ((struct service *)o)->removed) {
+        map_put(&c->leaving, o->id, o);
+        return;
+    }
+    map_put(&c->objects[o->kind], o->id, o);
+    if (!str_empty(o->name))
+        map_put(&c->names[o->kind], o->name, o);
+}
+
+void cluster__drop(struct cluster *c, struct object *o)
+{
+    map_remove(&c->objects[o->kind], o->id);
+    if (!str_empty(o->name) && map_get(&c->names[o->kind], o->name) == o)
+        map_remove(&c->names[o->kind], o->name);
+}
+
+void cluster__object_done(struct object *o)
+{
+    free(o->name);
+    json_decref(o->spec);
+}
+
+void cluster__touch(struct cluster *c, struct object *o)
+{
+    o->index = ++c->index;
+    o->updated_ns = time_now_ns();
+}
+
+void cluster__set_time(json_t *to, const char *key, int64_t ns)
+{
+    char text[TIME_RFC3339_BYTES] = "0001-01-01T00:00:00Z";
+    if (ns)
+        time_format_rfc3339(ns, text);
+    json_set_str(to, key, text);
+}
+
+json_t *cluster__head(const struct object *o)
+{
+    json_t *out = json_pack("{s:s, s:{s:I}}", "ID", o->id, "Version", "Index", (json_int_t)o->index);
+    cluster__set_time(out, "CreatedAt", o->created_ns);
+    cluster__set_time(out, "UpdatedAt", o->updated_ns);
+    return out;
+}
+
+/* --- Checks --- */
+
+int cluster__check_name(const char *name, struct err *err)
+{
+    size_t n = strlen(name);
+    if (n == 0)
+        return err_set(err, ERR_INVALID,
+                       "rpc error: code = InvalidArgument desc = meta: name must be provided");
+    bool good = isalnum((unsigned char)name[0]) && isalnum((unsigned char)name[n - 1]);
+    for (size_t i = 0; i < n; i++)
+        good = good && (isalnum((unsigned char)name[i]) || name[i] == '-' || name[i] == '_');
+    if (!good)
+        return err_set(err, ERR_INVALID,
+                       "rpc error: code = InvalidArgument desc = name must be valid as a DNS name component");
+    return n > 63 ? err_set(err, ERR_INVALID,
+                            "rpc error: code = InvalidArgument desc = name must be 63 characters or fewer")
+                  : 0;
+}
+
+int cluster__check_labels(const json_t *spec, struct err *err)
+{
+    json_t *labels = NULL, *value;
+    const char *key;
+    int r = json_get_object(spec, "", "Labels", &labels, err);
+    json_object_foreach (labels, key, value)
+        if (r == 0 && !json_is_string(value))
+            r = err_set(err, ERR_INVALID, "\"Labels.%.100s\" must be a text", key);
+    return r;
+}
+
+bool cluster__filter(const json_t *filters, const char *key, bool (*fits)(const void *, const char *),
+                     const void *object)
+{
+    const json_t *values = json_object_get(filters, key);
+    const char *name;
+    json_t *value;
+    size_t i;
+    bool any = false;
+    if (json_is_object(values))
+        json_object_foreach ((json_t *)values, name, value) {
+            if (fits(object, name))
+                return true;
+            any = true;
+        }
+    json_array_foreach (values, i, value) {
+        if (json_is_string(value) && fits(object, json_string_value(value)))
+            return true;
+        any = true;
+    }
+    return !any;
+}
+
+/* --- Rows --- */
+
+static void change_add(struct change *ch, const char *sql, size_t params, const char *kind, const char *id,
+                       char *doc)
+{
+    if (ch->count >= ch->capacity) {
+        ch->capacity = MAX(ch->capacity * 2, 8);
+        ch->statements = mem_grow(ch->statements, ch->capacity, sizeof(*ch->statements));
+        ch->values = mem_grow(ch->values, ch->capacity, sizeof(*ch->values));
+    }
+    strv_add(&ch->texts, kind);
+    strv_add(&ch->texts, id);
+    strv_take(&ch->texts, doc ? doc : mem_strdup(""));
+    ch->statements[ch->count++] =
+        (struct store_statement){.sql = sql, .param_count = params, .expect_changes = -1};
+}
+
+void change_put(struct change *ch, const struct object *o)
+{
+    _cleanup_json_ json_t *doc = cluster__store_form(o);
+    change_add(ch, "INSERT OR REPLACE INTO objects (kind, id, doc) VALUES (?1, ?2, ?3)", 3,
+               kind_names[o->kind], o->id, json_format(doc));
+}
+
+void change_put_swarm(struct change *ch, const struct cluster *c)
+{
+    change_add(ch, "INSERT OR REPLACE INTO objects (kind, id, doc) VALUES (?1, ?2, ?3)", 3, swarm_kind,
+               json_str(c->swarm, "ID"), json_format(c->swarm));
+}
+
+void change_remove(struct change *ch, const struct object *o)
+{
+    change_add(ch, "DELETE FROM objects WHERE kind = ?1 AND id = ?2", 2, kind_names[o->kind], o->id, NULL);
+}
+
+void change_done(struct change *ch)
+{
+    free(ch->statements);
+    free(ch->values);
+    strv_free(ch->texts);
+    *ch = (struct change){0};
+}
+
+int change_commit(struct cluster *c, struct change *ch, bool durable, struct err *err)
+{
+    for (size_t i = 0; i < ch->count; i++) {
+        for (int j = 0; j < 3; j++)
+            ch->values[i][j] = STORE_STR(ch->texts[3 * i + (size_t)j]);
+        ch->statements[i].params = ch->values[i];
+    }
+    int r = ch->count
+                ? store_batch(c->store, ch->statements, ch->count, durable ? STORE_DURABLE : STORE_LAZY, err)
+                : 0;
+    change_done(ch);
+    return r < 0 ? err_wrap(err, "write the cluster's state") : 0;
+}
+
+struct loading {
+    struct cluster *c;
+    enum cluster_kind kind;
+};
+
+static int load_row(void *context, const struct store_value *columns, size_t count, struct err *err)
+{
+    struct loading *l = context;
+    struct cluster *c = l->c;
+    _cleanup_json_ json_t *doc = NULL;
+    int r = json_parse(columns[1].bytes, columns[1].size, "a row of cluster.db", &doc, err);
+    if (r < 0)
+        return r;
+    if (l->kind == CLUSTER_KINDS) {
+        c->swarm = json_incref(doc);
+        free(c->self);
+        c->self = mem_strdup(json_str(doc, "Self"));
+        c->index = MAX(c->index, json_int(json_object_get(doc, "Version"), "Index"));
+        return 0;
+    }
+    struct object *o = cluster__restore(c, l->kind, doc, err);
+    if (!o)
+        return -ERR_CORRUPT;
+    c->index = MAX(c->index, o->index);
+    cluster__add(c, o);
+    return 0;
+}
+
+int cluster__load(struct cluster *c, struct err *err)
+{
+    _cleanup_free_ char *path = str_printf("%s/cluster.db", engine_root(c->engine));
+    int r = store_open(path, migrations, &c->store, err);
+    if (r < 0)
+        return err_wrap(err, "open %s", path);
+    /* Services before their tasks. */
+    for (int kind = 0; r == 0 && kind <= CLUSTER_KINDS; kind++) {
+        struct loading l = {c, (enum cluster_kind)kind};
+        const struct store_value which = STORE_STR(kind < CLUSTER_KINDS ? kind_names[kind] : swarm_kind);
+        r = store_query(c->store, "SELECT id, doc FROM objects WHERE kind = ?1 ORDER BY rowid", &which, 1,
+                        load_row, &l, err);
+    }
+    /* Indexes that were given out and not yet written are not given out again. */
+    c->index += 1000;
+    return r < 0 ? err_wrap(err, "read %s", path) : 0;
+}
+
+void cluster__event(struct cluster *c, const struct object *o, const char *action, const json_t *more)
+{
+    _cleanup_json_ json_t *attributes = json_pack("{s:s}", "name", o->name ? o->name : "");
+    if (more)
+        json_object_update(attributes, (json_t *)more);
+    engine_event(c->engine, kind_names[o->kind], action, o->id, attributes);
+}

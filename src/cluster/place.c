@@ -1,0 +1,276 @@
+/* Where a task goes: the scheduler (src/scheduler), filled from what the cluster knows. */
+#include "cluster/cluster_priv.h"
+
+#include "scheduler/scheduler.h"
+
+/* --- The model --- */
+
+struct labels {
+    struct sched_label *list;
+    size_t count;
+};
+
+static struct labels labels_of(const json_t *object)
+{
+    struct labels l = {.list = NEW_N(struct sched_label, json_object_size(object) + 1)};
+    const char *key;
+    json_t *value;
+    json_object_foreach ((json_t *)object, key, value)
+        if (json_is_string(value))
+            l.list[l.count++] = (struct sched_label){key, json_string_value(value)};
+    return l;
+}
+
+static int put_node(struct sched *s, const struct node *n, struct err *err)
+{
+    const json_t *d = n->description, *platform = json_object_get(d, "Platform");
+    struct labels own = labels_of(json_object_get(n->o.spec, "Labels"));
+    struct labels engine = labels_of(json_object_get(json_object_get(d, "Engine"), "Labels"));
+    const char *availability = json_str(n->o.spec, "Availability");
+    const struct sched_node node = {
+        .id = n->o.id,
+        .name = json_str(d, "Hostname"),
+        .address = n->address,
+        .manager = n->manager,
+        .availability = str_eq(availability, "drain")   ? SCHED_DRAIN
+                        : str_eq(availability, "pause") ? SCHED_PAUSE
+                                                        : SCHED_ACTIVE,
+        .platform = {json_str(platform, "OS"), json_str(platform, "Architecture")},
+        .labels = own.list,
+        .label_count = own.count,
+        .engine_labels = engine.list,
+        .engine_label_count = engine.count,
+        .cpu_nano = json_int(json_object_get(d, "Resources"), "NanoCPUs"),
+        .memory_bytes = json_int(json_object_get(d, "Resources"), "MemoryBytes"),
+    };
+    int r = sched_node_put(s, &node, err);
+    free(own.list);
+    free(engine.list);
+    return r;
+}
+
+struct asked {
+    char **constraints, **preferences;
+    struct sched_platform *platforms;
+    struct sched_port *ports;
+    size_t platform_count, port_count;
+    struct sched_request request;
+};
+
+static void asked_done(struct asked *a)
+{
+    strv_free(a->constraints);
+    strv_free(a->preferences);
+    free(a->platforms);
+    free(a->ports);
+}
+
+static int read_placement(const json_t *placement, struct asked *a, struct err *err)
+{
+    json_t *list = NULL, *one;
+    int64_t most = 0;
+    size_t i;
+    int r = json_get_strv(placement, "Placement", "Constraints", &a->constraints, err);
+    if (r == 0)
+        r = json_get_array(placement, "Placement", "Preferences", &list, err);
+    json_array_foreach (list, i, one) {
+        const char *descriptor = json_str(json_object_get(one, "Spread"), "SpreadDescriptor");
+        if (r == 0 && str_empty(descriptor))
+            r = err_set(err, ERR_INVALID,
+                        "Placement.Preferences: only Spread with a SpreadDescriptor is known");
+        strv_add(&a->preferences, descriptor);
+    }
+    list = NULL;
+    if (r == 0)
+        r = json_get_array(placement, "Placement", "Platforms", &list, err);
+    a->platforms = NEW_N(struct sched_platform, json_array_size(list) + 1);
+    json_array_foreach (list, i, one)
+        a->platforms[a->platform_count++] =
+            (struct sched_platform){json_str(one, "OS"), json_str(one, "Architecture")};
+    if (r == 0)
+        r = json_get_i64(placement, "Placement", "MaxReplicas", &most, err);
+    if (r == 0 && (most < 0 || most > UINT32_MAX))
+        r = err_set(err, ERR_INVALID, "Placement.MaxReplicas is out of range");
+    a->request.max_per_node = (uint32_t)most;
+    return r;
+}
+
+static int read_request(const struct service *s, const json_t *template, const json_t *ports, struct asked *a,
+                        struct err *err)
+{
+    const json_t *reserved = json_object_get(json_object_get(template, "Resources"), "Reservations");
+    json_t *one;
+    size_t i;
+    *a = (struct asked){.request = {.service = s ? s->o.id : "-"}};
+    int r = read_placement(json_object_get(template, "Placement"), a, err);
+    a->ports = NEW_N(struct sched_port, json_array_size(ports) + 1);
+    json_array_foreach ((json_t *)ports, i, one)
+        if (str_eq(json_str(one, "PublishMode"), "host") && json_int(one, "PublishedPort"))
+            a->ports[a->port_count++] =
+                (struct sched_port){(uint16_t)json_int(one, "PublishedPort"),
+                                    str_eq(json_str(one, "Protocol"), "udp")    ? SCHED_UDP
+                                    : str_eq(json_str(one, "Protocol"), "sctp") ? SCHED_SCTP
+                                                                                : SCHED_TCP};
+    a->request.cpu_nano = json_int(reserved, "NanoCPUs");
+    a->request.memory_bytes = json_int(reserved, "MemoryBytes");
+    a->request.constraints = a->constraints;
+    a->request.preferences = a->preferences;
+    a->request.platforms = a->platforms;
+    a->request.platform_count = a->platform_count;
+    a->request.ports = a->ports;
+    a->request.port_count = a->port_count;
+    return r;
+}
+
+static int make_shape(struct sched *model, const struct service *s, const json_t *template,
+                      const json_t *ports, struct sched_shape **ret, struct err *err)
+{
+    struct asked a;
+    int r = read_request(s, template, ports, &a, err);
+    if (r == 0)
+        r = sched_shape_new(model, &a.request, ret, err);
+    asked_done(&a);
+    return r;
+}
+
+int place__check(const json_t *placement, struct err *err)
+{
+    struct sched *model = sched_new(1);
+    struct sched_shape *shape = NULL;
+    struct err why;
+    _cleanup_json_ json_t *template = json_object();
+    if (placement)
+        json_object_set(template, "Placement", (json_t *)placement);
+    int r = make_shape(model, NULL, template, NULL, &shape, &why);
+    if (r < 0)
+        r = err_set(err, ERR_INVALID, "rpc error: code = InvalidArgument desc = %s", why.msg);
+    sched_shape_unref(shape);
+    sched_free(model);
+    return r;
+}
+
+/* --- The model, as long as nodes and reservations are few: made when it is needed, and again when nodes
+ * changed --- */
+
+void place__forget(struct cluster *c)
+{
+    sched_free(c->model);
+    c->model = NULL;
+}
+
+static int add_task(struct cluster *c, struct task *t, struct err *err)
+{
+    struct sched_shape *shape = NULL;
+    int r = make_shape(c->model, t->service, t->o.spec, t->ports, &shape, err);
+    if (r == 0)
+        r = sched_task_add(c->model, shape, t->node, &t->placed, err);
+    sched_shape_unref(shape);
+    return r;
+}
+
+static int model(struct cluster *c, struct err *err)
+{
+    struct map_entry *e;
+    int r = 0;
+    if (c->model)
+        return 0;
+    unsigned char seed[8];
+    keys__random(seed, sizeof(seed));
+    uint64_t number;
+    memcpy(&number, seed, sizeof(number));
+    c->model = sched_new(number);
+    for (size_t i = 0; r == 0 && (e = map_next(&c->objects[CLUSTER_NODE], &i));)
+        r = put_node(c->model, e->value, err);
+    for (size_t i = 0; r == 0 && (e = map_next(&c->objects[CLUSTER_TASK], &i));) {
+        struct task *t = e->value;
+        t->placed = SCHED_NONE;
+        if (t->node && !task_ended(t->state))
+            r = add_task(c, t, err);
+    }
+    if (r < 0)
+        place__forget(c);
+    return r;
+}
+
+void place__left(struct cluster *c, struct task *t)
+{
+    if (c->model && t->placed != SCHED_NONE)
+        sched_task_remove(c->model, t->placed);
+    t->placed = SCHED_NONE;
+}
+
+/* swarmkit's words for each filter; %u nodes. */
+static const char *words_of(enum sched_filter filter)
+{
+    switch (filter) {
+    case SCHED_FILTER_STATE:
+        return "%u node%s not available for new tasks";
+    case SCHED_FILTER_RESOURCES:
+        return "insufficient resources on %u node%s";
+    case SCHED_FILTER_CONSTRAINT:
+        return "scheduling constraints not satisfied on %u node%s";
+    case SCHED_FILTER_PLATFORM:
+        return "unsupported platform on %u node%s";
+    case SCHED_FILTER_PORTS:
+        return "host-mode port already in use on %u node%s";
+    case SCHED_FILTER_MAX_PER_NODE:
+        return "max replicas per node limit exceed on %u node%s";
+    default:
+        return NULL;
+    }
+}
+
+static void explain(struct cluster *c, struct sched_shape *shape, struct err *why)
+{
+    struct sched_explanation *x = NEW(struct sched_explanation);
+    _cleanup_str_ struct str text = STR_INIT;
+    sched_explain(c->model, shape, time_now_ns(), x);
+    for (int i = 0; i < SCHED_FILTER_COUNT; i++) {
+        const char *words = words_of((enum sched_filter)i);
+        if (!x->refused[i])
+            continue;
+        str_add(&text, text.len ? "; " : "");
+        if (words)
+            str_addf(&text, words, x->refused[i], x->refused[i] == 1 ? "" : "s");
+        else
+            str_addf(&text, "refused by %s on %u node%s", sched_filter_name((enum sched_filter)i),
+                     x->refused[i], x->refused[i] == 1 ? "" : "s");
+    }
+    free(x);
+    err_set(why, ERR_UNAVAILABLE, "no suitable node (%s)", text.len ? str_get(&text) : "there is none");
+}
+
+int place__task(struct cluster *c, struct task *t, struct err *why)
+{
+    struct sched_shape *shape = NULL;
+    int r = model(c, why);
+    if (r == 0)
+        r = make_shape(c->model, t->service, t->o.spec, t->ports, &shape, why);
+    if (r < 0)
+        return r;
+    if (t->node) /* a global service's */
+        r = sched_task_add(c->model, shape, t->node, &t->placed, why);
+    else if (sched_place(c->model, shape, 1, time_now_ns(), &t->placed) == 1)
+        t->node = mem_strdup(sched_task_node(c->model, t->placed));
+    else {
+        t->placed = SCHED_NONE;
+        explain(c, shape, why);
+        r = -ERR_UNAVAILABLE;
+    }
+    sched_shape_unref(shape);
+    return r;
+}
+
+bool place__fits(struct cluster *c, const struct service *s, const struct node *n, bool *ret_stays)
+{
+    struct sched_shape *shape = NULL;
+    struct err err;
+    bool usable = node__available(n, ret_stays);
+    if (!usable || model(c, &err) < 0)
+        return false;
+    if (make_shape(c->model, s, json_object_get(s->o.spec, "TaskTemplate"), s->ports, &shape, &err) < 0)
+        return false;
+    usable = sched_node_possible(c->model, shape, n->o.id, time_now_ns());
+    sched_shape_unref(shape);
+    return usable;
+}

@@ -1,0 +1,405 @@
+/* Services: what is to run, and where its rollout stands. */
+#include "cluster/cluster_priv.h"
+
+#include "engine/spread.h"
+
+/* --- As GET shows it --- */
+
+static json_t *endpoint_of(const struct service *s)
+{
+    const json_t *given = json_object_get(s->o.spec, "EndpointSpec");
+    json_t *out = json_object(), *spec = given ? json_copy((json_t *)given) : json_object(), *addresses,
+           *value;
+    const char *id;
+    if (given || json_array_size(s->ports) || json_object_size(s->addresses)) {
+        if (!*json_str(spec, "Mode"))
+            json_set_str(spec, "Mode", "vip");
+    }
+    json_object_set_new(out, "Spec", spec);
+    if (json_array_size(s->ports))
+        json_object_set(out, "Ports", s->ports);
+    if (json_object_size(s->addresses)) {
+        addresses = json_array();
+        json_object_foreach (s->addresses, id, value)
+            json_array_append_new(addresses, json_pack("{s:s, s:O}", "NetworkID", id, "Addr", value));
+        json_object_set_new(out, "VirtualIPs", addresses);
+    }
+    return out;
+}
+
+json_t *service__show(struct cluster *c, const struct service *s)
+{
+    json_t *out = cluster__head(&s->o);
+    json_object_set(out, "Spec", s->o.spec);
+    if (s->previous)
+        json_object_set(out, "PreviousSpec", s->previous);
+    json_object_set_new(out, "Endpoint", endpoint_of(s));
+    if (s->status.state != ROLLOUT_NONE) {
+        json_t *status = json_pack("{s:s}", "State", rollout_state_name(s->status.state));
+        cluster__set_time(status, "StartedAt", s->status.started_ns);
+        if (s->status.completed_ns)
+            cluster__set_time(status, "CompletedAt", s->status.completed_ns);
+        json_set_str(status, "Message", s->status.message);
+        json_object_set_new(out, "UpdateStatus", status);
+    }
+    if (deploy_is_job(s->parsed.mode)) {
+        json_t *job = json_pack("{s:{s:I}}", "JobIteration", "Index", (json_int_t)s->iteration);
+        cluster__set_time(job, "LastExecution", s->executed_ns);
+        json_object_set_new(out, "JobStatus", job);
+    }
+    return out;
+}
+
+void service__add_status(struct cluster *c, const struct service *s, json_t *shown)
+{
+    int64_t running = 0, wanted = 0, completed = 0;
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&s->tasks, &i));) {
+        const struct task *t = e->value;
+        running += t->state == TASK_RUNNING && t->desired <= TASK_COMPLETE;
+        wanted += t->desired <= TASK_RUNNING;
+        completed += t->state == TASK_COMPLETE && t->version == s->iteration;
+    }
+    if (s->parsed.mode == DEPLOY_REPLICATED)
+        wanted = s->parsed.replicas;
+    else if (s->parsed.mode == DEPLOY_REPLICATED_JOB)
+        wanted = s->parsed.max_concurrent;
+    json_object_set_new(shown, "ServiceStatus",
+                        json_pack("{s:I, s:I, s:I}", "RunningTasks", (json_int_t)running, "DesiredTasks",
+                                  (json_int_t)wanted, "CompletedTasks",
+                                  (json_int_t)(deploy_is_job(s->parsed.mode) ? completed : 0)));
+}
+
+bool service__uses(const struct service *s, enum cluster_kind kind, const char *id)
+{
+    bool secret = kind == CLUSTER_SECRET;
+    const json_t *container = json_object_get(json_object_get(s->o.spec, "TaskTemplate"), "ContainerSpec");
+    json_t *one;
+    size_t i;
+    json_array_foreach (json_object_get(container, secret ? "Secrets" : "Configs"), i, one)
+        if (str_eq(json_str(one, secret ? "SecretID" : "ConfigID"), id))
+            return true;
+    return false;
+}
+
+static bool is_on(const struct service *s, const char *network)
+{
+    json_t *one;
+    size_t i;
+    json_array_foreach ((json_t *)service__networks(s->o.spec), i, one)
+        if (str_eq(json_str(one, "Target"), network))
+            return true;
+    return false;
+}
+
+static const struct service *user_of(struct map *services, const char *network)
+{
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(services, &i));)
+        if (is_on(e->value, network))
+            return e->value;
+    return NULL;
+}
+
+int cluster_free_network(struct cluster *c, const char *ref, bool (*gone)(void *), void *context,
+                         struct err *err)
+{
+    _cleanup_json_ json_t *network = NULL;
+    if (engine_network_inspect(c->engine, ref, &network, &(struct err){0}) < 0)
+        return 0;
+    const char *id = json_str(network, "Id");
+    for (;;) {
+        pthread_mutex_lock(&c->lock);
+        const struct service *user = user_of(&c->objects[CLUSTER_SERVICE], id);
+        int r =
+            user ? err_set(err, ERR_CONFLICT,
+                           "rpc error: code = FailedPrecondition desc = network %s is in use by service %s",
+                           id, user->o.id)
+                 : 0;
+        bool leaving = !c->stopping && user_of(&c->leaving, id);
+        pthread_mutex_unlock(&c->lock);
+        if (r < 0 || !leaving)
+            return r;
+        if (gone(context))
+            return err_set(err, ERR_CANCELLED, "the client has left");
+        time_sleep_ns(20 * NS_PER_MS);
+    }
+}
+
+/* --- Addresses on its networks --- */
+
+static bool has_virtual_address(const json_t *spec)
+{
+    return !str_eq(json_str(json_object_get(spec, "EndpointSpec"), "Mode"), "dnsrr");
+}
+
+static bool spreads(const json_t *network)
+{
+    return str_eq(json_str(network, "Scope"), "swarm");
+}
+
+/* Reserves what the spec's networks need, and gives back what they no longer do. */
+static int settle_addresses(struct cluster *c, struct service *s, const json_t *spec, bool job,
+                            struct err *err)
+{
+    _cleanup_json_ json_t *wanted = json_object();
+    json_t *one, *value;
+    const char *id;
+    size_t i;
+    void *next;
+    json_array_foreach ((json_t *)service__networks(spec), i, one) {
+        _cleanup_json_ json_t *network = NULL;
+        id = json_str(one, "Target");
+        if (!has_virtual_address(spec) || job ||
+            engine_network_inspect(c->engine, id, &network, &(struct err){0}) < 0 || !spreads(network))
+            continue;
+        const char *present = json_str(s->addresses, id);
+        _cleanup_free_ char *address = *present ? mem_strdup(present) : NULL;
+        int r = address ? 0 : engine_network_reserve(c->engine, id, s->o.id, &address, err);
+        if (r < 0)
+            return r;
+        json_set_str(wanted, id, address);
+    }
+    json_object_foreach_safe (s->addresses, next, id, value)
+        if (!json_object_get(wanted, id))
+            engine_network_release(c->engine, id, s->o.id, &(struct err){0});
+    json_decref(s->addresses);
+    s->addresses = json_incref(wanted);
+    return 0;
+}
+
+/* --- Changes --- */
+
+void service__wake(struct cluster *c, struct service *s)
+{
+    s->dirty = true;
+    pthread_cond_signal(&c->decide);
+}
+
+static bool absent(const json_t *spec, const char *key)
+{
+    const json_t *value = json_object_get(spec, key);
+    return !value || json_is_null(value) || (json_is_object(value) && !json_object_size(value));
+}
+
+/* Docker's engine takes the names of fields in any case; docker-py writes the modes small. */
+static void name_mode(json_t *spec)
+{
+    static const char *const names[] = {"Replicated", "Global", "ReplicatedJob", "GlobalJob"};
+    json_t *mode = json_object_get(spec, "Mode"), *value;
+    const char *key;
+    void *next;
+    json_object_foreach_safe (mode, next, key, value)
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+            if (strcasecmp(key, names[i]) == 0 && strcmp(key, names[i]) != 0) {
+                json_object_set(mode, names[i], value);
+                json_object_del(mode, key);
+                break;
+            }
+}
+
+static void name_service(struct cluster *c, json_t *spec)
+{
+    const json_t *name = json_object_get(spec, "Name");
+    if (name && !json_is_null(name) && !(json_is_string(name) && !json_string_length(name)))
+        return;
+    for (unsigned attempt = 0;; attempt++) {
+        _cleanup_free_ char *made = engine_random_name(attempt);
+        if (map_get(&c->names[CLUSTER_SERVICE], made))
+            continue;
+        json_set_str(spec, "Name", made);
+        return;
+    }
+}
+
+static json_t *with_defaults(const json_t *given)
+{
+    json_t *spec = json_copy_tree(given);
+    name_mode(spec);
+    if (absent(spec, "Labels"))
+        json_object_set_new(spec, "Labels", json_object());
+    if (absent(spec, "Mode"))
+        json_object_set_new(spec, "Mode", json_pack("{s:{s:i}}", "Replicated", "Replicas", 1));
+    return spec;
+}
+
+int service__create(struct cluster *c, const json_t *given, const char *auth, struct service **ret,
+                    struct err *err)
+{
+    _cleanup_json_ json_t *spec = with_defaults(given), *ports = NULL;
+    name_service(c, spec);
+    int r = service__check(c, NULL, spec, err);
+    if (r < 0)
+        return r;
+    const char *name = json_str(spec, "Name");
+    if (map_get(&c->names[CLUSTER_SERVICE], name))
+        return err_set(
+            err, ERR_CONFLICT,
+            "rpc error: code = AlreadyExists desc = name conflicts with an existing object: service %s "
+            "already exists",
+            name);
+    r = service__publish(c, NULL, spec, &ports, err);
+    if (r < 0)
+        return r;
+    struct service *s = NEW(struct service);
+    s->o = (struct object){.kind = CLUSTER_SERVICE,
+                           .name = mem_strdup(name),
+                           .spec = json_incref(spec),
+                           .created_ns = time_now_ns()};
+    cluster__new_id(s->o.id);
+    cluster__touch(c, &s->o);
+    must(deploy_spec_parse(spec, &s->parsed, NULL) == 0);
+    s->version = s->next_version = 1;
+    s->executed_ns = s->o.created_ns;
+    s->ports = json_incref(ports);
+    s->addresses = json_object();
+    s->auth = mem_strdup(auth);
+    s->tasks = MAP_INIT(NULL);
+    r = settle_addresses(c, s, spec, deploy_is_job(s->parsed.mode), err);
+    if (r < 0) {
+        service__free(s);
+        return r;
+    }
+    *ret = s;
+    return 0;
+}
+
+static bool same_list(const json_t *a, const json_t *b)
+{
+    return !json_array_size(a) && !json_array_size(b) ? true : json_equal((json_t *)a, (json_t *)b);
+}
+
+/* What, when it changes, makes tasks of another version. */
+static bool same_tasks(const json_t *a, const json_t *b)
+{
+    return json_equal(json_object_get(a, "TaskTemplate"), json_object_get(b, "TaskTemplate")) &&
+           same_list(service__networks(a), service__networks(b)) &&
+           same_list(json_object_get(json_object_get(a, "EndpointSpec"), "Ports"),
+                     json_object_get(json_object_get(b, "EndpointSpec"), "Ports"));
+}
+
+static void put_spec(struct service *s, json_t *spec)
+{
+    json_decref(s->o.spec);
+    s->o.spec = spec;
+    must(deploy_spec_parse(spec, &s->parsed, NULL) == 0);
+}
+
+void service__revert(struct cluster *c, struct service *s)
+{
+    json_t *back = take_ptr(s->previous), *ports = NULL;
+    int64_t version = s->version;
+    char *auth = s->auth;
+    if (!back)
+        return;
+    s->previous = json_incref(s->o.spec);
+    put_spec(s, back);
+    s->version = s->previous_version;
+    s->previous_version = version;
+    s->auth = s->previous_auth;
+    s->previous_auth = auth;
+    if (service__publish(c, s, s->o.spec, &ports, NULL) == 0) {
+        json_decref(s->ports);
+        s->ports = ports;
+    }
+    struct err err;
+    if (settle_addresses(c, s, s->o.spec, deploy_is_job(s->parsed.mode), &err) < 0)
+        snprintf(s->status.message, sizeof(s->status.message), "%.190s", err.msg);
+    if (deploy_is_job(s->parsed.mode)) {
+        s->iteration++;
+        s->executed_ns = time_now_ns();
+    }
+    cluster__touch(c, &s->o);
+}
+
+static int adopt(struct cluster *c, struct service *s, const struct cluster_service_update *u,
+                 struct err *err)
+{
+    _cleanup_json_ json_t *spec = with_defaults(u->spec), *ports = NULL;
+    int r = service__check(c, s, spec, err);
+    if (r == 0)
+        r = service__publish(c, s, spec, &ports, err);
+    if (r == 0)
+        r = settle_addresses(c, s, spec, deploy_is_job(s->parsed.mode), err);
+    if (r < 0)
+        return r;
+    if (!same_tasks(s->o.spec, spec)) {
+        s->previous_version = s->version;
+        s->version = ++s->next_version;
+    } else
+        s->previous_version = s->version;
+    json_decref(s->previous);
+    s->previous = json_incref(s->o.spec);
+    put_spec(s, json_incref(spec));
+    json_decref(s->ports);
+    s->ports = json_incref(ports);
+    free(s->previous_auth);
+    s->previous_auth = mem_strdup(s->auth);
+    if (!str_empty(u->auth)) {
+        free(s->auth);
+        s->auth = mem_strdup(u->auth);
+    }
+    if (deploy_is_job(s->parsed.mode)) {
+        s->iteration++;
+        s->executed_ns = time_now_ns();
+    }
+    s->status = (struct deploy_rollout_status){0};
+    cluster__touch(c, &s->o);
+    return 0;
+}
+
+int service__update(struct cluster *c, struct service *s, const struct cluster_service_update *u,
+                    struct err *err)
+{
+    int r = 0;
+    if (u->rollback && !s->previous)
+        return err_set(err, ERR_SYSTEM,
+                       "rpc error: code = FailedPrecondition desc = service %s does not have a previous spec",
+                       s->o.id);
+    if (u->rollback) {
+        s->status = (struct deploy_rollout_status){.state = ROLLOUT_ROLLBACK_STARTED,
+                                                   .started_ns = time_now_ns(),
+                                                   .message = "manually requested rollback"};
+        service__revert(c, s);
+    } else
+        r = adopt(c, s, u, err);
+    if (r < 0)
+        return r;
+    struct change ch = {0};
+    change_put(&ch, &s->o);
+    r = change_commit(c, &ch, true, err);
+    service__wake(c, s);
+    return r;
+}
+
+int service__remove(struct cluster *c, struct service *s, struct err *err)
+{
+    s->removed = true;
+    cluster__touch(c, &s->o);
+    struct change ch = {0};
+    change_put(&ch, &s->o);
+    int r = change_commit(c, &ch, true, err);
+    if (r < 0) {
+        s->removed = false;
+        return r;
+    }
+    spread__remove(c, s);
+    cluster__drop(c, &s->o);
+    map_put(&c->leaving, s->o.id, s);
+    service__wake(c, s);
+    return 0;
+}
+
+void service__free(struct service *s)
+{
+    cluster__object_done(&s->o);
+    json_decref(s->previous);
+    json_decref(s->ports);
+    json_decref(s->addresses);
+    free(s->auth);
+    free(s->previous_auth);
+    free(s->spread_text);
+    strv_free(s->spread_networks);
+    map_done(&s->tasks);
+    free(s);
+}

@@ -1,0 +1,186 @@
+/* Tasks: each one run of one container. */
+#include "cluster/cluster_priv.h"
+
+struct task *task__new(struct cluster *c, struct service *s, int64_t slot, const char *node)
+{
+    struct task *t = NEW(struct task);
+    t->o = (struct object){.kind = CLUSTER_TASK, .created_ns = time_now_ns()};
+    cluster__new_id(t->o.id);
+    t->o.spec = json_incref(json_object_get(s->o.spec, "TaskTemplate"));
+    t->o.name = mem_strdup("");
+    t->service = s;
+    t->slot = slot;
+    t->version = deploy_is_job(s->parsed.mode) ? s->iteration : s->version;
+    t->node = mem_strdup(node);
+    t->state = TASK_NEW;
+    t->ports = json_incref(s->ports);
+    t->placed = -1;
+    cluster__add(c, &t->o);
+    map_put(&s->tasks, t->o.id, t);
+    task__set(c, t, TASK_PENDING, "pending task scheduling", NULL);
+    return t;
+}
+
+void task__set(struct cluster *c, struct task *t, enum task_state state, const char *message,
+               const char *error)
+{
+    int64_t now = time_now_ns();
+    bool moves = state > t->state;
+    if (state < t->state || (task_ended(t->state) && !str_eq(t->error, error)))
+        return;
+    if (!moves && str_eq(t->message, message) && str_eq(t->error, error))
+        return;
+    t->state = state;
+    t->stated_ns = now;
+    if (moves && state == TASK_RUNNING)
+        t->running_ns = now;
+    if (moves && task_ended(state)) {
+        t->ended_ns = now;
+        place__left(c, t);
+    }
+    free(t->message);
+    t->message = mem_strdup(message);
+    free(t->error);
+    t->error = mem_strdup(error);
+    t->dirty = true;
+    cluster__touch(c, &t->o);
+}
+
+char *task__container_name(const struct task *t)
+{
+    if (t->slot)
+        return str_printf("%s.%lld.%s", t->service->o.name, (long long)t->slot, t->o.id);
+    return str_printf("%s.%s.%s", t->service->o.name, t->node ? t->node : "", t->o.id);
+}
+
+static json_t *attachments(struct cluster *c, const struct task *t)
+{
+    json_t *out = json_array(), *one;
+    size_t i;
+    json_array_foreach ((json_t *)service__networks(t->service->o.spec), i, one) {
+        _cleanup_json_ json_t *network = NULL;
+        if (engine_network_inspect(c->engine, json_str(one, "Target"), &network, &(struct err){0}) < 0)
+            continue;
+        _cleanup_json_ json_t *inside = NULL;
+        json_t *addresses = json_array();
+        if (t->container &&
+            engine_container_inspect(c->engine, t->container, 0, &inside, &(struct err){0}) == 0) {
+            const json_t *end =
+                json_object_get(json_object_get(json_object_get(inside, "NetworkSettings"), "Networks"),
+                                json_str(network, "Name"));
+            if (!str_empty(json_str(end, "IPAddress"))) {
+                _cleanup_free_ char *text = str_printf("%s/%lld", json_str(end, "IPAddress"),
+                                                       (long long)json_int(end, "IPPrefixLen"));
+                json_array_append_new(addresses, json_string(text));
+            }
+        }
+        json_array_append_new(
+            out,
+            json_pack("{s:{s:s, s:{s:i}, s:{s:s, s:O, s:{s:O}, s:s}, s:{s:s}, s:{s:{s:s}, s:O}}, s:o}",
+                      "Network", "ID", json_str(network, "Id"), "Version", "Index", 1, "Spec", "Name",
+                      json_str(network, "Name"), "Labels", json_object_get(network, "Labels"),
+                      "DriverConfiguration", "Options", json_object_get(network, "Options"), "Scope", "swarm",
+                      "DriverState", "Name", json_str(network, "Driver"), "IPAMOptions", "Driver", "Name",
+                      "default", "Configs", json_object_get(json_object_get(network, "IPAM"), "Config"),
+                      "Addresses", addresses));
+    }
+    return out;
+}
+
+json_t *task__show(struct cluster *c, const struct task *t)
+{
+    json_t *out = cluster__head(&t->o), *status = json_object();
+    json_object_set_new(out, "Labels", json_object());
+    json_object_set(out, "Spec", t->o.spec);
+    json_set_str(out, "ServiceID", t->service->o.id);
+    if (t->slot)
+        json_object_set_new(out, "Slot", json_integer(t->slot));
+    if (t->node)
+        json_set_str(out, "NodeID", t->node);
+    cluster__set_time(status, "Timestamp", t->stated_ns);
+    json_set_str(status, "State", task_state_name(t->state));
+    json_set_str(status, "Message", t->message);
+    if (t->error)
+        json_set_str(status, "Err", t->error);
+    if (t->container)
+        json_object_set_new(status, "ContainerStatus",
+                            json_pack("{s:s, s:I, s:i}", "ContainerID", t->container, "PID",
+                                      (json_int_t)t->pid, "ExitCode", t->exit_code));
+    json_object_set_new(status, "PortStatus", json_object());
+    json_object_set_new(out, "Status", status);
+    json_set_str(out, "DesiredState", task_state_name(t->desired));
+    json_t *networks = attachments(c, t);
+    if (json_array_size(networks))
+        json_object_set_new(out, "NetworksAttachments", networks);
+    else
+        json_decref(networks);
+    if (deploy_is_job(t->service->parsed.mode))
+        json_object_set_new(out, "JobIteration", json_pack("{s:I}", "Index", (json_int_t)t->version));
+    return out;
+}
+
+struct task_filter {
+    struct cluster *c;
+    const struct task *t;
+};
+
+static bool is_desired(const void *object, const char *value)
+{
+    const struct task *t = ((const struct task_filter *)object)->t;
+    const char *state = task_state_name(t->desired);
+    /* As docker's clients ask: running and what is about to; or over. */
+    if (str_eq(value, "running"))
+        return t->desired <= TASK_RUNNING || (t->desired == TASK_COMPLETE && !task_ended(t->state));
+    return str_eq(value, state);
+}
+
+static bool is_service(const void *object, const char *value)
+{
+    const struct service *s = ((const struct task_filter *)object)->t->service;
+    return str_eq(s->o.id, value) || str_eq(s->o.name, value) || str_after(s->o.id, value);
+}
+
+static bool is_node(const void *object, const char *value)
+{
+    const struct task_filter *f = object;
+    if (!f->t->node)
+        return false;
+    const struct node *n = cluster__lookup(f->c, CLUSTER_NODE, value, NULL);
+    return n && str_eq(n->o.id, f->t->node);
+}
+
+static bool is_named(const void *object, const char *value)
+{
+    const struct task *t = ((const struct task_filter *)object)->t;
+    _cleanup_free_ char *name = str_printf("%s.%lld", t->service->o.name, (long long)t->slot);
+    return strstr(name, value) != NULL;
+}
+
+static bool is_current(const void *object, const char *value)
+{
+    const struct task *t = ((const struct task_filter *)object)->t;
+    bool yes = false;
+    return parse_bool(value, &yes, NULL) == 0 &&
+           yes == (t->version ==
+                   (deploy_is_job(t->service->parsed.mode) ? t->service->iteration : t->service->version));
+}
+
+bool task__matches(struct cluster *c, const struct task *t, const json_t *filters)
+{
+    const struct task_filter f = {c, t};
+    return cluster__filter(filters, "desired-state", is_desired, &f) &&
+           cluster__filter(filters, "service", is_service, &f) &&
+           cluster__filter(filters, "node", is_node, &f) && cluster__filter(filters, "name", is_named, &f) &&
+           cluster__filter(filters, "_up-to-date", is_current, &f);
+}
+
+void task__free(struct task *t)
+{
+    cluster__object_done(&t->o);
+    json_decref(t->ports);
+    free(t->node);
+    free(t->message);
+    free(t->error);
+    free(t->container);
+    free(t);
+}

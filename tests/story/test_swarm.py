@@ -1,0 +1,316 @@
+"""Swarm mode on one machine, through the docker CLI: services, their rollouts, secrets, and what outlives what."""
+import base64
+import contextlib
+import json
+import os
+import time
+import unittest
+
+from harness import Story, free_port, http_get, wait_for
+
+STAYS = ["sh", "-c", "trap 'exit 0' TERM; echo began; while :; do sleep 0.05; done"]
+
+
+class Swarm(Story):
+    shared = False
+
+    def setUp(self):
+        super().setUp()
+        self.d.docker("swarm", "init", "--advertise-addr", "127.0.0.1")
+
+    def service(self, *args, command=STAYS, image="busybox"):
+        return self.d.docker("service", "create", "--detach", "--no-resolve-image", *args, image, *command).out.strip()
+
+    def tasks(self, name, **filters):
+        query = json.dumps({"service": [name], **{k.replace("_", "-"): [v] for k, v in filters.items()}})
+        return json.loads(self.d.api("GET", f"/v1.41/tasks?filters={query.replace(' ', '%20')}")[2])
+
+    def states(self, name, **filters):
+        return sorted(t["Status"]["State"] for t in self.tasks(name, **filters))
+
+    def runs(self, name, count):
+        wait_for(lambda: self.states(name, desired_state="running") == ["running"] * count, f"{count} running tasks of {name}")
+        return self.tasks(name, desired_state="running")
+
+    def update(self, name, *args):
+        return self.d.docker("service", "update", "--detach", "--no-resolve-image", *args, name)
+
+    def rollout(self, name):
+        return json.loads(self.d.api("GET", f"/services/{name}")[2]).get("UpdateStatus", {})
+
+    def test_a_machine_becomes_a_swarm_and_is_one_no_more(self):
+        info = json.loads(self.d.docker("info", "--format", "{{json .Swarm}}").out)
+        self.assertEqual((info["LocalNodeState"], info["ControlAvailable"], info["Nodes"]), ("active", True, 1))
+        self.assert_clean_refusal(self.d.docker("swarm", "init", check=False), "already part of a swarm")
+        token = self.d.docker("swarm", "join-token", "-q", "worker").out.strip()
+        self.assertRegex(token, r"^SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{25}$")
+        self.assertNotEqual(self.d.docker("swarm", "join-token", "-q", "--rotate", "worker").out.strip(), token)
+        self.assertIn("BEGIN CERTIFICATE", self.d.docker("swarm", "ca").out)
+        self.service("--name", "one")
+        self.runs("one", 1)
+        self.assert_clean_refusal(self.d.docker("swarm", "leave", check=False), "--force")
+        self.d.docker("swarm", "leave", "--force")
+        self.assertEqual(self.d.docker("ps", "-aq").out, "")
+        self.assertNotIn("ingress", self.d.docker("network", "ls").out)
+        for command in (("node", "ls"), ("service", "ls"), ("secret", "ls"), ("stack", "ls")):
+            self.assert_clean_refusal(self.d.docker(*command, check=False), "not a swarm manager")
+        self.d.docker("swarm", "init", "--advertise-addr", "127.0.0.1")
+        self.assertEqual(self.d.docker("service", "ls", "-q").out, "")
+
+    def test_a_service_is_scaled_updated_and_rolled_back(self):
+        self.service("--name", "web", "--replicas", "2", "--env", "V=1", "--label", "tier=front")
+        first = {t["ID"] for t in self.runs("web", 2)}
+        self.d.docker("service", "scale", "--detach", "web=4")
+        self.assertTrue(first < {t["ID"] for t in self.runs("web", 4)})
+        self.d.docker("service", "scale", "--detach", "web=2")
+        self.assertEqual({t["Slot"] for t in self.runs("web", 2)}, {1, 2})
+        row = self.d.docker("service", "ls", "--filter", "label=tier", "--format", "{{.Name}} {{.Mode}} {{.Replicas}}").out
+        self.assertEqual(row, "web replicated 2/2\n")
+        self.update("web", "--env-add", "V=2", "--update-monitor", "100ms", "--update-parallelism", "2")
+        wait_for(lambda: self.rollout("web").get("State") == "completed", "the update")
+        for task in self.runs("web", 2):
+            self.assertIn("V=2", self.d.inspect(task["Status"]["ContainerStatus"]["ContainerID"])["Config"]["Env"])
+        self.d.docker("service", "rollback", "--detach", "web")
+        wait_for(lambda: self.rollout("web").get("State") == "rollback_completed", "the way back")
+        for task in self.runs("web", 2):
+            self.assertIn("V=1", self.d.inspect(task["Status"]["ContainerStatus"]["ContainerID"])["Config"]["Env"])
+        self.assertEqual(self.d.api("POST", "/services/web/update?version=1", {"Name": "web"})[0], 500)  # out of sequence
+        self.d.docker("service", "rm", "web")
+        wait_for(lambda: not self.d.docker("ps", "-aq").out, "its containers to go")
+
+    def test_an_update_that_fails_goes_back_or_pauses_as_it_is_told(self):
+        self.service("--name", "a", "--replicas", "2", "--update-failure-action", "rollback", "--update-monitor", "100ms", "--rollback-monitor", "100ms")
+        self.service("--name", "b", "--replicas", "2", "--update-monitor", "100ms")
+        kept = {t["ID"] for t in self.runs("a", 2)}
+        self.runs("b", 2)
+        for name in ("a", "b"):
+            self.update(name, "--image", "localhost:1/there-is-none", "--restart-condition", "none")
+        wait_for(lambda: self.rollout("a").get("State") == "rollback_completed", "a to be as it was")
+        wait_for(lambda: self.rollout("b").get("State") == "paused", "b to pause")
+        self.assertEqual(len({t["ID"] for t in self.runs("a", 2)} & kept), 1)
+        self.assertIn("due to failure", self.rollout("b")["Message"])
+        self.runs("b", 1)
+        self.assertIn("rejected", self.states("b"))
+
+    def test_start_first_has_the_new_one_before_the_old_one_goes(self):
+        self.service("--name", "web", "--update-order", "start-first", "--update-monitor", "100ms", "--health-cmd", "test -f /tmp/fine",
+                     "--health-interval", "100ms", "--health-retries", "1000")
+        def heal():
+            for task in self.tasks("web"):
+                if task["Status"]["State"] == "starting" and task["Status"].get("ContainerStatus", {}).get("ContainerID"):
+                    self.d.docker("exec", task["Status"]["ContainerStatus"]["ContainerID"], "touch", "/tmp/fine", check=False)
+        wait_for(lambda: heal() or self.states("web") == ["running"], "the first to be healthy")
+        old = self.tasks("web")[0]["ID"]
+        self.update("web", "--env-add", "V=2")
+        wait_for(lambda: self.states("web") == ["running", "starting"], "both to be there")
+        time.sleep(0.5)
+        self.assertIn((old, "running"), [(t["ID"], t["Status"]["State"]) for t in self.tasks("web")])
+        wait_for(lambda: heal() or self.states("web") == ["running", "shutdown"], "the old one to go")
+
+    def test_what_ends_is_replaced_as_the_policy_says(self):
+        self.service("--name", "any", "--restart-delay", "100ms")
+        self.service("--name", "never", "--restart-condition", "none", command=["sh", "-c", "exit 3"])
+        self.service("--name", "thrice", "--restart-delay", "10ms", "--restart-max-attempts", "2", command=["false"])
+        self.service("--name", "well", "--restart-condition", "on-failure", "--restart-delay", "10ms", command=["true"])
+        first = self.runs("any", 1)[0]
+        self.d.docker("kill", first["Status"]["ContainerStatus"]["ContainerID"])
+        wait_for(lambda: self.states("any") == ["failed", "running"], "another")
+        self.assertNotEqual(self.runs("any", 1)[0]["ID"], first["ID"])
+        wait_for(lambda: self.states("never") == ["failed"], "its end")
+        self.assertEqual(self.tasks("never")[0]["Status"]["Err"], "task: non-zero exit (3)")
+        self.assertEqual(self.tasks("never")[0]["Status"]["ContainerStatus"]["ExitCode"], 3)
+        wait_for(lambda: self.states("thrice") == ["failed"] * 3, "three runs")
+        wait_for(lambda: self.states("well") == ["complete"], "its end")
+        gone = self.runs("any", 1)[0]
+        self.d.docker("rm", "-f", gone["Status"]["ContainerStatus"]["ContainerID"])
+        wait_for(lambda: self.states("any", desired_state="running") == ["running"] and self.tasks("any", desired_state="running")[0]["ID"] != gone["ID"], "another")
+        time.sleep(0.5)
+        self.assertEqual((self.states("never"), self.states("thrice"), self.states("well")), (["failed"], ["failed"] * 3, ["complete"]))
+
+    def test_global_services_and_jobs(self):
+        self.service("--name", "each", "--mode", "global")
+        self.assertNotIn("Slot", self.runs("each", 1)[0])
+        self.service("--name", "work", "--mode", "replicated-job", "--max-concurrent", "2", "--replicas", "5", command=["true"])
+        wait_for(lambda: self.states("work") == ["complete"] * 5, "five runs")
+        self.service("--name", "once", "--mode", "global-job", command=["true"])
+        wait_for(lambda: self.states("once") == ["complete"], "one run")
+        rows = self.d.docker("service", "ls", "--format", "{{.Name}} {{.Replicas}}").out.splitlines()
+        self.assertIn("work 0/2 (5/5 completed)", rows)
+        self.update("once", "--force")
+        wait_for(lambda: len({t["ID"] for t in self.tasks("once")}) == 1 and self.tasks("once")[0]["JobIteration"]["Index"] == 1 and self.states("once") == ["complete"], "it to run anew")
+
+    def test_secrets_and_configs_are_files_in_memory_and_shown_to_nobody_else(self):
+        self.d.docker("secret", "create", "--label", "a=b", "key", "-", stdin=b"sesame-open\n")
+        self.d.docker("config", "create", "--template-driver", "golang", "page", "-", stdin=b"I am {{.Service.Name}}.{{.Task.Slot}}")
+        self.service("--name", "web", "--secret", "source=key,target=k,uid=7,gid=8,mode=0400", "--config", "source=page,target=/etc/page")
+        inside = self.runs("web", 1)[0]["Status"]["ContainerStatus"]["ContainerID"]
+        told = self.d.docker("exec", inside, "sh", "-c", "cat /run/secrets/k /etc/page; stat -c ' %u:%g %a' /run/secrets/k; grep -c ' /run/secrets/k tmpfs ro' /proc/mounts").out
+        self.assertEqual(told, "sesame-open\nI am web.1 7:8 400\n1\n")
+        self.assertNotIn("Data", json.dumps(json.loads(self.d.docker("secret", "inspect", "key").out)))
+        self.assertEqual(base64.b64decode(json.loads(self.d.docker("config", "inspect", "page").out)[0]["Spec"]["Data"]), b"I am {{.Service.Name}}.{{.Task.Slot}}")
+        for folder, _, files in os.walk(self.d.data):
+            for name in files:
+                path = os.path.join(folder, name)
+                if name.startswith("cluster.db"):
+                    with open(path, "rb") as f:
+                        self.assertNotIn(b"c2VzYW1l", f.read())  # its beginning in base64
+        self.assert_clean_refusal(self.d.docker("secret", "rm", "key", check=False), "in use by the following service: web")
+        self.assert_clean_refusal(self.d.docker("secret", "create", "key", "-", stdin=b"x", check=False), "already exists")
+        self.assert_clean_refusal(self.d.docker("secret", "create", "big", "-", stdin=b"x" * 512000, check=False), "less than 512000 bytes")
+        self.d.docker("service", "rm", "web")
+        self.d.docker("secret", "rm", "key")
+        self.d.docker("config", "rm", "page")
+        wait_for(lambda: not self.d.docker("ps", "-aq").out, "its container to go")
+        wait_for(lambda: os.listdir(os.path.join(self.d.data, "memory")) == [], "the files to go")
+
+    def test_what_cannot_be_placed_says_why_and_runs_when_it_can(self):
+        node = self.d.docker("node", "ls", "-q").out.strip()
+        self.service("--name", "picky", "--constraint", "node.labels.disk==ssd")
+        self.service("--name", "huge", "--reserve-cpu", "4000")
+        wait_for(lambda: "constraints not satisfied on 1 node" in self.tasks("picky")[0]["Status"].get("Err", ""), "the reason")
+        wait_for(lambda: "insufficient resources on 1 node" in self.tasks("huge")[0]["Status"].get("Err", ""), "the reason")
+        self.d.docker("node", "update", "--label-add", "disk=ssd", node)
+        self.runs("picky", 1)
+        self.d.docker("node", "update", "--availability", "drain", node)
+        wait_for(lambda: self.states("picky", desired_state="running") == ["pending"], "it to have no place")
+        self.assertIn("not available for new tasks", self.tasks("picky", desired_state="running")[0]["Status"]["Err"])
+        self.d.docker("node", "update", "--availability", "active", node)
+        self.runs("picky", 1)
+        self.assert_clean_refusal(self.d.docker("node", "rm", "--force", node, check=False), "must be demoted")
+        self.assert_clean_refusal(self.d.docker("node", "demote", node, check=False), "last manager")
+
+    def test_tasks_outlive_a_killed_server_and_what_ended_meanwhile_is_replaced(self):
+        self.service("--name", "web", "--replicas", "3", "--restart-delay", "50ms")
+        before = {t["ID"]: t["Status"]["ContainerStatus"] for t in self.runs("web", 3)}
+        self.d.kill9()
+        victim = sorted(before)[0]
+        os.kill(before[victim]["PID"], 9)
+        self.d.start()
+        wait_for(lambda: self.states("web") == ["failed", "running", "running", "running"], "a replacement")
+        after = {t["ID"]: t["Status"]["ContainerStatus"] for t in self.tasks("web")}
+        self.assertEqual({i: after[i]["ContainerID"] for i in before}, {i: before[i]["ContainerID"] for i in before})
+        self.assertEqual(after[victim]["ExitCode"], 137)
+        self.d.machine_dies()
+        self.d.start()
+        self.runs("web", 3)
+
+    def test_logs_of_a_service_come_from_all_its_tasks(self):
+        self.service("--name", "web", "--replicas", "2", command=["sh", "-c", "echo I am $HOSTNAME; echo oops >&2; sleep 1000"])
+        found = self.runs("web", 2)
+        wait_for(lambda: self.d.docker("service", "logs", "web").out.count("I am") == 2, "both lines")
+        names = {t["Status"]["ContainerStatus"]["ContainerID"][:12] for t in found}
+        shown = self.d.docker("service", "logs", "--raw", "web")
+        self.assertEqual({line.split()[-1] for line in shown.out.splitlines()}, names)
+        self.assertEqual(shown.err.count("oops"), 2)
+        one = self.d.docker("service", "logs", "--raw", found[0]["ID"]).out
+        self.assertEqual(one.count("I am"), 1)
+
+    def test_what_a_service_asks_of_its_containers_reaches_them(self):
+        self.service("--name", "web", "--hostname", "{{.Service.Name}}-{{.Task.Slot}}", "--env", "NODE={{.Node.Hostname}}", "--limit-memory", "64m", "--limit-pids", "50",
+                     "--mount", "type=tmpfs,target=/scratch", "--user", "7", "--workdir", "/tmp", "--read-only", "--cap-drop", "ALL", "--stop-grace-period", "3s",
+                     "--container-label", "c=d", "--host", "elsewhere:10.9.8.7", "--dns", "10.1.1.1", "--init", "--ulimit", "nofile=99:100")
+        made = self.d.inspect(self.runs("web", 1)[0]["Status"]["ContainerStatus"]["ContainerID"])
+        config, host = made["Config"], made["HostConfig"]
+        self.assertEqual((config["Hostname"], config["User"], config["WorkingDir"], config["StopTimeout"], config["Labels"]["c"]), ("web-1", "7", "/tmp", 3, "d"))
+        self.assertTrue([e for e in config["Env"] if e.startswith("NODE=") and len(e) > 5 and "{{" not in e])
+        self.assertEqual((host["Memory"], host["PidsLimit"], host["ReadonlyRootfs"], host["CapDrop"], host["Init"]), (64 << 20, 50, True, ["ALL"], True))
+        self.assertEqual((host["ExtraHosts"], host["Dns"]), (["elsewhere:10.9.8.7"], ["10.1.1.1"]))
+        self.assertEqual(config["Labels"]["com.docker.swarm.service.name"], "web")
+        self.assertRegex(made["Name"], r"^/web\.1\.[0-9a-z]{25}$")
+
+    def test_names_addresses_and_ports_lead_to_tasks_that_run(self):
+        self.d.docker("network", "create", "-d", "overlay", "--attachable", "inside")
+        listing = self.d.docker("network", "ls", "--filter", "scope=swarm", "--format", "{{.Name}} {{.Driver}} {{.Scope}}").out.splitlines()
+        self.assertEqual(sorted(listing), ["ingress overlay swarm", "inside overlay swarm"])
+        port = free_port()
+        serves = ["sh", "-c", "mkdir /w; hostname > /w/index.html; exec httpd -f -p 80 -h /w"]
+        self.service("--name", "web", "--replicas", "3", "--network", "name=inside,alias=www", "--publish", f"{port}:80", "--stop-signal", "KILL", command=serves)
+        self.service("--name", "each", "--endpoint-mode", "dnsrr", "--replicas", "2", "--network", "inside")
+        tasks = self.runs("web", 3)
+        self.runs("each", 2)
+        names = {t["Status"]["ContainerStatus"]["ContainerID"][:12] for t in tasks}
+        found = set()
+        def pages():
+            with contextlib.suppress(OSError):
+                found.add(http_get(f"http://127.0.0.1:{port}/")[1].strip())
+            return found == names
+        wait_for(pages, f"all of {names} to answer")
+        virtual = json.loads(self.d.api("GET", "/services/web")[2])["Endpoint"]["VirtualIPs"]
+        address = [v["Addr"].split("/")[0] for v in virtual if v["NetworkID"] == json.loads(self.d.docker("network", "inspect", "inside").out)[0]["Id"]][0]
+        ask = ["run", "--rm", "--network", "inside", "busybox", "sh", "-c"]
+        told = self.d.docker(*ask, "for n in web www; do nslookup $n | grep ^Addr | tail -n +1; done; for i in 1 2 3 4 5 6 7 8 9; do wget -qO- http://web/; done; nslookup tasks.web | grep -c ^Addr; nslookup each | grep -c ^Addr").out
+        self.assertEqual(told.count(f" {address}\n"), 2, told)
+        self.assertEqual(set(told.splitlines()) & names, names, told)
+        self.assertIn("\n4\n3\n", told)  # and the server's own address
+        self.d.docker("service", "update", "--detach", "--no-resolve-image", "--restart-delay", "1h", "--update-monitor", "100ms", "web")
+        wait_for(lambda: self.rollout("web").get("State") == "completed" and self.states("web", desired_state="running") == ["running"] * 3, "the update")
+        tasks = self.runs("web", 3)
+        self.d.docker("kill", tasks[0]["Status"]["ContainerStatus"]["ContainerID"])
+        wait_for(lambda: "failed" in self.states("web"), "its end")
+        for _ in range(12):
+            self.assertEqual(http_get(f"http://127.0.0.1:{port}/")[0], 200)
+        self.assert_clean_refusal(self.d.docker("service", "create", "--detach", "--no-resolve-image", "--publish", f"{port}:80", "busybox", check=False), "already in use by service 'web'")
+        self.d.kill9()
+        self.assertEqual(http_get(f"http://127.0.0.1:{port}/")[0], 200)
+        self.d.start()
+        self.d.docker("service", "rm", "web", "each")
+        wait_for(lambda: not self.d.docker("ps", "-aq").out, "the containers to go")
+        self.assertRaises(OSError, http_get, f"http://127.0.0.1:{port}/")
+        self.d.docker("network", "rm", "inside")
+
+    def test_a_stack_is_deployed_changed_and_removed(self):
+        folder = os.path.join(self.d.root, "stack")
+        os.makedirs(folder)
+        with open(os.path.join(folder, "token"), "w") as f:
+            f.write("open sesame")
+        compose = """
+version: "3.8"
+services:
+  web:
+    image: busybox
+    command: ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"]
+    secrets: [token]
+    networks: {back: {aliases: [front]}}
+    deploy: {replicas: REPLICAS, labels: {a: b}, update_config: {monitor: 100ms}}
+networks: {back: {}}
+secrets: {token: {file: ./token}}
+"""
+        path = os.path.join(folder, "stack.yml")
+        for replicas in (2, 1):
+            with open(path, "w") as f:
+                f.write(compose.replace("REPLICAS", str(replicas)))
+            self.d.docker("stack", "deploy", "--resolve-image", "never", "-c", path, "shop", cwd=folder)
+            found = self.runs("shop_web", replicas)
+        self.assertEqual(self.d.docker("exec", found[0]["Status"]["ContainerStatus"]["ContainerID"], "cat", "/run/secrets/token").out, "open sesame")
+        self.assertEqual(self.d.docker("stack", "ls", "--format", "{{.Name}} {{.Services}}").out, "shop 1\n")
+        self.assertIn("shop_web.1", self.d.docker("stack", "ps", "shop").out)
+        self.d.docker("stack", "rm", "shop")
+        wait_for(lambda: not self.d.docker("ps", "-aq").out, "the containers to go")
+        self.assertEqual((self.d.docker("secret", "ls", "-q").out, self.d.docker("service", "ls", "-q").out), ("", ""))
+        self.assertNotIn("shop_back", self.d.docker("network", "ls").out)
+
+    def test_bad_specs_are_refused_in_dockers_words(self):
+        good = {"Name": "x", "TaskTemplate": {"ContainerSpec": {"Image": "busybox"}}}
+        cases = (({"Name": "a b"}, 400, "valid as a DNS name"), ({"Name": "a" * 64}, 400, "63 characters"),
+                 ({"TaskTemplate": None}, 400, "missing runtime"), ({"TaskTemplate": {"ContainerSpec": {}}}, 400, "image reference must be provided"),
+                 ({"TaskTemplate": {"ContainerSpec": {"Image": "BAD IMAGE"}}}, 400, "not a valid repository/tag"),
+                 ({"Mode": {"Replicated": {}, "Global": {}}}, 400, "only one service mode"), ({"Mode": {"Replicated": {"Replicas": -1}}}, 400, "negative"),
+                 ({"Mode": 7}, 400, "Mode"), ({"UpdateConfig": {"MaxFailureRatio": 2}}, 400, "maxfailureratio"), ({"UpdateConfig": {"FailureAction": "explode"}}, 400, "explode"),
+                 ({"EndpointSpec": {"Ports": [{"TargetPort": 80, "PublishedPort": 70000}]}}, 400, "65535"),
+                 ({"EndpointSpec": {"Mode": "dnsrr", "Ports": [{"TargetPort": 80, "PublishedPort": 8080}]}}, 400, "dnsrr"),
+                 ({"TaskTemplate": {"ContainerSpec": {"Image": "busybox", "Secrets": [{"SecretID": "nope", "SecretName": "nope"}]}}}, 400, "secret not found"),
+                 ({"TaskTemplate": {"ContainerSpec": {"Image": "busybox"}, "Placement": {"Constraints": ["nonsense"]}}}, 400, "nonsense"),
+                 ({"TaskTemplate": {"ContainerSpec": {"Image": "busybox"}, "Resources": {"Limits": {"MemoryBytes": 1}}}}, 400, "at least 4MiB"),
+                 ({"TaskTemplate": {"ContainerSpec": {"Image": "busybox"}, "Networks": [{"Target": "nowhere"}]}}, 404, "nowhere not found"))
+        for change, status, words in cases:
+            answer = self.d.api("POST", "/services/create", {**good, **change})
+            self.assertEqual((answer[0], words in json.loads(answer[2]).get("message", "")), (status, True), (change, answer))
+        self.assertEqual(self.d.docker("service", "ls", "-q").out, "")
+        for path in ("services", "tasks", "nodes", "secrets", "configs"):
+            self.assertEqual(self.d.api("GET", f"/{path}/nowhere")[0], 404)
+            self.assertEqual(self.d.api("GET", f"/{path}?filters=%7B%22x%22:%5B%22y%22%5D%7D")[0], 400)
+        self.assertEqual(self.d.api("POST", "/services/nowhere/update?version=x", good)[0], 400)
+
+
+if __name__ == "__main__":
+    unittest.main()
