@@ -242,6 +242,8 @@ API_HANDLER(api_build_prune);
 API_HANDLER(api_builds_open);
 API_HANDLER(api_builds_close);
 API_HANDLER(api_builds_context);
+API_HANDLER(api_index_get);
+API_HANDLER(api_index_push);
 API_HANDLER(api_builds_cache_in);
 API_HANDLER(api_builds_cache_out);
 API_HANDLER(api_builds_agent);

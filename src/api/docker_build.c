@@ -124,7 +124,8 @@ static void tell_pull(struct build *b, const struct image_ref *ref)
         api__progress_status(b->progress, ref->tag ? ref->tag : ref->digest, line);
 }
 
-static int fetch(void *context, const char *reference, bool always, char **ret_id, struct err *err)
+static int fetch(void *context, const char *reference, const char *platform, bool always, char **ret_id,
+                 struct err *err)
 {
     struct build *b = context;
     struct image_info info;
@@ -140,7 +141,7 @@ static int fetch(void *context, const char *reference, bool always, char **ret_i
     tell_pull(b, &ref);
     struct image_auth auth = api__auth_of_config(b->query.registry_config, reference);
     struct image_progress report = api__progress_image(b->progress);
-    r = image_pull(b->api->images, reference, b->query.platform, &auth, &report, ret_id, err);
+    r = image_pull(b->api->images, reference, platform, &auth, &report, ret_id, err);
     if (r == 0) {
         _cleanup_free_ char *name = image_ref_familiar(&ref);
         engine_image_event(b->api->engine, "pull", name, name);

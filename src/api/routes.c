@@ -35,6 +35,8 @@ static const struct http_route routes[] = {
     {"GET", "/drover/builds/{id}/caches/{n}", .attempt = api_builds_cache_out, .kind = HTTP_TRANSFER},
     {"POST", "/drover/builds/{id}/agents/{name}", .attempt = api_builds_agent, .kind = HTTP_ATTACH},
     {"POST", "/drover/images/verify", .attempt = api_image_verify, .kind = HTTP_TRANSFER},
+    {"GET", "/drover/index", .query = "names name", .attempt = api_index_get, .kind = HTTP_TRANSFER},
+    {"POST", "/drover/index", .query = "names name", .attempt = api_index_push, .kind = HTTP_TRANSFER},
     {"GET", "/drover/images/{name...}/tree", .attempt = api_image_tree, .kind = HTTP_TRANSFER},
     {"GET", "/drover/images/{name...}/content", .attempt = api_content_image},
     {"GET", "/drover/content/{digest}", .query = "offset", .attempt = api_content_get, .kind = HTTP_TRANSFER},

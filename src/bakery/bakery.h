@@ -121,8 +121,9 @@ struct bakery_options {
     size_t import_count, export_count;
     const json_t *host_config;
     const char *scratch_dir; /* for snapshots; on the same file system as the images */
-    /* Finds or pulls a base image; NULL: only local ones. */
-    int (*fetch)(void *context, const char *reference, bool always, char **ret_id, struct err *err);
+    /* Finds or pulls a base image for a platform (NULL: this machine's); NULL: only local ones. */
+    int (*fetch)(void *context, const char *reference, const char *platform, bool always, char **ret_id,
+                 struct err *err);
     /* Who to be at the registry of a reference, for caches; NULL: nobody. Borrows from the context. */
     struct image_auth (*auth)(void *fetch_context, const char *reference);
     void *fetch_context;

@@ -33,6 +33,9 @@ int platform_parse(const char *text, struct platform *ret, struct err *err)
     if (n < 2 || n > 3 || !*parts[0] || !*parts[1])
         return err_set(err, ERR_INVALID,
                        "platform \"%s\": it must be os/architecture or os/architecture/variant", text);
+    if (strcmp(parts[0], "linux") != 0)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "platform \"%s\": images for %s are not built here, only for linux", text, parts[0]);
     *ret = (struct platform){.os = mem_strdup(parts[0]),
                              .architecture = mem_strdup(parts[1]),
                              .variant = n == 3 ? mem_strdup(parts[2]) : NULL};

@@ -244,20 +244,44 @@ static bool told_by_history(const struct run_mounts *mounts, const struct rights
     return !mounts->count && !rights->insecure && str_eq(rights->network, "default");
 }
 
-/* A 64-bit machine runs what its 32-bit kin does; with binfmt_misc it may run more, and tells itself. */
+/* What qemu calls an architecture, by which binfmt_misc's handlers are known. */
+static const char *qemu_name(const char *architecture)
+{
+    static const char *const names[][2] = {{"amd64", "x86_64"},
+                                           {"arm64", "aarch64"},
+                                           {"386", "i386"},
+                                           {"loong64", "loongarch64"},
+                                           {"mips64le", "mips64el"}};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (str_eq(names[i][0], architecture))
+            return names[i][1];
+    return architecture;
+}
+
+/* Whether a handler of binfmt_misc that is on is one for the architecture. */
+static bool has_handler(const char *architecture)
+{
+    _cleanup_free_ char *name = str_printf("qemu-%s", qemu_name(architecture)),
+                        *path = str_printf("/proc/sys/fs/binfmt_misc/%s", name);
+    _cleanup_str_ struct str text = STR_INIT;
+    return file_read(path, 64 << 10, &text, NULL) == 0 && str_after(str_get(&text), "enabled");
+}
+
+/* A 64-bit machine runs what its 32-bit kin does; with a handler in binfmt_misc it runs more. */
 static int check_machine(struct build *s, struct err *err)
 {
     static const char *const kin[][2] = {{"amd64", "386"}, {"arm64", "arm"}};
     const char *here = s->b->build_platform.architecture, *image = json_str(s->config, "architecture");
-    bool can = !*image || str_eq(here, image) || file_exists("/proc/sys/fs/binfmt_misc/status");
+    bool can = !*image || str_eq(here, image) || has_handler(image);
     for (size_t i = 0; i < ARRAY_SIZE(kin); i++)
         can = can || (str_eq(kin[i][0], here) && str_eq(kin[i][1], image));
     return can ? 0
                : err_set(
                      err, ERR_UNSUPPORTED,
-                     "the stage is for %s and this machine is %s: a RUN cannot be executed here; use FROM "
+                     "the stage is for linux/%s and this machine is linux/%s: a RUN cannot be executed here; "
+                     "register qemu-%s with binfmt_misc (Debian: qemu-user-static), use FROM "
                      "--platform=$BUILDPLATFORM and cross-compile, or build on a machine of that kind",
-                     image, here);
+                     image, here, qemu_name(image));
 }
 
 /* RUN []: what a container of the image would run. */

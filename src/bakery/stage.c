@@ -38,23 +38,26 @@ static int start_from_scratch(struct build *s)
     return 0;
 }
 
-static int fetch(struct builder *b, const char *name, bool always, char **ret_id, struct err *err)
+static int fetch(struct builder *b, const char *name, const char *platform, bool always, char **ret_id,
+                 struct err *err)
 {
+    _cleanup_free_ char *key = str_printf("%s %s", name, platform ? platform : "");
     /* One at a time: two stages mostly want the same one. */
     SCOPED_LOCK(locked, &b->fetch_lock);
-    const char *known = map_get(&b->fetched, name);
+    const char *known = map_get(&b->fetched, key);
     if (known) {
         *ret_id = mem_strdup(known);
         return 0;
     }
-    int r = b->o->fetch(b->o->fetch_context, name, always, ret_id, err);
+    int r = b->o->fetch(b->o->fetch_context, name, platform, always, ret_id, err);
     if (r == 0)
-        map_put(&b->fetched, name, mem_strdup(*ret_id));
+        map_put(&b->fetched, key, mem_strdup(*ret_id));
     return r;
 }
 
 /* The image as it is here, else as `fetch` brings it. */
-int build__find_image(struct builder *b, const char *name, char **ret_id, struct err *err)
+static int find_image(struct builder *b, const char *name, const char *platform, char **ret_id,
+                      struct err *err)
 {
     struct image_info info = {0};
     struct err local;
@@ -71,55 +74,67 @@ int build__find_image(struct builder *b, const char *name, char **ret_id, struct
         return err_copy(err, &local);
     if (!b->o->fetch)
         return err_set(err, ERR_NOT_FOUND, "no such image: %s", name);
-    return fetch(b, name, b->o->pull, ret_id, err);
+    return fetch(b, name, platform, b->o->pull, ret_id, err);
 }
 
-/* FROM --platform, or the build's: what we have must be for it. */
-static int check_platform(struct build *s, const struct df_step *step, struct err *err)
+int build__find_image(struct builder *b, const char *name, char **ret_id, struct err *err)
+{
+    return find_image(b, name, b->o->platform, ret_id, err);
+}
+
+/* What a stage's base is to be for: FROM --platform, or the build's; *ret NULL: whatever it is for. */
+static int wanted_platform(struct build *s, const struct df_step *step, char **ret, struct err *err)
 {
     const char *flag = df_flag(step, "platform");
     _cleanup_free_ char *wanted = NULL;
     int r = flag ? build__expand_global(s->b, flag, &wanted, err) : 0;
     if (r < 0)
         return r;
-    if (str_empty(wanted) && !str_empty(s->b->o->platform)) {
-        free(wanted);
-        wanted = mem_strdup(s->b->o->platform);
-    }
-    if (str_empty(wanted))
-        return 0;
-    _cleanup_strv_ char **parts = strv_split(wanted, '/');
-    const char *os = json_str(s->config, "os"), *architecture = json_str(s->config, "architecture");
-    const char *variant = json_str(s->config, "variant");
-    size_t n = strv_len(parts);
-    if (n < 2 || n > 3)
-        return err_set(err, ERR_INVALID,
-                       "platform \"%s\": it must be os/architecture or os/architecture/variant", wanted);
-    if (strcmp(parts[0], os) != 0 || strcmp(parts[1], architecture) != 0 ||
-        (n == 3 && *variant && strcmp(parts[2], variant) != 0))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "the image is for %s/%s, and %s was asked for: pull it with --platform %s first", os,
-                       architecture, wanted, wanted);
+    *ret = !str_empty(wanted)             ? take_ptr(wanted)
+           : str_empty(s->b->o->platform) ? NULL
+                                          : mem_strdup(s->b->o->platform);
     return 0;
 }
 
-/* An image of the caller's; when the one here is for another platform, the build's is fetched over it. */
+static int check_platform(struct build *s, const char *wanted, struct err *err)
+{
+    if (!wanted)
+        return 0;
+    struct platform p = {0};
+    int r = platform_parse(wanted, &p, err);
+    const char *os = json_str(s->config, "os"), *architecture = json_str(s->config, "architecture");
+    const char *variant = json_str(s->config, "variant");
+    if (r == 0 && (!str_eq(p.os, os) || !str_eq(p.architecture, architecture) ||
+                   (p.variant && *variant && !str_eq(p.variant, variant))))
+        r = err_set(err, ERR_CONFLICT, "the image is for %s/%s, and %s was asked for", os, architecture,
+                    wanted);
+    platform_done(&p);
+    return r;
+}
+
+/* An image of the caller's; when the one here is for another platform, the right one is fetched over it. */
 static int load_base(struct build *s, const struct df_step *step, struct err *err)
 {
     const struct bakery_options *o = s->b->o;
-    _cleanup_free_ char *id = NULL, *fetched = NULL;
-    int r = build__find_image(s->b, s->stage->base, &id, err);
+    _cleanup_free_ char *id = NULL, *fetched = NULL, *wanted = NULL;
+    struct err other = {0};
+    int r = wanted_platform(s, step, &wanted, err);
+    if (r == 0)
+        r = find_image(s->b, s->stage->base, wanted, &id, err);
     if (r == 0)
         r = build__load_config(s, id, err);
     if (r < 0)
         return r;
-    r = check_platform(s, step, err);
-    if (r != -ERR_UNSUPPORTED || df_flag(step, "platform") || !o->fetch)
-        return r;
-    r = fetch(s->b, s->stage->base, true, &fetched, err);
-    if (r == 0)
-        r = build__load_config(s, fetched, err);
-    return r < 0 ? r : check_platform(s, step, err);
+    r = check_platform(s, wanted, &other);
+    if (r != -ERR_CONFLICT)
+        return r < 0 ? err_copy(err, &other) : 0;
+    if (!o->fetch || build__context_of(s->b, s->stage->base))
+        return err_set(err, ERR_UNSUPPORTED, "%s", other.msg);
+    r = fetch(s->b, s->stage->base, wanted, true, &fetched, err);
+    if (r < 0)
+        return err_wrap(err, "%s, and it was not found elsewhere", other.msg);
+    r = build__load_config(s, fetched, err);
+    return r < 0 ? r : check_platform(s, wanted, err);
 }
 
 static int step_from(struct build *s, const struct df_step *step, struct err *err)

@@ -170,3 +170,60 @@ int build_output_carry_out(const struct build_output *o, const char *image_id, c
     }
     return 0;
 }
+
+/* --- of several platforms --- */
+
+static int push_index(char *const *names, const char *ids, struct err *err)
+{
+    int r = 0;
+    for (char *const *name = names; r == 0 && name && *name; name++) {
+        _cleanup_free_ char *escaped = cli_escape(*name), *auth = pull_auth_header(*name),
+                            *path = str_printf("/drover/index?names=%s&name=%s", ids, escaped);
+        char *headers[] = {auth, NULL};
+        struct http_call call = {.method = "POST", .headers = headers, .body = "", .body_bytes = 0};
+        struct http_response answer = {0};
+        r = cli_exchange(&call, path, &answer, err);
+        http_response_done(&answer);
+        if (r < 0)
+            return err_wrap(err, "push %s", *name);
+    }
+    return r;
+}
+
+static int fetch_trees(const struct build_output *o, const struct build_index *index, struct err *err)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && index->ids[i]; i++) {
+        _cleanup_free_ char *id = cli_escape(index->ids[i]), *tree = str_printf("/drover/images/%s/tree", id),
+                            *into = str_printf("%s/%s", o->destination, index->platforms[i]);
+        for (char *c = into + strlen(o->destination) + 1; *c; c++)
+            *c = *c == '/' ? '_' : *c;
+        r = fetch_tree(tree, into, err);
+    }
+    return r;
+}
+
+int build_output_index(const struct build_output *o, const struct build_index *index, char *const *tags,
+                       struct err *err)
+{
+    _cleanup_free_ char *ids = strv_join(index->ids, ","), *name = cli_escape(tags && tags[0] ? tags[0] : ""),
+                        *archive =
+                            str_printf("/drover/index?names=%s%s%s", ids, *name ? "&name=" : "", name);
+    switch (o->type) {
+    case OUTPUT_LOCAL:
+        return fetch_trees(o, index, err);
+    case OUTPUT_OCI:
+        return fetch_file(archive, o->destination, err);
+    case OUTPUT_TAR:
+    case OUTPUT_DOCKER:
+        return err_set(err, ERR_UNSUPPORTED,
+                       "type=%s holds one platform: use type=oci or type=local, or build for one",
+                       types[o->type]);
+    case OUTPUT_IMAGE:
+    case OUTPUT_REGISTRY:
+        if (o->push && (!tags || !*tags))
+            return err_set(err, ERR_INVALID, "a push needs a name: name=NAME, or --tag NAME");
+        return o->push ? push_index(o->names ? o->names : tags, ids, err) : 0;
+    }
+    return 0;
+}

@@ -21,6 +21,13 @@ struct build_output {
 int build_output_parse(const char *text, struct build_output *ret, struct err *err);
 void build_output_done(struct build_output *o);
 /* The image is built, and has its names. */
+/* A build for several platforms: an image for each. Archives of type=oci and pushes have an index of them; a
+ * directory has one below it for each platform ("linux_arm64"). */
+struct build_index {
+    char **ids, **platforms;
+};
+int build_output_index(const struct build_output *o, const struct build_index *index, char *const *tags,
+                       struct err *err);
 int build_output_carry_out(const struct build_output *o, const char *image_id, char *const *tags,
                            struct err *err);
 

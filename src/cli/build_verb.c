@@ -7,6 +7,8 @@
 #include "cli/call.h"
 #include "cli/project.h"
 #include "cli/pull.h"
+#include "image/image.h"
+#include "image/image_ref.h"
 
 /* --- A service's image --- */
 
@@ -149,7 +151,8 @@ struct building {
     struct build_request request;
     struct build_output outputs[OUTPUTS_MAX];
     size_t output_count;
-    char **tags;
+    char **tags, **platforms;
+    char **ids; /* of a build for several platforms */
     json_t *args, *labels, *ulimits, *result;
     struct build_progress *progress;
     struct build_session *session;
@@ -161,6 +164,8 @@ static void building_done(struct building *b)
     for (size_t i = 0; i < b->output_count; i++)
         build_output_done(&b->outputs[i]);
     strv_free(b->tags);
+    strv_free(b->platforms);
+    strv_free(b->ids);
     json_decref(b->args);
     json_decref(b->labels);
     json_decref(b->ulimits);
@@ -258,10 +263,12 @@ static int prepare(struct building *b, const char *context, struct err *err)
     b->labels = pairs(o->labels, false);
     if (epoch && *epoch && !json_object_get(b->args, "SOURCE_DATE_EPOCH"))
         json_set_str(b->args, "SOURCE_DATE_EPOCH", epoch);
-    if (strv_len(o->platforms) > 1 || (o->platforms && strchr(o->platforms[0], ',')))
-        return err_set(
-            err, ERR_UNSUPPORTED,
-            "--platform: a build is for one platform; build each by itself, with a tag of its own");
+    STRV_FOREACH (text, o->platforms) {
+        _cleanup_strv_ char **parts = strv_split(*text, ',');
+        STRV_FOREACH (part, parts)
+            if (!strv_has(b->platforms, *part))
+                strv_add(&b->platforms, *part);
+    }
     int r = read_outputs(b, err);
     if (r == 0)
         r = read_ulimits(o->ulimits, &b->ulimits, err);
@@ -269,7 +276,7 @@ static int prepare(struct building *b, const char *context, struct err *err)
                                         .dockerfile = o->file,
                                         .target = o->target,
                                         .network = o->network,
-                                        .platform = o->platforms ? o->platforms[0] : NULL,
+                                        .platform = b->platforms ? b->platforms[0] : NULL,
                                         .tags = b->tags,
                                         .args = b->args,
                                         .labels = b->labels,
@@ -285,6 +292,88 @@ static int prepare(struct building *b, const char *context, struct err *err)
     return r < 0 ? r : read_memory(o, &b->request.memory, err);
 }
 
+static int build_once(struct building *b, struct err *err)
+{
+    int r = open_session(b, err);
+    if (r < 0)
+        return r;
+    b->request.session = build_session_id(b->session);
+    r = build_image(&b->request, &b->id, err);
+    return r < 0 ? r : build_session_take_caches(b->session, b->o->cache_to, err);
+}
+
+/* --- for several platforms --- */
+
+/* Each build would put its cache in the place of the one before. */
+static int check_caches(const struct build_options *o, struct err *err)
+{
+    STRV_FOREACH (text, o->cache_to)
+        if (!str_eq(*text, "type=inline"))
+            return err_set(err, ERR_UNSUPPORTED,
+                           "--cache-to %.100s: a build for several platforms has only type=inline; export "
+                           "the others' by a build for each platform, with a name of its own",
+                           *text);
+    return 0;
+}
+
+/* Here a name can stand for one image: this machine's kind, else the first. */
+static int tag_one(const struct building *b, struct err *err)
+{
+    _cleanup_free_ char *own = str_printf("linux/%s", image_architecture());
+    size_t at = 0;
+    for (size_t i = 0; b->platforms[i]; i++)
+        if (str_eq(b->platforms[i], own))
+            at = i;
+    int r = 0;
+    STRV_FOREACH (tag, b->tags) {
+        _cleanup_free_ char *name = image_ref_normal(*tag);
+        if (!name)
+            return err_set(err, ERR_INVALID, "--tag %.200s: it is no image's name", *tag);
+        char *colon = strrchr(name, ':');
+        *colon = '\0';
+        _cleanup_free_ char *repository = cli_escape(name), *word = cli_escape(colon + 1);
+        if (r == 0)
+            r = cli_call("POST", NULL, NULL, err, "/images/%s/tag?repo=%s&tag=%s", b->ids[at], repository,
+                         word);
+    }
+    return r;
+}
+
+static int build_each(struct building *b, struct err *err)
+{
+    int r = check_caches(b->o, err);
+    b->request.tags = NULL;
+    for (size_t i = 0; r == 0 && b->platforms[i]; i++) {
+        _cleanup_free_ char *line = str_printf("For %s", b->platforms[i]);
+        build_progress_text(b->progress, line);
+        b->request.platform = b->platforms[i];
+        r = build_once(b, err);
+        if (r < 0)
+            return err_wrap(err, "%s", b->platforms[i]);
+        build_session_close(take_ptr(b->session));
+        strv_take(&b->ids, take_ptr(b->id));
+    }
+    _cleanup_json_ json_t *answer = NULL;
+    _cleanup_free_ char *ids = r == 0 ? strv_join(b->ids, ",") : NULL;
+    if (r == 0)
+        r = cli_call("POST", NULL, &answer, err, "/drover/index?names=%s", ids);
+    if (r == 0)
+        r = tag_one(b, err);
+    if (r < 0)
+        return r;
+    json_decref(b->result);
+    b->result = json_incref(answer);
+    b->id = mem_strdup(json_str(answer, "Digest"));
+    return 0;
+}
+
+static int carry_out(struct building *b, const struct build_output *o, struct err *err)
+{
+    const struct build_index index = {b->ids, b->platforms};
+    return b->ids ? build_output_index(o, &index, b->tags, err)
+                  : build_output_carry_out(o, b->id, b->tags, err);
+}
+
 static int build_path(const struct build_options *o, const char *context)
 {
     _cleanup_(building_done) struct building b = {.o = o};
@@ -297,17 +386,11 @@ static int build_path(const struct build_options *o, const char *context)
         return o->print ? build_print(&b.request) : build_check(&b.request);
     }
     if (r == 0)
-        r = open_session(&b, &err);
-    if (r == 0) {
-        b.request.session = build_session_id(b.session);
-        r = build_image(&b.request, &b.id, &err);
-    }
-    if (r == 0)
-        r = build_session_take_caches(b.session, o->cache_to, &err);
+        r = strv_len(b.platforms) > 1 ? build_each(&b, &err) : build_once(&b, &err);
     build_progress_end(b.progress, r < 0);
     bool to_stdout = false;
     for (size_t i = 0; r == 0 && i < b.output_count; i++) {
-        r = build_output_carry_out(&b.outputs[i], b.id, b.tags, &err);
+        r = carry_out(&b, &b.outputs[i], &err);
         to_stdout = to_stdout || str_eq(b.outputs[i].destination, "-");
     }
     if (r == 0)
@@ -383,7 +466,8 @@ int cli_build(int argc, char **argv)
          "Where the result goes: a directory, \"-\" (a tar), or type=local|tar|oci|docker|image|registry"
          "[,dest=PATH][,name=NAME][,push=true]"},
         {0, "push", CLI_FLAG, &o.push, NULL, "Send it to its registry: --output type=registry"},
-        {0, "platform", CLI_LIST, &o.platforms, "PLATFORM", "Platform of the image"},
+        {0, "platform", CLI_LIST, &o.platforms, "PLATFORM[,PLATFORM]",
+         "Platform of the image; of several comes an index"},
         {0, "build-context", CLI_LIST, &o.contexts, "NAME=WHAT",
          "What FROM NAME and --from=NAME take: a directory, docker-image://REFERENCE, "
          "oci-layout://DIRECTORY"},

@@ -342,39 +342,45 @@ static int push_one(void *context, struct http_client *client, const json_t *des
     return registry_push_blob(p->registry, client, p->images, json_str(descriptor, "digest"), NULL, 0, err);
 }
 
-static int push_remote(struct images *im, const struct image_ref *ref, const struct image_auth *auth,
-                       const json_t *manifest, const struct str *text, struct err *err)
+/* Blobs, if it has some, and then the document under a tag or its digest. */
+static int push_remote(struct images *im, const struct image_ref *ref, const char *name,
+                       const struct image_auth *auth, const json_t *manifest, const struct str *text,
+                       struct err *err)
 {
     struct pushing p = {.images = im};
     struct http_client *client = NULL;
-    _cleanup_json_ json_t *blobs = json_copy(json_object_get(manifest, "layers"));
-    json_array_append(blobs, json_object_get(manifest, "config"));
+    const json_t *layers = json_object_get(manifest, "layers");
+    _cleanup_json_ json_t *blobs = layers ? json_copy((json_t *)layers) : json_array();
+    if (layers)
+        json_array_append(blobs, json_object_get(manifest, "config"));
     int r = registry_open(ref->domain, ref->path, "pull,push", auth, im, &p.registry, err);
     if (r == 0)
         r = registry_for_each(blobs, push_one, &p, err);
     if (r == 0)
         r = http_client_new(NULL, &client, err);
+    const char *type = json_str(manifest, "mediaType");
     if (r == 0)
-        r = registry_put_manifest(p.registry, client, ref->tag, json_str(manifest, "mediaType"), text, err);
+        r = registry_put_manifest(p.registry, client, name, *type ? type : MEDIA_OCI_MANIFEST, text, err);
     http_client_free(client);
     registry_free(p.registry);
     return r;
 }
 
-static int push_own(struct images *im, const char *name, const char *tag, const struct str *text,
+static int push_own(struct images *im, const char *repository, const char *name, const struct str *text,
                     struct err *err)
 {
     char digest[DIGEST_BYTES];
     content_hold(im);
     int r = image__blob_put(im, str_get(text), text->len, digest, err);
     if (r == 0)
-        r = im->own->push(im->own->context, name, tag, digest, err);
+        r = im->own->push(im->own->context, repository, name, digest, err);
     content_let_go(im, r == 0 ? (char *[]){digest, NULL} : NULL);
     return r;
 }
 
-int artifact_push(struct images *im, const char *reference, const struct image_auth *auth,
-                  const json_t *manifest, char ret_digest[], struct err *err)
+/* `name` NULL: the reference's tag. */
+static int push(struct images *im, const char *reference, const char *name, const struct image_auth *auth,
+                const json_t *manifest, const struct str *text, struct err *err)
 {
     _cleanup_ref_ struct image_ref ref = {0};
     int r = image_ref_parse(reference, &ref, err);
@@ -382,14 +388,33 @@ int artifact_push(struct images *im, const char *reference, const struct image_a
         r = err_set(err, ERR_INVALID, "%s: what is pushed needs a tag, not a digest", reference);
     if (r < 0)
         return r;
+    _cleanup_free_ char *own = image__own_name(im, &ref);
+    name = name ? name : ref.tag;
+    return own && im->own->order != IMAGE_OWN_LAST ? push_own(im, own, name, text, err)
+                                                   : push_remote(im, &ref, name, auth, manifest, text, err);
+}
+
+int artifact_push(struct images *im, const char *reference, const struct image_auth *auth,
+                  const json_t *manifest, char ret_digest[], struct err *err)
+{
     _cleanup_str_ struct str text = STR_INIT;
-    _cleanup_free_ char *formatted = json_format(manifest), *own = image__own_name(im, &ref);
+    _cleanup_free_ char *formatted = json_format(manifest);
     str_add(&text, formatted);
-    r = own && im->own->order != IMAGE_OWN_LAST ? push_own(im, own, ref.tag, &text, err)
-                                                : push_remote(im, &ref, auth, manifest, &text, err);
+    int r = push(im, reference, NULL, auth, manifest, &text, err);
     if (r == 0)
         digest_of(str_get(&text), text.len, ret_digest);
     return r;
+}
+
+int artifact_push_by_digest(struct images *im, const char *reference, const struct image_auth *auth,
+                            const char *manifest_digest, struct err *err)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    _cleanup_json_ json_t *manifest = NULL;
+    int r = image__blob_read(im, manifest_digest, &text, err);
+    if (r == 0)
+        r = json_parse(str_get(&text), text.len, manifest_digest, &manifest, err);
+    return r < 0 ? r : push(im, reference, manifest_digest, auth, manifest, &text, err);
 }
 
 static int link_blob(struct images *im, const char *dir, const json_t *descriptor, struct err *err)

@@ -37,9 +37,13 @@ int artifact_document(struct artifact *a, const json_t *descriptor, struct str *
  */
 int artifact_blob(struct artifact *a, const json_t *descriptor, struct err *err);
 
-/* Both take a manifest whose config and layers are blobs of the store. */
+/* Both take a manifest whose config and layers are blobs of the store; of an index the manifests are there.
+ */
 int artifact_push(struct images *im, const char *reference, const struct image_auth *auth,
                   const json_t *manifest, char ret_digest[], struct err *err);
+/* An image's manifest, under no name but its digest, for an index that comes then. */
+int artifact_push_by_digest(struct images *im, const char *reference, const struct image_auth *auth,
+                            const char *manifest_digest, struct err *err);
 /* Adds it to the layout in `dir`, which is made when it is not there; takes the tag from whatever had it. */
 int artifact_write_layout(struct images *im, const char *dir, const char *tag, const json_t *manifest,
                           char ret_digest[], struct err *err);

@@ -110,6 +110,15 @@ const char *image_architecture(void); /* this machine's, as images name it: "amd
 /* ERR_INVALID in Docker's words for what is no platform ("linux/arm64/v8", "arm64"). */
 int image_platform_check(const char *text, struct err *err);
 
+/* Several images of the node, one for each platform, as one: an image index (image-spec, image-index.md) that
+ * lists their manifests. It is made when it is written or pushed, the same for the same images. `ret_digest`
+ * is the index's. ERR_INVALID when two are for the same platform. */
+struct image_auth;
+int image_index_save(struct images *im, char *const *ids, const char *reference, int fd, struct err *err);
+int image_index_push(struct images *im, char *const *ids, const char *reference,
+                     const struct image_auth *auth, char **ret_digest, struct err *err);
+int image_index_digest(struct images *im, char *const *ids, char **ret_digest, struct err *err);
+
 /* Registry credentials; empty strings where not given. */
 struct image_auth {
     const char *username, *password, *identity_token, *registry_token;

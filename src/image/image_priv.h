@@ -172,6 +172,10 @@ typedef int (*image_try_fn)(void *context, struct err *err);
 int image__own_or_remote(struct images *im, const struct image_ref *ref, image_try_fn own,
                          image_try_fn remote, void *context, struct err *err);
 
+/* index.c: the document for images that are here, in their order. */
+int image__index_of(struct images *im, char *const *ids, json_t **ret, struct err *err);
+json_t *image__index_entry(struct images *im, const struct image_info *info); /* a manifest's descriptor */
+
 /* signature_check.c */
 /* Whether the policy in force lets an image in, of which `digest` is what its name led to (an index's, when
  * it is one); `registry` NULL: found in this process's own. ERR_DENIED names the rule and what is missing. */

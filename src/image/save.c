@@ -28,7 +28,9 @@ struct saving {
     struct archive *archive;
     struct err err;
     int fd;
-    bool dead; /* refuses what libarchive still wants to write when it is freed */
+    json_t *index;         /* of images that are saved as one; NULL: each by itself */
+    const char *reference; /* its name, normalised, or NULL */
+    bool dead;             /* refuses what libarchive still wants to write when it is freed */
 };
 
 /* --- what to save --- */
@@ -223,14 +225,7 @@ static json_t *index_of(struct saving *s)
     json_t *manifests = json_array();
     for (size_t i = 0; i < s->count; i++) {
         struct saved *image = &s->images[i];
-        _cleanup_close_ int fd = -EBADF;
-        int64_t size = 0;
-        image__blob_open(s->im, image->info.manifest_digest, &fd, &size, NULL);
-        const char *type = json_str(image->info.manifest, "mediaType");
-        json_t *plain = json_pack(
-            "{s:s, s:s, s:I, s:{s:s, s:s}}", "mediaType", *type ? type : MEDIA_OCI_MANIFEST, "digest",
-            image->info.manifest_digest, "size", (json_int_t)size, "platform", "architecture",
-            json_str(image->info.config, "architecture"), "os", json_str(image->info.config, "os"));
+        json_t *plain = image__index_entry(s->im, &image->info);
         STRV_FOREACH (full, image->references) {
             json_t *named = json_deep_copy(plain);
             json_object_set_new(named, "annotations",
@@ -271,8 +266,32 @@ static void describe(struct saved *image, json_t *list, json_t *repositories)
                                           tags ? json_of_strv(tags) : json_null(), "Layers", layers));
 }
 
+/* The index is a blob, and index.json leads to it: no docker-archive has such. */
+static int put_index(struct saving *s, struct err *err)
+{
+    _cleanup_free_ char *text = json_format(s->index);
+    char digest[DIGEST_BYTES];
+    digest_of(text, strlen(text), digest);
+    _cleanup_free_ char *name = blob_name(digest);
+    json_t *entry = json_pack("{s:s, s:s, s:I}", "mediaType", MEDIA_OCI_INDEX, "digest", digest, "size",
+                              (json_int_t)strlen(text));
+    if (s->reference)
+        json_object_set_new(entry, "annotations",
+                            json_pack("{s:s, s:s}", "io.containerd.image.name", s->reference,
+                                      "org.opencontainers.image.ref.name", strrchr(s->reference, ':') + 1));
+    _cleanup_json_ json_t *top = json_pack("{s:i, s:s, s:[o]}", "schemaVersion", 2, "mediaType",
+                                           MEDIA_OCI_INDEX, "manifests", entry),
+                          *layout = json_pack("{s:s}", "imageLayoutVersion", "1.0.0");
+    int r = put_json(s, name, s->index, err);
+    if (r == 0)
+        r = put_json(s, "index.json", top, err);
+    return r < 0 ? r : put_json(s, "oci-layout", layout, err);
+}
+
 static int put_documents(struct saving *s, struct err *err)
 {
+    if (s->index)
+        return put_index(s, err);
     _cleanup_json_ json_t *layout = json_pack("{s:s}", "imageLayoutVersion", "1.0.0"), *index = index_of(s);
     _cleanup_json_ json_t *list = json_array(), *repositories = json_object();
     for (size_t i = 0; i < s->count; i++)
@@ -326,21 +345,38 @@ static int save_all(struct saving *s, char *const *names, struct err *err)
     return r;
 }
 
+static int save(struct saving *s, char *const *names, char ***ret_ids, struct err *err)
+{
+    s->blobs = MAP_INIT(NULL);
+    image__hold(s->im);
+    int r = save_all(s, names, err);
+    image__let_go(s->im, s->brought);
+    for (size_t i = 0; i < s->count; i++) {
+        if (r == 0 && ret_ids)
+            strv_add(ret_ids, s->images[i].info.id);
+        image_info_done(&s->images[i].info);
+        strv_free(s->images[i].references);
+        strv_free(s->images[i].legacy);
+    }
+    free(s->images);
+    map_done(&s->blobs);
+    strv_free(s->brought);
+    return r < 0 && r != -ERR_NOT_FOUND ? err_wrap(err, "save") : r;
+}
+
 int image_save(struct images *im, char *const *names, int fd, char ***ret_ids, struct err *err)
 {
-    struct saving s = {.im = im, .fd = fd, .blobs = MAP_INIT(NULL)};
-    image__hold(im);
-    int r = save_all(&s, names, err);
-    image__let_go(im, s.brought);
-    for (size_t i = 0; i < s.count; i++) {
-        if (r == 0 && ret_ids)
-            strv_add(ret_ids, s.images[i].info.id);
-        image_info_done(&s.images[i].info);
-        strv_free(s.images[i].references);
-        strv_free(s.images[i].legacy);
-    }
-    free(s.images);
-    map_done(&s.blobs);
-    strv_free(s.brought);
-    return r < 0 && r != -ERR_NOT_FOUND ? err_wrap(err, "save") : r;
+    struct saving s = {.im = im, .fd = fd};
+    return save(&s, names, ret_ids, err);
+}
+
+int image_index_save(struct images *im, char *const *ids, const char *reference, int fd, struct err *err)
+{
+    _cleanup_free_ char *full = reference ? image_ref_normal(reference) : NULL;
+    struct saving s = {.im = im, .fd = fd, .reference = full};
+    int r = image__index_of(im, ids, &s.index, err);
+    if (r == 0)
+        r = save(&s, ids, NULL, err);
+    json_decref(s.index);
+    return r;
 }
