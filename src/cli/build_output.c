@@ -207,8 +207,7 @@ int build_output_index(const struct build_output *o, const struct build_index *i
                        struct err *err)
 {
     _cleanup_free_ char *ids = strv_join(index->ids, ","), *name = cli_escape(tags && tags[0] ? tags[0] : ""),
-                        *archive =
-                            str_printf("/drover/index?names=%s%s%s", ids, *name ? "&name=" : "", name);
+                        *archive = str_printf("/drover/index?names=%s%s%s", ids, *name ? "&name=" : "", name);
     switch (o->type) {
     case OUTPUT_LOCAL:
         return fetch_trees(o, index, err);
