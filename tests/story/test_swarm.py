@@ -14,9 +14,15 @@ STAYS = ["sh", "-c", "trap 'exit 0' TERM; echo began; while :; do sleep 0.05; do
 class Swarm(Story):
     shared = False
 
-    def setUp(self):
-        super().setUp()
-        self.d.docker("swarm", "init", "--advertise-addr", "127.0.0.1")
+    @classmethod
+    def make(cls):
+        d = super().make()
+        try:
+            d.docker("swarm", "init", "--advertise-addr", "127.0.0.1")
+        except BaseException:
+            d.remove()
+            raise
+        return d
 
     def service(self, *args, command=STAYS, image="busybox"):
         return self.d.docker("service", "create", "--detach", "--no-resolve-image", *args, image, *command).out.strip()
