@@ -63,6 +63,7 @@ bench: build
 	@bench/registry
 	@bench/unpack
 	@bench/store
+	@bench/simulate
 
 install: build
 	@meson configure build -Dprefix=$(PREFIX) >/dev/null && ninja -C build --quiet

@@ -56,6 +56,7 @@ const struct cli_verb cli_verbs[] = {
     {"config", "Check compose.yaml and print what it comes to", cli_config},
     {"inspect", "Print everything known of a container, image, network or volume", cli_inspect},
     {"version", "Print versions", cli_version},
+    {"simulate", "Play a trace of tasks to the scheduler", cli_simulate},
     {"serve", "Run the engine of this machine", cli_serve},
     {"upgrade", "Replace the binary of the running server and its keeper", cli_upgrade},
     {"shutdown", "End what outlives a stopped server", cli_shutdown},

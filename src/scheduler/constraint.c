@@ -104,8 +104,8 @@ static int fill_constraint(struct constraint *c, struct err *err)
             c->value = mem_strdup(normal);
         }
     }
-    if (classic && c->prefix < 0 && !sched_pattern_is_literal(c->value)) {
-        r = sched_pattern_new(c->value, &c->pattern, err);
+    if (classic && c->prefix < 0 && !value_pattern_is_literal(c->value)) {
+        r = value_pattern_new(c->value, &c->pattern, err);
         return r < 0 ? err_wrap(err, "\"%s\"", c->text) : 0;
     }
     return 0;
@@ -140,8 +140,8 @@ static int fill_affinity(struct constraint *c, struct err *err)
     else
         return err_set(err, ERR_INVALID, "\"%s\": an affinity is to a service or an image, not to \"%s\"",
                        c->text, key);
-    if (!sched_pattern_is_literal(c->value)) {
-        r = sched_pattern_new(c->value, &c->pattern, err);
+    if (!value_pattern_is_literal(c->value)) {
+        r = value_pattern_new(c->value, &c->pattern, err);
         return r < 0 ? err_wrap(err, "\"%s\"", c->text) : 0;
     }
     return 0;
@@ -173,7 +173,7 @@ void constraint_done(struct constraint *c)
     free(c->text);
     free(c->key);
     free(c->value);
-    sched_pattern_free(c->pattern);
+    value_pattern_free(c->pattern);
     *c = (struct constraint){0};
 }
 
@@ -193,7 +193,7 @@ bool constraint_value_fits(const struct constraint *c, const char *value)
     if (c->prefix >= 0)
         return network_has(c, value);
     if (c->pattern)
-        return sched_pattern_match(c->pattern, value);
+        return value_pattern_match(c->pattern, value);
     if (c->attribute == ATTRIBUTE_SERVICE || c->attribute == ATTRIBUTE_IMAGE)
         return strcmp(c->value, value) == 0;
     return strcasecmp(c->value, value) == 0;

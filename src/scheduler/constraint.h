@@ -3,9 +3,9 @@
  * Constraints, as Swarm mode writes them (values are compared without regard to case):
  *     node.id==x  node.hostname!=x  node.ip==10.0.0.0/8  node.role==manager  node.platform.os==linux
  *     node.platform.arch==amd64  node.labels.zone==a  engine.labels.storage==ssd
- * and as classic Swarm wrote them, where a value may be a pattern (scheduler/pattern.h) and `~` makes it
- * soft: constraint:node==web-*  constraint:storage==ssd  constraint:zone!=/a|b/  constraint:disk==~ssd A soft
- * one, `==~` or `!=~`, is preferred, not demanded; Drover takes it in both forms.
+ * and as classic Swarm wrote them, where a value may be a pattern (scheduler/value_pattern.h) and `~` makes
+ * it soft: constraint:node==web-*  constraint:storage==ssd  constraint:zone!=/a|b/  constraint:disk==~ssd A
+ * soft one, `==~` or `!=~`, is preferred, not demanded; Drover takes it in both forms.
  *
  * Affinities: to nodes that run (==) or do not run (!=) tasks of a service, or of an image:
  *     affinity:service==db  affinity:service!=web-*  affinity:image==~nginx:1.25
@@ -14,7 +14,7 @@
 #ifndef SCHEDULER_CONSTRAINT_H
 #define SCHEDULER_CONSTRAINT_H
 
-#include "scheduler/pattern.h"
+#include "scheduler/value_pattern.h"
 
 enum attribute {
     ATTRIBUTE_ID,
@@ -37,9 +37,9 @@ struct constraint {
     char *key; /* of a label, else NULL */
     bool negate, soft;
     char *value;
-    struct pattern *pattern; /* NULL: the value, without regard to case (a service, an image: with) */
-    uint8_t network[16];     /* ATTRIBUTE_ADDRESS */
-    int prefix;              /* -1: the value is no network */
+    struct value_pattern *pattern; /* NULL: the value, without regard to case (a service, an image: with) */
+    uint8_t network[16];           /* ATTRIBUTE_ADDRESS */
+    int prefix;                    /* -1: the value is no network */
 };
 
 int constraint_parse(const char *text, struct constraint *ret, struct err *err);

@@ -14,11 +14,11 @@
 
 enum { SCHED_STRATEGY_STRIKES = 3, SCHED_CANDIDATES = 64, SCHED_SCRIPT_MAX = 256 * 1024 };
 
-struct sched_lua_limits { /* 0: the default */
-    size_t memory_bytes;  /* 1 MiB above what the empty state takes */
-    int64_t instructions; /* 1,000,000 for a batch */
-    int64_t time_ns;      /* 50 ms for a batch; needs the clock */
-    int64_t (*clock_ns)(void);
+struct sched_lua_limits {      /* 0: the default */
+    size_t memory_bytes;       /* 1 MiB above what the empty state takes */
+    int64_t instructions;      /* 1,000,000 for a batch */
+    int64_t time_ns;           /* 50 ms for a batch; needs the clock */
+    int64_t (*clock_ns)(void); /* best the thread's own time, which a busy machine does not use up */
 };
 
 /* 0, 1, 2 for "spread", "binpack", "random", else -1. */

@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-enum { HOOK_EVERY = 100, DEFAULT_INSTRUCTIONS = 1000000, DEFAULT_MEMORY = 1 << 20 };
+enum { HOOK_EVERY = 100, CLOCK_EVERY = 1000, DEFAULT_INSTRUCTIONS = 1000000, DEFAULT_MEMORY = 1 << 20 };
 #define DEFAULT_TIME_NS (INT64_C(50) * 1000000)
 
 /* What a script may ask of a node. The order is that of field_push(). */
@@ -66,7 +66,8 @@ static void script_hook(lua_State *lua, lua_Debug *where)
     s->instructions_left -= HOOK_EVERY;
     if (s->instructions_left < 0)
         s->limit_hit = "its instructions";
-    else if (s->limits.clock_ns && s->limits.clock_ns() > s->ends_ns)
+    else if (s->limits.clock_ns && s->instructions_left % CLOCK_EVERY == 0 &&
+             s->limits.clock_ns() > s->ends_ns)
         s->limit_hit = "its time";
     else
         return;

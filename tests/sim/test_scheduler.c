@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include "reference.h"
+#include "scheduler/rebalance.h"
 #include "scheduler/table.h"
 
 enum { RUNS = 150, STEPS = 90, SERVICES = 12 };
@@ -423,10 +424,171 @@ static void every_choice_is_the_references_best(void **unused)
         run_seed((uint64_t)seed);
 }
 
+/* ---- moves and plans: random clusters, and what is asked for by name ---- */
+
+static int64_t spares[SERVICES];
+
+static int64_t spare_of(void *context, const char *service)
+{
+    int64_t i = 0;
+    parse_i64(service + strlen("service-"), 0, SERVICES - 1, &i, NULL);
+    return spares[i];
+}
+
+static struct sched *calm_cluster(struct ref_world *w, int nodes, int services, struct sched_shape **shapes)
+{
+    struct sched *s = sched_new(1);
+    for (int i = 0; i < nodes; i++) {
+        w->nodes[i] = (struct ref_node){
+            .used = true, .os = "linux", .cpu = INT64_C(64000000000), .memory = INT64_C(1) << 36};
+        snprintf(w->nodes[i].id, sizeof(w->nodes[i].id), "node-%d", i);
+        node_put(s, &w->nodes[i]);
+    }
+    for (int i = 0; i < services; i++) {
+        w->services[i] =
+            (struct ref_service){.cpu = 1000000, .near = -1, .away = -1, .image = -1, .volume = -1};
+        snprintf(w->services[i].name, sizeof(w->services[i].name), "service-%d", i);
+        shapes[i] = shape_make(s, w, i);
+    }
+    return s;
+}
+
+static void counts_of(struct sched *s, uint32_t counts[REF_NODES], uint32_t *ret_least, uint32_t *ret_most)
+{
+    struct sched_node_use use;
+    *ret_least = UINT32_MAX;
+    *ret_most = 0;
+    memset(counts, 0, sizeof(uint32_t) * REF_NODES);
+    for (size_t at = 0; sched_node_next(s, &at, &use);) {
+        counts[node_number(use.id)] = use.tasks;
+        *ret_least = MIN(*ret_least, use.tasks);
+        *ret_most = MAX(*ret_most, use.tasks);
+    }
+}
+
+static void moves_keep_to_the_budget_and_to_each_services_spare(void **unused)
+{
+    enum { NODES = 8, MOVES = 16 };
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        state = seed;
+        struct ref_world *w = NEW(struct ref_world);
+        struct sched_shape *shapes[SERVICES];
+        struct sched *s = calm_cluster(w, NODES, SERVICES, shapes);
+        sched_task tasks[64];
+        for (int i = 0; i < SERVICES; i++) {
+            size_t count = 1 + chance(30);
+            assert_int_equal(sched_place(s, shapes[i], count, 0, tasks), count);
+            spares[i] = (int64_t)chance(4);
+        }
+        for (int i = NODES; i < NODES + 3; i++) { /* three new ones */
+            w->nodes[i] = w->nodes[0];
+            snprintf(w->nodes[i].id, sizeof(w->nodes[i].id), "node-%d", i);
+            node_put(s, &w->nodes[i]);
+        }
+        uint32_t before[REF_NODES], after[REF_NODES], least, most, least_after, most_after;
+        size_t made = 1;
+        for (int round = 0; made && round < 200; round++) {
+            struct sched_move moves[MOVES];
+            counts_of(s, before, &least, &most);
+            size_t budget = 1 + chance(MOVES);
+            made = sched_rebalance(s, budget, 0, spare_of, NULL, moves);
+            counts_of(s, after, &least_after, &most_after);
+            assert_memory_equal(before, after, sizeof(before)); /* it only says */
+            assert_true(made <= budget);
+            int64_t moved[SERVICES] = {0};
+            for (size_t i = 0; i < made; i++) {
+                struct sched_shape *shape = sched_shape_ref(sched_task_shape(s, moves[i].task));
+                int64_t service = 0;
+                parse_i64(sched_shape_service(shape) + strlen("service-"), 0, SERVICES - 1, &service, NULL);
+                if (++moved[service] > spares[service])
+                    fail_msg("seed %llu: more of service-%lld moves than it can spare",
+                             (unsigned long long)seed, (long long)service);
+                assert_string_equal(sched_task_node(s, moves[i].task), moves[i].from);
+                _cleanup_free_ char *to = mem_strdup(moves[i].to);
+                struct err err;
+                sched_task_remove(s, moves[i].task);
+                sched_task put;
+                assert_ok(sched_task_add(s, shape, to, &put, &err), &err);
+                sched_shape_unref(shape);
+            }
+            counts_of(s, after, &least_after, &most_after);
+            if (made && (most_after > most || least_after < least))
+                fail_msg("seed %llu: moves made it worse: %u to %u, then %u to %u", (unsigned long long)seed,
+                         least, most, least_after, most_after);
+        }
+        if (made)
+            fail_msg("seed %llu: the moves do not end", (unsigned long long)seed);
+        bool all_spare = true;
+        for (int i = 0; i < SERVICES; i++)
+            all_spare &= spares[i] > 0;
+        if (all_spare && least_after == 0)
+            fail_msg("seed %llu: a new node stayed empty", (unsigned long long)seed);
+        for (int i = 0; i < SERVICES; i++)
+            sched_shape_unref(shapes[i]);
+        sched_free(s);
+        free(w);
+    }
+}
+
+static void a_plan_says_what_then_happens_and_changes_nothing(void **unused)
+{
+    struct ref_world *w = NEW(struct ref_world);
+    struct sched_shape *shapes[2];
+    struct sched *s = calm_cluster(w, 4, 2, shapes);
+    sched_task tasks[16];
+    assert_int_equal(sched_place(s, shapes[0], 10, 0, tasks), 10);
+    struct sched_action *actions = NEW_N(struct sched_action, 16);
+    struct err err;
+    size_t count;
+    struct sched_change scale = {.kind = SCHED_CHANGE_SCALE, .shape = shapes[0], .count = 16};
+    assert_ok(sched_plan(s, &scale, 0, actions, 16, &count, &err), &err);
+    assert_int_equal(count, 6);
+    assert_int_equal(sched_task_count(s), 10);
+    assert_int_equal(sched_place(s, shapes[0], 6, 0, tasks + 10), 6);
+    for (size_t i = 0; i < 6; i++) {
+        assert_int_equal(actions[i].kind, SCHED_ACTION_START);
+        assert_string_equal(actions[i].to, sched_task_node(s, tasks[10 + i]));
+    }
+    scale.count = 2;
+    assert_ok(sched_plan(s, &scale, 0, actions, 16, &count, &err), &err);
+    assert_int_equal(count, 14);
+    assert_int_equal(sched_task_count(s), 16);
+    for (size_t i = 0; i < 16; i++) /* every task has its number still */
+        assert_ptr_equal(sched_task_shape(s, tasks[i]), shapes[0]);
+    struct sched_node drained = {.id = "node-1",
+                                 .availability = SCHED_DRAIN,
+                                 .cpu_nano = w->nodes[1].cpu,
+                                 .memory_bytes = w->nodes[1].memory},
+                      before = drained;
+    before.availability = SCHED_ACTIVE;
+    struct sched_change drain = {.kind = SCHED_CHANGE_NODE, .node = &drained, .before = &before};
+    assert_ok(sched_plan(s, &drain, 0, actions, 16, &count, &err), &err);
+    assert_int_equal(count, 4);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(actions[i].kind, SCHED_ACTION_MOVE);
+        assert_string_equal(actions[i].from, "node-1");
+        assert_string_not_equal(actions[i].to, "node-1");
+    }
+    assert_int_equal(sched_service_tasks(s, "service-0", "node-1"), 4);
+    struct sched_node joins = before;
+    joins.id = "node-9";
+    struct sched_change join = {.kind = SCHED_CHANGE_NODE, .node = &joins};
+    assert_ok(sched_plan(s, &join, 0, actions, 16, &count, &err), &err);
+    assert_int_equal(count, 0);
+    assert_int_equal(sched_node_count(s), 4);
+    free(actions);
+    for (int i = 0; i < 2; i++)
+        sched_shape_unref(shapes[i]);
+    sched_free(s);
+    free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_choice_is_the_references_best),
+        cmocka_unit_test(moves_keep_to_the_budget_and_to_each_services_spare),
+        cmocka_unit_test(a_plan_says_what_then_happens_and_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,12 +43,12 @@ static void patterns(void **unused)
         {"/a|/", "b", true},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-        struct pattern *p = NULL;
+        struct value_pattern *p = NULL;
         struct err err;
-        assert_ok(sched_pattern_new(cases[i].pattern, &p, &err), &err);
-        if (sched_pattern_match(p, cases[i].text) != cases[i].fits)
+        assert_ok(value_pattern_new(cases[i].pattern, &p, &err), &err);
+        if (value_pattern_match(p, cases[i].text) != cases[i].fits)
             fail_msg("%s and \"%s\": %d was expected", cases[i].pattern, cases[i].text, cases[i].fits);
-        sched_pattern_free(p);
+        value_pattern_free(p);
     }
     static const char *const bad[] = {"/(/",      "/)/",
                                       "/[/",      "/*/",
@@ -57,15 +57,15 @@ static void patterns(void **unused)
                                       "/[z-a]/",  "/((a{200}){200}){200}/",
                                       "/a{/",     "/(((((((((((((((((((((((((((((((((((((((((/"};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-        struct pattern *p = NULL;
+        struct value_pattern *p = NULL;
         struct err err = {0};
-        if (sched_pattern_new(bad[i], &p, &err) == 0)
+        if (value_pattern_new(bad[i], &p, &err) == 0)
             fail_msg("%s was taken", bad[i]);
         assert_non_null(strstr(err.msg, bad[i]));
     }
-    struct pattern *empty = NULL;
-    assert_int_equal(sched_pattern_new("/(((((((){255}){255}){255}){255}){255}){255})/", &empty, NULL), 0);
-    sched_pattern_free(empty);
+    struct value_pattern *empty = NULL;
+    assert_int_equal(value_pattern_new("/(((((((){255}){255}){255}){255}){255}){255})/", &empty, NULL), 0);
+    value_pattern_free(empty);
 }
 
 static void constraints(void **unused)

@@ -1,4 +1,4 @@
-#include "scheduler/pattern.h"
+#include "scheduler/value_pattern.h"
 
 #include "base/str.h"
 
@@ -13,14 +13,14 @@ struct state {
     uint8_t set[256 / 8]; /* SET: the bytes it takes */
 };
 
-struct pattern {
+struct value_pattern {
     char *glob; /* NULL: a regular expression */
     struct state *states;
     size_t count, cap;
 };
 
 struct parser {
-    struct pattern *p;
+    struct value_pattern *p;
     const char *at, *end;
     bool fold;
     int depth;
@@ -315,7 +315,7 @@ static int parse_choice(struct parser *s)
     return 0;
 }
 
-static int compile(struct pattern *p, const char *text, size_t n, struct err *err)
+static int compile(struct value_pattern *p, const char *text, size_t n, struct err *err)
 {
     struct parser s = {.p = p, .at = text, .end = text + n, .err = err};
     if (n >= 4 && memcmp(text, "(?i)", 4) == 0) {
@@ -330,16 +330,16 @@ static int compile(struct pattern *p, const char *text, size_t n, struct err *er
     return emit(&s, OP_MATCH, NULL);
 }
 
-int sched_pattern_new(const char *text, struct pattern **ret, struct err *err)
+int value_pattern_new(const char *text, struct value_pattern **ret, struct err *err)
 {
-    struct pattern *p = NEW(struct pattern);
+    struct value_pattern *p = NEW(struct value_pattern);
     size_t n = strlen(text);
     if (n < 2 || text[0] != '/' || text[n - 1] != '/') {
         p->glob = mem_strdup(text);
     } else {
         struct err why = {0};
         if (compile(p, text + 1, n - 2, &why) < 0) {
-            sched_pattern_free(p);
+            value_pattern_free(p);
             return err_set(err, ERR_INVALID, "regular expression %s: %s", text, why.msg);
         }
     }
@@ -347,7 +347,7 @@ int sched_pattern_new(const char *text, struct pattern **ret, struct err *err)
     return 0;
 }
 
-void sched_pattern_free(struct pattern *p)
+void value_pattern_free(struct value_pattern *p)
 {
     if (!p)
         return;
@@ -356,7 +356,7 @@ void sched_pattern_free(struct pattern *p)
     free(p);
 }
 
-bool sched_pattern_is_literal(const char *text)
+bool value_pattern_is_literal(const char *text)
 {
     return !strpbrk(text, "*?") && text[0] != '/';
 }
@@ -390,7 +390,8 @@ struct set_of_states {
 };
 
 /* Follows what takes no character; true when the whole expression has matched. */
-static bool follow(const struct pattern *p, struct set_of_states *to, uint16_t first, bool begin, bool end)
+static bool follow(const struct value_pattern *p, struct set_of_states *to, uint16_t first, bool begin,
+                   bool end)
 {
     uint16_t stack[PATTERN_STATES * 2 + 1];
     size_t depth = 0;
@@ -415,7 +416,7 @@ static bool follow(const struct pattern *p, struct set_of_states *to, uint16_t f
     return false;
 }
 
-static bool regex_match(const struct pattern *p, const char *text)
+static bool regex_match(const struct value_pattern *p, const char *text)
 {
     struct set_of_states sets[2], *now = &sets[0], *next = &sets[1];
     memset(now, 0, sizeof(*now));
@@ -435,7 +436,7 @@ static bool regex_match(const struct pattern *p, const char *text)
     }
 }
 
-bool sched_pattern_match(const struct pattern *p, const char *text)
+bool value_pattern_match(const struct value_pattern *p, const char *text)
 {
     return p->glob ? glob_match(p->glob, text) : regex_match(p, text);
 }

@@ -6,23 +6,23 @@
  * takes time in proportion to pattern times text. Taken are literals, `.`, classes with ranges and `\d \w \s`
  * (and capitals), groups, `|`, `* + ? {n,m}`, `^ $` and a leading `(?i)`; anything else is an error that
  * names it. */
-#ifndef SCHEDULER_PATTERN_H
-#define SCHEDULER_PATTERN_H
+#ifndef SCHEDULER_VALUE_PATTERN_H
+#define SCHEDULER_VALUE_PATTERN_H
 
 #include "base/err.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-struct pattern;
+struct value_pattern;
 
 enum { PATTERN_STATES = 1024 }; /* a longer program is ERR_LIMIT */
 
 /* A text between slashes is a regular expression, anything else a glob. */
-int sched_pattern_new(const char *text, struct pattern **ret, struct err *err);
-void sched_pattern_free(struct pattern *p);
-bool sched_pattern_match(const struct pattern *p, const char *text);
+int value_pattern_new(const char *text, struct value_pattern **ret, struct err *err);
+void value_pattern_free(struct value_pattern *p);
+bool value_pattern_match(const struct value_pattern *p, const char *text);
 /* Whether the glob has no special character, so that it equals one text only. */
-bool sched_pattern_is_literal(const char *text);
+bool value_pattern_is_literal(const char *text);
 
 #endif
