@@ -293,10 +293,8 @@ int serve_run(const struct serve_options *options, struct err *err)
         r = serve(options, e, c, &door, &idle, err);
     /* A request that hangs still uses the engine, which is then left as a kill would leave it: all that
      * counts is on disk or with the keeper. */
-    if (idle) {
-        cluster_close(c);
+    if (idle && (idle = cluster_close(c, STOP_GRACE_MS)))
         engine_close(e);
-    }
     if (r == 0 && atomic_load(&successor)) {
         listeners_hand_over(door.listeners, door.count);
         r = become(atomic_load(&successor), err);

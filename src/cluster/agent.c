@@ -78,6 +78,17 @@ static void observe(struct cluster *c, struct task *t, const json_t *inspection)
 
 /* --- Steps. The lock is held at their begin and end. --- */
 
+static char *open_auth(struct cluster *c, const char *sealed_text)
+{
+    _cleanup_str_ struct str sealed = STR_INIT;
+    struct str plain = STR_INIT;
+    if (sealed_text && base64_decode(sealed_text, &sealed, NULL) == 0 &&
+        keys__open(c, "auth", &sealed, &plain, &(struct err){0}) == 0)
+        return str_take(&plain);
+    str_free(&plain);
+    return NULL;
+}
+
 static int pull(struct cluster *c, const char *image, const char *auth_text, struct err *err)
 {
     struct images *images = engine_images(c->engine);
@@ -113,7 +124,7 @@ static int create(struct cluster *c, const char *name, const json_t *body, char 
 static void prepare(struct cluster *c, struct task *t)
 {
     _cleanup_json_ json_t *body = NULL;
-    _cleanup_free_ char *auth = mem_strdup(t->service->auth), *name = task__container_name(t), *id = NULL;
+    _cleanup_free_ char *auth = open_auth(c, t->service->auth), *name = task__container_name(t), *id = NULL;
     struct err err;
     task__set(c, t, TASK_PREPARING, "preparing", NULL);
     int r = task__container_body(c, t, &body, &err);

@@ -291,7 +291,7 @@ int cluster_leave(struct cluster *c, bool force, struct err *err)
             err, ERR_UNAVAILABLE,
             "You are attempting to leave the swarm on a node that is participating as a manager. Removing "
             "the last manager erases all current state of the swarm. Use `--force` to ignore this message. ");
-    loop__stop(c);
+    loop__stop(c, -1);
     SCOPED_LOCK(locked, &c->lock);
     const struct store_statement erase = {.sql = "DELETE FROM objects", .expect_changes = -1};
     int r = store_batch(c->store, &erase, 1, STORE_DURABLE, err);
@@ -623,18 +623,19 @@ int cluster_open(struct engine *e, struct cluster **ret, struct err *err)
         r = loop__start(c, err);
     }
     if (r < 0) {
-        cluster_close(c);
+        cluster_close(c, -1);
         return r;
     }
     *ret = c;
     return 0;
 }
 
-void cluster_close(struct cluster *c)
+bool cluster_close(struct cluster *c, int grace_ms)
 {
     if (!c)
-        return;
-    loop__stop(c);
+        return true;
+    if (!loop__stop(c, grace_ms))
+        return false;
     free_all(c);
     if (c->store)
         store_close(c->store);
@@ -646,4 +647,5 @@ void cluster_close(struct cluster *c)
     pthread_cond_destroy(&c->decide);
     pthread_cond_destroy(&c->work);
     free(c);
+    return true;
 }

@@ -19,8 +19,9 @@ struct cluster;
 
 /* Also when this machine is in no swarm yet. Tasks that were there are taken up again. */
 int cluster_open(struct engine *e, struct cluster **ret, struct err *err);
-/* Before engine_close(). Containers live on. */
-void cluster_close(struct cluster *c);
+/* Before engine_close(). Containers live on. False: a task's stop or pull goes on longer than `grace_ms` (<0:
+ * as long as it takes), and what it uses must stay, as the cluster does. */
+bool cluster_close(struct cluster *c, int grace_ms);
 /* Whether there is a swarm; every call below but cluster_init() is ERR_UNAVAILABLE, in Docker's words, when
  * there is none. */
 bool cluster_active(struct cluster *c);

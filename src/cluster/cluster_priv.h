@@ -51,9 +51,9 @@ struct service {
     int64_t iteration; /* of a job */
     int64_t executed_ns;
     struct deploy_rollout_status status;
-    json_t *ports;     /* as published: EndpointPortConfig, numbers chosen */
-    json_t *addresses; /* {network id: "10.0.1.2/24"} */
-    char *auth, *previous_auth;
+    json_t *ports;              /* as published: EndpointPortConfig, numbers chosen */
+    json_t *addresses;          /* {network id: "10.0.1.2/24"} */
+    char *auth, *previous_auth; /* X-Registry-Auth, encrypted, in base64; or NULL */
     bool removed;
     bool dirty;
     int64_t next_ns;
@@ -195,6 +195,7 @@ int service__check(struct cluster *c, const struct service *present, json_t *spe
 int service__publish(struct cluster *c, const struct service *s, const json_t *spec, json_t **ret,
                      struct err *err);
 bool service__has_ingress(const json_t *ports);
+const json_t *task__networks(const struct task *t);
 const json_t *service__networks(const json_t *spec); /* of the template, or the older place */
 
 /* task.c */
@@ -225,7 +226,7 @@ void place__forget(struct cluster *c); /* after nodes have changed */
 
 /* loop.c, agent.c */
 int loop__start(struct cluster *c, struct err *err);
-void loop__stop(struct cluster *c);
+bool loop__stop(struct cluster *c, int grace_ms);    /* see cluster_close() */
 void agent__give(struct cluster *c, struct task *t); /* to a worker, when there is something to do */
 void *agent__work(void *cluster);
 void *agent__watch(void *cluster);

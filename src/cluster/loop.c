@@ -265,8 +265,16 @@ int loop__start(struct cluster *c, struct err *err)
     return 0;
 }
 
-void loop__stop(struct cluster *c)
+static bool join(pthread_t thread, const struct timespec *deadline)
 {
+    return (deadline ? pthread_timedjoin_np(thread, NULL, deadline) : pthread_join(thread, NULL)) == 0;
+}
+
+bool loop__stop(struct cluster *c, int grace_ms)
+{
+    int64_t until = time_now_ns() + grace_ms * NS_PER_MS;
+    const struct timespec at = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
+    const struct timespec *deadline = grace_ms < 0 ? NULL : &at;
     pthread_mutex_lock(&c->lock);
     bool runs = c->loop_runs;
     c->stopping = true;
@@ -274,12 +282,12 @@ void loop__stop(struct cluster *c)
     pthread_cond_broadcast(&c->work);
     pthread_mutex_unlock(&c->lock);
     if (!runs)
-        return;
-    pthread_join(c->loop, NULL);
-    pthread_join(c->watcher, NULL);
-    for (int i = 0; i < WORKERS; i++)
-        pthread_join(c->workers[i], NULL);
-    c->loop_runs = false;
+        return true;
+    bool ended = join(c->loop, deadline) && join(c->watcher, deadline);
+    for (int i = 0; ended && i < WORKERS; i++)
+        ended = join(c->workers[i], deadline);
+    c->loop_runs = !ended;
+    return ended;
 }
 
 /* --- Traffic --- */

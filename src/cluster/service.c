@@ -1,6 +1,7 @@
 /* Services: what is to run, and where its rollout stands. */
 #include "cluster/cluster_priv.h"
 
+#include "base/base64.h"
 #include "engine/spread.h"
 
 /* --- As GET shows it --- */
@@ -170,6 +171,14 @@ static int settle_addresses(struct cluster *c, struct service *s, const json_t *
 
 /* --- Changes --- */
 
+static char *seal_auth(struct cluster *c, const char *auth)
+{
+    _cleanup_str_ struct str sealed = STR_INIT;
+    if (str_empty(auth) || keys__seal(c, "auth", auth, strlen(auth), &sealed, &(struct err){0}) < 0)
+        return NULL;
+    return base64_encode(sealed.data, sealed.len);
+}
+
 void service__wake(struct cluster *c, struct service *s)
 {
     s->dirty = true;
@@ -253,7 +262,7 @@ int service__create(struct cluster *c, const json_t *given, const char *auth, st
     s->executed_ns = s->o.created_ns;
     s->ports = json_incref(ports);
     s->addresses = json_object();
-    s->auth = mem_strdup(auth);
+    s->auth = seal_auth(c, auth);
     s->tasks = MAP_INIT(NULL);
     r = settle_addresses(c, s, spec, deploy_is_job(s->parsed.mode), err);
     if (r < 0) {
@@ -337,7 +346,7 @@ static int adopt(struct cluster *c, struct service *s, const struct cluster_serv
     s->previous_auth = mem_strdup(s->auth);
     if (!str_empty(u->auth)) {
         free(s->auth);
-        s->auth = mem_strdup(u->auth);
+        s->auth = seal_auth(c, u->auth);
     }
     if (deploy_is_job(s->parsed.mode)) {
         s->iteration++;
@@ -368,6 +377,7 @@ int service__update(struct cluster *c, struct service *s, const struct cluster_s
     struct change ch = {0};
     change_put(&ch, &s->o);
     r = change_commit(c, &ch, true, err);
+    s->write = r < 0; /* it is in force, and is tried again */
     service__wake(c, s);
     return r;
 }

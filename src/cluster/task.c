@@ -53,11 +53,17 @@ char *task__container_name(const struct task *t)
     return str_printf("%s.%s.%s", t->service->o.name, t->node ? t->node : "", t->o.id);
 }
 
+const json_t *task__networks(const struct task *t)
+{
+    const json_t *own = json_object_get(t->o.spec, "Networks");
+    return json_array_size(own) ? own : json_object_get(t->service->o.spec, "Networks");
+}
+
 static json_t *attachments(struct cluster *c, const struct task *t)
 {
     json_t *out = json_array(), *one;
     size_t i;
-    json_array_foreach ((json_t *)service__networks(t->service->o.spec), i, one) {
+    json_array_foreach ((json_t *)task__networks(t), i, one) {
         _cleanup_json_ json_t *network = NULL;
         if (engine_network_inspect(c->engine, json_str(one, "Target"), &network, &(struct err){0}) < 0)
             continue;

@@ -220,7 +220,7 @@ static void add_networks(struct cluster *c, const struct task *t, json_t *body)
     json_t *host = json_object_get(body, "HostConfig"), *ends = json_object(), *one;
     const char *first = NULL;
     size_t i;
-    json_array_foreach ((json_t *)service__networks(t->service->o.spec), i, one) {
+    json_array_foreach ((json_t *)task__networks(t), i, one) {
         _cleanup_json_ json_t *network = NULL;
         if (engine_network_inspect(c->engine, json_str(one, "Target"), &network, &(struct err){0}) < 0)
             continue; /* its absence is told when the container is made */

@@ -56,6 +56,8 @@ struct deploy_rollout {
     bool start_first;
 };
 
+enum { DEPLOY_REPLICAS_MAX = 10000 }; /* of one service */
+
 /* What a ServiceSpec says that decides about tasks. */
 struct deploy_spec {
     enum deploy_mode mode;

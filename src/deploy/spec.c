@@ -66,6 +66,15 @@ static int get_natural(const json_t *object, const char *where, const char *key,
     return r == 0 && *ret < 0 ? err_set(err, ERR_INVALID, "%s cannot be negative", said) : r;
 }
 
+static int get_count(const json_t *object, const char *where, const char *key, const char *said, int64_t *ret,
+                     struct err *err)
+{
+    int r = get_natural(object, where, key, said, ret, err);
+    return r == 0 && *ret > DEPLOY_REPLICAS_MAX
+               ? err_set(err, ERR_INVALID, "%s cannot be more than %d", said, DEPLOY_REPLICAS_MAX)
+               : r;
+}
+
 static int parse_rollout(const json_t *spec, const char *key, struct deploy_rollout *ret, struct err *err)
 {
     static const char *const actions[] = {"pause", "continue", "rollback"};
@@ -141,15 +150,15 @@ static int parse_mode(const json_t *spec, struct deploy_spec *ret, struct err *e
         r = err_set(err, ERR_INVALID, "must specify only one service mode");
     ret->replicas = ret->max_concurrent = 1;
     if (r == 0 && ret->mode == DEPLOY_REPLICATED)
-        r = get_natural(given, "Mode.Replicated", "Replicas", "Number of replicas", &ret->replicas, err);
+        r = get_count(given, "Mode.Replicated", "Replicas", "Number of replicas", &ret->replicas, err);
     if (r < 0 || ret->mode != DEPLOY_REPLICATED_JOB)
         return r;
-    r = get_natural(given, "Mode.ReplicatedJob", "MaxConcurrent", "Maximum concurrent jobs",
-                    &ret->max_concurrent, err);
+    r = get_count(given, "Mode.ReplicatedJob", "MaxConcurrent", "Maximum concurrent jobs",
+                  &ret->max_concurrent, err);
     ret->completions = ret->max_concurrent;
     if (r == 0)
-        r = get_natural(given, "Mode.ReplicatedJob", "TotalCompletions", "Total completions",
-                        &ret->completions, err);
+        r = get_count(given, "Mode.ReplicatedJob", "TotalCompletions", "Total completions", &ret->completions,
+                      err);
     return r;
 }
 

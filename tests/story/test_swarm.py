@@ -52,8 +52,11 @@ class Swarm(Story):
         self.assertRegex(token, r"^SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{25}$")
         self.assertNotEqual(self.d.docker("swarm", "join-token", "-q", "--rotate", "worker").out.strip(), token)
         self.assertIn("BEGIN CERTIFICATE", self.d.docker("swarm", "ca").out)
+        since = str(int(time.time()))
         self.service("--name", "one")
         self.runs("one", 1)
+        told = self.d.docker("events", "--since", since, "--until", str(time.time()), "--filter", "scope=swarm", "--format", "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}").out
+        self.assertEqual(told.splitlines()[-1:], ["service create one"], told)
         self.assert_clean_refusal(self.d.docker("swarm", "leave", check=False), "--force")
         self.d.docker("swarm", "leave", "--force")
         self.assertEqual(self.d.docker("ps", "-aq").out, "")
@@ -200,6 +203,17 @@ class Swarm(Story):
         self.d.start()
         self.runs("web", 3)
 
+    def test_a_task_that_is_slow_to_end_does_not_hold_the_server_back(self):
+        self.service("--name", "slow", "--stop-grace-period", "1h", command=["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"])
+        inside = self.runs("slow", 1)[0]["Status"]["ContainerStatus"]
+        self.d.docker("service", "scale", "--detach", "slow=0")
+        wait_for(lambda: self.states("slow", desired_state="remove") == ["running"], "its end to be asked for")
+        self.d.stop()
+        os.kill(inside["PID"], 0)
+        self.d.start()
+        os.kill(inside["PID"], 9)
+        wait_for(lambda: not self.d.docker("ps", "-aq").out, "it to go")
+
     def test_logs_of_a_service_come_from_all_its_tasks(self):
         self.service("--name", "web", "--replicas", "2", command=["sh", "-c", "echo I am $HOSTNAME; echo oops >&2; sleep 1000"])
         found = self.runs("web", 2)
@@ -300,7 +314,7 @@ secrets: {token: {file: ./token}}
         cases = (({"Name": "a b"}, 400, "valid as a DNS name"), ({"Name": "a" * 64}, 400, "63 characters"),
                  ({"TaskTemplate": None}, 400, "missing runtime"), ({"TaskTemplate": {"ContainerSpec": {}}}, 400, "image reference must be provided"),
                  ({"TaskTemplate": {"ContainerSpec": {"Image": "BAD IMAGE"}}}, 400, "not a valid repository/tag"),
-                 ({"Mode": {"Replicated": {}, "Global": {}}}, 400, "only one service mode"), ({"Mode": {"Replicated": {"Replicas": -1}}}, 400, "negative"),
+                 ({"Mode": {"Replicated": {}, "Global": {}}}, 400, "only one service mode"), ({"Mode": {"Replicated": {"Replicas": -1}}}, 400, "negative"), ({"Mode": {"Replicated": {"Replicas": 10 ** 9}}}, 400, "more than 10000"),
                  ({"Mode": 7}, 400, "Mode"), ({"UpdateConfig": {"MaxFailureRatio": 2}}, 400, "maxfailureratio"), ({"UpdateConfig": {"FailureAction": "explode"}}, 400, "explode"),
                  ({"EndpointSpec": {"Ports": [{"TargetPort": 80, "PublishedPort": 70000}]}}, 400, "65535"),
                  ({"EndpointSpec": {"Mode": "dnsrr", "Ports": [{"TargetPort": 80, "PublishedPort": 8080}]}}, 400, "dnsrr"),

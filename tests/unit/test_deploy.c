@@ -334,6 +334,8 @@ static void nonsense_is_refused_by_its_name(void **state)
         {"{\"Mode\":{\"Replicated\":{},\"Global\":{}}}", "only one"},
         {"{\"Mode\":{\"Replicated\":{\"Replicas\":-1}}}", "negative"},
         {"{\"Mode\":{\"Replicated\":{\"Replicas\":\"x\"}}}", "Replicas"},
+        {"{\"Mode\":{\"Replicated\":{\"Replicas\":1000000000}}}", "more than 10000"},
+        {"{\"Mode\":{\"ReplicatedJob\":{\"TotalCompletions\":1000000000}}}", "more than 10000"},
         {"{\"Mode\":[]}", "Mode"},
         {"{\"UpdateConfig\":{\"Order\":\"sideways\"}}", "sideways"},
         {"{\"UpdateConfig\":{\"Delay\":-1}}", "delay"},
