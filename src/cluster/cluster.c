@@ -130,7 +130,7 @@ static int check_init(const json_t *body, struct err *err)
     _cleanup_strv_ char **pools = NULL;
     int r = json_get_string(body, "", "ListenAddr", &text, err);
     if (r == 0 && str_empty(text))
-        r = err_set(err, ERR_INVALID, "invalid ListenAddr \"\": invalid address");
+        r = err_set(err, ERR_INVALID, "invalid ListenAddr \"\": invalid empty address");
     if (r == 0)
         r = json_get_string(body, "", "AdvertiseAddr", &text, err);
     text = "";

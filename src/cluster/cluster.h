@@ -67,7 +67,7 @@ int cluster_service_update(struct cluster *c, const char *ref, const struct clus
                            struct err *err);
 int cluster_remove(struct cluster *c, enum cluster_kind kind, const char *ref, bool force, struct err *err);
 
-/* Before a network is removed: ERR_CONFLICT while a service is on it; waits for the tasks of services that
+/* Before a network is removed: ERR_INVALID while a service is on it; waits for the tasks of services that
  * have been removed to leave it, or until `gone` says so. Another network, or none: 0. */
 int cluster_free_network(struct cluster *c, const char *ref, bool (*gone)(void *), void *context,
                          struct err *err);

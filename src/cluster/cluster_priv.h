@@ -128,7 +128,8 @@ const char *cluster__kind_name(enum cluster_kind kind);
 void cluster__touch(struct cluster *c, struct object *o); /* next index, now */
 json_t *cluster__head(const struct object *o);            /* ID, Version, CreatedAt, UpdatedAt */
 void cluster__set_time(json_t *to, const char *key, int64_t ns);
-int cluster__check_name(const char *name, struct err *err);
+int cluster__check_name(const char *name, struct err *err); /* of a service */
+int cluster__check_file_name(const char *name, struct err *err);
 int cluster__check_labels(const json_t *spec, struct err *err);
 void change_put(struct change *ch, const struct object *o); /* its row */
 void change_put_swarm(struct change *ch, const struct cluster *c);

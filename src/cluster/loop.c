@@ -368,9 +368,12 @@ void spread__tell(struct cluster *c, struct service *s)
             r = -err.code;
     }
     if (json_array_size(ports)) {
-        strv_add(&told, "ingress");
+        _cleanup_json_ json_t *ingress = NULL;
+        r = r == 0 ? engine_network_inspect(c->engine, "ingress", &ingress, &err) : r;
+        const char *id = json_str(ingress, "Id"), *address = json_str(s->addresses, id);
+        strv_add(&told, id);
         if (r == 0)
-            r = tell_one(c, s, "ingress", NULL, NULL, ports, targets, &err);
+            r = tell_one(c, s, id, *address ? address : NULL, NULL, ports, targets, &err);
     }
     STRV_FOREACH (id, s->spread_networks)
         if (!strv_has(told, *id))

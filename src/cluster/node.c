@@ -92,6 +92,17 @@ static int resolve_address(const char *text, char **ret, struct err *err)
     return find_address(*host ? host : NULL, ret, err);
 }
 
+static json_t *plugins_of(const json_t *info)
+{
+    static const char *const types[] = {"Log", "Network", "Volume"};
+    json_t *out = json_array(), *name;
+    size_t i;
+    for (size_t t = 0; t < ARRAY_SIZE(types); t++)
+        json_array_foreach (json_object_get(json_object_get(info, "Plugins"), types[t]), i, name)
+            json_array_append_new(out, json_pack("{s:s, s:O}", "Type", types[t], "Name", name));
+    return out;
+}
+
 static json_t *describe(struct cluster *c, struct err *err)
 {
     _cleanup_json_ json_t *info = NULL;
@@ -107,13 +118,12 @@ static json_t *describe(struct cluster *c, struct err *err)
         json_set_str(labels, key, equals ? equals + 1 : "");
     }
     const char *pem = json_str(json_object_get(c->swarm, "TLSInfo"), "TrustRoot");
-    json_t *out = json_pack(
-        "{s:s, s:{s:s, s:s}, s:{s:I, s:I}, s:{s:s, s:o, s:[{s:s, s:s}, {s:s, s:s}, {s:s, s:s}]}}", "Hostname",
-        json_str(info, "Name"), "Platform", "Architecture", json_str(info, "Architecture"), "OS", "linux",
-        "Resources", "NanoCPUs", (json_int_t)json_int(info, "NCPU") * 1000000000, "MemoryBytes",
-        (json_int_t)json_int(info, "MemTotal"), "Engine", "EngineVersion", DROVER_VERSION, "Labels", labels,
-        "Plugins", "Type", "Network", "Name", "bridge", "Type", "Network", "Name", "overlay", "Type",
-        "Volume", "Name", "local");
+    json_t *out =
+        json_pack("{s:s, s:{s:s, s:s}, s:{s:I, s:I}, s:{s:s, s:o, s:o}}", "Hostname", json_str(info, "Name"),
+                  "Platform", "Architecture", json_str(info, "Architecture"), "OS", "linux", "Resources",
+                  "NanoCPUs", (json_int_t)json_int(info, "NCPU") * 1000000000, "MemoryBytes",
+                  (json_int_t)json_int(info, "MemTotal"), "Engine", "EngineVersion", DROVER_VERSION, "Labels",
+                  labels, "Plugins", plugins_of(info));
     must(out);
     json_object_set_new(out, "TLSInfo", keys__tls_info(pem));
     return out;

@@ -35,8 +35,6 @@ int cluster__no_swarm(const struct cluster *c, struct err *err)
 void *cluster__lookup(struct cluster *c, enum cluster_kind kind, const char *ref, struct err *err)
 {
     struct object *found = map_get(&c->objects[kind], ref);
-    if (!found && kind == CLUSTER_NODE && str_eq(ref, "self"))
-        found = map_get(&c->objects[kind], c->self);
     if (!found && kind != CLUSTER_TASK)
         found = map_get(&c->names[kind], ref);
     if (found || str_empty(ref))
@@ -122,6 +120,22 @@ int cluster__check_name(const char *name, struct err *err)
     return n > 63 ? err_set(err, ERR_INVALID,
                             "rpc error: code = InvalidArgument desc = name must be 63 characters or fewer")
                   : 0;
+}
+
+/* Of secrets and configs, which may have dots too. */
+int cluster__check_file_name(const char *name, struct err *err)
+{
+    size_t n = strlen(name);
+    if (n == 0)
+        return err_set(err, ERR_INVALID, "rpc error: code = InvalidArgument desc = name must be provided");
+    bool good = n <= 64 && isalnum((unsigned char)name[0]) && isalnum((unsigned char)name[n - 1]);
+    for (size_t i = 0; i < n; i++)
+        good = good && (isalnum((unsigned char)name[i]) || strchr("-_.", name[i]));
+    return good ? 0
+                : err_set(err, ERR_INVALID,
+                          "rpc error: code = InvalidArgument desc = invalid name, only 64 [a-zA-Z0-9-_.] "
+                          "characters "
+                          "allowed, and the start and end character must be [a-zA-Z0-9]");
 }
 
 int cluster__check_labels(const json_t *spec, struct err *err)

@@ -45,7 +45,7 @@ int secret__create(struct cluster *c, enum cluster_kind kind, const json_t *spec
     if (r == 0)
         r = cluster__check_labels(spec, err);
     if (r == 0)
-        r = cluster__check_name(name, err);
+        r = cluster__check_file_name(name, err);
     if (r == 0)
         r = json_get_object(spec, "", "Driver", &driver, err);
     if (r == 0 && driver && !str_empty(json_str(driver, "Name")))

@@ -113,7 +113,7 @@ int cluster_free_network(struct cluster *c, const char *ref, bool (*gone)(void *
         pthread_mutex_lock(&c->lock);
         const struct service *user = user_of(&c->objects[CLUSTER_SERVICE], id);
         int r =
-            user ? err_set(err, ERR_CONFLICT,
+            user ? err_set(err, ERR_INVALID,
                            "rpc error: code = FailedPrecondition desc = network %s is in use by service %s",
                            id, user->o.id)
                  : 0;
@@ -139,31 +139,42 @@ static bool spreads(const json_t *network)
     return str_eq(json_str(network, "Scope"), "swarm");
 }
 
+/* Reserves an address for the service on a network, or keeps the one it has. */
+static int want_address(struct cluster *c, const struct service *s, const char *ref, json_t *wanted,
+                        struct err *err)
+{
+    _cleanup_json_ json_t *network = NULL;
+    if (engine_network_inspect(c->engine, ref, &network, &(struct err){0}) < 0 || !spreads(network))
+        return 0;
+    const char *id = json_str(network, "Id"), *present = json_str(s->addresses, id);
+    _cleanup_free_ char *address = *present ? mem_strdup(present) : NULL;
+    int r = address ? 0 : engine_network_reserve(c->engine, id, s->o.id, &address, err);
+    if (r == 0)
+        json_set_str(wanted, id, address);
+    return r;
+}
+
 /* Reserves what the spec's networks need, and gives back what they no longer do. */
-static int settle_addresses(struct cluster *c, struct service *s, const json_t *spec, bool job,
+static int settle_addresses(struct cluster *c, struct service *s, const json_t *spec, const json_t *ports,
                             struct err *err)
 {
     _cleanup_json_ json_t *wanted = json_object();
+    bool any = has_virtual_address(spec) && !deploy_is_job(s->parsed.mode);
     json_t *one, *value;
     const char *id;
     size_t i;
     void *next;
-    json_array_foreach ((json_t *)service__networks(spec), i, one) {
-        _cleanup_json_ json_t *network = NULL;
-        id = json_str(one, "Target");
-        if (!has_virtual_address(spec) || job ||
-            engine_network_inspect(c->engine, id, &network, &(struct err){0}) < 0 || !spreads(network))
-            continue;
-        const char *present = json_str(s->addresses, id);
-        _cleanup_free_ char *address = *present ? mem_strdup(present) : NULL;
-        int r = address ? 0 : engine_network_reserve(c->engine, id, s->o.id, &address, err);
-        if (r < 0)
-            return r;
-        json_set_str(wanted, id, address);
-    }
+    int r = any && service__has_ingress(ports) ? want_address(c, s, "ingress", wanted, err) : 0;
+    json_array_foreach ((json_t *)service__networks(spec), i, one)
+        if (r == 0 && any)
+            r = want_address(c, s, json_str(one, "Target"), wanted, err);
+    if (r < 0)
+        return r;
     json_object_foreach_safe (s->addresses, next, id, value)
-        if (!json_object_get(wanted, id))
+        if (!json_object_get(wanted, id)) {
+            engine_spread_remove(c->engine, s->o.id, id, &(struct err){0});
             engine_network_release(c->engine, id, s->o.id, &(struct err){0});
+        }
     json_decref(s->addresses);
     s->addresses = json_incref(wanted);
     return 0;
@@ -221,6 +232,49 @@ static void name_service(struct cluster *c, json_t *spec)
     }
 }
 
+static void set_default(json_t *object, const char *key, json_t *value)
+{
+    if (json_object_get(object, key))
+        json_decref(value);
+    else
+        json_object_set_new(object, key, value);
+}
+
+static void complete_rollout(json_t *config)
+{
+    if (!json_is_object(config))
+        return;
+    set_default(config, "FailureAction", json_string("pause"));
+    set_default(config, "MaxFailureRatio", json_integer(0));
+    set_default(config, "Order", json_string("stop-first"));
+}
+
+/* What dockerd shows of a spec that does not say it. */
+static void complete(json_t *spec)
+{
+    json_t *template = json_object_get(spec, "TaskTemplate"),
+           *endpoint = json_object_get(spec, "EndpointSpec"), *port;
+    json_t *container = json_object_get(template, "ContainerSpec");
+    size_t i;
+    if (json_is_object(container)) {
+        set_default(container, "Isolation", json_string("default"));
+        set_default(template, "ForceUpdate", json_integer(0));
+        set_default(template, "Runtime", json_string("container"));
+    }
+    complete_rollout(json_object_get(spec, "UpdateConfig"));
+    complete_rollout(json_object_get(spec, "RollbackConfig"));
+    if (!json_is_object(endpoint))
+        return;
+    set_default(endpoint, "Mode", json_string("vip"));
+    json_array_foreach (json_object_get(endpoint, "Ports"), i, port)
+        if (json_is_object(port)) {
+            set_default(port, "Protocol", json_string("tcp"));
+            set_default(port, "PublishMode", json_string("ingress"));
+            if (json_object_get(port, "PublishedPort") && json_int(port, "PublishedPort") == 0)
+                json_object_del(port, "PublishedPort");
+        }
+}
+
 static json_t *with_defaults(const json_t *given)
 {
     json_t *spec = json_copy_tree(given);
@@ -229,6 +283,7 @@ static json_t *with_defaults(const json_t *given)
         json_object_set_new(spec, "Labels", json_object());
     if (absent(spec, "Mode"))
         json_object_set_new(spec, "Mode", json_pack("{s:{s:i}}", "Replicated", "Replicas", 1));
+    complete(spec);
     return spec;
 }
 
@@ -264,7 +319,7 @@ int service__create(struct cluster *c, const json_t *given, const char *auth, st
     s->addresses = json_object();
     s->auth = seal_auth(c, auth);
     s->tasks = MAP_INIT(NULL);
-    r = settle_addresses(c, s, spec, deploy_is_job(s->parsed.mode), err);
+    r = settle_addresses(c, s, spec, ports, err);
     if (r < 0) {
         service__free(s);
         return r;
@@ -312,7 +367,7 @@ void service__revert(struct cluster *c, struct service *s)
         s->ports = ports;
     }
     struct err err;
-    if (settle_addresses(c, s, s->o.spec, deploy_is_job(s->parsed.mode), &err) < 0)
+    if (settle_addresses(c, s, s->o.spec, s->ports, &err) < 0)
         snprintf(s->status.message, sizeof(s->status.message), "%.190s", err.msg);
     if (deploy_is_job(s->parsed.mode)) {
         s->iteration++;
@@ -329,7 +384,7 @@ static int adopt(struct cluster *c, struct service *s, const struct cluster_serv
     if (r == 0)
         r = service__publish(c, s, spec, &ports, err);
     if (r == 0)
-        r = settle_addresses(c, s, spec, deploy_is_job(s->parsed.mode), err);
+        r = settle_addresses(c, s, spec, ports, err);
     if (r < 0)
         return r;
     if (!same_tasks(s->o.spec, spec)) {

@@ -88,7 +88,7 @@ static int check_container(struct cluster *c, json_t *template, struct err *err)
     if (r == 0)
         r = json_get_object(template, "TaskTemplate", "ContainerSpec", &container, err);
     if (r == 0 && !container)
-        return bad(err, "TaskSpec: missing runtime");
+        return err_set(err, ERR_INVALID, "mismatched Runtime and *Spec fields");
     if (r == 0)
         r = json_get_string(container, "ContainerSpec", "Image", &image, err);
     if (r == 0 && str_empty(image))
@@ -194,7 +194,7 @@ static int check_endpoint(const json_t *spec, struct err *err)
     if (r == 0)
         r = json_get_string(endpoint, "EndpointSpec", "Mode", &mode, err);
     if (r == 0 && !str_empty(mode) && !str_eq(mode, "vip") && !str_eq(mode, "dnsrr"))
-        r = bad(err, "EndpointSpec: unrecognized endpoint mode %.50s", mode);
+        r = err_set(err, ERR_INVALID, "invalid resolution mode: \"%.50s\"", mode);
     if (r == 0)
         r = json_get_array(endpoint, "EndpointSpec", "Ports", &ports, err);
     if (r == 0 && json_array_size(ports) > 1000)
@@ -299,7 +299,6 @@ int service__check(struct cluster *c, const struct service *present, json_t *spe
     const char *name = "";
     json_t *template = NULL, *resources = NULL, *placement = NULL;
     struct deploy_spec parsed;
-    struct err why;
     int r = json_get_string(spec, "", "Name", &name, err);
     if (r == 0)
         r = cluster__check_labels(spec, err);
@@ -308,7 +307,7 @@ int service__check(struct cluster *c, const struct service *present, json_t *spe
     if (r == 0)
         r = json_get_object(spec, "", "TaskTemplate", &template, err);
     if (r == 0 && !template)
-        r = bad(err, "TaskSpec: missing runtime");
+        r = err_set(err, ERR_INVALID, "mismatched Runtime and *Spec fields");
     if (r == 0)
         r = check_container(c, template, err);
     if (r == 0)
@@ -327,8 +326,8 @@ int service__check(struct cluster *c, const struct service *present, json_t *spe
         r = check_networks(c, spec, err);
     if (r == 0)
         r = check_endpoint(spec, err);
-    if (r == 0 && deploy_spec_parse(spec, &parsed, &why) < 0)
-        r = bad(err, "%s", why.msg);
+    if (r == 0)
+        r = deploy_spec_parse(spec, &parsed, err);
     if (r == 0 && deploy_is_job(parsed.mode) &&
         json_array_size(json_object_get(json_object_get(spec, "EndpointSpec"), "Ports")))
         r = bad(err, "job-mode services cannot publish ports");

@@ -54,7 +54,9 @@ static int get_word(const json_t *object, const char *where, const char *key, co
         return r;
     int found = find_name(words, count, text);
     if (found < 0)
-        return err_set(err, ERR_INVALID, "%s: unrecognized %s %s", where, key, text);
+        return str_eq(key, "Condition") ? err_set(err, ERR_INVALID, "invalid RestartCondition: \"%s\"", text)
+                                        : err_set(err, ERR_INVALID, "unrecognized update %s %s",
+                                                  str_eq(key, "Order") ? "order" : "failure action", text);
     *ret = found;
     return 0;
 }

@@ -312,7 +312,7 @@ secrets: {token: {file: ./token}}
     def test_bad_specs_are_refused_in_dockers_words(self):
         good = {"Name": "x", "TaskTemplate": {"ContainerSpec": {"Image": "busybox"}}}
         cases = (({"Name": "a b"}, 400, "valid as a DNS name"), ({"Name": "a" * 64}, 400, "63 characters"),
-                 ({"TaskTemplate": None}, 400, "missing runtime"), ({"TaskTemplate": {"ContainerSpec": {}}}, 400, "image reference must be provided"),
+                 ({"TaskTemplate": None}, 400, "mismatched Runtime"), ({"TaskTemplate": {"ContainerSpec": {}}}, 400, "image reference must be provided"),
                  ({"TaskTemplate": {"ContainerSpec": {"Image": "BAD IMAGE"}}}, 400, "not a valid repository/tag"),
                  ({"Mode": {"Replicated": {}, "Global": {}}}, 400, "only one service mode"), ({"Mode": {"Replicated": {"Replicas": -1}}}, 400, "negative"), ({"Mode": {"Replicated": {"Replicas": 10 ** 9}}}, 400, "more than 10000"),
                  ({"Mode": 7}, 400, "Mode"), ({"UpdateConfig": {"MaxFailureRatio": 2}}, 400, "maxfailureratio"), ({"UpdateConfig": {"FailureAction": "explode"}}, 400, "explode"),

@@ -337,7 +337,7 @@ static void nonsense_is_refused_by_its_name(void **state)
         {"{\"Mode\":{\"Replicated\":{\"Replicas\":1000000000}}}", "more than 10000"},
         {"{\"Mode\":{\"ReplicatedJob\":{\"TotalCompletions\":1000000000}}}", "more than 10000"},
         {"{\"Mode\":[]}", "Mode"},
-        {"{\"UpdateConfig\":{\"Order\":\"sideways\"}}", "sideways"},
+        {"{\"UpdateConfig\":{\"Order\":\"sideways\"}}", "update order sideways"},
         {"{\"UpdateConfig\":{\"Delay\":-1}}", "delay"},
         {"{\"RollbackConfig\":{\"FailureAction\":\"rollback\"}}", "rollback"},
         {"{\"TaskTemplate\":{\"RestartPolicy\":{\"Condition\":\"maybe\"}}}", "maybe"},
