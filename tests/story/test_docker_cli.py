@@ -84,12 +84,12 @@ class DockerCli(Story):
         look = "sh -c 'tty; test -c /dev/console && stat -c %t:%T /dev/console; stty size; echo done'"
         done = run(["script", "-qec", f"{self.d.cli} run --rm -it busybox {look}", "/dev/null"], env=self.d.env(TERM="xterm"))
         self.assertIn("/dev/pts/0\r\n88:0\r\n", plain(done.out))
-        self.assertIn("done\r\n", done.out)
+        self.assertIn("done\r\n", plain(done.out))
         name = self.d.docker("run", "-dt", "--user", "1000", "busybox", "sh", "-c", "tty; exec sleep 1000").out.strip()
         wait_for(lambda: self.d.docker("logs", name).out == "/dev/pts/0\r\n", "the terminal's name")
         done = run(["script", "-qec", f"{self.d.cli} exec -it {name} {look}", "/dev/null"], env=self.d.env(TERM="xterm"))
         self.assertIn("/dev/pts/1\r\n", plain(done.out))
-        self.assertIn("done\r\n", done.out)
+        self.assertIn("done\r\n", plain(done.out))
         self.d.docker("rm", "-f", name)
 
     def test_run_options_reach_the_container(self):
