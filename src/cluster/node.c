@@ -176,7 +176,7 @@ int node__change(struct cluster *c, struct node *n, const json_t *spec, struct e
         r = err_set(err, ERR_INVALID, "invalid Role: \"%.50s\"", role);
     if (r == 0 && str_eq(role, "worker"))
         r = err_set(
-            err, ERR_SYSTEM,
+            err, ERR_INVALID,
             "rpc error: code = FailedPrecondition desc = attempting to demote the last manager of the swarm");
     if (r < 0)
         return r;
@@ -207,7 +207,7 @@ int node__change(struct cluster *c, struct node *n, const json_t *spec, struct e
 int node__remove(struct cluster *c, struct node *n, bool force, struct err *err)
 {
     return err_set(
-        err, ERR_SYSTEM,
+        err, ERR_INVALID,
         "rpc error: code = FailedPrecondition desc = node %s is a cluster manager and is a member of "
         "the raft cluster. It must be demoted to worker before removal",
         n->o.id);

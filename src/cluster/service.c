@@ -261,6 +261,8 @@ static void complete(json_t *spec)
         set_default(template, "ForceUpdate", json_integer(0));
         set_default(template, "Runtime", json_string("container"));
     }
+    if (json_is_object(json_object_get(template, "RestartPolicy")))
+        set_default(json_object_get(template, "RestartPolicy"), "MaxAttempts", json_integer(0));
     complete_rollout(json_object_get(spec, "UpdateConfig"));
     complete_rollout(json_object_get(spec, "RollbackConfig"));
     if (!json_is_object(endpoint))
@@ -417,7 +419,7 @@ int service__update(struct cluster *c, struct service *s, const struct cluster_s
 {
     int r = 0;
     if (u->rollback && !s->previous)
-        return err_set(err, ERR_SYSTEM,
+        return err_set(err, ERR_INVALID,
                        "rpc error: code = FailedPrecondition desc = service %s does not have a previous spec",
                        s->o.id);
     if (u->rollback) {

@@ -97,7 +97,9 @@ json_t *task__show(struct cluster *c, const struct task *t)
 {
     json_t *out = cluster__head(&t->o), *status = json_object();
     json_object_set_new(out, "Labels", json_object());
-    json_object_set(out, "Spec", t->o.spec);
+    json_t *spec = json_copy(t->o.spec);
+    json_object_del(spec, "Runtime");
+    json_object_set_new(out, "Spec", spec);
     json_set_str(out, "ServiceID", t->service->o.id);
     if (t->slot)
         json_object_set_new(out, "Slot", json_integer(t->slot));

@@ -4,6 +4,8 @@
 #include "base/json.h"
 #include "base/timeutil.h"
 
+#define RPC "rpc error: code = InvalidArgument desc = "
+
 static const char *const state_names[TASK_STATES] = {
     "new",     "pending",  "assigned", "accepted", "preparing", "ready",    "starting",
     "running", "complete", "shutdown", "failed",   "rejected",  "orphaned", "remove"};
@@ -65,7 +67,7 @@ static int get_natural(const json_t *object, const char *where, const char *key,
                        int64_t *ret, struct err *err)
 {
     int r = json_get_i64(object, where, key, ret, err);
-    return r == 0 && *ret < 0 ? err_set(err, ERR_INVALID, "%s cannot be negative", said) : r;
+    return r == 0 && *ret < 0 ? err_set(err, ERR_INVALID, RPC "%s cannot be negative", said) : r;
 }
 
 static int get_count(const json_t *object, const char *where, const char *key, const char *said, int64_t *ret,
@@ -73,7 +75,7 @@ static int get_count(const json_t *object, const char *where, const char *key, c
 {
     int r = get_natural(object, where, key, said, ret, err);
     return r == 0 && *ret > DEPLOY_REPLICAS_MAX
-               ? err_set(err, ERR_INVALID, "%s cannot be more than %d", said, DEPLOY_REPLICAS_MAX)
+               ? err_set(err, ERR_INVALID, RPC "%s cannot be more than %d", said, DEPLOY_REPLICAS_MAX)
                : r;
 }
 
@@ -100,7 +102,7 @@ static int parse_rollout(const json_t *spec, const char *key, struct deploy_roll
         r = json_get_double(config, key, "MaxFailureRatio", &ret->max_failure_ratio, err);
     if (r == 0 && (ret->max_failure_ratio < 0 || ret->max_failure_ratio > 1))
         r = err_set(err, ERR_INVALID,
-                    "TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1");
+                    RPC "TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1");
     if (r == 0)
         r = get_word(config, key, "FailureAction", actions, ARRAY_SIZE(actions), &action, err);
     if (r == 0)
@@ -179,7 +181,7 @@ int deploy_spec_parse(const json_t *spec, struct deploy_spec *ret, struct err *e
         r = parse_rollout(spec, "RollbackConfig", &ret->rollback, err);
     if (r == 0 && deploy_is_job(ret->mode) && json_object_get(spec, "UpdateConfig") &&
         !json_is_null(json_object_get(spec, "UpdateConfig")))
-        r = err_set(err, ERR_INVALID, "job-mode services cannot have update parameters");
+        r = err_set(err, ERR_INVALID, RPC "job-mode services cannot have update parameters");
     if (r == 0 && deploy_is_job(ret->mode) && ret->condition == RESTART_ANY)
         ret->condition = RESTART_ON_FAILURE; /* a job that has completed is done */
     return r;

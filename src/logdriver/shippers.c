@@ -259,12 +259,18 @@ static void obey_all(struct shippers *s)
     struct order *o = s->orders;
     s->orders = NULL;
     s->orders_end = &s->orders;
-    s->sleeping = false;
     pthread_mutex_unlock(&s->orders_lock);
     while (o) {
         obey(s, o);
         o = free_order(o);
     }
+}
+
+static void stay_awake(struct shippers *s)
+{
+    pthread_mutex_lock(&s->orders_lock);
+    s->sleeping = false;
+    pthread_mutex_unlock(&s->orders_lock);
 }
 
 /* Says that the thread needs to be woken for an order from here on; false when there is one already. */
@@ -318,6 +324,7 @@ static void *run(void *context)
     struct epoll_event events[EVENTS];
     pthread_mutex_lock(&s->lock);
     while (!s->closing) {
+        stay_awake(s); /* the thread's alone: others obey orders, too, while it sleeps */
         obey_all(s);
         int wait_ms = step_all(s);
         if (wait_ms < 0 && !may_sleep(s))
