@@ -3,6 +3,7 @@
 #include "bakery/ignore.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/timeutil.h"
 #include "cli/archive.h"
 #include "cli/call.h"
 #include "cli/hook.h"
@@ -23,6 +24,7 @@ enum {
     MAX_CHANGES = 4096,
     MAX_PATTERNS_BYTES = 1 << 20,
     PAUSE_MS = 150,
+    LONGEST_MS = 1000,
     MAX_DEPTH = 64
 };
 
@@ -332,18 +334,26 @@ static int read_events(struct watcher *w, struct err *err)
     return r;
 }
 
+/* Acts when it has been quiet for a moment; or, where it never is, after a while. */
 static int loop(struct watcher *w, struct err *err)
 {
     int r = 0;
+    int64_t began_ns = 0;
     while (r == 0) {
         struct pollfd p = {.fd = w->fd, .events = POLLIN};
         int ready = poll(&p, 1, w->changes.count ? PAUSE_MS : -1);
         if (ready > 0)
             r = read_events(w, err);
-        else if (ready == 0)
-            apply_changes(w);
-        else if (errno != EINTR)
+        else if (ready < 0 && errno != EINTR)
             r = err_sys(err, errno, "poll");
+        if (!w->changes.count)
+            continue;
+        int64_t now = time_monotonic_ns();
+        began_ns = began_ns ? began_ns : now;
+        if (ready == 0 || now - began_ns >= LONGEST_MS * NS_PER_MS) {
+            apply_changes(w);
+            began_ns = 0;
+        }
     }
     return r;
 }
