@@ -74,15 +74,20 @@ class Engine(unittest.TestCase):
         self.assertEqual(self.engine("inspect", "-f", "{{.State.ExitCode}}", name).out.strip(), "3")
         self.engine("rm", name)
 
+    def on_a_terminal(self, *args):
+        """What a command says on a terminal whose input has not ended: an engine's client may leave at its end."""
+        with subprocess.Popen(["script", "-qec", self.command_line(*args), "/dev/null"], env=self.environment, stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as client:
+            return client.stdout.read().decode("utf-8", "replace")
+
     def test_standard_input_and_a_terminal(self):
         self.assertEqual(self.engine("run", "--rm", "-i", "bb", "wc", "-c", stdin=b"x" * 100000).out.strip(), "100000")
-        done = run(["script", "-qec", self.command_line("run", "--rm", "-it", "bb", "sh -c 'tty; stty size'"), "/dev/null"],
-                   env=self.environment)
-        self.assertIn("/dev/", done.out)
-        self.assertNotIn("not a tty", done.out)
+        said = self.on_a_terminal("run", "--rm", "-it", "bb", "sh -c 'tty; stty size'")
+        self.assertIn("/dev/", said)
+        self.assertNotIn("not a tty", said)
         name = self.engine("run", "-d", "bb", "sleep", "1000").out.strip()
-        done = run(["script", "-qec", self.command_line("exec", "-it", name, "tty"), "/dev/null"], env=self.environment)
-        self.assertIn("/dev/pts/", done.out)
+        said = self.on_a_terminal("exec", "-it", name, "tty")
+        self.assertIn("/dev/pts/", said)
         self.engine("rm", "-f", name)
 
     def test_kill_tells_the_signal(self):

@@ -61,7 +61,7 @@ class Other:
         self.assertEqual(d.inspect(name)["HostConfig"]["Runtime"], self.name)
         self.assertEqual(d.docker("exec", name, "sh", "-c", "echo in; exit 5", check=False).status, 5)
         self.assertEqual(d.docker("exec", "-i", name, "cat", stdin=b"through").out, "through")
-        self.assertEqual(d.docker("exec", name, "nonsense", check=False).status, 127)
+        self.assertEqual(d.docker("exec", name, "nonsense", check=False).status, 126)
         self.assertEqual(d.docker("exec", "-u", "1000", name, "id", "-u").out, "1000\n")
         terminal = run(["script", "-qec", f"{d.cli} exec -it {name} tty", "/dev/null"], env=d.env(TERM="xterm"))
         self.assertIn("/dev/pts/", terminal.out)
