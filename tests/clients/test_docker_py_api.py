@@ -456,7 +456,7 @@ class Asked:
         wait_for(lambda: [t["Status"]["State"] for t in self.c.tasks({"service": "web"})] == ["running"] * 2, "two tasks")
         shown = self.c.inspect_service(made)
         self.assertTrue(self.c.update_service(made["ID"], shown["Version"]["Index"], spec, name="web", mode=docker.types.ServiceMode("replicated", 1)))
-        wait_for(lambda: len(self.c.tasks({"service": "web"})) == 1, "one task")
+        wait_for(lambda: len(self.c.tasks({"service": "web", "desired-state": "running"})) == 1, "one task")
         self.assertTrue(self.c.remove_secret(secret) and self.c.remove_service(made["ID"]))
         self.assertTrue(self.c.leave_swarm(force=True))
         self.assertIsInstance(self.c.prune_builds()["SpaceReclaimed"], int)
