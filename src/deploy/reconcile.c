@@ -57,8 +57,11 @@ static enum task_state goal(const struct work *w)
     return deploy_is_job(w->v->spec->mode) ? TASK_COMPLETE : TASK_RUNNING;
 }
 
+/* One that is to run at once waits where another of its slot has yet to end. */
 static void create(struct work *w, const struct group *g, enum task_state desired, int64_t start_at_ns)
 {
+    if (g->leaving && desired == goal(w))
+        desired = TASK_READY;
     act(w, (struct deploy_action){.kind = DEPLOY_CREATE,
                                   .slot = g->slot,
                                   .node = g->node,
@@ -176,21 +179,19 @@ static void want_replicas(struct work *w)
             remove_group(w, &w->groups[i]);
         else if (!w->groups[i].wanted && standing(&w->groups[i]))
             remove_group(w, &w->groups[i]);
-    /* The kept ones are in the order of worth, not of slots; few are missing at a time but at the start,
-     * when none is kept. */
     size_t missing = want > n ? want - n : 0;
-    bool *taken = NEW_N(bool, want + n + 2);
-    for (size_t i = 0; i < n; i++)
-        if (kept[i]->slot >= 0 && (size_t)kept[i]->slot < want + n + 2)
-            taken[kept[i]->slot] = true;
+    struct group **by_slot = NEW_N(struct group *, want + n + 2);
+    for (size_t i = 0; i < w->count; i++)
+        if (w->groups[i].slot >= 0 && (size_t)w->groups[i].slot < want + n + 2)
+            by_slot[w->groups[i].slot] = &w->groups[i];
     for (int64_t slot = 1; missing; slot++) {
-        if (taken[slot])
+        const struct group fresh = {.slot = slot}, *g = by_slot[slot] ? by_slot[slot] : &fresh;
+        if (standing(g))
             continue;
-        const struct group fresh = {.slot = slot};
-        create(w, &fresh, goal(w), 0);
+        create(w, g, goal(w), 0);
         missing--;
     }
-    free(taken);
+    free(by_slot);
     free(kept);
 }
 
@@ -202,10 +203,17 @@ static const struct deploy_node *node_of(const struct work *w, const char *id)
     return NULL;
 }
 
+static struct group *group_of_node(const struct work *w, const char *node)
+{
+    for (size_t i = 0; i < w->count; i++)
+        if (str_eq(w->groups[i].node, node))
+            return &w->groups[i];
+    return NULL;
+}
+
 static void want_nodes(struct work *w)
 {
-    size_t had = w->count;
-    for (size_t i = 0; i < had; i++) {
+    for (size_t i = 0; i < w->count; i++) {
         struct group *g = &w->groups[i];
         const struct deploy_node *node = node_of(w, g->node);
         g->wanted = node && node->stays && standing(g);
@@ -214,13 +222,9 @@ static void want_nodes(struct work *w)
     }
     for (size_t i = 0; i < w->v->node_count; i++) {
         const struct deploy_node *node = &w->v->nodes[i];
-        bool has = false;
-        for (size_t j = 0; !has && j < had; j++)
-            has = w->groups[j].wanted && str_eq(w->groups[j].node, node->id);
-        if (node->usable && !has) {
-            const struct group fresh = {.node = node->id};
-            create(w, &fresh, goal(w), 0);
-        }
+        const struct group fresh = {.node = node->id}, *g = group_of_node(w, node->id);
+        if (node->usable && !(g && g->wanted))
+            create(w, g ? g : &fresh, goal(w), 0);
     }
 }
 
@@ -413,20 +417,24 @@ static void retire(struct work *w, const struct group *g)
 
 /* --- Jobs: to run to their end --- */
 
+/* A run of a slot or a node; after one that failed, in a while. */
+static void start_run(struct work *w, const struct group *g)
+{
+    const struct deploy_task *last = g->count ? g->tasks[g->count - 1] : NULL;
+    int64_t at = last && last->version == w->v->version ? last->ended_ns + w->v->spec->restart_delay_ns : 0;
+    bool waits = at > w->v->now_ns;
+    create(w, g, waits ? TASK_READY : TASK_COMPLETE, at);
+    if (waits)
+        ask_again_at(w, at);
+}
+
 static void start_runs(struct work *w, int64_t open)
 {
-    struct deploy_task *last;
     for (int64_t slot = 1; open > 0; slot++) {
-        struct group *g = group_of_slot(w, slot);
-        if (g && (g->now || g->old))
+        const struct group fresh = {.slot = slot}, *g = group_of_slot(w, slot);
+        if (g && standing(g))
             continue;
-        const struct group fresh = {.slot = slot};
-        last = g && g->count ? g->tasks[g->count - 1] : NULL;
-        int64_t at =
-            last && last->version == w->v->version ? last->ended_ns + w->v->spec->restart_delay_ns : 0;
-        create(w, &fresh, at > w->v->now_ns ? TASK_READY : TASK_COMPLETE, at);
-        if (at > w->v->now_ns)
-            ask_again_at(w, at);
+        start_run(w, g ? g : &fresh);
         open--;
     }
 }
@@ -465,22 +473,11 @@ static void reconcile_job(struct work *w)
         start_runs(w, MIN(room, w->v->spec->completions - done - live));
         return;
     }
-    size_t had = w->count;
     for (size_t i = 0; i < w->v->node_count; i++) {
         const struct deploy_node *node = &w->v->nodes[i];
-        struct group *g = NULL;
-        for (size_t j = 0; !g && j < had; j++)
-            if (str_eq(w->groups[j].node, node->id))
-                g = &w->groups[j];
-        if (!node->usable || (g && g->now))
-            continue;
-        const struct group fresh = {.node = node->id};
-        struct deploy_task *last = g && g->count ? g->tasks[g->count - 1] : NULL;
-        int64_t at =
-            last && last->version == w->v->version ? last->ended_ns + w->v->spec->restart_delay_ns : 0;
-        create(w, &fresh, at > w->v->now_ns ? TASK_READY : TASK_COMPLETE, at);
-        if (at > w->v->now_ns)
-            ask_again_at(w, at);
+        const struct group fresh = {.node = node->id}, *g = group_of_node(w, node->id);
+        if (node->usable && !(g && g->now))
+            start_run(w, g ? g : &fresh);
     }
 }
 
