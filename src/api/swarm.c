@@ -68,8 +68,7 @@ int api_swarm_update(struct http_request *q, void *context, struct err *err)
     _cleanup_json_ json_t *body = NULL;
     int64_t version = 0;
     const struct cluster_rotate rotate = {.worker_token = http_query_bool(q, "rotateWorkerToken", false),
-                                          .manager_token = http_query_bool(q, "rotateManagerToken", false),
-                                          .unlock_key = http_query_bool(q, "rotateManagerUnlockKey", false)};
+                                          .manager_token = http_query_bool(q, "rotateManagerToken", false)};
     int r = api__body(q, false, &body, err);
     if (r == 0)
         r = get_version(q, "swarm", &version, err);

@@ -8,7 +8,7 @@
 #include "image/image.h"
 
 enum step { STEP_NONE, STEP_FREE, STEP_STOP, STEP_HALT, STEP_PREPARE, STEP_START };
-enum { SWEEP_NS_FACTOR = 30 };
+enum { SWEEP_S = 30 };
 
 static enum step next_step(const struct cluster *c, const struct task *t)
 {
@@ -309,7 +309,7 @@ static bool watcher_gone(void *context)
     pthread_mutex_lock(&c->lock);
     bool stopping = c->stopping;
     pthread_mutex_unlock(&c->lock);
-    if (!stopping && time_monotonic_ns() > c->swept_ns + SWEEP_NS_FACTOR * NS_PER_S) {
+    if (!stopping && time_monotonic_ns() > c->swept_ns + SWEEP_S * NS_PER_S) {
         c->swept_ns = time_monotonic_ns();
         sweep(c);
     }

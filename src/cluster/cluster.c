@@ -260,16 +260,11 @@ static void remove_traces(struct cluster *c)
                           *swarm = json_pack("{s:[s]}", "scope", "swarm");
     struct map *both[] = {&c->objects[CLUSTER_SERVICE], &c->leaving};
     struct map_entry *e;
-    json_t *one, *value;
-    const char *id;
+    json_t *one;
     size_t i;
     for (size_t b = 0; b < ARRAY_SIZE(both); b++)
-        for (i = 0; (e = map_next(both[b], &i));) {
-            struct service *s = e->value;
-            spread__remove(c, s);
-            json_object_foreach (s->addresses, id, value)
-                engine_network_release(c->engine, id, s->o.id, &(struct err){0});
-        }
+        for (i = 0; (e = map_next(both[b], &i));)
+            service__leave_networks(c, e->value);
     if (engine_container_list(c->engine, true, 0, false, filters, &containers, &(struct err){0}) == 0)
         json_array_foreach (containers, i, one)
             engine_container_remove(c->engine, json_str(one, "Id"), true, true, &(struct err){0});
@@ -452,7 +447,7 @@ static bool matches(struct cluster *c, const struct object *o, const json_t *fil
     switch (o->kind) {
     case CLUSTER_TASK:
         return cluster__filter(filters, "label", task_has_label, o) &&
-               task__matches(c, (const struct task *)o, filters);
+               task__matches((const struct task *)o, filters);
     case CLUSTER_SERVICE:
         return cluster__filter(filters, "name", name_begins, o) &&
                cluster__filter(filters, "label", has_label, o) &&
@@ -469,11 +464,42 @@ static bool matches(struct cluster *c, const struct object *o, const json_t *fil
     }
 }
 
-int cluster_list(struct cluster *c, enum cluster_kind kind, const json_t *filters, bool status, json_t **ret,
+/* The values of one filter, which may be names and beginnings, as ids. */
+static int filter_by_id(struct cluster *c, json_t *filters, const char *key, enum cluster_kind kind,
+                        struct err *err)
+{
+    json_t *values = json_object_get(filters, key), *ids, *value;
+    const char *name;
+    size_t i;
+    if (!values)
+        return 0;
+    ids = json_array();
+    _cleanup_strv_ char **refs = NULL;
+    if (json_is_object(values))
+        json_object_foreach (values, name, value)
+            strv_add(&refs, name);
+    json_array_foreach (values, i, value)
+        strv_add(&refs, json_string_value(value) ? json_string_value(value) : "");
+    json_object_set_new(filters, key, ids);
+    STRV_FOREACH (ref, refs) {
+        const struct object *o = cluster__lookup(c, kind, *ref, err);
+        if (!o)
+            return -err->code;
+        json_array_append_new(ids, json_string(o->id));
+    }
+    return 0;
+}
+
+int cluster_list(struct cluster *c, enum cluster_kind kind, const json_t *given, bool status, json_t **ret,
                  struct err *err)
 {
+    _cleanup_json_ json_t *filters = given ? json_copy((json_t *)given) : NULL;
     SCOPED_LOCK(locked, &c->lock);
     int r = cluster__no_swarm(c, err);
+    if (r == 0 && kind == CLUSTER_TASK)
+        r = filter_by_id(c, filters, "service", CLUSTER_SERVICE, err);
+    if (r == 0 && kind == CLUSTER_TASK)
+        r = filter_by_id(c, filters, "node", CLUSTER_NODE, err);
     if (r < 0)
         return r;
     json_t *out = json_array();
@@ -529,6 +555,8 @@ int cluster_create(struct cluster *c, enum cluster_kind kind, const json_t *spec
     change_put(&ch, o);
     r = change_commit(c, &ch, true, err);
     if (r < 0) {
+        if (kind == CLUSTER_SERVICE)
+            service__leave_networks(c, (struct service *)o);
         free_object(o);
         return r;
     }

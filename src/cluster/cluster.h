@@ -31,7 +31,7 @@ int cluster_init(struct cluster *c, const json_t *body, char **ret_node, struct 
 int cluster_leave(struct cluster *c, bool force, struct err *err);
 int cluster_inspect(struct cluster *c, json_t **ret, struct err *err);
 struct cluster_rotate {
-    bool worker_token, manager_token, unlock_key;
+    bool worker_token, manager_token;
 };
 int cluster_update(struct cluster *c, int64_t version, const struct cluster_rotate *rotate,
                    const json_t *spec, struct err *err);

@@ -187,6 +187,8 @@ int service__update(struct cluster *c, struct service *s, const struct cluster_s
                     struct err *err);
 int service__remove(struct cluster *c, struct service *s, struct err *err);
 void service__revert(struct cluster *c, struct service *s); /* spec and previous one change places */
+void service__leave_networks(struct cluster *c,
+                             const struct service *s); /* its traffic, then its addresses */
 void service__free(struct service *s);
 void service__wake(struct cluster *c, struct service *s);
 bool service__uses(const struct service *s, enum cluster_kind kind, const char *id);
@@ -205,8 +207,8 @@ struct task *task__new(struct cluster *c, struct service *s, int64_t slot, const
 void task__set(struct cluster *c, struct task *t, enum task_state state, const char *message,
                const char *error);
 void task__free(struct task *t);
-char *task__container_name(const struct task *t); /* "web.1.ID" */
-bool task__matches(struct cluster *c, const struct task *t, const json_t *filters);
+char *task__container_name(const struct task *t);                /* "web.1.ID" */
+bool task__matches(const struct task *t, const json_t *filters); /* services and nodes in them by id */
 
 /* task_spec.c: the body that makes a task's container. Lock held. */
 int task__container_body(struct cluster *c, const struct task *t, json_t **ret, struct err *err);

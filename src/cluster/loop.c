@@ -150,11 +150,7 @@ static void place_tasks(struct cluster *c, struct service *s)
 
 static void drop_service(struct cluster *c, struct service *s, struct change *ch)
 {
-    json_t *value;
-    const char *id;
-    spread__remove(c, s);
-    json_object_foreach (s->addresses, id, value)
-        engine_network_release(c->engine, id, s->o.id, &(struct err){0});
+    service__leave_networks(c, s);
     change_remove(ch, &s->o);
     map_remove(&c->leaving, s->o.id);
 }

@@ -154,27 +154,41 @@ static int want_address(struct cluster *c, const struct service *s, const char *
     return r;
 }
 
+/* The addresses of `from` that are not among `kept` (may be NULL). */
+static void give_back(struct cluster *c, const struct service *s, json_t *from, const json_t *kept)
+{
+    const char *id;
+    json_t *value;
+    json_object_foreach (from, id, value)
+        if (!json_object_get(kept, id)) {
+            engine_spread_remove(c->engine, s->o.id, id, &(struct err){0});
+            engine_network_release(c->engine, id, s->o.id, &(struct err){0});
+        }
+}
+
+void service__leave_networks(struct cluster *c, const struct service *s)
+{
+    spread__remove(c, s);
+    give_back(c, s, s->addresses, NULL);
+}
+
 /* Reserves what the spec's networks need, and gives back what they no longer do. */
 static int settle_addresses(struct cluster *c, struct service *s, const json_t *spec, const json_t *ports,
                             struct err *err)
 {
     _cleanup_json_ json_t *wanted = json_object();
     bool any = has_virtual_address(spec) && !deploy_is_job(s->parsed.mode);
-    json_t *one, *value;
-    const char *id;
+    json_t *one;
     size_t i;
-    void *next;
     int r = any && service__has_ingress(ports) ? want_address(c, s, "ingress", wanted, err) : 0;
     json_array_foreach ((json_t *)service__networks(spec), i, one)
         if (r == 0 && any)
             r = want_address(c, s, json_str(one, "Target"), wanted, err);
     if (r < 0)
+        give_back(c, s, wanted, s->addresses);
+    if (r < 0)
         return r;
-    json_object_foreach_safe (s->addresses, next, id, value)
-        if (!json_object_get(wanted, id)) {
-            engine_spread_remove(c->engine, s->o.id, id, &(struct err){0});
-            engine_network_release(c->engine, id, s->o.id, &(struct err){0});
-        }
+    give_back(c, s, s->addresses, wanted);
     json_decref(s->addresses);
     s->addresses = json_incref(wanted);
     return 0;

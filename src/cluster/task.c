@@ -127,59 +127,47 @@ json_t *task__show(struct cluster *c, const struct task *t)
     return out;
 }
 
-struct task_filter {
-    struct cluster *c;
-    const struct task *t;
-};
-
 static bool is_desired(const void *object, const char *value)
 {
-    const struct task *t = ((const struct task_filter *)object)->t;
-    const char *state = task_state_name(t->desired);
+    const struct task *t = object;
     /* As docker's clients ask: running and what is about to; or over. */
     if (str_eq(value, "running"))
         return t->desired <= TASK_RUNNING || (t->desired == TASK_COMPLETE && !task_ended(t->state));
-    return str_eq(value, state);
+    return str_eq(value, task_state_name(t->desired));
 }
 
-static bool is_service(const void *object, const char *value)
+static bool is_service(const void *object, const char *id)
 {
-    const struct service *s = ((const struct task_filter *)object)->t->service;
-    return str_eq(s->o.id, value) || str_eq(s->o.name, value) || str_after(s->o.id, value);
+    return str_eq(((const struct task *)object)->service->o.id, id);
 }
 
-static bool is_node(const void *object, const char *value)
+static bool is_node(const void *object, const char *id)
 {
-    const struct task_filter *f = object;
-    if (!f->t->node)
-        return false;
-    const struct node *n = cluster__lookup(f->c, CLUSTER_NODE, value, NULL);
-    return n && str_eq(n->o.id, f->t->node);
+    return str_eq(((const struct task *)object)->node, id);
 }
 
 static bool is_named(const void *object, const char *value)
 {
-    const struct task *t = ((const struct task_filter *)object)->t;
+    const struct task *t = object;
     _cleanup_free_ char *name = str_printf("%s.%lld", t->service->o.name, (long long)t->slot);
     return strstr(name, value) != NULL;
 }
 
 static bool is_current(const void *object, const char *value)
 {
-    const struct task *t = ((const struct task_filter *)object)->t;
+    const struct task *t = object;
+    const struct service *s = t->service;
     bool yes = false;
     return parse_bool(value, &yes, NULL) == 0 &&
-           yes == (t->version ==
-                   (deploy_is_job(t->service->parsed.mode) ? t->service->iteration : t->service->version));
+           yes == (t->version == (deploy_is_job(s->parsed.mode) ? s->iteration : s->version));
 }
 
-bool task__matches(struct cluster *c, const struct task *t, const json_t *filters)
+bool task__matches(const struct task *t, const json_t *filters)
 {
-    const struct task_filter f = {c, t};
-    return cluster__filter(filters, "desired-state", is_desired, &f) &&
-           cluster__filter(filters, "service", is_service, &f) &&
-           cluster__filter(filters, "node", is_node, &f) && cluster__filter(filters, "name", is_named, &f) &&
-           cluster__filter(filters, "_up-to-date", is_current, &f);
+    return cluster__filter(filters, "desired-state", is_desired, t) &&
+           cluster__filter(filters, "service", is_service, t) &&
+           cluster__filter(filters, "node", is_node, t) && cluster__filter(filters, "name", is_named, t) &&
+           cluster__filter(filters, "_up-to-date", is_current, t);
 }
 
 void task__free(struct task *t)

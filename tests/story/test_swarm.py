@@ -136,6 +136,14 @@ class Swarm(Story):
         time.sleep(0.5)
         self.assertEqual((self.states("never"), self.states("thrice"), self.states("well")), (["failed"], ["failed"] * 3, ["complete"]))
 
+    def test_a_task_whose_health_check_fails_is_replaced(self):
+        self.service("--name", "web", "--restart-delay", "50ms", "--health-cmd", "test ! -f /tmp/ill", "--health-interval", "100ms", "--health-retries", "1", "--stop-grace-period", "1s")
+        ill = self.runs("web", 1)[0]
+        self.d.docker("exec", ill["Status"]["ContainerStatus"]["ContainerID"], "touch", "/tmp/ill")
+        wait_for(lambda: self.states("web") == ["failed", "running"], "another one to run")
+        self.assertIn("unhealthy", [t["Status"]["Err"] for t in self.tasks("web") if t["ID"] == ill["ID"]][0])
+        wait_for(lambda: not self.d.inspect(ill["Status"]["ContainerStatus"]["ContainerID"])["State"]["Running"], "the ill one to be stopped")
+
     def test_global_services_and_jobs(self):
         self.service("--name", "each", "--mode", "global")
         self.assertNotIn("Slot", self.runs("each", 1)[0])
@@ -329,6 +337,7 @@ secrets: {token: {file: ./token}}
         for path in ("services", "tasks", "nodes", "secrets", "configs"):
             self.assertEqual(self.d.api("GET", f"/{path}/nowhere")[0], 404)
             self.assertEqual(self.d.api("GET", f"/{path}?filters=%7B%22x%22:%5B%22y%22%5D%7D")[0], 400)
+        self.assertEqual(self.d.api("GET", '/tasks?filters={"service":["nowhere"]}'.replace('"', "%22"))[0], 404)
         self.assertEqual(self.d.api("POST", "/services/nowhere/update?version=x", good)[0], 400)
 
 

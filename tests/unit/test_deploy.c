@@ -238,6 +238,32 @@ static void a_rollout_takes_no_more_slots_at_once_than_it_may(void **state)
     }
 }
 
+static void a_rollout_waits_between_slots_and_bears_what_it_may(void **state)
+{
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        struct world *w =
+            world_new(seed, SPEC(REPLICATED(4), ",\"UpdateConfig\":{\"Parallelism\":1,\"Delay\":20000000000,"
+                                                "\"Monitor\":1000000,\"MaxFailureRatio\":0.5}"));
+        pass_time(w, 40, 0, 0);
+        update(w);
+        int64_t began = w->now_ns;
+        pass_time(w, 400, 0, 3);
+        assert_int_equal(w->status.state, ROLLOUT_COMPLETED);
+        if (w->status.completed_ns - began < 4 * 20 * NS_PER_S)
+            fail_msg("four slots took %lld ns", (long long)(w->status.completed_ns - began));
+        update(w);
+        w->bad_version = w->version;
+        pass_time(w, 400, 0, 0);
+        assert_int_equal(w->status.state, ROLLOUT_PAUSED);
+        int failed = 0;
+        for (size_t i = 0; i < w->count; i++)
+            failed += w->tasks[i].version == w->version && w->tasks[i].state == TASK_FAILED;
+        assert_int_equal(failed, 3); /* two of four were borne */
+        assert_int_equal(of_version(w, w->version), 0);
+        free(w);
+    }
+}
+
 static void started_first_never_fewer_run(void **state)
 {
     for (uint64_t seed = 1; seed <= 200; seed++) {
@@ -356,6 +382,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replicas_are_what_was_asked_for_whatever_dies),
         cmocka_unit_test(a_rollout_takes_no_more_slots_at_once_than_it_may),
+        cmocka_unit_test(a_rollout_waits_between_slots_and_bears_what_it_may),
         cmocka_unit_test(started_first_never_fewer_run),
         cmocka_unit_test(a_bad_version_pauses_or_goes_back),
         cmocka_unit_test(a_job_completes_as_often_as_asked_and_no_more),
