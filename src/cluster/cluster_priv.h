@@ -79,7 +79,7 @@ struct task {
     char *container; /* id, or NULL */
     json_t *ports;   /* the service's as the task was made */
     int64_t pid;
-    int exit_code;
+    int64_t exit_code;
     bool dirty;     /* to be written */
     int32_t placed; /* in the scheduler's model */
 };

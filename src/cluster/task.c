@@ -112,8 +112,8 @@ json_t *task__show(struct cluster *c, const struct task *t)
         json_set_str(status, "Err", t->error);
     if (t->container)
         json_object_set_new(status, "ContainerStatus",
-                            json_pack("{s:s, s:I, s:i}", "ContainerID", t->container, "PID",
-                                      (json_int_t)t->pid, "ExitCode", t->exit_code));
+                            json_pack("{s:s, s:I, s:I}", "ContainerID", t->container, "PID",
+                                      (json_int_t)t->pid, "ExitCode", (json_int_t)t->exit_code));
     json_object_set_new(status, "PortStatus", json_object());
     json_object_set_new(out, "Status", status);
     json_set_str(out, "DesiredState", task_state_name(t->desired));

@@ -53,13 +53,13 @@ typedef int (*match_handler)(sd_bus_message *m, void *context, struct sd_bus_err
 
 #define MEMBER(type, name, arguments) type(*name) arguments;
 static struct {
-    void *library;
+    void *handle;
     FUNCTIONS(MEMBER)
 } bus_;
 
 static int load_library(struct err *err)
 {
-    if (bus_.library)
+    if (bus_.handle)
         return 0;
     void *library = dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL);
     if (!library)
@@ -68,7 +68,7 @@ static int load_library(struct err *err)
     if (!(*(void **)&bus_.name = dlsym(library, "sd_bus_" #name)))                                           \
         return err_set(err, ERR_UNSUPPORTED, "--systemd-cgroup: libsystemd has no sd_bus_" #name);
     FUNCTIONS(LOOK_UP)
-    bus_.library = library;
+    bus_.handle = library;
     return 0;
 }
 

@@ -285,3 +285,26 @@ class Story(unittest.TestCase):
             self.assertIn(word.lower(), text.lower(), result)
         for bad in ("AddressSanitizer", "impossible state", "Segmentation"):
             self.assertNotIn(bad, text, result)
+
+
+class OnItsOwnDisk:
+    """For a Story whose data is on a small file system of its own: `size` as tmpfs takes it, and `arguments` of serve."""
+    size, arguments = "256m", ()
+
+    @classmethod
+    def make(cls):
+        d = Drover()
+        os.makedirs(d.data)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={cls.size}", "drover-story", d.data], check=True)
+        d.start(*cls.arguments)
+        if cls.image:
+            d.busybox()
+        return d
+
+    @classmethod
+    def tearDownClass(cls):
+        d = cls.drover_
+        d.stop()
+        d.drover("shutdown", "--root", d.data)
+        subprocess.run(["umount", d.data], check=True)
+        super().tearDownClass()

@@ -1,10 +1,9 @@
 """The room that things take and give back, as told, against what the file system says."""
 import json
 import os
-import subprocess
 
 from distribution import RegistryStory
-from harness import Drover
+from harness import OnItsOwnDisk
 from test_build_api import TAR
 from test_images import query, small_tar
 
@@ -28,25 +27,10 @@ def images_take(d):
     return taken(*(os.path.join(d.data, part) for part in ("layers", "blobs/sha256")))
 
 
-class Disk(RegistryStory):
+class Disk(OnItsOwnDisk, RegistryStory):
     """On a file system of its own, so that what it has free moves with ours alone."""
 
-    @classmethod
-    def make(cls):
-        d = Drover()
-        os.makedirs(d.data)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "drover-story", d.data], check=True)
-        d.start("--registry", "0")
-        d.busybox()
-        return d
-
-    @classmethod
-    def tearDownClass(cls):
-        d = cls.drover_
-        d.stop()
-        d.drover("shutdown", "--root", d.data)
-        subprocess.run(["umount", d.data], check=True)
-        super().tearDownClass()
+    arguments = ("--registry", "0")
 
     def ask(self, method, path):
         status, _, content = self.d.api(method, path)

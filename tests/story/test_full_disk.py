@@ -2,36 +2,20 @@
 import json
 import os
 import random
-import subprocess
 import tarfile
 import io
 
 import test_registry
 from distribution import BYTES, RegistryStory, digest_of
-from harness import Drover, Story
+from harness import OnItsOwnDisk, Story
 from test_build_api import TAR
 from test_images import query, small_tar
 
 MEGABYTES = 24
 
 
-class FullDisk(Story):
-    @classmethod
-    def make(cls):
-        d = Drover()
-        os.makedirs(d.data)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "drover-story", d.data], check=True)
-        d.start()
-        d.busybox()
-        return d
-
-    @classmethod
-    def tearDownClass(cls):
-        d = cls.drover_
-        d.stop()
-        d.drover("shutdown", "--root", d.data)
-        subprocess.run(["umount", d.data], check=True)
-        super().tearDownClass()
+class FullDisk(OnItsOwnDisk, Story):
+    size = f"{MEGABYTES}m"
 
     def big(self, megabytes=30):
         return random.Random(1).randbytes(megabytes << 20)
@@ -104,23 +88,10 @@ class FullDisk(Story):
         self.assertEqual(self.kept(), before)
 
 
-class FullRegistry(RegistryStory):
+class FullRegistry(OnItsOwnDisk, RegistryStory):
     """The disk is full in the middle of a push: it fails clearly, nothing of it is served, and the registry goes on."""
 
-    @classmethod
-    def make(cls):
-        d = Drover()
-        os.makedirs(d.data)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "drover-story", d.data], check=True)
-        return d.start("--registry", "0")
-
-    @classmethod
-    def tearDownClass(cls):
-        d = cls.drover_
-        d.stop()
-        d.drover("shutdown", "--root", d.data)
-        subprocess.run(["umount", d.data], check=True)
-        super().tearDownClass()
+    size, arguments, image = f"{MEGABYTES}m", ("--registry", "0"), False
 
     def test_a_push_that_does_not_fit(self):
         kept = self.push_blob("kept", b"kept" * 1000)

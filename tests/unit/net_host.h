@@ -69,16 +69,36 @@ static inline struct fixture *host_of(void **state)
     return *state;
 }
 
+/* The same test with bridges filtered where they were not, and the other way round. */
+static inline void filtered_otherwise(void **state, void (*test)(void **state))
+{
+    static const char *const path = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+    host_of(state);
+    if (!file_exists(path))
+        skip(); /* needs br_netfilter to tell the difference */
+    struct err err = {0};
+    _cleanup_str_ struct str was = STR_INIT;
+    assert_ok(file_read(path, 16, &was, &err), &err);
+    assert_ok(file_poke(path, str_get(&was)[0] == '1' ? "0" : "1", &err), &err);
+    test(state);
+    assert_ok(file_poke(path, str_get(&was), &err), &err);
+}
+
+static inline void end_servers(struct fixture *f)
+{
+    for (size_t i = 0; i < f->server_count; i++) {
+        kill(f->servers[i], SIGKILL);
+        waitpid(f->servers[i], NULL, 0);
+    }
+}
+
 static inline int tear_down(void **state)
 {
     struct fixture *f = *state;
     if (!f)
         return 0;
     struct err err = {0};
-    for (size_t i = 0; i < f->server_count; i++) {
-        kill(f->servers[i], SIGKILL);
-        waitpid(f->servers[i], NULL, 0);
-    }
+    end_servers(f);
     assert_ok(net_teardown(f->net, &err), &err);
     net_close(f->net);
     scratch_remove(f->dir);

@@ -32,10 +32,7 @@ static int end(void **state)
     if (!f)
         return 0;
     struct err err = {0};
-    for (size_t i = 0; i < f->server_count; i++) {
-        kill(f->servers[i], SIGKILL);
-        waitpid(f->servers[i], NULL, 0);
-    }
+    end_servers(f);
     assert_ok(engine_shutdown(f->dir, &err), &err);
     scratch_remove(f->dir);
     free(f);

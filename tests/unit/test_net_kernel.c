@@ -61,16 +61,7 @@ static void a_published_port_is_reached_from_everywhere_until_withdrawn(void **s
 
 static void a_published_port_is_reached_whether_or_not_bridges_are_filtered(void **state)
 {
-    static const char *const path = "/proc/sys/net/bridge/bridge-nf-call-iptables";
-    host_of(state);
-    if (!file_exists(path))
-        skip(); /* needs br_netfilter to tell the difference */
-    struct err err = {0};
-    _cleanup_str_ struct str was = STR_INIT;
-    assert_ok(file_read(path, 16, &was, &err), &err);
-    assert_ok(file_poke(path, str_get(&was)[0] == '1' ? "0" : "1", &err), &err);
-    a_published_port_is_reached_from_everywhere_until_withdrawn(state);
-    assert_ok(file_poke(path, str_get(&was), &err), &err);
+    filtered_otherwise(state, a_published_port_is_reached_from_everywhere_until_withdrawn);
 }
 
 static int try_publish(struct fixture *f, const char *owner, const char *host_ip, uint16_t *port,

@@ -341,7 +341,7 @@ static json_t *parse(const char *text)
 }
 
 struct pair {
-    struct sock_fprog ours, library;
+    struct sock_fprog ours, theirs;
     struct filter_policy policy;
 };
 
@@ -351,13 +351,13 @@ static void pair_init(struct pair *p, const json_t *policy)
     *p = (struct pair){0};
     assert_ok(filter__parse(policy, &p->policy, &err), &err);
     assert_ok(filter__compile(&p->policy, &p->ours, &err), &err);
-    assert_ok(filter__compile_with_library(&p->policy, &p->library, &err), &err);
+    assert_ok(filter__compile_with_library(&p->policy, &p->theirs, &err), &err);
 }
 
 static void pair_done(struct pair *p)
 {
     free(p->ours.filter);
-    free(p->library.filter);
+    free(p->theirs.filter);
     filter__done(&p->policy);
 }
 
@@ -386,7 +386,7 @@ static size_t boundary_values(const struct filter_policy *p, uint64_t *ret, size
 
 static void same_answer(const struct pair *p, const struct seccomp_data *data, bool hidden)
 {
-    uint32_t ours = interpret(&p->ours, data), library = interpret(&p->library, data);
+    uint32_t ours = interpret(&p->ours, data), library = interpret(&p->theirs, data);
     if (hidden)
         library = SECCOMP_RET_ERRNO | ENOSYS;
     if (ours != library)
@@ -551,8 +551,8 @@ static void a_program_is_short_and_quick_to_answer(void **state)
     struct pair p;
     _cleanup_json_ json_t *policy = runtime_default_seccomp(none);
     pair_init(&p, policy);
-    print_message("%u instructions, libseccomp %u\n", p.ours.len, p.library.len);
-    assert_true(p.ours.len < p.library.len);
+    print_message("%u instructions, libseccomp %u\n", p.ours.len, p.theirs.len);
+    assert_true(p.ours.len < p.theirs.len);
     pair_done(&p);
 }
 
