@@ -138,7 +138,13 @@ static int set_text(const struct cgroup *g, const char *file, const char *text, 
             err, ERR_UNSUPPORTED,
             "%s cannot be set: the requested cgroup controller `%.*s` is not available to cgroup %s (of %s)",
             what, (int)strcspn(file, "."), file, g->path, file);
-    return r < 0 ? err_wrap(err, "set %s to \"%s\"", what, text) : 0;
+    if (r < 0)
+        err_wrap(err, "set %s to \"%s\"", what, text);
+    if (r != -ERR_NOT_FOUND)
+        return r;
+    if (err) /* the controller is there, and has not this: a size of pages, say */
+        err->code = ERR_UNSUPPORTED;
+    return -ERR_UNSUPPORTED;
 }
 
 static int set_i64(const struct cgroup *g, const char *file, int64_t value, const char *what, struct err *err)

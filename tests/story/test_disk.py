@@ -30,7 +30,7 @@ def images_take(d):
 class Disk(OnItsOwnDisk, RegistryStory):
     """On a file system of its own, so that what it has free moves with ours alone."""
 
-    arguments = ("--registry", "0")
+    arguments, image = ("--registry", "0"), True
 
     def ask(self, method, path):
         status, _, content = self.d.api(method, path)
