@@ -81,12 +81,35 @@ int network__free_address(const struct network *n, bool ipv6, const char *wished
     return r;
 }
 
+/* The last quarter of a swarm's network is for containers that are no tasks: their machine chooses alone,
+ * while those of tasks and services are chosen for all machines, from the first address on. */
+static char *own_quarter(const char *subnet)
+{
+    unsigned a, b, c, d, bits;
+    if (sscanf(subnet, "%u.%u.%u.%u/%u", &a, &b, &c, &d, &bits) != 5 || bits > 28)
+        return NULL;
+    uint32_t base = (a << 24 | b << 16 | c << 8 | d) + (3u << (30 - bits));
+    return str_printf("%u.%u.%u.%u/%u", base >> 24, base >> 16 & 255, base >> 8 & 255, base & 255, bits + 2);
+}
+
+static int free_address_of_own(const struct network *n, char **ret, struct err *err)
+{
+    const struct subnet *s = network__subnet(n, false);
+    _cleanup_strv_ char **taken = taken_addresses(n, false);
+    _cleanup_free_ char *quarter = s && !s->range ? own_quarter(s->cidr) : NULL;
+    if (quarter && net_address_pick(s->cidr, quarter, taken, ret, err) == 0)
+        return 0;
+    return network__free_address(n, false, "", ret, err);
+}
+
 static int take_addresses(const struct network *n, const json_t *settings, struct endpoint *p,
                           struct err *err)
 {
     const json_t *ipam = json_object_get(settings, "IPAMConfig");
     const char *mac = json_str(settings, "WishedMac");
-    int r = network__free_address(n, false, json_str(ipam, "IPv4Address"), &p->address, err);
+    const char *wished = json_str(ipam, "IPv4Address");
+    int r = n->swarm && !*wished ? free_address_of_own(n, &p->address, err)
+                                 : network__free_address(n, false, wished, &p->address, err);
     if (r == 0)
         r = network__free_address(n, true, json_str(ipam, "IPv6Address"), &p->address6, err);
     if (r == 0 && p->address)

@@ -138,14 +138,14 @@ static bool chosen_subnet(const struct network *n, bool ipv6)
     return false;
 }
 
-static int check_wished(const struct network *n, const char *address, bool ipv6, struct err *err)
+static int check_wished(const struct network *n, const char *address, bool ipv6, bool task, struct err *err)
 {
     if (!*address)
         return 0;
     if (n->predefined)
         return err_set(err, ERR_INVALID,
                        "user specified IP address is supported on user defined networks only");
-    if (!chosen_subnet(n, ipv6))
+    if (!task && !chosen_subnet(n, ipv6)) /* a task's was chosen for the whole swarm */
         return err_set(err, ERR_INVALID,
                        "user specified IP address is supported only when connecting to networks with user "
                        "configured subnets");
@@ -174,9 +174,9 @@ int endpoint__plan_one(struct engine *e, const char *ref, const json_t *wished, 
     if (n->predefined && json_array_size(json_object_get(wished, "Aliases")))
         return err_set(err, ERR_INVALID,
                        "network-scoped alias is supported only for containers in user defined networks");
-    int r = check_wished(n, json_str(ipam, "IPv4Address"), false, err);
+    int r = check_wished(n, json_str(ipam, "IPv4Address"), false, task, err);
     if (r == 0)
-        r = check_wished(n, json_str(ipam, "IPv6Address"), true, err);
+        r = check_wished(n, json_str(ipam, "IPv6Address"), true, task, err);
     if (r == 0)
         json_object_set_new(networks, n->name, settings_new(n, wished, mac));
     return r;

@@ -86,6 +86,74 @@ static char *with_length(const struct network *n, const char *address)
     return str_printf("%s%s", address, s ? strchr(s->cidr, '/') : "");
 }
 
+static int release(struct engine *e, struct network *n, const char *key, struct err *err)
+{
+    const struct reservation *there = map_get(&n->reserved, key);
+    const char *user = spread__user(e, n, there->address);
+    if (user)
+        return err_set(err, ERR_CONFLICT, "address %s of network %s is that of service %s", there->address,
+                       n->name, user);
+    struct store_value values[] = {STORE_STR(n->id), STORE_STR(key)};
+    struct store_statement s = {"DELETE FROM reservations WHERE network = ? AND key = ?", values, 2, -1};
+    int r = store_batch(e->store, &s, 1, STORE_DURABLE, err);
+    if (r == 0)
+        map_remove(&n->reserved, key);
+    return r;
+}
+
+/* `wished`: "", or the address. */
+static int reserve(struct engine *e, struct network *n, const char *key, const char *wished, struct err *err)
+{
+    int r = check(n, key, err);
+    if (r < 0)
+        return r;
+    struct reservation *fresh = NEW(struct reservation);
+    r = network__free_address(n, false, wished, &fresh->address, err);
+    if (r == 0)
+        r = network__free_address(n, true, "", &fresh->address6, err);
+    if (r == 0)
+        r = insert(e, n, key, fresh, err);
+    if (r < 0) {
+        reserve__free(fresh);
+        return err_wrap(err, "network %s", n->name);
+    }
+    map_put(&n->reserved, key, fresh);
+    return 0;
+}
+
+int engine_network_hold(struct engine *e, const char *network, const char *key, const char *address,
+                        struct err *err)
+{
+    _cleanup_free_ char *bare = mem_strndup(address, strcspn(address, "/"));
+    SCOPED_LOCK(locked, &e->lock);
+    struct network *n = network__find(e, network, err);
+    if (!n)
+        return -err->code;
+    const struct reservation *there = str_empty(key) ? NULL : map_get(&n->reserved, key);
+    if (there && str_eq(there->address, bare))
+        return 0;
+    if (!network__subnet_of(n, bare))
+        return err_set(err, ERR_INVALID, "network %s: %.50s is not an address of its subnet", n->name, bare);
+    int r = there ? release(e, n, key, err) : 0;
+    if (r == 0)
+        r = reserve(e, n, key, bare, err);
+    return r == -ERR_DENIED ? -(int)(err->code = ERR_CONFLICT) : r;
+}
+
+int engine_network_held(struct engine *e, const char *network, char ***ret, struct err *err)
+{
+    SCOPED_LOCK(locked, &e->lock);
+    const struct network *n = network__find(e, network, err);
+    struct map_entry *entry;
+    char **list = NULL;
+    if (!n)
+        return -err->code;
+    for (size_t i = 0; (entry = map_next(&n->reserved, &i));)
+        strv_add(&list, entry->key);
+    *ret = list;
+    return 0;
+}
+
 int engine_network_reserve(struct engine *e, const char *network, const char *key, char **ret,
                            struct err *err)
 {
@@ -98,21 +166,11 @@ int engine_network_reserve(struct engine *e, const char *network, const char *ke
         *ret = with_length(n, there->address);
         return 0;
     }
-    int r = check(n, key, err);
+    int r = reserve(e, n, key, "", err);
     if (r < 0)
         return r;
-    struct reservation *fresh = NEW(struct reservation);
-    r = network__free_address(n, false, "", &fresh->address, err);
-    if (r == 0)
-        r = network__free_address(n, true, "", &fresh->address6, err);
-    if (r == 0)
-        r = insert(e, n, key, fresh, err);
-    if (r < 0) {
-        reserve__free(fresh);
-        return err_wrap(err, "network %s", n->name);
-    }
-    map_put(&n->reserved, key, fresh);
-    *ret = with_length(n, fresh->address);
+    there = map_get(&n->reserved, key);
+    *ret = with_length(n, there->address);
     return 0;
 }
 
@@ -126,14 +184,5 @@ int engine_network_release(struct engine *e, const char *network, const char *ke
     if (!there)
         return err_set(err, ERR_NOT_FOUND, "network %s has no address reserved for \"%.255s\"", n->name,
                        key ? key : "");
-    const char *user = spread__user(e, n, there->address);
-    if (user)
-        return err_set(err, ERR_CONFLICT, "address %s of network %s is that of service %s", there->address,
-                       n->name, user);
-    struct store_value values[] = {STORE_STR(n->id), STORE_STR(key)};
-    struct store_statement s = {"DELETE FROM reservations WHERE network = ? AND key = ?", values, 2, -1};
-    int r = store_batch(e->store, &s, 1, STORE_DURABLE, err);
-    if (r == 0)
-        map_remove(&n->reserved, key);
-    return r;
+    return release(e, n, key, err);
 }

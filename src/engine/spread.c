@@ -146,13 +146,14 @@ static int add_targets(const struct engine_spread *s, json_t *doc, struct err *e
     json_object_set_new(doc, "Targets", list);
     for (size_t i = 0; i < s->target_count; i++) {
         const struct engine_spread_target *t = &s->targets[i];
-        _cleanup_free_ char *address = t->address ? net_address_canonical(t->address) : NULL;
+        const char *text = t->far ? t->far : t->address;
+        _cleanup_free_ char *address = text ? net_address_canonical(text) : NULL;
         if (t->container ? strlen(t->container) != 64 || !str_is_hex(t->container) : !address)
             return err_set(err, ERR_INVALID,
                            "target \"%.100s\" of service %s is neither a container's full id nor an address",
-                           t->container ? t->container : (t->address ? t->address : ""), s->name);
+                           t->container ? t->container : (text ? text : ""), s->name);
         json_array_append_new(list, t->container ? json_pack("{s:s}", "Container", t->container)
-                                                 : json_pack("{s:s}", "Address", address));
+                                                 : json_pack("{s:s}", t->far ? "Far" : "Address", address));
     }
     return 0;
 }
@@ -206,9 +207,11 @@ static size_t live_targets(const struct network *n, const json_t *doc, struct ne
     struct net_spread_target *targets = NEW_N(struct net_spread_target, json_array_size(list) + 1);
     size_t count = 0, i;
     json_array_foreach (list, i, one) {
-        const char *remote = json_str(one, "Address");
+        const char *remote = json_str(one, "Address"), *far = json_str(one, "Far");
         struct endpoint *p = endpoint_of(n, one);
-        if (*remote)
+        if (*far)
+            targets[count++] = (struct net_spread_target){.address = far, .far = true};
+        else if (*remote)
             targets[count++] = (struct net_spread_target){.address = remote, .remote = true};
         else if (p) {
             targets[count++] = (struct net_spread_target){.address = p->address, .address6 = p->address6};
@@ -359,7 +362,7 @@ void spread__add_names(struct engine *e, struct network__names *to)
         if (r)
             add_host(n, r->address, r->address6, names_of(n, doc, true, false), to);
         json_array_foreach (json_object_get(doc, "Targets"), k, one) {
-            const char *remote = json_str(one, "Address");
+            const char *far = json_str(one, "Far"), *remote = *far ? far : json_str(one, "Address");
             const struct endpoint *p = endpoint_of(n, one);
             if (*remote || p)
                 add_host(n, *remote ? remote : p->address, *remote ? NULL : p->address6,

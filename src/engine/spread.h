@@ -29,9 +29,11 @@ struct engine_spread_port {
     uint16_t published;   /* of this machine; 0: none, the port is only behind the virtual address */
     uint16_t target;      /* of the container */
 };
-struct engine_spread_target {
-    const char *container; /* full id of a container of this machine that is on `network`, or NULL: */
-    const char *address;   /* address of another machine, where each port is at its `published` number */
+struct engine_spread_target { /* one of them: */
+    const char *container;    /* full id of a container of this machine that is on `network` */
+    const char *address;      /* address of another machine, where each port is at its `published` number */
+    const char *far;          /* address on `network` of another machine's container, to which
+                                 engine_network_far() leads: for the names and the virtual address alone */
 };
 struct engine_spread {
     const char *id;       /* the service's, of [a-zA-Z0-9_.-]: with the network, the key */
@@ -59,7 +61,21 @@ int engine_spread_list(struct engine *e, json_t **ret, struct err *err);
  * is kept with it, and is a spread's virtual address too. */
 int engine_network_reserve(struct engine *e, const char *network, const char *key, char **ret,
                            struct err *err);
+/* The same with an address that somebody else has chosen, for all machines of a swarm. Another one under the
+ * key is given back. ERR_CONFLICT: a container or another key has it, or a spread the former one. */
+int engine_network_hold(struct engine *e, const char *network, const char *key, const char *address,
+                        struct err *err);
+/* The keys under which addresses of the network are kept. */
+int engine_network_held(struct engine *e, const char *network, char ***ret, struct err *err);
 /* ERR_NOT_FOUND; ERR_CONFLICT while a spread has it. */
 int engine_network_release(struct engine *e, const char *network, const char *key, struct err *err);
+
+/* Containers of the network that other machines have (net_far in net/net.h): those of this machine on it and
+ * they reach each other by their addresses. The list replaces what was there. An address that a container of
+ * this machine has is left out. Not kept over a reboot. ERR_UNAVAILABLE: some machines are on no link of this
+ * one. */
+struct net_far;
+int engine_network_far(struct engine *e, const char *network, const struct net_far *list, size_t count,
+                       struct err *err);
 
 #endif

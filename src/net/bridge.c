@@ -189,6 +189,7 @@ static int bridge_forget(struct net *n, const char *name, struct err *err)
     if (!b)
         return 0;
     _cleanup_str_ struct str commands = STR_INIT;
+    net__far_drop(n, b->name, &commands);
     net__firewall_add_bridge(n, &commands, "delete", b);
     free(b);
     return net__firewall_run(n, str_get(&commands), err);

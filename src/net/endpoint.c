@@ -108,7 +108,7 @@ struct endpoint {
     uint8_t mac[6];
 };
 
-static int mac_parse(const char *text, uint8_t mac[6])
+int net__mac_parse(const char *text, uint8_t mac[6])
 {
     unsigned b[6];
     char rest;
@@ -144,7 +144,7 @@ static int endpoint_parse(const struct net_endpoint *e, struct endpoint *ret, st
     if (strlen(e->ifname) >= 16 || !*e->ifname || strchr(e->ifname, '/'))
         return err_set(err, ERR_INVALID, "interface name \"%s\" must be 1 to 15 characters", e->ifname);
     if (!str_empty(e->mac)) {
-        if (mac_parse(e->mac, ret->mac) < 0)
+        if (net__mac_parse(e->mac, ret->mac) < 0)
             return err_set(err, ERR_INVALID, "MAC address %s must be of the form 02:42:ac:14:00:02", e->mac);
         return 0;
     }

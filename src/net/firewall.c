@@ -88,6 +88,8 @@ void net__firewall_done(struct net *n)
  * - forward: what leaves neither from nor to our bridges is none of our business. A connection into a
  *   container must be of its own bridge, answer one, or be to a published port. Networks do not see each
  *   other; internal ones nothing but themselves, and what the other machines have of their services.
+ * - far: containers of a bridge's network on other machines (far.c). From that bridge alone packets go there,
+ *   and with their own addresses; from there to that bridge alone, from the machine that has the container.
  * - virtual addresses (spread_rules.c): a bridge's own containers alone reach them. They are addresses of the
  *   bridge, since somebody must answer for them on it: whatever no target takes would reach the machine's own
  *   programs. It is refused, as is what arrives at a published port without targets. ("related" is the
@@ -118,6 +120,9 @@ static const char rules[] =
     "  set spread_all { type nf_proto . inet_proto . inet_service; }\n"
     "  set peers { type ipv4_addr; }\n"
     "  set peers6 { type ipv6_addr; }\n"
+    "  set far { type ifname . ipv4_addr; }\n"
+    "  set far_from { type ifname . ipv4_addr . ether_addr; }\n"
+    "  set far_all { type ipv4_addr; }\n"
     "  set remotes { type ipv4_addr . inet_proto . inet_service; }\n"
     "  set remotes6 { type ipv6_addr . inet_proto . inet_service; }\n"
     "  chain raw {\n"
@@ -147,6 +152,7 @@ static const char rules[] =
     "    type nat hook postrouting priority srcnat; policy accept;\n"
     "    ct status dnat ip daddr . meta l4proto . th dport @remotes masquerade\n"
     "    ct status dnat ip6 daddr . meta l4proto . th dport @remotes6 masquerade\n"
+    "    iifname . ip daddr @far return\n"
     "    iifname @internal oifname != @bridges return\n"
     "    iifname @routed oifname != @bridges return\n"
     "    iifname @bridges oifname != @bridges masquerade\n"
@@ -170,6 +176,9 @@ static const char rules[] =
     "    iifname != @bridges oifname != @bridges accept\n"
     "    ct state established,related accept\n"
     "    iifname . oifname @within accept\n"
+    "    iifname . ip daddr @far accept\n"
+    "    oifname . ip saddr . ether saddr @far_from accept\n"
+    "    ip daddr @far_all drop\n"
     "    ct status dnat iifname . ct original ip daddr @virtual_at accept\n"
     "    ct status dnat iifname . ct original ip6 daddr @virtual6_at accept\n"
     "    iifname @internal drop\n"
@@ -263,6 +272,8 @@ int net__firewall_rebuild(struct net *n, struct err *err)
         net__spread_add_virtual(n, &s, "add", e->value);
     }
     net__spread_add_remotes(n, &s);
+    for (size_t i = 0; (e = map_next(&n->far, &i));)
+        net__far_add(n, &s, "add", e->value);
     for (size_t i = 0; i < n->port_count; i++)
         net__firewall_add_port(n, &s, "add", &n->ports[i]);
     int r = nft_run(n, str_get(&s), false, NULL, err);
@@ -397,6 +408,16 @@ static void load_port(struct net *n, const json_t *item, bool with_ip)
     net__ports_add(n, &p);
 }
 
+static void load_far(struct net *n, const json_t *item)
+{
+    const char *comment, *bridge, *address;
+    const json_t *key = json_object_get(element_of(item, &comment), "concat");
+    bridge = json_string_value(json_array_get(key, 0));
+    address = json_string_value(json_array_get(key, 1));
+    if (bridge && address)
+        net__far_load(n, bridge, address, comment);
+}
+
 static void load_object(struct net *n, const json_t *object)
 {
     size_t i;
@@ -405,6 +426,8 @@ static void load_object(struct net *n, const json_t *object)
     json_array_foreach (json_object_get(object, "elem"), i, item) {
         if (str_eq(name, "bridges"))
             load_bridge(n, item);
+        else if (str_eq(name, "far"))
+            load_far(n, item);
         else if (str_after(name, "ports_") || str_after(name, "ports6_"))
             load_port(n, item, str_ends_with(name, "_ip"));
     }

@@ -37,6 +37,7 @@ int net_open(const char *state_dir, const char *prefix, struct net **ret, struct
     pthread_mutex_init(&n->lock, NULL);
     n->bridges = MAP_INIT(free);
     n->spreads = MAP_INIT(net__spread_free);
+    n->far = MAP_INIT(free);
     n->pool = net__pool_new();
     r = net__names_open(n, err);
     if (r < 0) {
@@ -57,6 +58,7 @@ void net_close(struct net *n)
     net__firewall_done(n);
     map_done(&n->bridges);
     map_done(&n->spreads);
+    map_done(&n->far);
     pthread_mutex_destroy(&n->lock);
     free(n->state_dir);
     free(n);
@@ -99,6 +101,7 @@ int net_teardown(struct net *n, struct err *err)
         r = r < 0 && r != -ENODEV ? err_sys(err, -r, "remove network link %d", s.indexes[i]) : 0;
     }
     free(s.indexes);
+    net__far_drop(n, NULL, NULL);
     if (r == 0)
         r = net__firewall_delete(n, err);
     if (r == 0) {

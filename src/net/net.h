@@ -161,8 +161,9 @@ void net_set_forwarder(struct net *n, const struct net_forwarder *forwarder);
  * keeps it, whatever is set later. What no target takes is refused at once, and a program of the machine that
  * listens on all its addresses is not reached at the virtual one.
  *
- * A listed port of the virtual address leads to `target` of a target here, and to `published` of another
- * machine (not at all when that is 0); any other port to the same port of a target here. A connection that
+ * A listed port of the virtual address leads to `target` of a container, and to `published` of another
+ * machine (not at all when that is 0); any other port to the same port of a container. Those that are `far`
+ * are behind the virtual address alone, and published ports lead to their machines. A connection that
  * comes from one of the other machines goes to a target here while there is any: it is not sent on in
  * circles.
  *
@@ -175,6 +176,7 @@ struct net_spread_port {
 struct net_spread_target {
     const char *address, *address6; /* either may be NULL; of another machine exactly one is given */
     bool remote;                    /* another machine, where ports are the published ones */
+    bool far;                       /* a container that net_far_set() leads to */
 };
 struct net_spread {
     const char *key;                /* unique */
@@ -192,6 +194,18 @@ int net_spread_set(struct net *n, const struct net_spread *s, struct err *err);
 int net_spread_remove(struct net *n, const char *key, struct err *err); /* nothing there is no error */
 /* Ends what the kernel remembers of datagrams to an address that no container has any more. */
 void net_spread_forget_target(struct net *n, const char *address);
+
+/* Containers of a bridge's network that run on other machines of a link of this one (IPv4): with the bridge's
+ * own containers they reach each other by their addresses, unchanged and without encapsulation, and nothing
+ * else reaches them or comes from them. The other machine has to have the same set. */
+struct net_far {
+    const char *address; /* "10.0.1.9", within the bridge's subnet */
+    const char *via;     /* its machine's, on a link of this one */
+    const char *mac;     /* of that machine on that link: no other sends packets of the container */
+};
+/* Replaces the bridge's, in one step; to be called again after an interface was down. They go with the
+ * bridge. ERR_UNAVAILABLE: some machines are on no link of this one; the others' containers are in force. */
+int net_far_set(struct net *n, const char *bridge, const struct net_far *list, size_t count, struct err *err);
 
 /* Names. The table is replaced whole; the DNS process (`drover dns`, restarted when it dies, alive when serve
  * is not) reads it and answers on each bridge's gateway address, port 53: A, AAAA, PTR for what it

@@ -78,7 +78,12 @@ struct net__spread_port {
 };
 struct net__spread_target {
     struct net__ip address, address6; /* family 0: none */
-    bool remote;
+    bool remote, far;
+};
+struct net__far { /* a container on another machine; host byte order */
+    char bridge[16];
+    uint32_t address, via;
+    uint8_t mac[6];
 };
 struct net__spread {
     json_t *doc; /* what the rest is read from; as the file has it */
@@ -107,6 +112,7 @@ struct net {
     size_t port_count, port_capacity;
     struct map bridges; /* name -> struct net__bridge */
     struct map spreads; /* key -> struct net__spread */
+    struct map far;     /* "bridge address" -> struct net__far */
     struct net__names *names;
     struct net__pool *pool;
     struct net_forwarder forwarder; /* functions NULL: ports are this namespace's own */
@@ -142,6 +148,7 @@ void net__firewall_add_port(const struct net *n, struct str *to, const char *ver
 /* Calls `fn` with the thread in another network namespace. */
 int net__in_namespace(int namespace_fd, int (*fn)(void *context, struct err *err), void *context,
                       struct err *err);
+int net__mac_parse(const char *text, uint8_t mac[6]); /* -1: it is none of one interface */
 
 /* --- parent.c --- */
 int net__child_mode(const char *kind, const char *mode, uint32_t *ret, struct err *err);
@@ -175,6 +182,14 @@ void net__spread_add_virtual(const struct net *n, struct str *to, const char *ve
                              const struct net__spread *s);
 /* What all of them together say of other machines. */
 void net__spread_add_remotes(const struct net *n, struct str *to);
+
+/* --- far.c; the lock is held --- */
+void net__far_add(const struct net *n, struct str *to, const char *verb, const struct net__far *f);
+/* One that an earlier process had, from its element of the table. */
+void net__far_load(struct net *n, const char *bridge, const char *address, const char *comment);
+/* All of a bridge (NULL: of all): routes at once, rules by commands appended to `to` (NULL: they go with the
+ * table). */
+void net__far_drop(struct net *n, const char *bridge, struct str *to);
 
 /* --- conntrack.c --- */
 /* Drops what the kernel remembers of datagrams to a port, so that what was published or withdrawn counts for

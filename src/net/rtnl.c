@@ -355,6 +355,39 @@ int rtnl_route_add_default(struct mnl_socket *s, int index, uint32_t gateway)
     return talk(s, h, NULL, NULL);
 }
 
+int rtnl_route_set(struct mnl_socket *s, uint32_t address, uint32_t gateway, bool there)
+{
+    char buffer[REQUEST_BYTES];
+    struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
+    h->nlmsg_type = there ? RTM_NEWROUTE : RTM_DELROUTE;
+    h->nlmsg_flags = there ? NLM_F_CREATE | NLM_F_REPLACE : 0;
+    struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+    m->rtm_family = AF_INET;
+    m->rtm_dst_len = 32;
+    m->rtm_table = RT_TABLE_MAIN;
+    m->rtm_protocol = RTPROT_BOOT;
+    m->rtm_scope = RT_SCOPE_UNIVERSE;
+    m->rtm_type = RTN_UNICAST;
+    mnl_attr_put_u32(h, RTA_DST, address);
+    mnl_attr_put_u32(h, RTA_GATEWAY, gateway);
+    return talk(s, h, NULL, NULL);
+}
+
+int rtnl_proxy_set(struct mnl_socket *s, int index, uint32_t address, bool there)
+{
+    char buffer[REQUEST_BYTES];
+    struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
+    h->nlmsg_type = there ? RTM_NEWNEIGH : RTM_DELNEIGH;
+    h->nlmsg_flags = there ? NLM_F_CREATE | NLM_F_REPLACE : 0;
+    struct ndmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+    m->ndm_family = AF_INET;
+    m->ndm_ifindex = index;
+    m->ndm_state = NUD_PERMANENT;
+    m->ndm_flags = NTF_PROXY;
+    mnl_attr_put_u32(h, NDA_DST, address);
+    return talk(s, h, NULL, NULL);
+}
+
 static struct nlmsghdr *address6_request(void *buffer, uint16_t type, uint16_t flags, int index,
                                          const uint8_t address[16], int bits)
 {

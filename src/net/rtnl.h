@@ -60,6 +60,11 @@ int rtnl_child_add(struct mnl_socket *s, const struct rtnl_child *c);
 
 int rtnl_address_add(struct mnl_socket *s, int index, uint32_t address, int bits);
 int rtnl_address_delete(struct mnl_socket *s, int index, uint32_t address, int bits);
+/* "ADDRESS/32 via GATEWAY", in the place of another way there; or none any more. -ENETUNREACH: the gateway is
+ * on no link. */
+int rtnl_route_set(struct mnl_socket *s, uint32_t address, uint32_t gateway, bool there);
+/* Whether the link answers for an address that is reached through another one. */
+int rtnl_proxy_set(struct mnl_socket *s, int index, uint32_t address, bool there);
 int rtnl_route_add_default(struct mnl_socket *s, int index, uint32_t gateway); /* 0: by the link alone */
 /* IPv6: usable at once, without asking the neighbours whether it is taken (we know). */
 int rtnl_address6_add(struct mnl_socket *s, int index, const uint8_t address[16], int bits);

@@ -40,7 +40,7 @@ static json_t *doc_of(const struct net_spread *s)
         json_array_append_new(ports, json_pack("{s:s,s:i,s:i}", "Protocol", s->ports[i].protocol, "Published",
                                                s->ports[i].published, "Target", s->ports[i].target));
     for (size_t i = 0; i < s->target_count; i++) {
-        json_t *one = json_pack("{s:b}", "Remote", s->targets[i].remote);
+        json_t *one = json_pack("{s:b,s:b}", "Remote", s->targets[i].remote, "Far", s->targets[i].far);
         set_or_leave(one, "Address", s->targets[i].address);
         set_or_leave(one, "Address6", s->targets[i].address6);
         json_array_append_new(targets, one);
@@ -87,7 +87,7 @@ static int read_targets(struct net__spread *s, const json_t *list, struct err *e
     const json_t *one;
     s->targets = NEW_N(struct net__spread_target, json_array_size(list) + 1);
     json_array_foreach (list, i, one) {
-        struct net__spread_target t = {.remote = json_bool(one, "Remote")};
+        struct net__spread_target t = {.remote = json_bool(one, "Remote"), .far = json_bool(one, "Far")};
         int r = address_of(one, "Address", t.remote ? 0 : AF_INET, &t.address, err);
         if (r == 0)
             r = address_of(one, "Address6", AF_INET6, &t.address6, err);

@@ -7,8 +7,9 @@
 
 /* Which targets a rule leads to, and at which port. */
 enum choice {
-    TO_SAME_PORT, /* those here, at the port that was asked for */
-    TO_HERE,      /* those here */
+    TO_SAME_PORT, /* containers, here and far, at the port that was asked for */
+    TO_HERE,      /* containers here */
+    TO_MACHINES,  /* those, and other machines */
     TO_ALL,
 };
 
@@ -23,7 +24,9 @@ static bool target_text(const struct net__spread_target *t, int family, enum cho
 {
     struct net__ip ip = target_address(t, family);
     char address[NET__IP_BYTES];
-    if (!ip.family || (t->remote && (choice != TO_ALL || !p->published)))
+    bool machines = choice == TO_ALL || choice == TO_MACHINES,
+         containers = choice == TO_ALL || choice == TO_SAME_PORT;
+    if (!ip.family || (t->remote && (!machines || !p->published)) || (t->far && !containers))
         return false;
     net__ip_format(ip, address);
     if (choice == TO_SAME_PORT)
@@ -60,7 +63,7 @@ static void add_port_rules(const struct net *n, struct str *to, const struct net
              family == AF_INET6 ? "ip6 saddr @peers6" : "ip saddr @peers", p->protocol, p->published);
     add_rule(n, to, s, "published", match, family, TO_HERE, p);
     snprintf(match, sizeof(match), "meta l4proto %d th dport %u", p->protocol, p->published);
-    add_rule(n, to, s, "published", match, family, TO_ALL, p);
+    add_rule(n, to, s, "published", match, family, TO_MACHINES, p);
 }
 
 void net__spread_add(const struct net *n, struct str *to, const struct net__spread *s)

@@ -181,6 +181,43 @@ static void a_spread_outlives_the_engine_and_holds_its_address_port_and_network(
     engine_close(e);
 }
 
+static void an_address_chosen_for_all_machines_is_held_and_far_containers_are_reached_there(void **state)
+{
+    struct fixture *f = host_of(state);
+    struct engine *e = opened(f);
+    struct err err = {0};
+    _cleanup_free_ char *picked = NULL;
+    _cleanup_strv_ char **keys = NULL;
+    network(e, "{\"Name\": \"one\"}");
+    assert_ok(engine_network_hold(e, "one", "web", "10.0.0.2/24", &err), &err);
+    assert_ok(engine_network_hold(e, "one", "web", "10.0.0.2", &err), &err);
+    assert_int_equal(engine_network_hold(e, "one", "api", "10.0.0.2", &err), -ERR_CONFLICT);
+    assert_int_equal(engine_network_hold(e, "one", "api", "10.0.1.2", &err), -ERR_INVALID);
+    assert_int_equal(engine_network_hold(e, "one", "api", "", &err), -ERR_INVALID);
+    assert_ok(engine_network_hold(e, "one", "web", "10.0.0.7", &err), &err);
+    assert_ok(engine_network_reserve(e, "one", "other", &picked, &err), &err);
+    assert_string_equal(picked, "10.0.0.2/24");
+    assert_ok(engine_network_held(e, "one", &keys, &err), &err);
+    assert_int_equal(strv_len(keys), 2);
+    struct net_far list[] = {{"10.0.0.9", "203.0.113.9", "02:00:00:00:00:09"}};
+    assert_int_equal(engine_network_far(e, "one", list, 1, &err), -ERR_UNAVAILABLE); /* on no link */
+    assert_ok(engine_network_far(e, "one", list, 0, &err), &err);
+    assert_int_equal(engine_network_far(e, "bridge", list, 1, &err), -ERR_INVALID);
+    struct engine_spread_target target = {.far = "10.0.0.9"};
+    struct engine_spread s = {.id = "svc1",
+                              .network = "one",
+                              .name = "web",
+                              .address = "10.0.0.7",
+                              .targets = &target,
+                              .target_count = 1};
+    assert_ok(engine_spread_set(e, &s, &err), &err);
+    assert_int_equal(engine_network_hold(e, "one", "web", "10.0.0.8", &err), -ERR_CONFLICT);
+    target.far = "nowhere";
+    assert_int_equal(engine_spread_set(e, &s, &err), -ERR_INVALID);
+    assert_ok(engine_spread_remove(e, "svc1", "one", &err), &err);
+    engine_close(e);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && str_eq(argv[1], "keeper"))
@@ -193,6 +230,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         engine_test(a_swarms_network_is_an_overlay_of_its_own_pool),
         engine_test(a_reserved_address_stays_until_it_is_released),
+        engine_test(an_address_chosen_for_all_machines_is_held_and_far_containers_are_reached_there),
         engine_test(a_spread_outlives_the_engine_and_holds_its_address_port_and_network),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
