@@ -64,6 +64,7 @@ bench: build
 	@bench/unpack
 	@bench/store
 	@bench/simulate
+	@bench/cluster
 
 install: build
 	@meson configure build -Dprefix=$(PREFIX) >/dev/null && ninja -C build --quiet
