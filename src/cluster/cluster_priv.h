@@ -19,7 +19,13 @@ enum {
     SECRET_MAX = 500 * 1024, /* one byte more is too many, as with swarmkit */
     CONFIG_MAX = 1000 * 1024,
     WORKERS = 8,
+    CLUSTER_PORT = 2377,
 };
+
+/* What this node is in its cluster. A manager that leads has the whole state in its memory and decides. On
+ * one that follows and on a worker, `objects` holds only what the leader has assigned to this node, for the
+ * agent (agent.c), which does the same everywhere. */
+enum cluster_role { ROLE_NONE, ROLE_LEADS, ROLE_FOLLOWS, ROLE_WORKS };
 
 struct object {
     enum cluster_kind kind;
@@ -33,7 +39,8 @@ struct object {
 struct node {
     struct object o; /* first */
     json_t *description;
-    char *address;
+    char *address; /* without port: where its containers' ports are */
+    char *door;    /* a manager's: "HOST:PORT" of its cluster's port */
     bool manager;
 };
 
@@ -104,10 +111,20 @@ struct cluster {
     struct map names[CLUSTER_KINDS];   /* name -> object */
     struct map leaving;                /* id -> service that was removed and still has tasks */
     int64_t index;                     /* of the last change */
-    json_t *swarm;                     /* the cluster's own document, NULL: there is none */
-    char *self;                        /* id of this node */
-    char *dir;                         /* <root>/cluster: keys, secrets' files */
-    unsigned char key[32];             /* of the secrets at rest */
+    enum cluster_role role;
+    json_t *swarm; /* the cluster's own document; only who leads has it */
+    char *self;    /* id of this node */
+    char *swarm_id;
+    char *listen, *address;   /* "HOST:PORT": of its port, and where others reach that */
+    json_t *managers;         /* [{node, address}]: those known */
+    size_t manager_at;        /* the one that answered last */
+    char *leader;             /* its address, when another leads; NULL: not known */
+    struct http_server *port; /* of the cluster (port.c); with change_lock */
+    struct http_tls *port_tls;
+    char *trouble;         /* why the managers do not hear this node; NULL: they do */
+    _Atomic bool cancel;   /* calls to other nodes are to end */
+    char *dir;             /* <root>/cluster: keys, certificates (identity.h) */
+    unsigned char key[32]; /* of the secrets at rest */
     bool stopping, loop_runs;
     bool all_dirty; /* every service is to be looked at */
     pthread_t loop, watcher, workers[WORKERS];
@@ -117,13 +134,20 @@ struct cluster {
     struct sched *model;   /* place.c; NULL: to be made */
 };
 
+/* swarm.c */
+int swarm__already(struct err *err); /* this node is in a swarm: the refusal */
+int swarm__set_addresses(struct cluster *c, const json_t *body, struct err *err);
+char *swarm__host_of(const char *address); /* of "HOST:PORT", bare; the caller frees */
+
 /* objects.c */
 void cluster__new_id(char ret[ID_BYTES]);
-int cluster__no_swarm(const struct cluster *c, struct err *err); /* 0: there is one */
+int cluster__no_swarm(const struct cluster *c, struct err *err); /* 0: this node leads one */
 void *cluster__lookup(struct cluster *c, enum cluster_kind kind, const char *ref, struct err *err);
 void cluster__add(struct cluster *c, struct object *o);
 void cluster__drop(struct cluster *c, struct object *o); /* out of the maps; the caller frees */
 void cluster__object_done(struct object *o);
+void cluster__free_object(struct object *o);
+void cluster__free_all(struct cluster *c); /* all objects, and c->swarm; no other thread uses them */
 const char *cluster__kind_name(enum cluster_kind kind);
 void cluster__touch(struct cluster *c, struct object *o); /* next index, now */
 json_t *cluster__head(const struct object *o);            /* ID, Version, CreatedAt, UpdatedAt */
@@ -151,8 +175,12 @@ json_t *cluster__show(struct cluster *c, const struct object *o);
 /* node.c */
 json_t *node__show(const struct node *n);
 json_t *node__default_spec(void);
-int node__make_self(struct cluster *c, const char *address, const char *availability, struct node **ret,
-                    struct err *err);
+/* `text`: an address or an interface, with a port or without; or "": the only one that leads out. */
+int node__resolve_address(const char *text, char **ret, struct err *err);
+json_t *node__describe(struct cluster *c, const char *authority, struct err *err); /* this machine; NULL */
+/* Takes `description`. */
+struct node *node__new(struct cluster *c, json_t *description, const char *address, bool manager,
+                       const char *availability);
 bool node__available(const struct node *n, bool *ret_stays);
 int node__change(struct cluster *c, struct node *n, const json_t *spec, struct err *err);
 int node__remove(struct cluster *c, struct node *n, bool force, struct err *err);

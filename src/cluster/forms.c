@@ -28,6 +28,7 @@ static const struct field object_fields[] = {
 static const struct field node_fields[] = {
     FIELD(node, description),
     FIELD(node, address),
+    FIELD(node, door),
     FIELD(node, manager),
 };
 static const struct field service_fields[] = {

@@ -1,16 +1,13 @@
 /* Nodes: the machines of the cluster. */
 #include "cluster/cluster_priv.h"
 
+#include "cluster/identity.h"
+
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-json_t *node__default_spec(void)
-{
-    return json_pack("{s:{}, s:s, s:s}", "Labels", "Role", "manager", "Availability", "active");
-}
 
 json_t *node__show(const struct node *n)
 {
@@ -18,7 +15,8 @@ json_t *node__show(const struct node *n)
     json_object_set(out, "Spec", n->o.spec);
     json_object_set(out, "Description", n->description);
     json_object_set_new(out, "Status", json_pack("{s:s, s:s}", "State", "ready", "Addr", n->address));
-    _cleanup_free_ char *door = str_printf("%s:2377", n->address);
+    _cleanup_free_ char *door =
+        str_empty(n->door) ? identity__door(n->address, CLUSTER_PORT) : mem_strdup(n->door);
     if (n->manager)
         json_object_set_new(
             out, "ManagerStatus",
@@ -74,8 +72,7 @@ static int find_address(const char *interface, char **ret, struct err *err)
     return r;
 }
 
-/* `text`: an address or an interface, with a port or without; or "". */
-static int resolve_address(const char *text, char **ret, struct err *err)
+int node__resolve_address(const char *text, char **ret, struct err *err)
 {
     const char *colon = strrchr(text, ':');
     bool v6 = *text == '[';
@@ -103,7 +100,7 @@ static json_t *plugins_of(const json_t *info)
     return out;
 }
 
-static json_t *describe(struct cluster *c, struct err *err)
+json_t *node__describe(struct cluster *c, const char *authority, struct err *err)
 {
     _cleanup_json_ json_t *info = NULL;
     if (engine_info(c->engine, false, &info, err) < 0)
@@ -117,7 +114,6 @@ static json_t *describe(struct cluster *c, struct err *err)
         _cleanup_free_ char *key = mem_strndup(text, equals ? (size_t)(equals - text) : strlen(text));
         json_set_str(labels, key, equals ? equals + 1 : "");
     }
-    const char *pem = json_str(json_object_get(c->swarm, "TLSInfo"), "TrustRoot");
     json_t *out =
         json_pack("{s:s, s:{s:s, s:s}, s:{s:I, s:I}, s:{s:s, s:o, s:o}}", "Hostname", json_str(info, "Name"),
                   "Platform", "Architecture", json_str(info, "Architecture"), "OS", "linux", "Resources",
@@ -125,30 +121,24 @@ static json_t *describe(struct cluster *c, struct err *err)
                   (json_int_t)json_int(info, "MemTotal"), "Engine", "EngineVersion", DROVER_VERSION, "Labels",
                   labels, "Plugins", plugins_of(info));
     must(out);
-    json_object_set_new(out, "TLSInfo", keys__tls_info(pem));
+    json_object_set_new(out, "TLSInfo", keys__tls_info(authority));
     return out;
 }
 
-int node__make_self(struct cluster *c, const char *address, const char *availability, struct node **ret,
-                    struct err *err)
+struct node *node__new(struct cluster *c, json_t *description, const char *address, bool manager,
+                       const char *availability)
 {
-    _cleanup_free_ char *found = NULL;
-    int r = resolve_address(address, &found, err);
-    json_t *description = r == 0 ? describe(c, err) : NULL;
-    if (!description)
-        return r < 0 ? r : -err->code;
     struct node *n = NEW(struct node);
-    n->o = (struct object){.kind = CLUSTER_NODE, .spec = node__default_spec(), .created_ns = time_now_ns()};
+    n->o = (struct object){.kind = CLUSTER_NODE, .created_ns = time_now_ns()};
+    n->o.spec = json_pack("{s:{}, s:s, s:s}", "Labels", "Role", manager ? "manager" : "worker",
+                          "Availability", str_empty(availability) ? "active" : availability);
     cluster__new_id(n->o.id);
     n->o.name = mem_strdup(json_str(description, "Hostname"));
-    if (!str_empty(availability))
-        json_set_str(n->o.spec, "Availability", availability);
     n->description = description;
-    n->address = take_ptr(found);
-    n->manager = true;
+    n->address = mem_strdup(address);
+    n->manager = manager;
     cluster__touch(c, &n->o);
-    *ret = n;
-    return 0;
+    return n;
 }
 
 bool node__available(const struct node *n, bool *ret_stays)
@@ -218,5 +208,6 @@ void node__free(struct node *n)
     cluster__object_done(&n->o);
     json_decref(n->description);
     free(n->address);
+    free(n->door);
     free(n);
 }

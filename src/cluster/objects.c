@@ -26,10 +26,18 @@ void cluster__new_id(char ret[ID_BYTES])
 
 int cluster__no_swarm(const struct cluster *c, struct err *err)
 {
-    return c->swarm ? 0
-                    : err_set(err, ERR_UNAVAILABLE,
-                              "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm "
-                              "join\" to connect this node to swarm and try again.");
+    if (c->role == ROLE_LEADS)
+        return 0;
+    return c->role == ROLE_NONE
+               ? err_set(err, ERR_UNAVAILABLE,
+                         "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm "
+                         "join\" to "
+                         "connect this node to swarm and try again.")
+               : err_set(
+                     err, ERR_UNAVAILABLE,
+                     "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster "
+                     "state. Please run this command on a manager node or promote the current node to a "
+                     "manager.");
 }
 
 void *cluster__lookup(struct cluster *c, enum cluster_kind kind, const char *ref, struct err *err)
@@ -41,11 +49,18 @@ void *cluster__lookup(struct cluster *c, enum cluster_kind kind, const char *ref
         goto out;
     int matches = 0;
     struct map_entry *e;
-    for (size_t i = 0; (e = map_next(&c->objects[kind], &i));)
-        if (str_after(e->key, ref)) {
+    bool named = false; /* nodes may share a host name */
+    for (size_t i = 0; (e = map_next(&c->objects[kind], &i));) {
+        const struct object *o = e->value;
+        bool by_name = kind == CLUSTER_NODE && str_eq(o->name, ref);
+        if (by_name && !named)
+            matches = 0;
+        named = named || by_name;
+        if (named ? by_name : str_after(e->key, ref) != NULL) {
             found = e->value;
             matches++;
         }
+    }
     if (matches > 1) {
         err_set(err, ERR_INVALID, "%s %.200s is ambiguous (%d matches found)", kind_names[kind], ref,
                 matches);
@@ -64,7 +79,7 @@ void cluster__add(struct cluster *c, struct object *o)
         return;
     }
     map_put(&c->objects[o->kind], o->id, o);
-    if (!str_empty(o->name))
+    if (!str_empty(o->name) && o->kind != CLUSTER_NODE)
         map_put(&c->names[o->kind], o->name, o);
 }
 
@@ -243,8 +258,6 @@ static int load_row(void *context, const struct store_value *columns, size_t cou
         return r;
     if (l->kind == CLUSTER_KINDS) {
         c->swarm = json_incref(doc);
-        free(c->self);
-        c->self = mem_strdup(json_str(doc, "Self"));
         c->index = MAX(c->index, json_int(json_object_get(doc, "Version"), "Index"));
         return 0;
     }

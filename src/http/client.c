@@ -223,6 +223,14 @@ static void set_options(struct http_client *c, struct transfer *t)
     curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     if (call->ca_file)
         curl_easy_setopt(curl, CURLOPT_CAINFO, call->ca_file);
+    if (call->certificate_file) {
+        curl_easy_setopt(curl, CURLOPT_SSLCERT, call->certificate_file);
+        curl_easy_setopt(curl, CURLOPT_SSLKEY, call->key_file);
+    }
+    if (call->anybody) {
+        curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "drover/" DROVER_VERSION);
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(curl, CURLOPT_HEADERDATA, t);
@@ -244,7 +252,8 @@ static void set_options(struct http_client *c, struct transfer *t)
         curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     }
     /* No proxy reaches this machine's own loopback. */
-    if (c->unix_socket || str_after(call->url, "http://127.") || str_after(call->url, "https://127."))
+    if (c->unix_socket || call->connect_to || str_after(call->url, "http://127.") ||
+        str_after(call->url, "https://127."))
         curl_easy_setopt(curl, CURLOPT_PROXY, "");
     set_method(t);
 }
@@ -311,8 +320,15 @@ int http_client_call(struct http_client *c, const struct http_call *call, struct
     curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, detail);
     struct curl_slist *headers = make_headers(call);
     curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, headers);
+    struct curl_slist *to = NULL;
+    if (call->connect_to) {
+        _cleanup_free_ char *text = str_printf("::%s", call->connect_to);
+        to = curl_slist_append(NULL, text);
+        curl_easy_setopt(c->curl, CURLOPT_CONNECT_TO, to);
+    }
     CURLcode code = curl_easy_perform(c->curl);
     curl_slist_free_all(headers);
+    curl_slist_free_all(to);
     if (code != CURLE_OK) {
         int r = transfer_error(c, &t, code, detail, err);
         curl_easy_reset(c->curl);

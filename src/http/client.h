@@ -1,8 +1,8 @@
 /* HTTP client over libcurl: to registries over TLS, to Drover's own API over its unix socket.
  *
  * One struct http_client is used by one thread at a time; it keeps connections alive between requests. TLS
- * certificates are always verified. Redirects are followed by GET and HEAD only, and credentials are not sent
- * to another host. */
+ * certificates are always verified, but where a call says `anybody`. Redirects are followed by GET and HEAD
+ * only, and credentials are not sent to another host. */
 #ifndef HTTP_CLIENT_H
 #define HTTP_CLIENT_H
 
@@ -45,8 +45,14 @@ struct http_call {
     void *sink_context;
     void (*head)(void *context, int status); /* once the answer's head is there; may be NULL */
     void *head_context;
-    size_t max_body_bytes;  /* of a collected body; 0: 8 MiB */
-    const char *ca_file;    /* PEM file of who vouches for the server; NULL: the system's */
+    size_t max_body_bytes; /* of a collected body; 0: 8 MiB */
+    const char *ca_file;   /* PEM file of who vouches for the server; NULL: the system's */
+    /* What this side shows of itself: PEM files, or NULL. */
+    const char *certificate_file, *key_file;
+    /* "HOST:PORT" where the connection really goes; the URL's name is what the certificate must be for. NULL:
+     * as the URL says. Never through a proxy. */
+    const char *connect_to;
+    bool anybody;           /* who answers is not asked, since what it says is checked otherwise */
     int connect_timeout_ms; /* 0: 10 s */
     int idle_timeout_ms;    /* no byte for so long; 0: none */
     const _Atomic bool

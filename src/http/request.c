@@ -103,6 +103,13 @@ void http_peer_address(struct http_request *q, char ret[HTTP_PEER_BYTES])
         getnameinfo((struct sockaddr *)&at, n, ret, HTTP_PEER_BYTES, NULL, 0, NI_NUMERICHOST);
 }
 
+void http_peer_certificate(struct http_request *q, struct http_certificate *ret)
+{
+    *ret = (struct http_certificate){.why = "shows no certificate"};
+    if (q->conn->tls)
+        http__tls_peer(q->conn->tls, ret);
+}
+
 const char *http_query(struct http_request *q, const char *name)
 {
     for (size_t i = 0; q->query_names && q->query_names[i]; i++)

@@ -98,6 +98,14 @@ const char *http_route_needs(const struct http_request *q);
 /* The address of a TCP peer without its port; "" for a unix socket. */
 enum { HTTP_PEER_BYTES = 46 };
 void http_peer_address(struct http_request *q, char ret[HTTP_PEER_BYTES]);
+/* What the client's certificate says (http_tls_new_mutual). */
+enum { HTTP_NAME_BYTES = 128 };
+struct http_certificate {
+    bool valid;      /* it leads to the authority, and now is within its time */
+    const char *why; /* it is not: "shows no certificate", "... has expired" */
+    char name[HTTP_NAME_BYTES], unit[HTTP_NAME_BYTES], organization[HTTP_NAME_BYTES]; /* "" when invalid */
+};
+void http_peer_certificate(struct http_request *q, struct http_certificate *ret);
 const char *http_method(struct http_request *q);
 const char *http_path(struct http_request *q);             /* without version prefix */
 const char *http_raw_path(struct http_request *q);         /* the same, as sent */

@@ -91,6 +91,7 @@ struct http_conn {
 /* --- tls.c; a session belongs to its connection --- */
 struct http_tls_session *http__tls_begin(struct http_tls *t, int fd); /* makes the descriptor non-blocking */
 void http__tls_free(struct http_tls_session *s);
+void http__tls_peer(struct http_tls_session *s, struct http_certificate *ret);
 void http__tls_end(struct http_tls_session *s); /* tells the peer that nothing more comes */
 /* As recv(2) without waiting: -1 with EAGAIN also while the handshake is under way. */
 ssize_t http__tls_recv(struct http_tls_session *s, void *buffer, size_t n);

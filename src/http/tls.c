@@ -6,32 +6,107 @@
 
 #include <fcntl.h>
 #include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
 #include <poll.h>
+#include <stdatomic.h>
+
+/* Shared by the connections that began with it. */
+struct shown {
+    gnutls_certificate_credentials_t credentials;
+    _Atomic int users;
+};
 
 struct http_tls {
-    gnutls_certificate_credentials_t credentials;
+    char *certificate_file, *key_file, *authority_file; /* the last: or NULL */
     gnutls_priority_t priority;
+    pthread_mutex_t lock;
+    struct shown *shown; /* of the connections to come; under the lock */
 };
 
 struct http_tls_session {
     gnutls_session_t session;
+    struct shown *shown;
+    bool mutual;
     bool ready; /* the handshake is done */
 };
 
-int http_tls_new(const char *certificate_file, const char *key_file, struct http_tls **ret, struct err *err)
+static void shown_unref(struct shown *s)
+{
+    if (!s || atomic_fetch_sub(&s->users, 1) > 1)
+        return;
+    gnutls_certificate_free_credentials(s->credentials);
+    free(s);
+}
+
+static int read_files(const struct http_tls *t, struct shown **ret, struct err *err)
+{
+    struct shown *s = NEW(struct shown);
+    atomic_store(&s->users, 1);
+    must(gnutls_certificate_allocate_credentials(&s->credentials) == 0);
+    int r = gnutls_certificate_set_x509_key_file(s->credentials, t->certificate_file, t->key_file,
+                                                 GNUTLS_X509_FMT_PEM);
+    if (r < 0)
+        r = err_set(err, ERR_INVALID, "TLS certificate %s with key %s: %s", t->certificate_file, t->key_file,
+                    gnutls_strerror(r));
+    else if (t->authority_file) {
+        int n =
+            gnutls_certificate_set_x509_trust_file(s->credentials, t->authority_file, GNUTLS_X509_FMT_PEM);
+        if (n <= 0)
+            r = err_set(err, ERR_INVALID, "TLS authority %s: %s", t->authority_file,
+                        n ? gnutls_strerror(n) : "no certificate in it");
+    }
+    if (r < 0) {
+        shown_unref(s);
+        return r;
+    }
+    *ret = s;
+    return 0;
+}
+
+static int tls_new(const char *certificate_file, const char *key_file, const char *authority_file,
+                   struct http_tls **ret, struct err *err)
 {
     deferred_need(DEFERRED_GNUTLS);
     struct http_tls *t = NEW(struct http_tls);
-    must(gnutls_certificate_allocate_credentials(&t->credentials) == 0);
-    must(gnutls_priority_init(&t->priority, "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2", NULL) == 0);
-    int r =
-        gnutls_certificate_set_x509_key_file(t->credentials, certificate_file, key_file, GNUTLS_X509_FMT_PEM);
+    t->certificate_file = mem_strdup(certificate_file);
+    t->key_file = mem_strdup(key_file);
+    t->authority_file = mem_strdup(authority_file);
+    pthread_mutex_init(&t->lock, NULL);
+    must(gnutls_priority_init(&t->priority,
+                              authority_file ? "NORMAL:-VERS-ALL:+VERS-TLS1.3"
+                                             : "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2",
+                              NULL) == 0);
+    int r = read_files(t, &t->shown, err);
     if (r < 0) {
         http_tls_free(t);
-        return err_set(err, ERR_INVALID, "TLS certificate %s with key %s: %s", certificate_file, key_file,
-                       gnutls_strerror(r));
+        return r;
     }
     *ret = t;
+    return 0;
+}
+
+int http_tls_new(const char *certificate_file, const char *key_file, struct http_tls **ret, struct err *err)
+{
+    return tls_new(certificate_file, key_file, NULL, ret, err);
+}
+
+int http_tls_new_mutual(const char *certificate_file, const char *key_file, const char *authority_file,
+                        struct http_tls **ret, struct err *err)
+{
+    return tls_new(certificate_file, key_file, authority_file, ret, err);
+}
+
+int http_tls_reload(struct http_tls *t, struct err *err)
+{
+    struct shown *fresh;
+    int r = read_files(t, &fresh, err);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&t->lock);
+    struct shown *before = t->shown;
+    t->shown = fresh;
+    pthread_mutex_unlock(&t->lock);
+    shown_unref(before);
     return 0;
 }
 
@@ -40,7 +115,11 @@ void http_tls_free(struct http_tls *t)
     if (!t)
         return;
     gnutls_priority_deinit(t->priority);
-    gnutls_certificate_free_credentials(t->credentials);
+    shown_unref(t->shown);
+    pthread_mutex_destroy(&t->lock);
+    free(t->certificate_file);
+    free(t->key_file);
+    free(t->authority_file);
     free(t);
 }
 
@@ -48,9 +127,16 @@ struct http_tls_session *http__tls_begin(struct http_tls *t, int fd)
 {
     struct http_tls_session *s = NEW(struct http_tls_session);
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    pthread_mutex_lock(&t->lock);
+    s->shown = t->shown;
+    atomic_fetch_add(&s->shown->users, 1);
+    pthread_mutex_unlock(&t->lock);
+    s->mutual = t->authority_file;
     must(gnutls_init(&s->session, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL) == 0);
     must(gnutls_priority_set(s->session, t->priority) == 0);
-    must(gnutls_credentials_set(s->session, GNUTLS_CRD_CERTIFICATE, t->credentials) == 0);
+    must(gnutls_credentials_set(s->session, GNUTLS_CRD_CERTIFICATE, s->shown->credentials) == 0);
+    if (s->mutual)
+        gnutls_certificate_server_set_request(s->session, GNUTLS_CERT_REQUEST);
     static const gnutls_datum_t protocol = {(unsigned char *)"http/1.1", 8};
     gnutls_alpn_set_protocols(s->session, &protocol, 1, 0);
     gnutls_transport_set_int2(s->session, fd, fd);
@@ -62,7 +148,42 @@ void http__tls_free(struct http_tls_session *s)
     if (!s)
         return;
     gnutls_deinit(s->session);
+    shown_unref(s->shown);
     free(s);
+}
+
+static void read_name(gnutls_x509_crt_t crt, const char *oid, char ret[HTTP_NAME_BYTES])
+{
+    size_t n = HTTP_NAME_BYTES;
+    if (gnutls_x509_crt_get_dn_by_oid(crt, oid, 0, 0, ret, &n) < 0)
+        *ret = '\0';
+}
+
+void http__tls_peer(struct http_tls_session *s, struct http_certificate *ret)
+{
+    unsigned count = 0, status = 0;
+    gnutls_x509_crt_t crt;
+    const gnutls_datum_t *chain =
+        s->mutual && s->ready ? gnutls_certificate_get_peers(s->session, &count) : NULL;
+    if (!chain || !count)
+        return;
+    ret->why = "has a certificate that is not of this cluster's authority";
+    if (gnutls_certificate_verify_peers2(s->session, &status) < 0)
+        return;
+    if (status & GNUTLS_CERT_EXPIRED)
+        ret->why = "has a certificate that has expired";
+    else if (status & GNUTLS_CERT_NOT_ACTIVATED)
+        ret->why = "has a certificate that is not valid yet: compare the clocks";
+    if (status || gnutls_x509_crt_init(&crt) < 0)
+        return;
+    if (gnutls_x509_crt_import(crt, &chain[0], GNUTLS_X509_FMT_DER) == 0) {
+        read_name(crt, GNUTLS_OID_X520_COMMON_NAME, ret->name);
+        read_name(crt, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, ret->unit);
+        read_name(crt, GNUTLS_OID_X520_ORGANIZATION_NAME, ret->organization);
+        ret->valid = true;
+        ret->why = NULL;
+    }
+    gnutls_x509_crt_deinit(crt);
 }
 
 void http__tls_end(struct http_tls_session *s)

@@ -1,0 +1,176 @@
+#include "cluster/identity.h"
+
+#include "base/file.h"
+#include "cluster/cluster_priv.h"
+#include "cluster/pki.h"
+
+#include <unistd.h>
+
+enum { PEM_MAX = 64 << 10, NODE_FILE_MAX = 256 << 10 };
+
+static const char *const role_names[] = {"none", "leads", "follows", "works"};
+
+char *identity__path(struct cluster *c, const char *name)
+{
+    return str_printf("%s/%s", c->dir, name);
+}
+
+static char *read_text(struct cluster *c, const char *name, size_t max, struct err *err)
+{
+    _cleanup_free_ char *path = identity__path(c, name);
+    _cleanup_str_ struct str text = STR_INIT;
+    return file_read(path, max, &text, err) < 0 ? NULL : str_take(&text);
+}
+
+char *identity__authority(struct cluster *c)
+{
+    return read_text(c, "ca.pem", PEM_MAX, &(struct err){0});
+}
+
+static int write_text(struct cluster *c, const char *name, const char *text, mode_t mode, struct err *err)
+{
+    _cleanup_free_ char *path = identity__path(c, name);
+    return text ? file_replace(path, text, strlen(text), mode, true, err) : 0;
+}
+
+int identity__write(struct cluster *c, const char *authority, const char *certificate, const char *key,
+                    const char *authority_key, struct err *err)
+{
+    int r = write_text(c, "ca.pem", authority, 0644, err);
+    if (r == 0)
+        r = write_text(c, "ca.key", authority_key, 0600, err);
+    if (r == 0)
+        r = write_text(c, "node.key", key, 0600, err);
+    return r == 0 ? write_text(c, "node.pem", certificate, 0644, err) : r;
+}
+
+/* --- Certificates --- */
+
+static int64_t life_of(const struct cluster *c)
+{
+    const json_t *authority = json_object_get(json_object_get(c->swarm, "Spec"), "CAConfig");
+    int64_t life = json_int(authority, "NodeCertExpiry");
+    return life > 0 ? life : INT64_C(90) * 86400 * NS_PER_S;
+}
+
+int identity__issue(struct cluster *c, const char *csr, const char *node, bool manager,
+                    char **ret_certificate, struct err *err)
+{
+    _cleanup_free_ char *authority = read_text(c, "ca.pem", PEM_MAX, err);
+    _cleanup_free_ char *key = authority ? read_text(c, "ca.key", PEM_MAX, err) : NULL;
+    if (!key)
+        return err_wrap(err, "read the cluster's authority");
+    struct pki_subject subject = {.manager = manager};
+    snprintf(subject.node, sizeof(subject.node), "%s", node);
+    snprintf(subject.swarm, sizeof(subject.swarm), "%s", c->swarm_id);
+    return pki_issue(authority, key, csr, &subject, life_of(c), ret_certificate, err);
+}
+
+int identity__issue_own(struct cluster *c, struct err *err)
+{
+    _cleanup_free_ char *csr = NULL, *key = NULL, *certificate = NULL;
+    int r = pki_request(&csr, &key, err);
+    if (r == 0)
+        r = identity__issue(c, csr, c->self, true, &certificate, err);
+    return r == 0 ? identity__write(c, NULL, certificate, key, NULL, err) : r;
+}
+
+/* --- node.json --- */
+
+int identity__load(struct cluster *c, struct err *err)
+{
+    _cleanup_free_ char *path = identity__path(c, "node.json");
+    _cleanup_str_ struct str text = STR_INIT;
+    _cleanup_json_ json_t *doc = NULL;
+    int r = file_read(path, NODE_FILE_MAX, &text, err);
+    if (r == -ERR_NOT_FOUND)
+        return 0;
+    if (r == 0)
+        r = json_parse(str_get(&text), text.len, path, &doc, err);
+    if (r < 0)
+        return r;
+    c->role = ROLE_NONE;
+    for (size_t i = 0; i < ARRAY_SIZE(role_names); i++)
+        if (str_eq(json_str(doc, "role"), role_names[i]))
+            c->role = (enum cluster_role)i;
+    if (c->role == ROLE_NONE || strlen(json_str(doc, "node")) != ID_BYTES - 1)
+        return err_set(
+            err, ERR_CORRUPT,
+            "%s: no node or role in it: put the file back from a backup, or take the directory away "
+            "to join anew",
+            path);
+    c->self = mem_strdup(json_str(doc, "node"));
+    c->swarm_id = mem_strdup(json_str(doc, "swarm"));
+    c->listen = mem_strdup(json_str(doc, "listen"));
+    c->address = mem_strdup(json_str(doc, "address"));
+    json_t *managers = json_object_get(doc, "managers");
+    c->managers = json_is_array(managers) ? json_incref(managers) : json_array();
+    return 0;
+}
+
+int identity__save(struct cluster *c, struct err *err)
+{
+    _cleanup_free_ char *path = identity__path(c, "node.json");
+    _cleanup_json_ json_t *doc =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:O}", "node", c->self, "swarm", c->swarm_id, "role",
+                  role_names[c->role], "listen", c->listen, "address", c->address, "managers", c->managers);
+    must(doc);
+    _cleanup_free_ char *text = json_format(doc);
+    return file_replace(path, text, strlen(text), 0644, true, err);
+}
+
+void identity__forget(struct cluster *c)
+{
+    static const char *const files[] = {"node.json", "assigned.json", "node.key",
+                                        "node.pem",  "ca.key",        "ca.pem"};
+    for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+        _cleanup_free_ char *path = identity__path(c, files[i]);
+        unlink(path);
+    }
+    char **texts[] = {&c->self, &c->swarm_id, &c->listen, &c->address, &c->leader, &c->trouble};
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        free(*texts[i]);
+        *texts[i] = NULL;
+    }
+    json_decref(c->managers);
+    c->managers = NULL;
+    c->role = ROLE_NONE;
+}
+
+/* --- Addresses --- */
+
+int identity__port_of(const char *address)
+{
+    const char *colon = strrchr(address, ':'), *bracket = strrchr(address, ']');
+    int64_t port;
+    bool bare_v6 = !bracket && colon && strchr(address, ':') != colon;
+    if (!colon || bare_v6 || (bracket && colon < bracket) || parse_i64(colon + 1, 1, 65535, &port, NULL) < 0)
+        return CLUSTER_PORT;
+    return (int)port;
+}
+
+char *identity__door(const char *address, int port)
+{
+    bool v6 = strchr(address, ':') && *address != '[';
+    return str_printf(v6 ? "[%s]:%d" : "%s:%d", address, port);
+}
+
+bool identity__know_manager(struct cluster *c, const char *node, const char *address)
+{
+    json_t *one;
+    size_t i;
+    json_array_foreach (c->managers, i, one)
+        if (str_eq(json_str(one, "node"), node)) {
+            if (str_eq(address, json_str(one, "address")))
+                return false;
+            if (address)
+                json_set_str(one, "address", address);
+            else
+                json_array_remove(c->managers, i);
+            return true;
+        }
+    if (!address)
+        return false;
+    json_array_append_new(c->managers, json_pack("{s:s, s:s}", "node", node, "address", address));
+    return true;
+}

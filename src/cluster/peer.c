@@ -1,0 +1,148 @@
+#include "cluster/peer.h"
+
+#include "cluster/cluster_priv.h"
+#include "cluster/identity.h"
+#include "cluster/pki.h"
+#include "cluster/port.h"
+#include "http/client.h"
+
+enum { HOPS_MAX = 3, MISDIRECTED = 421, AUTHORITY_MAX = 64 << 10, STRANGER_TIMEOUT_MS = 20000 };
+
+struct call {
+    const char *method, *path;
+    const json_t *body;
+    const char *authority, *certificate, *key; /* files */
+    int timeout_ms;
+    const _Atomic bool *cancel;
+};
+
+/* One answer, whatever it says. */
+static int call_once(const struct call *call, const char *address, struct http_response *ret, struct err *err)
+{
+    struct http_client *client = NULL;
+    _cleanup_free_ char *text = call->body ? json_format(call->body) : NULL;
+    _cleanup_free_ char *url = str_printf("https://" PKI_MANAGER "%s", call->path);
+    char json[] = "Content-Type: application/json", *headers[] = {text ? json : NULL, NULL};
+    int r = http_client_new(NULL, &client, err);
+    if (r < 0)
+        return r;
+    const struct http_call http = {.method = call->method,
+                                   .url = url,
+                                   .headers = headers,
+                                   .body = text,
+                                   .body_bytes = text ? strlen(text) : 0,
+                                   .ca_file = call->authority,
+                                   .certificate_file = call->certificate,
+                                   .key_file = call->key,
+                                   .connect_to = address,
+                                   .anybody = !call->authority,
+                                   .max_body_bytes = PORT_ANSWER_MAX,
+                                   .connect_timeout_ms = call->timeout_ms,
+                                   .idle_timeout_ms = call->timeout_ms,
+                                   .cancel = call->cancel};
+    r = http_client_call(client, &http, ret, err);
+    http_client_free(client);
+    return r < 0 ? err_wrap(err, "manager %s", address) : 0;
+}
+
+static int call_json(const struct call *call, const char *address, json_t **ret, struct err *err)
+{
+    _cleanup_free_ char *at = mem_strdup(address);
+    for (int hop = 0; hop < HOPS_MAX; hop++) {
+        struct http_response answer;
+        _cleanup_json_ json_t *doc = NULL;
+        int r = call_once(call, at, &answer, err);
+        if (r < 0)
+            return r;
+        r = http_response_err(&answer, err);
+        bool elsewhere = answer.status == MISDIRECTED;
+        if ((r == 0 || elsewhere) && answer.body.len &&
+            json_parse(str_get(&answer.body), answer.body.len, "a manager's answer", &doc,
+                       r == 0 ? err : &(struct err){0}) < 0 &&
+            r == 0)
+            r = -ERR_PROTOCOL;
+        http_response_done(&answer);
+        const char *leader = json_str(doc, "leader");
+        if (elsewhere && *leader) {
+            free(at);
+            at = mem_strdup(leader);
+            continue;
+        }
+        if (elsewhere)
+            return err_set(err, ERR_UNAVAILABLE, "manager %s: the swarm has no leader now", at);
+        if (r == 0 && ret)
+            *ret = json_incref(doc);
+        return r;
+    }
+    return err_set(err, ERR_UNAVAILABLE, "manager %s: the managers do not agree on who leads", address);
+}
+
+int peer_call(struct cluster *c, const char *address, const char *method, const char *path,
+              const json_t *body, int timeout_ms, json_t **ret, struct err *err)
+{
+    _cleanup_free_ char *authority = identity__path(c, "ca.pem"),
+                        *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key");
+    const struct call call = {method, path, body, authority, certificate, key, timeout_ms, &c->cancel};
+    return call_json(&call, address, ret, err);
+}
+
+static char **known_managers(struct cluster *c)
+{
+    SCOPED_LOCK(locked, &c->lock);
+    char **list = NULL;
+    size_t i, n = json_array_size(c->managers);
+    for (i = 0; i < n; i++)
+        strv_add(&list, json_str(json_array_get(c->managers, (i + c->manager_at) % n), "address"));
+    return list;
+}
+
+/* Whether another manager may know better. */
+static bool is_absence(int r)
+{
+    return r == -ERR_UNAVAILABLE || r == -ERR_TIMEOUT || r == -ERR_PROTOCOL || r == -ERR_NOT_LEADER ||
+           r == -ERR_NO_MAJORITY || r == -ERR_SYSTEM;
+}
+
+int peer_call_leader(struct cluster *c, const char *method, const char *path, const json_t *body,
+                     int timeout_ms, json_t **ret, struct err *err)
+{
+    _cleanup_strv_ char **list = known_managers(c);
+    int r = err_set(err, ERR_UNAVAILABLE, "no manager of the swarm is known");
+    STRV_FOREACH (address, list) {
+        r = peer_call(c, *address, method, path, body, timeout_ms, ret, err);
+        if (!is_absence(r))
+            return r;
+        SCOPED_LOCK(locked, &c->lock);
+        c->manager_at++;
+    }
+    return r;
+}
+
+int peer_fetch_authority(const char *address, char **ret_pem, struct err *err)
+{
+    struct http_response answer;
+    const struct call call = {
+        .method = "GET", .path = "/cluster/authority", .timeout_ms = STRANGER_TIMEOUT_MS};
+    int r = call_once(&call, address, &answer, err);
+    if (r < 0)
+        return r;
+    r = http_response_err(&answer, err);
+    if (r == 0 && answer.body.len > AUTHORITY_MAX)
+        r = err_set(err, ERR_PROTOCOL, "%s answers with something else than a swarm's certificate", address);
+    if (r == 0)
+        *ret_pem = str_take(&answer.body);
+    http_response_done(&answer);
+    return r;
+}
+
+int peer_call_stranger(struct cluster *c, const char *address, const char *authority_file, const char *path,
+                       const json_t *body, json_t **ret, struct err *err)
+{
+    const struct call call = {.method = "POST",
+                              .path = path,
+                              .body = body,
+                              .authority = authority_file,
+                              .timeout_ms = STRANGER_TIMEOUT_MS,
+                              .cancel = &c->cancel};
+    return call_json(&call, address, ret, err);
+}

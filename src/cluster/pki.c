@@ -1,0 +1,214 @@
+#include "cluster/pki.h"
+
+#include "base/deferred.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "base/timeutil.h"
+#include "store/tls.h"
+
+#include <gnutls/abstract.h>
+#include <gnutls/crypto.h>
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+#include <time.h>
+
+enum { SERIAL_BYTES = 16, CLOCK_SKEW_S = 3600 };
+
+static int failed(int code, const char *what, struct err *err)
+{
+    return err_set(err, ERR_SYSTEM, "%s: %s", what, gnutls_strerror(code));
+}
+
+static char *take_text(gnutls_datum_t *d)
+{
+    char *text = d->data ? mem_strndup((const char *)d->data, d->size) : NULL;
+    free(d->data);
+    *d = (gnutls_datum_t){0};
+    return text;
+}
+
+static gnutls_datum_t datum_of(const char *text)
+{
+    return (gnutls_datum_t){(unsigned char *)text, (unsigned)strlen(text)};
+}
+
+/* --- A request --- */
+
+static int sign_request(gnutls_x509_crq_t crq, gnutls_x509_privkey_t key)
+{
+    int r = gnutls_x509_crq_set_version(crq, 1);
+    if (r == 0)
+        r = gnutls_x509_crq_set_key(crq, key);
+    return r == 0 ? gnutls_x509_crq_sign2(crq, key, GNUTLS_DIG_SHA256, 0) : r;
+}
+
+int pki_request(char **ret_csr, char **ret_key, struct err *err)
+{
+    gnutls_x509_privkey_t key;
+    gnutls_x509_crq_t crq;
+    gnutls_datum_t csr = {0}, pem = {0};
+    deferred_need(DEFERRED_GNUTLS);
+    must(gnutls_x509_privkey_init(&key) == 0 && gnutls_x509_crq_init(&crq) == 0);
+    int r = gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA,
+                                         GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
+    if (r == 0)
+        r = sign_request(crq, key);
+    if (r == 0)
+        r = gnutls_x509_crq_export2(crq, GNUTLS_X509_FMT_PEM, &csr);
+    if (r == 0)
+        r = gnutls_x509_privkey_export2(key, GNUTLS_X509_FMT_PEM, &pem);
+    gnutls_x509_crq_deinit(crq);
+    gnutls_x509_privkey_deinit(key);
+    if (r < 0) {
+        free(csr.data);
+        return failed(r, "make this node's key", err);
+    }
+    *ret_csr = take_text(&csr);
+    *ret_key = take_text(&pem);
+    return 0;
+}
+
+/* --- An answer to one --- */
+
+/* The public key of a request that its own key has signed. */
+static int read_request(const char *csr, gnutls_pubkey_t *ret, struct err *err)
+{
+    const gnutls_datum_t text = datum_of(csr);
+    gnutls_x509_crq_t crq;
+    unsigned bits = 0;
+    if (text.size > PKI_REQUEST_MAX)
+        return err_set(err, ERR_LIMIT, "the certificate request is larger than %d bytes", PKI_REQUEST_MAX);
+    must(gnutls_x509_crq_init(&crq) == 0);
+    must(gnutls_pubkey_init(ret) == 0);
+    int r = gnutls_x509_crq_import(crq, &text, GNUTLS_X509_FMT_PEM);
+    if (r == 0)
+        r = gnutls_x509_crq_verify(crq, 0);
+    if (r == 0)
+        r = gnutls_pubkey_import_x509_crq(*ret, crq, 0);
+    bool good = r == 0 && gnutls_pubkey_get_pk_algorithm(*ret, &bits) == GNUTLS_PK_ECDSA && bits == 256;
+    gnutls_x509_crq_deinit(crq);
+    if (good)
+        return 0;
+    gnutls_pubkey_deinit(*ret);
+    return r < 0 ? err_set(err, ERR_INVALID, "the certificate request: %s", gnutls_strerror(r))
+                 : err_set(err, ERR_INVALID, "the certificate request: its key is not one of ECDSA on P-256");
+}
+
+static int set_subject(gnutls_x509_crt_t crt, const struct pki_subject *s)
+{
+    const char *unit = s->manager ? STORE_TLS_ROLE : PKI_WORKER_UNIT;
+    int r = gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, s->node,
+                                          (unsigned)strlen(s->node));
+    if (r == 0)
+        r = gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, 0, unit,
+                                          (unsigned)strlen(unit));
+    if (r == 0)
+        r = gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_ORGANIZATION_NAME, 0, s->swarm,
+                                          (unsigned)strlen(s->swarm));
+    if (r == 0)
+        r = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, s->node, (unsigned)strlen(s->node),
+                                                 GNUTLS_FSAN_APPEND);
+    if (r == 0 && s->manager)
+        r = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, PKI_MANAGER,
+                                                 (unsigned)strlen(PKI_MANAGER), GNUTLS_FSAN_APPEND);
+    return r;
+}
+
+static int set_uses(gnutls_x509_crt_t crt, int64_t life_ns)
+{
+    unsigned char serial[SERIAL_BYTES];
+    int r = gnutls_rnd(GNUTLS_RND_NONCE, serial, sizeof(serial));
+    serial[0] &= 0x7f;
+    if (r == 0)
+        r = gnutls_x509_crt_set_version(crt, 3);
+    if (r == 0)
+        r = gnutls_x509_crt_set_serial(crt, serial, sizeof(serial));
+    if (r == 0)
+        r = gnutls_x509_crt_set_activation_time(crt, time(NULL) - CLOCK_SKEW_S);
+    if (r == 0)
+        r = gnutls_x509_crt_set_expiration_time(crt, time(NULL) + life_ns / NS_PER_S);
+    if (r == 0)
+        r = gnutls_x509_crt_set_basic_constraints(crt, 0, -1);
+    if (r == 0)
+        r = gnutls_x509_crt_set_key_usage(crt, GNUTLS_KEY_DIGITAL_SIGNATURE);
+    if (r == 0)
+        r = gnutls_x509_crt_set_key_purpose_oid(crt, GNUTLS_KP_TLS_WWW_CLIENT, 0);
+    return r == 0 ? gnutls_x509_crt_set_key_purpose_oid(crt, GNUTLS_KP_TLS_WWW_SERVER, 0) : r;
+}
+
+static int sign(gnutls_x509_crt_t crt, const char *authority, const char *authority_key)
+{
+    const gnutls_datum_t pem = datum_of(authority), key_pem = datum_of(authority_key);
+    gnutls_x509_crt_t ca;
+    gnutls_x509_privkey_t key;
+    must(gnutls_x509_crt_init(&ca) == 0 && gnutls_x509_privkey_init(&key) == 0);
+    int r = gnutls_x509_crt_import(ca, &pem, GNUTLS_X509_FMT_PEM);
+    if (r == 0)
+        r = gnutls_x509_privkey_import(key, &key_pem, GNUTLS_X509_FMT_PEM);
+    if (r == 0)
+        r = gnutls_x509_crt_sign2(crt, ca, key, GNUTLS_DIG_SHA256, 0);
+    gnutls_x509_privkey_deinit(key);
+    gnutls_x509_crt_deinit(ca);
+    return r;
+}
+
+int pki_issue(const char *authority, const char *authority_key, const char *csr,
+              const struct pki_subject *subject, int64_t life_ns, char **ret_certificate, struct err *err)
+{
+    gnutls_pubkey_t public;
+    gnutls_x509_crt_t crt;
+    gnutls_datum_t pem = {0};
+    deferred_need(DEFERRED_GNUTLS);
+    int r = read_request(csr, &public, err);
+    if (r < 0)
+        return r;
+    must(gnutls_x509_crt_init(&crt) == 0);
+    r = gnutls_x509_crt_set_pubkey(crt, public);
+    if (r == 0)
+        r = set_subject(crt, subject);
+    if (r == 0)
+        r = set_uses(crt, life_ns);
+    if (r == 0)
+        r = sign(crt, authority, authority_key);
+    if (r == 0)
+        r = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &pem);
+    gnutls_pubkey_deinit(public);
+    gnutls_x509_crt_deinit(crt);
+    if (r < 0)
+        return failed(r, "sign a node's certificate", err);
+    *ret_certificate = take_text(&pem);
+    return 0;
+}
+
+/* --- A certificate --- */
+
+static void read_name(gnutls_x509_crt_t crt, const char *oid, char ret[PKI_NAME_BYTES])
+{
+    size_t n = PKI_NAME_BYTES;
+    if (gnutls_x509_crt_get_dn_by_oid(crt, oid, 0, 0, ret, &n) < 0)
+        *ret = '\0';
+}
+
+int pki_read(const char *certificate, struct pki_subject *ret, struct err *err)
+{
+    const gnutls_datum_t pem = datum_of(certificate);
+    struct pki_subject s = {0};
+    char unit[PKI_NAME_BYTES];
+    gnutls_x509_crt_t crt;
+    deferred_need(DEFERRED_GNUTLS);
+    must(gnutls_x509_crt_init(&crt) == 0);
+    int r = gnutls_x509_crt_import(crt, &pem, GNUTLS_X509_FMT_PEM);
+    if (r == 0) {
+        read_name(crt, GNUTLS_OID_X520_COMMON_NAME, s.node);
+        read_name(crt, GNUTLS_OID_X520_ORGANIZATION_NAME, s.swarm);
+        read_name(crt, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, unit);
+        s.manager = str_eq(unit, STORE_TLS_ROLE);
+        s.begins_ns = gnutls_x509_crt_get_activation_time(crt) * NS_PER_S;
+        s.ends_ns = gnutls_x509_crt_get_expiration_time(crt) * NS_PER_S;
+    }
+    gnutls_x509_crt_deinit(crt);
+    if (r < 0)
+        return err_set(err, ERR_CORRUPT, "a node's certificate: %s", gnutls_strerror(r));
+    *ret = s;
+    return 0;
+}

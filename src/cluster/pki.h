@@ -1,0 +1,35 @@
+/* The certificates of a cluster's nodes, which its authority (keys.c) signs.
+ *
+ * A certificate says in its subject which node it is (CN), what it may do (OU: STORE_TLS_ROLE or "worker")
+ * and of which swarm it is (O). It is for its node's id as a DNS name, and a manager's also for PKI_MANAGER:
+ * who calls a manager asks for that name wherever the connection goes, so that a worker, whose certificate
+ * has the same issuer, cannot pass for one. Keys are ECDSA on P-256 and never leave the node that made them.
+ * Texts are PEM; the caller frees them. Any thread. */
+#ifndef CLUSTER_PKI_H
+#define CLUSTER_PKI_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PKI_MANAGER     "swarm-manager"
+#define PKI_WORKER_UNIT "worker"
+
+enum { PKI_NAME_BYTES = 64, PKI_REQUEST_MAX = 16 << 10 };
+
+struct pki_subject {
+    char node[PKI_NAME_BYTES], swarm[PKI_NAME_BYTES];
+    bool manager;
+    int64_t begins_ns, ends_ns; /* wall clock; of a certificate that was read */
+};
+
+/* A key, and a request for a certificate of it. */
+int pki_request(char **ret_csr, char **ret_key, struct err *err);
+/* Of `csr` only the public key is used, once it is shown that who asks has the private one. ERR_INVALID: not
+ * such a request, or a key of another kind. */
+int pki_issue(const char *authority, const char *authority_key, const char *csr,
+              const struct pki_subject *subject, int64_t life_ns, char **ret_certificate, struct err *err);
+int pki_read(const char *certificate, struct pki_subject *ret, struct err *err);
+
+#endif

@@ -1,0 +1,148 @@
+#include "cluster/port.h"
+
+#include "base/log.h"
+#include "cluster/identity.h"
+
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { BACKLOG = 128, MISDIRECTED = 421 };
+
+/* --- Who calls --- */
+
+int port__peer(struct cluster *c, struct http_request *q, struct port_peer *ret, struct err *err)
+{
+    struct http_certificate shown;
+    char from[HTTP_PEER_BYTES];
+    http_peer_certificate(q, &shown);
+    http_peer_address(q, from);
+    if (!shown.valid)
+        return err_set(err, ERR_UNAUTHORIZED,
+                       "the node at %s %s: it must leave the swarm (docker swarm leave) and join it again",
+                       from, shown.why);
+    if (!str_eq(shown.organization, c->swarm_id) || strlen(shown.name) >= sizeof(ret->node))
+        return err_set(err, ERR_UNAUTHORIZED, "the node at %s has a certificate of another swarm", from);
+    snprintf(ret->node, sizeof(ret->node), "%s", shown.name);
+    ret->manager = str_eq(shown.unit, STORE_TLS_ROLE);
+    return 0;
+}
+
+int port__member(struct cluster *c, struct http_request *q, struct port_peer *ret, struct node **ret_node,
+                 struct err *err)
+{
+    int r = port__peer(c, q, ret, err);
+    if (r < 0)
+        return r;
+    *ret_node = map_get(&c->objects[CLUSTER_NODE], ret->node);
+    return *ret_node
+               ? 0
+               : err_set(err, ERR_DENIED,
+                         "node %s is not part of the swarm any more: it was removed; docker swarm leave "
+                         "and join make it one again",
+                         ret->node);
+}
+
+bool port__elsewhere(struct cluster *c, struct http_request *q)
+{
+    SCOPED_LOCK(locked, &c->lock);
+    if (c->role == ROLE_LEADS)
+        return false;
+    json_t *body = json_pack("{s:s}", "message", "this node does not lead the swarm");
+    if (c->leader)
+        json_set_str(body, "leader", c->leader);
+    http_reply_json(q, MISDIRECTED, body);
+    return true;
+}
+
+/* --- Calls --- */
+
+/* For who has only a token: it holds the fingerprint. */
+static int get_authority(struct http_request *q, void *context, struct err *err)
+{
+    _cleanup_free_ char *pem = identity__authority(context);
+    if (!pem)
+        return err_set(err, ERR_UNAVAILABLE, "this node has left its swarm");
+    http_reply_text(q, 200, "application/x-pem-file", pem);
+    return 0;
+}
+
+static const struct http_route routes[] = {
+    {.method = "GET", .pattern = "/cluster/authority", .attempt = get_authority, .kind = HTTP_BRIEF},
+    {0},
+};
+
+/* --- The server --- */
+
+static int bind_address(const char *address, int *ret_fd, struct err *err)
+{
+    const char *end = strrchr(address, ']');
+    bool v6 = *address == '[' && end;
+    const char *colon = strrchr(v6 ? end : address, ':');
+    _cleanup_free_ char *host =
+        v6 ? mem_strndup(address + 1, (size_t)(end - address - 1))
+           : mem_strndup(address, colon ? (size_t)(colon - address) : strlen(address));
+    _cleanup_free_ char *port = str_printf("%d", identity__port_of(address));
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICHOST};
+    struct addrinfo *ai = NULL;
+    int on = 1, n = getaddrinfo(*host ? host : NULL, port, &hints, &ai);
+    if (n)
+        return err_set(err, ERR_INVALID,
+                       "listen address \"%.100s\": %s: it must be an IP address with a port", address,
+                       gai_strerror(n));
+    _cleanup_close_ int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    int sys = fd < 0 || bind(fd, ai->ai_addr, ai->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0 ? errno : 0;
+    freeaddrinfo(ai);
+    if (sys)
+        return err_sys(err, sys, "listen for other nodes on %s (another address: --listen-addr)", address);
+    *ret_fd = take_fd(&fd);
+    return 0;
+}
+
+int port__open(struct cluster *c, struct err *err)
+{
+    _cleanup_free_ char *authority = identity__path(c, "ca.pem"),
+                        *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key");
+    int fd = -EBADF;
+    if (c->port)
+        return 0;
+    int r = bind_address(c->listen, &fd, err);
+    if (r == 0)
+        r = http_tls_new_mutual(certificate, key, authority, &c->port_tls, err);
+    if (r < 0) {
+        close_fd(fd);
+        return r;
+    }
+    const struct http_server_config config = {.routes = routes,
+                                              .context = c,
+                                              .max_body_bytes = PORT_BODY_MAX,
+                                              .tls = c->port_tls,
+                                              .unversioned = true};
+    r = http_server_start(&config, fd, &c->port, err);
+    if (r < 0) {
+        http_tls_free(c->port_tls);
+        c->port_tls = NULL;
+    }
+    return r;
+}
+
+bool port__close(struct cluster *c, int grace_ms)
+{
+    if (!c->port)
+        return true;
+    bool ended = http_server_stop(c->port, grace_ms);
+    c->port = NULL;
+    if (ended)
+        http_tls_free(c->port_tls);
+    c->port_tls = NULL;
+    return ended;
+}
+
+void port__renewed(struct cluster *c)
+{
+    struct err err;
+    if (c->port_tls && http_tls_reload(c->port_tls, &err) < 0)
+        log_error("cluster: %s", err.msg);
+}
