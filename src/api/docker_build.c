@@ -209,7 +209,7 @@ static int get_context(struct build *b, const char *dir, char **ret_dir, char **
     if (r == 0 && b->query.remote)
         return bakery_remote_context(b->query.remote, dir, ret_dir, ret_dockerfile, err);
     if (r == 0)
-        r = bakery_context_receive(dir, b->query.dockerfile, read_body, b->request, &b->context, err);
+        r = bakery_context_receive(dir, b->query.dockerfile, 0, read_body, b->request, &b->context, err);
     if (r == 0)
         *ret_dir = mem_strdup(dir);
     return r;

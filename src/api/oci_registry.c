@@ -408,7 +408,7 @@ static int page_size(struct http_request *q, int *ret, struct registry_err *err)
     const char *text = http_query(q, "n");
     int64_t n = -1;
     if (text && parse_i64(text, 0, INT32_MAX, &n, NULL) < 0)
-        return fail(err, REGISTRY_UNSUPPORTED, "the query's n is the number of names wanted: 0 or more");
+        return fail(err, REGISTRY_QUERY_INVALID, "the query's n is the number of names wanted: 0 or more");
     *ret = (int)n;
     return 0;
 }

@@ -154,7 +154,9 @@ static int prepare(struct serve_registry *s, struct images *im, const struct ser
             "configuration (htpasswd: FILE)");
     if (r == 0)
         r = registry_start(im, 0, &s->context.registry, err);
-    return r == 0 && (o->users || o->config) ? guard(s, im, o, err) : r;
+    if (r == 0 && (o->users || o->config))
+        r = guard(s, im, o, err);
+    return r < 0 ? r : registry_deliver(s->context.registry, err);
 }
 
 int serve_registry_start(struct images *im, const struct serve_registry_options *options,

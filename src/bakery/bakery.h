@@ -148,9 +148,10 @@ struct bakery_options {
 
 /* A build context as a tar, perhaps compressed, read to its end. It is unpacked into the empty directory
  * `dir` if and when a step needs its files; `dockerfile` (NULL: "Dockerfile") is in memory. "<dir>.tar" is
- * used meanwhile. Given back by _free(), after the builds that take it. */
-int bakery_context_receive(const char *dir, const char *dockerfile, tar_read_fn read_fn, void *read_context,
-                           struct bakery_context **ret, struct err *err);
+ * used meanwhile. More than `max_entries` files, directories and links (0: a million) are refused, before the
+ * rest is read: ERR_LIMIT. Given back by _free(), after the builds that take it. */
+int bakery_context_receive(const char *dir, const char *dockerfile, int64_t max_entries, tar_read_fn read_fn,
+                           void *read_context, struct bakery_context **ret, struct err *err);
 void bakery_context_free(struct bakery_context *c);
 
 int bakery_build(struct images *im, const struct bakery_options *options, char **ret_image_id,

@@ -3,6 +3,7 @@
 #include "bakery/check.h"
 #include "bakery/preprocess.h"
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/timeutil.h"
 #include "image/image_ref.h"
@@ -169,6 +170,7 @@ static int tag(struct builder *b, const char *id, char *const *names, struct err
 {
     STRV_FOREACH (name, (char **)names) {
         int r = image_tag(b->im, id, *name, err);
+        FAILPOINT("build-image-tagged");
         if (r < 0)
             return err_wrap(err, "tag %s", *name);
         _cleanup_ref_ struct image_ref ref = {0};

@@ -1,5 +1,6 @@
 #include "bakery/build_priv.h"
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/str.h"
 #include "base/timeutil.h"
@@ -90,8 +91,10 @@ int build__commit_at(struct build *s, const char *created_by, const char *layer_
     char *const layers[] = {(char *)layer_digest, NULL};
     _cleanup_free_ char *id = NULL;
     int r = image_create(s->b->im, s->image_id, layers, s->config, NULL, &id, err);
+    FAILPOINT("build-image-made");
     if (r == 0)
         r = image_cache_put(s->b->im, key, id, err);
+    FAILPOINT("build-step-kept");
     if (r == 0)
         r = build__load_config(s, id, err);
     if (r == 0)
@@ -140,6 +143,7 @@ int build__layer_commit(struct build *s, struct layer *l, const char *created_by
     _cleanup_free_ char *digest = NULL, *diff_id = NULL;
     int r = image_layer_commit(s->b->im, s->image_id, l->snapshot.lowers, l->snapshot.upper, true,
                                s->b->epoch, &digest, &diff_id, err);
+    FAILPOINT("build-layer-made");
     return r < 0 ? r : build__commit(s, created_by, diff_id ? digest : NULL, key, err);
 }
 

@@ -3,6 +3,7 @@
 #include "bakery/dockerfile.h"
 #include "bakery/path.h"
 #include "base/digest.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/lock.h"
 #include "base/map.h"
@@ -33,6 +34,7 @@ struct bakery_context {
     pthread_mutex_t lock; /* of dir_fd */
     struct context_tree *tree;
     char *dockerfile;
+    struct tar_limits limits;
     struct map texts; /* path -> struct str: files that are read by name */
 };
 
@@ -364,13 +366,14 @@ static int read_rest(struct receiving *v, struct err *err)
     return (int)MIN(n, 0);
 }
 
-static struct bakery_context *context_new(const char *dir, const char *dockerfile)
+static struct bakery_context *context_new(const char *dir, const char *dockerfile, int64_t max_entries)
 {
     struct bakery_context *c = NEW(struct bakery_context);
     _cleanup_free_ char *resolved = path_resolve("/", dockerfile ? dockerfile : "Dockerfile");
     c->dir = mem_strdup(dir);
     c->dockerfile = mem_strdup(resolved + 1);
     c->archive_fd = c->dir_fd = -EBADF;
+    c->limits.max_entries = max_entries ? max_entries : CONTEXT_ENTRIES_MAX;
     c->texts = MAP_INIT(text_free);
     c->tree = tree_new();
     pthread_mutex_init(&c->lock, NULL);
@@ -385,7 +388,7 @@ static int unpack(struct bakery_context *c, struct err *err)
         return err_sys(err, errno, "open %s", c->dir);
     if (lseek(c->archive_fd, 0, SEEK_SET) < 0)
         return err_sys(err, errno, "read it again");
-    const struct tar_extract x = {.root_fd = fd, .names_from_root = true};
+    const struct tar_extract x = {.root_fd = fd, .names_from_root = true, .limits = c->limits};
     int r = tar_extract_fd(&x, c->archive_fd, err);
     if (r < 0)
         return r;
@@ -401,10 +404,13 @@ static int receive(struct bakery_context *c, tar_read_fn read_fn, void *read_con
     if (c->archive_fd < 0 || unlink(path) < 0)
         return err_sys(err, errno, "keep the build context at %s", path);
     struct receiving v = {.c = c, .read_fn = read_fn, .read_context = read_context, .last_size = -1};
-    const struct tar_walk walk = {.context = &v, .entry = take_entry};
+    const struct tar_walk walk = {.limits = c->limits, .context = &v, .entry = take_entry};
     struct err why = {0};
-    bool plain = tar_walk_stream(&walk, read_kept, &v, &why) == 0;
-    int r = read_rest(&v, err);
+    int r = tar_walk_stream(&walk, read_kept, &v, &why);
+    bool plain = r == 0;
+    if (r == -ERR_LIMIT) /* for extraction too */
+        return err_copy(err, &why);
+    r = read_rest(&v, err);
     if (r < 0)
         return r;
     if (plain && !cut_off(&v)) {
@@ -415,15 +421,18 @@ static int receive(struct bakery_context *c, tar_read_fn read_fn, void *read_con
     return unpack(c, err);
 }
 
-int bakery_context_receive(const char *dir, const char *dockerfile, tar_read_fn read_fn, void *read_context,
-                           struct bakery_context **ret, struct err *err)
+int bakery_context_receive(const char *dir, const char *dockerfile, int64_t max_entries, tar_read_fn read_fn,
+                           void *read_context, struct bakery_context **ret, struct err *err)
 {
-    struct bakery_context *c = context_new(dir, dockerfile);
+    struct bakery_context *c = context_new(dir, dockerfile, max_entries);
     int r = receive(c, read_fn, read_context, err);
-    if (r < 0) {
+    FAILPOINT("build-context-received");
+    if (r < 0)
         bakery_context_free(c);
+    if (r == -ERR_LIMIT)
+        return err_wrap(err, "build context: leave out by .dockerignore what the build does not need");
+    if (r < 0)
         return err_wrap(err, "build context");
-    }
     *ret = c;
     return 0;
 }

@@ -15,6 +15,8 @@
 
 #include <sys/stat.h>
 
+enum { CONTEXT_ENTRIES_MAX = 1000000 }; /* of a context that comes as an archive */
+
 /* NULL when everything was unpacked at once. */
 struct context_tree;
 const struct context_tree *context_tree(const struct bakery_context *c);

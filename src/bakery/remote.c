@@ -2,6 +2,7 @@
  * the network, and a folder of a repository is found without following links out of it. */
 #include "bakery/bakery.h"
 
+#include "bakery/context.h"
 #include "bakery/dockerfile.h"
 #include "bakery/fetch.h"
 #include "bakery/git.h"
@@ -39,7 +40,8 @@ static int unpack(int fd, const char *dir, struct err *err)
     _cleanup_close_ int root = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
         return err_sys(err, errno, "open %s", dir);
-    struct tar_extract x = {.root_fd = root, .names_from_root = true};
+    struct tar_extract x = {
+        .root_fd = root, .names_from_root = true, .limits = {.max_entries = CONTEXT_ENTRIES_MAX}};
     return tar_extract_fd(&x, fd, err);
 }
 

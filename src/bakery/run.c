@@ -1,5 +1,6 @@
 #include "bakery/run_mounts.h"
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/str.h"
 #include "base/timeutil.h"
@@ -191,6 +192,7 @@ static int execute(struct build *s, struct layer *l, char *const *argv, char *co
         return err_set(err, ERR_UNSUPPORTED, "RUN cannot be executed in this build");
     int status = 0;
     int r = o->run(o->run_context, &run, &status, err);
+    FAILPOINT("build-step-run");
     if (r < 0 && told.late) {
         char limit[TIME_RFC3339_BYTES];
         return err_set(err, ERR_TIMEOUT, "it took longer than the build's timeout of %s, and was ended",

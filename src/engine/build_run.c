@@ -3,6 +3,7 @@
 #include "engine/build_mounts.h"
 
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "engine/userns.h"
 
@@ -163,7 +164,8 @@ int engine_build_run(void *engine, const struct bakery_run *run, int *ret_status
                        run->argv && run->argv[0] ? run->argv[0] : "");
     _cleanup_json_ json_t *body = body_of(run), *warnings = NULL;
     _cleanup_free_ char *id = NULL;
-    int r = engine_container_create(e, NULL, body, NULL, 0, &id, &warnings, err);
+    int r = engine_container_create(e, NULL, body, NULL, ENGINE_CREATE_STEP, &id, &warnings, err);
+    FAILPOINT("build-step-made");
     if (r < 0)
         return r;
     /* Closed at the very end: until it is removed the container may use them. */
@@ -171,6 +173,7 @@ int engine_build_run(void *engine, const struct bakery_run *run, int *ret_status
     r = give_mounts(e, id, run, &mounts, err);
     if (r == 0)
         r = run_container(e, id, run, ret_status, err);
+    FAILPOINT("build-step-ended");
     forget_mounts(e, id);
     bool failed = r == 0 && *ret_status != 0;
     if (r == 0 && (run->keep || (run->keep_failed && failed)) &&

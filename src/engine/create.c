@@ -432,6 +432,8 @@ static int create_with_image(struct engine *e, const char *name, const json_t *b
         json_object_set(doc, "Links", links);
     if (userns)
         json_object_set(doc, "UserNamespace", userns);
+    if (flags & ENGINE_CREATE_STEP)
+        json_object_set_new(doc, "Step", json_true());
     json_t *net = json_pack("{s:O,s:{}}", "Networks", networks, "Ports");
     const char *workdir = json_str(config, "WorkingDir");
     if (str_eq(workdir, "/") ||

@@ -56,6 +56,7 @@ char *engine_random_name(unsigned attempt);
 enum engine_create_flags {
     ENGINE_CREATE_SHALLOW_READ_ONLY = 1, /* a read-only bind leaves what is mounted below it writable */
     ENGINE_CREATE_TASK = 2, /* a service's: it may be on overlay networks that are not attachable */
+    ENGINE_CREATE_STEP = 4, /* of a build: goes at a start of serve unless it has been kept */
 };
 int engine_container_create(struct engine *e, const char *name_or_null, const json_t *body,
                             const char *platform, unsigned flags, char **ret_id, json_t **ret_warnings,

@@ -104,12 +104,20 @@ static bool is_at_its_end(struct container *c, enum container_status status, con
     return c->auto_remove && (status == STATUS_EXITED || file_overlay_was_volatile(work));
 }
 
-/* The build has gone with the serve of before; its snapshot, to which the container's own leads, too. */
+/* The build has gone with the serve of before; its snapshot, to which the container's own leads, too. One
+ * that has a snapshot of its own was either kept, after it had run, or not given the build's yet. */
 static bool is_step_of_a_build(struct container *c)
 {
-    _cleanup_free_ char *dir = container__dir(c), *upper = str_printf("%s/" CONTAINER_UPPER, dir);
-    struct stat st;
-    return lstat(upper, &st) == 0 && S_ISLNK(st.st_mode);
+    static const char *const parts[] = {CONTAINER_UPPER, "work"};
+    _cleanup_json_ json_t *doc = container__doc(c);
+    _cleanup_free_ char *dir = container__dir(c);
+    bool is_link = false;
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        _cleanup_free_ char *path = str_printf("%s/%s", dir, parts[i]);
+        struct stat st;
+        is_link = is_link || (lstat(path, &st) == 0 && S_ISLNK(st.st_mode));
+    }
+    return is_link || (json_bool(doc, "Step") && container__state(c).status == STATUS_CREATED);
 }
 
 /* Not running when serve comes up: a restart that was due, a policy that wants it, a removal that was not

@@ -113,6 +113,8 @@ static void *run(void *argument)
 
 void registry__queue_wake(struct registry_queue *q)
 {
+    if (!q)
+        return;
     pthread_mutex_lock(&q->lock);
     q->woken = true;
     pthread_cond_signal(&q->wake);

@@ -30,6 +30,7 @@ static const struct {
     [REGISTRY_TAG_INVALID] = {"TAG_INVALID", 400},
     [REGISTRY_IN_USE] = {"DENIED", 409},
     [REGISTRY_IMMUTABLE] = {"DENIED", 409},
+    [REGISTRY_QUERY_INVALID] = {"UNSUPPORTED", 400},
     [REGISTRY_TOO_LARGE] = {"SIZE_INVALID", 413},
 };
 
@@ -233,10 +234,6 @@ int registry_start(struct images *im, int64_t grace_ns, struct registry **ret, s
     pthread_cond_init(&r->fetched, NULL);
     r->fetching = MAP_INIT(NULL);
     int code = registry__sizes_fill(r, err);
-    if (code == 0)
-        code = registry__queue_start(r, &registry__webhooks, &r->notifier, err);
-    if (code == 0)
-        code = registry__queue_start(r, &registry__replication, &r->replicator, err);
     if (code < 0) {
         registry_stop(r);
         return code;
@@ -249,6 +246,12 @@ int registry_start(struct images *im, int64_t grace_ns, struct registry **ret, s
     r->collecting = true;
     *ret = r;
     return 0;
+}
+
+int registry_deliver(struct registry *r, struct err *err)
+{
+    int code = registry__queue_start(r, &registry__webhooks, &r->notifier, err);
+    return code < 0 ? code : registry__queue_start(r, &registry__replication, &r->replicator, err);
 }
 
 void registry_stop(struct registry *r)

@@ -64,9 +64,10 @@ enum registry_code {
     REGISTRY_TOO_MANY_REQUESTS,
     REGISTRY_RANGE_INVALID, /* a chunk out of order: BLOB_UPLOAD_INVALID with status 416 */
     REGISTRY_TAG_INVALID,
-    REGISTRY_IN_USE,    /* DENIED with status 409 */
-    REGISTRY_IMMUTABLE, /* the same, for a tag that the policy has stay what it is */
-    REGISTRY_TOO_LARGE, /* SIZE_INVALID with status 413 */
+    REGISTRY_IN_USE,        /* DENIED with status 409 */
+    REGISTRY_IMMUTABLE,     /* the same, for a tag that the policy has stay what it is */
+    REGISTRY_QUERY_INVALID, /* UNSUPPORTED with status 400: a parameter that makes no sense */
+    REGISTRY_TOO_LARGE,     /* SIZE_INVALID with status 413 */
     REGISTRY_CODE_MAX_,
 };
 const char *registry_code_name(enum registry_code code);
@@ -79,6 +80,9 @@ struct registry_err {
 
 /* `grace_ns` 0: an hour. */
 int registry_start(struct images *im, int64_t grace_ns, struct registry **ret, struct err *err);
+/* Begins with what waits for webhooks and other registries. Not before the policy is set: what is of a rule
+ * that is not there is dropped. */
+int registry_deliver(struct registry *r, struct err *err);
 void registry_stop(struct registry *r);
 /* Does now what the registry's thread does from time to time, as if it were `now_ns`. */
 int registry_collect(struct registry *r, int64_t now_ns, struct err *err);

@@ -1,5 +1,6 @@
 #include "registry/replicate.h"
 
+#include "base/failpoint.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "image/upstream.h"
@@ -74,6 +75,7 @@ static int send_parts(struct copy *c, const struct manifest *m, int depth, struc
                        REPLICATE_DEPTH_MAX);
     for (size_t k = 0; k < m->blob_count && code == 0; k++)
         code = upstream_push_blob(c->there, m->blobs[k].digest, c->closing, err);
+    FAILPOINT("registry-replica-blobs-sent");
     json_array_foreach (json_object_get(m->document, "manifests"), i, one)
         if (code == 0)
             code = send_part(c, json_str(one, "digest"), depth + 1, err);
@@ -95,6 +97,7 @@ static int send_manifest(struct copy *c, const char *digest, const char *referen
         code = send_parts(c, &m, depth, err);
     if (code == 0)
         code = upstream_push_manifest(c->there, reference, bytes.media_type, &bytes.bytes, err);
+    FAILPOINT("registry-replica-sent");
     manifest_done(&m);
     registry_manifest_done(&bytes);
     return code;
@@ -112,6 +115,7 @@ static int bring(struct copy *c, const struct registry_replication *rule, const 
     if (code < 0) {
         *done = rule->delete ? "deleted" : "not here any more";
         code = rule->delete ? upstream_delete(c->there, reference, err) : 0;
+        FAILPOINT("registry-replica-deleted");
         return code == -ERR_NOT_FOUND ? 0 : code;
     }
     code = upstream_head(c->there, reference, there, err);

@@ -34,8 +34,8 @@ def points():
     for path in glob.glob(os.path.join(TOP, "src/*/*.c")):
         with open(path) as f:
             found |= set(re.findall(r'\bFAILPOINT\("([a-z-]+)"\)', f.read()))
-    # Those of the content store and the registry have a table of their own (tests/story/test_registry_kills.py).
-    return sorted(p for p in found if not p.startswith(("image-", "registry-")))
+    # Those of the content store, the registry and builds have tables of their own (registry_points.py, build_points.py).
+    return sorted(p for p in found if not p.startswith(("image-", "registry-", "build-")))
 
 
 class Life(Launch):

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Ends `drover serve` at each failpoint of the content store and the registry (src/base/failpoint.h) while an image is pushed in
-chunks, its tag moved, pulled, received from another node, deleted and collected; each request is made again until it is answered.
+chunks, its tag moved, pulled, received from another node, deleted, collected and replicated; each request is made again until it is
+answered.
 
     tests/crash/registry_points.py [--seed N] [--points WORD]
 
 After each kill and restart: every tag that was acknowledged is there and whole, what was deleted is not, every blob on the disk has
-its digest; and after a collection of everything that is old, nothing is there that no row names. A point that is not come to is a
+its digest; and after a collection of everything that is old, nothing is there that no row names; another registry, to which all of it is
+replicated, comes to the same. A point that is not come to is a
 failure. DROVER must be a build with failpoints: build-asan/drover. Prints the seed and a table; ends with 1 when anything was wrong."""
 import argparse
 import base64
@@ -89,10 +91,16 @@ class Machine:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
+        self.copy = Drover()  # where it is replicated to, which nobody kills
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.copy_port = s.getsockname()[1]
+        self.copy.start("--registry", f"127.0.0.1:{self.copy_port}")
         self.config = os.path.join(self.d.root, "registry.yaml")
         with open(self.config, "w") as f:
             f.write("repositories: [{match: 'aged/*', pull: anonymous, retention: {count: 1}}, {match: '**', pull: anonymous}]\n"
-                    f"webhooks: [{{name: somebody, url: 'http://127.0.0.1:{self.told.server_port}/'}}]\n")
+                    f"webhooks: [{{name: somebody, url: 'http://127.0.0.1:{self.told.server_port}/'}}]\n"
+                    f"replicate: [{{name: copy, target: '127.0.0.1:{self.copy_port}', match: ['kept/**'], delete: true}}]\n")
         self.lock = threading.RLock()
         self.start()
         self.robot = self.d.drover("registry", "token", "create", "all", "-r", "**", "-a", "admin").out.split()
@@ -117,8 +125,8 @@ class Machine:
             yield
             self.start()
 
-    def once(self, method, path, body=None, **headers):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+    def once(self, method, path, body=None, port=None, **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=DEADLINE)
         basic = base64.b64encode(":".join(self.robot).encode()).decode()
         connection.request(method, path, body, {"Authorization": f"Basic {basic}", **{k.replace("_", "-"): v for k, v in headers.items()}})
         answer = connection.getresponse()
@@ -226,7 +234,24 @@ class Machine:
                 for file in files:
                     os.utime(os.path.join(base, file), (0, 0))
 
+    def replicated(self, there, gone):
+        """Waits until the other registry has what this one has."""
+        def waiting():
+            return sum(rule["waiting"] for rule in json.loads(self.d.drover("registry", "replication", "--json", check=False).out or "{}").get(
+                "rules", [{"waiting": 1}]))
+        wait_for(lambda: waiting() == 0, "everything to be replicated")
+        for (repo, tag), image in there.items():
+            for path, data in ((f"manifests/{tag}", image.manifest), (f"blobs/{digest_of(image.layer)}", image.layer)):
+                status, _, text = self.once("GET", f"/v2/{repo}/{path}", port=self.copy_port, Accept=MANIFEST)
+                if status != 200 or text != data:
+                    raise AssertionError(f"{repo}:{tag}: the other registry answers {status} for {path}")
+        for repo, tag in gone:
+            status, _, _ = self.once("HEAD", f"/v2/{repo}/manifests/{tag}", port=self.copy_port)
+            if status != 404:
+                raise AssertionError(f"{repo}:{tag} is still in the other registry: {status}")
+
     def nothing_wrong(self, there, gone):
+        self.replicated(there, [name for name in gone if name[0].startswith("kept/")])
         for (repo, tag), image in there.items():
             self.whole(repo, tag, image)
         for repo, tag in gone:
@@ -275,7 +300,7 @@ class Machine:
         self.nurse.join()
         self.told.shutdown()
         self.told.server_close()
-        left = self.d.remove()
+        left = self.d.remove() + self.copy.remove()
         os.rmdir(self.armed)
         return left
 

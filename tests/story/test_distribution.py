@@ -228,6 +228,8 @@ class Distribution(RegistryStory):
         page = self.want(200, "GET", "/v2/tags/a/tags/list?n=10&last=b")
         self.assertEqual((page.json()["tags"], page["Link"]), (["c", "d"], None))
         self.assertEqual(self.want(200, "GET", "/v2/tags/a/tags/list?n=0").json()["tags"], [])
+        for nonsense in ("abc", "-1", "99999999999"):
+            self.want_error(400, "UNSUPPORTED", "GET", "/v2/tags/a/tags/list?n=" + nonsense)
         self.assertIn("tags/a", self.want(200, "GET", "/v2/_catalog").json()["repositories"])
 
     # --- Content Management ---

@@ -87,6 +87,10 @@ class FullDisk(OnItsOwnDisk, Story):
         self.assertEqual(json.loads(content.splitlines()[-1])["errorDetail"]["code"], 1)
         self.assertEqual(self.kept(), before)
 
+    def test_a_step_that_fits_and_whose_layer_does_not(self):
+        self.full("POST", "/build?" + query(version=1, networkmode="none", forcerm=1),
+                  small_tar(Dockerfile=f"FROM busybox\nRUN head -c {MEGABYTES * 6 // 10 << 20} /dev/urandom > /big\n"), TAR)
+
 
 class FullRegistry(OnItsOwnDisk, RegistryStory):
     """The disk is full in the middle of a push: it fails clearly, nothing of it is served, and the registry goes on."""

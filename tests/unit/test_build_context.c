@@ -53,7 +53,7 @@ static int try_receive(struct fixture *f, const struct str *bytes, const char *d
                        struct bakery_context **ret)
 {
     struct tarball_reader reader = {.bytes = bytes};
-    return bakery_context_receive(dir, NULL, tarball_read, &reader, ret, &f->err);
+    return bakery_context_receive(dir, NULL, 0, tarball_read, &reader, ret, &f->err);
 }
 
 static struct bakery_context *receive(struct fixture *f, const struct str *bytes, const char *dir)
@@ -94,6 +94,32 @@ static char *key_of(const struct source_root *root, const char *text)
         key = str_printf("error %d", err.code);
     sources_done(&sources);
     return key;
+}
+
+static void a_context_of_too_many_files_is_refused_before_its_rest_is_read(void **state)
+{
+    struct fixture *f = *state;
+    for (int odd = 0; odd < 2; odd++) { /* one that is looked through, one that has to be unpacked at once */
+        struct tarball *t = tarball_new(0);
+        for (int i = 0; i < 2000; i++) {
+            _cleanup_free_ char *name = str_printf("file-%d", odd && i == 3 ? 2 : i);
+            tarball_file(t, name, "x");
+        }
+        _cleanup_str_ struct str bytes = tarball_end(t);
+        struct tarball_reader reader = {.bytes = &bytes};
+        struct bakery_context *c = NULL;
+        _cleanup_free_ char *dir = new_dir(f), *kept = str_printf("%s.tar", dir);
+        assert_int_equal(bakery_context_receive(dir, NULL, 100, tarball_read, &reader, &c, &f->err),
+                         -ERR_LIMIT);
+        assert_non_null(strstr(f->err.msg, "more than 100 entries"));
+        assert_non_null(strstr(f->err.msg, ".dockerignore"));
+        assert_true(odd || reader.at < bytes.len);
+        assert_in_range(files_in(dir), 0, odd ? 100 : 0);
+        assert_false(file_exists(kept));
+        reader.at = 0;
+        assert_ok(bakery_context_receive(dir, NULL, 2000, tarball_read, &reader, &c, &f->err), &f->err);
+        bakery_context_free(c);
+    }
 }
 
 static void an_archive_has_the_keys_of_its_unpacked_tree(void **state)
@@ -315,6 +341,7 @@ static void an_archive_may_end_behind_its_last_byte_and_no_sooner(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IN_SCRATCH(a_context_of_too_many_files_is_refused_before_its_rest_is_read),
         IN_SCRATCH(an_archive_has_the_keys_of_its_unpacked_tree),
         IN_SCRATCH(content_and_mode_decide),
         IN_SCRATCH(it_is_unpacked_once_when_a_step_asks),
