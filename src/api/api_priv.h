@@ -15,7 +15,11 @@ struct api {
     struct registry *registry; /* or NULL */
     struct build_sessions *builds;
     struct build_limit *limit;
+    struct http_server_config of_nodes; /* how requests are answered that other nodes of the swarm pass on */
 };
+
+/* The need of routes that the swarm's leader answers. */
+#define API_NEEDS_LEADER "leader"
 
 enum { API_BODY_MAX = 4 << 20 };
 
@@ -58,6 +62,9 @@ int api__apply_changes(struct http_request *q, json_t **config, struct err *err)
  * enum engine_create_flags; *ret_warning: for the answer, or NULL. */
 int api__fit_create(json_t *body, int version, unsigned *ret_flags, const char **ret_warning,
                     struct err *err);
+
+/* forward.c: when the route is the leader's to answer and this node is not it, has it do that: true. */
+bool api__forward(struct http_request *q, struct api *a);
 
 /* buildkit.c */
 #define API_NO_BUILDKIT                                                                                      \

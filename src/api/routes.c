@@ -123,40 +123,43 @@ static const struct http_route routes[] = {
     {"GET", "/volumes/{name}", .attempt = api_volume_inspect},
     {"DELETE", "/volumes/{name}", .query = "force", .attempt = api_volume_remove},
 
-    {"GET", "/swarm", .attempt = api_swarm_inspect},
-    {"GET", "/swarm/unlockkey", .attempt = api_swarm_unlock_key},
+    {"GET", "/swarm", .attempt = api_swarm_inspect, .needs = API_NEEDS_LEADER},
+    {"GET", "/swarm/unlockkey", .attempt = api_swarm_unlock_key, .needs = API_NEEDS_LEADER},
     {"POST", "/swarm/init", .attempt = api_swarm_init},
     {"POST", "/swarm/join", .attempt = api_swarm_join},
     {"POST", "/swarm/leave", .query = "force", .attempt = api_swarm_leave},
     {"POST", "/swarm/update", .query = "version rotateWorkerToken rotateManagerToken -rotateManagerUnlockKey",
-     .attempt = api_swarm_update},
+     .attempt = api_swarm_update, .needs = API_NEEDS_LEADER},
     {"POST", "/swarm/unlock", .attempt = api_swarm_unlock},
-    {"GET", "/nodes", .query = "filters", .attempt = api_node_list},
-    {"GET", "/nodes/{id}", .attempt = api_node_inspect},
-    {"DELETE", "/nodes/{id}", .query = "force", .attempt = api_node_remove},
-    {"POST", "/nodes/{id}/update", .query = "version", .attempt = api_node_update},
-    {"GET", "/services", .query = "filters status", .attempt = api_service_list},
-    {"POST", "/services/create", .attempt = api_service_create},
-    {"GET", "/services/{id}", .query = "-insertDefaults", .attempt = api_service_inspect},
-    {"DELETE", "/services/{id}", .attempt = api_service_remove},
+    {"GET", "/nodes", .query = "filters", .attempt = api_node_list, .needs = API_NEEDS_LEADER},
+    {"GET", "/nodes/{id}", .attempt = api_node_inspect, .needs = API_NEEDS_LEADER},
+    {"DELETE", "/nodes/{id}", .query = "force", .attempt = api_node_remove, .needs = API_NEEDS_LEADER},
+    {"POST", "/nodes/{id}/update", .query = "version", .attempt = api_node_update, .needs = API_NEEDS_LEADER},
+    {"GET", "/services", .query = "filters status", .attempt = api_service_list, .needs = API_NEEDS_LEADER},
+    {"POST", "/services/create", .attempt = api_service_create, .needs = API_NEEDS_LEADER},
+    {"GET", "/services/{id}", .query = "-insertDefaults", .attempt = api_service_inspect,
+     .needs = API_NEEDS_LEADER},
+    {"DELETE", "/services/{id}", .attempt = api_service_remove, .needs = API_NEEDS_LEADER},
     {"POST", "/services/{id}/update", .query = "version -registryAuthFrom rollback",
-     .attempt = api_service_update},
+     .attempt = api_service_update, .needs = API_NEEDS_LEADER},
     {"GET", "/services/{id}/logs", .query = "details follow stdout stderr since until timestamps tail",
-     .attempt = api_service_logs, .kind = HTTP_FOLLOW},
-    {"GET", "/tasks", .query = "filters", .attempt = api_task_list},
-    {"GET", "/tasks/{id}", .attempt = api_task_inspect},
+     .attempt = api_service_logs, .kind = HTTP_FOLLOW, .needs = API_NEEDS_LEADER},
+    {"GET", "/tasks", .query = "filters", .attempt = api_task_list, .needs = API_NEEDS_LEADER},
+    {"GET", "/tasks/{id}", .attempt = api_task_inspect, .needs = API_NEEDS_LEADER},
     {"GET", "/tasks/{id}/logs", .query = "details follow stdout stderr since until timestamps tail",
-     .attempt = api_task_logs, .kind = HTTP_FOLLOW},
-    {"GET", "/secrets", .query = "filters", .attempt = api_secret_list},
-    {"POST", "/secrets/create", .attempt = api_secret_create},
-    {"GET", "/secrets/{id}", .attempt = api_secret_inspect},
-    {"DELETE", "/secrets/{id}", .attempt = api_secret_remove},
-    {"POST", "/secrets/{id}/update", .query = "version", .attempt = api_secret_update},
-    {"GET", "/configs", .query = "filters", .attempt = api_config_list},
-    {"POST", "/configs/create", .attempt = api_config_create},
-    {"GET", "/configs/{id}", .attempt = api_config_inspect},
-    {"DELETE", "/configs/{id}", .attempt = api_config_remove},
-    {"POST", "/configs/{id}/update", .query = "version", .attempt = api_config_update},
+     .attempt = api_task_logs, .kind = HTTP_FOLLOW, .needs = API_NEEDS_LEADER},
+    {"GET", "/secrets", .query = "filters", .attempt = api_secret_list, .needs = API_NEEDS_LEADER},
+    {"POST", "/secrets/create", .attempt = api_secret_create, .needs = API_NEEDS_LEADER},
+    {"GET", "/secrets/{id}", .attempt = api_secret_inspect, .needs = API_NEEDS_LEADER},
+    {"DELETE", "/secrets/{id}", .attempt = api_secret_remove, .needs = API_NEEDS_LEADER},
+    {"POST", "/secrets/{id}/update", .query = "version", .attempt = api_secret_update,
+     .needs = API_NEEDS_LEADER},
+    {"GET", "/configs", .query = "filters", .attempt = api_config_list, .needs = API_NEEDS_LEADER},
+    {"POST", "/configs/create", .attempt = api_config_create, .needs = API_NEEDS_LEADER},
+    {"GET", "/configs/{id}", .attempt = api_config_inspect, .needs = API_NEEDS_LEADER},
+    {"DELETE", "/configs/{id}", .attempt = api_config_remove, .needs = API_NEEDS_LEADER},
+    {"POST", "/configs/{id}/update", .query = "version", .attempt = api_config_update,
+     .needs = API_NEEDS_LEADER},
 
     {"GET", "/plugins", .attempt = api_plugin_list},
     {"GET", "/plugins/privileges", .attempt = api_plugin_install},
@@ -232,7 +235,7 @@ static void refuse_parameters(struct http_request *q, struct err *err)
             return;
 }
 
-static bool admit(struct http_request *q, void *context)
+static bool admit_here(struct http_request *q, void *context)
 {
     int version = http_api_version(q);
     const char *text = http_api_version_text(q);
@@ -250,6 +253,20 @@ static bool admit(struct http_request *q, void *context)
     if (err.code)
         http_reply_err(q, &err);
     return !err.code;
+}
+
+/* Of what another node passes on: nothing but what is the leader's, and that is not passed on again. */
+static bool admit_passed(struct http_request *q, void *context)
+{
+    if (str_eq(http_route_needs(q), API_NEEDS_LEADER))
+        return admit_here(q, context);
+    http_reply_err(q, &(struct err){.code = ERR_NOT_FOUND, .msg = "page not found"});
+    return false;
+}
+
+static bool admit(struct http_request *q, void *context)
+{
+    return admit_here(q, context) && !api__forward(q, context);
 }
 
 static const char *const headers[] = {"Api-Version",
@@ -275,6 +292,8 @@ struct api *api_new(struct engine *e, struct cluster *c)
     a->images = engine_images(e);
     a->builds = build_sessions_new();
     a->limit = build_limit_new(a);
+    a->of_nodes = (struct http_server_config){.routes = routes, .context = a, .admit = admit_passed};
+    cluster_set_api(c, &a->of_nodes);
     return a;
 }
 

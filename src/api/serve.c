@@ -253,6 +253,8 @@ static int serve(const struct serve_options *o, struct engine *e, struct cluster
     *ret_idle = door_stop(door);
     if (!serve_registry_stop(registry, STOP_GRACE_MS))
         *ret_idle = false;
+    if (!cluster_shut(c, STOP_GRACE_MS))
+        *ret_idle = false;
     if (*ret_idle) {
         api_free(a);
         images_set_signatures(engine_images(e), NULL);

@@ -319,9 +319,8 @@ static void registered(struct waiting *w)
     pthread_mutex_unlock(&w->mutex);
 }
 
-static void on_head(void *context, int status)
+static void on_head(void *context, int status, const char *type)
 {
-    (void)status;
     registered(context);
 }
 

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cluster/identity.h"
+#include "cluster/managers.h"
 #include "cluster/port.h"
 
 /* --- Objects of every kind --- */
@@ -355,7 +356,12 @@ int cluster_open(struct engine *e, struct cluster **ret, struct err *err)
     if (r == 0)
         r = identity__load(c, err);
     if (r == 0)
-        r = cluster__load(c, err);
+        r = managers__open(c, err);
+    if (r == 0 && !managers__replicated(c)) {
+        r = c->store ? 0 : cluster__open_file(c, err);
+        if (r == 0)
+            r = cluster__load(c, err);
+    }
     if (r == 0)
         r = open_role(c, err);
     if (r < 0) {
@@ -382,6 +388,7 @@ bool cluster_close(struct cluster *c, int grace_ms)
     if (!c)
         return true;
     c->cancel = true;
+    managers__done(c);
     if (!loop__stop(c, grace_ms) || !port__close(c, 0))
         return false;
     cluster__free_all(c);

@@ -87,4 +87,31 @@ struct cluster_logs {
 };
 int cluster_logs(struct cluster *c, const char *ref, const struct cluster_logs *logs, struct err *err);
 
+/* --- Any node for the leader --- */
+
+/* Whether this node is of a swarm that it does not lead: then calls about the swarm go on with
+ * cluster_forward(). */
+bool cluster_elsewhere(struct cluster *c);
+struct cluster_forward {
+    const char *method, *target; /* with version and query, as it came */
+    char *const *headers;        /* "Name: value", or NULL */
+    const void *body;
+    size_t body_bytes;
+    void *context;
+    /* For an answer that is passed on as it comes: see http/client.h. Or NULL, and it is in *ret whole. */
+    void (*head)(void *context, int status, const char *type);
+    int (*bytes)(void *context, const void *bytes, size_t n, struct err *err);
+    bool (*gone)(void *context);
+};
+struct http_response;
+/* 0 whenever the leader answered. ERR_NO_MAJORITY, in Docker's words, when nobody leads. */
+int cluster_forward(struct cluster *c, const struct cluster_forward *f, struct http_response *ret,
+                    struct err *err);
+/* How the leader answers what other nodes pass on to it: routes, context and admit() of it. It stays the
+ * caller's, and in use until cluster_shut(). */
+struct http_server_config;
+void cluster_set_api(struct cluster *c, const struct http_server_config *api);
+/* Nothing is taken from other nodes any more; false: something that was hangs longer than `grace_ms`. */
+bool cluster_shut(struct cluster *c, int grace_ms);
+
 #endif

@@ -100,9 +100,12 @@ struct change {
 };
 
 struct sched;
+struct managers;
 struct cluster {
     struct engine *engine;
     struct store *store;
+    struct managers *manager, *retired; /* managers.h; NULL: the state is in a file, or elsewhere */
+    int64_t epoch;                      /* of our lead, in a store of members */
     pthread_mutex_t lock;
     pthread_mutex_t change_lock; /* taken before `lock`: one swarm at a time is made or left */
     pthread_cond_t decide, work;
@@ -121,10 +124,11 @@ struct cluster {
     char *leader;             /* its address, when another leads; NULL: not known */
     struct http_server *port; /* of the cluster (port.c); with change_lock */
     struct http_tls *port_tls;
-    char *trouble;         /* why the managers do not hear this node; NULL: they do */
-    _Atomic bool cancel;   /* calls to other nodes are to end */
-    char *dir;             /* <root>/cluster: keys, certificates (identity.h) */
-    unsigned char key[32]; /* of the secrets at rest */
+    const struct http_server_config *api; /* for what other nodes pass on; NULL: nothing */
+    char *trouble;                        /* why the managers do not hear this node; NULL: they do */
+    _Atomic bool cancel;                  /* calls to other nodes are to end */
+    char *dir;                            /* <root>/cluster: keys, certificates (identity.h) */
+    unsigned char key[32];                /* of the secrets at rest */
     bool stopping, loop_runs;
     bool all_dirty; /* every service is to be looked at */
     pthread_t loop, watcher, workers[WORKERS];
@@ -160,7 +164,10 @@ void change_put_swarm(struct change *ch, const struct cluster *c);
 void change_remove(struct change *ch, const struct object *o);
 int change_commit(struct cluster *c, struct change *ch, bool durable, struct err *err);
 void change_done(struct change *ch);
-int cluster__load(struct cluster *c, struct err *err);
+extern const char *const cluster__migrations[]; /* of the state's store */
+char *cluster__db_path(const struct cluster *c);
+int cluster__open_file(struct cluster *c, struct err *err); /* the state of a swarm with one manager */
+int cluster__load(struct cluster *c, struct err *err);      /* everything in c->store */
 void cluster__event(struct cluster *c, const struct object *o, const char *action, const json_t *more);
 /* Docker's filters: whether one of the values given for `key` fits. True when none is given. */
 bool cluster__filter(const json_t *filters, const char *key,

@@ -1,6 +1,8 @@
 /* What the containers of a service have written, together: a thread for each container hands its lines to the
  * one caller. */
-#include "cluster/cluster_priv.h"
+#include "cluster/logs.h"
+
+#include "base/log.h"
 
 enum { LOOK_MS = 500, STREAMS_MAX = 256 };
 
@@ -17,14 +19,16 @@ struct gathering {
 
 struct stream {
     struct gathering *g;
-    char *container;
+    struct logs_place place;
     json_t *attributes;
     bool late; /* a task that came while following: all it has written is new */
 };
 
 static void stream_free(struct stream *s)
 {
-    free(s->container);
+    free(s->place.node);
+    free(s->place.door);
+    free(s->place.container);
     json_decref(s->attributes);
     free(s);
 }
@@ -62,9 +66,22 @@ static void *run(void *context)
                                      .line = on_line,
                                      .gone = stream_gone};
     bool tty;
-    engine_container_logs(s->g->c->engine, s->container, &logs, &tty, &(struct err){0});
+    struct err err;
+    if (s->place.node && logs__read_remote(s->g->c, &s->place, &logs, &err) < 0 && err.code != ERR_CANCELLED)
+        log_warning("cluster: the logs of container %s on node %s: %s", s->place.container, s->place.node,
+                    err.msg);
+    else if (!s->place.node)
+        engine_container_logs(s->g->c->engine, s->place.container, &logs, &tty, &(struct err){0});
     stream_free(s);
     return NULL;
+}
+
+static struct logs_place place_of(struct cluster *c, const struct task *t)
+{
+    const struct node *n = str_eq(t->node, c->self) ? NULL : map_get(&c->objects[CLUSTER_NODE], t->node);
+    return (struct logs_place){.container = mem_strdup(t->container),
+                               .node = n ? mem_strdup(t->node) : NULL,
+                               .door = n ? mem_strdup(n->door) : NULL};
 }
 
 static json_t *attributes_of(const struct task *t)
@@ -89,7 +106,7 @@ static void take_tasks(struct gathering *g, bool late)
             continue;
         map_put(&g->seen, t->o.id, g);
         struct stream *s = NEW(struct stream);
-        *s = (struct stream){g, mem_strdup(t->container), attributes_of(t), late};
+        *s = (struct stream){g, place_of(c, t), attributes_of(t), late};
         must(pthread_create(&g->threads[g->count++], NULL, run, s) == 0);
     }
     pthread_mutex_unlock(&c->lock);

@@ -1,9 +1,10 @@
 /* Objects of all kinds: ids, names, versions, and their rows. */
 #include "cluster/cluster_priv.h"
+#include "cluster/managers.h"
 
 #include <ctype.h>
 
-static const char *const migrations[] = {
+const char *const cluster__migrations[] = {
     "CREATE TABLE objects (kind TEXT NOT NULL, id TEXT NOT NULL PRIMARY KEY, doc TEXT NOT NULL) STRICT;",
     NULL};
 
@@ -229,6 +230,22 @@ void change_done(struct change *ch)
     *ch = (struct change){0};
 }
 
+/* A manager that has been replaced does not know it yet: its epoch does. */
+static int commit_fenced(struct cluster *c, const struct change *ch, struct err *err)
+{
+    if (!c->epoch)
+        return managers__no_leader(err);
+    const struct store_value epoch = STORE_I64(c->epoch);
+    _cleanup_free_ struct store_statement *all = NEW_N(struct store_statement, ch->count + 1);
+    all[0] = store_fence(&epoch);
+    memcpy(all + 1, ch->statements, ch->count * sizeof(*all));
+    int r = store_batch(c->store, all, ch->count + 1, STORE_DURABLE, err);
+    /* Whether it was done may not be known, and what was to be written behind is marked as written. */
+    if (r < 0 && r != -ERR_LIMIT && r != -ERR_INVALID)
+        managers__doubt(c);
+    return r == -ERR_NOT_LEADER || r == -ERR_NO_MAJORITY ? managers__no_leader(err) : r;
+}
+
 int change_commit(struct cluster *c, struct change *ch, bool durable, struct err *err)
 {
     for (size_t i = 0; i < ch->count; i++) {
@@ -236,11 +253,14 @@ int change_commit(struct cluster *c, struct change *ch, bool durable, struct err
             ch->values[i][j] = STORE_STR(ch->texts[3 * i + (size_t)j]);
         ch->statements[i].params = ch->values[i];
     }
-    int r = ch->count
-                ? store_batch(c->store, ch->statements, ch->count, durable ? STORE_DURABLE : STORE_LAZY, err)
-                : 0;
+    int r = 0;
+    if (ch->count && managers__replicated(c))
+        r = commit_fenced(c, ch, err);
+    else if (ch->count &&
+             store_batch(c->store, ch->statements, ch->count, durable ? STORE_DURABLE : STORE_LAZY, err) < 0)
+        r = err_wrap(err, "write the cluster's state");
     change_done(ch);
-    return r < 0 ? err_wrap(err, "write the cluster's state") : 0;
+    return r;
 }
 
 struct loading {
@@ -257,6 +277,7 @@ static int load_row(void *context, const struct store_value *columns, size_t cou
     if (r < 0)
         return r;
     if (l->kind == CLUSTER_KINDS) {
+        json_decref(c->swarm);
         c->swarm = json_incref(doc);
         c->index = MAX(c->index, json_int(json_object_get(doc, "Version"), "Index"));
         return 0;
@@ -269,12 +290,20 @@ static int load_row(void *context, const struct store_value *columns, size_t cou
     return 0;
 }
 
+char *cluster__db_path(const struct cluster *c)
+{
+    return str_printf("%s/cluster.db", engine_root(c->engine));
+}
+
+int cluster__open_file(struct cluster *c, struct err *err)
+{
+    _cleanup_free_ char *path = cluster__db_path(c);
+    return store_open(path, cluster__migrations, &c->store, err) < 0 ? err_wrap(err, "open %s", path) : 0;
+}
+
 int cluster__load(struct cluster *c, struct err *err)
 {
-    _cleanup_free_ char *path = str_printf("%s/cluster.db", engine_root(c->engine));
-    int r = store_open(path, migrations, &c->store, err);
-    if (r < 0)
-        return err_wrap(err, "open %s", path);
+    int r = 0;
     /* Services before their tasks. */
     for (int kind = 0; r == 0 && kind <= CLUSTER_KINDS; kind++) {
         struct loading l = {c, (enum cluster_kind)kind};
@@ -284,7 +313,7 @@ int cluster__load(struct cluster *c, struct err *err)
     }
     /* Indexes that were given out and not yet written are not given out again. */
     c->index += 1000;
-    return r < 0 ? err_wrap(err, "read %s", path) : 0;
+    return r < 0 ? err_wrap(err, "read the cluster's state") : 0;
 }
 
 void cluster__event(struct cluster *c, const struct object *o, const char *action, const json_t *more)

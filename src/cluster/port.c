@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "cluster/identity.h"
+#include "cluster/logs.h"
 
 #include <netdb.h>
 #include <sys/socket.h>
@@ -69,6 +70,10 @@ static int get_authority(struct http_request *q, void *context, struct err *err)
 
 static const struct http_route routes[] = {
     {.method = "GET", .pattern = "/cluster/authority", .attempt = get_authority, .kind = HTTP_BRIEF},
+    {.method = "GET",
+     .pattern = "/cluster/logs/{container}",
+     .attempt = logs__serve_remote,
+     .kind = HTTP_FOLLOW},
     {0},
 };
 
@@ -117,6 +122,7 @@ int port__open(struct cluster *c, struct err *err)
     }
     const struct http_server_config config = {.routes = routes,
                                               .context = c,
+                                              .fallback = forward__take,
                                               .max_body_bytes = PORT_BODY_MAX,
                                               .tls = c->port_tls,
                                               .unversioned = true};

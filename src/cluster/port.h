@@ -31,4 +31,8 @@ int port__member(struct cluster *c, struct http_request *q, struct port_peer *re
 /* Answers 421 with where the leader is, when this node does not lead: true. */
 bool port__elsewhere(struct cluster *c, struct http_request *q);
 
+/* Below it the API of the leader, for other nodes' clients (forward.c). */
+#define PORT_API_PREFIX "/cluster/api"
+void forward__take(struct http_request *q, void *cluster);
+
 #endif

@@ -121,8 +121,9 @@ static void report_head(struct transfer *t)
     long status = 0;
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
     bool followed = status >= 300 && status < 400 && header_in(t->response.headers, "location");
+    const char *type = header_in(t->response.headers, "content-type");
     if (status >= 200 && !followed)
-        t->call->head(t->call->head_context, (int)status);
+        t->call->head(t->call->head_context, (int)status, type ? type : "");
 }
 
 static size_t on_header(char *line, size_t size, size_t count, void *context)
@@ -206,7 +207,8 @@ static int on_progress(void *context, curl_off_t total, curl_off_t now, curl_off
                        curl_off_t up_now)
 {
     struct transfer *t = context;
-    if (!*t->call->cancel)
+    const struct http_call *call = t->call;
+    if (!(call->cancel && *call->cancel) && !(call->gone && call->gone(call->gone_context)))
         return 0;
     err_set(&t->err, ERR_CANCELLED, "cancelled");
     return 1;
@@ -242,7 +244,7 @@ static void set_options(struct http_client *c, struct transfer *t)
         curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
         curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)((call->idle_timeout_ms + 999) / 1000));
     }
-    if (call->cancel) {
+    if (call->cancel || call->gone) {
         curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
         curl_easy_setopt(curl, CURLOPT_XFERINFODATA, t);
         curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);

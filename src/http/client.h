@@ -43,7 +43,8 @@ struct http_call {
     http_sink_fn
         sink; /* gets the body of 2xx answers as it comes; others are collected in `body` (bounded) */
     void *sink_context;
-    void (*head)(void *context, int status); /* once the answer's head is there; may be NULL */
+    /* Once the answer's head is there; `type`: its Content-Type, "" when it has none. May be NULL. */
+    void (*head)(void *context, int status, const char *type);
     void *head_context;
     size_t max_body_bytes; /* of a collected body; 0: 8 MiB */
     const char *ca_file;   /* PEM file of who vouches for the server; NULL: the system's */
@@ -57,6 +58,9 @@ struct http_call {
     int idle_timeout_ms;    /* no byte for so long; 0: none */
     const _Atomic bool
         *cancel; /* set by another thread: ends within a second or so, ERR_CANCELLED; or NULL */
+    /* The same by asking, several times a second while data come and about once while none do. Or NULL. */
+    bool (*gone)(void *context);
+    void *gone_context;
 };
 
 int http_client_new(const char *unix_socket_or_null, struct http_client **ret, struct err *err);

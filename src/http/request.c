@@ -94,6 +94,11 @@ const char *http_route_needs(const struct http_request *q)
     return q->route && q->route->needs ? q->route->needs : "";
 }
 
+enum http_kind http_route_kind(const struct http_request *q)
+{
+    return q->route ? q->route->kind : HTTP_BRIEF;
+}
+
 void http_peer_address(struct http_request *q, char ret[HTTP_PEER_BYTES])
 {
     struct sockaddr_storage at;

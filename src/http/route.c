@@ -96,6 +96,18 @@ static void take_version(struct http_request *q, const char **path)
     q->api_version = parts[0] * 1000 + parts[1];
 }
 
+static int parse_target(struct http_request *q, const char *target, bool versioned, struct err *err)
+{
+    if (versioned)
+        take_version(q, &target);
+    size_t n = strcspn(target, "?#");
+    q->path = mem_strndup(target, n);
+    q->decoded_path = percent_decode(target, n, false);
+    if (!q->decoded_path)
+        return bad_escape(target, n, err);
+    return target[n] == '?' ? parse_query(q, target + n + 1, err) : 0;
+}
+
 int http__target_parse(struct http_request *q, struct err *err)
 {
     const char *target = q->target;
@@ -105,14 +117,7 @@ int http__target_parse(struct http_request *q, struct err *err)
         if (!target)
             target = "/";
     }
-    if (!q->server->config.unversioned)
-        take_version(q, &target);
-    size_t n = strcspn(target, "?#");
-    q->path = mem_strndup(target, n);
-    q->decoded_path = percent_decode(target, n, false);
-    if (!q->decoded_path)
-        return bad_escape(target, n, err);
-    return target[n] == '?' ? parse_query(q, target + n + 1, err) : 0;
+    return parse_target(q, target, !q->server->config.unversioned, err);
 }
 
 static bool take_param(struct http_request *q, const char *name, const char *value, size_t n)
@@ -193,4 +198,43 @@ static const struct http_route *find(const struct http_route *routes, struct htt
 const struct http_route *http__route_find(const struct http_route *routes, struct http_request *q)
 {
     return find(routes, q, q->method);
+}
+
+static void swap_text(char **a, char **b)
+{
+    char *kept = *a;
+    *a = *b;
+    *b = kept;
+}
+
+bool http__target_behind(struct http_request *q, const char *prefix, const struct http_route *routes)
+{
+    const char *target = str_after(q->target, prefix);
+    struct http_request other = {.method = q->method};
+    if (!target || *target != '/')
+        return false;
+    if (parse_target(&other, target, true, &(struct err){0}) == 0)
+        other.route = http__route_find(routes, &other);
+    if (other.route) {
+        drop_params(q, 0);
+        memcpy(q->params, other.params, sizeof(q->params));
+        q->param_count = other.param_count;
+        other.param_count = 0;
+        swap_text(&q->path, &other.path);
+        swap_text(&q->decoded_path, &other.decoded_path);
+        swap_text(&q->version_text, &other.version_text);
+        strv_free(q->query_names);
+        strv_free(q->query_values);
+        q->query_names = take_ptr(other.query_names);
+        q->query_values = take_ptr(other.query_values);
+        q->api_version = other.api_version;
+        q->route = other.route;
+    }
+    drop_params(&other, 0);
+    free(other.path);
+    free(other.decoded_path);
+    free(other.version_text);
+    strv_free(other.query_names);
+    strv_free(other.query_values);
+    return other.route != NULL;
 }

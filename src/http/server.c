@@ -39,19 +39,33 @@ static void not_found(struct http_request *q, void *context)
     http_reply_err(q, &(struct err){.code = ERR_NOT_FOUND, .msg = "page not found"});
 }
 
-static void handle(struct http_request *q)
+static void take_route(struct http_request *q, bool (*admit)(struct http_request *q, void *context),
+                       void *context)
 {
-    struct http_server *s = q->server;
-    void *context = s->config.context;
-    if (!q->route)
-        s->config.fallback(q, context);
-    else if (s->config.admit && !s->config.admit(q, context))
-        ;
-    else if (q->route->handler)
+    if (admit && !admit(q, context))
+        return;
+    if (q->route->handler)
         q->route->handler(q, context);
     else
         attempt(q, context);
+}
+
+static void handle(struct http_request *q)
+{
+    struct http_server *s = q->server;
+    if (!q->route)
+        s->config.fallback(q, s->config.context);
+    else
+        take_route(q, s->config.admit, s->config.context);
     http__finish(q);
+}
+
+bool http_pass(struct http_request *q, const char *prefix, const struct http_server_config *as)
+{
+    if (!http__target_behind(q, prefix, as->routes))
+        return false;
+    take_route(q, as->admit, as->context);
+    return true;
 }
 
 /* False: there are as many of its kind as may be. */

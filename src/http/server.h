@@ -89,10 +89,15 @@ int http_server_start(const struct http_server_config *config, int listen_fd, st
  * same, and what its handler uses must stay (as the server does). */
 bool http_server_stop(struct http_server *s, int grace_ms);
 
+/* For a handler: has the request answered by one of another table's routes, with its admit() and context, as
+ * if its target were what comes behind `prefix`. False: none of them fits, and nothing has happened. */
+bool http_pass(struct http_request *q, const char *prefix, const struct http_server_config *as);
+
 const char *
 http_route_query(const struct http_request *q); /* of the route that was taken; "" when it has none */
 
 const char *http_route_needs(const struct http_request *q);
+enum http_kind http_route_kind(const struct http_request *q);
 
 /* --- The request --- */
 /* The address of a TCP peer without its port; "" for a unix socket. */

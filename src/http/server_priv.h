@@ -195,5 +195,7 @@ void http__refuse(struct http_conn *c, int status, const char *message);
 /* route.c: takes q->target apart; finds the route for q->method and q->path. */
 int http__target_parse(struct http_request *q, struct err *err);
 const struct http_route *http__route_find(const struct http_route *routes, struct http_request *q);
+/* Takes what is behind `prefix` for the request's target, when one of `routes` fits that. */
+bool http__target_behind(struct http_request *q, const char *prefix, const struct http_route *routes);
 
 #endif

@@ -128,7 +128,27 @@ static void fails(struct http_request *q, void *context)
     http_reply_err(q, &err);
 }
 
+static bool refuse_head(struct http_request *q, void *context)
+{
+    assert_string_equal(context, "inner");
+    if (!str_eq(http_param(q, "name"), "refused"))
+        return true;
+    http_reply_text(q, 403, "text/plain", "no");
+    return false;
+}
+
+static const struct http_route inner_routes[] = {{"GET", "/describe/{name}", describe}, {NULL, NULL, NULL}};
+
+static void pass(struct http_request *q, void *context)
+{
+    static char inner[] = "inner";
+    const struct http_server_config as = {.routes = inner_routes, .context = inner, .admit = refuse_head};
+    if (!http_pass(q, "/pass", &as))
+        http_reply_text(q, 404, "text/plain", "nobody's");
+}
+
 static const struct http_route routes[] = {
+    {"GET", "/pass/{rest...}", pass},
     {"POST", "/echo", echo_json},
     {"GET", "/describe/{name}", describe},
     {"HEAD", "/describe/{name}", describe},
@@ -552,6 +572,23 @@ static void stopping_cuts_what_does_not_end_by_itself(void **state)
     close(hijacked);
 }
 
+static void a_request_may_be_passed_to_another_table_of_routes(void **state)
+{
+    char *a =
+        ask("GET /pass/v1.43/describe/a%2Fb?q=1&flag=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert_non_null(strstr(a, "\"name\":\"a/b\""));
+    assert_non_null(strstr(a, "\"path\":\"/describe/a/b\""));
+    assert_non_null(strstr(a, "\"version\":1043"));
+    assert_non_null(strstr(a, "\"flag\":true"));
+    free(a);
+    a = ask("GET /pass/describe/refused HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert_non_null(strstr(a, " 403 "));
+    free(a);
+    a = ask("GET /pass/echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert_non_null(strstr(a, "nobody's"));
+    free(a);
+}
+
 int main(void)
 {
     struct rlimit files;
@@ -574,6 +611,7 @@ int main(void)
         TEST(a_taken_connection_may_have_a_body_before_it),
         TEST(without_an_upgrade_the_connection_is_taken_over_after_200),
         TEST(garbage_and_torn_requests_harm_nobody),
+        TEST(a_request_may_be_passed_to_another_table_of_routes),
         cmocka_unit_test_setup_teardown(a_head_that_does_not_come_is_cut_off, start_impatient, stop),
         TEST(ten_thousand_idle_connections_do_not_hinder_a_live_one),
         TEST(those_who_wait_leave_room_for_the_others),

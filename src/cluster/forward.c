@@ -1,0 +1,148 @@
+/* Requests of the API that are the leader's to answer: passed on by the others, and taken by it.
+ *
+ * They go to the cluster's port, below PREFIX, as they came. A manager may pass on everything. A worker may
+ * pass on what only looks, and that without the tokens: who takes over a worker must not have the cluster by
+ * that, which is also why Docker's workers answer no such request. */
+#include "cluster/cluster_priv.h"
+
+#include "cluster/identity.h"
+#include "cluster/managers.h"
+#include "cluster/peer.h"
+#include "cluster/pki.h"
+#include "cluster/port.h"
+#include "http/client.h"
+
+enum { HOPS_MAX = 3, MISDIRECTED = 421, CONNECT_MS = 2000 };
+
+bool cluster_elsewhere(struct cluster *c)
+{
+    SCOPED_LOCK(locked, &c->lock);
+    return c->role == ROLE_FOLLOWS || c->role == ROLE_WORKS;
+}
+
+/* --- Passed on --- */
+
+static int call_once(struct cluster *c, const struct cluster_forward *f, const char *address,
+                     struct http_response *ret, struct err *err)
+{
+    _cleanup_free_ char *authority = identity__path(c, "ca.pem"),
+                        *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key"),
+                        *url = str_printf("https://" PKI_MANAGER PORT_API_PREFIX "%s", f->target);
+    struct http_client *client = NULL;
+    int r = http_client_new(NULL, &client, err);
+    if (r < 0)
+        return r;
+    const struct http_call call = {.method = f->method,
+                                   .url = url,
+                                   .headers = f->headers,
+                                   .body = f->body,
+                                   .body_bytes = f->body_bytes,
+                                   .sink = f->bytes,
+                                   .sink_context = f->context,
+                                   .head = f->head,
+                                   .head_context = f->context,
+                                   .max_body_bytes = PORT_ANSWER_MAX,
+                                   .ca_file = authority,
+                                   .certificate_file = certificate,
+                                   .key_file = key,
+                                   .connect_to = address,
+                                   .connect_timeout_ms = CONNECT_MS,
+                                   .gone = f->gone,
+                                   .gone_context = f->context};
+    r = http_client_call(client, &call, ret, err);
+    http_client_free(client);
+    return r;
+}
+
+/* The leader as far as this node knows, "" when it knows of none. */
+static char *find_leader(struct cluster *c)
+{
+    char found[STORE_ADDRESS_BYTES];
+    if (managers__replicated(c)) {
+        managers__leader(c, found);
+        return mem_strdup(found);
+    }
+    SCOPED_LOCK(locked, &c->lock);
+    return mem_strdup(c->leader ? c->leader : "");
+}
+
+/* Of an answer of 421; NULL: nobody leads. */
+static char *named_leader(const struct http_response *answer)
+{
+    _cleanup_json_ json_t *doc = NULL;
+    if (json_parse(str_get(&answer->body), answer->body.len, "a manager's answer", &doc, &(struct err){0}) <
+        0)
+        return NULL;
+    const char *leader = json_str(doc, "leader");
+    return *leader ? mem_strdup(leader) : NULL;
+}
+
+int cluster_forward(struct cluster *c, const struct cluster_forward *f, struct http_response *ret,
+                    struct err *err)
+{
+    _cleanup_free_ char *at = find_leader(c);
+    for (int hop = 0; hop < HOPS_MAX && !str_empty(at); hop++) {
+        int r = call_once(c, f, at, ret, err);
+        if (r == -ERR_CANCELLED)
+            return r;
+        if (r < 0) /* which is not said with an address: it is the swarm's, not the client's */
+            return err_wrap(err, "pass the request on to the leader of the swarm");
+        if (ret->status != MISDIRECTED)
+            return 0;
+        free(at);
+        at = named_leader(ret);
+        http_response_done(ret);
+    }
+    return managers__no_leader(err);
+}
+
+/* --- Taken --- */
+
+static int check_right(const struct port_peer *peer, struct http_request *q, struct err *err)
+{
+    const char *target = str_after(http_raw_path(q), PORT_API_PREFIX);
+    if (peer->manager)
+        return 0;
+    if (target && *target == '/' && target[1] == 'v' && strchr(target + 1, '/'))
+        target = strchr(target + 1, '/');
+    if (str_eq(http_method(q), "GET") && target && !str_after(target, "/swarm"))
+        return 0;
+    return err_set(
+        err, ERR_UNAVAILABLE,
+        "This node is not a swarm manager. Worker nodes can't be used to change the swarm, nor to "
+        "show its tokens. Please run this command on a manager node or promote the current node to "
+        "a manager.");
+}
+
+void forward__take(struct http_request *q, void *context)
+{
+    struct cluster *c = context;
+    struct port_peer peer;
+    struct err err = {0};
+    const struct http_server_config *api = c->api;
+    int r = port__peer(c, q, &peer, &err);
+    if (r == 0 && port__elsewhere(c, q))
+        return;
+    if (r == 0) {
+        SCOPED_LOCK(locked, &c->lock);
+        struct node *node;
+        r = port__member(c, q, &peer, &node, &err);
+    }
+    if (r == 0)
+        r = check_right(&peer, q, &err);
+    if (r == 0 && api && http_pass(q, PORT_API_PREFIX, api))
+        return;
+    if (r == 0)
+        err_set(&err, ERR_NOT_FOUND, "page not found");
+    http_reply_err(q, &err);
+}
+
+void cluster_set_api(struct cluster *c, const struct http_server_config *api)
+{
+    __atomic_store_n(&c->api, api, __ATOMIC_RELEASE);
+}
+
+bool cluster_shut(struct cluster *c, int grace_ms)
+{
+    return port__close(c, grace_ms);
+}

@@ -1,0 +1,33 @@
+/* What managers.c and lead.c share. */
+#ifndef CLUSTER_MANAGERS_PRIV_H
+#define CLUSTER_MANAGERS_PRIV_H
+
+#include "cluster/cluster_priv.h"
+#include "cluster/managers.h"
+
+struct managers {
+    struct managers *retired; /* the next that is no more in use */
+    struct cluster *cluster;
+    char address[STORE_ADDRESS_BYTES]; /* of the own member */
+    char *directory;
+    char **others; /* members to join; NULL: the first */
+    struct tls_files tls;
+    struct store_members members;
+    char *member_list[2]; /* the own one; it knows the others */
+    struct store *store;  /* of the thread's; open since the first lead */
+    struct store *before; /* what the cluster had as its store while it did not lead */
+    bool holds;           /* leads: the thread's */
+    pthread_t thread;
+    pthread_mutex_t lock; /* for what follows */
+    pthread_cond_t wake;
+    bool stopping, paused, doubt;
+    pid_t child;
+    char leader[STORE_ADDRESS_BYTES]; /* member; "" */
+    int64_t led_ns;                   /* when somebody was last known to lead */
+};
+
+/* lead.c: on the managers' thread. */
+int lead__begin(struct managers *m, struct err *err);
+void lead__end(struct managers *m);
+
+#endif
