@@ -307,11 +307,13 @@ static int builder_done(struct builder *b, struct err *err)
     free(b->stages);
     free(b->wanted);
     map_done(&b->fetched);
+    map_done(&b->fetching);
     build__import_done(b);
     pthread_mutex_destroy(&b->lock);
     pthread_cond_destroy(&b->changed);
     pthread_mutex_destroy(&b->args_lock);
     pthread_mutex_destroy(&b->fetch_lock);
+    pthread_cond_destroy(&b->fetch_ended);
     pthread_mutex_destroy(&b->out_lock);
     platform_done(&b->target_platform);
     platform_done(&b->build_platform);
@@ -336,6 +338,7 @@ int bakery_build(struct images *im, const struct bakery_options *options, char *
                         .epoch = -1,
                         .failed_stage = -1,
                         .fetched = MAP_INIT(free),
+                        .fetching = MAP_INIT(NULL),
                         .global_args = MAP_INIT(free),
                         .used_args = MAP_INIT(NULL),
                         .cache_sources = MAP_INIT(NULL)};
@@ -343,6 +346,7 @@ int bakery_build(struct images *im, const struct bakery_options *options, char *
     pthread_cond_init(&b.changed, NULL);
     pthread_mutex_init(&b.args_lock, NULL);
     pthread_mutex_init(&b.fetch_lock, NULL);
+    pthread_cond_init(&b.fetch_ended, NULL);
     pthread_mutex_init(&b.out_lock, NULL);
     int r = prepare(&b, err);
     if (r == 0)

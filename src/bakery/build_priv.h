@@ -86,7 +86,9 @@ struct builder {
     ssize_t failed_stage;
 
     pthread_mutex_t args_lock, fetch_lock;
-    struct map fetched; /* name -> id of base images, guarded by fetch_lock */
+    pthread_cond_t fetch_ended;
+    struct map fetched;  /* name -> id of base images, guarded by fetch_lock */
+    struct map fetching; /* names that a thread is about to bring */
 
     pthread_mutex_t out_lock;
     size_t turn; /* the stage that speaks at once */

@@ -38,20 +38,34 @@ static int start_from_scratch(struct build *s)
     return 0;
 }
 
+/* Whether somebody has brought it; waits for who is about to. Else it is this thread's to bring. */
+static bool fetched_already(struct builder *b, const char *key, char **ret_id)
+{
+    SCOPED_LOCK(locked, &b->fetch_lock);
+    const char *known;
+    while (!(known = map_get(&b->fetched, key)) && map_has(&b->fetching, key))
+        pthread_cond_wait(&b->fetch_ended, &b->fetch_lock);
+    if (known)
+        *ret_id = mem_strdup(known);
+    else
+        map_put(&b->fetching, key, b);
+    return known;
+}
+
+/* Two stages mostly want the same image, which comes once; different ones come at the same time. */
 static int fetch(struct builder *b, const char *name, const char *platform, bool always, char **ret_id,
                  struct err *err)
 {
     _cleanup_free_ char *key = str_printf("%s %s", name, platform ? platform : "");
-    /* One at a time: two stages mostly want the same one. */
-    SCOPED_LOCK(locked, &b->fetch_lock);
-    const char *known = map_get(&b->fetched, key);
-    if (known) {
-        *ret_id = mem_strdup(known);
+    if (fetched_already(b, key, ret_id))
         return 0;
-    }
-    int r = b->o->fetch(b->o->fetch_context, name, platform, always, ret_id, err);
+    int r = build__cancelled(b) ? err_set(err, ERR_CANCELLED, "build cancelled")
+                                : b->o->fetch(b->o->fetch_context, name, platform, always, ret_id, err);
+    SCOPED_LOCK(locked, &b->fetch_lock);
     if (r == 0)
         map_put(&b->fetched, key, mem_strdup(*ret_id));
+    map_remove(&b->fetching, key);
+    pthread_cond_broadcast(&b->fetch_ended);
     return r;
 }
 

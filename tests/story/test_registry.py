@@ -114,7 +114,8 @@ class Registry(Story):
 class Scripted(Story):
     """A registry of the test's own, that lies, asks for tokens, and has several platforms."""
 
-    def serve(self, blobs, manifests, token=None):
+    def serve(self, blobs, manifests, token=None, meet=None):
+        """`meet`: blobs and a barrier, at which those who ask for one of them wait for each other."""
         seen = []
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -150,6 +151,8 @@ class Scripted(Story):
                     return self.answer(200, body, Content_Type=json.loads(body)["mediaType"],
                                        Docker_Content_Digest="sha256:" + hashlib.sha256(body).hexdigest())
                 if kind.endswith("/blobs") and reference in blobs:
+                    if meet and reference in meet[0]:
+                        meet[1].wait()
                     return self.answer(200, blobs[reference])
                 return self.answer(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}')
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -190,6 +193,22 @@ class Scripted(Story):
         done, _, seen = self.pull(blobs, manifest, token="t0ken")
         self.assertEqual(done.status, 0, done)
         self.assertTrue(any("scope=repository%3Aevil%3Apull" in path for path in seen), seen)
+
+    def test_a_builds_bases_come_at_the_same_time_and_one_that_two_stages_want_comes_once(self):
+        images = {n: self.image([self.file(n, n.encode())]) for n in ("one", "two")}
+        blobs = {digest: blob for n in images for digest, blob in images[n][0].items()}
+        sha = lambda b: "sha256:" + hashlib.sha256(b).hexdigest()
+        manifests = {name: m for n, (_, m, _) in images.items() for name in (n, sha(m))}
+        # Who asks for one's layer waits until the other's is asked for, too: with one pull after the other nobody would come.
+        host, seen = self.serve(blobs, manifests, meet=([layer for _, _, layer in images.values()], threading.Barrier(2, timeout=60)))
+        folder = os.path.join(self.d.root, "bases")
+        os.makedirs(folder)
+        with open(os.path.join(folder, "Dockerfile"), "w") as f:
+            f.write(f"FROM {host}/a:one AS one\nFROM {host}/a:two AS two\nFROM {host}/a:one AS again\nFROM scratch\n"
+                    "COPY --from=one /one /\nCOPY --from=two /two /\nCOPY --from=again /one /again\n")
+        self.d.drover("build", "-t", "both", folder)
+        asked = [path for path in seen if "/blobs/" in path]
+        self.assertEqual((len(asked), len(set(asked))), (4, 4), asked)
 
     def test_zstd_layers(self):
         blobs, manifest, _ = self.image([self.file("hello")], compress="zstd")
