@@ -52,6 +52,10 @@ int cli_create(int argc, char **argv);
 int cli_scale(int argc, char **argv);
 int cli_watch(int argc, char **argv);
 int cli_simulate(int argc, char **argv);
+/* placement.c */
+int cli_explain(int argc, char **argv);
+int cli_plan(int argc, char **argv);
+int cli_strategy(int argc, char **argv);
 
 /* Stops all containers of a project, those that depend on others first. */
 int cli_stop_project(struct compose_project *p, int timeout_s, struct err *err);

@@ -114,4 +114,20 @@ void cluster_set_api(struct cluster *c, const struct http_server_config *api);
 /* Nothing is taken from other nodes any more; false: something that was hangs longer than `grace_ms`. */
 bool cluster_shut(struct cluster *c, int grace_ms);
 
+/* Where tasks go and why: docs/scheduling.md. A strategy is "spread", "binpack", "random", or a Lua script
+ * that is kept in the cluster. A service's label sh.drover.strategy names its own, else the cluster's is
+ * used. A script that fails is stepped in for by spread, which cluster_explain() says. */
+int cluster_strategy_list(struct cluster *c, json_t **ret, struct err *err);
+int cluster_strategy_get(struct cluster *c, const char *name, struct str *ret, struct err *err);
+/* Adds a script, or replaces it while tasks are placed by it. */
+int cluster_strategy_put(struct cluster *c, const char *name, const char *text, size_t n, struct err *err);
+int cluster_strategy_remove(struct cluster *c, const char *name, struct err *err);
+int cluster_strategy_choose(struct cluster *c, const char *name, struct err *err); /* the cluster's */
+
+/* `ref`: a service, a task by its id, or "SERVICE.SLOT" (the newest task of the slot). */
+int cluster_explain(struct cluster *c, const char *ref, json_t **ret, struct err *err);
+/* What a change would do, which is not made: {"Services": [ServiceSpec]} or {"Node": ref, "Availability":
+ * "drain"}. */
+int cluster_plan(struct cluster *c, const json_t *body, json_t **ret, struct err *err);
+
 #endif

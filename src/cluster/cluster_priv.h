@@ -136,6 +136,7 @@ struct cluster {
     size_t queue_count, queue_capacity;
     struct map containers; /* container id -> task */
     struct sched *model;   /* place.c; NULL: to be made */
+    bool tasks_wait;       /* for a node: some found none */
 };
 
 /* swarm.c */
@@ -224,6 +225,10 @@ int service__remove(struct cluster *c, struct service *s, struct err *err);
 void service__revert(struct cluster *c, struct service *s); /* spec and previous one change places */
 void service__leave_networks(struct cluster *c,
                              const struct service *s); /* its traffic, then its addresses */
+/* A spec as it would be kept, and the ports it would have. `s`: the present one, or NULL. */
+int service__foresee(struct cluster *c, const struct service *s, const json_t *given, json_t **ret_spec,
+                     json_t **ret_ports, struct err *err);
+bool service__same_tasks(const json_t *a, const json_t *b); /* no task is made anew from one to the other */
 void service__free(struct service *s);
 void service__wake(struct cluster *c, struct service *s);
 bool service__uses(const struct service *s, enum cluster_kind kind, const char *id);
@@ -260,7 +265,29 @@ int place__check(const json_t *placement, struct err *err);
 int place__task(struct cluster *c, struct task *t, struct err *why);
 void place__left(struct cluster *c, struct task *t); /* it no longer takes room on its node */
 bool place__fits(struct cluster *c, const struct service *s, const struct node *n, bool *ret_stays);
-void place__forget(struct cluster *c); /* after nodes have changed */
+void place__forget(struct cluster *c); /* after nodes or strategies have changed */
+struct sched_shape;
+struct sched_action;
+int place__model(struct cluster *c, struct err *err); /* c->model is there afterwards */
+/* What a service of this spec asks the model for; `s`: the present one, or NULL. */
+int place__shape(struct cluster *c, const struct service *s, const json_t *spec, const json_t *ports,
+                 struct sched_shape **ret, struct err *err);
+/* Calls `look` while the task, if it is in the model, is not. */
+int place__without(struct cluster *c, struct task *t, void (*look)(void *context, struct sched_shape *shape),
+                   void *context, struct err *err);
+/* What would happen if the node had this spec: sched_plan(). */
+int place__node_change(struct cluster *c, const struct node *n, json_t *spec, struct sched_action *actions,
+                       size_t capacity, size_t *ret_count, struct err *err);
+
+/* strategy.c: scripts are configs with the label below, whose value is the strategy's name; a service's and
+ * the swarm's own label of that key choose one. */
+#define CLUSTER_STRATEGY_LABEL "sh.drover.strategy"
+void strategy__fill(struct cluster *c, struct sched *model); /* makes all of them known to it */
+int strategy__check(struct cluster *c, const json_t *labels, struct err *err);
+const char *strategy__default(const struct cluster *c);
+
+/* explain.c: how the model answers for a shape. */
+json_t *explain__shape(struct cluster *c, struct sched_shape *shape);
 
 /* loop.c, agent.c */
 int loop__start(struct cluster *c, struct err *err);

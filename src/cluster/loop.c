@@ -142,7 +142,7 @@ static void place_tasks(struct cluster *c, struct service *s)
         if (!refused && place__task(c, t, &why) == 0)
             task__set(c, t, TASK_ASSIGNED, "scheduler assigned task to node", NULL);
         else {
-            refused = true; /* its siblings ask for the same */
+            refused = c->tasks_wait = true; /* its siblings ask for the same */
             task__set(c, t, TASK_PENDING, "pending task scheduling", why.msg);
         }
     }

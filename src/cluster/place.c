@@ -1,7 +1,7 @@
 /* Where a task goes: the scheduler (src/scheduler), filled from what the cluster knows. */
 #include "cluster/cluster_priv.h"
 
-#include "scheduler/scheduler.h"
+#include "scheduler/rebalance.h"
 
 /* --- The model --- */
 
@@ -21,13 +21,15 @@ static struct labels labels_of(const json_t *object)
     return l;
 }
 
-static int put_node(struct sched *s, const struct node *n, struct err *err)
+/* What the scheduler is told of a node. It borrows from the node, and from the labels, which the caller
+ * frees. */
+static struct sched_node node_form(const struct node *n, struct labels *own, struct labels *engine)
 {
     const json_t *d = n->description, *platform = json_object_get(d, "Platform");
-    struct labels own = labels_of(json_object_get(n->o.spec, "Labels"));
-    struct labels engine = labels_of(json_object_get(json_object_get(d, "Engine"), "Labels"));
     const char *availability = json_str(n->o.spec, "Availability");
-    const struct sched_node node = {
+    *own = labels_of(json_object_get(n->o.spec, "Labels"));
+    *engine = labels_of(json_object_get(json_object_get(d, "Engine"), "Labels"));
+    return (struct sched_node){
         .id = n->o.id,
         .name = json_str(d, "Hostname"),
         .address = n->address,
@@ -36,13 +38,19 @@ static int put_node(struct sched *s, const struct node *n, struct err *err)
                         : str_eq(availability, "pause") ? SCHED_PAUSE
                                                         : SCHED_ACTIVE,
         .platform = {json_str(platform, "OS"), json_str(platform, "Architecture")},
-        .labels = own.list,
-        .label_count = own.count,
-        .engine_labels = engine.list,
-        .engine_label_count = engine.count,
+        .labels = own->list,
+        .label_count = own->count,
+        .engine_labels = engine->list,
+        .engine_label_count = engine->count,
         .cpu_nano = json_int(json_object_get(d, "Resources"), "NanoCPUs"),
         .memory_bytes = json_int(json_object_get(d, "Resources"), "MemoryBytes"),
     };
+}
+
+static int put_node(struct sched *s, const struct node *n, struct err *err)
+{
+    struct labels own, engine;
+    const struct sched_node node = node_form(n, &own, &engine);
     int r = sched_node_put(s, &node, err);
     free(own.list);
     free(engine.list);
@@ -95,8 +103,8 @@ static int read_placement(const json_t *placement, struct asked *a, struct err *
     return r;
 }
 
-static int read_request(const struct service *s, const json_t *template, const json_t *ports, struct asked *a,
-                        struct err *err)
+static int read_request(const struct service *s, const json_t *labels, const json_t *template,
+                        const json_t *ports, struct asked *a, struct err *err)
 {
     const json_t *reserved = json_object_get(json_object_get(template, "Resources"), "Reservations");
     json_t *one;
@@ -119,14 +127,16 @@ static int read_request(const struct service *s, const json_t *template, const j
     a->request.platform_count = a->platform_count;
     a->request.ports = a->ports;
     a->request.port_count = a->port_count;
+    a->request.strategy = json_str(labels, CLUSTER_STRATEGY_LABEL);
+    a->request.options = json_str(labels, CLUSTER_STRATEGY_LABEL ".options");
     return r;
 }
 
-static int make_shape(struct sched *model, const struct service *s, const json_t *template,
-                      const json_t *ports, struct sched_shape **ret, struct err *err)
+static int make_shape(struct sched *model, const struct service *s, const json_t *labels,
+                      const json_t *template, const json_t *ports, struct sched_shape **ret, struct err *err)
 {
     struct asked a;
-    int r = read_request(s, template, ports, &a, err);
+    int r = read_request(s, labels, template, ports, &a, err);
     if (r == 0)
         r = sched_shape_new(model, &a.request, ret, err);
     asked_done(&a);
@@ -141,7 +151,7 @@ int place__check(const json_t *placement, struct err *err)
     _cleanup_json_ json_t *template = json_object();
     if (placement)
         json_object_set(template, "Placement", (json_t *)placement);
-    int r = make_shape(model, NULL, template, NULL, &shape, &why);
+    int r = make_shape(model, NULL, NULL, template, NULL, &shape, &why);
     if (r < 0)
         r = err_set(err, ERR_INVALID, "rpc error: code = InvalidArgument desc = %s", why.msg);
     sched_shape_unref(shape);
@@ -158,17 +168,27 @@ void place__forget(struct cluster *c)
     c->model = NULL;
 }
 
+static const json_t *labels_for(const struct service *s)
+{
+    return json_object_get(s->o.spec, "Labels");
+}
+
+static int task_shape(struct cluster *c, const struct task *t, struct sched_shape **ret, struct err *err)
+{
+    return make_shape(c->model, t->service, labels_for(t->service), t->o.spec, t->ports, ret, err);
+}
+
 static int add_task(struct cluster *c, struct task *t, struct err *err)
 {
     struct sched_shape *shape = NULL;
-    int r = make_shape(c->model, t->service, t->o.spec, t->ports, &shape, err);
+    int r = task_shape(c, t, &shape, err);
     if (r == 0)
         r = sched_task_add(c->model, shape, t->node, &t->placed, err);
     sched_shape_unref(shape);
     return r;
 }
 
-static int model(struct cluster *c, struct err *err)
+int place__model(struct cluster *c, struct err *err)
 {
     struct map_entry *e;
     int r = 0;
@@ -179,6 +199,7 @@ static int model(struct cluster *c, struct err *err)
     uint64_t number;
     memcpy(&number, seed, sizeof(number));
     c->model = sched_new(number);
+    strategy__fill(c, c->model);
     for (size_t i = 0; r == 0 && (e = map_next(&c->objects[CLUSTER_NODE], &i));)
         r = put_node(c->model, e->value, err);
     for (size_t i = 0; r == 0 && (e = map_next(&c->objects[CLUSTER_TASK], &i));) {
@@ -192,11 +213,64 @@ static int model(struct cluster *c, struct err *err)
     return r;
 }
 
+/* Whoever found no node may find one now. */
+static void retry_waiting(struct cluster *c)
+{
+    if (!c->tasks_wait)
+        return;
+    c->tasks_wait = false;
+    c->all_dirty = true;
+    pthread_cond_signal(&c->decide);
+}
+
 void place__left(struct cluster *c, struct task *t)
 {
-    if (c->model && t->placed != SCHED_NONE)
+    if (c->model && t->placed != SCHED_NONE) {
         sched_task_remove(c->model, t->placed);
+        retry_waiting(c);
+    }
     t->placed = SCHED_NONE;
+}
+
+int place__shape(struct cluster *c, const struct service *s, const json_t *spec, const json_t *ports,
+                 struct sched_shape **ret, struct err *err)
+{
+    return make_shape(c->model, s, json_object_get(spec, "Labels"), json_object_get(spec, "TaskTemplate"),
+                      ports, ret, err);
+}
+
+int place__without(struct cluster *c, struct task *t, void (*look)(void *context, struct sched_shape *shape),
+                   void *context, struct err *err)
+{
+    struct sched_shape *shape = NULL;
+    int r = task_shape(c, t, &shape, err);
+    bool had = t->placed != SCHED_NONE;
+    if (r < 0)
+        return r;
+    if (had)
+        sched_task_remove(c->model, t->placed);
+    look(context, shape);
+    if (had)
+        must(sched_task_add(c->model, shape, t->node, &t->placed, NULL) == 0); /* it was there a moment ago */
+    sched_shape_unref(shape);
+    return 0;
+}
+
+int place__node_change(struct cluster *c, const struct node *n, json_t *spec, struct sched_action *actions,
+                       size_t capacity, size_t *ret_count, struct err *err)
+{
+    struct node changed = *n;
+    struct labels own, engine, own_after, engine_after;
+    changed.o.spec = spec;
+    const struct sched_node before = node_form(n, &own, &engine),
+                            after = node_form(&changed, &own_after, &engine_after);
+    const struct sched_change change = {.kind = SCHED_CHANGE_NODE, .node = &after, .before = &before};
+    int r = sched_plan(c->model, &change, time_now_ns(), actions, capacity, ret_count, err);
+    free(own.list);
+    free(engine.list);
+    free(own_after.list);
+    free(engine_after.list);
+    return r;
 }
 
 /* swarmkit's words for each filter; %u nodes. */
@@ -243,9 +317,9 @@ static void explain(struct cluster *c, struct sched_shape *shape, struct err *wh
 int place__task(struct cluster *c, struct task *t, struct err *why)
 {
     struct sched_shape *shape = NULL;
-    int r = model(c, why);
+    int r = place__model(c, why);
     if (r == 0)
-        r = make_shape(c->model, t->service, t->o.spec, t->ports, &shape, why);
+        r = task_shape(c, t, &shape, why);
     if (r < 0)
         return r;
     if (t->node) /* a global service's */
@@ -266,9 +340,9 @@ bool place__fits(struct cluster *c, const struct service *s, const struct node *
     struct sched_shape *shape = NULL;
     struct err err;
     bool usable = node__available(n, ret_stays);
-    if (!usable || model(c, &err) < 0)
+    if (!usable || place__model(c, &err) < 0)
         return false;
-    if (make_shape(c->model, s, json_object_get(s->o.spec, "TaskTemplate"), s->ports, &shape, &err) < 0)
+    if (place__shape(c, s, s->o.spec, s->ports, &shape, &err) < 0)
         return false;
     usable = sched_node_possible(c->model, shape, n->o.id, time_now_ns());
     sched_shape_unref(shape);

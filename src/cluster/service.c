@@ -303,6 +303,18 @@ static json_t *with_defaults(const json_t *given)
     return spec;
 }
 
+int service__foresee(struct cluster *c, const struct service *s, const json_t *given, json_t **ret_spec,
+                     json_t **ret_ports, struct err *err)
+{
+    _cleanup_json_ json_t *spec = with_defaults(given);
+    int r = service__check(c, s, spec, err);
+    if (r == 0)
+        r = service__publish(c, s, spec, ret_ports, err);
+    if (r == 0)
+        *ret_spec = json_incref(spec);
+    return r;
+}
+
 int service__create(struct cluster *c, const json_t *given, const char *auth, struct service **ret,
                     struct err *err)
 {
@@ -350,7 +362,7 @@ static bool same_list(const json_t *a, const json_t *b)
 }
 
 /* What, when it changes, makes tasks of another version. */
-static bool same_tasks(const json_t *a, const json_t *b)
+bool service__same_tasks(const json_t *a, const json_t *b)
 {
     return json_equal(json_object_get(a, "TaskTemplate"), json_object_get(b, "TaskTemplate")) &&
            same_list(service__networks(a), service__networks(b)) &&
@@ -403,7 +415,7 @@ static int adopt(struct cluster *c, struct service *s, const struct cluster_serv
         r = settle_addresses(c, s, spec, ports, err);
     if (r < 0)
         return r;
-    if (!same_tasks(s->o.spec, spec)) {
+    if (!service__same_tasks(s->o.spec, spec)) {
         s->previous_version = s->version;
         s->version = ++s->next_version;
     } else

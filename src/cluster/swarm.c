@@ -356,6 +356,7 @@ int cluster_update(struct cluster *c, int64_t version, const struct cluster_rota
     r = change_commit(c, &ch, true, err);
     c->swarm = r < 0 ? before : after;
     json_decref(r < 0 ? after : before);
+    place__forget(c); /* its labels may choose another strategy */
     c->all_dirty = true;
     pthread_cond_signal(&c->decide);
     return r;

@@ -23,6 +23,7 @@ struct group {
     uint32_t nodes;
     int64_t most; /* free of a resource */
     const struct node *example;
+    const char *names[SCHED_NAMES];
 };
 struct groups {
     struct group *list;
@@ -49,6 +50,8 @@ static void group_add(struct groups *g, const struct sched_shape *shape, const s
         struct group *known = &g->list[i];
         if (known->refusal.filter != r.filter || known->refusal.which != r.which)
             continue;
+        if (known->nodes < SCHED_NAMES)
+            known->names[known->nodes] = n->name;
         known->nodes++;
         if (have > known->most) {
             known->most = have;
@@ -57,7 +60,7 @@ static void group_add(struct groups *g, const struct sched_shape *shape, const s
         return;
     }
     GROW(g->list, g->count, g->cap);
-    g->list[g->count++] = (struct group){r, 1, have, n};
+    g->list[g->count++] = (struct group){r, 1, have, n, {n->name}};
 }
 
 static void resource_text(const struct group *g, const struct sched_shape *shape, char *out, size_t n)
@@ -159,6 +162,8 @@ static void reasons_fill(struct sched_explanation *e, struct groups *g, const st
         if (i < SCHED_REASONS) {
             r->filter = g->list[i].refusal.filter;
             group_text(&g->list[i], shape, r->text, sizeof(r->text));
+            r->name_count = MIN(g->list[i].nodes, (uint32_t)SCHED_NAMES);
+            memcpy(r->names, g->list[i].names, sizeof(r->names));
             e->reason_count++;
         } else {
             snprintf(r->text, sizeof(r->text), "other reasons");

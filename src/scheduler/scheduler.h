@@ -222,10 +222,12 @@ struct sched_preemption {
 void sched_preempt(struct sched *s, struct sched_shape *shape, int64_t now_ns, struct sched_preemption *ret);
 
 /* ---- explanation ---- */
-enum { SCHED_REASONS = 24, SCHED_BEST = 5, SCHED_REASON_BYTES = 320 };
+enum { SCHED_REASONS = 24, SCHED_BEST = 5, SCHED_NAMES = 8, SCHED_REASON_BYTES = 320 };
 struct sched_reason {
     enum sched_filter filter;
-    uint32_t nodes;                /* refused with this reason */
+    uint32_t nodes;                 /* refused with this reason */
+    const char *names[SCHED_NAMES]; /* of the first of them */
+    size_t name_count;
     char text[SCHED_REASON_BYTES]; /* "2 processors asked; the most free is 1.25, on node-7" */
 };
 struct sched_candidate {

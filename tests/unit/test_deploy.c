@@ -1,5 +1,6 @@
 /* Services in virtual time: whatever happens to tasks, with a seed that is printed, the rules of rollouts
  * hold at every instant, and in the end there is what was asked for. */
+#include "deploy/changes.h"
 #include "deploy/deploy.h"
 
 #include "base/json.h"
@@ -378,6 +379,30 @@ static void nonsense_is_refused_by_its_name(void **state)
     }
 }
 
+static void changes_are_told_by_path(void **state)
+{
+    _cleanup_json_ json_t *a = NULL, *b = NULL;
+    const char before[] = "{\"A\":{\"X\":1,\"Gone\":\"t\",\"E\":[]},\"L\":[1,2],\"Same\":true}";
+    const char after[] =
+        "{\"A\":{\"X\":2,\"E\":null},\"L\":[1],\"New\":{\"D\":\"d\"},\"Same\":true,\"O\":{}}";
+    assert_int_equal(json_parse(before, strlen(before), "a", &a, NULL), 0);
+    assert_int_equal(json_parse(after, strlen(after), "b", &b, NULL), 0);
+    _cleanup_json_ json_t *found = deploy_changes(a, b);
+    _cleanup_free_ char *text = json_format(found);
+    assert_string_equal(
+        text, "[{\"Path\":\"A.Gone\",\"Before\":\"t\"},{\"Path\":\"A.X\",\"Before\":1,\"After\":2},"
+              "{\"Path\":\"L\",\"Before\":[1,2],\"After\":[1]},{\"Path\":\"New.D\",\"After\":\"d\"}]");
+    json_t *deep = json_object(), *at = deep;
+    for (int i = 0; i < 2 * DEPLOY_CHANGES_DEPTH; i++) {
+        json_object_set_new(at, "d", json_object());
+        at = json_object_get(at, "d");
+    }
+    json_object_set_new(at, "d", json_true());
+    _cleanup_json_ json_t *whole = deploy_changes(NULL, deep);
+    assert_int_equal(json_array_size(whole), 1);
+    json_decref(deep);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -389,6 +414,7 @@ int main(void)
         cmocka_unit_test(a_job_completes_as_often_as_asked_and_no_more),
         cmocka_unit_test(a_global_service_is_on_each_node_that_takes_it),
         cmocka_unit_test(a_drained_node_gives_its_tasks_away),
+        cmocka_unit_test(changes_are_told_by_path),
         cmocka_unit_test(nonsense_is_refused_by_its_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

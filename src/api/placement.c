@@ -1,0 +1,86 @@
+/* /drover/explain, /drover/plan, /drover/strategies: where tasks go and why (src/cluster); `drover explain`,
+ * `drover plan` and `drover strategy` are their clients. */
+#include "api/api_priv.h"
+
+static int answer(struct http_request *q, int r, json_t *out)
+{
+    if (r == 0)
+        http_reply_json(q, 200, out);
+    return r;
+}
+
+int api_explain(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    json_t *out = NULL;
+    int r = cluster_explain(a->cluster, http_param(q, "ref"), &out, err);
+    return answer(q, r, out);
+}
+
+int api_plan(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    json_t *out = NULL;
+    _cleanup_json_ json_t *body = NULL;
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = cluster_plan(a->cluster, body, &out, err);
+    return answer(q, r, out);
+}
+
+int api_strategy_list(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    json_t *out = NULL;
+    int r = cluster_strategy_list(a->cluster, &out, err);
+    return answer(q, r, out);
+}
+
+int api_strategy_get(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_str_ struct str text = STR_INIT;
+    int r = cluster_strategy_get(a->cluster, http_param(q, "name"), &text, err);
+    return answer(q, r,
+                  r == 0 ? json_pack("{s:s, s:s}", "Name", http_param(q, "name"), "Script", str_get(&text))
+                         : NULL);
+}
+
+int api_strategy_put(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *body = NULL;
+    const char *text = "";
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = json_get_string(body, "", "Script", &text, err);
+    if (r == 0)
+        r = cluster_strategy_put(a->cluster, http_param(q, "name"), text, strlen(text), err);
+    if (r == 0)
+        http_reply_empty(q, 204);
+    return r;
+}
+
+int api_strategy_remove(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    int r = cluster_strategy_remove(a->cluster, http_param(q, "name"), err);
+    if (r == 0)
+        http_reply_empty(q, 204);
+    return r;
+}
+
+int api_strategy_choose(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *body = NULL;
+    const char *name = "";
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = json_get_string(body, "", "Default", &name, err);
+    if (r == 0)
+        r = cluster_strategy_choose(a->cluster, name, err);
+    if (r == 0)
+        http_reply_empty(q, 204);
+    return r;
+}
