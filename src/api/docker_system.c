@@ -7,8 +7,11 @@ int api_ping(struct http_request *q, void *context, struct err *err)
 {
     /* "1": Docker's CLI builds through POST /build, without BuildKit. */
     http_set_header(q, "Builder-Version", "1");
+    struct cluster *c = ((struct api *)context)->cluster;
     http_set_header(q, "Swarm",
-                    cluster_active(((struct api *)context)->cluster) ? "active/manager" : "inactive");
+                    !cluster_active(c)     ? "inactive"
+                    : cluster_is_worker(c) ? "active/worker"
+                                           : "active/manager");
     http_set_header(q, "Cache-Control", "no-cache, no-store, must-revalidate");
     http_set_header(q, "Pragma", "no-cache");
     http_reply_text(q, 200, "text/plain; charset=utf-8", "OK");

@@ -7,7 +7,7 @@
 static bool is_outside(const struct http_route *r)
 {
     static int (*const handlers[])(struct http_request *, void *, struct err *) = {
-        api_swarm_join, api_plugin_install, api_plugin_missing, api_buildkit_session, api_buildkit_grpc};
+        api_plugin_install, api_plugin_missing, api_buildkit_session, api_buildkit_grpc};
     for (size_t i = 0; i < ARRAY_SIZE(handlers); i++)
         if (r->attempt == handlers[i])
             return true;

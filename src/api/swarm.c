@@ -21,15 +21,11 @@ int api_swarm_join(struct http_request *q, void *context, struct err *err)
     struct api *a = context;
     _cleanup_json_ json_t *body = NULL;
     int r = api__body(q, false, &body, err);
-    if (r == 0 && cluster_active(a->cluster))
-        return err_set(
-            err, ERR_UNAVAILABLE,
-            "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join "
-            "another one.");
-    return r < 0
-               ? r
-               : err_set(err, ERR_UNSUPPORTED,
-                         "joining another machine's swarm: not supported by Drover; a swarm is one machine");
+    if (r == 0)
+        r = cluster_join(a->cluster, body, err);
+    if (r == 0)
+        http_reply_empty(q, 200);
+    return r;
 }
 
 int api_swarm_leave(struct http_request *q, void *context, struct err *err)

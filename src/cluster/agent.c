@@ -5,6 +5,7 @@
 
 #include "base/base64.h"
 #include "base/log.h"
+#include "cluster/identity.h"
 #include "image/image.h"
 
 enum step { STEP_NONE, STEP_FREE, STEP_STOP, STEP_HALT, STEP_PREPARE, STEP_START };
@@ -20,8 +21,8 @@ static enum step next_step(const struct cluster *c, const struct task *t)
         return STEP_NONE;
     if (t->desired >= TASK_SHUTDOWN)
         return STEP_STOP;
-    if (t->state == TASK_ASSIGNED)
-        return STEP_PREPARE;
+    if (t->state == TASK_ASSIGNED) /* its secrets come from the leader */
+        return c->role == ROLE_LEADS || c->assignment_fresh ? STEP_PREPARE : STEP_NONE;
     if (t->state == TASK_READY && t->desired >= TASK_RUNNING)
         return STEP_START;
     return STEP_NONE;
@@ -35,6 +36,16 @@ void agent__give(struct cluster *c, struct task *t)
     c->queue[c->queue_count++] = t;
     t->queued = true;
     pthread_cond_signal(&c->work);
+}
+
+void agent__forget(struct cluster *c, struct task *t)
+{
+    map_remove(&t->service->tasks, t->o.id);
+    map_remove(&c->objects[CLUSTER_TASK], t->o.id);
+    place__left(c, t);
+    t->gone = true;
+    t->service->pending_frees++;
+    agent__give(c, t);
 }
 
 /* --- How a task ends --- */
@@ -78,7 +89,7 @@ static void observe(struct cluster *c, struct task *t, const json_t *inspection)
 
 /* --- Steps. The lock is held at their begin and end. --- */
 
-static char *open_auth(struct cluster *c, const char *sealed_text)
+char *agent__open_auth(struct cluster *c, const char *sealed_text)
 {
     _cleanup_str_ struct str sealed = STR_INIT;
     struct str plain = STR_INIT;
@@ -124,7 +135,8 @@ static int create(struct cluster *c, const char *name, const json_t *body, char 
 static void prepare(struct cluster *c, struct task *t)
 {
     _cleanup_json_ json_t *body = NULL;
-    _cleanup_free_ char *auth = open_auth(c, t->service->auth), *name = task__container_name(t), *id = NULL;
+    _cleanup_free_ char *auth = agent__open_auth(c, t->service->auth), *name = task__container_name(t),
+                        *id = NULL;
     struct err err;
     task__set(c, t, TASK_PREPARING, "preparing", NULL);
     int r = task__container_body(c, t, &body, &err);
@@ -189,10 +201,11 @@ static void free_task(struct cluster *c, struct task *t)
     if (t->container)
         map_remove(&c->containers, t->container);
     pthread_mutex_unlock(&c->lock);
-    if (t->container)
+    if (t->container && str_eq(t->node, c->self))
         engine_container_remove(c->engine, t->container, true, true, &(struct err){0});
     task_files__remove(c, t->o.id);
-    change_remove(&ch, &t->o);
+    if (c->role == ROLE_LEADS)
+        change_remove(&ch, &t->o);
     if (change_commit(c, &ch, false, &err) < 0)
         log_error("cluster: %s", err.msg);
     pthread_mutex_lock(&c->lock);
@@ -307,11 +320,14 @@ static bool watcher_gone(void *context)
 {
     struct cluster *c = context;
     pthread_mutex_lock(&c->lock);
-    bool stopping = c->stopping;
+    bool stopping = c->stopping, leads = c->role == ROLE_LEADS;
+    int64_t life_ns = identity__life(c);
     pthread_mutex_unlock(&c->lock);
     if (!stopping && time_monotonic_ns() > c->swept_ns + SWEEP_S * NS_PER_S) {
         c->swept_ns = time_monotonic_ns();
         sweep(c);
+        if (leads) /* others do it when the leader answers */
+            identity__renew_when_due(c, life_ns);
     }
     return stopping;
 }
@@ -330,7 +346,7 @@ void *agent__watch(void *context)
 
 /* --- After a start --- */
 
-static void recover_task(struct cluster *c, struct task *t)
+void agent__recover_task(struct cluster *c, struct task *t)
 {
     _cleanup_json_ json_t *inspection = NULL;
     if (t->container)
@@ -344,12 +360,28 @@ static void recover_task(struct cluster *c, struct task *t)
         }
     } else if (engine_container_inspect(c->engine, t->container, 0, &inspection, &(struct err){0}) < 0)
         ended(c, t, 0, "its container was removed");
-    else if (t->state >= TASK_READY)
+    else if (t->state >= TASK_READY || c->role != ROLE_LEADS)
         observe(c, t, inspection);
 }
 
+/* A node that does not lead has no rows of its own: which container is whose is on the containers' labels. */
+void agent__find_containers(struct cluster *c)
+{
+    _cleanup_json_ json_t *list = NULL, *filters = json_pack("{s:[s]}", "label", "com.docker.swarm.task.id");
+    json_t *one;
+    size_t i;
+    if (engine_container_list(c->engine, true, 0, false, filters, &list, &(struct err){0}) < 0)
+        return;
+    json_array_foreach (list, i, one) {
+        struct task *t = map_get(&c->objects[CLUSTER_TASK],
+                                 json_str(json_object_get(one, "Labels"), "com.docker.swarm.task.id"));
+        if (t && !t->container)
+            t->container = mem_strdup(json_str(one, "Id"));
+    }
+}
+
 /* Containers of tasks that nobody knows: what was written behind may be lost with the machine. */
-static void remove_strays(struct cluster *c)
+void agent__remove_strays(struct cluster *c)
 {
     _cleanup_json_ json_t *list = NULL, *filters = json_pack("{s:[s]}", "label", "com.docker.swarm.task.id");
     json_t *one;
@@ -366,7 +398,10 @@ static void remove_strays(struct cluster *c)
 void agent__recover(struct cluster *c)
 {
     struct map_entry *e;
+    if (c->role != ROLE_LEADS)
+        agent__find_containers(c);
     for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_TASK], &i));)
-        recover_task(c, e->value);
-    remove_strays(c);
+        agent__recover_task(c, e->value);
+    if (c->role == ROLE_LEADS || c->assignment_known)
+        agent__remove_strays(c);
 }

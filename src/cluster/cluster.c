@@ -6,6 +6,7 @@
 #include "cluster/identity.h"
 #include "cluster/managers.h"
 #include "cluster/port.h"
+#include "cluster/session.h"
 
 /* --- Objects of every kind --- */
 
@@ -251,10 +252,9 @@ int cluster_remove(struct cluster *c, enum cluster_kind kind, const char *ref, b
     struct object *o = r == 0 ? cluster__lookup(c, kind, ref, err) : NULL;
     if (!o)
         return -err->code;
-    if (kind == CLUSTER_NODE)
-        return node__remove(c, (struct node *)o, force, err);
-    r = kind == CLUSTER_SERVICE ? service__remove(c, (struct service *)o, err)
-                                : secret__remove(c, (struct secret *)o, err);
+    r = kind == CLUSTER_NODE      ? node__remove(c, (struct node *)o, force, err)
+        : kind == CLUSTER_SERVICE ? service__remove(c, (struct service *)o, err)
+                                  : secret__remove(c, (struct secret *)o, err);
     if (r < 0)
         return r;
     cluster__event(c, o, "remove", NULL);
@@ -331,14 +331,17 @@ static int become_known(struct cluster *c, struct err *err)
 static int open_role(struct cluster *c, struct err *err)
 {
     struct err why;
+    SCOPED_LOCK(change, &c->change_lock); /* the managers' thread may be at it */
     int r = c->role == ROLE_NONE && c->swarm ? become_known(c, err) : 0;
     if (r < 0 || c->role == ROLE_NONE)
         return r;
-    /* What runs here goes on without other nodes; the loop tries again. */
-    if (c->role != ROLE_WORKS && port__open(c, &why) < 0)
-        log_error("cluster: %s", why.msg);
+    /* What runs here goes on without other nodes. */
+    if (port__open(c, &why) < 0)
+        log_error("cluster: other nodes cannot call this one: %s", why.msg);
     SCOPED_LOCK(locked, &c->lock);
-    return loop__start(c, err);
+    if (c->role != ROLE_LEADS)
+        r = session__load(c, err);
+    return r == 0 ? loop__start(c, err) : r;
 }
 
 int cluster_open(struct engine *e, struct cluster **ret, struct err *err)
@@ -350,6 +353,7 @@ int cluster_open(struct engine *e, struct cluster **ret, struct err *err)
     pthread_mutex_init(&c->change_lock, NULL);
     pthread_cond_init(&c->decide, NULL);
     pthread_cond_init(&c->work, NULL);
+    pthread_cond_init(&c->assigned, NULL);
     int r = file_mkdirs(c->dir, 0711, err);
     if (r == 0)
         r = keys__load(c, err);
@@ -402,6 +406,7 @@ bool cluster_close(struct cluster *c, int grace_ms)
     pthread_mutex_destroy(&c->change_lock);
     pthread_cond_destroy(&c->decide);
     pthread_cond_destroy(&c->work);
+    pthread_cond_destroy(&c->assigned);
     free(c);
     return true;
 }

@@ -1,5 +1,5 @@
 /* Swarm mode: services, tasks, nodes, secrets and configs, as the Docker Engine API has them, on the machines
- * of a cluster; at present a cluster of one machine, this one, which is its manager.
+ * of a cluster: one manager, which has the state and decides, and workers that carry out what is theirs.
  *
  * Documents are Docker's (API 1.45): specs come in as clients send them, objects go out as GET shows them.
  * JSON results are new references. `ref` is a full id, a name or a unique prefix of an id. An error that
@@ -25,9 +25,12 @@ bool cluster_close(struct cluster *c, int grace_ms);
 /* Whether there is a swarm; every call below but cluster_init() is ERR_UNAVAILABLE, in Docker's words, when
  * there is none. */
 bool cluster_active(struct cluster *c);
+bool cluster_is_worker(struct cluster *c); /* in a swarm, and none of its managers */
 
 /* The body of POST /swarm/init; *ret_node: the id of this node. */
 int cluster_init(struct cluster *c, const json_t *body, char **ret_node, struct err *err);
+/* The body of POST /swarm/join. */
+int cluster_join(struct cluster *c, const json_t *body, struct err *err);
 int cluster_leave(struct cluster *c, bool force, struct err *err);
 int cluster_inspect(struct cluster *c, json_t **ret, struct err *err);
 struct cluster_rotate {

@@ -40,8 +40,13 @@ struct node {
     struct object o; /* first */
     json_t *description;
     char *address; /* without port: where its containers' ports are */
-    char *door;    /* a manager's: "HOST:PORT" of its cluster's port */
+    char *door;    /* "HOST:PORT" of its cluster's port */
     bool manager;
+    bool lost;        /* not heard, or it has left: its tasks are replaced */
+    char *message;    /* why */
+    bool dirty;       /* to be written */
+    int64_t seen_ns;  /* when it was heard, of the monotonic clock */
+    int64_t assigned; /* counts what is assigned to it */
 };
 
 struct secret { /* or config */
@@ -79,6 +84,7 @@ struct task {
     enum task_state state, desired;
     int64_t stated_ns, running_ns, ended_ns, start_at_ns;
     bool settled;
+    bool unknown;      /* to this node, which has just been assigned it */
     bool queued, busy; /* for a worker, with one */
     bool gone;         /* forgotten: to be freed by a worker */
     bool halt;         /* ended, but its container is to be stopped */
@@ -107,13 +113,13 @@ struct cluster {
     struct managers *manager, *retired; /* managers.h; NULL: the state is in a file, or elsewhere */
     int64_t epoch;                      /* of our lead, in a store of members */
     pthread_mutex_t lock;
-    pthread_mutex_t change_lock; /* taken before `lock`: one swarm at a time is made or left */
-    pthread_cond_t decide, work;
-    int64_t swept_ns;                  /* the watcher's */
-    struct map objects[CLUSTER_KINDS]; /* id -> object */
-    struct map names[CLUSTER_KINDS];   /* name -> object */
-    struct map leaving;                /* id -> service that was removed and still has tasks */
-    int64_t index;                     /* of the last change */
+    pthread_mutex_t change_lock;           /* taken before `lock`: one swarm at a time is made or left */
+    pthread_cond_t decide, work, assigned; /* the last: session.h */
+    int64_t swept_ns;                      /* the watcher's */
+    struct map objects[CLUSTER_KINDS];     /* id -> object */
+    struct map names[CLUSTER_KINDS];       /* name -> object */
+    struct map leaving;                    /* id -> service that was removed and still has tasks */
+    int64_t index;                         /* of the last change */
     enum cluster_role role;
     json_t *swarm; /* the cluster's own document; only who leads has it */
     char *self;    /* id of this node */
@@ -129,9 +135,16 @@ struct cluster {
     _Atomic bool cancel;                  /* calls to other nodes are to end */
     char *dir;                            /* <root>/cluster: keys, certificates (identity.h) */
     unsigned char key[32];                /* of the secrets at rest */
+    char lead_id[17];  /* of this process's leading: tells its assignments from another's */
+    int64_t ticked_ns; /* assign__tick() */
+    int64_t renew_told_ns;
+    int session_ms;        /* the session's thread: how long it waits for an answer */
+    bool assignment_known; /* what this node is to run, be it from its disk */
+    bool assignment_fresh; /* and from a leader, with the secrets */
     bool stopping, loop_runs;
+    bool follows;   /* the loop's threads are a session's */
     bool all_dirty; /* every service is to be looked at */
-    pthread_t loop, watcher, workers[WORKERS];
+    pthread_t loop, watcher, session, workers[WORKERS];
     struct task **queue; /* for the workers */
     size_t queue_count, queue_capacity;
     struct map containers; /* container id -> task */
@@ -141,8 +154,10 @@ struct cluster {
 
 /* swarm.c */
 int swarm__already(struct err *err); /* this node is in a swarm: the refusal */
-int swarm__set_addresses(struct cluster *c, const json_t *body, struct err *err);
+int swarm__set_addresses(struct cluster *c, const json_t *body, bool told_later, struct err *err);
 char *swarm__host_of(const char *address); /* of "HOST:PORT", bare; the caller frees */
+
+int swarm__make_ingress(struct cluster *c, struct err *err);
 
 /* objects.c */
 void cluster__new_id(char ret[ID_BYTES]);
@@ -184,6 +199,7 @@ json_t *cluster__show(struct cluster *c, const struct object *o);
 json_t *node__show(const struct node *n);
 json_t *node__default_spec(void);
 /* `text`: an address or an interface, with a port or without; or "": the only one that leads out. */
+bool node__is_address(const char *text);
 int node__resolve_address(const char *text, char **ret, struct err *err);
 json_t *node__describe(struct cluster *c, const char *authority, struct err *err); /* this machine; NULL */
 /* Takes `description`. */
@@ -296,6 +312,11 @@ void agent__give(struct cluster *c, struct task *t); /* to a worker, when there 
 void *agent__work(void *cluster);
 void *agent__watch(void *cluster);
 void agent__recover(struct cluster *c);
+void agent__recover_task(struct cluster *c, struct task *t);
+void agent__find_containers(struct cluster *c);
+void agent__remove_strays(struct cluster *c);
+void agent__forget(struct cluster *c, struct task *t); /* its container goes, and then it is freed */
+char *agent__open_auth(struct cluster *c, const char *sealed_text); /* NULL; the caller frees */
 void spread__tell(struct cluster *c, struct service *s);
 void spread__remove(struct cluster *c, const struct service *s);
 

@@ -26,10 +26,8 @@ static const struct field object_fields[] = {
     FIELD(object, name),  FIELD(object, spec),
 };
 static const struct field node_fields[] = {
-    FIELD(node, description),
-    FIELD(node, address),
-    FIELD(node, door),
-    FIELD(node, manager),
+    FIELD(node, description), FIELD(node, address), FIELD(node, door),
+    FIELD(node, manager),     FIELD(node, lost),    FIELD(node, message),
 };
 static const struct field service_fields[] = {
     FIELD(service, previous),

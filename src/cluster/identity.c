@@ -1,12 +1,15 @@
 #include "cluster/identity.h"
 
 #include "base/file.h"
+#include "base/log.h"
 #include "cluster/cluster_priv.h"
+#include "cluster/peer.h"
 #include "cluster/pki.h"
+#include "cluster/port.h"
 
 #include <unistd.h>
 
-enum { PEM_MAX = 64 << 10, NODE_FILE_MAX = 256 << 10 };
+enum { PEM_MAX = 64 << 10, NODE_FILE_MAX = 256 << 10, RENEW_TIMEOUT_MS = 15000, RENEW_TELL_S = 3600 };
 
 static const char *const role_names[] = {"none", "leads", "follows", "works"};
 
@@ -46,7 +49,7 @@ int identity__write(struct cluster *c, const char *authority, const char *certif
 
 /* --- Certificates --- */
 
-static int64_t life_of(const struct cluster *c)
+int64_t identity__life(const struct cluster *c)
 {
     const json_t *authority = json_object_get(json_object_get(c->swarm, "Spec"), "CAConfig");
     int64_t life = json_int(authority, "NodeCertExpiry");
@@ -63,7 +66,12 @@ int identity__issue(struct cluster *c, const char *csr, const char *node, bool m
     struct pki_subject subject = {.manager = manager};
     snprintf(subject.node, sizeof(subject.node), "%s", node);
     snprintf(subject.swarm, sizeof(subject.swarm), "%s", c->swarm_id);
-    return pki_issue(authority, key, csr, &subject, life_of(c), ret_certificate, err);
+    return pki_issue(authority, key, csr, &subject, identity__life(c), ret_certificate, err);
+}
+
+char *identity__authority_key(struct cluster *c, struct err *err)
+{
+    return read_text(c, "ca.key", PEM_MAX, err);
 }
 
 int identity__issue_own(struct cluster *c, struct err *err)
@@ -73,6 +81,47 @@ int identity__issue_own(struct cluster *c, struct err *err)
     if (r == 0)
         r = identity__issue(c, csr, c->self, true, &certificate, err);
     return r == 0 ? identity__write(c, NULL, certificate, key, NULL, err) : r;
+}
+
+static int renew(struct cluster *c, struct err *err)
+{
+    _cleanup_free_ char *csr = NULL, *key = NULL;
+    _cleanup_json_ json_t *body = NULL, *answer = NULL;
+    struct pki_subject subject;
+    if (c->role == ROLE_LEADS)
+        return identity__issue_own(c, err);
+    int r = pki_request(&csr, &key, err);
+    if (r < 0)
+        return r;
+    body = json_pack("{s:s}", "csr", csr);
+    r = peer_call_leader(c, "POST", "/cluster/renew", body, RENEW_TIMEOUT_MS, &answer, err);
+    if (r == 0)
+        r = pki_read(json_str(answer, "certificate"), &subject, err);
+    if (r == 0 && !str_eq(subject.node, c->self))
+        r = err_set(err, ERR_PROTOCOL, "the certificate is another node's");
+    return r == 0 ? identity__write(c, NULL, json_str(answer, "certificate"), key, NULL, err) : r;
+}
+
+void identity__renew_when_due(struct cluster *c, int64_t life_ns)
+{
+    _cleanup_free_ char *pem = read_text(c, "node.pem", PEM_MAX, &(struct err){0});
+    struct pki_subject s;
+    struct err err;
+    if (!pem || pki_read(pem, &s, &err) < 0)
+        return;
+    int64_t left = s.ends_ns - time_now_ns();
+    bool shorter = life_ns > 0 && left > life_ns + life_ns / 10;
+    if (left > (s.ends_ns - s.begins_ns) / 4 && !shorter)
+        return;
+    if (renew(c, &err) < 0) {
+        if (time_monotonic_ns() > c->renew_told_ns + RENEW_TELL_S * NS_PER_S || !c->renew_told_ns) {
+            c->renew_told_ns = time_monotonic_ns();
+            log_warning("cluster: renew this node's certificate: %s", err.msg);
+        }
+        return;
+    }
+    log_info("cluster: this node's certificate is renewed");
+    port__renewed(c);
 }
 
 /* --- node.json --- */

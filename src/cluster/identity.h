@@ -12,6 +12,8 @@
 #include "base/err.h"
 
 #include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 struct cluster;
 
@@ -30,6 +32,13 @@ int identity__issue_own(struct cluster *c, struct err *err);
 /* A certificate for another's key. Managers only. */
 int identity__issue(struct cluster *c, const char *csr, const char *node, bool manager,
                     char **ret_certificate, struct err *err);
+/* How long a certificate is good for, from when it is issued. */
+int64_t identity__life(const struct cluster *c);
+/* This node's certificate, when a quarter of its life is left or it goes on for longer than `life_ns`, which
+ * is how long the swarm's are to live now: by its own means, or the leader's. Without the lock. */
+void identity__renew_when_due(struct cluster *c, int64_t life_ns);
+char *identity__authority_key(struct cluster *c,
+                              struct err *err); /* NULL: not a manager's; the caller frees */
 /* The text of ca.pem; NULL when there is none. The caller frees. */
 char *identity__authority(struct cluster *c);
 char *identity__path(struct cluster *c, const char *name);

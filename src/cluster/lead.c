@@ -2,6 +2,7 @@
 #include "cluster/managers_priv.h"
 
 #include "base/log.h"
+#include "cluster/session.h"
 
 static int open_members(struct managers *m, struct err *err)
 {
@@ -58,5 +59,8 @@ void lead__end(struct managers *m)
     c->epoch = 0;
     c->role = ROLE_FOLLOWS;
     m->holds = false;
+    struct err err;
+    if (session__load(c, &err) < 0 || loop__start(c, &err) < 0)
+        log_error("cluster: %s", err.msg);
     log_info("this manager does not lead the swarm any more");
 }

@@ -3,9 +3,10 @@
 #include "cluster/cluster_priv.h"
 
 #include "base/log.h"
+#include "cluster/session.h"
 #include "engine/spread.h"
 
-enum { PASSES_MAX = 64, HISTORY = 5 };
+enum { PASSES_MAX = 64, HISTORY = 5, SESSION_FIRST_MS = 25000 };
 
 static int64_t history_of(const struct cluster *c)
 {
@@ -32,14 +33,17 @@ static struct deploy_task task_view(struct task *t)
                                 .owner = t};
 }
 
-static void forget(struct cluster *c, struct task *t)
+static bool node_is_lost(struct cluster *c, const char *id)
 {
-    map_remove(&t->service->tasks, t->o.id);
-    map_remove(&c->objects[CLUSTER_TASK], t->o.id);
-    place__left(c, t);
-    t->gone = true;
-    t->service->pending_frees++;
-    agent__give(c, t); /* who removes its container, and frees it */
+    const struct node *n = id ? map_get(&c->objects[CLUSTER_NODE], id) : NULL;
+    return id && (!n || n->lost);
+}
+
+/* Nobody will tell how it ends. */
+static void orphan(struct cluster *c, struct task *t)
+{
+    if (t->desired >= TASK_SHUTDOWN && !task_ended(t->state) && node_is_lost(c, t->node))
+        task__set(c, t, TASK_ORPHANED, "orphaned", "its node is down");
 }
 
 static void set_desired(struct cluster *c, struct task *t, enum task_state desired)
@@ -51,6 +55,9 @@ static void set_desired(struct cluster *c, struct task *t, enum task_state desir
     /* What has no node yet has nothing to end. */
     if (desired >= TASK_SHUTDOWN && !t->container && !t->busy && t->state <= TASK_ASSIGNED)
         task__set(c, t, TASK_SHUTDOWN, "shutdown", NULL);
+    orphan(c, t);
+    if (t->node)
+        assign__changed(c, t->node);
 }
 
 static void apply(struct cluster *c, struct service *s, const struct deploy_action *a)
@@ -70,7 +77,9 @@ static void apply(struct cluster *c, struct service *s, const struct deploy_acti
         t->settled = true;
         break;
     case DEPLOY_FORGET:
-        forget(c, t);
+        if (t->node)
+            assign__changed(c, t->node);
+        agent__forget(c, t);
         break;
     case DEPLOY_REVERT:
         service__revert(c, s);
@@ -139,9 +148,10 @@ static void place_tasks(struct cluster *c, struct service *s)
         struct task *t = e->value;
         if (t->state != TASK_PENDING || t->desired >= TASK_SHUTDOWN)
             continue;
-        if (!refused && place__task(c, t, &why) == 0)
+        if (!refused && place__task(c, t, &why) == 0) {
             task__set(c, t, TASK_ASSIGNED, "scheduler assigned task to node", NULL);
-        else {
+            assign__changed(c, t->node);
+        } else {
             refused = c->tasks_wait = true; /* its siblings ask for the same */
             task__set(c, t, TASK_PENDING, "pending task scheduling", why.msg);
         }
@@ -157,12 +167,14 @@ static void drop_service(struct cluster *c, struct service *s, struct change *ch
 
 static void decide(struct cluster *c, struct service *s)
 {
+    struct map_entry *e;
     s->dirty = false;
+    for (size_t i = 0; (e = map_next(&s->tasks, &i));)
+        orphan(c, e->value);
     for (int i = 0; decide_once(c, s) && i < PASSES_MAX; i++)
         continue;
     place_tasks(c, s);
     spread__tell(c, s); /* before a task that goes is stopped */
-    struct map_entry *e;
     for (size_t i = 0; (e = map_next(&s->tasks, &i));)
         agent__give(c, e->value);
 }
@@ -181,6 +193,17 @@ static void collect_changes(struct service *s, struct change *ch)
     if (s->write)
         change_put(ch, &s->o);
     s->write = false;
+}
+
+static void collect_nodes(struct cluster *c, struct change *ch)
+{
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));) {
+        struct node *n = e->value;
+        if (n->dirty)
+            change_put(ch, &n->o);
+        n->dirty = false;
+    }
 }
 
 /* --- The loop --- */
@@ -225,6 +248,12 @@ static bool any_dirty(struct cluster *c)
     return c->all_dirty;
 }
 
+/* 0: never. */
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return !a || (b && b < a) ? b : a;
+}
+
 static void *run(void *context)
 {
     struct cluster *c = context;
@@ -232,14 +261,15 @@ static void *run(void *context)
     while (!c->stopping) {
         struct change ch = {0};
         struct err err;
+        int64_t tick = assign__tick(c);
         bool all = c->all_dirty;
         c->all_dirty = false;
         int64_t next = look_at_all(c, &c->objects[CLUSTER_SERVICE], &ch, all);
         int64_t other = look_at_all(c, &c->leaving, &ch, all);
+        collect_nodes(c, &ch);
         if (change_commit(c, &ch, false, &err) < 0)
             log_error("cluster: %s", err.msg);
-        if (other && (!next || other < next))
-            next = other;
+        next = earlier(next, earlier(other, tick));
         if (!c->stopping && !any_dirty(c))
             wait_until(c, next);
     }
@@ -251,10 +281,17 @@ int loop__start(struct cluster *c, struct err *err)
 {
     if (c->loop_runs)
         return 0;
+    bool leads = c->role == ROLE_LEADS;
     agent__recover(c);
-    c->stopping = false;
+    c->stopping = c->cancel = false;
     c->all_dirty = c->loop_runs = true;
-    must(pthread_create(&c->loop, NULL, run, c) == 0);
+    c->session_ms = SESSION_FIRST_MS;
+    if (leads)
+        assign__begin(c);
+    else
+        must(pthread_create(&c->session, NULL, session__follow, c) == 0);
+    c->follows = !leads;
+    must(pthread_create(&c->loop, NULL, leads ? run : session__report, c) == 0);
     must(pthread_create(&c->watcher, NULL, agent__watch, c) == 0);
     for (int i = 0; i < WORKERS; i++)
         must(pthread_create(&c->workers[i], NULL, agent__work, c) == 0);
@@ -274,12 +311,15 @@ bool loop__stop(struct cluster *c, int grace_ms)
     pthread_mutex_lock(&c->lock);
     bool runs = c->loop_runs;
     c->stopping = true;
+    c->cancel = true;
     pthread_cond_broadcast(&c->decide);
     pthread_cond_broadcast(&c->work);
+    pthread_cond_broadcast(&c->assigned);
     pthread_mutex_unlock(&c->lock);
     if (!runs)
         return true;
-    bool ended = join(c->loop, deadline) && join(c->watcher, deadline);
+    bool ended =
+        join(c->loop, deadline) && join(c->watcher, deadline) && (!c->follows || join(c->session, deadline));
     for (int i = 0; ended && i < WORKERS; i++)
         ended = join(c->workers[i], deadline);
     c->loop_runs = !ended;
@@ -339,7 +379,8 @@ void spread__tell(struct cluster *c, struct service *s)
         return;
     for (i = 0; (e = map_next(&s->tasks, &i));) {
         const struct task *t = e->value;
-        if (t->container && t->state == TASK_RUNNING && t->desired <= TASK_RUNNING)
+        if (t->container && str_eq(t->node, c->self) && t->state == TASK_RUNNING &&
+            t->desired <= TASK_RUNNING)
             strv_add(&targets, t->container);
     }
     _cleanup_free_ char *joined = strv_join(targets, " "), *shown = json_format(ports),

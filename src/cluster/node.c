@@ -2,6 +2,8 @@
 #include "cluster/cluster_priv.h"
 
 #include "cluster/identity.h"
+#include "cluster/join.h"
+#include "cluster/session.h"
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
@@ -14,7 +16,10 @@ json_t *node__show(const struct node *n)
     json_t *out = cluster__head(&n->o);
     json_object_set(out, "Spec", n->o.spec);
     json_object_set(out, "Description", n->description);
-    json_object_set_new(out, "Status", json_pack("{s:s, s:s}", "State", "ready", "Addr", n->address));
+    json_t *status = json_pack("{s:s, s:s}", "State", n->lost ? "down" : "ready", "Addr", n->address);
+    if (n->lost && n->message)
+        json_set_str(status, "Message", n->message);
+    json_object_set_new(out, "Status", status);
     _cleanup_free_ char *door =
         str_empty(n->door) ? identity__door(n->address, CLUSTER_PORT) : mem_strdup(n->door);
     if (n->manager)
@@ -26,7 +31,7 @@ json_t *node__show(const struct node *n)
 
 /* --- The address that others are to reach this machine at --- */
 
-static bool is_address(const char *text)
+bool node__is_address(const char *text)
 {
     unsigned char bytes[16];
     return inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
@@ -78,11 +83,11 @@ int node__resolve_address(const char *text, char **ret, struct err *err)
     bool v6 = *text == '[';
     _cleanup_free_ char *host = v6 ? mem_strndup(text + 1, strcspn(text + 1, "]"))
                                    : mem_strndup(text, colon ? (size_t)(colon - text) : strlen(text));
-    if (is_address(text)) {
+    if (node__is_address(text)) {
         *ret = mem_strdup(text);
         return 0;
     }
-    if (is_address(host)) {
+    if (node__is_address(host)) {
         *ret = take_ptr(host);
         return 0;
     }
@@ -144,8 +149,8 @@ struct node *node__new(struct cluster *c, json_t *description, const char *addre
 bool node__available(const struct node *n, bool *ret_stays)
 {
     const char *availability = json_str(n->o.spec, "Availability");
-    *ret_stays = !str_eq(availability, "drain");
-    return str_eq(availability, "active");
+    *ret_stays = !n->lost && !str_eq(availability, "drain");
+    return !n->lost && str_eq(availability, "active");
 }
 
 /* --- Changes --- */
@@ -164,7 +169,9 @@ int node__change(struct cluster *c, struct node *n, const json_t *spec, struct e
         r = err_set(err, ERR_INVALID, "invalid Availability: \"%.50s\"", availability);
     if (r == 0 && !strv_has((char *const *)roles, role))
         r = err_set(err, ERR_INVALID, "invalid Role: \"%.50s\"", role);
-    if (r == 0 && str_eq(role, "worker"))
+    if (r == 0 && !n->manager && str_eq(role, "manager"))
+        r = join__no_second(err);
+    if (r == 0 && n->manager && str_eq(role, "worker"))
         r = err_set(
             err, ERR_INVALID,
             "rpc error: code = FailedPrecondition desc = attempting to demote the last manager of the swarm");
@@ -196,11 +203,26 @@ int node__change(struct cluster *c, struct node *n, const json_t *spec, struct e
 
 int node__remove(struct cluster *c, struct node *n, bool force, struct err *err)
 {
-    return err_set(
-        err, ERR_INVALID,
-        "rpc error: code = FailedPrecondition desc = node %s is a cluster manager and is a member of "
-        "the raft cluster. It must be demoted to worker before removal",
-        n->o.id);
+    if (n->manager)
+        return err_set(
+            err, ERR_INVALID,
+            "rpc error: code = FailedPrecondition desc = node %s is a cluster manager and is a member of "
+            "the raft cluster. It must be demoted to worker before removal",
+            n->o.id);
+    if (!n->lost && !force)
+        return err_set(err, ERR_INVALID,
+                       "rpc error: code = FailedPrecondition desc = node %s is not down and can't be removed",
+                       n->o.id);
+    struct change ch = {0};
+    change_remove(&ch, &n->o);
+    int r = change_commit(c, &ch, true, err);
+    if (r < 0)
+        return r;
+    assign__changed(c, n->o.id); /* its call ends, and the next is refused */
+    place__forget(c);
+    c->all_dirty = true;
+    pthread_cond_signal(&c->decide);
+    return 0;
 }
 
 void node__free(struct node *n)
@@ -209,5 +231,6 @@ void node__free(struct node *n)
     json_decref(n->description);
     free(n->address);
     free(n->door);
+    free(n->message);
     free(n);
 }

@@ -34,9 +34,9 @@ static struct sched_node node_form(const struct node *n, struct labels *own, str
         .name = json_str(d, "Hostname"),
         .address = n->address,
         .manager = n->manager,
-        .availability = str_eq(availability, "drain")   ? SCHED_DRAIN
-                        : str_eq(availability, "pause") ? SCHED_PAUSE
-                                                        : SCHED_ACTIVE,
+        .availability = n->lost || str_eq(availability, "drain") ? SCHED_DRAIN
+                        : str_eq(availability, "pause")          ? SCHED_PAUSE
+                                                                 : SCHED_ACTIVE,
         .platform = {json_str(platform, "OS"), json_str(platform, "Architecture")},
         .labels = own->list,
         .label_count = own->count,

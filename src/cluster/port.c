@@ -2,7 +2,10 @@
 
 #include "base/log.h"
 #include "cluster/identity.h"
+#include "cluster/join.h"
 #include "cluster/logs.h"
+#include "cluster/session.h"
+#include "store/tls.h"
 
 #include <netdb.h>
 #include <sys/socket.h>
@@ -74,6 +77,11 @@ static const struct http_route routes[] = {
      .pattern = "/cluster/logs/{container}",
      .attempt = logs__serve_remote,
      .kind = HTTP_FOLLOW},
+    {.method = "POST", .pattern = "/cluster/join", .attempt = join__take, .kind = HTTP_BRIEF},
+    {.method = "POST", .pattern = "/cluster/renew", .attempt = join__renew, .kind = HTTP_BRIEF},
+    {.method = "POST", .pattern = "/cluster/session", .attempt = assign__session, .kind = HTTP_WAIT},
+    {.method = "POST", .pattern = "/cluster/report", .attempt = assign__report, .kind = HTTP_BRIEF},
+    {.method = "POST", .pattern = "/cluster/leave", .attempt = assign__leave, .kind = HTTP_BRIEF},
     {0},
 };
 

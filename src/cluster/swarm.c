@@ -4,7 +4,10 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cluster/identity.h"
+#include "cluster/peer.h"
 #include "cluster/port.h"
+
+enum { LEAVE_TIMEOUT_MS = 3000 };
 
 /* --- The document of the swarm --- */
 
@@ -102,7 +105,7 @@ static int make_swarm(struct cluster *c, const json_t *body, const json_t *spec,
     return 0;
 }
 
-static int make_ingress(struct cluster *c, struct err *err)
+int swarm__make_ingress(struct cluster *c, struct err *err)
 {
     _cleanup_json_ json_t *body = json_pack("{s:s, s:s, s:b, s:s}", "Name", "ingress", "Driver", "overlay",
                                             "Ingress", 1, "Scope", "swarm"),
@@ -146,8 +149,8 @@ static int check_init(const json_t *body, struct err *err)
 }
 
 /* Where this node's port is, and how others reach it, of ListenAddr and AdvertiseAddr: each an address or an
- * interface, with a port or without. */
-int swarm__set_addresses(struct cluster *c, const json_t *body, struct err *err)
+ * interface, with a port or without. `told_later`: without AdvertiseAddr the leader says what it is. */
+int swarm__set_addresses(struct cluster *c, const json_t *body, bool told_later, struct err *err)
 {
     const char *advertise = json_str(body, "AdvertiseAddr"), *listen = json_str(body, "ListenAddr");
     bool anywhere = !*listen || *listen == ':' || str_after(listen, "0.0.0.0") || str_after(listen, "[::]");
@@ -155,7 +158,11 @@ int swarm__set_addresses(struct cluster *c, const json_t *body, struct err *err)
     int port = identity__port_of(listen);
     int r = anywhere ? 0 : node__resolve_address(listen, &bound, err);
     if (r == 0)
-        r = node__resolve_address(*advertise ? advertise : anywhere ? "" : bound, &reached, err);
+        r = node__resolve_address(*advertise   ? advertise
+                                  : !anywhere  ? bound
+                                  : told_later ? "0.0.0.0"
+                                               : "",
+                                  &reached, err);
     if (r < 0)
         return r;
     bool v6 = strchr(anywhere ? listen : bound, '[') || (bound && strchr(bound, ':'));
@@ -176,7 +183,7 @@ char *swarm__host_of(const char *address)
 
 static int make_self(struct cluster *c, const json_t *body, struct node **ret, struct err *err)
 {
-    int r = swarm__set_addresses(c, body, err);
+    int r = swarm__set_addresses(c, body, false, err);
     if (r < 0)
         return r;
     _cleanup_free_ char *host = swarm__host_of(c->address);
@@ -208,7 +215,7 @@ static int prepare_init(struct cluster *c, const json_t *body, struct node **ret
     r = make_swarm(c, body, spec, err);
     if (r == 0)
         r = make_self(c, body, ret_self, err);
-    return r == 0 ? make_ingress(c, err) : r;
+    return r == 0 ? swarm__make_ingress(c, err) : r;
 }
 
 static int begin_to_lead(struct cluster *c, struct node *self, struct err *err)
@@ -285,6 +292,14 @@ static void remove_traces(struct cluster *c)
             engine_network_remove(c->engine, json_str(one, "Id"), &(struct err){0});
 }
 
+/* So that its tasks are replaced at once; a leader that does not hear it finds out by itself. */
+static void tell_of_leaving(struct cluster *c)
+{
+    struct err err;
+    if (peer_call_leader(c, "POST", "/cluster/leave", NULL, LEAVE_TIMEOUT_MS, NULL, &err) < 0)
+        log_warning("cluster: tell the leader that this node leaves: %s", err.msg);
+}
+
 int cluster_leave(struct cluster *c, bool force, struct err *err)
 {
     SCOPED_LOCK(change, &c->change_lock);
@@ -298,6 +313,8 @@ int cluster_leave(struct cluster *c, bool force, struct err *err)
             err, ERR_UNAVAILABLE,
             "You are attempting to leave the swarm on a node that is participating as a manager. Removing "
             "the last manager erases all current state of the swarm. Use `--force` to ignore this message. ");
+    if (role == ROLE_WORKS)
+        tell_of_leaving(c);
     loop__stop(c, -1);
     port__close(c, 0);
     SCOPED_LOCK(locked, &c->lock);
@@ -402,4 +419,10 @@ bool cluster_active(struct cluster *c)
 {
     SCOPED_LOCK(locked, &c->lock);
     return c->role != ROLE_NONE;
+}
+
+bool cluster_is_worker(struct cluster *c)
+{
+    SCOPED_LOCK(locked, &c->lock);
+    return c->role == ROLE_WORKS;
 }

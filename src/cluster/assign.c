@@ -1,0 +1,336 @@
+/* The leader's side of session.h. */
+#include "cluster/session.h"
+
+#include "base/base64.h"
+#include "base/log.h"
+#include "cluster/identity.h"
+#include "cluster/port.h"
+#include "store/tls.h"
+
+#include <ctype.h>
+#include <unistd.h>
+
+enum {
+    DESCRIPTION_MAX = 64 << 10,
+    TEXT_MAX = 4096, /* of a task's message and error */
+    CONTAINER_BYTES = 64,
+    REPORTS_MAX = 20000,
+    VERSION_BYTES = 64,
+    HEARTBEAT_MIN_MS = 100,
+    HEARTBEAT_MAX_S = 600,
+};
+
+static int64_t heartbeat_of(const struct cluster *c)
+{
+    const json_t *dispatcher = json_object_get(json_object_get(c->swarm, "Spec"), "Dispatcher");
+    int64_t period = json_int(dispatcher, "HeartbeatPeriod");
+    return period <= 0 ? 5 * NS_PER_S
+                       : MAX(MIN(period, HEARTBEAT_MAX_S * NS_PER_S), HEARTBEAT_MIN_MS * NS_PER_MS);
+}
+
+/* --- What a node is assigned --- */
+
+void assign__changed(struct cluster *c, const char *node)
+{
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));)
+        if (!node || str_eq(e->key, node))
+            ((struct node *)e->value)->assigned++;
+    pthread_cond_broadcast(&c->assigned);
+}
+
+static void version_of(const struct cluster *c, const struct node *n, char ret[VERSION_BYTES])
+{
+    snprintf(ret, VERSION_BYTES, "%s-%lld", c->lead_id, (long long)n->assigned);
+}
+
+/* With its registry credentials in the clear: each node has a key of its own. */
+static json_t *service_row(struct cluster *c, const struct service *s)
+{
+    json_t *row = cluster__store_form(&s->o);
+    _cleanup_free_ char *auth = agent__open_auth(c, s->auth);
+    json_object_del(row, "previous");
+    json_object_del(row, "previous_auth");
+    json_object_del(row, "auth");
+    if (auth)
+        json_set_str(row, "auth", auth);
+    return row;
+}
+
+static void add_secrets(struct cluster *c, enum cluster_kind kind, const json_t *list, const char *key,
+                        json_t *to)
+{
+    json_t *one;
+    size_t i;
+    json_array_foreach (list, i, one) {
+        const struct secret *s = map_get(&c->objects[kind], json_str(one, key));
+        _cleanup_str_ struct str content = STR_INIT;
+        struct err err;
+        if (!s || json_object_get(to, s->o.id))
+            continue;
+        if (secret__reveal(c, s, &content, &err) < 0) {
+            log_warning("cluster: %s", err.msg);
+            continue;
+        }
+        _cleanup_free_ char *data = base64_encode(content.data, content.len);
+        json_t *row = cluster__store_form(&s->o);
+        json_set_str(row, "data", data);
+        json_object_set_new(to, s->o.id, row);
+    }
+}
+
+static json_t *values_of(json_t *object)
+{
+    json_t *out = json_array(), *value;
+    const char *key;
+    json_object_foreach (object, key, value)
+        json_array_append(out, value);
+    json_decref(object);
+    return out;
+}
+
+static void add_assignment(struct cluster *c, const struct node *n, json_t *answer)
+{
+    json_t *tasks = json_array(), *services = json_object(), *secrets = json_object(),
+           *configs = json_object();
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_TASK], &i));) {
+        const struct task *t = e->value;
+        if (!str_eq(t->node, n->o.id) || t->state < TASK_ASSIGNED)
+            continue;
+        json_array_append_new(tasks, cluster__store_form(&t->o));
+        if (!json_object_get(services, t->service->o.id))
+            json_object_set_new(services, t->service->o.id, service_row(c, t->service));
+        const json_t *container = json_object_get(t->o.spec, "ContainerSpec");
+        if (task_ended(t->state))
+            continue;
+        add_secrets(c, CLUSTER_SECRET, json_object_get(container, "Secrets"), "SecretID", secrets);
+        add_secrets(c, CLUSTER_CONFIG, json_object_get(container, "Configs"), "ConfigID", configs);
+    }
+    json_object_set_new(answer, "node", cluster__store_form(&n->o));
+    json_object_set_new(answer, "tasks", tasks);
+    json_object_set_new(answer, "services", values_of(services));
+    json_object_set_new(answer, "secrets", values_of(secrets));
+    json_object_set_new(answer, "configs", values_of(configs));
+}
+
+/* --- A node's machine, in its own words --- */
+
+json_t *assign__description(const json_t *given, struct err *err)
+{
+    static const char *const parts[] = {"Platform", "Resources", "Engine", "TLSInfo"};
+    const char *name = json_str(given, "Hostname");
+    json_t *out = json_object();
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+        if (json_is_object(json_object_get(given, parts[i])))
+            json_object_set(out, parts[i], json_object_get(given, parts[i]));
+    bool printable = *name && strlen(name) <= 255;
+    for (const char *at = name; *at; at++)
+        printable = printable && isgraph((unsigned char)*at);
+    _cleanup_free_ char *text = json_format(out);
+    if (!printable || strlen(text) > DESCRIPTION_MAX) {
+        json_decref(out);
+        err_set(err, ERR_INVALID, "the node's description: %s",
+                printable ? "it is too large" : "Hostname must be a name of at most 255 characters");
+        return NULL;
+    }
+    json_set_str(out, "Hostname", name);
+    return out;
+}
+
+static void describe(struct cluster *c, struct node *n, const json_t *given)
+{
+    struct err err;
+    json_t *fresh = given ? assign__description(given, &err) : NULL;
+    if (!fresh || json_equal(fresh, n->description)) {
+        json_decref(fresh);
+        return;
+    }
+    json_decref(n->description);
+    n->description = fresh;
+    free(n->o.name);
+    n->o.name = mem_strdup(json_str(fresh, "Hostname"));
+    cluster__touch(c, &n->o);
+    n->dirty = true;
+    place__forget(c);
+    c->all_dirty = true;
+    pthread_cond_signal(&c->decide);
+}
+
+/* --- Heard and lost --- */
+
+static void set_lost(struct cluster *c, struct node *n, bool lost, const char *why)
+{
+    if (n->lost == lost)
+        return;
+    n->lost = lost;
+    n->dirty = true;
+    free(n->message);
+    n->message = mem_strdup(lost ? why : NULL);
+    cluster__touch(c, &n->o);
+    cluster__event(c, &n->o, "update", NULL);
+    log_info("cluster: node %s (%s) is %s", n->o.id, n->o.name, lost ? "down" : "ready");
+    place__forget(c);
+    c->all_dirty = true;
+    pthread_cond_signal(&c->decide);
+    assign__changed(c, n->o.id);
+}
+
+static void heard(struct cluster *c, struct node *n)
+{
+    n->seen_ns = time_monotonic_ns();
+    set_lost(c, n, false, NULL);
+}
+
+void assign__begin(struct cluster *c)
+{
+    struct map_entry *e;
+    unsigned char random[8];
+    keys__random(random, sizeof(random));
+    str_hex(random, sizeof(random), c->lead_id);
+    c->ticked_ns = time_monotonic_ns();
+    _cleanup_free_ char *path = identity__path(c, "assigned.json");
+    unlink(path); /* what it says grows old from now on */
+    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));)
+        ((struct node *)e->value)->seen_ns = c->ticked_ns;
+}
+
+int64_t assign__tick(struct cluster *c)
+{
+    int64_t now = time_monotonic_ns(), beat = heartbeat_of(c);
+    if (c->objects[CLUSTER_NODE].count < 2)
+        return 0;
+    /* When this process stood still, the nodes' calls stood in a queue. */
+    bool stood_still = now - c->ticked_ns > 2 * beat;
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));) {
+        struct node *n = e->value;
+        if (stood_still || str_eq(n->o.id, c->self))
+            n->seen_ns = now;
+        else if (now - n->seen_ns > LOST_AFTER * beat)
+            set_lost(c, n, true, "heartbeat failure");
+    }
+    c->ticked_ns = now;
+    return time_now_ns() + beat / 2;
+}
+
+/* --- The calls --- */
+
+static void wait_for_news(struct cluster *c, const char *node, const char *have)
+{
+    int64_t until = time_now_ns() + heartbeat_of(c);
+    const struct timespec at = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
+    char version[VERSION_BYTES];
+    while (!c->stopping && c->role == ROLE_LEADS) {
+        const struct node *n = map_get(&c->objects[CLUSTER_NODE], node);
+        if (!n)
+            return;
+        version_of(c, n, version);
+        if (!str_eq(version, have) || pthread_cond_timedwait(&c->assigned, &c->lock, &at) != 0)
+            return;
+    }
+}
+
+int assign__session(struct http_request *q, void *context, struct err *err)
+{
+    struct cluster *c = context;
+    struct port_peer peer;
+    struct node *n;
+    _cleanup_json_ json_t *body = NULL;
+    char version[VERSION_BYTES];
+    if (port__elsewhere(c, q))
+        return 0;
+    int r = http_body_json(q, PORT_BODY_MAX, &body, err);
+    if (r < 0)
+        return r;
+    SCOPED_LOCK(locked, &c->lock);
+    r = port__member(c, q, &peer, &n, err);
+    if (r < 0)
+        return r;
+    heard(c, n);
+    describe(c, n, json_object_get(body, "description"));
+    wait_for_news(c, peer.node, json_str(body, "version"));
+    n = map_get(&c->objects[CLUSTER_NODE], peer.node);
+    if (!n || c->role != ROLE_LEADS || c->stopping)
+        return err_set(err, ERR_UNAVAILABLE, "the swarm changes its leader: ask again");
+    n->seen_ns = time_monotonic_ns();
+    version_of(c, n, version);
+    json_t *answer = json_pack("{s:s, s:I, s:O, s:s, s:I}", "version", version, "heartbeat_ns",
+                               (json_int_t)heartbeat_of(c), "managers", c->managers, "leader", c->address,
+                               "certificate_ns", (json_int_t)identity__life(c));
+    must(answer);
+    if (!str_eq(version, json_str(body, "version")))
+        add_assignment(c, n, answer);
+    http_reply_json(q, 200, answer);
+    return 0;
+}
+
+static bool is_container_id(const char *text)
+{
+    return strlen(text) == CONTAINER_BYTES && str_is_hex(text);
+}
+
+static void take_report(struct cluster *c, const char *node, const json_t *row)
+{
+    struct task *t = map_get(&c->objects[CLUSTER_TASK], json_str(row, "id"));
+    const char *container = json_str(row, "container"), *error = json_str(row, "error");
+    enum task_state state;
+    if (!t || !str_eq(t->node, node) || task_state_parse(json_str(row, "state"), &state) < 0 ||
+        state < TASK_ACCEPTED || state >= TASK_ORPHANED || task_ended(t->state))
+        return;
+    if (is_container_id(container) && !str_eq(container, t->container)) {
+        free(t->container);
+        t->container = mem_strdup(container);
+        t->dirty = true;
+    }
+    t->pid = json_int(row, "pid");
+    t->exit_code = json_int(row, "exit_code");
+    _cleanup_free_ char *message = mem_strndup(json_str(row, "message"), TEXT_MAX);
+    _cleanup_free_ char *why = *error ? mem_strndup(error, TEXT_MAX) : NULL;
+    task__set(c, t, state, message, why);
+    service__wake(c, t->service);
+}
+
+int assign__report(struct http_request *q, void *context, struct err *err)
+{
+    struct cluster *c = context;
+    struct port_peer peer;
+    struct node *n;
+    _cleanup_json_ json_t *body = NULL;
+    json_t *list = NULL, *one;
+    size_t i;
+    if (port__elsewhere(c, q))
+        return 0;
+    int r = http_body_json(q, PORT_BODY_MAX, &body, err);
+    if (r == 0)
+        r = json_get_array(body, "", "tasks", &list, err);
+    if (r == 0 && json_array_size(list) > REPORTS_MAX)
+        r = err_set(err, ERR_LIMIT, "a report has at most %d tasks", REPORTS_MAX);
+    if (r < 0)
+        return r;
+    SCOPED_LOCK(locked, &c->lock);
+    r = port__member(c, q, &peer, &n, err);
+    if (r < 0)
+        return r;
+    heard(c, n);
+    json_array_foreach (list, i, one)
+        take_report(c, peer.node, one);
+    http_reply_json(q, 200, json_object());
+    return 0;
+}
+
+int assign__leave(struct http_request *q, void *context, struct err *err)
+{
+    struct cluster *c = context;
+    struct port_peer peer;
+    struct node *n;
+    if (port__elsewhere(c, q))
+        return 0;
+    SCOPED_LOCK(locked, &c->lock);
+    int r = port__member(c, q, &peer, &n, err);
+    if (r < 0)
+        return r;
+    set_lost(c, n, true, "left the swarm");
+    http_reply_json(q, 200, json_object());
+    return 0;
+}
