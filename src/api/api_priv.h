@@ -271,6 +271,8 @@ API_HANDLER(api_swarm_join);
 API_HANDLER(api_swarm_leave);
 API_HANDLER(api_swarm_update);
 API_HANDLER(api_swarm_unlock);
+API_HANDLER(api_service_versions);
+API_HANDLER(api_service_rollback);
 API_HANDLER(api_explain);
 API_HANDLER(api_plan);
 API_HANDLER(api_strategy_list);

@@ -1,5 +1,5 @@
-/* /drover/explain, /drover/plan, /drover/strategies: where tasks go and why (src/cluster); `drover explain`,
- * `drover plan` and `drover strategy` are their clients. */
+/* /drover/services: a service's kept versions. /drover/explain, /drover/plan, /drover/strategies: where tasks
+ * go and why (src/cluster); `drover explain`, `drover plan` and `drover strategy` are their clients. */
 #include "api/api_priv.h"
 
 static int answer(struct http_request *q, int r, json_t *out)
@@ -80,6 +80,31 @@ int api_strategy_choose(struct http_request *q, void *context, struct err *err)
         r = json_get_string(body, "", "Default", &name, err);
     if (r == 0)
         r = cluster_strategy_choose(a->cluster, name, err);
+    if (r == 0)
+        http_reply_empty(q, 204);
+    return r;
+}
+
+int api_service_versions(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    json_t *out = NULL;
+    int r = cluster_service_versions(a->cluster, http_param(q, "id"), &out, err);
+    return answer(q, r, out);
+}
+
+int api_service_rollback(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *body = NULL;
+    int64_t version = 0;
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = json_get_i64(body, "", "Version", &version, err);
+    if (r == 0 && version < 1)
+        r = err_set(err, ERR_INVALID, "\"Version\" must be the number of a kept version");
+    if (r == 0)
+        r = cluster_service_rollback(a->cluster, http_param(q, "id"), version, err);
     if (r == 0)
         http_reply_empty(q, 204);
     return r;

@@ -131,6 +131,8 @@ static const struct http_route routes[] = {
     {"POST", "/swarm/update", .query = "version rotateWorkerToken rotateManagerToken -rotateManagerUnlockKey",
      .attempt = api_swarm_update, .needs = API_NEEDS_LEADER},
     {"POST", "/swarm/unlock", .attempt = api_swarm_unlock},
+    {"GET", "/drover/services/{id}/versions", .attempt = api_service_versions, .needs = API_NEEDS_LEADER},
+    {"POST", "/drover/services/{id}/rollback", .attempt = api_service_rollback, .needs = API_NEEDS_LEADER},
     {"GET", "/drover/explain/{ref}", .attempt = api_explain, .needs = API_NEEDS_LEADER},
     {"POST", "/drover/plan", .attempt = api_plan, .needs = API_NEEDS_LEADER},
     {"GET", "/drover/strategies", .attempt = api_strategy_list, .needs = API_NEEDS_LEADER},

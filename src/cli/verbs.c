@@ -56,6 +56,8 @@ const struct cli_verb cli_verbs[] = {
     {"config", "Check compose.yaml and print what it comes to", cli_config},
     {"inspect", "Print everything known of a container, image, network or volume", cli_inspect},
     {"version", "Print versions", cli_version},
+    {"history", "List the versions that a service had", cli_history},
+    {"rollback", "Go back to a version that a service had", cli_rollback},
     {"explain", "Say which nodes would take a task, or refuse it and why", cli_explain},
     {"plan", "Say what a change of a service or node would do", cli_plan},
     {"strategy", "Choose who places tasks: built in, or a script of yours", cli_strategy},

@@ -52,6 +52,9 @@ int cli_create(int argc, char **argv);
 int cli_scale(int argc, char **argv);
 int cli_watch(int argc, char **argv);
 int cli_simulate(int argc, char **argv);
+/* history.c */
+int cli_history(int argc, char **argv);
+int cli_rollback(int argc, char **argv);
 /* placement.c */
 int cli_explain(int argc, char **argv);
 int cli_plan(int argc, char **argv);

@@ -51,6 +51,7 @@ static json_t *service_row(struct cluster *c, const struct service *s)
     _cleanup_free_ char *auth = agent__open_auth(c, s->auth);
     json_object_del(row, "previous");
     json_object_del(row, "previous_auth");
+    json_object_del(row, "history");
     json_object_del(row, "auth");
     if (auth)
         json_set_str(row, "auth", auth);

@@ -117,6 +117,11 @@ void cluster_set_api(struct cluster *c, const struct http_server_config *api);
 /* Nothing is taken from other nodes any more; false: something that was hangs longer than `grace_ms`. */
 bool cluster_shut(struct cluster *c, int grace_ms);
 
+/* The versions of a service that are kept, the oldest first, with what changed from each to the next. */
+int cluster_service_versions(struct cluster *c, const char *ref, json_t **ret, struct err *err);
+/* Rolls back (or forth) to one of them. */
+int cluster_service_rollback(struct cluster *c, const char *ref, int64_t version, struct err *err);
+
 /* Where tasks go and why: docs/scheduling.md. A strategy is "spread", "binpack", "random", or a Lua script
  * that is kept in the cluster. A service's label sh.drover.strategy names its own, else the cluster's is
  * used. A script that fails is stepped in for by spread, which cluster_explain() says. */

@@ -60,6 +60,8 @@ struct service {
     json_t *previous;                  /* spec, or NULL */
     int64_t version, previous_version; /* of the task template */
     int64_t next_version;
+    json_t *history; /* history.c: the versions of the whole spec, each with a number: */
+    int64_t revision, previous_revision, next_revision;
     int64_t iteration; /* of a job */
     int64_t executed_ns;
     struct deploy_rollout_status status;
@@ -241,6 +243,14 @@ int service__remove(struct cluster *c, struct service *s, struct err *err);
 void service__revert(struct cluster *c, struct service *s); /* spec and previous one change places */
 void service__leave_networks(struct cluster *c,
                              const struct service *s); /* its traffic, then its addresses */
+/* history.c */
+int history__check(const json_t *labels, struct err *err);
+void history__note(struct service *s);   /* the present spec is among the versions afterwards */
+void history__stable(struct service *s); /* the present one has proved itself */
+void history__leave(struct service *s);  /* before another spec takes the present one's place */
+/* Before a rollout that failed goes back: to the last version that was stable, if the previous one was not.
+ */
+void history__aim_at_stable(struct service *s);
 /* A spec as it would be kept, and the ports it would have. `s`: the present one, or NULL. */
 int service__foresee(struct cluster *c, const struct service *s, const json_t *given, json_t **ret_spec,
                      json_t **ret_ports, struct err *err);

@@ -82,6 +82,7 @@ static void apply(struct cluster *c, struct service *s, const struct deploy_acti
         agent__forget(c, t);
         break;
     case DEPLOY_REVERT:
+        history__aim_at_stable(s);
         service__revert(c, s);
         break;
     }
@@ -129,6 +130,8 @@ static bool decide_once(struct cluster *c, struct service *s)
     for (size_t i = 0; i < plan.count; i++)
         apply(c, s, &plan.actions[i]);
     if (moves) {
+        if (s->status.state == ROLLOUT_COMPLETED || s->status.state == ROLLOUT_ROLLBACK_COMPLETED)
+            history__stable(s);
         cluster__touch(c, &s->o);
         s->write = true;
     }

@@ -347,6 +347,7 @@ int service__create(struct cluster *c, const json_t *given, const char *auth, st
     s->addresses = json_object();
     s->auth = seal_auth(c, auth);
     s->tasks = MAP_INIT(NULL);
+    history__note(s);
     r = settle_addresses(c, s, spec, ports, err);
     if (r < 0) {
         service__free(s);
@@ -380,7 +381,7 @@ static void put_spec(struct service *s, json_t *spec)
 void service__revert(struct cluster *c, struct service *s)
 {
     json_t *back = take_ptr(s->previous), *ports = NULL;
-    int64_t version = s->version;
+    int64_t version = s->version, revision = s->revision;
     char *auth = s->auth;
     if (!back)
         return;
@@ -388,6 +389,8 @@ void service__revert(struct cluster *c, struct service *s)
     put_spec(s, back);
     s->version = s->previous_version;
     s->previous_version = version;
+    s->revision = s->previous_revision;
+    s->previous_revision = revision;
     s->auth = s->previous_auth;
     s->previous_auth = auth;
     if (service__publish(c, s, s->o.spec, &ports, NULL) == 0) {
@@ -415,6 +418,8 @@ static int adopt(struct cluster *c, struct service *s, const struct cluster_serv
         r = settle_addresses(c, s, spec, ports, err);
     if (r < 0)
         return r;
+    bool same = json_equal(s->o.spec, spec);
+    history__leave(s);
     if (!service__same_tasks(s->o.spec, spec)) {
         s->previous_version = s->version;
         s->version = ++s->next_version;
@@ -436,6 +441,9 @@ static int adopt(struct cluster *c, struct service *s, const struct cluster_serv
         s->executed_ns = time_now_ns();
     }
     s->status = (struct deploy_rollout_status){0};
+    if (!same)
+        s->revision = 0;
+    history__note(s);
     cluster__touch(c, &s->o);
     return 0;
 }
@@ -487,6 +495,7 @@ void service__free(struct service *s)
 {
     cluster__object_done(&s->o);
     json_decref(s->previous);
+    json_decref(s->history);
     json_decref(s->ports);
     json_decref(s->addresses);
     free(s->auth);

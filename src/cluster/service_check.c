@@ -305,6 +305,8 @@ int service__check(struct cluster *c, const struct service *present, json_t *spe
     if (r == 0)
         r = strategy__check(c, json_object_get(spec, "Labels"), err);
     if (r == 0)
+        r = history__check(json_object_get(spec, "Labels"), err);
+    if (r == 0)
         r = cluster__check_name(name, err);
     if (r == 0)
         r = json_get_object(spec, "", "TaskTemplate", &template, err);

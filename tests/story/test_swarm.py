@@ -11,7 +11,7 @@ from harness import Story, free_port, http_get, wait_for
 STAYS = ["sh", "-c", "trap 'exit 0' TERM; echo began; while :; do sleep 0.05; done"]
 
 
-class Swarm(Story):
+class SwarmStory(Story):
     shared = False
 
     @classmethod
@@ -44,6 +44,8 @@ class Swarm(Story):
     def rollout(self, name):
         return json.loads(self.d.api("GET", f"/services/{name}")[2]).get("UpdateStatus", {})
 
+
+class Swarm(SwarmStory):
     def test_a_machine_becomes_a_swarm_and_is_one_no_more(self):
         info = json.loads(self.d.docker("info", "--format", "{{json .Swarm}}").out)
         self.assertEqual((info["LocalNodeState"], info["ControlAvailable"], info["Nodes"]), ("active", True, 1))
