@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "cluster/identity.h"
 #include "cluster/port.h"
+#include "cluster/roles.h"
 #include "store/tls.h"
 
 #include <ctype.h>
@@ -260,6 +261,8 @@ int assign__session(struct http_request *q, void *context, struct err *err)
                                (json_int_t)heartbeat_of(c), "managers", c->managers, "leader", c->address,
                                "certificate_ns", (json_int_t)identity__life(c));
     must(answer);
+    if (n->manager)
+        json_object_set_new(answer, "summary", swarm__summary(c));
     if (!str_eq(version, json_str(body, "version")))
         add_assignment(c, n, answer);
     http_reply_json(q, 200, answer);
@@ -327,8 +330,15 @@ int assign__leave(struct http_request *q, void *context, struct err *err)
     struct node *n;
     if (port__elsewhere(c, q))
         return 0;
-    SCOPED_LOCK(locked, &c->lock);
+    pthread_mutex_lock(&c->lock);
     int r = port__member(c, q, &peer, &n, err);
+    pthread_mutex_unlock(&c->lock);
+    if (r == 0)
+        r = roles__left(c, peer.node, err);
+    if (r < 0)
+        return r;
+    SCOPED_LOCK(locked, &c->lock);
+    r = port__member(c, q, &peer, &n, err);
     if (r < 0)
         return r;
     set_lost(c, n, true, "left the swarm");

@@ -6,6 +6,7 @@
 #include "cluster/identity.h"
 #include "cluster/managers.h"
 #include "cluster/port.h"
+#include "cluster/roles.h"
 #include "cluster/session.h"
 
 /* --- Objects of every kind --- */
@@ -14,7 +15,7 @@ json_t *cluster__show(struct cluster *c, const struct object *o)
 {
     switch (o->kind) {
     case CLUSTER_NODE:
-        return node__show((const struct node *)o);
+        return node__show(c, (const struct node *)o);
     case CLUSTER_SERVICE:
         return service__show(c, (const struct service *)o);
     case CLUSTER_TASK:
@@ -218,12 +219,30 @@ static int find_version(struct cluster *c, enum cluster_kind kind, const char *r
                : err_set(err, ERR_SYSTEM, "rpc error: code = Unknown desc = update out of sequence");
 }
 
+/* The first worker that is to be a manager needs a store that can have two. */
+static int make_room_for_manager(struct cluster *c, const char *ref, int64_t version, const json_t *spec,
+                                 struct err *err)
+{
+    struct object *o;
+    if (!str_eq(json_str(spec, "Role"), "manager") || managers__replicated(c))
+        return 0;
+    pthread_mutex_lock(&c->lock);
+    int r = find_version(c, CLUSTER_NODE, ref, version, &o, err);
+    bool due = r == 0 && !((const struct node *)o)->manager;
+    _cleanup_free_ char *address = mem_strdup(c->address);
+    pthread_mutex_unlock(&c->lock);
+    return due ? managers__replicate(c, address, err) : r;
+}
+
 int cluster_change(struct cluster *c, enum cluster_kind kind, const char *ref, int64_t version,
                    const json_t *spec, struct err *err)
 {
-    SCOPED_LOCK(locked, &c->lock);
     struct object *o;
-    int r = find_version(c, kind, ref, version, &o, err);
+    int r = kind == CLUSTER_NODE ? make_room_for_manager(c, ref, version, spec, err) : 0;
+    if (r < 0)
+        return r;
+    SCOPED_LOCK(locked, &c->lock);
+    r = find_version(c, kind, ref, version, &o, err);
     if (r == 0)
         r = kind == CLUSTER_NODE ? node__change(c, (struct node *)o, spec, err)
                                  : secret__change(c, (struct secret *)o, spec, err);
@@ -372,6 +391,7 @@ int cluster_open(struct engine *e, struct cluster **ret, struct err *err)
         cluster_close(c, -1);
         return r;
     }
+    managers__start(c);
     *ret = c;
     return 0;
 }
@@ -385,6 +405,7 @@ static void free_identity(struct cluster *c)
     free(c->leader);
     free(c->trouble);
     json_decref(c->managers);
+    json_decref(c->summary);
 }
 
 bool cluster_close(struct cluster *c, int grace_ms)
@@ -392,6 +413,7 @@ bool cluster_close(struct cluster *c, int grace_ms)
     if (!c)
         return true;
     c->cancel = true;
+    roles__wait(c);
     managers__done(c);
     if (!loop__stop(c, grace_ms) || !port__close(c, 0))
         return false;

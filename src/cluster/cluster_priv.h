@@ -45,6 +45,8 @@ struct node {
     bool lost;        /* not heard, or it has left: its tasks are replaced */
     char *message;    /* why */
     bool dirty;       /* to be written */
+    bool votes;       /* a manager's member of the store, as the leader last saw it */
+    bool role_failed; /* its change of role; not tried again by this leader */
     int64_t seen_ns;  /* when it was heard, of the monotonic clock */
     int64_t assigned; /* counts what is assigned to it */
 };
@@ -141,10 +143,14 @@ struct cluster {
     int64_t ticked_ns; /* assign__tick() */
     int64_t renew_told_ns;
     int session_ms;        /* the session's thread: how long it waits for an answer */
+    json_t *summary;       /* swarm__summary(), as a manager that follows last heard it; or NULL */
     bool assignment_known; /* what this node is to run, be it from its disk */
     bool assignment_fresh; /* and from a leader, with the secrets */
     bool stopping, loop_runs;
-    bool follows;   /* the loop's threads are a session's */
+    bool follows;                        /* the loop's threads are a session's */
+    bool role_changes, role_thread_made; /* roles.c */
+    int64_t voters_ns;                   /* when they were looked at; the managers' thread's */
+    pthread_t role_thread;
     bool all_dirty; /* every service is to be looked at */
     pthread_t loop, watcher, session, workers[WORKERS];
     struct task **queue; /* for the workers */
@@ -159,6 +165,7 @@ int swarm__already(struct err *err); /* this node is in a swarm: the refusal */
 int swarm__set_addresses(struct cluster *c, const json_t *body, bool told_later, struct err *err);
 char *swarm__host_of(const char *address); /* of "HOST:PORT", bare; the caller frees */
 
+json_t *swarm__summary(struct cluster *c); /* on the leader: what `docker info` says of all */
 int swarm__make_ingress(struct cluster *c, struct err *err);
 
 /* objects.c */
@@ -198,7 +205,7 @@ struct object *cluster__restore(struct cluster *c, enum cluster_kind kind, const
 json_t *cluster__show(struct cluster *c, const struct object *o);
 
 /* node.c */
-json_t *node__show(const struct node *n);
+json_t *node__show(struct cluster *c, const struct node *n); /* on the leader */
 json_t *node__default_spec(void);
 /* `text`: an address or an interface, with a port or without; or "": the only one that leads out. */
 bool node__is_address(const char *text);

@@ -12,7 +12,8 @@
 #include "cluster/port.h"
 #include "http/client.h"
 
-enum { HOPS_MAX = 3, MISDIRECTED = 421, CONNECT_MS = 2000 };
+/* ANSWER_MS: for a leader that was cut off; a stream may be silent for longer. */
+enum { HOPS_MAX = 3, MISDIRECTED = 421, CONNECT_MS = 2000, ANSWER_MS = 15000 };
 
 bool cluster_elsewhere(struct cluster *c)
 {
@@ -47,6 +48,7 @@ static int call_once(struct cluster *c, const struct cluster_forward *f, const c
                                    .key_file = key,
                                    .connect_to = address,
                                    .connect_timeout_ms = CONNECT_MS,
+                                   .idle_timeout_ms = f->head ? 0 : ANSWER_MS,
                                    .gone = f->gone,
                                    .gone_context = f->context};
     r = http_client_call(client, &call, ret, err);

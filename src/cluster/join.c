@@ -3,6 +3,7 @@
 #include "base/base64.h"
 #include "base/log.h"
 #include "cluster/identity.h"
+#include "cluster/managers.h"
 #include "cluster/peer.h"
 #include "cluster/pki.h"
 #include "cluster/port.h"
@@ -112,8 +113,6 @@ static int admit(struct cluster *c, struct http_request *q, const json_t *body, 
     struct node *n = node__new(c, description, host, manager, json_str(body, "availability"));
     n->door = identity__door(host, (int)port);
     n->seen_ns = time_monotonic_ns();
-    if (manager)
-        r = join__no_second(err);
     if (r == 0)
         r = identity__issue(c, csr, n->o.id, manager, ret_pem, err);
     if (r == 0) {
@@ -140,10 +139,16 @@ static int add_keys(struct cluster *c, json_t *answer, struct err *err)
     return 0;
 }
 
-int join__no_second(struct err *err)
+/* A second manager needs a store that can have two: made with no lock held, since it takes a moment. */
+static int make_room_for_manager(struct cluster *c, const json_t *body, struct err *err)
 {
-    return err_set(err, ERR_UNSUPPORTED,
-                   "a second manager: not supported by Drover: a swarm has one, and any number of workers");
+    bool manager = false;
+    _cleanup_free_ char *address = NULL;
+    pthread_mutex_lock(&c->lock);
+    int r = check_join(c, body, &manager, err);
+    address = mem_strdup(c->address);
+    pthread_mutex_unlock(&c->lock);
+    return r == 0 && manager ? managers__replicate(c, address, err) : r;
 }
 
 int join__take(struct http_request *q, void *context, struct err *err)
@@ -155,6 +160,8 @@ int join__take(struct http_request *q, void *context, struct err *err)
     if (port__elsewhere(c, q))
         return 0;
     int r = http_body_json(q, JOIN_BODY_MAX, &body, err);
+    if (r == 0)
+        r = make_room_for_manager(c, body, err);
     if (r < 0)
         return r;
     SCOPED_LOCK(locked, &c->lock);
@@ -199,10 +206,16 @@ int join__renew(struct http_request *q, void *context, struct err *err)
     r = port__member(c, q, &peer, &n, err);
     if (r == 0)
         r = identity__issue(c, csr, n->o.id, n->manager, &certificate, err);
+    if (r < 0)
+        return r;
+    json_t *answer = json_pack("{s:s, s:s, s:O}", "certificate", certificate, "role",
+                               n->manager ? "manager" : "worker", "managers", c->managers);
+    must(answer);
+    if (n->manager)
+        r = add_keys(c, answer, err);
     if (r == 0)
-        http_reply_json(
-            q, 200,
-            json_pack("{s:s, s:s}", "certificate", certificate, "role", n->manager ? "manager" : "worker"));
+        http_reply_json(q, 200, json_incref(answer));
+    json_decref(answer);
     return r;
 }
 
@@ -321,7 +334,9 @@ static int take_answer(struct cluster *c, const json_t *answer, const char *key,
     c->address = door;
     c->managers = json_copy_tree(json_object_get(answer, "managers"));
     c->role = manager ? ROLE_FOLLOWS : ROLE_WORKS;
-    return identity__save(c, err);
+    if (manager)
+        r = managers__begin(c, answer, err);
+    return r == 0 ? identity__save(c, err) : r;
 }
 
 static int join(struct cluster *c, const json_t *body, struct asked *a, struct err *err)
@@ -344,7 +359,7 @@ static int join(struct cluster *c, const json_t *body, struct asked *a, struct e
     return r == 0 ? swarm__make_ingress(c, err) : r;
 }
 
-int cluster_join(struct cluster *c, const json_t *body, struct err *err)
+static int join_and_begin(struct cluster *c, const json_t *body, struct err *err)
 {
     SCOPED_LOCK(change, &c->change_lock);
     struct asked a = {0};
@@ -355,10 +370,22 @@ int cluster_join(struct cluster *c, const json_t *body, struct err *err)
     strv_free(a.managers);
     if (r == 0)
         r = port__open(c, err);
+    if (r < 0)
+        managers__forget(c);
     SCOPED_LOCK(locked, &c->lock);
-    if (r < 0) {
+    if (r == 0)
+        r = loop__start(c, err);
+    if (r < 0)
         identity__forget(c);
-        return r;
-    }
-    return loop__start(c, err);
+    else
+        managers__start(c);
+    return r;
+}
+
+int cluster_join(struct cluster *c, const json_t *body, struct err *err)
+{
+    int r = join_and_begin(c, body, err);
+    if (r == 0)
+        managers__wait(c);
+    return r;
 }

@@ -16,7 +16,6 @@ enum { CLUSTER_PROTOCOL = 1, NODES_MAX = 1000 };
 
 struct http_request;
 int join__take(struct http_request *q, void *cluster, struct err *err);
-int join__no_second(struct err *err); /* the refusal of another manager */
 int join__renew(struct http_request *q, void *cluster, struct err *err);
 
 #endif

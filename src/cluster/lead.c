@@ -20,10 +20,9 @@ static int take_state(struct managers *m, int64_t epoch, struct err *err)
     c->epoch = epoch;
     cluster__free_all(c);
     int r = cluster__load(c, err);
-    if (r == 0) {
-        c->role = ROLE_LEADS;
+    c->role = r == 0 ? ROLE_LEADS : ROLE_FOLLOWS;
+    if (r == 0)
         r = loop__start(c, err);
-    }
     if (r < 0)
         cluster__free_all(c);
     return r;
@@ -58,9 +57,9 @@ void lead__end(struct managers *m)
     c->store = m->before;
     c->epoch = 0;
     c->role = ROLE_FOLLOWS;
-    m->holds = false;
+    m->holds = c->assignment_known = c->assignment_fresh = false;
+    log_info("this manager does not lead the swarm any more");
     struct err err;
     if (session__load(c, &err) < 0 || loop__start(c, &err) < 0)
         log_error("cluster: %s", err.msg);
-    log_info("this manager does not lead the swarm any more");
 }

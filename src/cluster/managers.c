@@ -1,8 +1,10 @@
 #include "cluster/managers_priv.h"
 
+#include "base/base64.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "cluster/roles.h"
 #include "store/probe.h"
 
 #include <signal.h>
@@ -14,6 +16,7 @@ enum {
     LOOK_MS = 100,
     NO_LEADER_MS = 2000,
     RESTART_MS = 1000, /* `drover store run` itself has longer pauses */
+    VOTE_MS = 30000,   /* until one that joins is waited for no more */
     START_MS = 20000,  /* until a member that was started leads a store of one */
     END_MS = 8000,     /* it hands over the lead, and waits for its connections */
 };
@@ -235,6 +238,8 @@ static void *managers_main(void *context)
         pthread_mutex_unlock(&m->lock);
         if (!paused)
             act(m, leader, &said);
+        if (!paused && m->holds)
+            roles__reconcile(m->cluster);
     } while (wait_ms(m, LOOK_MS, &paused));
     store_probe_free(probe);
     end_child(m);
@@ -297,6 +302,15 @@ static void stop_thread(struct managers *m)
     pthread_join(m->thread, NULL);
 }
 
+/* Whoever asked for the leader at this moment still has it. */
+static void retire(struct managers *m)
+{
+    struct cluster *c = m->cluster;
+    set_manager(c, NULL);
+    m->retired = c->retired;
+    c->retired = m;
+}
+
 void managers__close(struct cluster *c)
 {
     struct managers *m = c->manager;
@@ -307,10 +321,7 @@ void managers__close(struct cluster *c)
         store_close(m->before);
     if (m->store != c->store)
         store_close(m->store);
-    set_manager(c, NULL);
-    /* Whoever asked for the leader at this moment still has it. */
-    m->retired = c->retired;
-    c->retired = m;
+    retire(m);
 }
 
 void managers__done(struct cluster *c)
@@ -359,7 +370,7 @@ int managers__open(struct cluster *c, struct err *err)
         discard(m);
         return r;
     }
-    m->paused = moving;
+    m->paused = true;
     c->role = ROLE_FOLLOWS; /* until the members say otherwise */
     set_manager(c, m);
     begin(m);
@@ -367,9 +378,14 @@ int managers__open(struct cluster *c, struct err *err)
         r = end_move(m, err);
         if (r == 0)
             r = record_write(m, false, err);
-        go_on(m);
     }
     return r < 0 ? err_wrap(err, "take up the managers' store again") : 0;
+}
+
+void managers__start(struct cluster *c)
+{
+    if (c->manager)
+        go_on(c->manager);
 }
 
 /* --- One manager becomes several --- */
@@ -438,19 +454,39 @@ int managers__replicate(struct cluster *c, const char *address, struct err *err)
     return 0;
 }
 
-int managers__join(struct cluster *c, const char *address, char *const *others, struct err *err)
+static int take_key(struct cluster *c, const char *text, struct err *err)
+{
+    _cleanup_free_ char *path = str_printf("%s/secrets.key", c->dir);
+    _cleanup_str_ struct str key = STR_INIT;
+    int r = base64_decode(text, &key, err);
+    if (r == 0 && key.len != sizeof(c->key))
+        r = err_set(err, ERR_PROTOCOL, "the key of the swarm's secrets has %zu bytes, not %zu", key.len,
+                    sizeof(c->key));
+    if (r == 0)
+        r = file_replace(path, key.data, key.len, 0600, true, err);
+    if (r == 0)
+        memcpy(c->key, key.data, key.len);
+    return r;
+}
+
+int managers__begin(struct cluster *c, const json_t *answer, struct err *err)
 {
     char member[STORE_ADDRESS_BYTES], other[STORE_ADDRESS_BYTES];
+    json_t *one;
+    size_t i;
     must(!c->manager);
-    int r = member_address(address, member, err);
+    int r = member_address(c->address, member, err);
+    if (r == 0)
+        r = take_key(c, json_str(answer, "secrets_key"), err);
     if (r < 0)
         return r;
     struct managers *m = make(c, member);
-    STRV_FOREACH (o, (char **)others)
-        if (other_port(*o, 1, other) && !str_eq(other, member))
+    m->paused = true;
+    json_array_foreach (json_object_get(answer, "managers"), i, one)
+        if (other_port(json_str(one, "address"), 1, other) && !str_eq(other, member))
             strv_add(&m->others, other);
     if (!m->others)
-        r = err_set(err, ERR_INVALID, "no other manager to join is known");
+        r = err_set(err, ERR_PROTOCOL, "the leader names no other manager whose store can be joined");
     if (r == 0)
         r = record_write(m, false, err);
     if (r < 0) {
@@ -462,12 +498,41 @@ int managers__join(struct cluster *c, const char *address, char *const *others, 
     return 0;
 }
 
+/* A file that was moved is not opened any more. */
+static void new_file(struct cluster *c)
+{
+    static const char *const ends[] = {"", "-wal", "-shm"};
+    _cleanup_free_ char *path = cluster__db_path(c);
+    struct err err;
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+        _cleanup_free_ char *one = str_printf("%s%s", path, ends[i]);
+        unlink(one);
+    }
+    if (cluster__open_file(c, &err) < 0)
+        log_error("cluster: %s", err.msg);
+}
+
 void managers__forget(struct cluster *c)
 {
     _cleanup_free_ char *directory = str_printf("%s/store", c->dir);
-    managers__close(c);
+    struct managers *m = c->manager;
+    if (!m)
+        return;
+    stop_thread(m);
+    if (m->holds) /* the last one leaves */
+        loop__stop(c, -1);
+    SCOPED_LOCK(locked, &c->lock);
+    if (m->before)
+        c->store = m->before;
+    else if (c->store == m->store)
+        c->store = NULL;
+    store_close(m->store);
+    m->store = m->before = NULL;
+    retire(m);
     record_remove(c);
     file_remove_tree(directory, &(struct err){0});
+    if (!c->store)
+        new_file(c);
 }
 
 /* --- Members --- */
@@ -485,6 +550,34 @@ static int find_member(struct managers *m, const char *address, bool other, uint
         }
     free(list);
     return r < 0 || found ? r : err_set(err, ERR_NOT_FOUND, "the managers' store has no such member");
+}
+
+char **managers__voters(struct cluster *c, struct err *err)
+{
+    struct managers *m = c->manager;
+    struct store_member *list = NULL;
+    char **out = NULL, door[STORE_ADDRESS_BYTES];
+    size_t n = 0;
+    if (!m || store_members_list(&m->members, &list, &n, err) < 0)
+        return NULL;
+    for (size_t i = 0; i < n; i++)
+        if (list[i].role == STORE_VOTER && other_port(list[i].address, -1, door))
+            strv_add(&out, door);
+    free(list);
+    return out;
+}
+
+void managers__wait(struct cluster *c)
+{
+    int64_t until_ns = time_monotonic_ns() + VOTE_MS * NS_PER_MS;
+    while (c->manager && time_monotonic_ns() < until_ns) {
+        _cleanup_strv_ char **voters = managers__voters(c, &(struct err){0});
+        if (strv_has(voters, c->address))
+            return;
+        time_sleep_ns(LOOK_MS * NS_PER_MS);
+    }
+    if (c->manager)
+        log_warning("managers: the store of this manager does not vote yet, and it goes on trying");
 }
 
 int managers__remove(struct cluster *c, const char *address, struct err *err)

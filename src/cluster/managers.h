@@ -26,6 +26,7 @@
 #include "base/err.h"
 #include "store/members.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -34,16 +35,23 @@ struct managers;
 
 enum { MANAGER_STORE_MS = 3000 }; /* until a majority must have answered */
 
-/* At the start: goes on as store.json says. Nothing is waited for. */
+/* At the start: goes on as store.json says, as one that follows. It may come to lead after managers__start().
+ */
 int managers__open(struct cluster *c, struct err *err);
+void managers__start(struct cluster *c);
 /* Ends the thread and the child. Before the loop is stopped, without the cluster's lock. */
 void managers__close(struct cluster *c);
 void managers__done(struct cluster *c); /* the same, when nobody uses the cluster any more */
 
 /* On the only manager, which is at `address`. 0 when it has been done already. Neither lock is held. */
 int managers__replicate(struct cluster *c, const char *address, struct err *err);
-/* On who has its manager's certificate and has not begun to follow: joins those at `others`. */
-int managers__join(struct cluster *c, const char *address, char *const *others, struct err *err);
+/* On who has its manager's certificate and has not begun to follow: joins the managers of a leader's answer
+ * ({managers, secrets_key}, join.h). It may come to lead after managers__start(). With the lock. */
+int managers__begin(struct cluster *c, const json_t *answer, struct err *err);
+/* Waits until the own member votes, or for a time that is long for that. Without the lock. */
+void managers__wait(struct cluster *c);
+/* Those whose members vote, as the leading one has them; NULL: `err`, or there are none. The caller frees. */
+char **managers__voters(struct cluster *c, struct err *err);
 /* On the leader: the manager at `address` votes no more. Not for itself: see managers__hand_over. */
 int managers__remove(struct cluster *c, const char *address, struct err *err);
 /* Has another manager lead. */

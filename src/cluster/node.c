@@ -2,7 +2,7 @@
 #include "cluster/cluster_priv.h"
 
 #include "cluster/identity.h"
-#include "cluster/join.h"
+#include "cluster/roles.h"
 #include "cluster/session.h"
 
 #include <arpa/inet.h>
@@ -11,7 +11,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-json_t *node__show(const struct node *n)
+static json_t *show_manager(struct cluster *c, const struct node *n, const char *door)
+{
+    bool leads = str_eq(n->o.id, c->self);
+    const char *how = leads || (n->votes && !n->lost) ? "reachable" : "unreachable";
+    json_t *out = json_pack("{s:s, s:s}", "Reachability", how, "Addr", door);
+    if (leads)
+        json_object_set_new(out, "Leader", json_true());
+    return out;
+}
+
+json_t *node__show(struct cluster *c, const struct node *n)
 {
     json_t *out = cluster__head(&n->o);
     json_object_set(out, "Spec", n->o.spec);
@@ -23,9 +33,7 @@ json_t *node__show(const struct node *n)
     _cleanup_free_ char *door =
         str_empty(n->door) ? identity__door(n->address, CLUSTER_PORT) : mem_strdup(n->door);
     if (n->manager)
-        json_object_set_new(
-            out, "ManagerStatus",
-            json_pack("{s:b, s:s, s:s}", "Leader", 1, "Reachability", "reachable", "Addr", door));
+        json_object_set_new(out, "ManagerStatus", show_manager(c, n, door));
     return out;
 }
 
@@ -169,9 +177,8 @@ int node__change(struct cluster *c, struct node *n, const json_t *spec, struct e
         r = err_set(err, ERR_INVALID, "invalid Availability: \"%.50s\"", availability);
     if (r == 0 && !strv_has((char *const *)roles, role))
         r = err_set(err, ERR_INVALID, "invalid Role: \"%.50s\"", role);
-    if (r == 0 && !n->manager && str_eq(role, "manager"))
-        r = join__no_second(err);
-    if (r == 0 && n->manager && str_eq(role, "worker"))
+    bool managed = str_eq(json_str(n->o.spec, "Role"), "manager");
+    if (r == 0 && managed && str_eq(role, "worker") && roles__count(c) < 2)
         r = err_set(
             err, ERR_INVALID,
             "rpc error: code = FailedPrecondition desc = attempting to demote the last manager of the swarm");
@@ -188,6 +195,7 @@ int node__change(struct cluster *c, struct node *n, const json_t *spec, struct e
         json_set_str(kept, "Name", name);
     json_t *before = n->o.spec;
     n->o.spec = kept;
+    n->role_failed = false;
     cluster__touch(c, &n->o);
     struct change ch = {0};
     change_put(&ch, &n->o);

@@ -4,6 +4,7 @@
 #include "cluster/identity.h"
 #include "cluster/join.h"
 #include "cluster/logs.h"
+#include "cluster/managers.h"
 #include "cluster/session.h"
 #include "store/tls.h"
 
@@ -49,12 +50,14 @@ int port__member(struct cluster *c, struct http_request *q, struct port_peer *re
 
 bool port__elsewhere(struct cluster *c, struct http_request *q)
 {
+    char leader[STORE_ADDRESS_BYTES];
+    bool known = managers__leader(c, leader);
     SCOPED_LOCK(locked, &c->lock);
     if (c->role == ROLE_LEADS)
         return false;
     json_t *body = json_pack("{s:s}", "message", "this node does not lead the swarm");
-    if (c->leader)
-        json_set_str(body, "leader", c->leader);
+    if (known && !str_eq(leader, c->address))
+        json_set_str(body, "leader", leader);
     http_reply_json(q, MISDIRECTED, body);
     return true;
 }

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "cluster/identity.h"
 #include "cluster/peer.h"
+#include "cluster/roles.h"
 
 enum {
     RETRY_MS = 1000,
@@ -263,6 +264,11 @@ static void apply(struct cluster *c, const json_t *answer, char **version)
     know_managers(c, answer);
     free(c->leader);
     c->leader = mem_strdup(json_string_value(json_object_get(answer, "leader")));
+    json_decref(c->summary);
+    c->summary = json_incref(json_object_get(answer, "summary"));
+    const json_t *node = json_object_get(answer, "node");
+    if (node)
+        roles__follow(c, json_bool(node, "manager"));
     if (changed) {
         put_secrets(c, CLUSTER_SECRET, json_object_get(answer, "secrets"));
         put_secrets(c, CLUSTER_CONFIG, json_object_get(answer, "configs"));

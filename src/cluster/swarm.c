@@ -4,8 +4,10 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cluster/identity.h"
+#include "cluster/managers.h"
 #include "cluster/peer.h"
 #include "cluster/port.h"
+#include "cluster/roles.h"
 
 enum { LEAVE_TIMEOUT_MS = 3000 };
 
@@ -315,6 +317,13 @@ int cluster_leave(struct cluster *c, bool force, struct err *err)
             "the last manager erases all current state of the swarm. Use `--force` to ignore this message. ");
     if (role == ROLE_WORKS)
         tell_of_leaving(c);
+    bool replicated = managers__replicated(c);
+    if (replicated) { /* the managers' thread may need the lock */
+        pthread_mutex_unlock(&c->change_lock);
+        roles__leave(c);
+        managers__forget(c);
+        pthread_mutex_lock(&c->change_lock);
+    }
     loop__stop(c, -1);
     port__close(c, 0);
     SCOPED_LOCK(locked, &c->lock);
@@ -389,6 +398,21 @@ static json_t *remote_managers(const struct cluster *c)
     return out;
 }
 
+json_t *swarm__summary(struct cluster *c)
+{
+    int managers = 0;
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));)
+        managers += ((const struct node *)e->value)->manager;
+    json_t *cluster = json_copy_tree(c->swarm);
+    json_object_del(cluster, "Self");
+    json_object_del(cluster, "JoinTokens");
+    json_t *out = json_pack("{s:I, s:i, s:o}", "Nodes", (json_int_t)c->objects[CLUSTER_NODE].count,
+                            "Managers", managers, "Cluster", cluster);
+    must(out);
+    return out;
+}
+
 json_t *cluster_info(struct cluster *c)
 {
     SCOPED_LOCK(locked, &c->lock);
@@ -400,18 +424,11 @@ json_t *cluster_info(struct cluster *c)
                             "LocalNodeState", "active", "ControlAvailable", c->role != ROLE_WORKS, "Error",
                             c->trouble ? c->trouble : "", "RemoteManagers", remote_managers(c));
     must(out);
-    if (c->role != ROLE_LEADS)
-        return out;
-    int managers = 0;
-    struct map_entry *e;
-    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));)
-        managers += ((const struct node *)e->value)->manager;
-    json_t *cluster = json_copy_tree(c->swarm);
-    json_object_del(cluster, "Self");
-    json_object_del(cluster, "JoinTokens");
-    json_object_set_new(out, "Nodes", json_integer((json_int_t)c->objects[CLUSTER_NODE].count));
-    json_object_set_new(out, "Managers", json_integer(managers));
-    json_object_set_new(out, "Cluster", cluster);
+    _cleanup_json_ json_t *summary = c->role == ROLE_LEADS     ? swarm__summary(c)
+                                     : c->role == ROLE_FOLLOWS ? json_incref(c->summary)
+                                                               : NULL;
+    if (summary)
+        json_object_update(out, summary);
     return out;
 }
 

@@ -1,0 +1,173 @@
+"""Three managers while they fail: another one leads, nothing that was acknowledged is lost, what runs goes on."""
+import base64
+import contextlib
+import json
+import threading
+import unittest
+
+import harness
+import swarms
+
+STAYS = ["sh", "-c", "trap 'exit 0' TERM; echo began; while :; do sleep 0.05; done"]
+
+
+class Writer(threading.Thread):
+    """Makes configs, one after the other, through whichever machine answers, until it is told to end."""
+
+    def __init__(self, machines, prefix):
+        super().__init__()
+        self.machines, self.prefix, self.acknowledged, self.end = machines, prefix, [], False
+        self.start()
+
+    def run(self):
+        number = 0
+        while not self.end:
+            number += 1
+            name = f"{self.prefix}{number}"
+            with contextlib.suppress(OSError):
+                body = {"Name": name, "Data": base64.b64encode(name.encode()).decode()}
+                if self.machines[number % len(self.machines)].api("POST", "/configs/create", body)[0] == 201:
+                    self.acknowledged.append(name)
+
+    def wait_for_more(self, count=3):
+        want = len(self.acknowledged) + count
+        harness.wait_for(lambda: len(self.acknowledged) >= want, f"{count} more writes")
+
+    def finish(self):
+        self.end = True
+        self.join()
+        return set(self.acknowledged)
+
+
+class Managers(unittest.TestCase):
+    assert_clean_refusal = harness.Story.assert_clean_refusal
+
+    def setUp(self):
+        self.swarm = swarms.Swarm(self)
+
+    def service(self, machine, name, replicas=3):
+        machine.docker("service", "create", "--detach", "--no-resolve-image", "--name", name, "--replicas", str(replicas),
+                       "busybox", *STAYS)
+
+    def tasks(self, machine, name):
+        query = json.dumps({"service": [name]}).replace(" ", "%20")
+        return machine.get(f"/tasks?filters={query}") or []
+
+    def running(self, machine, name, count):
+        def look():
+            found = [t for t in self.tasks(machine, name) if t["DesiredState"] == "running"]
+            return len(found) == count and all(t["Status"]["State"] == "running" for t in found) and found
+        return harness.wait_for(look, f"{count} running tasks of {name}")
+
+    def containers(self, machines, name):
+        """Of the service, as the machines' engines have them."""
+        return [line for m in machines for line in
+                m.docker("ps", "-q", "--filter", f"label=com.docker.swarm.service.name={name}").out.split()]
+
+    def writer(self, machines, prefix="k"):
+        writer = Writer(machines, prefix)
+        self.addCleanup(writer.finish)
+        return writer
+
+    def check(self, machine, writer):
+        """What was acknowledged is there."""
+        acknowledged = writer.finish()
+        have = {c["Spec"]["Name"] for c in machine.get("/configs")}
+        self.assertEqual(sorted(acknowledged - have), [])
+        self.assertGreater(len(acknowledged), 5)
+
+    def test_any_manager_answers_for_all(self):
+        a, b, c = self.swarm.machines
+        for machine in (a, b, c):
+            nodes = self.swarm.nodes(machine)
+            self.assertEqual(sorted(nodes.values()), [("Ready", "Leader"), ("Ready", "Reachable"), ("Ready", "Reachable")], nodes)
+            harness.wait_for(lambda: machine.info().get("Nodes") == 3, "it to know all")
+            info = machine.info()
+            self.assertEqual((info["LocalNodeState"], info["ControlAvailable"], info["Managers"], info["Nodes"]),
+                             ("active", True, 3, 3))
+        self.service(b, "web")
+        self.running(c, "web", 3)
+        self.assertEqual({m.docker("service", "ls", "--format", "{{.Name}} {{.Replicas}}").out for m in (a, b, c)}, {"web 3/3\n"})
+        b.docker("secret", "create", "word", "-", stdin=b"open sesame")
+        self.assertIn("word", c.docker("secret", "ls").out)
+        self.assert_clean_refusal(c.docker("secret", "create", "word", "-", stdin=b"again", check=False), "word")
+        self.assert_clean_refusal(b.docker("service", "inspect", "nothing", check=False), "nothing")
+        self.assertEqual(b.docker("swarm", "join-token", "-q", "worker").out, a.docker("swarm", "join-token", "-q", "worker").out)
+        c.docker("service", "rm", "web")
+        harness.wait_for(lambda: not self.containers((a, b, c), "web"), "its containers to go")
+
+    def test_another_manager_leads_when_the_leader_is_killed(self):
+        self.service(self.swarm.machines[1], "web")
+        ids = {t["ID"] for t in self.running(self.swarm.machines[2], "web", 3)}
+        for _ in range(2):
+            leader = self.swarm.leader()
+            others = self.swarm.others(leader)
+            writer = self.writer(others, f"{leader.name}-")
+            writer.wait_for_more()
+            leader.die()
+            writer.wait_for_more()
+            self.check(self.swarm.leader(others), writer)
+            leader.start()
+            harness.wait_for(lambda: sorted(v for _, v in self.swarm.nodes(others[0]).values()) ==
+                             ["Leader", "Reachable", "Reachable"], "all to be reachable")
+        self.assertEqual({t["ID"] for t in self.running(self.swarm.machines[0], "web", 3)}, ids)
+        self.assertEqual(len(self.containers(self.swarm.machines, "web")), 3)
+
+    def test_a_leader_that_is_cut_off_accepts_no_write(self):
+        leader = self.swarm.leader()
+        others = self.swarm.others(leader)
+        alone, rest = self.writer([leader], "alone-"), self.writer(others, "rest-")
+        alone.wait_for_more()
+        leader.host.cut()
+        self.swarm.leader(others)
+        begun = len(alone.acknowledged)
+        rest.wait_for_more(20)
+        self.assertEqual(len(alone.acknowledged), begun)
+        harness.wait_for(lambda: leader.api("GET", "/services")[0] == 503, "it to know that it leads no more")
+        refused = leader.docker("service", "ls", check=False)
+        self.assert_clean_refusal(refused, "does not have a leader")
+        leader.host.heal()
+        alone.wait_for_more()
+        self.check(leader, rest)
+        self.check(others[0], alone)
+
+    def test_without_a_majority_everything_says_so_and_what_runs_goes_on(self):
+        a = self.swarm.machines[0]
+        self.service(a, "web")
+        self.running(a, "web", 3)
+        kept = self.swarm.machines[0]
+        for machine in self.swarm.machines[1:]:
+            machine.die()
+        harness.wait_for(lambda: kept.api("GET", "/services")[0] == 503, "the loss to be known")
+        self.assert_clean_refusal(kept.docker("service", "ls", check=False), "does not have a leader")
+        self.assert_clean_refusal(kept.docker("config", "create", "x", "-", stdin=b"x", check=False), "does not have a leader")
+        self.assertTrue(self.containers([kept], "web"))
+        for machine in self.swarm.machines[1:]:
+            machine.start()
+        harness.wait_for(lambda: kept.api("GET", "/services")[0] == 200, "a leader")
+        self.running(kept, "web", 3)
+
+    def test_all_stop_and_start_again_with_what_they_had(self):
+        a, b, c = self.swarm.machines
+        self.service(a, "web")
+        ids = {t["ID"] for t in self.running(a, "web", 3)}
+        for machine in (a, b, c):
+            machine.stop()
+            self.assertEqual(machine.store(), [])
+        for machine in (c, b, a):
+            machine.start()
+        self.swarm.leader()
+        self.assertEqual({t["ID"] for t in self.running(b, "web", 3)}, ids)
+
+    def test_a_manager_is_demoted_and_promoted_again(self):
+        a, b, c = self.swarm.machines
+        node = c.info()["NodeID"]
+        a.docker("node", "demote", node)
+        harness.wait_for(lambda: not c.info()["ControlAvailable"] and not c.store(), "c to be a worker")
+        self.assertEqual(self.swarm.nodes(a)["c"], ("Ready", ""))
+        a.docker("node", "promote", node)
+        harness.wait_for(lambda: self.swarm.nodes(a)["c"] == ("Ready", "Reachable"), "c to be a manager")
+        harness.wait_for(lambda: c.info()["ControlAvailable"], "c to know it")
+        leader = self.swarm.leader()
+        leader.die()
+        self.swarm.leader(self.swarm.others(leader))
