@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "image/peers.h"
 
 #include <fcntl.h>
 #include <grp.h>
@@ -233,6 +234,8 @@ static int serve(const struct serve_options *o, struct engine *e, struct cluster
     struct keep_free *keep_free = NULL;
     if (o->signature_policy && (r = signature_file_open(o->signature_policy, &signatures, err)) == 0)
         images_set_signatures(engine_images(e), signature_file_source(signatures));
+    if (r == 0 && o->peers)
+        r = images_set_peers(engine_images(e), o->peers, err);
     if (r == 0 && o->registry.address)
         r = serve_registry_start(engine_images(e), &o->registry, &registry, err);
     api_set_registry(a, serve_registry_inside(registry));

@@ -17,6 +17,7 @@ struct serve_options {
     const char *group; /* of the sockets, mode 0660; NULL: "docker" when there is one, else mode 0600 */
     char *const *insecure_registries;
     const char *certs_dir;                  /* see images_trust() */
+    char *const *peers;                     /* see images_set_peers(); NULL: none */
     const char *signature_policy;           /* see api/signature_file.h; NULL: images need no signature */
     const json_t *runtimes, *address_pools; /* see struct engine_config */
     const char *default_runtime, *userns_remap, *log_driver;

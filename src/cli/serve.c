@@ -38,6 +38,9 @@ static const char help[] =
     "  --registry-config FILE     its users, rights and rules: see docs/registry.md\n"
     "  --registry-names ORDER     whether names without an address (web:1.4) are this registry's: first\n"
     "                             (default), last (after docker.io), or only\n"
+    "  --registry-peers HOST[:PORT],...\n"
+    "                             other nodes' registries, asked for names without an address before\n"
+    "                             docker.io; may be given again\n"
     "  --add-runtime NAME=PATH    another OCI runtime, for docker run --runtime NAME; may be given again\n"
     "  --default-runtime NAME     what runs containers that name none (default native, which is built in)\n"
     "  --userns-remap WHO         root in a container is an ordinary user here: default, USER[:GROUP] of\n"
@@ -73,6 +76,7 @@ enum {
     OPTION_REGISTRY_KEY,
     OPTION_REGISTRY_USERS,
     OPTION_REGISTRY_NAMES,
+    OPTION_REGISTRY_PEERS,
     OPTION_REGISTRY_CONFIG,
     OPTION_ADD_RUNTIME,
     OPTION_DEFAULT_RUNTIME,
@@ -104,6 +108,7 @@ static const struct option options[] = {
     {"registry-users", required_argument, NULL, OPTION_REGISTRY_USERS},
     {"registry-config", required_argument, NULL, OPTION_REGISTRY_CONFIG},
     {"registry-names", required_argument, NULL, OPTION_REGISTRY_NAMES},
+    {"registry-peers", required_argument, NULL, OPTION_REGISTRY_PEERS},
     {"add-runtime", required_argument, NULL, OPTION_ADD_RUNTIME},
     {"default-runtime", required_argument, NULL, OPTION_DEFAULT_RUNTIME},
     {"userns-remap", required_argument, NULL, OPTION_USERNS_REMAP},
@@ -152,15 +157,23 @@ static int without_root(int argc, char **argv, const struct serve_options *o, st
     return rootless_enter(o->root, true, inside, err);
 }
 
+static void add_words(char ***list, const char *text)
+{
+    _cleanup_strv_ char **words = strv_split(text, ',');
+    STRV_FOREACH (word, words)
+        strv_add(list, *word);
+}
+
 /* What the command line says, before the file is read. */
 struct call {
-    char **insecure, **runtimes, **log_options, **pools;
+    char **insecure, **peers, **runtimes, **log_options, **pools;
     const char *config_file, *default_runtime, *userns_remap, *log_driver, *log_level;
 };
 
 static void call_done(struct call *c)
 {
     strv_free(c->insecure);
+    strv_free(c->peers);
     strv_free(c->runtimes);
     strv_free(c->log_options);
     strv_free(c->pools);
@@ -211,6 +224,9 @@ static int parse(int argc, char **argv, struct serve_options *o, struct call *ca
         case OPTION_REGISTRY_NAMES:
             if (!image_own_order_parse(optarg, &o->registry.names))
                 return wrong_call("--registry-names must be first, last or only, not \"%s\"", optarg);
+            break;
+        case OPTION_REGISTRY_PEERS:
+            add_words(&call->peers, optarg);
             break;
         case OPTION_ADD_RUNTIME:
             strv_add(&call->runtimes, optarg);
@@ -289,6 +305,9 @@ static int configure(struct call *call, struct serve_config *config, struct serv
         return r;
     STRV_FOREACH (registry, config->insecure_registries)
         strv_add(&call->insecure, *registry);
+    STRV_FOREACH (peer, config->registry_peers)
+        strv_add(&call->peers, *peer);
+    o->peers = call->peers;
     o->insecure_registries = call->insecure;
     o->runtimes = config->runtimes;
     o->address_pools = config->address_pools;

@@ -8,7 +8,8 @@ static int check_keys(const json_t *doc, const char *path, struct err *err)
 {
     static const char *const known[] = {"runtimes",   "default-runtime", "insecure-registries",
                                         "log-level",  "userns-remap",    "default-address-pools",
-                                        "log-driver", "log-opts",        NULL};
+                                        "log-driver", "log-opts",        "registry-peers",
+                                        NULL};
     const char *key;
     json_t *value;
     if (!json_is_object(doc))
@@ -39,6 +40,8 @@ static int read_doc(struct serve_config *c, struct err *err)
         json_object_update(c->log_options, options);
     if (r == 0)
         r = json_get_strv(c->doc, "", "insecure-registries", &c->insecure_registries, err);
+    if (r == 0)
+        r = json_get_strv(c->doc, "", "registry-peers", &c->registry_peers, err);
     if (r == 0 && pools)
         json_array_extend(c->address_pools, pools);
     if (r == 0 && runtimes)
@@ -118,5 +121,6 @@ void serve_config_done(struct serve_config *c)
     json_decref(c->log_options);
     json_decref(c->address_pools);
     strv_free(c->insecure_registries);
+    strv_free(c->registry_peers);
     *c = (struct serve_config){0};
 }

@@ -5,6 +5,8 @@
  * "default-address-pools": [{"base": "10.10.0.0/16", "size": 24}], "log-driver": "syslog",
  * "log-opts": {"tag": "{{.Name}}"}}
  *
+ * and what dockerd has not: {"registry-peers": ["node2.example:5000"]}.
+ *
  * A key that is not done here is refused by its name. An option given on the command line goes before the
  * file; lists are added up. */
 #ifndef CLI_SERVE_CONFIG_H
@@ -20,7 +22,7 @@ struct serve_config {
     json_t *runtimes;      /* never NULL */
     json_t *log_options;   /* never NULL */
     json_t *address_pools; /* [{"base", "size"}], never NULL */
-    char **insecure_registries;
+    char **insecure_registries, **registry_peers;
     const char *default_runtime, *log_level, *userns_remap, *log_driver; /* or NULL */
 };
 

@@ -51,6 +51,7 @@ struct images {
     char **brought; /* by operations that hold */
     char **insecure, *certs_dir;
     const struct image_own *own;               /* or NULL */
+    struct image_peers *peers;                 /* or NULL */
     const struct image_signatures *signatures; /* or NULL */
     bool some_removed; /* perhaps: images that were removed while a container keeps them */
     int mount_method;  /* enum mount_method: what the kernel turned out to take */
@@ -171,6 +172,15 @@ int image__own_find(struct images *im, const struct image_ref *ref, char ret_dig
 typedef int (*image_try_fn)(void *context, struct err *err);
 int image__own_or_remote(struct images *im, const struct image_ref *ref, image_try_fn own,
                          image_try_fn remote, void *context, struct err *err);
+
+/* peers.c */
+void image__peers_free(struct image_peers *p);
+/* Asks one peer after the other until one gives 0, ERR_CANCELLED or ERR_NO_SPACE; what else one answers than
+ * that it has no such thing is told by progress. ERR_NOT_FOUND when none does, or the name is none of theirs.
+ */
+typedef int (*image__peer_fn)(void *context, const char *host, const char *repository, struct err *err);
+int image__peers_try(struct images *im, const struct image_ref *ref, const struct image_progress *progress,
+                     image__peer_fn one, void *context, struct err *err);
 
 /* index.c: the document for images that are here, in their order. */
 int image__index_of(struct images *im, char *const *ids, json_t **ret, struct err *err);

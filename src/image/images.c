@@ -243,6 +243,7 @@ void images_close(struct images *im)
     map_done(&im->known);
     strv_free(im->insecure);
     free(im->certs_dir);
+    image__peers_free(im->peers);
     strv_free(im->brought);
     pthread_mutex_destroy(&im->mutex);
     pthread_cond_destroy(&im->changed);

@@ -35,10 +35,10 @@ int image__own_find(struct images *im, const struct image_ref *ref, char ret_dig
     return im->own->find(im->own->context, name, ref->digest ? ref->digest : ref->tag, ret_digest, err);
 }
 
-/* Whether what our own said is the answer, or docker.io is to be asked. */
+/* Whether a failure of our own is the answer, or docker.io is to be asked. */
 static bool is_answer(struct images *im, int r)
 {
-    return r == 0 || r != -ERR_NOT_FOUND || im->own->order == IMAGE_OWN_ONLY;
+    return r != -ERR_NOT_FOUND || im->own->order == IMAGE_OWN_ONLY;
 }
 
 int image__own_or_remote(struct images *im, const struct image_ref *ref, image_try_fn own,
@@ -55,5 +55,7 @@ int image__own_or_remote(struct images *im, const struct image_ref *ref, image_t
         return 0;
     }
     int r = own(context, &second);
+    if (r == 0)
+        return 0;
     return is_answer(im, r) ? err_copy(err, &second) : remote(context, err);
 }

@@ -262,12 +262,12 @@ struct asked {
     char **ret_id;
 };
 
-static int pull_remote(void *context, struct err *err)
+static int pull_from(struct asked *a, const char *host, const char *repository, const struct image_auth *auth,
+                     struct err *err)
 {
-    struct asked *a = context;
     struct pull p = {.images = a->images, .progress = a->progress};
     image__hold(a->images);
-    int r = registry_open(a->ref->domain, a->ref->path, "pull", a->auth, a->images, &p.registry, err);
+    int r = registry_open(host, repository, "pull", auth, a->images, &p.registry, err);
     if (r == 0)
         r = pull_with(&p, a->ref, a->platform, a->ret_id, err);
     if (r == -ERR_DENIED && !p.refused)
@@ -276,6 +276,26 @@ static int pull_remote(void *context, struct err *err)
     strv_free(p.brought);
     registry_free(p.registry);
     return r;
+}
+
+static int pull_remote(void *context, struct err *err)
+{
+    struct asked *a = context;
+    return pull_from(a, a->ref->domain, a->ref->path, a->auth, err);
+}
+
+/* The password that the user has for docker.io is nothing to a peer. */
+static int pull_peer(void *context, const char *host, const char *repository, struct err *err)
+{
+    struct asked *a = context;
+    _cleanup_free_ char *line = str_printf("From peer %s", host);
+    int r = pull_from(a, host, repository, NULL, err);
+    return r < 0 ? r : registry_report(a->progress, "", line, 0, 0, err);
+}
+
+static int pull_peers(struct asked *a, struct err *err)
+{
+    return image__peers_try(a->images, a->ref, a->progress, pull_peer, a, err);
 }
 
 /* --- from the registry of this process: nothing moves --- */
@@ -359,6 +379,22 @@ static int pull_own(void *context, struct err *err)
     return r;
 }
 
+/* Peers come behind our own, and before docker.io where our own does. */
+static int pull_own_or_peers(void *context, struct err *err)
+{
+    struct err peers = {0};
+    int r = pull_own(context, err), other = r == -ERR_NOT_FOUND ? pull_peers(context, &peers) : r;
+    if (other == -ERR_NOT_FOUND || r != -ERR_NOT_FOUND)
+        return r;
+    return other < 0 ? err_copy(err, &peers) : 0;
+}
+
+static int pull_peers_or_remote(struct asked *a, struct err *err)
+{
+    int r = pull_peers(a, err);
+    return r == -ERR_NOT_FOUND ? pull_remote(a, err) : r;
+}
+
 int image_pull(struct images *im, const char *reference, const char *platform, const struct image_auth *auth,
                const struct image_progress *progress, char **ret_id, struct err *err)
 {
@@ -368,6 +404,7 @@ int image_pull(struct images *im, const char *reference, const char *platform, c
     if (r < 0)
         return r;
     struct asked a = {im, &ref, platform, auth, progress, ret_id};
-    r = image__own_or_remote(im, &ref, pull_own, pull_remote, &a, &own);
+    r = im->own ? image__own_or_remote(im, &ref, pull_own_or_peers, pull_remote, &a, &own)
+                : pull_peers_or_remote(&a, &own);
     return r < 0 ? err_copy(err, &own) : 0;
 }

@@ -114,8 +114,9 @@ class Registry(Story):
 class Scripted(Story):
     """A registry of the test's own, that lies, asks for tokens, and has several platforms."""
 
-    def serve(self, blobs, manifests, token=None, meet=None):
-        """`meet`: blobs and a barrier, at which those who ask for one of them wait for each other."""
+    def serve(self, blobs, manifests, token=None, meet=None, heard=None):
+        """`meet`: blobs and a barrier, at which those who ask for one of them wait for each other. `heard` gets each
+        request's Authorization."""
         seen = []
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -138,6 +139,8 @@ class Scripted(Story):
 
             def do_GET(self):
                 seen.append(self.path)
+                if heard is not None:
+                    heard.append(self.headers.get("Authorization"))
                 host = self.headers["Host"]
                 if self.path.startswith("/token"):
                     return self.answer(200, json.dumps({"token": token}).encode(), Content_Type="application/json")
