@@ -193,8 +193,19 @@ void assign__begin(struct cluster *c)
     c->ticked_ns = time_monotonic_ns();
     _cleanup_free_ char *path = identity__path(c, "assigned.json");
     unlink(path); /* what it says grows old from now on */
-    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));)
-        ((struct node *)e->value)->seen_ns = c->ticked_ns;
+    json_t *managers = json_array();
+    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));) {
+        struct node *n = e->value;
+        n->seen_ns = c->ticked_ns;
+        if (n->manager)
+            json_array_append_new(managers, json_pack("{s:s, s:s}", "node", n->o.id, "address", n->door));
+    }
+    struct err err;
+    bool same = json_equal(managers, c->managers);
+    json_decref(c->managers);
+    c->managers = managers;
+    if (!same && identity__save(c, &err) < 0)
+        log_error("cluster: %s", err.msg);
 }
 
 int64_t assign__tick(struct cluster *c)

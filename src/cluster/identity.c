@@ -204,7 +204,7 @@ char *identity__door(const char *address, int port)
     return str_printf(v6 ? "[%s]:%d" : "%s:%d", address, port);
 }
 
-bool identity__know_manager(struct cluster *c, const char *node, const char *address)
+static bool know_manager(struct cluster *c, const char *node, const char *address)
 {
     json_t *one;
     size_t i;
@@ -222,4 +222,11 @@ bool identity__know_manager(struct cluster *c, const char *node, const char *add
         return false;
     json_array_append_new(c->managers, json_pack("{s:s, s:s}", "node", node, "address", address));
     return true;
+}
+
+void identity__know_manager(struct cluster *c, const char *node, const char *address)
+{
+    struct err err;
+    if (know_manager(c, node, address) && identity__save(c, &err) < 0)
+        log_error("cluster: %s", err.msg);
 }

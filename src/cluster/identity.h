@@ -47,8 +47,7 @@ char *identity__path(struct cluster *c, const char *name);
 char *identity__door(const char *address, int port);
 /* The port of "HOST:PORT", or the cluster's usual one. */
 int identity__port_of(const char *address);
-/* Puts a manager among those known, or takes it away with a NULL address. True when that changed something.
- */
-bool identity__know_manager(struct cluster *c, const char *node, const char *address);
+/* Puts a manager among those known, or takes it away with a NULL address. */
+void identity__know_manager(struct cluster *c, const char *node, const char *address);
 
 #endif

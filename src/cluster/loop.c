@@ -6,7 +6,7 @@
 #include "cluster/session.h"
 #include "engine/spread.h"
 
-enum { PASSES_MAX = 64, HISTORY = 5, SESSION_FIRST_MS = 25000 };
+enum { PASSES_MAX = 64, HISTORY = 5, SESSION_FIRST_MS = 8000 };
 
 static int64_t history_of(const struct cluster *c)
 {

@@ -6,7 +6,13 @@
 #include "cluster/port.h"
 #include "http/client.h"
 
-enum { HOPS_MAX = 3, MISDIRECTED = 421, AUTHORITY_MAX = 64 << 10, STRANGER_TIMEOUT_MS = 20000 };
+enum {
+    HOPS_MAX = 3,
+    MISDIRECTED = 421,
+    AUTHORITY_MAX = 64 << 10,
+    STRANGER_TIMEOUT_MS = 60000,
+    CONNECT_MS = 2000
+};
 
 struct call {
     const char *method, *path;
@@ -37,7 +43,7 @@ static int call_once(const struct call *call, const char *address, struct http_r
                                    .connect_to = address,
                                    .anybody = !call->authority,
                                    .max_body_bytes = PORT_ANSWER_MAX,
-                                   .connect_timeout_ms = call->timeout_ms,
+                                   .connect_timeout_ms = MIN(call->timeout_ms, CONNECT_MS),
                                    .idle_timeout_ms = call->timeout_ms,
                                    .cancel = call->cancel};
     r = http_client_call(client, &http, ret, err);

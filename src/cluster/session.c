@@ -334,7 +334,9 @@ void *session__follow(void *context)
         if (r == 0) {
             apply(c, answer, &version);
             int64_t beat = json_int(answer, "heartbeat_ns");
-            c->session_ms = (int)MIN(MAX(beat, 0) / NS_PER_MS, 600000) + CALL_TIMEOUT_MS;
+            /* Soon enough to be heard by another leader before that one counts this node as lost. */
+            beat = MIN(MAX(beat, 0) / NS_PER_MS, 600000);
+            c->session_ms = (int)(beat + MAX(beat / 2, 1000));
             identity__renew_when_due(c, json_int(answer, "certificate_ns"));
             continue;
         }

@@ -1,4 +1,5 @@
 """Several machines are one swarm: services run on all, and what happens to one does not end what runs on the others."""
+import json
 import os
 import unittest
 
@@ -34,3 +35,157 @@ class Nodes(unittest.TestCase):
 
         a.docker("service", "rm", "web")
         harness.wait_for(lambda: not b.docker("ps", "-aq").out.strip(), "nothing left on the worker")
+
+    def test_a_lost_nodes_tasks_run_elsewhere_and_stop_on_it_when_it_comes_back(self):
+        swarm = machines.Swarm(self, "abc", heartbeat="1s")
+        a, b, c = swarm.machines
+        a.service("--name", "web", "--replicas", "6")
+        a.service("--name", "each", "--mode", "global")
+        harness.wait_for(lambda: a.running("web") == {"a": 2, "b": 2, "c": 2} and a.running("each") == {"a": 1, "b": 1, "c": 1}, "both")
+        ran = b.containers()
+        b.host.cut()
+        harness.wait_for(lambda: a.nodes()["b"][0] == "down", "the node to be lost")
+        harness.wait_for(lambda: a.running("web") == {"a": 3, "c": 3} and a.running("each") == {"a": 1, "c": 1}, "its tasks elsewhere")
+        self.assertIn("Orphaned", a.docker("service", "ps", "--format", "{{.CurrentState}}", "web").out)
+        self.assertEqual(b.containers(), ran)  # nobody told it to stop
+
+        b.host.heal()
+        harness.wait_for(lambda: a.nodes()["b"][0] == "ready", "the node to come back")
+        harness.wait_for(lambda: not b.containers() & ran, "its old tasks to stop")
+        harness.wait_for(lambda: a.running("each") == {"a": 1, "b": 1, "c": 1}, "its new task")
+        self.assertEqual(a.running("web"), {"a": 3, "c": 3})
+
+    def test_what_runs_on_a_worker_goes_on_without_a_manager(self):
+        swarm = machines.Swarm(self)
+        a, b = swarm.machines
+        a.service("--name", "web", "--replicas", "2", "--constraint", "node.hostname==b")
+        harness.wait_for(lambda: a.running("web") == {"b": 2}, "both on the worker")
+        ran = b.containers()
+        a.kill9()
+        b.kill9()
+        b.start()
+        harness.wait_for(lambda: b.info()["Error"], "the worker to miss its manager")
+        self.assertEqual(b.containers(), ran)
+        a.start()
+        harness.wait_for(lambda: not b.info()["Error"] and a.running("web") == {"b": 2}, "the manager")
+        self.assertEqual(b.containers(), ran)
+
+    def test_drain_moves_tasks_and_leave_and_rm_take_a_node_away(self):
+        swarm = machines.Swarm(self)
+        a, b = swarm.machines
+        a.service("--name", "web", "--replicas", "4")
+        harness.wait_for(lambda: a.running("web") == {"a": 2, "b": 2}, "two tasks on each")
+        a.docker("node", "update", "--availability", "drain", "b")
+        harness.wait_for(lambda: a.running("web") == {"a": 4} and not b.containers(), "all on the other")
+        a.docker("node", "update", "--availability", "active", "b")
+        a.docker("service", "scale", "--detach", "web=8")
+        harness.wait_for(lambda: a.running("web") == {"a": 4, "b": 4}, "the node to be used again")
+
+        self.assert_clean_refusal(a.docker("node", "rm", "b", check=False), "is not down and can't be removed")
+        self.assert_clean_refusal(a.docker("node", "rm", "a", check=False), "must be demoted")
+        b.docker("swarm", "leave")
+        self.assertEqual((a.nodes()["b"][0], b.info()["LocalNodeState"], b.docker("ps", "-aq").out), ("down", "inactive", ""))
+        harness.wait_for(lambda: a.running("web") == {"a": 8}, "all on what is left")
+        a.docker("node", "rm", "b")
+        self.assertEqual(list(a.nodes()), ["a"])
+
+        b.join(a)
+        swarm.wait_for_nodes(2)
+        a.docker("service", "scale", "--detach", "web=12")
+        harness.wait_for(lambda: a.running("web").get("b") == 4, "the node to be used again")
+        a.docker("node", "rm", "--force", "b")
+        harness.wait_for(lambda: not b.containers() and "removed" in b.info()["Error"], "the removed node to hear of it")
+        self.assertEqual(b.docker("swarm", "leave").status, 0)
+
+    def test_a_certificate_is_renewed_and_the_old_one_still_serves(self):
+        swarm = machines.Swarm(self, heartbeat="1s")
+        a, b = swarm.machines
+
+        def ends(machine):
+            path = os.path.join(machine.data, "cluster/node.pem")
+            return harness.run(["openssl", "x509", "-noout", "-enddate", "-in", path]).out
+        before = ends(b)
+        a.docker("swarm", "update", "--cert-expiry", "2h")
+        harness.wait_for(lambda: ends(b) != before, "a shorter certificate")
+        a.service("--name", "web", "--replicas", "2")
+        harness.wait_for(lambda: a.running("web") == {"a": 1, "b": 1}, "a service")
+        b.kill9()
+        b.start()
+        harness.wait_for(lambda: not b.info()["Error"] and a.nodes()["b"][0] == "ready", "the node to be heard with it")
+
+    def test_secrets_reach_only_the_nodes_that_need_them(self):
+        swarm = machines.Swarm(self)
+        a, b = swarm.machines
+        a.docker("secret", "create", "word", "-", stdin=b"open sesame")
+        a.docker("config", "create", "menu", "-", stdin=b"soup")
+        a.service("--name", "s", "--secret", "word", "--config", "menu", "--constraint", "node.hostname==b",
+                  command=["sh", "-c", "cat /run/secrets/word /menu; sleep 1000"])
+        harness.wait_for(lambda: a.running("s") == {"b": 1}, "the task")
+        one = next(iter(b.containers()))
+        harness.wait_for(lambda: b.docker("logs", one).out == "open sesamesoup", "its files")
+        self.assertEqual(a.docker("service", "logs", "--raw", "s").out, "open sesamesoup")
+        kept = harness.run(["grep", "-rlE", "open sesame|b3BlbiBzZXNhbWU", os.path.join(b.data, "cluster")], check=False)
+        self.assertEqual(kept.out, "")
+
+    def test_who_may_not_join_is_told_why(self):
+        swarm = machines.Swarm(self, "abc", join=False)
+        a, b, c = swarm.machines
+        token = a.token()
+        digest = token.split("-")[2]
+
+        def refused(*words, machine=b, **options):
+            self.assert_clean_refusal(machine.join(a, check=False, **options), *words)
+            self.assertEqual(machine.info()["LocalNodeState"], "inactive")
+        refused("invalid join token", token="SWMTKN-1-nothing")
+        refused("invalid join token", token=token + "x")
+        refused("does not match fingerprint", token=f"SWMTKN-1-{'0' * 50}-{'0' * 25}")  # of another swarm
+        refused("valid join token is necessary", token=f"SWMTKN-1-{digest}-{'0' * 25}")  # guessed
+        a.docker("swarm", "join-token", "--rotate", "worker")
+        refused("valid join token is necessary", token=token)  # it is over
+        self.assert_clean_refusal(b.docker("swarm", "join", "--token", a.token(), f"{c.host.address}:2377", check=False), "10.77.0.4:2377", "connect")
+        self.assert_clean_refusal(b.docker("swarm", "join", "--token", a.token(), "--listen-addr", "10.9.9.9:2377", f"{a.host.address}:2377", check=False), "10.9.9.9:2377")
+        self.assertEqual(b.info()["LocalNodeState"], "inactive")
+        b.join(a)
+        self.assert_clean_refusal(b.join(a, check=False), "already part of a swarm")
+
+    def test_the_port_hears_only_nodes_of_the_swarm_and_bounds_what_they_say(self):
+        swarm = machines.Swarm(self, "abc", join=False)
+        a, b, c = swarm.machines
+        b.join(a)
+        c.docker("swarm", "init", "--advertise-addr", c.host.address)  # another swarm
+
+        def call(machine, path, body=b"{}", certificate=True, to=a):
+            folder = os.path.join(machine.data, "cluster")
+            shown = ["--cert", f"{folder}/node.pem", "--key", f"{folder}/node.key"] if certificate else []
+            done = harness.run(["curl", "-sk", "--noproxy", "*", "-o", "-", "-w", "\n%{http_code}", *shown, "--data-binary", "@-", f"https://{to.host.address}:2377{path}"],
+                               check=False, stdin=body)
+            text, _, status = done.out.rpartition("\n")
+            return int(status or 0), text
+        for path in ("/cluster/session", "/cluster/report", "/cluster/renew", "/cluster/leave"):
+            for status, text in (call(b, path, certificate=False), call(c, path)):
+                self.assertEqual(status, 401, (path, text))
+                self.assertIn("certificate", text)
+        self.assertEqual(call(b, "/cluster/report", b'{"tasks": 3}')[0], 400)
+        self.assertEqual(call(b, "/cluster/report", b"{" * 100000)[0], 400)
+        self.assertIn(call(b, "/cluster/report", b'{"tasks":["' + b"x" * (9 << 20) + b'"]}')[0], (413, 400))
+        self.assertEqual(call(b, "/cluster/report", b'{"tasks":[{"id":"x","state":"running"},7,null,{"state":"orphaned"}]}')[0], 200)
+        self.assertEqual(call(b, "/cluster/renew", b'{"csr": "nonsense"}')[0], 400)
+        joins = {"protocol": 1, "token": a.token(), "csr": "", "description": {"Hostname": "x"}}
+        for change, word in (({"protocol": 2}, "version 2"), ({"token": "y"}, "join token"), ({"description": {"Hostname": "a b"}}, "Hostname"),
+                             ({"description": {"Hostname": "x", "Engine": {"Labels": {"x": "y" * 70000}}}}, "too large"), ({"csr": "y"}, "certificate request"),
+                             ({"address": "no.such.name"}, "IP address"), ({"port": 70000}, "port"), ({"availability": "often"}, "Availability")):
+            status, text = call(b, "/cluster/join", json.dumps({**joins, **change}).encode(), certificate=False)
+            self.assertGreaterEqual(status, 400, (change, text))
+            self.assertIn(word, text)
+        self.assertEqual(sorted(a.nodes()), ["a", "b"])
+
+        # What a worker has cannot pass for a manager: no name in its certificate says so.
+        shown = harness.run(["openssl", "x509", "-noout", "-text", "-in", os.path.join(b.data, "cluster/node.pem")]).out
+        self.assertNotIn("swarm-manager", shown)
+        self.assertFalse(os.path.exists(os.path.join(b.data, "cluster/ca.key")))
+
+        # A removed node's certificate is good for nothing.
+        a.docker("node", "rm", "--force", "b")
+        status, text = call(b, "/cluster/session")
+        self.assertEqual(status, 403, text)
+        self.assertIn("was removed", text)
