@@ -126,7 +126,7 @@ static int parse_unix_time(const char *text, int64_t *ret_ns, struct err *err)
     const char *point = strchr(text, '.');
     _cleanup_free_ char *whole = point ? mem_strndup(text, (size_t)(point - text)) : mem_strdup(text);
     int64_t seconds, nanos = 0;
-    int r = parse_i64(whole, 0, INT64_MAX / NS_PER_S - 1, &seconds, err);
+    int r = parse_i64(whole, INT64_MIN / NS_PER_S + 1, INT64_MAX / NS_PER_S - 1, &seconds, err);
     if (r < 0)
         return r;
     if (point) {
@@ -138,7 +138,7 @@ static int parse_unix_time(const char *text, int64_t *ret_ns, struct err *err)
         r = parse_i64(digits, 0, NS_PER_S - 1, &nanos, err);
     }
     if (r == 0)
-        *ret_ns = seconds * NS_PER_S + nanos;
+        *ret_ns = seconds < 0 ? 1 : seconds * NS_PER_S + nanos; /* 0 would stand for none */
     return r;
 }
 

@@ -13,6 +13,16 @@ int api_network_list(struct http_request *q, void *context, struct err *err)
     return r;
 }
 
+/* Changes nothing here, and is a boolean as Go has it. */
+static int check_verbose(const char *text, struct err *err)
+{
+    static const char *const words[] = {"1", "t", "T",     "TRUE",  "true",  "True", "0",
+                                        "f", "F", "FALSE", "false", "False", NULL};
+    return str_empty(text) || strv_has((char *const *)words, text)
+               ? 0
+               : err_set(err, ERR_INVALID, "invalid value for verbose: \"%.50s\"", text);
+}
+
 int api_network_inspect(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
@@ -20,7 +30,10 @@ int api_network_inspect(struct http_request *q, void *context, struct err *err)
     if (!str_empty(scope) && !str_eq(scope, "local") && !str_eq(scope, "swarm"))
         return err_set(err, ERR_NOT_FOUND, "network %s not found", http_param(q, "id"));
     json_t *doc;
-    int r = engine_network_inspect(a->engine, http_param(q, "id"), &doc, err);
+    int r = check_verbose(http_query(q, "verbose"), err);
+    if (r < 0)
+        return r;
+    r = engine_network_inspect(a->engine, http_param(q, "id"), &doc, err);
     if (r == 0 && !str_empty(scope) && !str_eq(scope, json_str(doc, "Scope"))) {
         json_decref(doc);
         r = err_set(err, ERR_NOT_FOUND, "network %s not found", http_param(q, "id"));

@@ -33,9 +33,9 @@ static int check_memory(const json_t *host, struct err *err)
     if (swappiness < -1 || swappiness > 100)
         return err_set(err, ERR_INVALID, "Invalid value: %lld, valid memory swappiness range is 0-100",
                        (long long)swappiness);
-    if (reservation && reservation < MEMORY_MIN)
+    if (reservation > 0 && reservation < MEMORY_MIN)
         return err_set(err, ERR_INVALID, "Minimum memory reservation allowed is 6MB");
-    if (reservation && memory && reservation > memory)
+    if (reservation > 0 && memory && reservation > memory)
         return err_set(err, ERR_INVALID,
                        "Minimum memory limit can not be less than memory reservation limit, see usage");
     if (kernel && kernel < MEMORY_MIN)
@@ -139,6 +139,15 @@ static int check_sets(const json_t *host, struct err *err)
     return r < 0 ? r : check_set(host, "CpusetMems", "mems", "memory nodes", nodes, err);
 }
 
+static int check_io(const json_t *host, struct err *err)
+{
+    int64_t weight = json_int(host, "BlkioWeight");
+    return weight && (weight < IO_WEIGHT_MIN || weight > IO_WEIGHT_MAX)
+               ? err_set(err, ERR_INVALID, "Range of blkio weight is from %d to %d", IO_WEIGHT_MIN,
+                         IO_WEIGHT_MAX)
+               : 0;
+}
+
 int check__limits(const json_t *config, const json_t *host, struct err *err)
 {
     int r = check_memory(host, err);
@@ -146,6 +155,8 @@ int check__limits(const json_t *config, const json_t *host, struct err *err)
         r = check_cpu(host, err);
     if (r == 0)
         r = check_sets(host, err);
+    if (r == 0)
+        r = check_io(host, err);
     if (r == 0 && json_int(config, "StopTimeout") > STOP_TIMEOUT_MAX)
         r = err_set(err, ERR_INVALID, "StopTimeout is too long");
     return r;

@@ -14,7 +14,7 @@
 
 enum { HOSTNAME_MAX = 63 };
 
-/* Cmd and Entrypoint may be a text (one word) or a list of texts. */
+/* Cmd, Entrypoint and Shell may be a text (one word) or a list of texts. */
 static int normalise_words(json_t *config, const char *key, struct err *err)
 {
     const json_t *v = json_object_get(config, key);
@@ -230,6 +230,8 @@ static int build_config(const json_t *body, const struct image_info *image, cons
     int r = normalise_words(given, "Cmd", err);
     if (r == 0)
         r = normalise_words(given, "Entrypoint", err);
+    if (r == 0)
+        r = normalise_words(given, "Shell", err);
     if (r < 0)
         return r;
     /* An Entrypoint of [""] means none, and not the image's either. */

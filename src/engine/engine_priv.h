@@ -279,6 +279,7 @@ void image_config__merge(json_t *config, const json_t *image);
 int create__check(const json_t *config, const json_t *host, struct err *err);
 
 /* --- check_limits.c, check_modes.c --- */
+enum { IO_WEIGHT_MIN = 10, IO_WEIGHT_MAX = 1000 };
 int check__limits(const json_t *config, const json_t *host, struct err *err);
 /* What Docker takes and leaves out, once all is checked; `warnings` (a list, or NULL) tells of it. */
 void check__adjust_limits(json_t *host, json_t *warnings);
@@ -304,6 +305,7 @@ char *names__random(unsigned attempt);
 
 /* --- schema.c: which fields of the bodies are done --- */
 int schema__check_container(const json_t *body, struct err *err);
+bool schema__is_of_host(const char *name); /* a field of HostConfig */
 int schema__check_network(const json_t *body, struct err *err);
 int schema__check_volume(const json_t *body, struct err *err);
 

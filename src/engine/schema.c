@@ -5,7 +5,7 @@
  */
 #include "engine/engine_priv.h"
 
-enum form { BOOL, INT, TEXT, LIST, TEXTS, OBJECT, MAP_OF_TEXT, ANY };
+enum form { BOOL, INT, TEXT, LIST, TEXTS, OBJECTS, OBJECT, MAP_OF_TEXT, MAP_OF_OBJECTS, ANY };
 
 struct field {
     const char *name;
@@ -21,7 +21,7 @@ static const struct field config_fields[] = {
     {"AttachStdin", BOOL},
     {"AttachStdout", BOOL},
     {"AttachStderr", BOOL},
-    {"ExposedPorts", OBJECT},
+    {"ExposedPorts", MAP_OF_OBJECTS},
     {"Tty", BOOL},
     {"OpenStdin", BOOL},
     {"StdinOnce", BOOL},
@@ -30,7 +30,7 @@ static const struct field config_fields[] = {
     {"Healthcheck", OBJECT},
     {"ArgsEscaped", BOOL},
     {"Image", TEXT},
-    {"Volumes", OBJECT},
+    {"Volumes", MAP_OF_OBJECTS},
     {"WorkingDir", TEXT},
     {"Entrypoint", ANY},
     {"NetworkDisabled", BOOL},
@@ -39,7 +39,7 @@ static const struct field config_fields[] = {
     {"Labels", MAP_OF_TEXT},
     {"StopSignal", TEXT},
     {"StopTimeout", INT},
-    {"Shell", TEXTS},
+    {"Shell", ANY},
     {"HostConfig", OBJECT},
     {"NetworkingConfig", OBJECT},
     {NULL},
@@ -89,34 +89,34 @@ static const struct field host_fields[] = {
     {"NanoCPUs", INT},
     {"CgroupParent", TEXT},
     {"BlkioWeight", INT},
-    {"BlkioWeightDevice", LIST},
-    {"BlkioDeviceReadBps", LIST},
-    {"BlkioDeviceWriteBps", LIST},
-    {"BlkioDeviceReadIOps", LIST},
-    {"BlkioDeviceWriteIOps", LIST},
+    {"BlkioWeightDevice", OBJECTS},
+    {"BlkioDeviceReadBps", OBJECTS},
+    {"BlkioDeviceWriteBps", OBJECTS},
+    {"BlkioDeviceReadIOps", OBJECTS},
+    {"BlkioDeviceWriteIOps", OBJECTS},
     {"CpuPeriod", INT},
     {"CpuQuota", INT},
     {"CpuRealtimePeriod", INT},
     {"CpuRealtimeRuntime", INT},
     {"CpusetCpus", TEXT},
     {"CpusetMems", TEXT},
-    {"Devices", LIST},
+    {"Devices", OBJECTS},
     {"DeviceCgroupRules", TEXTS},
-    {"DeviceRequests", LIST},
+    {"DeviceRequests", OBJECTS},
     {"KernelMemory", INT},
     {"KernelMemoryTCP", INT},
     {"MemoryReservation", INT},
     {"MemorySwap", INT},
-    {"MemorySwappiness", ANY},
+    {"MemorySwappiness", INT},
     {"OomKillDisable", BOOL},
     {"Init", BOOL},
     {"PidsLimit", INT},
-    {"Ulimits", LIST},
+    {"Ulimits", OBJECTS},
     {"CpuCount", INT},
     {"CpuPercent", INT},
     {"IOMaximumIOps", INT},
     {"IOMaximumBandwidth", INT},
-    {"Mounts", LIST},
+    {"Mounts", OBJECTS},
     {"MaskedPaths", TEXTS},
     {"ReadonlyPaths", TEXTS},
     {NULL},
@@ -173,7 +173,7 @@ static bool is_default(const json_t *v)
     return false;
 }
 
-static int check_map(const json_t *object, const char *where, const char *name, struct err *err)
+static int check_map(const json_t *object, const char *where, const char *name, bool of_text, struct err *err)
 {
     json_t *map = NULL, *item;
     const char *key;
@@ -182,11 +182,27 @@ static int check_map(const json_t *object, const char *where, const char *name, 
         return r;
     _cleanup_free_ char *inner = str_printf("%s%s%s", where, *where ? "." : "", name);
     json_object_foreach (map, key, item) {
-        const char *ignored = NULL;
-        if ((r = json_get_string(map, inner, key, &ignored, err)) < 0)
+        const char *text = NULL;
+        json_t *one = NULL;
+        r = of_text ? json_get_string(map, inner, key, &text, err)
+                    : json_get_object(map, inner, key, &one, err);
+        if (r < 0)
             return r;
     }
     return 0;
+}
+
+static int check_objects(const json_t *object, const char *where, const char *name, struct err *err)
+{
+    json_t *list = NULL, *item;
+    size_t i;
+    int r = json_get_array(object, where, name, &list, err);
+    if (r == 0)
+        json_array_foreach (list, i, item)
+            if (!json_is_object(item))
+                return err_set(err, ERR_INVALID, "\"%s%s%s[%zu]\" must be an object", where,
+                               *where ? "." : "", name, i);
+    return r;
 }
 
 static int check_form(const json_t *object, const char *where, const struct field *f, struct err *err)
@@ -209,8 +225,11 @@ static int check_form(const json_t *object, const char *where, const struct fiel
         return json_get_strv(object, where, f->name, &list, err);
     case OBJECT:
         return json_get_object(object, where, f->name, &value, err);
+    case OBJECTS:
+        return check_objects(object, where, f->name, err);
     case MAP_OF_TEXT:
-        return check_map(object, where, f->name, err);
+    case MAP_OF_OBJECTS:
+        return check_map(object, where, f->name, f->form == MAP_OF_TEXT, err);
     case ANY:
         return 0;
     }
@@ -237,11 +256,8 @@ static int check(const struct field *fields, const json_t *object, const char *w
             f++;
         if (!f->name)
             continue;
-        if (f->refused) {
-            if (!is_default(value))
-                return err_set(err, ERR_UNSUPPORTED, "\"%s%s%.200s\" is not supported", where, dot, key);
-            continue;
-        }
+        if (f->refused && !is_default(value))
+            return err_set(err, ERR_UNSUPPORTED, "\"%s%s%.200s\" is not supported", where, dot, key);
         int r = check_form(object, where, f, err);
         if (r == 0 && f->allowed && !json_is_null(value))
             r = check_allowed(f, where, value, err);
@@ -259,6 +275,14 @@ int schema__check_container(const json_t *body, struct err *err)
     if (r == 0)
         r = check(host_fields, json_object_get(body, "HostConfig"), "HostConfig", err);
     return r;
+}
+
+bool schema__is_of_host(const char *name)
+{
+    for (const struct field *f = host_fields; f->name; f++)
+        if (str_eq(f->name, name))
+            return true;
+    return false;
 }
 
 int schema__check_network(const json_t *body, struct err *err)
@@ -280,14 +304,11 @@ void engine_schema_document(struct str *out)
                   {"HostConfig", host_fields},
                   {"POST /networks/create", network_fields},
                   {"POST /volumes/create", volume_fields}};
-    static const char *const forms[] = {[BOOL] = "boolean",
-                                        [INT] = "whole number",
-                                        [TEXT] = "text",
-                                        [LIST] = "list",
-                                        [TEXTS] = "list of text",
-                                        [OBJECT] = "object",
-                                        [MAP_OF_TEXT] = "text by name",
-                                        [ANY] = "any"};
+    static const char *const forms[] = {
+        [BOOL] = "boolean",  [INT] = "whole number",         [TEXT] = "text",
+        [LIST] = "list",     [TEXTS] = "list of text",       [OBJECTS] = "list of objects",
+        [OBJECT] = "object", [MAP_OF_TEXT] = "text by name", [MAP_OF_OBJECTS] = "object by name",
+        [ANY] = "any"};
     for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
         str_addf(out, "\n### %s\n\n| field | form | |\n|---|---|---|\n", tables[i].body);
         for (const struct field *f = tables[i].fields; f->name; f++) {

@@ -9,7 +9,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-enum { CPU_PERIOD_US = 100000, DEVICES_MAX = 1024, IO_WEIGHT_MIN = 10, IO_WEIGHT_MAX = 1000 };
+enum { CPU_PERIOD_US = 100000, DEVICES_MAX = 1024 };
 enum { SHARES_MIN = 2, SHARES_MAX = 262144 };
 
 bool spec__swap_can_be_limited(void)
@@ -110,10 +110,7 @@ static int add_io_device(const struct io_list *list, const json_t *entry, json_t
 
 static int io_of(const json_t *host, json_t *io, struct err *err)
 {
-    int64_t weight = json_int(host, "BlkioWeight");
-    if (weight && (weight < IO_WEIGHT_MIN || weight > IO_WEIGHT_MAX))
-        return err_set(err, ERR_INVALID, "Range of blkio weight is from 10 to 1000");
-    set_int(io, "weight", weight);
+    set_int(io, "weight", json_int(host, "BlkioWeight"));
     for (size_t i = 0; i < ARRAY_SIZE(io_lists); i++) {
         const json_t *entry, *entries = json_object_get(host, io_lists[i].name);
         size_t n;

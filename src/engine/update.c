@@ -95,13 +95,17 @@ static int merge(json_t *host, json_t *limits, const json_t *body, struct err *e
         const struct field *f = field_of(key);
         if (strcmp(key, "RestartPolicy") == 0 && !json_is_null(value))
             r = put_policy(host, value, err);
+        else if (f && (r = check_form(body, key, f, err)) < 0)
+            return r;
         else if (unset(value) && !(f && strcmp(f->name, "PidsLimit") == 0 && json_is_integer(value)))
             continue;
         else if (strcmp(key, "KernelMemory") == 0) /* as at create: taken, told of, and left out */
             continue;
+        else if (!f && !schema__is_of_host(key)) /* as at create: passed over */
+            continue;
         else if (!f)
             return err_set(err, ERR_UNSUPPORTED, "\"%.200s\" cannot be changed by an update", key);
-        else if ((r = check_form(body, key, f, err)) == 0) {
+        else {
             if (strcmp(f->name, "PidsLimit") == 0 && json_integer_value(value) < 0)
                 value = unlimited;
             json_object_set(host, f->name, value);

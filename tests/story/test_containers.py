@@ -711,12 +711,12 @@ class Health(Containers):
         return self.started(Healthcheck=check, Cmd=["sleep", "100000"])
 
     def test_a_check_that_hangs_is_ended_with_all_it_started(self):
-        name = self.with_check(["CMD-SHELL", "echo begun; sleep 31337 & sleep 31337"], Timeout=50 * self.MS, Interval=3600 * 1000 * self.MS,
+        name = self.with_check(["CMD-SHELL", "echo begun; sleep 31337 & sleep 31337"], Timeout=2000 * self.MS, Interval=3600 * 1000 * self.MS,
                                StartInterval=1 * self.MS, StartPeriod=1 * self.MS)
-        other = self.with_check(["CMD-SHELL", "echo begun; sleep 31337 & sleep 31337"], Timeout=50 * self.MS)
+        other = self.with_check(["CMD-SHELL", "echo begun; sleep 31337 & sleep 31337"], Timeout=2000 * self.MS)
         wait_for(lambda: self.health(other)["Status"] == "unhealthy", "the verdict")
         entry = self.health(other)["Log"][0]
-        self.assertEqual((entry["ExitCode"], entry["Output"]), (-1, "Health check exceeded timeout (50ms): begun\n"))
+        self.assertEqual((entry["ExitCode"], entry["Output"]), (-1, "Health check exceeded timeout (2s): begun\n"))
         self.call("POST", f"/containers/{other}/stop?t=0")
         wait_for(lambda: len(self.call("GET", f"/containers/{name}/top")[1]["Processes"]) == 1, "only the program to be left")
 
