@@ -89,8 +89,8 @@ static int become_subreaper(struct daemon *d, struct err *err)
         close_fd(fd);
         return err_sys(err, errno, "become a child subreaper");
     }
-    child_event = fd;
     watch_start(&d->loop, &d->children, fd, EPOLLIN, child_event_ready);
+    child_event = d->children.fd;
     struct sigaction action = {.sa_handler = on_child, .sa_flags = SA_RESTART | SA_NOCLDSTOP};
     sigaction(SIGCHLD, &action, NULL);
     return 0;

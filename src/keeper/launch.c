@@ -8,6 +8,7 @@
 #include "base/process.h"
 #include "base/timeutil.h"
 #include "keeper/foreign.h"
+#include "keeper/park.h"
 #include "keeper/policy.h"
 #include "runtime/runtime.h"
 
@@ -202,7 +203,7 @@ static void watch_status(struct process *p, int status_fd)
 void launch_go_on(struct process *p, int status_fd)
 {
     watch_status(p, status_fd);
-    runtime_launch_confirm(status_fd);
+    runtime_launch_confirm(p->status.fd);
 }
 
 static void let_go(struct process *p)
@@ -271,6 +272,13 @@ static int attach_all(struct process *p, int *fds, size_t count, struct err *err
     return r;
 }
 
+/* To leave the parked ones out takes a process more, which pays from about a hundred containers on. */
+static int parked_from(const struct daemon *d)
+{
+    enum { WORTH_IT = 128 };
+    return d->containers.count >= WORTH_IT || FAILPOINT_SET("park-always") ? PARKED_FROM : 0;
+}
+
 static int launch_container(struct container *c, const struct keeper_start *s, json_t *spec, int *fds,
                             struct err *err)
 {
@@ -294,6 +302,7 @@ static int launch_container(struct container *c, const struct keeper_start *s, j
             .tty = s->tty,
             .console_fd = streams.child_console,
             .confirmed = true,
+            .parked_from = parked_from(c->d),
             .fds = fds,
             .fd_count = s->fd_count,
             .root_ready = s->ready_root > 0,
@@ -414,6 +423,7 @@ static int launch_in(struct process *p, const struct keeper_exec *e, json_t *pro
             .tty = e->tty,
             .console_fd = streams.child_console,
             .confirmed = true,
+            .parked_from = parked_from(c->d),
         };
         r = c->foreign ? foreign_exec(p, process, &launch, &child, err)
                        : runtime_exec(&launch, container_spec, c->first->pid, c->first->pidfd.fd, c->cgroup,

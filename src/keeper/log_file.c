@@ -3,6 +3,7 @@
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/timeutil.h"
+#include "keeper/park.h"
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -229,7 +230,7 @@ static int use_fresh(struct log_file *f, const struct log_header *header, int *f
     if (rename(fresh, f->path) < 0)
         return err_sys(err, errno, "rename %s", fresh);
     close_fd(f->fd);
-    f->fd = take_fd(fd);
+    f->fd = park_fd(take_fd(fd));
     f->size = LOG_HEADER_BYTES;
     f->header = *header;
     return 0;
@@ -381,7 +382,7 @@ static int open_existing(struct log_file *f, struct err *err)
         return err_sys(err, errno, "open log %s", f->path);
     if (!log_header_read(fd, &f->header) || f->header.compressed)
         return err_set(err, ERR_NOT_FOUND, "%s is no log of this format", f->path);
-    f->fd = take_fd(&fd);
+    f->fd = park_fd(take_fd(&fd));
     return repair(f, err);
 }
 

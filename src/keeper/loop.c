@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/timeutil.h"
+#include "keeper/park.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -64,7 +65,7 @@ void loop_done(struct loop *l)
 void watch_start(struct loop *l, struct watch *w, int fd, uint32_t events,
                  void (*ready)(struct watch *w, uint32_t events))
 {
-    *w = (struct watch){.fd = fd, .ready = ready};
+    *w = (struct watch){.fd = park_fd(fd), .ready = ready};
     watch_set(l, w, events);
 }
 

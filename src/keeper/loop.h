@@ -39,7 +39,7 @@ void loop_run(struct loop *l); /* until `stop` */
 void loop_done(struct loop *l);
 void loop_bury(struct loop *l, void *p);
 
-/* Takes the descriptor over. */
+/* Takes the descriptor over, and parks it (park.h). */
 void watch_start(struct loop *l, struct watch *w, int fd, uint32_t events,
                  void (*ready)(struct watch *w, uint32_t events));
 void watch_set(struct loop *l, struct watch *w, uint32_t events);

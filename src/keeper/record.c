@@ -8,6 +8,7 @@
 #include "base/timeutil.h"
 #include "keeper/foreign.h"
 #include "keeper/holder.h"
+#include "keeper/park.h"
 #include "keeper/policy.h"
 
 #include <dirent.h>
@@ -338,7 +339,7 @@ void record_adopt(struct daemon *d, const char *id, const char *exec_id, unsigne
     int none = -EBADF, *held[HELD_MAX];
     for (int i = 0; i < HELD_MAX; i++)
         held[i] = mask & 1u << i && at < fd_count ? &fds[at++] : &none;
-    *(p->tty ? &p->relay_fd : &p->out[1].fd) = take_fd(held[HELD_STDERR]);
+    *(p->tty ? &p->relay_fd : &p->out[1].fd) = park_fd(take_fd(held[HELD_STDERR]));
     p->out[0].fd = take_fd(held[HELD_STDOUT]);
     if (p->out[0].fd >= 0 && terminal_need_relay(p, &err) < 0) /* an older keeper had none */
         log_error("%s: a kill of the keeper may cost some of its output: %s", id, err.msg);

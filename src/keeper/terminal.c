@@ -3,6 +3,7 @@
 #include "base/failpoint.h"
 #include "base/timeutil.h"
 #include "keeper/foreign.h"
+#include "keeper/park.h"
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -20,7 +21,7 @@ static int open_relay(struct err *err)
     int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC), sys = errno;
     close_fd(ends[0]);
     close_fd(ends[1]);
-    return fd < 0 ? err_sys(err, sys, "open a pipe for both directions") : fd;
+    return fd < 0 ? err_sys(err, sys, "open a pipe for both directions") : park_fd(fd);
 }
 
 int terminal_need_relay(struct process *p, struct err *err)

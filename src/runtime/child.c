@@ -214,6 +214,45 @@ static int close_others(const struct child *c, int *keep, size_t count, struct e
     }
 }
 
+static int highest(const int *fds, size_t count, int so_far)
+{
+    for (size_t i = 0; i < count; i++)
+        so_far = fds[i] > so_far ? fds[i] : so_far;
+    return so_far;
+}
+
+int child__highest_descriptor(const struct child *c)
+{
+    const struct plan *plan = c->plan;
+    const int own[] = {c->stdio[0],
+                       c->stdio[1],
+                       c->stdio[2],
+                       c->status_fd,
+                       c->container_fd,
+                       c->container_root_fd,
+                       c->start_fd,
+                       c->console_fd,
+                       c->sync_fd,
+                       c->sync_other_fd,
+                       plan->listener.path ? plan->listener.fd : -1,
+                       plan->root_prepared ? plan->root_fd : -1,
+                       plan->late_namespaces ? rootfs__late_descriptor() : -1,
+                       rootfs__cover_null(),
+                       rootfs__cover_empty(),
+                       2 + (int)c->preserve_fds};
+    int max = highest(own, ARRAY_SIZE(own), 2);
+    max = highest(plan->node_fds, plan->node_count, max);
+    for (size_t i = 0; i < plan->join_count; i++)
+        max = highest(&plan->joins[i].fd, 1, max);
+    for (size_t i = 0; i < plan->mount_count; i++) {
+        const int of_mount[] = {plan->mounts[i].tree_fd, plan->mounts[i].given - 1};
+        max = highest(of_mount, ARRAY_SIZE(of_mount), max);
+    }
+    for (size_t i = 0; c->cgroup && i < c->cgroup->count; i++)
+        max = highest(&c->cgroup->dirs[i].join_fd, 1, max);
+    return max;
+}
+
 /* Out of the way of 0, 1 and 2, and of each other. */
 static int raise_all(struct child *c, struct err *err)
 {

@@ -22,7 +22,8 @@ struct child {
     int start_fd;          /* listening; negative: one phase */
     int console_fd;        /* who gets the terminal's master; negative: stdio are what was given */
     unsigned preserve_fds;
-    bool confirmed; /* waits for CHILD_CONFIRMED on status_fd */
+    bool confirmed;  /* waits for CHILD_CONFIRMED on status_fd */
+    int parked_from; /* descriptors from here on it never has; 0: it has copies of all */
     /* To the parent, for what only it can do; negative when there is no such thing. The other end is the
      * parent's, of which the child has a copy to close. */
     int sync_fd, sync_other_fd;
@@ -39,6 +40,8 @@ enum { CHILD_MOUNTED = 'm', CHILD_GO_ON = 'g' };
 
 /* In the parent, before its first clone: what it ignores, for all its children. */
 void child__know_signals(void);
+/* In the parent: the highest of the descriptors that the child will use. */
+int child__highest_descriptor(const struct child *c);
 /* Never returns. */
 _Noreturn void child_run(struct child *c);
 

@@ -132,6 +132,11 @@ bool rootfs__can_be_late(const struct plan *plan)
     return base.fd >= 0;
 }
 
+int rootfs__late_descriptor(void)
+{
+    return base.fd;
+}
+
 /* --- in the child --- */
 
 static int set(int fs, const char *key, const char *value)

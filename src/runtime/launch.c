@@ -60,6 +60,8 @@ static pid_t clone_child(struct child *c, const struct birth *birth, int cgroup_
     for (size_t i = 0; i < birth->join_count; i++)
         if (birth->joins[i].flags & CLONE_NEWPID)
             return clone_in_pid_namespace(c, birth->flags, birth->joins[i].fd, cgroup_fd, ret_pidfd, err);
+    if (c->parked_from)
+        return usher_clone_lightly(c, birth->flags, cgroup_fd, ret_pidfd, err);
     return usher_clone_plain(c, birth->flags, cgroup_fd, ret_pidfd, err);
 }
 
@@ -141,6 +143,8 @@ static int start(struct child *c, const struct birth *birth, struct runtime_chil
     c->status_fd = write_end;
     c->sync_fd = theirs;
     c->sync_other_fd = ours;
+    if (c->parked_from && child__highest_descriptor(c) >= c->parked_from)
+        c->parked_from = 0;
     child__know_signals();
     int pidfd = -EBADF;
     pid_t pid = clone_child(c, birth, cgroup_fd, &pidfd, err);
@@ -182,6 +186,7 @@ static struct child child_of(const struct runtime_launch *launch, const struct p
         .console_fd = launch->tty ? launch->console_fd : -EBADF,
         .preserve_fds = launch->preserve_fds,
         .confirmed = launch->confirmed,
+        .parked_from = launch->parked_from,
     };
 }
 
@@ -266,9 +271,11 @@ int runtime_exec(const struct runtime_launch *launch, const json_t *container_sp
     if (plan.namespaces & CLONE_NEWUSER && in_our_user_namespace(pid))
         plan.namespaces &= ~(uint64_t)CLONE_NEWUSER;
     struct child child = child_of(launch, &plan, cgroup);
-    child.container_fd = pidfd;
+    _cleanup_close_ int unparked = -EBADF, root = -EBADF;
+    if (launch->parked_from && pidfd >= launch->parked_from)
+        unparked = fcntl(pidfd, F_DUPFD_CLOEXEC, 3);
+    child.container_fd = unparked >= 0 ? unparked : pidfd;
     child.container_pid = pid;
-    _cleanup_close_ int root = -EBADF;
     if (plan.root_is_first_process) {
         char path[48];
         snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);

@@ -73,8 +73,9 @@ int rootfs__copy_up(int from_fd, int to_fd, const char *what, struct err *err);
 
 /* Whether only mount(2) knows what the config asks for. */
 bool rootfs__needs_old_mount(const struct plan_mount *m);
-/* The quick way: see late.c. The first in the parent; the others in the child. */
+/* The quick way: see late.c. The first two in the parent; the others in the child. */
 bool rootfs__can_be_late(const struct plan *plan);
+int rootfs__late_descriptor(void); /* which the others need */
 int rootfs__open_late_root(const struct plan *plan, struct err *err);
 int rootfs__enter_late(int root_fd, struct err *err);
 /* In the parent: the device nodes of a container with a user namespace, which may not make any itself. */

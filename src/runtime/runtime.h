@@ -59,6 +59,10 @@ struct runtime_launch {
     /* The child waits, set up, for runtime_launch_confirm(), and ends when all copies of its status_fd are
      * closed before: a launch that nobody knows of runs nothing. status_fd is a stream socket then. */
     bool confirmed;
+    /* n > 0: the caller has many descriptors from n on that a child has nothing to do with, such as those of
+     * the containers that run already. To copy them into each child and to close them there costs the kernel
+     * more than all else when there are thousands: children are born without them (usher.h). */
+    int parked_from;
 
     /* Called with what is left out of the config although the specification lets it be asked for; NULL: said
      * to nobody. */

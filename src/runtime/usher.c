@@ -2,6 +2,7 @@
 
 #include "runtime/rootfs.h"
 
+#include <linux/close_range.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -44,6 +45,69 @@ pid_t usher_clone_plain(struct child *c, uint64_t flags, int cgroup_fd, int *ret
                        "(user.max_user_namespaces, kernel.unprivileged_userns_clone, "
                        "kernel.apparmor_restrict_unprivileged_userns)");
     return err_sys(err, errno, "clone");
+}
+
+/* The rest is a copy, and this process's own. */
+static int leave_parked(const struct child *c, struct err *err)
+{
+    if (c->parked_from && syscall(SYS_close_range, c->parked_from, ~0U, CLOSE_RANGE_UNSHARE) < 0)
+        return err_sys(err, errno, "leave the descriptors of others");
+    return 0;
+}
+
+static void wait_for(pid_t pid)
+{
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
+struct light {
+    struct child *c;
+    uint64_t flags;
+    int cgroup_fd;
+    pid_t pid;
+    struct err *err;
+};
+
+static int clone_lightly(void *argument)
+{
+    struct light *l = argument;
+    l->pid = leave_parked(l->c, l->err);
+    if (l->pid == 0)
+        l->pid = usher_clone_plain(l->c, l->flags | CLONE_PARENT, l->cgroup_fd, NULL, l->err);
+    return 0;
+}
+
+/* As vfork(2), it has our memory and we stand still. Its stack is our own, below all that is in use there. */
+static pid_t send_light_usher(struct light *l)
+{
+    enum { IN_USE = 16 * 1024, ALIGNMENT = 64 };
+    uintptr_t below = (uintptr_t)__builtin_frame_address(0) - IN_USE;
+    return clone(clone_lightly, (void *)(below & ~(uintptr_t)(ALIGNMENT - 1)),
+                 CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, l);
+}
+
+pid_t usher_clone_lightly(struct child *c, uint64_t flags, int cgroup_fd, int *ret_pidfd, struct err *err)
+{
+    struct light light = {c, flags, cgroup_fd, 0, err};
+    pid_t usher = send_light_usher(&light);
+    if (usher < 0)
+        return err_sys(err, errno, "clone");
+    wait_for(usher);
+    if (light.pid == 0)
+        return err_set(err, ERR_SYSTEM, "the process that makes the container died");
+    if (light.pid < 0)
+        return light.pid;
+    /* It is our child and not waited for: the number is its own. */
+    int pidfd = (int)syscall(SYS_pidfd_open, light.pid, 0);
+    if (pidfd < 0) {
+        int sys = errno;
+        kill(light.pid, SIGKILL);
+        wait_for(light.pid);
+        return err_sys(err, sys, "pidfd_open");
+    }
+    *ret_pidfd = pidfd;
+    return light.pid;
 }
 
 /* In memory that both see. */
@@ -121,7 +185,7 @@ static pid_t clone_outside(const struct task *t, struct report *report)
 
 static pid_t clone_inside(const struct task *t, struct report *report)
 {
-    if (child__go_ahead(t->c, &report->err) < 0)
+    if (leave_parked(t->c, &report->err) < 0 || child__go_ahead(t->c, &report->err) < 0)
         return -1;
     return usher_clone_plain(t->c, CLONE_PARENT, -EBADF, NULL, &report->err);
 }
@@ -133,17 +197,17 @@ static pid_t send_usher(const struct task *t, int *ret_pidfd, struct err *err)
     if (report == MAP_FAILED)
         return err_sys(err, errno, "mmap");
     *report = (struct report){.pid = -1, .pidfd = -EBADF};
-    /* With our descriptors shared, the child's pidfd is made in our table. One that goes inside closes them.
-     */
+    /* With our descriptors shared, the child's pidfd is made in our table. One that goes inside closes them:
+     * first of all it makes the table its own. */
     pid_t usher = t->joins ? clone_child(CLONE_FILES, t->usher_in_cgroup ? t->cgroup_fd : -EBADF, NULL)
-                           : clone_child(0, -EBADF, NULL);
+                           : clone_child(t->c->parked_from ? CLONE_FILES : 0, -EBADF, NULL);
     if (usher == 0) {
         report->pid = t->joins ? clone_outside(t, report) : clone_inside(t, report);
         _exit(0);
     }
     pid_t pid = usher < 0 ? err_sys(err, errno, "clone") : 0;
-    while (pid == 0 && waitpid(usher, NULL, 0) < 0 && errno == EINTR)
-        ;
+    if (pid == 0)
+        wait_for(usher);
     if (pid == 0 && report->pid > 0) {
         /* It is our child and not waited for: the number is its own. */
         *ret_pidfd = t->joins ? report->pidfd : (int)syscall(SYS_pidfd_open, report->pid, 0);

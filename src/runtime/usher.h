@@ -24,6 +24,14 @@ pid_t usher_clone_inside(struct child *c, int *ret_pidfd, struct err *err);
 /* The same without joining: one clone3. */
 pid_t usher_clone_plain(struct child *c, uint64_t flags, int cgroup_fd, int *ret_pidfd, struct err *err);
 
+/* The same for a child whose parent has much parked (c->parked_from is not 0). The usher's table of
+ * descriptors is the parent's until it makes itself a copy of what is below (close_range(2),
+ * CLOSE_RANGE_UNSHARE), which is what the child then gets a copy of. The parent stands still until the usher
+ * has gone, so that nothing changes the table meanwhile; the usher is in the parent's cgroups, so that
+ * nothing of the container's (a frozen group, a quota) holds it up. Where either is killed half way, the
+ * other is left with what it had. */
+pid_t usher_clone_lightly(struct child *c, uint64_t flags, int cgroup_fd, int *ret_pidfd, struct err *err);
+
 const char *usher_name_of(int flag); /* "pid" of CLONE_NEWPID, for messages */
 
 #endif

@@ -30,6 +30,7 @@ struct box {
     char id[64];
     const char *bundle;
     bool no_pivot;
+    int parked_from;
     /* of the last run */
     int status; /* exit status, 128 + signal, or -1 when it was not started */
     struct err err;
@@ -115,7 +116,8 @@ static inline struct runtime_launch box_launch(struct box *b, int in, int out)
                                    .fds = b->fds,
                                    .fd_count = b->fd_count,
                                    .bundle = b->bundle,
-                                   .no_pivot = b->no_pivot};
+                                   .no_pivot = b->no_pivot,
+                                   .parked_from = b->parked_from};
 }
 
 static inline int box_wait(pid_t pid)

@@ -6,6 +6,7 @@
 #include "base/process.h"
 #include "keeper/keeper.h"
 #include "keeper/log_reader.h"
+#include "keeper/park.h"
 #include "keeper/policy.h"
 #include "keeper/protocol.h"
 #include "runtime/runtime.h"
@@ -1076,6 +1077,73 @@ static size_t count_fds(pid_t pid)
     return count;
 }
 
+/* Of the keeper: those below which a launch's own stand, and the others. */
+static void count_descriptors(pid_t pid, int *ret_low, int *ret_parked)
+{
+    char path[32];
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+    DIR *d = opendir(path);
+    assert_non_null(d);
+    *ret_low = *ret_parked = 0;
+    for (struct dirent *e; (e = readdir(d));)
+        if (*e->d_name != '.')
+            ++*(strtol(e->d_name, NULL, 10) < PARKED_FROM ? ret_low : ret_parked);
+    closedir(d);
+}
+
+static void assert_parked(struct fixture *f, int low_before, int containers)
+{
+    int low, parked;
+    count_descriptors(keeper_pid(f->k), &low, &parked);
+    assert_int_equal(low, low_before);
+    assert_true(parked >= 4 * containers); /* pidfd, two pipes or terminal and relay, log */
+}
+
+static void run_three(struct fixture *f, const char *name)
+{
+    char id[16];
+    for (int i = 0; i < 3; i++) {
+        snprintf(id, sizeof(id), "%s%d", name, i);
+        start(f, id, "ls /proc/$$/fd; true", (struct options){0});
+        wait_exit(f, id, "");
+    }
+}
+
+static void what_it_holds_of_containers_stands_apart_and_their_launches_do_without(void **state)
+{
+    enum { COUNT = 12 };
+    need_failpoints(state);
+    struct fixture *f = *state;
+    struct err err = {0};
+    char id[16];
+    int low, parked;
+    run_three(f, "first"); /* what the runtime keeps open, is */
+    count_descriptors(keeper_pid(f->k), &low, &parked);
+    arm("park-always");
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(id, sizeof(id), "apart%d", i);
+        start(f, id, "trap 'exit 21' TERM; echo up; while :; do sleep 0.01; done",
+              (struct options){.tty = i % 3 == 0});
+        wait_log(f, id, "up");
+    }
+    assert_parked(f, low, COUNT);
+    assert_int_equal(kill(keeper_pid(f->k), SIGKILL), 0);
+    wait_restart(f, 1);
+    run_three(f, "later");
+    assert_log(f, "later0", 1, "0\n1\n2\n");
+    assert_parked(f, low, COUNT);
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(id, sizeof(id), "apart%d", i);
+        pid_t pid;
+        _cleanup_json_ json_t *process = process_of("exit 3");
+        struct keeper_exec e = {.id = id, .exec_id = "x", .process = process};
+        assert_ok(keeper_exec(f->k, &e, &pid, &err), &err);
+        assert_int_equal(wait_exit(f, id, "x").status, 3);
+        assert_ok(keeper_kill(f->k, id, "", SIGTERM, false, &err), &err);
+        assert_int_equal(wait_exit(f, id, "").status, 21);
+    }
+}
+
 static void many_at_once_all_end_right_and_leave_nothing(void **state)
 {
     need_root(state);
@@ -1263,6 +1331,7 @@ int main(int argc, char **argv)
 #define ARMED(name) cmocka_unit_test_setup_teardown(name, set_up_with_failpoints, tear_down_with_failpoints)
         ARMED(a_launch_that_was_not_let_go_when_both_were_killed_never_was),
         ARMED(a_launch_that_was_let_go_when_both_were_killed_runs_once),
+        ARMED(what_it_holds_of_containers_stands_apart_and_their_launches_do_without),
         T(many_at_once_all_end_right_and_leave_nothing),
         T(a_keeper_killed_amid_launches_loses_none_and_starts_none_twice),
         cmocka_unit_test(a_config_with_names_for_defaults_means_the_same),
