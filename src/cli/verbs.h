@@ -55,6 +55,10 @@ int cli_simulate(int argc, char **argv);
 /* history.c */
 int cli_history(int argc, char **argv);
 int cli_rollback(int argc, char **argv);
+/* cluster.c */
+int cli_cluster(int argc, char **argv);
+int cli_join(int argc, char **argv);
+int cli_leave(int argc, char **argv);
 /* placement.c */
 int cli_explain(int argc, char **argv);
 int cli_plan(int argc, char **argv);

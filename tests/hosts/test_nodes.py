@@ -4,6 +4,7 @@ import os
 import unittest
 
 import harness
+import hosts
 import machines
 
 
@@ -189,3 +190,30 @@ class Nodes(unittest.TestCase):
         status, text = call(b, "/cluster/session")
         self.assertEqual(status, 403, text)
         self.assertIn("was removed", text)
+
+    def test_a_cluster_is_made_and_managed_with_drovers_own_verbs(self):
+        net = hosts.Network(self)
+        a, b = (machines.Machine(None, net.host(name)) for name in "ab")
+        for machine in (a, b):
+            self.addCleanup(lambda machine=machine: self.assertEqual(machine.remove(), ""))
+            machine.start()
+        said = a.drover("cluster", "init", "--advertise-addr", a.host.address).out
+        words = said.splitlines()[-1].split()
+        self.assertEqual(words[:3], ["drover", "join", "--token"])
+        self.assertIn("a worker", b.drover(*words[1:]).out)
+        self.assertRegex(a.drover("cluster", "ls").out, r"(?s)a +10.77.0.2 +ready +active +leader.*b +10.77.0.3 +ready +active")
+        a.drover("cluster", "drain", "b")
+        self.assertEqual(a.nodes()["b"], ("ready", "drain"))
+        a.drover("cluster", "activate", "b")
+        token = a.drover("cluster", "join-token", "-q", "worker").out
+        self.assertNotEqual(a.drover("cluster", "join-token", "-q", "--rotate", "worker").out, token)
+        self.assert_clean_refusal(a.drover("cluster", "rm", "b", check=False), "is not down")
+        self.assert_clean_refusal(b.drover("join", "--token", words[3], words[4], check=False), "already part of a swarm")
+        self.assert_clean_refusal(b.drover("join", words[4], check=False), "--token is needed")
+        self.assert_clean_refusal(a.drover("cluster", "join-token", "boss", check=False), "worker or manager")
+        self.assert_clean_refusal(a.drover("leave", check=False), "--force")
+        b.drover("leave")
+        a.drover("cluster", "rm", "b")
+        self.assert_clean_refusal(b.drover("join", "--token", words[3], words[4], check=False), "join token")
+        a.drover("leave", "--force")
+        self.assertEqual(a.info()["LocalNodeState"], "inactive")
