@@ -140,8 +140,6 @@ static char *query_of(const struct build_request *q, const char *dockerfile)
         add_query(&s, "networkmode", q->network);
     if (!str_empty(q->platform))
         add_query(&s, "platform", q->platform);
-    _cleanup_json_ json_t *from = q->cache_from && *q->cache_from ? json_of_strv(q->cache_from) : NULL;
-    add_json_query(&s, "cachefrom", from);
     add_json_query(&s, "ulimits", q->ulimits);
     if (q->no_cache)
         str_add(&s, "&nocache=1");

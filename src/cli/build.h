@@ -13,7 +13,7 @@ struct build_request {
     const char *target, *network;
     char *const *tags;
     json_t *args, *labels; /* of strings; borrowed; NULL: none */
-    char *const *extra_hosts, *const *cache_from;
+    char *const *extra_hosts;
     const char *dockerfile_text; /* the Dockerfile itself, instead of a file; NULL or "": none */
     const char *platform;        /* NULL or "": the machine's own */
     const json_t *ulimits;       /* as HostConfig has them; NULL: none */

@@ -51,6 +51,26 @@ static void take_output(void *context, const char *text)
     }
 }
 
+/* With a session where the build brings or takes caches, which Docker's API has no place for. */
+static int build_with_caches(const struct compose_build *b, struct build_request *q, struct err *err)
+{
+    _cleanup_free_ char *id = NULL;
+    struct build_session *session = NULL;
+    struct build_session_request caches = {.cache_from = b->cache_from, .cache_to = b->cache_to};
+    if (!b->cache_from && !b->cache_to)
+        return build_image(q, &id, err);
+    caches.options = json_object();
+    int r = build_session_open(&caches, &session, err);
+    if (r < 0)
+        return r;
+    q->session = build_session_id(session);
+    r = build_image(q, &id, err);
+    if (r == 0)
+        r = build_session_take_caches(session, b->cache_to, err);
+    build_session_close(session);
+    return r;
+}
+
 int project_build(const struct compose_service *s, const struct project_build_how *how,
                   struct progress *progress, struct err *err)
 {
@@ -61,26 +81,24 @@ int project_build(const struct compose_service *s, const struct project_build_ho
     struct service_output output = {.progress = progress, .key = key, .service = s->name};
     strv_add(&tags, s->image);
     how = how ? how : &usual;
-    const struct build_request request = {.context = b->context,
-                                          .dockerfile = b->dockerfile,
-                                          .target = b->target,
-                                          .network = b->network,
-                                          .tags = tags,
-                                          .args = b->args,
-                                          .labels = b->labels,
-                                          .extra_hosts = b->extra_hosts,
-                                          .cache_from = b->cache_from,
-                                          .dockerfile_text = b->dockerfile_inline,
-                                          .platform = b->platform,
-                                          .ulimits = b->ulimits,
-                                          .shm_size = b->shm_size,
-                                          .memory = how->memory,
-                                          .no_cache = b->no_cache || how->no_cache,
-                                          .pull = b->pull || how->pull,
-                                          .context_of_output = &output,
-                                          .output = take_output};
-    _cleanup_free_ char *id = NULL;
-    int r = build_image(&request, &id, err);
+    struct build_request request = {.context = b->context,
+                                    .dockerfile = b->dockerfile,
+                                    .target = b->target,
+                                    .network = b->network,
+                                    .tags = tags,
+                                    .args = b->args,
+                                    .labels = b->labels,
+                                    .extra_hosts = b->extra_hosts,
+                                    .dockerfile_text = b->dockerfile_inline,
+                                    .platform = b->platform,
+                                    .ulimits = b->ulimits,
+                                    .shm_size = b->shm_size,
+                                    .memory = how->memory,
+                                    .no_cache = b->no_cache || how->no_cache,
+                                    .pull = b->pull || how->pull,
+                                    .context_of_output = &output,
+                                    .output = take_output};
+    int r = build_with_caches(b, &request, err);
     show_line(&output);
     if (r < 0 && progress_live(progress))
         progress_print(progress, str_get(&output.all));

@@ -49,7 +49,8 @@ struct compose_build {
     const char *dockerfile; /* in the context, or absolute; "" is Dockerfile */
     const char *target, *network;
     json_t *args, *labels; /* of strings; may be NULL */
-    char **tags, **extra_hosts, **cache_from;
+    char **tags, **extra_hosts;
+    char **cache_from, **cache_to;            /* see bakery/cache_spec.h */
     const char *dockerfile_inline, *platform; /* "" for none */
     json_t *ulimits;                          /* as HostConfig has them; NULL for none */
     int64_t shm_size;

@@ -555,6 +555,7 @@ void compose_project_free(struct compose_project *p)
         strv_free(s->build.tags);
         strv_free(s->build.extra_hosts);
         strv_free(s->build.cache_from);
+        strv_free(s->build.cache_to);
         json_decref(s->build.ulimits);
         for (size_t j = 0; j < s->post_start_count; j++)
             json_decref(s->post_start[j].body);

@@ -65,6 +65,7 @@ static void read_build(struct building *b, struct compose_service *s)
     to->no_cache = node_bool(node, "no_cache");
     to->pull = node_bool(node, "pull");
     to->cache_from = node_strv(yaml_get(node, "cache_from"));
+    to->cache_to = node_strv(yaml_get(node, "cache_to"));
     to->ulimits = yaml_get(node, "ulimits") ? node_ulimits(yaml_get(node, "ulimits")) : NULL;
     to->dockerfile_inline = yaml_text(node, "dockerfile_inline");
     if (*to->dockerfile_inline && *to->dockerfile)

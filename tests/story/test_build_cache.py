@@ -116,6 +116,20 @@ class Caches(Story):
         # The first build of all has no directory yet.
         self.assertIn("[Warning] build cache /nowhere/at/all is not used", self.build(self.other, "--cache-from", "type=local,src=/nowhere/at/all").err)
 
+    def test_a_compose_file_takes_and_brings_caches(self):
+        kept, file = os.path.join(self.d.root, "kept-by-compose"), os.path.join(self.d.root, "compose.yaml")
+
+        def build(d, caches, check=True):
+            with open(file, "w") as f:
+                f.write(f"name: caches\nservices:\n  app:\n    image: app\n    build: {{context: {self.folder}, {caches}}}\n")
+            return d.drover("build", "--compose-file", file, check=check)
+        build(self.d, f"cache_to: ['type=local,dest={kept},mode=max']")
+        self.assertTrue(os.path.exists(os.path.join(kept, "index.json")))
+        build(self.other, f"cache_from: ['type=local,src={kept}']")
+        made = [d.docker("run", "--rm", "--network", "none", "app", "sha256sum", "/last", "/tool", "random").out for d in (self.d, self.other)]
+        self.assertEqual(made[0], made[1])
+        self.assert_clean_refusal(build(self.other, "cache_to: [type=gha]", check=False), "app", "gha")
+
     def test_an_image_carries_its_own_cache(self):
         host, _ = self.registry()
         name = f"{host}/team/app:1"
