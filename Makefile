@@ -65,6 +65,7 @@ bench: build
 	@bench/store
 	@bench/simulate
 	@bench/cluster
+	@bench/failover
 
 install: build
 	@meson configure build -Dprefix=$(PREFIX) >/dev/null && ninja -C build --quiet

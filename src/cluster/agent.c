@@ -6,6 +6,7 @@
 #include "base/base64.h"
 #include "base/log.h"
 #include "cluster/identity.h"
+#include "cluster/managers.h"
 #include "image/image.h"
 
 enum step { STEP_NONE, STEP_FREE, STEP_STOP, STEP_HALT, STEP_PREPARE, STEP_START };
@@ -28,9 +29,51 @@ static enum step next_step(const struct cluster *c, const struct task *t)
     return STEP_NONE;
 }
 
+/* --- Who has which task --- */
+
+static bool is_held(const struct cluster *c, const char *id)
+{
+    const struct task *t = c->held;
+    while (t && !str_eq(t->o.id, id))
+        t = t->next_held;
+    return t != NULL;
+}
+
+static void hold(struct cluster *c, struct task *t)
+{
+    t->busy = true;
+    t->next_held = c->held;
+    c->held = t;
+}
+
+static void let_go(struct cluster *c, struct task *t)
+{
+    struct task **at = &c->held;
+    while (*at != t)
+        at = &(*at)->next_held;
+    *at = t->next_held;
+    t->busy = false;
+}
+
+/* Of a task that is no object any more. What has taken its place waits for this one's container. */
+static void free_left(struct cluster *c, struct task *t)
+{
+    struct service *s = t->service;
+    struct task *now = map_get(&c->objects[CLUSTER_TASK], t->o.id);
+    task__free(t);
+    if (--s->held == 0 && s->left)
+        service__free(s);
+    if (!now)
+        return;
+    agent__find_containers(c);
+    agent__recover_task(c, now);
+    agent__give(c, now);
+    service__wake(c, now->service);
+}
+
 void agent__give(struct cluster *c, struct task *t)
 {
-    if (t->queued || t->busy || next_step(c, t) == STEP_NONE)
+    if (t->queued || t->busy || is_held(c, t->o.id) || next_step(c, t) == STEP_NONE)
         return;
     GROW(c->queue, c->queue_count, c->queue_capacity);
     c->queue[c->queue_count++] = t;
@@ -151,7 +194,8 @@ static void prepare(struct cluster *c, struct task *t)
         return;
     }
     t->container = take_ptr(id);
-    map_put(&c->containers, t->container, t);
+    if (!t->left)
+        map_put(&c->containers, t->container, t);
     task__set(c, t, TASK_READY, "prepared", NULL);
 }
 
@@ -209,9 +253,13 @@ static void free_task(struct cluster *c, struct task *t)
     if (change_commit(c, &ch, false, &err) < 0)
         log_error("cluster: %s", err.msg);
     pthread_mutex_lock(&c->lock);
+    let_go(c, t);
     t->service->pending_frees--;
     service__wake(c, t->service);
-    task__free(t);
+    if (t->left)
+        free_left(c, t);
+    else
+        task__free(t);
 }
 
 /* False when the task is no more. */
@@ -238,26 +286,35 @@ static bool do_step(struct cluster *c, struct task *t, enum step step)
     return true;
 }
 
+static void work_on(struct cluster *c, struct task *t, int64_t turn)
+{
+    enum step step;
+    t->queued = false;
+    hold(c, t);
+    while (!t->left && !c->stopping && c->turn == turn && (step = next_step(c, t)) != STEP_NONE)
+        if (!do_step(c, t, step))
+            return;
+    let_go(c, t);
+    if (t->left)
+        free_left(c, t);
+}
+
 void *agent__work(void *context)
 {
     struct cluster *c = context;
     pthread_mutex_lock(&c->lock);
-    while (!c->stopping) {
+    int64_t turn = c->turn;
+    while (!c->stopping && c->turn == turn) {
         if (!c->queue_count) {
             pthread_cond_wait(&c->work, &c->lock);
             continue;
         }
         struct task *t = c->queue[0];
         memmove(c->queue, c->queue + 1, --c->queue_count * sizeof(*c->queue));
-        t->queued = false;
-        t->busy = true;
-        enum step step;
-        bool there = true;
-        while (there && !c->stopping && (step = next_step(c, t)) != STEP_NONE)
-            there = do_step(c, t, step);
-        if (there)
-            t->busy = false;
+        work_on(c, t, turn);
     }
+    if (--c->workers == 0)
+        pthread_cond_broadcast(&c->idle);
     pthread_mutex_unlock(&c->lock);
     return NULL;
 }
@@ -360,7 +417,7 @@ void agent__recover_task(struct cluster *c, struct task *t)
         }
     } else if (engine_container_inspect(c->engine, t->container, 0, &inspection, &(struct err){0}) < 0)
         ended(c, t, 0, "its container was removed");
-    else if (t->state >= TASK_READY || c->role != ROLE_LEADS)
+    else if (t->state >= TASK_READY || c->role != ROLE_LEADS || managers__replicated(c))
         observe(c, t, inspection);
 }
 
@@ -398,7 +455,8 @@ void agent__remove_strays(struct cluster *c)
 void agent__recover(struct cluster *c)
 {
     struct map_entry *e;
-    if (c->role != ROLE_LEADS)
+    bool others = c->role != ROLE_LEADS || managers__replicated(c);
+    if (others) /* what this node has told the leader last may be lost with it */
         agent__find_containers(c);
     for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_TASK], &i));)
         agent__recover_task(c, e->value);

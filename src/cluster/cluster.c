@@ -303,22 +303,49 @@ void cluster__free_object(struct object *o)
     }
 }
 
+/* Workers go on with what they have. */
+static void leave_held(struct cluster *c)
+{
+    for (struct task *t = c->held; t; t = t->next_held) {
+        if (t->left)
+            continue;
+        t->left = true;
+        t->placed = -1; /* in the model that comes */
+        t->service->held++;
+    }
+}
+
+static void free_or_leave(struct object *o)
+{
+    struct service *s = (struct service *)o;
+    if (o->kind == CLUSTER_TASK && ((struct task *)o)->left)
+        return;
+    if (o->kind != CLUSTER_SERVICE || !s->held) {
+        cluster__free_object(o);
+        return;
+    }
+    map_done(&s->tasks);
+    s->tasks = MAP_INIT(NULL);
+    s->left = true;
+}
+
 void cluster__free_all(struct cluster *c)
 {
     struct map_entry *e;
+    leave_held(c);
     for (size_t i = 0; i < c->queue_count; i++) /* forgotten ones are in no map any more */
         if (c->queue[i]->gone)
             task__free(c->queue[i]);
     c->queue_count = 0;
     for (int kind = CLUSTER_KINDS; kind-- > 0;) {
         for (size_t i = 0; (e = map_next(&c->objects[kind], &i));)
-            cluster__free_object(e->value);
+            free_or_leave(e->value);
         map_done(&c->objects[kind]);
         map_done(&c->names[kind]);
         c->objects[kind] = c->names[kind] = MAP_INIT(NULL);
     }
     for (size_t i = 0; (e = map_next(&c->leaving, &i));)
-        service__free(e->value);
+        free_or_leave(e->value);
     map_done(&c->leaving);
     map_done(&c->containers);
     c->leaving = c->containers = MAP_INIT(NULL);
@@ -370,9 +397,11 @@ int cluster_open(struct engine *e, struct cluster **ret, struct err *err)
     c->dir = str_printf("%s/cluster", engine_root(e));
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->change_lock, NULL);
+    pthread_mutex_init(&c->clients_lock, NULL);
     pthread_cond_init(&c->decide, NULL);
     pthread_cond_init(&c->work, NULL);
     pthread_cond_init(&c->assigned, NULL);
+    pthread_cond_init(&c->idle, NULL);
     int r = file_mkdirs(c->dir, 0711, err);
     if (r == 0)
         r = keys__load(c, err);
@@ -419,6 +448,7 @@ bool cluster_close(struct cluster *c, int grace_ms)
         return false;
     cluster__free_all(c);
     free_identity(c);
+    forward__drop_clients(c);
     if (c->store)
         store_close(c->store);
     free(c->queue);
@@ -426,9 +456,11 @@ bool cluster_close(struct cluster *c, int grace_ms)
     memset(c->key, 0, sizeof(c->key));
     pthread_mutex_destroy(&c->lock);
     pthread_mutex_destroy(&c->change_lock);
+    pthread_mutex_destroy(&c->clients_lock);
     pthread_cond_destroy(&c->decide);
     pthread_cond_destroy(&c->work);
     pthread_cond_destroy(&c->assigned);
+    pthread_cond_destroy(&c->idle);
     free(c);
     return true;
 }

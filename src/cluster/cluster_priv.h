@@ -78,6 +78,8 @@ struct service {
     char **spread_networks;
     bool write;        /* behind */
     int pending_frees; /* forgotten tasks that a worker still has */
+    int held;          /* tasks that workers still have though all objects were replaced meanwhile */
+    bool left;         /* the last of them frees it */
 };
 
 struct task {
@@ -88,10 +90,12 @@ struct task {
     enum task_state state, desired;
     int64_t stated_ns, running_ns, ended_ns, start_at_ns;
     bool settled;
-    bool unknown;      /* to this node, which has just been assigned it */
-    bool queued, busy; /* for a worker, with one */
-    bool gone;         /* forgotten: to be freed by a worker */
-    bool halt;         /* ended, but its container is to be stopped */
+    bool unknown;           /* to this node, which has just been assigned it */
+    bool queued, busy;      /* for a worker, with one */
+    struct task *next_held; /* of c->held, while busy */
+    bool left;              /* the objects were replaced meanwhile: who has it frees it */
+    bool gone;              /* forgotten: to be freed by a worker */
+    bool halt;              /* ended, but its container is to be stopped */
     char *message, *error;
     char *container; /* id, or NULL */
     json_t *ports;   /* the service's as the task was made */
@@ -110,6 +114,7 @@ struct change {
 };
 
 struct sched;
+struct http_client;
 struct managers;
 struct cluster {
     struct engine *engine;
@@ -134,6 +139,9 @@ struct cluster {
     char *leader;             /* its address, when another leads; NULL: not known */
     struct http_server *port; /* of the cluster (port.c); with change_lock */
     struct http_tls *port_tls;
+    pthread_mutex_t clients_lock; /* of those to the leader that are kept (forward.c) */
+    struct http_client *clients[16];
+    size_t client_count;
     const struct http_server_config *api; /* for what other nodes pass on; NULL: nothing */
     char *trouble;                        /* why the managers do not hear this node; NULL: they do */
     _Atomic bool cancel;                  /* calls to other nodes are to end */
@@ -152,7 +160,11 @@ struct cluster {
     int64_t voters_ns;                   /* when they were looked at; the managers' thread's */
     pthread_t role_thread;
     bool all_dirty; /* every service is to be looked at */
-    pthread_t loop, watcher, session, workers[WORKERS];
+    pthread_t loop, watcher, session;
+    int workers;         /* that run; those of an earlier turn end when they have done what they are at */
+    int64_t turn;        /* of the loop */
+    pthread_cond_t idle; /* the last worker has ended */
+    struct task *held;   /* those that workers have */
     struct task **queue; /* for the workers */
     size_t queue_count, queue_capacity;
     struct map containers; /* container id -> task */
@@ -324,7 +336,9 @@ json_t *explain__shape(struct cluster *c, struct sched_shape *shape);
 
 /* loop.c, agent.c */
 int loop__start(struct cluster *c, struct err *err);
-bool loop__stop(struct cluster *c, int grace_ms);    /* see cluster_close() */
+bool loop__stop(struct cluster *c, int grace_ms); /* see cluster_close() */
+/* The same, but for workers: what they are at, be it a long pull, they end by themselves (agent.c). */
+void loop__pause(struct cluster *c);
 void agent__give(struct cluster *c, struct task *t); /* to a worker, when there is something to do */
 void *agent__work(void *cluster);
 void *agent__watch(void *cluster);

@@ -23,16 +23,44 @@ bool cluster_elsewhere(struct cluster *c)
 
 /* --- Passed on --- */
 
+/* Connections stay with their clients: a handshake takes longer than most answers. */
+static struct http_client *client_take(struct cluster *c, struct err *err)
+{
+    struct http_client *client = NULL;
+    pthread_mutex_lock(&c->clients_lock);
+    if (c->client_count)
+        client = c->clients[--c->client_count];
+    pthread_mutex_unlock(&c->clients_lock);
+    return client || http_client_new(NULL, &client, err) == 0 ? client : NULL;
+}
+
+static void client_give(struct cluster *c, struct http_client *client, bool good)
+{
+    pthread_mutex_lock(&c->clients_lock);
+    bool keep = good && c->client_count < ARRAY_SIZE(c->clients);
+    if (keep)
+        c->clients[c->client_count++] = client;
+    pthread_mutex_unlock(&c->clients_lock);
+    if (!keep)
+        http_client_free(client);
+}
+
+void forward__drop_clients(struct cluster *c)
+{
+    SCOPED_LOCK(locked, &c->clients_lock);
+    while (c->client_count)
+        http_client_free(c->clients[--c->client_count]);
+}
+
 static int call_once(struct cluster *c, const struct cluster_forward *f, const char *address,
                      struct http_response *ret, struct err *err)
 {
     _cleanup_free_ char *authority = identity__path(c, "ca.pem"),
                         *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key"),
                         *url = str_printf("https://" PKI_MANAGER PORT_API_PREFIX "%s", f->target);
-    struct http_client *client = NULL;
-    int r = http_client_new(NULL, &client, err);
-    if (r < 0)
-        return r;
+    struct http_client *client = client_take(c, err);
+    if (!client)
+        return -err->code;
     const struct http_call call = {.method = f->method,
                                    .url = url,
                                    .headers = f->headers,
@@ -51,8 +79,8 @@ static int call_once(struct cluster *c, const struct cluster_forward *f, const c
                                    .idle_timeout_ms = f->head ? 0 : ANSWER_MS,
                                    .gone = f->gone,
                                    .gone_context = f->context};
-    r = http_client_call(client, &call, ret, err);
-    http_client_free(client);
+    int r = http_client_call(client, &call, ret, err);
+    client_give(c, client, r == 0 && ret->status != MISDIRECTED);
     return r;
 }
 
@@ -129,6 +157,8 @@ void forward__take(struct http_request *q, void *context)
         SCOPED_LOCK(locked, &c->lock);
         struct node *node;
         r = port__member(c, q, &peer, &node, &err);
+        /* A connection may be older than the role that its certificate says. */
+        peer.manager = r == 0 && peer.manager && node->manager;
     }
     if (r == 0)
         r = check_right(&peer, q, &err);

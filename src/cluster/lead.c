@@ -38,7 +38,7 @@ int lead__begin(struct managers *m, struct err *err)
         r = store_lead(m->store, m->address, &epoch, err);
     if (r < 0)
         return r;
-    loop__stop(c, -1);
+    loop__pause(c);
     r = take_state(m, epoch, err);
     if (r < 0)
         return r;
@@ -51,7 +51,7 @@ void lead__end(struct managers *m)
 {
     struct cluster *c = m->cluster;
     SCOPED_LOCK(change, &c->change_lock);
-    loop__stop(c, -1);
+    loop__pause(c);
     SCOPED_LOCK(locked, &c->lock);
     cluster__free_all(c);
     c->store = m->before;

@@ -280,6 +280,17 @@ static void *run(void *context)
     return NULL;
 }
 
+static void start_workers(struct cluster *c)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    for (int i = 0; i < WORKERS; i++, c->workers++)
+        must(pthread_create(&thread, &attr, agent__work, c) == 0);
+    pthread_attr_destroy(&attr);
+}
+
 int loop__start(struct cluster *c, struct err *err)
 {
     if (c->loop_runs)
@@ -296,8 +307,7 @@ int loop__start(struct cluster *c, struct err *err)
     c->follows = !leads;
     must(pthread_create(&c->loop, NULL, leads ? run : session__report, c) == 0);
     must(pthread_create(&c->watcher, NULL, agent__watch, c) == 0);
-    for (int i = 0; i < WORKERS; i++)
-        must(pthread_create(&c->workers[i], NULL, agent__work, c) == 0);
+    start_workers(c);
     return 0;
 }
 
@@ -306,15 +316,13 @@ static bool join(pthread_t thread, const struct timespec *deadline)
     return (deadline ? pthread_timedjoin_np(thread, NULL, deadline) : pthread_join(thread, NULL)) == 0;
 }
 
-bool loop__stop(struct cluster *c, int grace_ms)
+static bool stop_threads(struct cluster *c, const struct timespec *deadline)
 {
-    int64_t until = time_now_ns() + grace_ms * NS_PER_MS;
-    const struct timespec at = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
-    const struct timespec *deadline = grace_ms < 0 ? NULL : &at;
     pthread_mutex_lock(&c->lock);
     bool runs = c->loop_runs;
     c->stopping = true;
     c->cancel = true;
+    c->turn++;
     pthread_cond_broadcast(&c->decide);
     pthread_cond_broadcast(&c->work);
     pthread_cond_broadcast(&c->assigned);
@@ -323,10 +331,27 @@ bool loop__stop(struct cluster *c, int grace_ms)
         return true;
     bool ended =
         join(c->loop, deadline) && join(c->watcher, deadline) && (!c->follows || join(c->session, deadline));
-    for (int i = 0; ended && i < WORKERS; i++)
-        ended = join(c->workers[i], deadline);
     c->loop_runs = !ended;
     return ended;
+}
+
+bool loop__stop(struct cluster *c, int grace_ms)
+{
+    int64_t until = time_now_ns() + grace_ms * NS_PER_MS;
+    const struct timespec at = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
+    bool ended = stop_threads(c, grace_ms < 0 ? NULL : &at);
+    SCOPED_LOCK(locked, &c->lock);
+    while (ended && c->workers)
+        if (grace_ms < 0)
+            pthread_cond_wait(&c->idle, &c->lock);
+        else
+            ended = pthread_cond_timedwait(&c->idle, &c->lock, &at) == 0;
+    return ended && !c->workers;
+}
+
+void loop__pause(struct cluster *c)
+{
+    stop_threads(c, NULL);
 }
 
 /* --- Traffic --- */

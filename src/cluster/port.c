@@ -160,6 +160,7 @@ bool port__close(struct cluster *c, int grace_ms)
 void port__renewed(struct cluster *c)
 {
     struct err err;
+    forward__drop_clients(c);
     if (c->port_tls && http_tls_reload(c->port_tls, &err) < 0)
         log_error("cluster: %s", err.msg);
 }

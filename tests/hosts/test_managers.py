@@ -2,6 +2,7 @@
 import base64
 import contextlib
 import json
+import subprocess
 import threading
 import unittest
 
@@ -96,6 +97,39 @@ class Managers(unittest.TestCase):
         c.docker("service", "rm", "web")
         harness.wait_for(lambda: not self.containers((a, b, c), "web"), "its containers to go")
 
+    def test_logs_come_from_all_machines_and_go_on(self):
+        a, b, c = self.swarm.machines
+        self.service(a, "web")
+        tasks = self.running(b, "web", 3)
+        self.assertEqual(len({t["NodeID"] for t in tasks}), 3)
+        harness.wait_for(lambda: c.docker("service", "logs", "--raw", "web").out == "began\n" * 3, "a line of each task")
+        self.assertEqual(b.docker("service", "logs", "--raw", tasks[0]["ID"]).out, "began\n")
+        follower = subprocess.Popen([c.cli, "service", "logs", "--raw", "-f", "web"], env=c.env(), stdout=subprocess.PIPE)
+        self.addCleanup(lambda: (follower.kill(), follower.wait(), follower.stdout.close()))
+        self.assertEqual([follower.stdout.readline() for _ in range(3)], [b"began\n"] * 3)
+        b.docker("service", "scale", "--detach", "web=5")
+        self.assertEqual([follower.stdout.readline() for _ in range(2)], [b"began\n"] * 2)
+
+    def test_the_leader_is_demoted_and_a_manager_leaves(self):
+        leader = self.swarm.leader()
+        b, c = self.swarm.others(leader)
+        writer = self.writer([b, c])
+        b.docker("node", "demote", leader.info()["NodeID"])
+        harness.wait_for(lambda: not leader.info()["ControlAvailable"] and not leader.store(), "it to be a worker")
+        writer.wait_for_more()
+        self.assert_clean_refusal(leader.docker("service", "create", "--name", "x", "busybox", check=False), "not a swarm manager")
+        self.assert_clean_refusal(leader.docker("swarm", "join-token", "worker", check=False), "not a swarm manager")
+        self.assertEqual(leader.docker("node", "ls", "-q").out, b.docker("node", "ls", "-q").out)
+        c.docker("swarm", "leave", "--force")
+        self.assertEqual(c.store(), [])
+        writer.machines = [b]
+        writer.wait_for_more()
+        self.assert_clean_refusal(b.docker("node", "demote", b.info()["NodeID"], check=False), "last manager")
+        self.check(b, writer)
+        self.swarm.join(c, "manager")
+        self.assertEqual(sorted(status for _, status in self.swarm.nodes(c).values()), ["", "", "Leader", "Reachable"])
+        self.check(c, writer)
+
     def test_another_manager_leads_when_the_leader_is_killed(self):
         self.service(self.swarm.machines[1], "web")
         ids = {t["ID"] for t in self.running(self.swarm.machines[2], "web", 3)}
@@ -112,6 +146,23 @@ class Managers(unittest.TestCase):
                              ["Leader", "Reachable", "Reachable"], "all to be reachable")
         self.assertEqual({t["ID"] for t in self.running(self.swarm.machines[0], "web", 3)}, ids)
         self.assertEqual(len(self.containers(self.swarm.machines, "web")), 3)
+
+    def test_a_manager_that_is_busy_with_its_tasks_leads_at_once(self):
+        """Its containers take long to stop; the lead does not wait for them, and nothing runs twice."""
+        leader = self.swarm.leader()
+        others = self.swarm.others(leader)
+        leader.docker("service", "create", "--detach", "--no-resolve-image", "--name", "slow", "--replicas", "9",
+                      "--stop-grace-period", "30s", "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")
+        self.running(leader, "slow", 9)
+        leader.docker("service", "scale", "--detach", "slow=3")
+        harness.wait_for(lambda: any(t["DesiredState"] != "running" for t in self.tasks(others[0], "slow")), "tasks to be stopped")
+        leader.die()
+        self.service(self.swarm.leader(others), "quick", 1)
+        self.assertTrue(len(self.containers(others, "slow")) > 2, "the stops had ended before the lead changed")
+        self.running(others[0], "quick", 1)
+        leader.start()
+        self.running(others[1], "slow", 3)
+        harness.wait_for(lambda: len(self.containers(self.swarm.machines, "slow")) == 3, "three containers")
 
     def test_a_leader_that_is_cut_off_accepts_no_write(self):
         leader = self.swarm.leader()
