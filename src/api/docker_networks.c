@@ -55,7 +55,7 @@ int api_network_create(struct http_request *q, void *context, struct err *err)
     bool of_swarm = str_eq(json_str(body, "Driver"), "overlay") || str_eq(json_str(body, "Scope"), "swarm");
     if (r == 0)
         r = of_swarm && cluster_active(a->cluster)
-                ? engine_network_create_swarm(a->engine, body, &id, &warning, err)
+                ? cluster_network_create(a->cluster, body, &id, &warning, err)
                 : engine_network_create(a->engine, body, &id, &warning, err);
     if (r == 0)
         http_reply_json(q, 201,
@@ -67,9 +67,7 @@ int api_network_create(struct http_request *q, void *context, struct err *err)
 int api_network_remove(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
-    int r = cluster_free_network(a->cluster, http_param(q, "id"), api__gone, q, err);
-    if (r == 0)
-        r = engine_network_remove(a->engine, http_param(q, "id"), err);
+    int r = cluster_network_remove(a->cluster, http_param(q, "id"), api__gone, q, err);
     if (r == 0)
         http_reply_empty(q, 204);
     return r;
@@ -106,6 +104,8 @@ int api_network_prune(struct http_request *q, void *context, struct err *err)
     int r = api__filters(q, &filters, err);
     if (r == 0)
         r = engine_network_prune(a->engine, filters, &out, err);
+    if (r == 0)
+        cluster_networks_pruned(a->cluster);
     if (r == 0)
         http_reply_json(q, 200, out);
     return r;

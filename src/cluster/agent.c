@@ -2,6 +2,7 @@
  * engine's calls take their time, so they are made by some threads without the cluster's lock; a task is with
  * at most one of them. */
 #include "cluster/cluster_priv.h"
+#include "cluster/traffic.h"
 
 #include "base/base64.h"
 #include "base/log.h"
@@ -385,6 +386,8 @@ static bool watcher_gone(void *context)
         sweep(c);
         if (leads) /* others do it when the leader answers */
             identity__renew_when_due(c, life_ns);
+        SCOPED_LOCK(locked, &c->lock);
+        traffic__again(c);
     }
     return stopping;
 }

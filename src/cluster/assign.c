@@ -6,6 +6,7 @@
 #include "cluster/identity.h"
 #include "cluster/port.h"
 #include "cluster/roles.h"
+#include "cluster/traffic.h"
 #include "store/tls.h"
 
 #include <ctype.h>
@@ -109,6 +110,8 @@ static void add_assignment(struct cluster *c, const struct node *n, json_t *answ
         add_secrets(c, CLUSTER_SECRET, json_object_get(container, "Secrets"), "SecretID", secrets);
         add_secrets(c, CLUSTER_CONFIG, json_object_get(container, "Configs"), "ConfigID", configs);
     }
+    _cleanup_json_ json_t *traffic = traffic__describe(c, n->o.id);
+    json_object_update(answer, traffic);
     json_object_set_new(answer, "node", cluster__store_form(&n->o));
     json_object_set_new(answer, "tasks", tasks);
     json_object_set_new(answer, "services", values_of(services));
@@ -121,7 +124,7 @@ static void add_assignment(struct cluster *c, const struct node *n, json_t *answ
 json_t *assign__description(const json_t *given, struct err *err)
 {
     static const char *const parts[] = {"Platform", "Resources", "Engine", "TLSInfo"};
-    const char *name = json_str(given, "Hostname");
+    const char *name = json_str(given, "Hostname"), *link = json_str(given, "LinkAddress");
     json_t *out = json_object();
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
         if (json_is_object(json_object_get(given, parts[i])))
@@ -137,6 +140,8 @@ json_t *assign__description(const json_t *given, struct err *err)
         return NULL;
     }
     json_set_str(out, "Hostname", name);
+    if (traffic__is_link_address(link))
+        json_set_str(out, "LinkAddress", link);
     return out;
 }
 

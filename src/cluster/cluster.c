@@ -8,6 +8,7 @@
 #include "cluster/port.h"
 #include "cluster/roles.h"
 #include "cluster/session.h"
+#include "cluster/traffic.h"
 
 /* --- Objects of every kind --- */
 
@@ -350,6 +351,7 @@ void cluster__free_all(struct cluster *c)
     map_done(&c->containers);
     c->leaving = c->containers = MAP_INIT(NULL);
     place__forget(c);
+    traffic__forget(c);
     json_decref(c->swarm);
     c->swarm = NULL;
 }

@@ -70,6 +70,15 @@ int cluster_service_update(struct cluster *c, const char *ref, const struct clus
                            struct err *err);
 int cluster_remove(struct cluster *c, enum cluster_kind kind, const char *ref, bool force, struct err *err);
 
+/* Networks of the driver "overlay", which all nodes that need them have: as the engine's calls. */
+int cluster_network_create(struct cluster *c, const json_t *body, char **ret_id, json_t **ret_warning,
+                           struct err *err);
+/* Any network. One of the swarm: after cluster_free_network(). */
+int cluster_network_remove(struct cluster *c, const char *ref, bool (*gone)(void *), void *context,
+                           struct err *err);
+/* The engine has removed those that nothing of this machine uses. */
+void cluster_networks_pruned(struct cluster *c);
+
 /* Before a network is removed: ERR_INVALID while a service is on it; waits for the tasks of services that
  * have been removed to leave it, or until `gone` says so. Another network, or none: 0. */
 int cluster_free_network(struct cluster *c, const char *ref, bool (*gone)(void *), void *context,

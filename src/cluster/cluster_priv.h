@@ -97,8 +97,9 @@ struct task {
     bool gone;              /* forgotten: to be freed by a worker */
     bool halt;              /* ended, but its container is to be stopped */
     char *message, *error;
-    char *container; /* id, or NULL */
-    json_t *ports;   /* the service's as the task was made */
+    char *container;   /* id, or NULL */
+    json_t *ports;     /* the service's as the task was made */
+    json_t *addresses; /* {network id: "10.0.1.5/24"}, from when it is placed; or NULL */
     int64_t pid;
     int64_t exit_code;
     bool dirty;     /* to be written */
@@ -170,6 +171,11 @@ struct cluster {
     struct map containers; /* container id -> task */
     struct sched *model;   /* place.c; NULL: to be made */
     bool tasks_wait;       /* for a node: some found none */
+    struct map pools;      /* addresses.c: network id -> which addresses are taken */
+    char *far_text;        /* traffic.c: of other nodes' tasks, as the engine was last told */
+    bool far_dirty;        /* may be another */
+    json_t *traffic;       /* what a leader described last; NULL: this node leads, or was told nothing */
+    char *traffic_trouble; /* of it, what could not be done; or NULL */
 };
 
 /* swarm.c */
@@ -348,7 +354,5 @@ void agent__find_containers(struct cluster *c);
 void agent__remove_strays(struct cluster *c);
 void agent__forget(struct cluster *c, struct task *t); /* its container goes, and then it is freed */
 char *agent__open_auth(struct cluster *c, const char *sealed_text); /* NULL; the caller frees */
-void spread__tell(struct cluster *c, struct service *s);
-void spread__remove(struct cluster *c, const struct service *s);
 
 #endif

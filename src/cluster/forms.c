@@ -49,10 +49,10 @@ static const struct field service_fields[] = {
     FIELD(service, removed),
 };
 static const struct field task_fields[] = {
-    FIELD(task, slot),       FIELD(task, version),  FIELD(task, node),        FIELD(task, stated_ns),
-    FIELD(task, running_ns), FIELD(task, ended_ns), FIELD(task, start_at_ns), FIELD(task, settled),
-    FIELD(task, message),    FIELD(task, error),    FIELD(task, container),   FIELD(task, ports),
-    FIELD(task, exit_code),
+    FIELD(task, slot),       FIELD(task, version),   FIELD(task, node),        FIELD(task, stated_ns),
+    FIELD(task, running_ns), FIELD(task, ended_ns),  FIELD(task, start_at_ns), FIELD(task, settled),
+    FIELD(task, message),    FIELD(task, error),     FIELD(task, container),   FIELD(task, ports),
+    FIELD(task, addresses),  FIELD(task, exit_code),
 };
 
 static void put_fields(json_t *doc, const void *from, const struct field *fields, size_t count)

@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 #include "cluster/session.h"
-#include "engine/spread.h"
+#include "cluster/traffic.h"
 
 enum { PASSES_MAX = 64, HISTORY = 5, SESSION_FIRST_MS = 8000 };
 
@@ -142,6 +142,18 @@ static bool decide_once(struct cluster *c, struct service *s)
     return acted;
 }
 
+/* On a node, with its addresses. */
+static int place(struct cluster *c, struct task *t, struct err *why)
+{
+    int r = addresses__give(c, t, why);
+    if (r == 0 && (r = place__task(c, t, why)) < 0) {
+        addresses__left(c, t);
+        json_decref(t->addresses);
+        t->addresses = NULL;
+    }
+    return r;
+}
+
 static void place_tasks(struct cluster *c, struct service *s)
 {
     struct map_entry *e;
@@ -151,7 +163,7 @@ static void place_tasks(struct cluster *c, struct service *s)
         struct task *t = e->value;
         if (t->state != TASK_PENDING || t->desired >= TASK_SHUTDOWN)
             continue;
-        if (!refused && place__task(c, t, &why) == 0) {
+        if (!refused && place(c, t, &why) == 0) {
             task__set(c, t, TASK_ASSIGNED, "scheduler assigned task to node", NULL);
             assign__changed(c, t->node);
         } else {
@@ -177,7 +189,7 @@ static void decide(struct cluster *c, struct service *s)
     for (int i = 0; decide_once(c, s) && i < PASSES_MAX; i++)
         continue;
     place_tasks(c, s);
-    spread__tell(c, s); /* before a task that goes is stopped */
+    traffic__tell(c, s); /* before a task that goes is stopped */
     for (size_t i = 0; (e = map_next(&s->tasks, &i));)
         agent__give(c, e->value);
 }
@@ -248,7 +260,7 @@ static bool any_dirty(struct cluster *c)
         for (size_t i = 0; (e = map_next(both[b], &i));)
             if (((struct service *)e->value)->dirty)
                 return true;
-    return c->all_dirty;
+    return c->all_dirty || c->far_dirty;
 }
 
 /* 0: never. */
@@ -260,6 +272,7 @@ static int64_t earlier(int64_t a, int64_t b)
 static void *run(void *context)
 {
     struct cluster *c = context;
+    bool swept = false;
     pthread_mutex_lock(&c->lock);
     while (!c->stopping) {
         struct change ch = {0};
@@ -270,6 +283,10 @@ static void *run(void *context)
         int64_t next = look_at_all(c, &c->objects[CLUSTER_SERVICE], &ch, all);
         int64_t other = look_at_all(c, &c->leaving, &ch, all);
         collect_nodes(c, &ch);
+        traffic__tell_far(c);
+        if (!swept)
+            traffic__sweep(c);
+        swept = true;
         if (change_commit(c, &ch, false, &err) < 0)
             log_error("cluster: %s", err.msg);
         next = earlier(next, earlier(other, tick));
@@ -293,10 +310,13 @@ static void start_workers(struct cluster *c)
 
 int loop__start(struct cluster *c, struct err *err)
 {
+    struct err why;
     if (c->loop_runs)
         return 0;
     bool leads = c->role == ROLE_LEADS;
     agent__recover(c);
+    if (leads && networks__settle(c, &why) < 0)
+        log_error("cluster: %s", why.msg);
     c->stopping = c->cancel = false;
     c->all_dirty = c->loop_runs = true;
     c->session_ms = SESSION_FIRST_MS;
@@ -352,114 +372,4 @@ bool loop__stop(struct cluster *c, int grace_ms)
 void loop__pause(struct cluster *c)
 {
     stop_threads(c, NULL);
-}
-
-/* --- Traffic --- */
-
-static json_t *port_list(const struct service *s)
-{
-    json_t *out = json_array(), *one;
-    size_t i;
-    json_array_foreach (s->ports, i, one)
-        if (str_eq(json_str(one, "PublishMode"), "ingress"))
-            json_array_append(out, one);
-    return out;
-}
-
-static int tell_one(struct cluster *c, const struct service *s, const char *network, const char *address,
-                    char *const *aliases, const json_t *ports, char *const *targets, struct err *err)
-{
-    size_t n = strv_len(targets), p = json_array_size(ports), i;
-    struct engine_spread_target *list = NEW_N(struct engine_spread_target, n + 1);
-    struct engine_spread_port *numbers = NEW_N(struct engine_spread_port, p + 1);
-    json_t *one;
-    _cleanup_free_ char *bare = address ? mem_strndup(address, strcspn(address, "/")) : NULL;
-    for (i = 0; i < n; i++)
-        list[i].container = targets[i];
-    json_array_foreach ((json_t *)ports, i, one)
-        numbers[i] =
-            (struct engine_spread_port){json_str(one, "Protocol"), (uint16_t)json_int(one, "PublishedPort"),
-                                        (uint16_t)json_int(one, "TargetPort")};
-    const struct engine_spread spread = {.id = s->o.id,
-                                         .network = network,
-                                         .name = s->o.name,
-                                         .aliases = aliases,
-                                         .address = bare,
-                                         .ports = numbers,
-                                         .port_count = p,
-                                         .targets = list,
-                                         .target_count = n};
-    int r = engine_spread_set(c->engine, &spread, err);
-    free(list);
-    free(numbers);
-    return r;
-}
-
-/* Tells the engine where the service's connections go, when that has changed. */
-void spread__tell(struct cluster *c, struct service *s)
-{
-    _cleanup_strv_ char **targets = NULL;
-    _cleanup_json_ json_t *ports = port_list(s);
-    struct map_entry *e;
-    json_t *one;
-    size_t i;
-    if (s->removed || deploy_is_job(s->parsed.mode))
-        return;
-    for (i = 0; (e = map_next(&s->tasks, &i));) {
-        const struct task *t = e->value;
-        if (t->container && str_eq(t->node, c->self) && t->state == TASK_RUNNING &&
-            t->desired <= TASK_RUNNING)
-            strv_add(&targets, t->container);
-    }
-    _cleanup_free_ char *joined = strv_join(targets, " "), *shown = json_format(ports),
-                        *addresses = json_format(s->addresses),
-                        *networks = json_dumps(service__networks(s->o.spec), JSON_COMPACT);
-    _cleanup_free_ char *text = str_printf("%s %s %s %s", joined, shown, addresses, networks ? networks : "");
-    if (str_eq(text, s->spread_text))
-        return;
-    struct err err;
-    _cleanup_strv_ char **told = NULL;
-    int r = 0;
-    json_array_foreach ((json_t *)service__networks(s->o.spec), i, one) {
-        const char *id = json_str(one, "Target"), *address = json_str(s->addresses, id);
-        _cleanup_strv_ char **aliases = NULL;
-        _cleanup_json_ json_t *network = NULL;
-        if (engine_network_inspect(c->engine, id, &network, &(struct err){0}) < 0 ||
-            !str_eq(json_str(network, "Scope"), "swarm"))
-            continue;
-        strv_add(&told, id);
-        if (json_get_strv(one, "", "Aliases", &aliases, NULL) == 0 &&
-            tell_one(c, s, id, *address ? address : NULL, aliases, NULL, targets, &err) < 0)
-            r = -err.code;
-    }
-    if (json_array_size(ports)) {
-        _cleanup_json_ json_t *ingress = NULL;
-        r = r == 0 ? engine_network_inspect(c->engine, "ingress", &ingress, &err) : r;
-        const char *id = json_str(ingress, "Id"), *address = json_str(s->addresses, id);
-        strv_add(&told, id);
-        if (r == 0)
-            r = tell_one(c, s, id, *address ? address : NULL, NULL, ports, targets, &err);
-    }
-    STRV_FOREACH (id, s->spread_networks)
-        if (!strv_has(told, *id))
-            engine_spread_remove(c->engine, s->o.id, *id, &(struct err){0});
-    strv_free(s->spread_networks);
-    s->spread_networks = take_ptr(told);
-    if (r < 0) {
-        log_warning("service %s: %s", s->o.name, err.msg);
-        if (!s->next_ns || s->next_ns > time_now_ns() + 5 * NS_PER_S)
-            s->next_ns = time_now_ns() + 5 * NS_PER_S;
-        return;
-    }
-    free(s->spread_text);
-    s->spread_text = take_ptr(text);
-}
-
-void spread__remove(struct cluster *c, const struct service *s)
-{
-    json_t *one;
-    size_t i;
-    json_array_foreach ((json_t *)service__networks(s->o.spec), i, one)
-        engine_spread_remove(c->engine, s->o.id, json_str(one, "Target"), &(struct err){0});
-    engine_spread_remove(c->engine, s->o.id, "ingress", &(struct err){0});
 }

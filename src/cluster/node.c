@@ -4,6 +4,7 @@
 #include "cluster/identity.h"
 #include "cluster/roles.h"
 #include "cluster/session.h"
+#include "cluster/traffic.h"
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
@@ -25,7 +26,9 @@ json_t *node__show(struct cluster *c, const struct node *n)
 {
     json_t *out = cluster__head(&n->o);
     json_object_set(out, "Spec", n->o.spec);
-    json_object_set(out, "Description", n->description);
+    json_t *description = json_copy(n->description);
+    json_object_del(description, "LinkAddress"); /* not Docker's */
+    json_object_set_new(out, "Description", description);
     json_t *status = json_pack("{s:s, s:s}", "State", n->lost ? "down" : "ready", "Addr", n->address);
     if (n->lost && n->message)
         json_set_str(status, "Message", n->message);
@@ -135,6 +138,10 @@ json_t *node__describe(struct cluster *c, const char *authority, struct err *err
                   labels, "Plugins", plugins_of(info));
     must(out);
     json_object_set_new(out, "TLSInfo", keys__tls_info(authority));
+    _cleanup_free_ char *host = c->address ? swarm__host_of(c->address) : NULL,
+                        *link = traffic__link_address(host);
+    if (link)
+        json_set_str(out, "LinkAddress", link);
     return out;
 }
 

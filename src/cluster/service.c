@@ -2,6 +2,7 @@
 #include "cluster/cluster_priv.h"
 
 #include "base/base64.h"
+#include "cluster/traffic.h"
 #include "engine/spread.h"
 
 /* --- As GET shows it --- */
@@ -134,21 +135,15 @@ static bool has_virtual_address(const json_t *spec)
     return !str_eq(json_str(json_object_get(spec, "EndpointSpec"), "Mode"), "dnsrr");
 }
 
-static bool spreads(const json_t *network)
-{
-    return str_eq(json_str(network, "Scope"), "swarm");
-}
-
-/* Reserves an address for the service on a network, or keeps the one it has. */
+/* Takes an address for the service on a network of the swarm, or keeps the one it has. */
 static int want_address(struct cluster *c, const struct service *s, const char *ref, json_t *wanted,
                         struct err *err)
 {
-    _cleanup_json_ json_t *network = NULL;
-    if (engine_network_inspect(c->engine, ref, &network, &(struct err){0}) < 0 || !spreads(network))
+    const char *id = json_str(networks__find(c, ref), "Id"), *present = json_str(s->addresses, id);
+    if (!*id)
         return 0;
-    const char *id = json_str(network, "Id"), *present = json_str(s->addresses, id);
     _cleanup_free_ char *address = *present ? mem_strdup(present) : NULL;
-    int r = address ? 0 : engine_network_reserve(c->engine, id, s->o.id, &address, err);
+    int r = address ? 0 : addresses__take(c, id, &address, err);
     if (r == 0)
         json_set_str(wanted, id, address);
     return r;
@@ -163,16 +158,17 @@ static void give_back(struct cluster *c, const struct service *s, json_t *from, 
         if (!json_object_get(kept, id)) {
             engine_spread_remove(c->engine, s->o.id, id, &(struct err){0});
             engine_network_release(c->engine, id, s->o.id, &(struct err){0});
+            addresses__give_back(c, id, json_string_value(value));
         }
 }
 
 void service__leave_networks(struct cluster *c, const struct service *s)
 {
-    spread__remove(c, s);
+    traffic__drop(c, s);
     give_back(c, s, s->addresses, NULL);
 }
 
-/* Reserves what the spec's networks need, and gives back what they no longer do. */
+/* Takes what the spec's networks need, and gives back what they no longer do. */
 static int settle_addresses(struct cluster *c, struct service *s, const json_t *spec, const json_t *ports,
                             struct err *err)
 {
@@ -484,7 +480,7 @@ int service__remove(struct cluster *c, struct service *s, struct err *err)
         s->removed = false;
         return r;
     }
-    spread__remove(c, s);
+    traffic__drop(c, s);
     cluster__drop(c, &s->o);
     map_put(&c->leaving, s->o.id, s);
     service__wake(c, s);

@@ -8,6 +8,7 @@
 #include "cluster/peer.h"
 #include "cluster/port.h"
 #include "cluster/roles.h"
+#include "cluster/traffic.h"
 
 enum { LEAVE_TIMEOUT_MS = 3000 };
 
@@ -276,22 +277,14 @@ int cluster_init(struct cluster *c, const json_t *body, char **ret_node, struct 
 
 static void remove_traces(struct cluster *c)
 {
-    _cleanup_json_ json_t *containers = NULL, *networks = NULL,
-                          *filters = json_pack("{s:[s]}", "label", "com.docker.swarm.task.id"),
-                          *swarm = json_pack("{s:[s]}", "scope", "swarm");
-    struct map *both[] = {&c->objects[CLUSTER_SERVICE], &c->leaving};
-    struct map_entry *e;
+    _cleanup_json_ json_t *containers = NULL,
+                          *filters = json_pack("{s:[s]}", "label", "com.docker.swarm.task.id");
     json_t *one;
     size_t i;
-    for (size_t b = 0; b < ARRAY_SIZE(both); b++)
-        for (i = 0; (e = map_next(both[b], &i));)
-            service__leave_networks(c, e->value);
     if (engine_container_list(c->engine, true, 0, false, filters, &containers, &(struct err){0}) == 0)
         json_array_foreach (containers, i, one)
             engine_container_remove(c->engine, json_str(one, "Id"), true, true, &(struct err){0});
-    if (engine_network_list(c->engine, swarm, &networks, &(struct err){0}) == 0)
-        json_array_foreach (networks, i, one)
-            engine_network_remove(c->engine, json_str(one, "Id"), &(struct err){0});
+    traffic__apply(c, NULL, NULL, &(struct err){0});
 }
 
 /* So that its tasks are replaced at once; a leader that does not hear it finds out by itself. */

@@ -1,5 +1,6 @@
 /* Tasks: each one run of one container. */
 #include "cluster/cluster_priv.h"
+#include "cluster/traffic.h"
 
 struct task *task__new(struct cluster *c, struct service *s, int64_t slot, const char *node)
 {
@@ -37,6 +38,7 @@ void task__set(struct cluster *c, struct task *t, enum task_state state, const c
     if (moves && task_ended(state)) {
         t->ended_ns = now;
         place__left(c, t);
+        addresses__left(c, t);
     }
     free(t->message);
     t->message = mem_strdup(message);
@@ -67,19 +69,10 @@ static json_t *attachments(struct cluster *c, const struct task *t)
         _cleanup_json_ json_t *network = NULL;
         if (engine_network_inspect(c->engine, json_str(one, "Target"), &network, &(struct err){0}) < 0)
             continue;
-        _cleanup_json_ json_t *inside = NULL;
         json_t *addresses = json_array();
-        if (t->container &&
-            engine_container_inspect(c->engine, t->container, 0, &inside, &(struct err){0}) == 0) {
-            const json_t *end =
-                json_object_get(json_object_get(json_object_get(inside, "NetworkSettings"), "Networks"),
-                                json_str(network, "Name"));
-            if (!str_empty(json_str(end, "IPAddress"))) {
-                _cleanup_free_ char *text = str_printf("%s/%lld", json_str(end, "IPAddress"),
-                                                       (long long)json_int(end, "IPPrefixLen"));
-                json_array_append_new(addresses, json_string(text));
-            }
-        }
+        const char *own = json_str(t->addresses, json_str(network, "Id"));
+        if (*own)
+            json_array_append_new(addresses, json_string(own));
         json_array_append_new(
             out,
             json_pack("{s:{s:s, s:{s:i}, s:{s:s, s:O, s:{s:O}, s:s}, s:{s:s}, s:{s:{s:s}, s:O}}, s:o}",
@@ -174,6 +167,7 @@ void task__free(struct task *t)
 {
     cluster__object_done(&t->o);
     json_decref(t->ports);
+    json_decref(t->addresses);
     free(t->node);
     free(t->message);
     free(t->error);

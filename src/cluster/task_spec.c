@@ -1,5 +1,6 @@
 /* A task as the body of POST /containers/create, and its secrets and configs as files. */
 #include "cluster/cluster_priv.h"
+#include "cluster/traffic.h"
 
 #include "base/file.h"
 
@@ -215,6 +216,14 @@ bool service__has_ingress(const json_t *ports)
     return false;
 }
 
+/* The address that was chosen for the task on a network. */
+static json_t *end_of(const struct task *t, const char *network)
+{
+    const char *address = json_str(t->addresses, network);
+    _cleanup_free_ char *bare = mem_strndup(address, strcspn(address, "/"));
+    return *bare ? json_pack("{s:{s:s}}", "IPAMConfig", "IPv4Address", bare) : json_object();
+}
+
 static void add_networks(struct cluster *c, const struct task *t, json_t *body)
 {
     json_t *host = json_object_get(body, "HostConfig"), *ends = json_object(), *one;
@@ -230,7 +239,7 @@ static void add_networks(struct cluster *c, const struct task *t, json_t *body)
             json_set_str(host, "NetworkMode", mode ? name : json_str(one, "Target"));
         first = "";
         if (!mode) {
-            json_t *end = json_object();
+            json_t *end = end_of(t, json_str(network, "Id"));
             copy(one, "DriverOpts", end, "DriverOpts");
             json_object_set_new(ends, json_str(one, "Target"), end);
         }
@@ -238,7 +247,9 @@ static void add_networks(struct cluster *c, const struct task *t, json_t *body)
     if (service__has_ingress(t->ports)) {
         if (!first)
             json_set_str(host, "NetworkMode", "ingress");
-        json_object_set_new(ends, "ingress", json_object());
+        _cleanup_json_ json_t *ingress = NULL;
+        engine_network_inspect(c->engine, "ingress", &ingress, &(struct err){0});
+        json_object_set_new(ends, "ingress", end_of(t, json_str(ingress, "Id")));
     }
     publish_on_host(t, body, host);
     json_object_set_new(body, "NetworkingConfig", json_pack("{s:o}", "EndpointsConfig", ends));

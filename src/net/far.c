@@ -98,24 +98,28 @@ static void answer_at_once(const char *bridge)
 
 /* --- setting --- */
 
+/* What cannot be is left out and said: one bad machine does not cut the others off. */
 static int read_list(const struct net__bridge *b, const struct net_far *list, size_t count, struct map *ret,
                      struct err *err)
 {
+    int r = 0;
     struct net__cidr subnet;
     uint32_t gateway;
     must(net__cidr_parse(b->subnet, &subnet) && net__address_parse(b->gateway, &gateway));
     for (size_t i = 0; i < count; i++) {
         struct net__far f;
         if (!parse(b->name, list[i].address, list[i].via, list[i].mac, &f) ||
-            !net__cidr_has(subnet, f.address) || f.address == gateway || net__cidr_has(subnet, f.via))
-            return err_set(err, ERR_INVALID,
-                           "container %.50s on machine %.50s (%.50s): it must be an address of %s, of a "
-                           "machine outside of it with its link address",
-                           list[i].address, list[i].via, list[i].mac, b->subnet);
+            !net__cidr_has(subnet, f.address) || f.address == gateway || net__cidr_has(subnet, f.via)) {
+            r = err_set(err, ERR_INVALID,
+                        "container %.50s on machine %.50s (%.50s): it must be an address of %s, of a machine "
+                        "outside of it with its link address",
+                        list[i].address, list[i].via, list[i].mac, b->subnet);
+            continue;
+        }
         _cleanup_free_ char *key = key_of(b->name, f.address);
         map_put(ret, key, mem_dup(&f, sizeof(f)));
     }
-    return 0;
+    return r;
 }
 
 static size_t count_of(struct net *n, const char *bridge)
@@ -192,12 +196,24 @@ static int put_ways(struct net *n, struct map *wanted, struct mnl_socket *nl, in
     return r;
 }
 
+static int put_list(struct net *n, const char *bridge, struct map *wanted, struct err *err)
+{
+    _cleanup_rtnl_ struct mnl_socket *nl = NULL;
+    struct rtnl_link link;
+    int r = rtnl_open(&nl, err);
+    if (r == 0 && (r = rtnl_link_get(nl, bridge, &link)) < 0)
+        r = err_sys(err, -r, "find bridge %s", bridge);
+    if (r == 0 && wanted->count)
+        answer_at_once(bridge);
+    if (r == 0)
+        r = change_rules(n, bridge, wanted, nl, link.index, err);
+    return r == 0 ? put_ways(n, wanted, nl, link.index, err) : r;
+}
+
 static int set_locked(struct net *n, const char *bridge, const struct net_far *list, size_t count,
                       struct err *err)
 {
-    _cleanup_rtnl_ struct mnl_socket *nl = NULL;
     struct map wanted = MAP_INIT(free);
-    struct rtnl_link link;
     int r = net__firewall_load(n, err);
     const struct net__bridge *b = map_get(&n->bridges, bridge);
     if (r == 0 && !b)
@@ -206,21 +222,11 @@ static int set_locked(struct net *n, const char *bridge, const struct net_far *l
         r = err_set(err, ERR_INVALID, "containers of bridge %s do not reach each other", bridge);
     if (r == 0 && n->far.count - count_of(n, bridge) + count > FAR_MAX)
         r = err_set(err, ERR_LIMIT, "more than %d containers of other machines", FAR_MAX);
-    if (r == 0)
-        r = read_list(b, list, count, &wanted, err);
-    if (r == 0 && (wanted.count || count_of(n, bridge)) && (r = rtnl_open(&nl, err)) == 0) {
-        r = rtnl_link_get(nl, bridge, &link);
-        if (r < 0)
-            r = err_sys(err, -r, "find bridge %s", bridge);
-        if (r == 0 && wanted.count)
-            answer_at_once(bridge);
-        if (r == 0)
-            r = change_rules(n, bridge, &wanted, nl, link.index, err);
-        if (r == 0)
-            r = put_ways(n, &wanted, nl, link.index, err);
-    }
+    int listed = r == 0 ? read_list(b, list, count, &wanted, err) : 0;
+    if (r == 0 && (wanted.count || count_of(n, bridge)))
+        r = put_list(n, bridge, &wanted, err);
     map_done(&wanted);
-    return r;
+    return r < 0 ? r : listed;
 }
 
 int net_far_set(struct net *n, const char *bridge, const struct net_far *list, size_t count, struct err *err)

@@ -204,7 +204,8 @@ struct net_far {
     const char *mac;     /* of that machine on that link: no other sends packets of the container */
 };
 /* Replaces the bridge's, in one step; to be called again after an interface was down. They go with the
- * bridge. ERR_UNAVAILABLE: some machines are on no link of this one; the others' containers are in force. */
+ * bridge. ERR_UNAVAILABLE: some machines are on no link of this one. ERR_INVALID: some cannot be what is said
+ * of them. The others' containers are in force. */
 int net_far_set(struct net *n, const char *bridge, const struct net_far *list, size_t count, struct err *err);
 
 /* Names. The table is replaced whole; the DNS process (`drover dns`, restarted when it dies, alive when serve

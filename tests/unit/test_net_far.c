@@ -283,6 +283,13 @@ static void what_cannot_be_a_container_elsewhere_is_refused(void **state)
     snprintf(elsewhere.address, sizeof(elsewhere.address), "203.0.113.9");
     assert_int_equal(try_far(&l.a, BRIDGE, &elsewhere, "10.9.0.9", &err), -ERR_UNAVAILABLE);
     assert_non_null(strstr(err.msg, "it is on no link of this machine"));
+    /* One that cannot be does not keep others out. */
+    int one = in(&l.a, BRIDGE, "10.9.0.5"), two = in(&l.b, BRIDGE, "10.9.0.9");
+    served(&l.b, two, 80, "two");
+    far(&l.b, &l.a, "10.9.0.5");
+    assert_int_equal(try_far(&l.a, BRIDGE, &l.b, "10.9.1.9 10.9.0.9", &err), -ERR_INVALID);
+    assert_answer(one, SOCK_STREAM, "10.9.0.9", 80, "two");
+    close(one), close(two);
     link_done(&l);
 }
 
