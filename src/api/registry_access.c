@@ -343,6 +343,22 @@ static bool lacks(struct registry_access *a, struct http_request *q, const struc
     return false;
 }
 
+/* The repository that a mount is from, which has to be pulled from; NULL: the request is none. */
+static const char *mounted_from(struct http_request *q, const char *needs)
+{
+    const char *from = http_query(q, "from");
+    bool is_mount = str_eq(needs, "push") && !str_empty(http_query(q, "mount"));
+    return is_mount && !str_empty(from) && registry_name_valid(from) ? from : NULL;
+}
+
+/* A token that was asked for without the source would have the blob sent once more: another one is to be had.
+ */
+static bool token_lacks_source(struct registry_access *a, const struct registry_who *who, const char *from)
+{
+    return from && who->token && !(registry_access_rights(a, who, from) & REGISTRY_PULL) &&
+           rights_by_policy(a, who, from) & REGISTRY_PULL;
+}
+
 static bool admit_who(struct registry_access *a, struct http_request *q, const struct registry_who *who,
                       const char *needs, const char *scope)
 {
@@ -353,7 +369,8 @@ static bool admit_who(struct registry_access *a, struct http_request *q, const s
     const char *repository = http_param(q, "name");
     unsigned needed = registry_right_parse(needs), policy = rights_by_policy(a, who, repository);
     if ((registry_access_rights(a, who, repository) & needed) == needed)
-        return true;
+        return !token_lacks_source(a, who, mounted_from(q, needs)) ||
+               lacks(a, q, who, needs, repository, scope, true);
     return lacks(a, q, who, needs, repository, scope, (policy & needed) == needed);
 }
 
@@ -372,6 +389,11 @@ bool registry_access_admit(struct registry_access *a, struct http_request *q)
     else if (!str_eq(needs, "support") && registry_name_valid(http_param(q, "name")))
         scope = str_printf("repository:%s:%s", http_param(q, "name"),
                            str_eq(needs, "push") ? "pull,push" : needs);
+    const char *from = mounted_from(q, needs);
+    if (scope && from) {
+        _cleanup_free_ char *own = scope;
+        scope = str_printf("%s repository:%s:pull", own, from);
+    }
     return verdict == RIGHT ? admit_who(a, q, &who, needs, scope) : wrong(a, q, &who, verdict, scope);
 }
 

@@ -174,6 +174,18 @@ class Rights(RegistryStory):
             self.want(404, "HEAD", f"/v2/team/m/blobs/{secret}", user="dev")
         self.want(201, "POST", f"/v2/team/m/blobs/uploads/?mount={secret}&from=private", "", user="root")
 
+    def test_a_mount_by_a_token_of_the_one_repository_is_told_to_ask_for_both(self):
+        blob, here, there = self.upload(201, "team/from", b"shared", user="dev"), "repository:team/to:pull,push", "repository:team/from:pull"
+        mount = f"/v2/team/to/blobs/uploads/?mount={digest_of(b'shared')}&from="
+        self.assertEqual(blob["Docker-Content-Digest"], digest_of(b"shared"))
+        answer = self.want_error(401, "UNAUTHORIZED", "POST", mount + "team/from", "", token=self.get_token([here], "dev"))
+        self.assertIn('error="insufficient_scope"', answer["WWW-Authenticate"])
+        self.assertIn(f'scope="{here} {there}"', answer["WWW-Authenticate"])
+        self.want(201, "POST", mount + "team/from", "", token=self.get_token([here, there], "dev"))
+        # Where no token helps the blob is to be sent.
+        self.want(202, "POST", mount + "private", "", token=self.get_token([here], "dev"))
+        self.want(202, "POST", mount + "UPPER", "", token=self.get_token([here], "dev"))
+
     # --- robots ---
 
     def test_a_robot_works_until_it_is_revoked(self):
