@@ -65,6 +65,9 @@ int api__fit_create(json_t *body, int version, unsigned *ret_flags, const char *
 
 /* forward.c: when the route is the leader's to answer and this node is not it, has it do that: true. */
 bool api__forward(struct http_request *q, struct api *a);
+/* Another request in its place, which the leader answers. */
+int api__pass_on(struct http_request *q, struct api *a, const char *method, const char *target,
+                 const json_t *body, struct err *err);
 
 /* buildkit.c */
 #define API_NO_BUILDKIT                                                                                      \
@@ -313,6 +316,8 @@ API_HANDLER(api_network_remove);
 API_HANDLER(api_network_connect);
 API_HANDLER(api_network_disconnect);
 API_HANDLER(api_network_prune);
+API_HANDLER(api_swarm_network_create);
+API_HANDLER(api_swarm_network_remove);
 API_HANDLER(api_volume_list);
 API_HANDLER(api_volume_inspect);
 API_HANDLER(api_volume_create);

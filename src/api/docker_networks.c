@@ -43,34 +43,87 @@ int api_network_inspect(struct http_request *q, void *context, struct err *err)
     return r;
 }
 
+static void reply_created(struct http_request *q, const char *id, const json_t *warning)
+{
+    http_reply_json(q, 201,
+                    json_pack("{s:s, s:s}", "Id", id, "Warning",
+                              json_is_string(warning) ? json_string_value(warning) : ""));
+}
+
+static int create_of_swarm(struct http_request *q, struct api *a, const json_t *body, struct err *err)
+{
+    _cleanup_json_ json_t *warning = NULL;
+    _cleanup_free_ char *id = NULL;
+    int r = cluster_network_create(a->cluster, body, &id, &warning, err);
+    if (r == 0)
+        reply_created(q, id, warning);
+    return r;
+}
+
+int api_swarm_network_create(struct http_request *q, void *context, struct err *err)
+{
+    _cleanup_json_ json_t *body = NULL;
+    int r = api__docker_body(q, false, &body, err);
+    return r == 0 ? create_of_swarm(q, context, body, err) : r;
+}
+
 int api_network_create(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
     _cleanup_json_ json_t *body = NULL, *warning = NULL;
     _cleanup_free_ char *id = NULL;
     int r = api__docker_body(q, false, &body, err);
+    if (r < 0)
+        return r;
     /* From 1.44 on a name is always taken only once. */
-    if (r == 0 && api__version(q) >= 1044 && json_is_object(body))
+    if (api__version(q) >= 1044 && json_is_object(body))
         json_object_set_new(body, "CheckDuplicate", json_true());
     bool of_swarm = str_eq(json_str(body, "Driver"), "overlay") || str_eq(json_str(body, "Scope"), "swarm");
+    if (of_swarm && cluster_elsewhere(a->cluster))
+        return api__pass_on(q, a, "POST", "/drover/networks", body, err);
+    if (of_swarm && cluster_active(a->cluster))
+        return create_of_swarm(q, a, body, err);
+    r = engine_network_create(a->engine, body, &id, &warning, err);
     if (r == 0)
-        r = of_swarm && cluster_active(a->cluster)
-                ? cluster_network_create(a->cluster, body, &id, &warning, err)
-                : engine_network_create(a->engine, body, &id, &warning, err);
-    if (r == 0)
-        http_reply_json(q, 201,
-                        json_pack("{s:s, s:s}", "Id", id, "Warning",
-                                  json_is_string(warning) ? json_string_value(warning) : ""));
+        reply_created(q, id, warning);
     return r;
+}
+
+static int remove_any(struct http_request *q, struct api *a, struct err *err)
+{
+    int r = cluster_network_remove(a->cluster, http_param(q, "id"), api__gone, q, err);
+    if (r == 0)
+        http_reply_empty(q, 204);
+    return r;
+}
+
+static bool is_of_swarm(struct api *a, const char *ref, char **ret_id)
+{
+    _cleanup_json_ json_t *shown = NULL;
+    if (engine_network_inspect(a->engine, ref, &shown, &(struct err){0}) < 0 ||
+        !str_eq(json_str(shown, "Scope"), "swarm"))
+        return false;
+    *ret_id = mem_strdup(json_str(shown, "Id"));
+    return true;
+}
+
+/* This machine's own networks are nothing that another may remove. */
+int api_swarm_network_remove(struct http_request *q, void *context, struct err *err)
+{
+    _cleanup_free_ char *id = NULL;
+    if (!is_of_swarm(context, http_param(q, "id"), &id))
+        return err_set(err, ERR_NOT_FOUND, "network %s not found", http_param(q, "id"));
+    return remove_any(q, context, err);
 }
 
 int api_network_remove(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
-    int r = cluster_network_remove(a->cluster, http_param(q, "id"), api__gone, q, err);
-    if (r == 0)
-        http_reply_empty(q, 204);
-    return r;
+    _cleanup_free_ char *id = NULL;
+    if (!cluster_elsewhere(a->cluster) || !is_of_swarm(a, http_param(q, "id"), &id))
+        return remove_any(q, a, err);
+    _cleanup_free_ char *target = str_printf("/drover/networks/%s", id);
+    return api__pass_on(q, a, "DELETE", target, NULL, err);
 }
 
 static int change_connection(struct http_request *q, struct api *a,

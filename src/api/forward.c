@@ -93,6 +93,27 @@ static int forward(struct http_request *q, struct api *a, struct err *err)
     return r;
 }
 
+int api__pass_on(struct http_request *q, struct api *a, const char *method, const char *target,
+                 const json_t *body, struct err *err)
+{
+    _cleanup_free_ char *text = body ? json_format(body) : NULL;
+    struct passing p = {.q = q};
+    struct http_response response = {0};
+    static char type[] = "Content-Type: application/json", *const headers[] = {type, NULL};
+    const struct cluster_forward f = {.method = method,
+                                      .target = target,
+                                      .headers = headers,
+                                      .body = text,
+                                      .body_bytes = text ? strlen(text) : 0,
+                                      .context = &p,
+                                      .gone = on_gone};
+    int r = cluster_forward(a->cluster, &f, &response, err);
+    if (r == 0)
+        answer(q, &response);
+    http_response_done(&response);
+    return r;
+}
+
 bool api__forward(struct http_request *q, struct api *a)
 {
     struct err err = {0};

@@ -114,6 +114,10 @@ static const struct http_route routes[] = {
     {"POST", "/networks/prune", .query = "filters", .attempt = api_network_prune},
     {"GET", "/networks/{id}", .query = "scope -verbose", .attempt = api_network_inspect},
     {"DELETE", "/networks/{id}", .attempt = api_network_remove, .kind = HTTP_WAIT},
+    /* As above, of the swarm's networks alone: what managers pass on to the leader. */
+    {"POST", "/drover/networks", .attempt = api_swarm_network_create, .needs = API_NEEDS_LEADER},
+    {"DELETE", "/drover/networks/{id}", .attempt = api_swarm_network_remove, .kind = HTTP_WAIT,
+     .needs = API_NEEDS_LEADER},
     {"POST", "/networks/{id}/connect", .attempt = api_network_connect},
     {"POST", "/networks/{id}/disconnect", .attempt = api_network_disconnect},
 

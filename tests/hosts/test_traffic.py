@@ -4,6 +4,7 @@ import unittest
 
 import harness
 import machines
+import swarms
 
 # Answers on port 80 with the name of its machine.
 WEB = ["sh", "-c", "mkdir -p /tmp/w; echo $NODE >/tmp/w/index.html; exec httpd -f -p 80 -h /tmp/w"]
@@ -104,3 +105,53 @@ class Traffic(unittest.TestCase):
             kept = json.loads(machine.docker("network", "inspect", "mine").out)[0]
             self.assertEqual(kept["Scope"], "swarm")
         self.assert_clean_refusal(self.b.docker("network", "create", "-d", "overlay", "third", check=False), "not a swarm manager")
+
+
+class Leaders(unittest.TestCase):
+    """The same while managers come and go."""
+
+    def tasks(self, machine, name):
+        """{machine: container} of the tasks that run."""
+        query = json.dumps({"service": [name], "desired-state": ["running"]}).replace(" ", "%20")
+        by_id = {m.info()["NodeID"]: m.name for m in self.swarm.machines if m.process.poll() is None}
+        return {by_id.get(t.get("NodeID")): t["Status"]["ContainerStatus"]["ContainerID"] for t in machine.get(f"/tasks?filters={query}") or []
+                if t["Status"]["State"] == "running"}
+
+    def everywhere(self, machine, name, wanted):
+        machine.docker("service", "create", "--detach", "--no-resolve-image", "--name", name, "--mode", "global", "--network", "mesh",
+                       "--env", "NODE={{.Node.ID}}", "busybox", *WEB)
+        harness.wait_for(lambda: wanted <= set(self.tasks(machine, name)), f"{name} on {wanted}")
+        return self.tasks(machine, name)
+
+    def answers(self, machine, container, host, wanted):
+        ids = {m.info()["NodeID"]: m.name for m in self.swarm.machines if m.process.poll() is None}
+        fetch = ["exec", container, "timeout", "2", "wget", "-qO-", f"http://{host}/"]
+        harness.wait_for(lambda: wanted <= {ids.get(machine.docker(*fetch, check=False).out.strip()) for _ in range(9)},
+                         f"{host} of {wanted} from {machine.name}")
+
+    def test_networks_and_names_outlive_their_leader(self):
+        self.swarm = swarms.Swarm(self)
+        leader = self.swarm.leader()
+        one, two = self.swarm.others(leader)
+        one.docker("network", "create", "-d", "overlay", "mesh")  # passed on
+        first = self.everywhere(two, "web", {"a", "b", "c"})
+        for machine in self.swarm.machines:
+            self.answers(machine, first[machine.name], "web", {"a", "b", "c"})
+        leader.die()
+        both = {one.name, two.name}
+        self.swarm.leader([one, two])
+        for machine in (one, two):
+            self.answers(machine, first[machine.name], "web", both)
+        later = self.everywhere(two, "late", both)
+        for machine in (one, two):
+            self.answers(machine, first[machine.name], "late", both)
+            self.answers(machine, later[machine.name], "web", both)
+        leader.start()
+        harness.wait_for(lambda: len(self.tasks(two, "late")) == 3, "the third to be back")
+        for machine in (one, two):
+            self.answers(machine, later[machine.name], "late", {"a", "b", "c"})
+        follower = self.swarm.others(self.swarm.leader())[0]
+        follower.docker("service", "rm", "web", "late")
+        follower.docker("network", "rm", "mesh")
+        for machine in self.swarm.machines:
+            harness.wait_for(lambda: "mesh" not in machine.docker("network", "ls", "--format", "{{.Name}}").out, "the network's end")
