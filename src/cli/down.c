@@ -1,6 +1,7 @@
 #include "base/json.h"
 #include "cli/call.h"
 #include "cli/project.h"
+#include "cli/stack.h"
 #include "cli/verbs.h"
 
 #include <signal.h>
@@ -10,6 +11,7 @@ struct down_options {
     struct plan_options plan;
     const char *rmi;
     int timeout_s;
+    bool local;
 };
 
 /* Only the actions of one kind. */
@@ -28,7 +30,7 @@ static void keep_kind(struct plan *plan, enum plan_kind kind)
 }
 
 static int take_down(struct compose_project *p, const struct plan_options *options, int timeout_s,
-                     bool only_stop, struct err *err)
+                     bool only_stop, bool was_there, struct err *err)
 {
     struct project_world world = {0};
     struct plan plan = {0};
@@ -46,7 +48,7 @@ static int take_down(struct compose_project *p, const struct plan_options *optio
         r = compose_plan_down(p, p->name, &observed, options, &plan, err);
     if (r == 0 && only_stop)
         keep_kind(&plan, PLAN_STOP);
-    if (r == 0 && !plan.count && !only_stop)
+    if (r == 0 && !plan.count && !only_stop && !was_there)
         progress_set(progress, "Project   ", COLOUR_GREEN, "is not there; nothing to do");
     if (r == 0)
         r = project_carry_out(&run, &plan, err);
@@ -58,13 +60,26 @@ static int take_down(struct compose_project *p, const struct plan_options *optio
 int cli_stop_project(struct compose_project *p, int timeout_s, struct err *err)
 {
     const struct plan_options options = {0};
-    return take_down(p, &options, timeout_s, true, err);
+    return take_down(p, &options, timeout_s, true, false, err);
 }
 
 int cli_take_down(struct compose_project *p, struct err *err)
 {
     const struct plan_options options = {0};
-    return take_down(p, &options, -1, false, err);
+    return take_down(p, &options, -1, false, false, err);
+}
+
+/* The services of the stack of that name first, when all of it goes; then the containers. */
+static int take_down_all(struct compose_project *p, const struct down_options *o, struct err *err)
+{
+    bool any = false;
+    int r = 0;
+    if (!*o->plan.services && !o->local) {
+        struct progress *progress = progress_new();
+        r = cli_dry_run ? 0 : stack_remove(p->name, progress, &any, err);
+        progress_free(progress);
+    }
+    return r < 0 ? r : take_down(p, &o->plan, o->timeout_s, false, any, err);
 }
 
 /* A project without its file here is known by its name: what carries the name goes. */
@@ -98,6 +113,7 @@ int cli_down(int argc, char **argv)
          "Remove images too: all, or local (those built without an image name)"},
         {0, "remove-orphans", CLI_FLAG, &o.plan.remove_orphans, NULL,
          "Remove services the file no longer has"},
+        {0, "local", CLI_FLAG, &o.local, NULL, "Containers of this machine only, not services of the swarm"},
         {'t', "timeout", CLI_INT, &o.timeout_s, "SECONDS", "Before a container that does not stop is killed"},
         {0},
     };
@@ -121,7 +137,7 @@ int cli_down(int argc, char **argv)
         o.plan.services = rest;
         o.plan.all_images = o.rmi && strcmp(o.rmi, "all") == 0;
         o.plan.local_images = o.rmi != NULL;
-        if (status == 0 && take_down(p, &o.plan, o.timeout_s, false, &err) < 0)
+        if (status == 0 && take_down_all(p, &o, &err) < 0)
             status = cli_fail(&err);
     }
     project_options_done(&o.project);

@@ -5,6 +5,7 @@
 #include "cli/call.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/stack.h"
 #include "cli/verbs.h"
 #include "scheduler/strategy.h"
 
@@ -260,6 +261,16 @@ static int change_spec(const struct plan_words *w, json_t *spec, struct err *err
     return 0;
 }
 
+static int ask_file_plan(const struct project_options *o, json_t **ret)
+{
+    _cleanup_json_ json_t *body = NULL;
+    struct err err;
+    int status = stack_plan_request(o, &body);
+    if (status == 0 && cli_call("POST", body, ret, &err, "/drover/plan") < 0)
+        status = cli_fail(&err);
+    return status ? status : -1;
+}
+
 static int ask_plan(const struct plan_words *w, const char *ref, json_t **ret, struct err *err)
 {
     _cleanup_json_ json_t *service = NULL, *body = NULL;
@@ -280,6 +291,7 @@ static int ask_plan(const struct plan_words *w, const char *ref, json_t **ret, s
 int cli_plan(int argc, char **argv)
 {
     struct plan_words w = {.replicas = -1};
+    struct project_options project = {0};
     const struct cli_option options[] = {
         {0, "replicas", CLI_INT, &w.replicas, "N", "If the service had N tasks"},
         {0, "image", CLI_TEXT, &w.image, "IMAGE", "If its tasks were of this image"},
@@ -290,21 +302,25 @@ int cli_plan(int argc, char **argv)
         {0, "availability", CLI_TEXT, &w.availability, "STATE",
          "If the node NAME were active, pause or drain"},
         {0, "json", CLI_FLAG, &w.json, NULL, "As JSON"},
+        PROJECT_OPTIONS(project),
         {0},
     };
     const struct cli_command command = {
-        "plan [OPTIONS] SERVICE|NODE",
+        "plan [OPTIONS] [SERVICE|NODE]",
         "Says what a change would do, without making it: which tasks are made "
-        "anew, where tasks would start and stop, and what would find no node.",
+        "anew, where tasks would start and stop, and what would find no node. "
+        "Without a word: what deploying the Compose file would do.",
         options,
         false,
-        1,
+        0,
         1};
     char **rest;
     struct err err = {0};
     _cleanup_json_ json_t *plan = NULL;
     int status = cli_parse(&command, argc, argv, &rest);
-    if (status < 0 && ask_plan(&w, rest[0], &plan, &err) < 0)
+    if (status < 0 && !rest[0])
+        status = ask_file_plan(&project, &plan);
+    else if (status < 0 && ask_plan(&w, rest[0], &plan, &err) < 0)
         status = cli_fail(&err);
     if (status < 0 && w.json) {
         output_json(plan);
@@ -313,6 +329,7 @@ int cli_plan(int argc, char **argv)
         status = placement_print_plan(plan);
     strv_free(w.constraints);
     strv_free(w.env);
+    project_options_done(&project);
     return status;
 }
 

@@ -61,7 +61,7 @@ static struct compose_options compose_options_of(const struct project_options *o
                                     .api_socket = socket};
 }
 
-static int load(const struct compose_options *options, struct compose_project **ret)
+static int load(const struct compose_options *options, bool as_stack, struct compose_project **ret)
 {
     _cleanup_str_ struct str problems = STR_INIT;
     struct err err;
@@ -70,7 +70,7 @@ static int load(const struct compose_options *options, struct compose_project **
         return cli_fail(&err);
     _cleanup_strv_ char **lines = strv_split(str_get(&problems), '\n');
     STRV_FOREACH (line, lines)
-        if (**line)
+        if (**line && !(r == 0 && as_stack && strstr(*line, ".deploy.")))
             fprintf(stderr, "drover: %s%s\n", r < 0 ? "" : "note: ", *line);
     if (r == 0)
         return 0;
@@ -87,7 +87,7 @@ int project_load_with(const struct project_options *o, const struct project_load
     options.no_interpolate = how->no_interpolate;
     options.variable = how->note_use;
     options.context = how->context;
-    return load(&options, ret);
+    return load(&options, how->as_stack, ret);
 }
 
 int project_load(const struct project_options *o, char *const *services, bool no_deps,

@@ -40,7 +40,9 @@ struct variable_use;
 struct project_load_options {
     char *const *services; /* as in struct compose_options */
     bool no_deps;
-    bool to_run; /* to make containers: files that they need have to be there */
+    bool
+        as_stack; /* for services of a swarm: notes that deploy: says nothing to one machine are not for it */
+    bool to_run;  /* to make containers: files that they need have to be there */
     bool no_interpolate;
     void (*note_use)(void *context, const struct variable_use *use);
     void *context;

@@ -6,6 +6,7 @@
 #include "cli/menu.h"
 #include "cli/project.h"
 #include "cli/pull.h"
+#include "cli/stack.h"
 #include "cli/verbs.h"
 #include "cli/watch.h"
 
@@ -19,6 +20,7 @@ struct up_options {
     struct logs_options logs;
     bool detach, wait, quiet, no_deps, json, no_colour, quiet_pull, renew_volumes, watch, menu, yes;
     bool abort_on_exit, abort_on_failure, attach_dependencies;
+    bool local; /* containers of this machine, also where there is a swarm */
     char **scale, **attach, **no_attach;
     const char *pull, *exit_code_from;
     int timeout_s, wait_timeout_s;
@@ -327,6 +329,33 @@ static int print_json(const struct compose_project *p)
     return 0;
 }
 
+/* Where there is a swarm: its images here, then services of it. */
+static int deploy(const struct up_options *o, struct compose_project *p)
+{
+    struct err err;
+    struct project_world world = {0};
+    struct plan plan = {0};
+    const struct stack_options options = {.project = &o->project,
+                                          .detach = o->detach && !o->wait,
+                                          .prune = o->plan.remove_orphans,
+                                          .wait_timeout_s = o->wait_timeout_s};
+    int r = apply_scale(p, o->scale, &err);
+    if (r == 0 && !cli_dry_run)
+        r = project_observe(p, &world, &err);
+    const struct plan_observed observed = project_observed(&world);
+    if (r == 0 && !cli_dry_run)
+        r = compose_plan_images(p, &observed, &o->plan, &plan, &err);
+    struct progress *progress = progress_new();
+    const struct project_run run = {
+        .project = p, .world = &world, .progress = progress, .stop_timeout_s = -1};
+    if (r == 0)
+        r = project_carry_out(&run, &plan, &err);
+    progress_free(progress);
+    compose_plan_done(&plan);
+    project_world_done(&world);
+    return r < 0 ? cli_fail(&err) : stack_deploy(p, &options);
+}
+
 /* Makes it so, and waits where that is asked for. */
 static int make(const struct up_options *o, struct compose_project *p)
 {
@@ -473,9 +502,54 @@ static int check(const char *verb, struct up_options *o)
     return contradiction(verb, o);
 }
 
+/* What is said of containers, and has no meaning for services of a swarm. */
+static int check_swarm(const struct up_options *o)
+{
+    const struct {
+        bool given;
+        const char *name;
+    } options[] = {
+        {o->watch, "watch"},
+        {o->menu, "menu"},
+        {o->json, "json"},
+        {o->renew_volumes, "renew-anon-volumes"},
+        {o->abort_on_exit, "abort-on-container-exit"},
+        {o->abort_on_failure, "abort-on-container-failure"},
+        {o->exit_code_from, "exit-code-from"},
+        {o->plan.no_start, "no-start"},
+        {o->plan.force_recreate, "force-recreate"},
+        {o->plan.no_recreate, "no-recreate"},
+        {o->plan.always_recreate_deps, "always-recreate-deps"},
+        {o->attach || o->no_attach || o->attach_dependencies, "attach"},
+        {o->timeout_s >= 0, "timeout"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+        if (options[i].given) {
+            fprintf(stderr,
+                    "drover: --%s is not for services: this machine is of a swarm; give --local to have the "
+                    "project as "
+                    "containers of this machine alone\n",
+                    options[i].name);
+            return 2;
+        }
+    return 0;
+}
+
 static int run_verb(const char *verb, struct up_options *o, char **services)
 {
     _cleanup_compose_ struct compose_project *p = NULL;
+    bool swarm = false;
+    if (str_eq(verb, "up") && !o->local && stack_wanted(&swarm, &(struct err){0}) == 0 && swarm) {
+        const struct project_load_options how = {
+            .services = services, .no_deps = o->no_deps, .to_run = true, .as_stack = true};
+        o->plan.services = services;
+        int status = check(verb, o);
+        if (status == 0)
+            status = check_swarm(o);
+        if (status == 0)
+            status = project_load_with(&o->project, &how, &p);
+        return status ? status : deploy(o, p);
+    }
     const struct project_load_options how = {.services = services, .no_deps = o->no_deps, .to_run = true};
     o->plan.services = services;
     o->detach |= o->json;
@@ -528,6 +602,8 @@ int cli_up(int argc, char **argv)
         {0, "no-deps", CLI_FLAG, &o.no_deps, NULL, "Without what the named services depend on"},
         {0, "always-recreate-deps", CLI_FLAG, &o.plan.always_recreate_deps, NULL,
          "Make anew what the named services depend on"},
+        {0, "local", CLI_FLAG, &o.local, NULL,
+         "On a machine of a swarm: containers of this machine, not services of the swarm"},
         {'V', "renew-anon-volumes", CLI_FLAG, &o.renew_volumes, NULL,
          "New containers get new anonymous volumes, not the data of the old"},
         {0, "abort-on-container-exit", CLI_FLAG, &o.abort_on_exit, NULL, "Stop all when a container ends"},
@@ -553,7 +629,8 @@ int cli_up(int argc, char **argv)
     const struct cli_command command = {"up [OPTIONS] [SERVICE...]",
                                         "Builds, creates and starts the services of the Compose file; what "
                                         "runs and did not change is left alone.\n"
-                                        "Shows their output; ctrl-c stops them.",
+                                        "Shows their output; ctrl-c stops them. Where there is a swarm, "
+                                        "deploys them as its services (drover deploy).",
                                         options,
                                         false,
                                         0,

@@ -52,6 +52,8 @@ int cli_create(int argc, char **argv);
 int cli_scale(int argc, char **argv);
 int cli_watch(int argc, char **argv);
 int cli_simulate(int argc, char **argv);
+int cli_deploy(int argc, char **argv);
+int cli_diff(int argc, char **argv);
 /* history.c */
 int cli_history(int argc, char **argv);
 int cli_rollback(int argc, char **argv);
