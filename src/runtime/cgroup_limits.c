@@ -266,6 +266,8 @@ static int parse_rdma(const json_t *resources, struct cgroup_limits *l, struct e
             r = get_number(entry, where, "hcaObjects", 0, UINT32_MAX, &one->objects, err);
         if (r < 0)
             return r;
+        if (!one->handles.set && !one->objects.set)
+            return err_set(err, ERR_INVALID, "\"%s\": \"%s\" needs hcaHandles or hcaObjects", where, device);
         l->rdma_count++;
     }
     return 0;

@@ -187,7 +187,9 @@ static int check_annotations(const json_t *spec, struct err *err)
     if (r < 0)
         return r;
     json_object_foreach (annotations, key, value)
-        if (!json_is_string(value))
+        if (!*key)
+            return err_set(err, ERR_INVALID, "\"annotations\": the name of an annotation is empty");
+        else if (!json_is_string(value))
             return err_set(err, ERR_INVALID, "\"annotations.%.200s\" must be a string", key);
     return 0;
 }

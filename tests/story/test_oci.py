@@ -5,6 +5,7 @@ import copy
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -432,10 +433,17 @@ class Oci(unittest.TestCase):
         self.assertEqual(seen[-1], ("poststop", "stopped"))
 
     def test_a_hook_that_fails_before_the_start_ends_the_container(self):
-        for kind in ("prestart", "createRuntime"):
+        for kind in ("prestart", "createRuntime", "createContainer"):
             self.configure("true", hooks={kind: self.hook(kind, code=3), "poststop": self.hook("poststop")})
             self.refuse("create", self.name(), word="hook")
             self.assertEqual([w for w, _ in self.hooks_seen()], [kind, "poststop"])
+        self.configure("true", hooks={"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "exit 3"]}], "poststop": self.hook("poststop")})
+        name = self.name()
+        self.quiet("create", name)
+        self.refuse("start", name, word="hook")
+        self.assertEqual(self.status(name), "stopped")
+        self.ok("delete", name)
+        self.assertEqual([w for w, _ in self.hooks_seen()], ["poststop"])
 
     def test_a_hook_that_fails_after_the_start_is_a_warning(self):
         self.configure("sleep", "1000", hooks={"poststart": self.hook("one", code=3) + self.hook("two")})
@@ -471,6 +479,20 @@ class Oci(unittest.TestCase):
         self.ok("pause", name)
         self.ok("delete", "--force", name)
 
+    def test_a_limit_below_what_is_used_is_refused_where_that_is_asked_for(self):
+        self.configure("sh", "-c", "dd if=/dev/zero of=/dev/shm/x bs=1M count=16; exec sleep 1000")
+        name = self.name()
+        self.quiet("run", "-d", name)
+
+        def memory():
+            return json.loads(self.ok("events", "--stats", name).out)["data"]["memory"]["usage"]
+
+        wait_for(lambda: memory()["usage"] > 16 << 20, "its memory to be used")
+        before = memory()["limit"]
+        self.refuse("update", "--resources", "-", name, stdin=b'{"memory":{"limit":8388608,"checkBeforeUpdate":true}}', word="checkBeforeUpdate")
+        self.assertEqual(memory()["limit"], before)
+        self.ok("delete", "--force", name)
+
     def test_features_name_what_there_is(self):
         features = json.loads(self.ok("features").out)
         self.assertEqual(features["ociVersionMax"][:2], "1.")
@@ -479,6 +501,19 @@ class Oci(unittest.TestCase):
     def test_the_page_has_the_table_of_commands(self):
         with open(os.path.join(TOP, "docs/oci.md")) as page:
             self.assertIn(self.ok("help", "--markdown").out, page.read(), "docs/oci.md: run drover-oci help --markdown")
+
+    def test_the_page_names_tests_that_there_are(self):
+        with open(os.path.join(TOP, "docs/oci.md")) as page:
+            table = page.read().split("## What the specification demands")[1].split("\n## ")[0]
+        rows = [line.split("|")[-2] for line in table.split("\n") if line.startswith("| ") and "`" in line.split("|")[-2]]
+        named = {(file, test) for row in rows for file, tests in re.findall(r"(\w+): ((?:`\w+`(?:, )?)+)", row) for test in re.findall(r"`(\w+)`", tests)}
+        self.assertGreater(len(named), 60)
+        for file, test in sorted(named):
+            found = False
+            for path, kind in ((f"tests/unit/test_{file}.c", "void "), (f"tests/story/test_{file}.py", "def test_")):
+                with contextlib.suppress(FileNotFoundError), open(os.path.join(TOP, path)) as f:
+                    found = found or f"{kind}{test}(" in f.read()
+            self.assertTrue(found, f"{file}: {test}")
 
     def test_checkpoint_is_refused_by_name(self):
         for command in ("checkpoint", "restore"):

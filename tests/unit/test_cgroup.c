@@ -498,6 +498,7 @@ static void nonsense_is_refused_by_name(void **state)
         {"{\"network\":{\"priorities\":[{\"name\":\"a b\",\"priority\":1}]}}", "priorities"},
         {"{\"rdma\":{\"x\":7}}", "rdma"},
         {"{\"rdma\":{\"x\":{\"hcaHandles\":-1}}}", "hcaHandles"},
+        {"{\"rdma\":{\"x\":{}}}", "hcaHandles or hcaObjects"},
         {"{\"unified\":{\"cgroup.procs\":\"1\"}}", "cgroup.procs"},
         {"{\"unified\":{\"../memory.max\":\"1\"}}", "unified"},
         {"{\"unified\":{\"memory.max\":1}}", "memory.max"},

@@ -445,6 +445,11 @@ static void names_sysctls_and_oom_score_are_set(void **state)
         box_sh(&b,
                "hostname; cat /proc/sys/kernel/domainname /proc/sys/kernel/shmmni /proc/self/oom_score_adj"),
         "box\nexample\n777\n300\n");
+    _cleanup_str_ struct str ours = STR_INIT;
+    struct err err;
+    assert_ok(file_read("/proc/self/oom_score_adj", 64, &ours, &err), &err);
+    json_object_del(box_process(&b), "oomScoreAdj");
+    assert_string_equal(box_sh(&b, "cat /proc/self/oom_score_adj"), str_get(&ours));
     static const char *const refused[] = {"vm.swappiness", "net.ipv4.ip_forward",
                                           "kernel.msgmax/../../vm/swappiness"};
     for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {

@@ -152,6 +152,18 @@ static void what_a_bundle_must_have_is_asked_for(void **state)
     }
 }
 
+static void an_annotation_has_a_name_and_may_have_an_empty_value(void **state)
+{
+    struct err err = {0};
+    json_t *spec = full_config();
+    json_object_set_new(spec, "annotations", json_pack("{s:s}", "org.unknown", ""));
+    assert_ok(read_config(spec, &err), &err);
+    json_object_set_new(spec, "annotations", json_pack("{s:s}", "", "a"));
+    assert_int_equal(read_config(spec, &err), -ERR_INVALID);
+    assert_non_null(strstr(err.msg, "annotations"));
+    json_decref(spec);
+}
+
 static void properties_that_nobody_knows_are_passed_over(void **state)
 {
     json_t *spec = full_config();
@@ -186,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_field_of_a_wrong_type_is_refused_by_its_name),
         cmocka_unit_test(what_a_bundle_must_have_is_asked_for),
+        cmocka_unit_test(an_annotation_has_a_name_and_may_have_an_empty_value),
         cmocka_unit_test(properties_that_nobody_knows_are_passed_over),
         cmocka_unit_test(versions_of_another_kind_are_refused),
     };

@@ -89,6 +89,15 @@ static void nonsense_is_refused_by_its_name(void **state)
     box_done(&b);
 }
 
+static void a_console_size_without_a_terminal_is_passed_over(void **state)
+{
+    struct box b;
+    box_init(&b);
+    json_object_set_new(box_process(&b), "consoleSize", json_pack("{s:i,s:i}", "height", 25, "width", 80));
+    assert_contains(box_sh(&b, "echo well"), "well\n");
+    box_done(&b);
+}
+
 /* How Go's programs write "unlimited". */
 static void the_largest_number_of_64_bits_is_no_limit(void **state)
 {
@@ -354,6 +363,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scheduler_and_io_priority_are_set),
         cmocka_unit_test(nonsense_is_refused_by_its_name),
+        cmocka_unit_test(a_console_size_without_a_terminal_is_passed_over),
         cmocka_unit_test(the_largest_number_of_64_bits_is_no_limit),
         cmocka_unit_test(labels_of_a_machine_without_them_are_refused),
         cmocka_unit_test(home_comes_from_the_containers_passwd),
