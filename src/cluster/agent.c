@@ -56,25 +56,50 @@ static void let_go(struct cluster *c, struct task *t)
     t->busy = false;
 }
 
-/* Of a task that is no object any more. What has taken its place waits for this one's container. */
+/* The next that no worker has; what has taken the place of one that a worker has waits for it. */
+static struct task *take_first(struct cluster *c)
+{
+    size_t i = 0;
+    while (i < c->queue_count && is_held(c, c->queue[i]->o.id))
+        i++;
+    if (i == c->queue_count)
+        return NULL;
+    struct task *t = c->queue[i];
+    memmove(c->queue + i, c->queue + i + 1, (--c->queue_count - i) * sizeof(*c->queue));
+    t->queued = false;
+    return t;
+}
+
+/* What has taken the place of a task that is no object any more; it may have been forgotten since. */
+static struct task *find_successor(struct cluster *c, const char *id)
+{
+    struct task *t = map_get(&c->objects[CLUSTER_TASK], id);
+    for (size_t i = 0; !t && i < c->queue_count; i++)
+        if (str_eq(c->queue[i]->o.id, id))
+            t = c->queue[i];
+    return t;
+}
+
 static void free_left(struct cluster *c, struct task *t)
 {
     struct service *s = t->service;
-    struct task *now = map_get(&c->objects[CLUSTER_TASK], t->o.id);
+    struct task *now = find_successor(c, t->o.id);
+    if (now && !now->container)
+        now->container = take_ptr(t->container);
     task__free(t);
     if (--s->held == 0 && s->left)
         service__free(s);
-    if (!now)
-        return;
-    agent__find_containers(c);
-    agent__recover_task(c, now);
-    agent__give(c, now);
-    service__wake(c, now->service);
+    if (now && !now->gone) {
+        agent__recover_task(c, now);
+        agent__give(c, now);
+        service__wake(c, now->service);
+    }
+    pthread_cond_broadcast(&c->work);
 }
 
 void agent__give(struct cluster *c, struct task *t)
 {
-    if (t->queued || t->busy || is_held(c, t->o.id) || next_step(c, t) == STEP_NONE)
+    if (t->queued || t->busy || next_step(c, t) == STEP_NONE)
         return;
     GROW(c->queue, c->queue_count, c->queue_capacity);
     c->queue[c->queue_count++] = t;
@@ -290,7 +315,6 @@ static bool do_step(struct cluster *c, struct task *t, enum step step)
 static void work_on(struct cluster *c, struct task *t, int64_t turn)
 {
     enum step step;
-    t->queued = false;
     hold(c, t);
     while (!t->left && !c->stopping && c->turn == turn && (step = next_step(c, t)) != STEP_NONE)
         if (!do_step(c, t, step))
@@ -306,13 +330,11 @@ void *agent__work(void *context)
     pthread_mutex_lock(&c->lock);
     int64_t turn = c->turn;
     while (!c->stopping && c->turn == turn) {
-        if (!c->queue_count) {
+        struct task *t = take_first(c);
+        if (t)
+            work_on(c, t, turn);
+        else
             pthread_cond_wait(&c->work, &c->lock);
-            continue;
-        }
-        struct task *t = c->queue[0];
-        memmove(c->queue, c->queue + 1, --c->queue_count * sizeof(*c->queue));
-        work_on(c, t, turn);
     }
     if (--c->workers == 0)
         pthread_cond_broadcast(&c->idle);
