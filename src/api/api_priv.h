@@ -257,6 +257,7 @@ API_HANDLER(api_index_push);
 API_HANDLER(api_builds_cache_in);
 API_HANDLER(api_builds_cache_out);
 API_HANDLER(api_builds_agent);
+API_HANDLER(api_image_sbom);
 API_HANDLER(api_image_tree);
 API_HANDLER(api_image_verify);
 API_HANDLER(api_content_image);

@@ -38,6 +38,7 @@ static const struct http_route routes[] = {
     {"GET", "/drover/index", .query = "names name", .attempt = api_index_get, .kind = HTTP_TRANSFER},
     {"POST", "/drover/index", .query = "names name", .attempt = api_index_push, .kind = HTTP_TRANSFER},
     {"GET", "/drover/images/{name...}/tree", .attempt = api_image_tree, .kind = HTTP_TRANSFER},
+    {"POST", "/drover/images/{name...}/sbom", .attempt = api_image_sbom, .kind = HTTP_TRANSFER},
     {"GET", "/drover/images/{name...}/content", .attempt = api_content_image},
     {"GET", "/drover/content/{digest}", .query = "offset", .attempt = api_content_get, .kind = HTTP_TRANSFER},
     {"PUT", "/drover/content/{digest}", .query = "offset size", .attempt = api_content_put,

@@ -413,6 +413,19 @@ static int name_it(const char *id, const char *repository, const char *tag, stru
     return cli_call("POST", NULL, NULL, err, "/images/%s/tag?repo=%s&tag=%s", image, repo, escaped);
 }
 
+/* What a base is made of is to be had beside it, without pulling it. */
+static int attach_sbom(const char *reference, struct err *err)
+{
+    _cleanup_free_ char *name = cli_escape(reference), *auth = pull_auth_header(reference);
+    _cleanup_free_ char *path = str_printf("/drover/images/%s/sbom", name);
+    char *headers[] = {auth ? auth : (char[]){"X-Registry-Auth: e30="}, NULL};
+    struct http_call call = {.method = "POST", .headers = headers};
+    struct http_response answer = {0};
+    int r = cli_exchange(&call, path, &answer, err);
+    http_response_done(&answer);
+    return r < 0 ? err_wrap(err, "attach the bill of materials to %s", reference) : 0;
+}
+
 static int push_one(struct work *w, const char *registry, const char *tag, const char *wanted,
                     char **ret_digest, struct err *err)
 {
@@ -437,6 +450,8 @@ static int push_one(struct work *w, const char *registry, const char *tag, const
     if (r == 0 && wanted && !str_eq(there, wanted))
         r = err_set(err, ERR_CORRUPT, "%s has the digest %s there, and the global registry has %s", reference,
                     there, wanted);
+    if (r == 0 && w->image->base)
+        r = attach_sbom(reference, err);
     if (r < 0)
         return r;
     say(w->g, w->image->name, "%s %s %s", wanted ? "promoted to" : "pushed to", reference, there);

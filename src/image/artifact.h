@@ -44,6 +44,13 @@ int artifact_push(struct images *im, const char *reference, const struct image_a
 /* An image's manifest, under no name but its digest, for an index that comes then. */
 int artifact_push_by_digest(struct images *im, const char *reference, const struct image_auth *auth,
                             const char *manifest_digest, struct err *err);
+/* Pushes `document` to the reference's repository, of media type and artifact type `type`, as what refers to
+ * a manifest that is there and in the store; without a tag. Where the registry lists no referrers, it is
+ * added to the index that distribution-spec 1.1 has instead. The same document is the same artifact, and
+ * there once. */
+int artifact_attach(struct images *im, const char *reference, const struct image_auth *auth,
+                    const char *manifest_digest, const char *type, const char *document, char ret_digest[],
+                    struct err *err);
 /* Adds it to the layout in `dir`, which is made when it is not there; takes the tag from whatever had it. */
 int artifact_write_layout(struct images *im, const char *dir, const char *tag, const json_t *manifest,
                           char ret_digest[], struct err *err);

@@ -11,6 +11,7 @@ import urllib.request
 
 from harness import DROVER, TOP, Drover, Story, free_port, wait_for
 from packages import Archive, busybox
+from test_registry_replication import DOCKER_REGISTRY
 
 EXAMPLE = os.path.join(TOP, "examples/bakery")
 
@@ -68,6 +69,35 @@ class Bakery(Story):
         request = urllib.request.Request(f"http://127.0.0.1:{node.port}/v2/{name}/manifests/{tag}", method="HEAD", headers={"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"})
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
             return answer.headers["Docker-Content-Digest"]
+
+    def get(self, port, path):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/v2/{path}", headers={"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"})
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+            return json.load(answer)
+
+    def packages_of(self, port, name, referrers):
+        """Named by the one bill of materials that a list of referrers has."""
+        self.assertEqual([r["artifactType"] for r in referrers["manifests"]], ["application/spdx+json"])
+        artifact = self.get(port, f"{name}/manifests/{referrers['manifests'][0]['digest']}")
+        return {p["name"] for p in self.get(port, f"{name}/blobs/{artifact['layers'][0]['digest']}")["packages"]}
+
+    def test_a_base_has_its_bill_of_materials_beside_it_also_where_no_referrers_are_listed(self):
+        port, root = free_port(), os.path.join(self.d.root, "debian")
+        if not os.path.exists(DOCKER_REGISTRY):
+            self.skipTest("needs docker-registry below build/peers (scripts/peers)")
+        os.makedirs(root)
+        self.write(root, "config.yml", f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {root}}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n")
+        process = subprocess.Popen([DOCKER_REGISTRY, "serve", f"{root}/config.yml"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.terminate)
+        self.write(root, "bakery.yaml", f"registry: 127.0.0.1:{port}\nlocals: ['127.0.0.1:{self.local.port}', '127.0.0.1:{self.d.port}']\nimages:\n  base/os:\n    base: busybox\n"
+                   f"    keyring: {self.archive.keyring}\n    mirrors: ['{self.archive.line()}']\n    tags: ['1', latest]\n")
+        self.bake(root)
+        for where in (self.d.port, self.local.port):
+            digest = self.digest(self.d, "base/os")
+            self.assertEqual(self.packages_of(where, "base/os", self.get(where, f"base/os/referrers/{digest}")), {"busybox-static", "busybox"})
+        # docker-registry: in an index under a tag made of the digest, once though two tags were pushed.
+        self.assertEqual(self.packages_of(port, "base/os", self.get(port, f"base/os/manifests/{digest.replace(':', '-')}")), {"busybox-static", "busybox"})
 
     def write(self, where, name, text):
         with open(os.path.join(where, name), "w") as out:
