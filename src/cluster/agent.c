@@ -10,8 +10,14 @@
 #include "cluster/managers.h"
 #include "image/image.h"
 
-enum step { STEP_NONE, STEP_FREE, STEP_STOP, STEP_HALT, STEP_PREPARE, STEP_START };
-enum { SWEEP_S = 30 };
+enum step { STEP_NONE, STEP_FREE, STEP_STOP, STEP_HALT, STEP_PREPARE, STEP_START, STEP_REVIVE };
+enum { SWEEP_S = 30, REVIVE_MIN_MS = 100 };
+
+/* Nobody could replace what ends: no leader hears this node. */
+static bool is_alone(const struct cluster *c)
+{
+    return c->role != ROLE_LEADS && (c->trouble || !c->assignment_fresh);
+}
 
 static enum step next_step(const struct cluster *c, const struct task *t)
 {
@@ -27,6 +33,8 @@ static enum step next_step(const struct cluster *c, const struct task *t)
         return c->role == ROLE_LEADS || c->assignment_fresh ? STEP_PREPARE : STEP_NONE;
     if (t->state == TASK_READY && t->desired >= TASK_RUNNING)
         return STEP_START;
+    if (t->revive_ns && t->revive_ns <= time_now_ns() && is_alone(c))
+        return STEP_REVIVE;
     return STEP_NONE;
 }
 
@@ -119,9 +127,26 @@ void agent__forget(struct cluster *c, struct task *t)
 
 /* --- How a task ends --- */
 
+/* A task is replaced, never revived, but for this: while no leader can do it, its node starts its container
+ * again as the service's restart policy says. */
+static bool is_to_revive(const struct cluster *c, const struct task *t, int code)
+{
+    const struct deploy_spec *s = &t->service->parsed;
+    return is_alone(c) && t->desired == TASK_RUNNING && t->container && !deploy_is_job(s->mode) &&
+           (s->condition == RESTART_ANY || (s->condition == RESTART_ON_FAILURE && code)) &&
+           (!s->max_attempts || t->revived < s->max_attempts);
+}
+
 static void ended(struct cluster *c, struct task *t, int code, const char *error)
 {
     char text[64];
+    if (!error && is_to_revive(c, t, code)) {
+        if (!t->revive_ns)
+            t->revive_ns =
+                time_now_ns() + MAX(t->service->parsed.restart_delay_ns, REVIVE_MIN_MS * NS_PER_MS);
+        task__set(c, t, TASK_STARTING, "starting", NULL); /* of one that this process has not seen before */
+        return;
+    }
     t->exit_code = code;
     t->pid = 0;
     if (t->desired >= TASK_SHUTDOWN)
@@ -244,6 +269,21 @@ static void start(struct cluster *c, struct task *t)
         observe(c, t, inspection);
 }
 
+static void revive(struct cluster *c, struct task *t)
+{
+    _cleanup_free_ char *id = mem_strdup(t->container);
+    struct err err;
+    t->revive_ns = 0;
+    t->revived++;
+    pthread_mutex_unlock(&c->lock);
+    int r = engine_container_start(c->engine, id, &err);
+    pthread_mutex_lock(&c->lock);
+    if (r < 0 && r != -ERR_NOT_MODIFIED)
+        task__set(c, t, TASK_FAILED, "starting", err.msg);
+    else
+        task__set(c, t, TASK_RUNNING, "started again while no manager could be reached", NULL);
+}
+
 static void stop_container(struct cluster *c, const char *id)
 {
     struct err err;
@@ -297,6 +337,9 @@ static bool do_step(struct cluster *c, struct task *t, enum step step)
         break;
     case STEP_START:
         start(c, t);
+        break;
+    case STEP_REVIVE:
+        revive(c, t);
         break;
     case STEP_STOP:
     case STEP_HALT:
@@ -396,15 +439,28 @@ static void sweep(struct cluster *c)
     }
 }
 
+/* With the lock: what is to be started again by now. */
+static void give_due(struct cluster *c)
+{
+    struct map_entry *e;
+    for (size_t i = 0; is_alone(c) && (e = map_next(&c->containers, &i));)
+        if (((const struct task *)e->value)->revive_ns)
+            agent__give(c, e->value);
+}
+
 static bool watcher_gone(void *context)
 {
     struct cluster *c = context;
     pthread_mutex_lock(&c->lock);
     bool stopping = c->stopping, leads = c->role == ROLE_LEADS;
+    if (!leads)
+        give_due(c);
     int64_t life_ns = identity__life(c);
-    pthread_mutex_unlock(&c->lock);
-    if (!stopping && time_monotonic_ns() > c->swept_ns + SWEEP_S * NS_PER_S) {
+    bool due = !stopping && time_monotonic_ns() > c->swept_ns + SWEEP_S * NS_PER_S;
+    if (due)
         c->swept_ns = time_monotonic_ns();
+    pthread_mutex_unlock(&c->lock);
+    if (due) {
         sweep(c);
         if (leads) /* others do it when the leader answers */
             identity__renew_when_due(c, life_ns);

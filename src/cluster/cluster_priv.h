@@ -90,12 +90,13 @@ struct task {
     enum task_state state, desired;
     int64_t stated_ns, running_ns, ended_ns, start_at_ns;
     bool settled;
-    bool unknown;           /* to this node, which has just been assigned it */
-    bool queued, busy;      /* for a worker, with one */
-    struct task *next_held; /* of c->held, while busy */
-    bool left;              /* the objects were replaced meanwhile: who has it frees it */
-    bool gone;              /* forgotten: to be freed by a worker */
-    bool halt;              /* ended, but its container is to be stopped */
+    int64_t revive_ns, revived; /* when its node starts it again, having no leader; how often it has */
+    bool unknown;               /* to this node, which has just been assigned it */
+    bool queued, busy;          /* for a worker, with one */
+    struct task *next_held;     /* of c->held, while busy */
+    bool left;                  /* the objects were replaced meanwhile: who has it frees it */
+    bool gone;                  /* forgotten: to be freed by a worker */
+    bool halt;                  /* ended, but its container is to be stopped */
     char *message, *error;
     char *container;   /* id, or NULL */
     json_t *ports;     /* the service's as the task was made */

@@ -260,6 +260,8 @@ static void apply(struct cluster *c, const json_t *answer, char **version)
         return; /* and so it is asked for again */
     }
     SCOPED_LOCK(locked, &c->lock);
+    if (c->trouble || !c->assignment_fresh)
+        c->swept_ns = 0; /* what has ended meanwhile is the leader's to replace */
     free(c->trouble);
     c->trouble = NULL;
     know_managers(c, answer);

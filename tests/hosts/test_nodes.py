@@ -59,7 +59,7 @@ class Nodes(unittest.TestCase):
     def test_what_runs_on_a_worker_goes_on_without_a_manager(self):
         swarm = machines.Swarm(self)
         a, b = swarm.machines
-        a.service("--name", "web", "--replicas", "2", "--constraint", "node.hostname==b")
+        a.service("--name", "web", "--replicas", "2", "--restart-delay", "500ms", "--constraint", "node.hostname==b")
         harness.wait_for(lambda: a.running("web") == {"b": 2}, "both on the worker")
         ran = b.containers()
         a.kill9()
@@ -67,9 +67,15 @@ class Nodes(unittest.TestCase):
         b.start()
         harness.wait_for(lambda: b.info()["Error"], "the worker to miss its manager")
         self.assertEqual(b.containers(), ran)
-        a.start()
+        one = next(iter(ran))
+        before = b.inspect(one)["State"]["StartedAt"]
+        b.docker("kill", one)
+        harness.wait_for(lambda: b.inspect(one)["State"]["StartedAt"] != before and b.containers() == ran, "what failed to be started again")
+        tasks = {t["ID"] for t in a.start().tasks("web")}
         harness.wait_for(lambda: not b.info()["Error"] and a.running("web") == {"b": 2}, "the manager")
-        self.assertEqual(b.containers(), ran)
+        self.assertEqual((b.containers(), {t["ID"] for t in a.tasks("web")}), (ran, tasks))
+        b.docker("kill", one)
+        harness.wait_for(lambda: len({t["ID"] for t in a.tasks("web")} & tasks) == 1 and a.running("web") == {"b": 2}, "what fails now to be replaced")
 
     def test_drain_moves_tasks_and_leave_and_rm_take_a_node_away(self):
         swarm = machines.Swarm(self)
