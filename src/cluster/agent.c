@@ -11,7 +11,7 @@
 #include "image/image.h"
 
 enum step { STEP_NONE, STEP_FREE, STEP_STOP, STEP_HALT, STEP_PREPARE, STEP_START, STEP_REVIVE };
-enum { SWEEP_S = 30, REVIVE_MIN_MS = 100 };
+enum { SWEEP_S = 30, REVIVE_MIN_MS = 100, DRAIN_MS = 300 };
 
 /* Nobody could replace what ends: no leader hears this node. */
 static bool is_alone(const struct cluster *c)
@@ -292,12 +292,21 @@ static void stop_container(struct cluster *c, const char *id)
         log_warning("stop container %s: %s", id, err.msg);
 }
 
+/* Other nodes send connections to it until they have heard that it ends, as this one has. */
+static bool is_known_elsewhere(const struct cluster *c, const struct task *t)
+{
+    return t->state == TASK_RUNNING && json_object_size(t->addresses) > 0 &&
+           (c->role != ROLE_LEADS || c->objects[CLUSTER_NODE].count > 1);
+}
+
 static void stop(struct cluster *c, struct task *t)
 {
     _cleanup_free_ char *id = mem_strdup(t->container);
-    bool halt = t->halt;
+    bool halt = t->halt, wait = !halt && is_known_elsewhere(c, t);
     t->halt = false;
     pthread_mutex_unlock(&c->lock);
+    if (wait)
+        time_sleep_ns(DRAIN_MS * NS_PER_MS);
     stop_container(c, id);
     pthread_mutex_lock(&c->lock);
     if (!halt)

@@ -36,9 +36,7 @@ static json_t *ways_of(struct cluster *c)
     json_t *ways = json_object();
     struct map_entry *e;
     for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));) {
-        bool stays = true;
-        node__available(e->value, &stays);
-        json_t *way = stays ? way_to(c, e->value) : NULL;
+        json_t *way = way_to(c, e->value);
         if (way)
             json_object_set_new(ways, e->key, way);
     }
@@ -56,11 +54,10 @@ static void add_target(struct cluster *c, const struct task *t, const char *netw
         json_array_append_new(json_object_get(entry, "Containers"), json_string(t->container));
         return;
     }
-    bool stays = false;
-    if (n)
-        node__available(n, &stays);
+    if (!n || n->lost)
+        return;
     _cleanup_free_ char *bare = mem_strndup(address, strcspn(address, "/")),
-                        *machine = stays && n->address ? net_address_canonical(n->address) : NULL;
+                        *machine = n->address ? net_address_canonical(n->address) : NULL;
     if (ingress && machine)
         json_array_append_new(json_object_get(entry, "Nodes"), json_string(machine));
     if (!ingress && *bare && json_object_get(ways, t->node))

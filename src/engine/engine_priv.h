@@ -131,6 +131,7 @@ struct network {
     bool is_bridge, internal, icc, routed, predefined, config_only;
     bool swarm, attachable, ingress; /* swarm: its scope; the driver is "overlay" */
     int mtu;
+    char *far;            /* network_far.c: containers of other machines, as last told; or NULL */
     struct map endpoints; /* container id -> struct endpoint */
     struct map reserved;  /* key -> struct reservation, see network_reserve.c */
 };

@@ -18,6 +18,7 @@ void network__free(void *p)
     free(n->parent);
     free(n->mode);
     free(n->flag);
+    free(n->far);
     map_done(&n->endpoints);
     map_done(&n->reserved);
     free(n);

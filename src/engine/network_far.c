@@ -12,13 +12,25 @@ static bool is_here(const struct network *n, const char *address)
     return false;
 }
 
-int engine_network_far(struct engine *e, const char *network, const struct net_far *list, size_t count,
-                       struct err *err)
+/* What was asked for last, to tell whether names and rules have to follow. */
+static bool is_new(struct network *n, const struct net_far *list, size_t count, bool done)
+{
+    struct str text = STR_INIT;
+    str_addf(&text, "%d", done);
+    for (size_t i = 0; i < count; i++)
+        str_addf(&text, " %s %s %s", list[i].address, list[i].via, list[i].mac);
+    bool same = str_eq(n->far, str_get(&text));
+    free(n->far);
+    n->far = str_take(&text);
+    return !same;
+}
+
+static int set_locked(struct engine *e, const char *network, const struct net_far *list, size_t count,
+                      bool *ret_spread, struct err *err)
 {
     _cleanup_free_ struct net_far *others = NEW_N(struct net_far, count + 1);
     size_t kept = 0;
-    SCOPED_LOCK(locked, &e->lock);
-    const struct network *n = network__find(e, network, err);
+    struct network *n = network__find(e, network, err);
     if (!n)
         return -err->code;
     if (!n->swarm)
@@ -28,5 +40,20 @@ int engine_network_far(struct engine *e, const char *network, const struct net_f
         if (!is_here(n, list[i].address))
             others[kept++] = list[i];
     int r = net_far_set(e->net, n->bridge, others, kept, err);
+    *ret_spread = is_new(n, others, kept, r == 0) && spread__user(e, n, NULL);
+    if (*ret_spread)
+        spread__apply_all_of(e, n); /* to those that are reached, and no others */
     return r < 0 ? err_wrap(err, "network %s", n->name) : 0;
+}
+
+int engine_network_far(struct engine *e, const char *network, const struct net_far *list, size_t count,
+                       struct err *err)
+{
+    bool spread = false;
+    pthread_mutex_lock(&e->lock);
+    int r = set_locked(e, network, list, count, &spread, err);
+    pthread_mutex_unlock(&e->lock);
+    if (spread)
+        network__push_names(e, &(struct err){0});
+    return r;
 }

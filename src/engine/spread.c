@@ -201,7 +201,8 @@ static struct endpoint *endpoint_of(const struct network *n, const json_t *targe
     return p && *p->host_if ? p : NULL;
 }
 
-static size_t live_targets(const struct network *n, const json_t *doc, struct net_spread_target **ret)
+static size_t live_targets(struct engine *e, const struct network *n, const json_t *doc,
+                           struct net_spread_target **ret)
 {
     const json_t *list = json_object_get(doc, "Targets"), *one;
     struct net_spread_target *targets = NEW_N(struct net_spread_target, json_array_size(list) + 1);
@@ -209,6 +210,8 @@ static size_t live_targets(const struct network *n, const json_t *doc, struct ne
     json_array_foreach (list, i, one) {
         const char *remote = json_str(one, "Address"), *far = json_str(one, "Far");
         struct endpoint *p = endpoint_of(n, one);
+        if (*far && !net_far_has(e->net, n->bridge, far))
+            continue;
         if (*far)
             targets[count++] = (struct net_spread_target){.address = far, .far = true};
         else if (*remote)
@@ -248,7 +251,7 @@ static int apply(struct engine *e, const struct network *n, const char *key, con
                            .address = r ? r->address : NULL,
                            .address6 = r ? r->address6 : NULL,
                            .ipv6 = network__subnet(n, true) != NULL};
-    s.target_count = live_targets(n, doc, &targets);
+    s.target_count = live_targets(e, n, doc, &targets);
     s.port_count = ports_of(doc, &ports);
     s.targets = targets;
     s.ports = ports;
@@ -270,6 +273,17 @@ static void apply_of(struct engine *e, struct network *n, const char *container_
             has = has || str_eq(json_str(one, "Container"), container_id);
         struct err err = {0};
         if (has && apply(e, n, entry->key, s->doc, &err) < 0)
+            log_error("service %s on network %s: %s", json_str(s->doc, "Name"), n->name, err.msg);
+    }
+}
+
+void spread__apply_all_of(struct engine *e, const struct network *n)
+{
+    struct map_entry *entry;
+    for (size_t i = 0; (entry = map_next(&e->spreads, &i));) {
+        const struct spread *s = entry->value;
+        struct err err;
+        if (is_of(s, n) && apply(e, n, entry->key, s->doc, &err) < 0)
             log_error("service %s on network %s: %s", json_str(s->doc, "Name"), n->name, err.msg);
     }
 }
@@ -364,6 +378,8 @@ void spread__add_names(struct engine *e, struct network__names *to)
         json_array_foreach (json_object_get(doc, "Targets"), k, one) {
             const char *far = json_str(one, "Far"), *remote = *far ? far : json_str(one, "Address");
             const struct endpoint *p = endpoint_of(n, one);
+            if (*far && !net_far_has(e->net, n->bridge, far))
+                continue;
             if (*remote || p)
                 add_host(n, *remote ? remote : p->address, *remote ? NULL : p->address6,
                          names_of(n, doc, !r, true), to);

@@ -14,4 +14,7 @@ struct reservation {
 /* The one whose address this is ("10.0.1.2" or "10.0.1.2/24"), or NULL; engine.lock held. */
 const struct reservation *reserve__find(const struct network *n, const char *address);
 
+/* The network's, whose far containers have changed; engine.lock held. */
+void spread__apply_all_of(struct engine *e, const struct network *n);
+
 #endif

@@ -237,6 +237,15 @@ int net_far_set(struct net *n, const char *bridge, const struct net_far *list, s
     return r;
 }
 
+bool net_far_has(struct net *n, const char *bridge, const char *address)
+{
+    _cleanup_free_ char *key = str_printf("%s %s", bridge, address);
+    pthread_mutex_lock(&n->lock);
+    bool has = net__firewall_load(n, NULL) == 0 && map_has(&n->far, key);
+    pthread_mutex_unlock(&n->lock);
+    return has;
+}
+
 /* The bridge, with its neighbours, may be gone. */
 void net__far_drop(struct net *n, const char *bridge, struct str *to)
 {

@@ -207,6 +207,7 @@ struct net_far {
  * bridge. ERR_UNAVAILABLE: some machines are on no link of this one. ERR_INVALID: some cannot be what is said
  * of them. The others' containers are in force. */
 int net_far_set(struct net *n, const char *bridge, const struct net_far *list, size_t count, struct err *err);
+bool net_far_has(struct net *n, const char *bridge, const char *address); /* in force */
 
 /* Names. The table is replaced whole; the DNS process (`drover dns`, restarted when it dies, alive when serve
  * is not) reads it and answers on each bridge's gateway address, port 53: A, AAAA, PTR for what it

@@ -1,5 +1,6 @@
 """Networks of a swarm over several machines: names, virtual addresses and published ports lead to tasks on all of them."""
 import json
+import subprocess
 import unittest
 
 import harness
@@ -62,6 +63,15 @@ class Traffic(unittest.TestCase):
         left = set(self.a.running("web"))
         for machine in (self.a, self.b):
             harness.wait_for(lambda: self.seen(lambda: self.fetch(machine, clients[machine.host.name], "web")) == left, "the one that is left")
+
+        # And before it ends: nobody who asks meanwhile is turned away.
+        self.a.docker("service", "scale", "--detach", "web=4")
+        harness.wait_for(lambda: sorted(self.a.running("web")) == ["a", "b"] and sum(self.a.running("web").values()) == 4, "four again")
+        ask = "n=0; while [ $n -lt 60 ]; do n=$((n+1)); timeout 2 wget -qO- http://web/ >/dev/null || echo failed; sleep 0.05; done"
+        harness.wait_for(lambda: self.seen(lambda: self.fetch(self.a, clients["a"], "web")) == {"a", "b"}, "all to answer")
+        asking = subprocess.Popen([self.a.cli, "exec", clients["a"], "sh", "-c", ask], env=self.a.env(), stdout=subprocess.PIPE)
+        self.a.docker("service", "scale", "--detach", "web=1")
+        self.assertEqual(asking.communicate()[0], b"")
 
         # A network that is removed is gone everywhere, with its routes.
         self.a.docker("service", "rm", "web", "client")
