@@ -78,7 +78,7 @@ class Versions(SwarmStory):
         self.d.docker("service", "update", "--detach", "--update-monitor", "60s", "web")
         self.to(3)  # which nobody waits for: it is never known to be stable
         wait_for(lambda: self.env("web") == {"V=3"}, "the third to run")
-        self.to(4, "--update-monitor", "100ms", "--args", "sh -c 'exit 3'")
+        self.to(4, "--update-monitor", "100ms", "--image", "localhost:1/there-is-none")
         self.settled("web", "rollback_completed")
         self.assertEqual(self.env("web"), {"V=2"})
         self.assertEqual([(v["Version"], v["Stable"]) for v in self.versions("web") if v["Present"]], [(2, True)])
