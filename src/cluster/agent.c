@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "cluster/identity.h"
 #include "cluster/managers.h"
+#include "cluster/port.h"
 #include "image/image.h"
 
 enum step { STEP_NONE, STEP_FREE, STEP_STOP, STEP_HALT, STEP_PREPARE, STEP_START, STEP_REVIVE };
@@ -471,6 +472,7 @@ static bool watcher_gone(void *context)
     pthread_mutex_unlock(&c->lock);
     if (due) {
         sweep(c);
+        port__open_late(c);
         if (leads) /* others do it when the leader answers */
             identity__renew_when_due(c, life_ns);
         SCOPED_LOCK(locked, &c->lock);

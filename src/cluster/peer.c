@@ -48,6 +48,9 @@ static int call_once(const struct call *call, const char *address, struct http_r
                                    .cancel = call->cancel};
     r = http_client_call(client, &http, ret, err);
     http_client_free(client);
+    if (r ==
+        -ERR_DENIED) /* by us: who answers there is no manager, and a manager's own "denied" is an answer */
+        err->code = ERR_UNAVAILABLE;
     return r < 0 ? err_wrap(err, "manager %s", address) : 0;
 }
 

@@ -145,6 +145,16 @@ int port__open(struct cluster *c, struct err *err)
     return r;
 }
 
+void port__open_late(struct cluster *c)
+{
+    /* Who makes or leaves a swarm has the lock, and waits for the caller. */
+    if (pthread_mutex_trylock(&c->change_lock) != 0)
+        return;
+    if (c->role != ROLE_NONE && !c->port && port__open(c, &(struct err){0}) == 0)
+        log_info("cluster: other nodes can call this one at %s now", c->listen);
+    pthread_mutex_unlock(&c->change_lock);
+}
+
 bool port__close(struct cluster *c, int grace_ms)
 {
     if (!c->port)

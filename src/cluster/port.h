@@ -19,6 +19,8 @@ struct port_peer {
 
 /* c->listen, with the files of identity.h. Neither c->lock nor a handler's is held. */
 int port__open(struct cluster *c, struct err *err);
+/* The same now and then, when it could not be had at the start: its address may have come, or been left. */
+void port__open_late(struct cluster *c);
 bool port__close(struct cluster *c, int grace_ms);
 /* Its certificate was renewed. */
 void port__renewed(struct cluster *c);

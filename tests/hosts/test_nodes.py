@@ -6,6 +6,7 @@ import unittest
 import harness
 import hosts
 import machines
+import stores
 
 
 class Nodes(unittest.TestCase):
@@ -76,6 +77,19 @@ class Nodes(unittest.TestCase):
         self.assertEqual((b.containers(), {t["ID"] for t in a.tasks("web")}), (ran, tasks))
         b.docker("kill", one)
         harness.wait_for(lambda: len({t["ID"] for t in a.tasks("web")} & tasks) == 1 and a.running("web") == {"b": 2}, "what fails now to be replaced")
+
+    def test_who_passes_for_the_manager_ends_no_task(self):
+        swarm = machines.Swarm(self)
+        a, b = swarm.machines
+        a.service("--name", "web", "--replicas", "2", "--constraint", "node.hostname==b")
+        harness.wait_for(lambda: a.running("web") == {"b": 2}, "both on the worker")
+        ran = b.containers()
+        a.kill9()
+        stores.make_certificate(a.root, "stranger", "/OU=manager/CN=swarm-manager")
+        a.host.start(["openssl", "s_server", "-accept", "2377", "-cert", f"{a.root}/stranger.pem", "-key", f"{a.root}/stranger.key", "-www"],
+                     os.path.join(a.root, "stranger.log"))
+        harness.wait_for(lambda: "certificate" in b.info()["Error"], "the worker to see through it")
+        self.assertEqual(b.containers(), ran)
 
     def test_drain_moves_tasks_and_leave_and_rm_take_a_node_away(self):
         swarm = machines.Swarm(self)
