@@ -258,7 +258,9 @@ int assign__session(struct http_request *q, void *context, struct err *err)
     char version[VERSION_BYTES];
     if (port__elsewhere(c, q))
         return 0;
-    int r = http_body_json(q, PORT_BODY_MAX, &body, err);
+    int r = port__peer(c, q, &peer, err); /* before anything of it is read */
+    if (r == 0)
+        r = http_body_json(q, PORT_BODY_MAX, &body, err);
     if (r < 0)
         return r;
     SCOPED_LOCK(locked, &c->lock);
@@ -321,7 +323,9 @@ int assign__report(struct http_request *q, void *context, struct err *err)
     size_t i;
     if (port__elsewhere(c, q))
         return 0;
-    int r = http_body_json(q, PORT_BODY_MAX, &body, err);
+    int r = port__peer(c, q, &peer, err); /* before anything of it is read */
+    if (r == 0)
+        r = http_body_json(q, PORT_BODY_MAX, &body, err);
     if (r == 0)
         r = json_get_array(body, "", "tasks", &list, err);
     if (r == 0 && json_array_size(list) > REPORTS_MAX)

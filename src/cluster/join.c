@@ -197,7 +197,9 @@ int join__renew(struct http_request *q, void *context, struct err *err)
     const char *csr = "";
     if (port__elsewhere(c, q))
         return 0;
-    int r = http_body_json(q, JOIN_BODY_MAX, &body, err);
+    int r = port__peer(c, q, &peer, err); /* before anything of it is read */
+    if (r == 0)
+        r = http_body_json(q, JOIN_BODY_MAX, &body, err);
     if (r == 0)
         r = json_get_string(body, "", "csr", &csr, err);
     if (r < 0)
