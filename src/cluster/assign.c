@@ -4,6 +4,7 @@
 #include "base/base64.h"
 #include "base/log.h"
 #include "cluster/identity.h"
+#include "cluster/join.h"
 #include "cluster/port.h"
 #include "cluster/roles.h"
 #include "cluster/traffic.h"
@@ -265,6 +266,8 @@ int assign__session(struct http_request *q, void *context, struct err *err)
         return r;
     SCOPED_LOCK(locked, &c->lock);
     r = port__member(c, q, &peer, &n, err);
+    if (r == 0)
+        r = join__check_protocol(body, err);
     if (r < 0)
         return r;
     heard(c, n);

@@ -40,22 +40,27 @@ static int check_token(const struct cluster *c, const char *token, bool *ret_man
     return 0;
 }
 
+int join__check_protocol(const json_t *body, struct err *err)
+{
+    int64_t protocol = 0;
+    int r = json_get_i64(body, "", "protocol", &protocol, err);
+    if (r == 0 && protocol != CLUSTER_PROTOCOL)
+        r = err_set(err, ERR_INVALID,
+                    "the machine speaks version %lld of the cluster's protocol, and this swarm version %d "
+                    "(Drover %s): give both the same Drover",
+                    (long long)protocol, CLUSTER_PROTOCOL, DROVER_VERSION);
+    return r;
+}
+
 static int check_join(struct cluster *c, const json_t *body, bool *ret_manager, struct err *err)
 {
     static const char *const states[] = {"", "active", "pause", "drain", NULL};
-    int64_t protocol = 0;
     const char *token = "", *availability = "";
     int r = json_get_string(body, "", "token", &token, err);
     if (r == 0)
         r = check_token(c, token, ret_manager, err);
     if (r == 0)
-        r = json_get_i64(body, "", "protocol", &protocol, err);
-    if (r == 0 && protocol != CLUSTER_PROTOCOL)
-        r = err_set(
-            err, ERR_INVALID,
-            "the machine speaks version %lld of the cluster's protocol, and this swarm version %d (Drover "
-            "%s): give both the same Drover",
-            (long long)protocol, CLUSTER_PROTOCOL, DROVER_VERSION);
+        r = join__check_protocol(body, err);
     if (r == 0)
         r = json_get_string(body, "", "availability", &availability, err);
     if (r == 0 && !strv_has((char *const *)states, availability))

@@ -15,6 +15,8 @@
 enum { CLUSTER_PROTOCOL = 1, NODES_MAX = 1000 };
 
 struct http_request;
+/* Of a body's "protocol". */
+int join__check_protocol(const json_t *body, struct err *err);
 int join__take(struct http_request *q, void *cluster, struct err *err);
 int join__renew(struct http_request *q, void *cluster, struct err *err);
 

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cluster/identity.h"
+#include "cluster/join.h"
 #include "cluster/peer.h"
 #include "cluster/roles.h"
 #include "cluster/traffic.h"
@@ -330,7 +331,8 @@ void *session__follow(void *context)
     struct err err;
     while (!stopping(c)) {
         _cleanup_json_ json_t *answer = NULL;
-        _cleanup_json_ json_t *body = json_pack("{s:s}", "version", version ? version : "");
+        _cleanup_json_ json_t *body =
+            json_pack("{s:s, s:i}", "version", version ? version : "", "protocol", CLUSTER_PROTOCOL);
         json_t *description = version ? NULL : node__describe(c, authority, &err);
         if (description)
             json_object_set_new(body, "description", description);

@@ -1,11 +1,9 @@
 /* How nodes and the leader keep in touch.
  *
- *     node                                   leader
- *     POST /cluster/session {version}   -->  waits until what is assigned differs from `version`, or a
- * heartbeat
- *                                       <--  {version, heartbeat_ns, managers, and when it differs: node,
- * tasks, services, secrets, configs} POST /cluster/report {tasks}      -->  how they are; a call of either
- * kind says that the node is alive
+ * A node asks with POST /cluster/session {version, protocol, description}. The leader waits until what is
+ * assigned to the node differs from `version`, or for a heartbeat, and answers {version, heartbeat_ns,
+ * leader, managers}, and when it differs also {node, tasks, services, secrets, configs}. How its tasks are,
+ * the node tells with POST /cluster/report {tasks}. Either call says that it is alive.
  *
  * A node keeps the last assignment in <root>/cluster/assigned.json (without what is secret), and so has its
  * containers also when it starts while no manager can be reached. What it is not assigned any more, it stops
