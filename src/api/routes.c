@@ -116,6 +116,7 @@ static const struct http_route routes[] = {
     {"GET", "/networks/{id}", .query = "scope -verbose", .attempt = api_network_inspect},
     {"DELETE", "/networks/{id}", .attempt = api_network_remove, .kind = HTTP_WAIT},
     /* As above, of the swarm's networks alone: what managers pass on to the leader. */
+    {"POST", "/drover/clients", .attempt = api_swarm_client, .needs = API_NEEDS_LEADER},
     {"POST", "/drover/networks", .attempt = api_swarm_network_create, .needs = API_NEEDS_LEADER},
     {"DELETE", "/drover/networks/{id}", .attempt = api_swarm_network_remove, .kind = HTTP_WAIT,
      .needs = API_NEEDS_LEADER},

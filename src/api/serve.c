@@ -228,6 +228,7 @@ static int serve(const struct serve_options *o, struct engine *e, struct cluster
         return r;
     }
     struct api *a = api_new(e, c);
+    cluster_set_socket(c, door->listeners[0].path);
     api_limit_build_cache(a, o->build_cache_bytes, o->build_cache_age_ns);
     struct serve_registry *registry = NULL;
     struct signature_file *signatures = NULL;

@@ -96,6 +96,25 @@ int api_swarm_unlock(struct http_request *q, void *context, struct err *err)
     return r < 0 ? r : err_set(err, ERR_CONFLICT, "swarm is not locked");
 }
 
+/* A certificate for who uses the cluster as one engine; the key stays with who asks. */
+int api_swarm_client(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *body = NULL;
+    _cleanup_free_ char *certificate = NULL, *authority = NULL;
+    const char *name = "", *csr = "";
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = json_get_string(body, "", "Name", &name, err);
+    if (r == 0)
+        r = json_get_string(body, "", "CSR", &csr, err);
+    if (r == 0)
+        r = cluster_client(a->cluster, name, csr, &certificate, &authority, err);
+    if (r == 0)
+        http_reply_json(q, 201, json_pack("{s:s, s:s}", "Certificate", certificate, "Authority", authority));
+    return r;
+}
+
 /* --- What all kinds of objects share --- */
 
 struct kind {

@@ -455,6 +455,7 @@ bool cluster_close(struct cluster *c, int grace_ms)
         store_close(c->store);
     free(c->queue);
     free(c->dir);
+    free(c->socket);
     memset(c->key, 0, sizeof(c->key));
     pthread_mutex_destroy(&c->lock);
     pthread_mutex_destroy(&c->change_lock);

@@ -123,6 +123,12 @@ int cluster_forward(struct cluster *c, const struct cluster_forward *f, struct h
  * caller's, and in use until cluster_shut(). */
 struct http_server_config;
 void cluster_set_api(struct cluster *c, const struct http_server_config *api);
+/* Where this node's engine listens: for who uses the cluster as one engine (gateway.c). Set once. */
+void cluster_set_socket(struct cluster *c, const char *path);
+/* A certificate for who uses the cluster as one engine, with its authority; `csr`: of a key of its own. The
+ * caller frees both. Leader only. */
+int cluster_client(struct cluster *c, const char *name, const char *csr, char **ret_certificate,
+                   char **ret_authority, struct err *err);
 /* Nothing is taken from other nodes any more; false: something that was hangs longer than `grace_ms`. */
 bool cluster_shut(struct cluster *c, int grace_ms);
 

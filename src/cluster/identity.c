@@ -9,7 +9,13 @@
 
 #include <unistd.h>
 
-enum { PEM_MAX = 64 << 10, NODE_FILE_MAX = 256 << 10, RENEW_TIMEOUT_MS = 15000, RENEW_TELL_S = 3600 };
+enum {
+    PEM_MAX = 64 << 10,
+    NODE_FILE_MAX = 256 << 10,
+    RENEW_TIMEOUT_MS = 15000,
+    RENEW_TELL_S = 3600,
+    CLIENT_LIFE_DAYS = 365
+};
 
 static const char *const role_names[] = {"none", "leads", "follows", "works"};
 
@@ -56,17 +62,18 @@ int64_t identity__life(const struct cluster *c)
     return life > 0 ? life : INT64_C(90) * 86400 * NS_PER_S;
 }
 
-int identity__issue(struct cluster *c, const char *csr, const char *node, bool manager,
+int identity__issue(struct cluster *c, const char *csr, const struct pki_subject *subject,
                     char **ret_certificate, struct err *err)
 {
     _cleanup_free_ char *authority = read_text(c, "ca.pem", PEM_MAX, err);
     _cleanup_free_ char *key = authority ? read_text(c, "ca.key", PEM_MAX, err) : NULL;
     if (!key)
         return err_wrap(err, "read the cluster's authority");
-    struct pki_subject subject = {.manager = manager};
-    snprintf(subject.node, sizeof(subject.node), "%s", node);
-    snprintf(subject.swarm, sizeof(subject.swarm), "%s", c->swarm_id);
-    return pki_issue(authority, key, csr, &subject, identity__life(c), ret_certificate, err);
+    struct pki_subject whole = *subject;
+    snprintf(whole.swarm, sizeof(whole.swarm), "%s", c->swarm_id);
+    return pki_issue(authority, key, csr, &whole,
+                     subject->client ? CLIENT_LIFE_DAYS * INT64_C(86400) * NS_PER_S : identity__life(c),
+                     ret_certificate, err);
 }
 
 char *identity__authority_key(struct cluster *c, struct err *err)
@@ -77,9 +84,12 @@ char *identity__authority_key(struct cluster *c, struct err *err)
 int identity__issue_own(struct cluster *c, struct err *err)
 {
     _cleanup_free_ char *csr = NULL, *key = NULL, *certificate = NULL;
+    _cleanup_free_ char *host = swarm__host_of(c->address);
+    struct pki_subject own = {.manager = true, .address = host};
+    snprintf(own.node, sizeof(own.node), "%s", c->self);
     int r = pki_request(&csr, &key, err);
     if (r == 0)
-        r = identity__issue(c, csr, c->self, true, &certificate, err);
+        r = identity__issue(c, csr, &own, &certificate, err);
     return r == 0 ? identity__write(c, NULL, certificate, key, NULL, err) : r;
 }
 

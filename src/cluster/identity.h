@@ -10,6 +10,7 @@
 #define CLUSTER_IDENTITY_H
 
 #include "base/err.h"
+#include "cluster/pki.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -30,7 +31,7 @@ int identity__write(struct cluster *c, const char *authority, const char *certif
 /* A manager's own: it has the authority's key, and c->self and c->swarm_id are set. */
 int identity__issue_own(struct cluster *c, struct err *err);
 /* A certificate for another's key. Managers only. */
-int identity__issue(struct cluster *c, const char *csr, const char *node, bool manager,
+int identity__issue(struct cluster *c, const char *csr, const struct pki_subject *subject,
                     char **ret_certificate, struct err *err);
 /* How long a certificate is good for, from when it is issued. */
 int64_t identity__life(const struct cluster *c);

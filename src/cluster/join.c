@@ -97,6 +97,13 @@ static int read_address(struct http_request *q, const json_t *body, char **ret_h
     return 0;
 }
 
+static int issue(struct cluster *c, const char *csr, const struct node *n, char **ret_pem, struct err *err)
+{
+    struct pki_subject subject = {.manager = n->manager, .address = n->address};
+    snprintf(subject.node, sizeof(subject.node), "%s", n->o.id);
+    return identity__issue(c, csr, &subject, ret_pem, err);
+}
+
 static int admit(struct cluster *c, struct http_request *q, const json_t *body, struct node **ret,
                  char **ret_pem, struct err *err)
 {
@@ -119,7 +126,7 @@ static int admit(struct cluster *c, struct http_request *q, const json_t *body, 
     n->door = identity__door(host, (int)port);
     n->seen_ns = time_monotonic_ns();
     if (r == 0)
-        r = identity__issue(c, csr, n->o.id, manager, ret_pem, err);
+        r = issue(c, csr, n, ret_pem, err);
     if (r == 0) {
         struct change ch = {0};
         change_put(&ch, &n->o);
@@ -212,7 +219,7 @@ int join__renew(struct http_request *q, void *context, struct err *err)
     SCOPED_LOCK(locked, &c->lock);
     r = port__member(c, q, &peer, &n, err);
     if (r == 0)
-        r = identity__issue(c, csr, n->o.id, n->manager, &certificate, err);
+        r = issue(c, csr, n, &certificate, err);
     if (r < 0)
         return r;
     json_t *answer = json_pack("{s:s, s:s, s:O}", "certificate", certificate, "role",

@@ -6,6 +6,7 @@
 #include "base/timeutil.h"
 #include "store/tls.h"
 
+#include <arpa/inet.h>
 #include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
@@ -94,9 +95,24 @@ static int read_request(const char *csr, gnutls_pubkey_t *ret, struct err *err)
                  : err_set(err, ERR_INVALID, "the certificate request: its key is not one of ECDSA on P-256");
 }
 
+/* A manager's own, and what it is called by who is on it. */
+static int set_addresses(gnutls_x509_crt_t crt, const char *address)
+{
+    const char *const list[] = {address, "127.0.0.1", "::1"};
+    int r = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, "localhost", 9, GNUTLS_FSAN_APPEND);
+    for (size_t i = 0; i < ARRAY_SIZE(list) && r == 0; i++) {
+        unsigned char bytes[16];
+        bool v6 = list[i] && strchr(list[i], ':');
+        if (list[i] && inet_pton(v6 ? AF_INET6 : AF_INET, list[i], bytes) == 1)
+            r = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_IPADDRESS, bytes, v6 ? 16 : 4,
+                                                     GNUTLS_FSAN_APPEND);
+    }
+    return r;
+}
+
 static int set_subject(gnutls_x509_crt_t crt, const struct pki_subject *s)
 {
-    const char *unit = s->manager ? STORE_TLS_ROLE : PKI_WORKER_UNIT;
+    const char *unit = s->manager ? STORE_TLS_ROLE : s->client ? PKI_CLIENT_UNIT : PKI_WORKER_UNIT;
     int r = gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, s->node,
                                           (unsigned)strlen(s->node));
     if (r == 0)
@@ -111,7 +127,7 @@ static int set_subject(gnutls_x509_crt_t crt, const struct pki_subject *s)
     if (r == 0 && s->manager)
         r = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, PKI_MANAGER,
                                                  (unsigned)strlen(PKI_MANAGER), GNUTLS_FSAN_APPEND);
-    return r;
+    return r == 0 && s->manager ? set_addresses(crt, s->address) : r;
 }
 
 static int set_uses(gnutls_x509_crt_t crt, int64_t life_ns)
@@ -203,6 +219,7 @@ int pki_read(const char *certificate, struct pki_subject *ret, struct err *err)
         read_name(crt, GNUTLS_OID_X520_ORGANIZATION_NAME, s.swarm);
         read_name(crt, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, unit);
         s.manager = str_eq(unit, STORE_TLS_ROLE);
+        s.client = str_eq(unit, PKI_CLIENT_UNIT);
         s.begins_ns = gnutls_x509_crt_get_activation_time(crt) * NS_PER_S;
         s.ends_ns = gnutls_x509_crt_get_expiration_time(crt) * NS_PER_S;
     }

@@ -3,7 +3,8 @@
  * A certificate says in its subject which node it is (CN), what it may do (OU: STORE_TLS_ROLE or "worker")
  * and of which swarm it is (O). It is for its node's id as a DNS name, and a manager's also for PKI_MANAGER:
  * who calls a manager asks for that name wherever the connection goes, so that a worker, whose certificate
- * has the same issuer, cannot pass for one. Keys are ECDSA on P-256 and never leave the node that made them.
+ * has the same issuer, cannot pass for one. A manager's is for its address, too, which is what other programs
+ * ask for. Keys are ECDSA on P-256 and never leave the node that made them.
  * Texts are PEM; the caller frees them. Any thread. */
 #ifndef CLUSTER_PKI_H
 #define CLUSTER_PKI_H
@@ -15,12 +16,14 @@
 
 #define PKI_MANAGER     "swarm-manager"
 #define PKI_WORKER_UNIT "worker"
+#define PKI_CLIENT_UNIT "client" /* no node: who uses the whole cluster as one engine */
 
 enum { PKI_NAME_BYTES = 64, PKI_REQUEST_MAX = 16 << 10 };
 
 struct pki_subject {
     char node[PKI_NAME_BYTES], swarm[PKI_NAME_BYTES];
-    bool manager;
+    bool manager, client;
+    const char *address;        /* of one to be issued: the IP address it is also for; NULL: none */
     int64_t begins_ns, ends_ns; /* wall clock; of a certificate that was read */
 };
 

@@ -5,6 +5,8 @@
 #include "cluster/join.h"
 #include "cluster/logs.h"
 #include "cluster/managers.h"
+#include "cluster/pki.h"
+#include "cluster/reach.h"
 #include "cluster/session.h"
 #include "store/tls.h"
 
@@ -26,8 +28,10 @@ int port__peer(struct cluster *c, struct http_request *q, struct port_peer *ret,
         return err_set(err, ERR_UNAUTHORIZED,
                        "the node at %s %s: it must leave the swarm (docker swarm leave) and join it again",
                        from, shown.why);
-    if (!str_eq(shown.organization, c->swarm_id) || strlen(shown.name) >= sizeof(ret->node))
-        return err_set(err, ERR_UNAUTHORIZED, "the node at %s has a certificate of another swarm", from);
+    if (!str_eq(shown.organization, c->swarm_id) || strlen(shown.name) >= sizeof(ret->node) ||
+        str_eq(shown.unit, PKI_CLIENT_UNIT))
+        return err_set(err, ERR_UNAUTHORIZED,
+                       "the node at %s has a certificate that is no node's of this swarm", from);
     snprintf(ret->node, sizeof(ret->node), "%s", shown.name);
     ret->manager = str_eq(shown.unit, STORE_TLS_ROLE);
     return 0;
@@ -80,6 +84,7 @@ static const struct http_route routes[] = {
      .pattern = "/cluster/logs/{container}",
      .attempt = logs__serve_remote,
      .kind = HTTP_FOLLOW},
+    {.method = "GET", .pattern = "/cluster/nodes", .attempt = reach__list, .kind = HTTP_BRIEF},
     {.method = "POST", .pattern = "/cluster/join", .attempt = join__take, .kind = HTTP_BRIEF},
     {.method = "POST", .pattern = "/cluster/renew", .attempt = join__renew, .kind = HTTP_BRIEF},
     {.method = "POST", .pattern = "/cluster/session", .attempt = assign__session, .kind = HTTP_WAIT},
@@ -87,6 +92,30 @@ static const struct http_route routes[] = {
     {.method = "POST", .pattern = "/cluster/leave", .attempt = assign__leave, .kind = HTTP_BRIEF},
     {0},
 };
+
+static bool is_client(struct cluster *c, struct http_request *q)
+{
+    struct http_certificate shown;
+    http_peer_certificate(q, &shown);
+    SCOPED_LOCK(locked, &c->lock);
+    return shown.valid && str_eq(shown.unit, PKI_CLIENT_UNIT) && str_eq(shown.organization, c->swarm_id);
+}
+
+static void take_other(struct http_request *q, void *context)
+{
+    struct cluster *c = context;
+    struct port_peer peer;
+    struct err err;
+    if (is_client(c, q))
+        gateway__take(q, c);
+    else if (!str_after(http_raw_path(q), REACH_PREFIX "/"))
+        forward__take(q, c);
+    else if (port__peer(c, q, &peer, &err) < 0 ||
+             (!peer.manager && err_set(&err, ERR_DENIED, "only managers reach other nodes' engines")))
+        http_reply_err(q, &err);
+    else
+        reach__take(q, c);
+}
 
 /* --- The server --- */
 
@@ -133,7 +162,7 @@ int port__open(struct cluster *c, struct err *err)
     }
     const struct http_server_config config = {.routes = routes,
                                               .context = c,
-                                              .fallback = forward__take,
+                                              .fallback = take_other,
                                               .max_body_bytes = PORT_BODY_MAX,
                                               .tls = c->port_tls,
                                               .unversioned = true};

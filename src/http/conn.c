@@ -157,3 +157,9 @@ bool http__conn_send(struct http_conn *c, struct iovec *parts, int count, int ti
     }
     return true;
 }
+
+ssize_t http__conn_send_some(struct http_conn *c, const void *bytes, size_t n)
+{
+    return c->tls ? http__tls_send_some(c->tls, bytes, n)
+                  : send(c->fd, bytes, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+}

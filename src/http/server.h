@@ -174,4 +174,14 @@ void http_stream_abort(struct http_request *q);
 int http_hijack(struct http_request *q, const char *content_type, int *ret_fd, struct str *ret_early,
                 struct err *err);
 
+/* --- passing it on: another server of HTTP answers, behind the stream socket `fd` --- */
+/* The request's head to say there: all its headers, "Connection: close" unless it wants an upgrade. */
+void http_request_head(struct http_request *q, const char *target, struct str *out);
+/* Copies what is left of the request, its body as it comes, to `fd`, and all that comes from there to the
+ * client, which it is the answer for, until `fd` ends. Either may end its half before. The body must not have
+ * been read. Also over TLS. */
+void http_relay(struct http_request *q, int fd);
+/* Bytes that begin the answer, before http_relay(). */
+bool http_send_raw(struct http_request *q, const void *bytes, size_t n);
+
 #endif

@@ -96,6 +96,7 @@ void http__tls_end(struct http_tls_session *s); /* tells the peer that nothing m
 /* As recv(2) without waiting: -1 with EAGAIN also while the handshake is under way. */
 ssize_t http__tls_recv(struct http_tls_session *s, void *buffer, size_t n);
 bool http__tls_pending(struct http_tls_session *s); /* bytes that the descriptor will not tell of */
+ssize_t http__tls_send_some(struct http_tls_session *s, const void *bytes, size_t n); /* as send(2) */
 bool http__tls_send(struct http_tls_session *s, int fd, const void *bytes, size_t n, int timeout_ms);
 
 struct http_param {
@@ -160,6 +161,8 @@ ssize_t http__conn_recv(struct http_conn *c, void *buffer, size_t n); /* without
 int http__conn_receive(struct http_conn *c, size_t max);
 void http__conn_consume(struct http_conn *c, size_t n);
 size_t http__conn_take(struct http_conn *c, void *buffer, size_t n);
+/* As send(2) without waiting; what was not taken is to be given again. */
+ssize_t http__conn_send_some(struct http_conn *c, const void *bytes, size_t n);
 /* False when the peer is gone or does not read for `timeout_ms` (-1: waits for ever). */
 bool http__conn_send(struct http_conn *c, struct iovec *parts, int count, int timeout_ms);
 

@@ -219,11 +219,16 @@ bool http__tls_pending(struct http_tls_session *s)
     return gnutls_record_check_pending(s->session) > 0;
 }
 
+ssize_t http__tls_send_some(struct http_tls_session *s, const void *bytes, size_t n)
+{
+    return result(gnutls_record_send(s->session, bytes, n));
+}
+
 bool http__tls_send(struct http_tls_session *s, int fd, const void *bytes, size_t n, int timeout_ms)
 {
     const char *at = bytes;
     while (n > 0) {
-        ssize_t sent = result(gnutls_record_send(s->session, at, n));
+        ssize_t sent = http__tls_send_some(s, at, n);
         if (sent >= 0) {
             at += sent;
             n -= (size_t)sent;

@@ -21,6 +21,7 @@ struct tls_link {
     gnutls_session_t session;
     gnutls_certificate_credentials_t credentials;
     char peer[128]; /* for messages */
+    char name[64];  /* who it must be; "": any manager */
 };
 
 static int wait_for(struct tls_link *l, short events, int64_t deadline_ns, struct err *err)
@@ -65,20 +66,23 @@ static int has_role(const struct tls_link *l, struct err *err)
     gnutls_x509_crt_t crt;
     if (!count || gnutls_x509_crt_init(&crt) < 0)
         return err_set(err, ERR_DENIED, "%s shows no certificate", l->peer);
+    const char *want = *l->name ? l->name : STORE_TLS_ROLE,
+               *oid = *l->name ? GNUTLS_OID_X520_COMMON_NAME : GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME;
     bool found = false;
     if (gnutls_x509_crt_import(crt, &chain[0], GNUTLS_X509_FMT_DER) == 0)
         for (unsigned i = 0; !found && i < 16; i++) {
-            char unit[128];
-            size_t n = sizeof(unit);
-            if (gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, i, 0, unit, &n) <
-                0)
+            char text[128];
+            size_t n = sizeof(text);
+            if (gnutls_x509_crt_get_dn_by_oid(crt, oid, i, 0, text, &n) < 0)
                 break;
-            found = n == strlen(STORE_TLS_ROLE) && memcmp(unit, STORE_TLS_ROLE, n) == 0;
+            found = n == strlen(want) && memcmp(text, want, n) == 0;
         }
     gnutls_x509_crt_deinit(crt);
-    return found ? 0
-                 : err_set(err, ERR_DENIED, "%s has a certificate without the unit \"" STORE_TLS_ROLE "\"",
-                           l->peer);
+    if (found)
+        return 0;
+    return *l->name ? err_set(err, ERR_DENIED, "%s is not node %s", l->peer, l->name)
+                    : err_set(err, ERR_DENIED, "%s has a certificate without the unit \"" STORE_TLS_ROLE "\"",
+                              l->peer);
 }
 
 /* The issuer, and the role; no host name: members are told apart by what they know, not where they are. */
@@ -99,6 +103,7 @@ static int check_peer(const struct tls_link *l, struct err *err)
 static int load(struct tls_link *l, const struct tls_files *f, struct err *err)
 {
     must(gnutls_certificate_allocate_credentials(&l->credentials) == 0);
+    snprintf(l->name, sizeof(l->name), "%s", f->peer ? f->peer : "");
     int r = gnutls_certificate_set_x509_trust_file(l->credentials, f->authority, GNUTLS_X509_FMT_PEM);
     if (r <= 0)
         return err_set(err, ERR_INVALID, "TLS authority %s: %s", f->authority,
@@ -310,6 +315,38 @@ static bool to_link(struct tls_link *l, int fd, struct flow *f)
             return false;
         f->at += (size_t)n;
     }
+}
+
+void tls_relay_halves(struct tls_link *l, int fd)
+{
+    struct flow *in = NEW(struct flow), *out = NEW(struct flow);
+    bool comes = true, goes = true;
+    for (;;) {
+        if (comes && !from_link(l, fd, in)) {
+            comes = false;
+            shutdown(fd, SHUT_WR);
+        }
+        if (goes && !to_link(l, fd, out)) {
+            goes = false;
+            gnutls_bye(l->session, GNUTLS_SHUT_WR);
+        }
+        if (!comes && !goes)
+            break;
+        bool in_full = in->at < in->end, out_full = out->at < out->end;
+        struct pollfd p[2] = {
+            {.fd = l->fd,
+             .events = (short)((comes && !in_full ? POLLIN : 0) | (goes && out_full ? POLLOUT : 0))},
+            {.fd = fd,
+             .events = (short)((goes && !out_full ? POLLIN : 0) | (comes && in_full ? POLLOUT : 0))}};
+        if (poll(p, 2, -1) < 0 && errno != EINTR)
+            break;
+        if ((p[0].revents & (POLLERR | POLLHUP) && !(p[0].events & POLLIN)) || p[1].revents & POLLERR)
+            break;
+        if (p[1].revents & POLLHUP && !(p[1].events & POLLIN) && goes)
+            break;
+    }
+    free(in);
+    free(out);
 }
 
 void tls_relay(struct tls_link *l, int fd)

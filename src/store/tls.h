@@ -21,6 +21,7 @@
 
 struct tls_files {
     const char *authority, *certificate, *key; /* PEM */
+    const char *peer; /* whose name (CN) the other side must have, whatever its unit; NULL: any manager */
 };
 
 struct tls_link;
@@ -40,6 +41,8 @@ int tls_recv(struct tls_link *l, void *buffer, size_t n, int64_t deadline_ns, st
 
 /* Copies in both directions between the link and a stream socket until either ends. Closes neither. */
 void tls_relay(struct tls_link *l, int fd);
+/* The same, but each direction ends for itself: the other goes on until it ends too. */
+void tls_relay_halves(struct tls_link *l, int fd);
 
 /* A listening socket on `address`. */
 int tls_listen(const char *address, int *ret_fd, struct err *err);

@@ -1,0 +1,43 @@
+/* What the two files of the gateway share: one request for the cluster as one engine. */
+#ifndef CLUSTER_GATEWAY_H
+#define CLUSTER_GATEWAY_H
+
+#include "cluster/reach.h"
+
+struct gate {
+    struct cluster *c;
+    struct http_request *q;
+    json_t *nodes;     /* reach__nodes() */
+    char *version;     /* "/v1.41", or "" */
+    const char *path;  /* decoded, behind the version */
+    const char *raw;   /* the same as sent */
+    const char *query; /* without '?' */
+};
+
+/* What each node that is ready answered to the same request. */
+struct answer {
+    const json_t *node; /* of gate.nodes */
+    int status;         /* 0: none, `err` says why */
+    struct str body;
+    struct err err;
+};
+struct answers {
+    struct answer *list;
+    size_t count;
+};
+/* `target`: without version. `head`: more lines of the head, each with its end, or NULL. */
+void gate__ask_all(struct gate *g, const char *method, const char *target, const char *head,
+                   struct answers *ret);
+void gate__answers_done(struct answers *a);
+const char *gate__node_name(const json_t *node);
+static inline bool gate__answered(const struct answer *a)
+{
+    return a->status >= 200 && a->status < 300;
+}
+
+/* Chooses the node for the body of POST /containers/create, by the cluster's strategy among those that fit
+ * what its environment and labels say of constraints and affinities, and takes these out of the
+ * environment. */
+int gate__place(struct gate *g, json_t *body, const json_t **ret, struct err *err);
+
+#endif

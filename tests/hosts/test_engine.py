@@ -1,0 +1,120 @@
+"""The cluster as one Docker engine: the docker CLI with a client's certificate at a manager's port, over machines of which it has
+no socket."""
+import json
+import os
+import subprocess
+import unittest
+
+import harness
+import machines
+
+SLEEPS = ["sh", "-c", "trap 'exit 0' TERM; echo began; while :; do sleep 0.05; done"]
+
+
+class OneEngine(unittest.TestCase):
+    assert_clean_refusal = harness.Story.assert_clean_refusal
+
+    def setUp(self):
+        self.swarm = machines.Swarm(self, "abc")
+        self.a, self.b, self.c = self.swarm.machines
+        self.certificates = os.path.join(self.a.root, "client")
+        said = self.a.drover("cluster", "client", "somebody", self.certificates).out
+        self.assertIn(f"DOCKER_HOST=tcp://{self.a.host.address}:2377", said)
+
+    def docker(self, *args, check=True, stdin=None, certificates=None, at=None):
+        """From the host c: what is said goes over the network."""
+        env = {**os.environ, "DOCKER_HOST": f"tcp://{(at or self.a).host.address}:2377", "DOCKER_TLS_VERIFY": "1",
+               "DOCKER_CERT_PATH": certificates or self.certificates}
+        done = subprocess.run(self.c.host.inside(["docker", *args]), env=env, input=stdin, stdin=None if stdin else subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        result = harness.Result(["docker", *args], done.returncode, done.stdout.decode(), done.stderr.decode())
+        if check:
+            self.assertEqual(result.status, 0, f"docker {args}: {result.out}{result.err}")
+        return result
+
+    def run_on(self, node, name, *args):
+        self.docker("run", "-d", "--name", name, "-e", f"constraint:node=={node}", *args, "busybox", *SLEEPS)
+
+    def test_containers_of_all_nodes_are_one_engines(self):
+        for node in "abc":
+            self.run_on(node, f"on-{node}", "--label", f"which={node}")
+        self.assertEqual(sorted(self.docker("ps", "--format", "{{.Names}}").out.split()), ["a/on-a", "b/on-b", "c/on-c"])
+        for machine in (self.a, self.b, self.c):
+            self.assertEqual(machine.docker("ps", "--format", "{{.Names}}").out, f"on-{machine.host.name}\n")
+        # No trace of the expression in the container.
+        self.assertNotIn("constraint", self.docker("inspect", "on-b", "--format", "{{json .Config.Env}}").out)
+        self.assertEqual(self.docker("exec", "b/on-b", "echo", "here").out, "here\n")
+        self.assertEqual(self.docker("exec", "-i", "on-c", "cat", stdin=b"through\n").out, "through\n")
+        self.assertEqual(self.docker("exec", "on-b", "sh", "-c", "exit 7", check=False).status, 7)
+        self.assertEqual(self.docker("logs", "c/on-c").out, "began\n")
+        self.assertIn("on-b", self.docker("stats", "--no-stream", "--format", "{{.Name}}", "on-b").out)
+        self.docker("stop", "on-b")
+        self.assertEqual(self.docker("wait", "on-b").out, "0\n")
+        self.assertEqual(sorted(self.docker("ps", "--format", "{{.Names}}").out.split()), ["a/on-a", "c/on-c"])
+        self.assertEqual(self.docker("ps", "-a", "--filter", "label=which=b", "--format", "{{.Names}}").out, "b/on-b\n")
+        self.assertEqual(json.loads(self.docker("info", "--format", "{{json .Containers}}").out), 3)
+        self.docker("rm", "-f", "on-a", "b/on-b", "on-c")
+        self.assertEqual(self.docker("ps", "-aq").out, "")
+
+    def test_attach_and_copies_go_through(self):
+        self.run_on("b", "far")
+        path = os.path.join(self.a.root, "file")
+        with open(path, "wb") as f:
+            f.write(os.urandom(3 << 20))
+        self.docker("cp", path, "far:/copied")
+        self.docker("cp", "far:/copied", path + ".back")
+        with open(path, "rb") as one, open(path + ".back", "rb") as other:
+            self.assertEqual(one.read(), other.read())
+        done = self.docker("run", "-i", "--rm", "-e", "constraint:node==c", "busybox", "wc", "-c", stdin=b"x" * 300000)
+        self.assertEqual(done.out, "300000\n")
+        done = self.docker("run", "--rm", "-e", "constraint:node==b", "busybox", "sh", "-c", "echo out; echo err >&2; exit 3", check=False)
+        self.assertEqual((done.status, done.out, done.err), (3, "out\n", "err\n"))
+
+    def test_new_containers_are_spread_and_constraints_hold(self):
+        for number in range(6):
+            self.docker("run", "-d", "--name", f"n{number}", "busybox", *SLEEPS)
+        self.assertEqual([len(m.docker("ps", "-q").out.split()) for m in (self.a, self.b, self.c)], [2, 2, 2])
+        self.a.docker("node", "update", "--label-add", "disk=fast", self.a.node("c")["ID"])
+        self.docker("run", "-d", "--name", "fast", "-e", "constraint:disk==f*", "busybox", *SLEEPS)
+        self.docker("run", "-d", "--name", "near", "-e", "affinity:container==fast", "busybox", *SLEEPS)
+        self.docker("run", "-d", "--name", "apart", "-e", "affinity:container!=fast", "-e", "constraint:node!=a", "busybox", *SLEEPS)
+        self.docker("run", "-d", "--name", "soft", "-e", "constraint:disk==~slow", "busybox", *SLEEPS)
+        where = {name.split("/")[1]: name.split("/")[0] for name in self.docker("ps", "--format", "{{.Names}}").out.split()}
+        self.assertEqual((where["fast"], where["near"], where["apart"]), ("c", "c", "b"))
+        self.docker("run", "-d", "--name", "beside", "--network", "container:apart", "busybox", *SLEEPS)
+        self.c.docker("network", "create", "own")
+        self.docker("run", "-d", "--name", "netted", "--network", "own", "busybox", *SLEEPS)
+        where = {name.split("/")[1]: name.split("/")[0] for name in self.docker("ps", "--format", "{{.Names}}").out.split()}
+        self.assertEqual((where["beside"], where["netted"]), ("b", "c"))
+        self.a.drover("strategy", "use", "binpack")
+        self.docker("run", "-d", "--name", "packed", "busybox", *SLEEPS)
+        self.assertEqual(self.docker("ps", "--filter", "name=packed", "--format", "{{.Names}}").out, "c/packed\n")
+
+    def test_what_cannot_be_is_refused_clearly(self):
+        self.run_on("a", "taken")
+        self.assert_clean_refusal(self.docker("run", "-d", "--name", "taken", "busybox", "true", check=False), "already in use")
+        self.assert_clean_refusal(self.docker("run", "-e", "constraint:disk==slow", "busybox", "true", check=False), "no node fits: constraint:disk==slow")
+        self.assert_clean_refusal(self.docker("run", "-e", "constraint:disk", "busybox", "true", check=False), "must be KEY==VALUE")
+        self.assert_clean_refusal(self.docker("logs", "nobody", check=False), "No such container: nobody")
+        self.b.docker("run", "-d", "--name", "taken", "busybox", *SLEEPS)
+        self.assert_clean_refusal(self.docker("logs", "taken", check=False), "a/taken, b/taken")
+        self.docker("rm", "-f", "b/taken")
+        # Neither a worker's certificate nor another swarm's opens it, and a client's is no node's.
+        worker = os.path.join(self.a.root, "worker")
+        os.makedirs(worker)
+        for theirs, name in (("ca.pem", "ca.pem"), ("node.pem", "cert.pem"), ("node.key", "key.pem")):
+            os.link(os.path.join(self.b.data, "cluster", theirs), os.path.join(worker, name))
+        self.assertNotEqual(self.docker("ps", certificates=worker, check=False).status, 0)
+        self.b.docker("swarm", "leave")
+        self.b.docker("swarm", "init", "--advertise-addr", self.b.host.address)
+        self.assertNotEqual(self.docker("ps", at=self.b, check=False).status, 0)
+
+    def test_a_node_that_is_gone_hides_its_own_alone(self):
+        self.run_on("a", "stays")
+        self.run_on("b", "hidden")
+        self.b.host.cut()
+        harness.wait_for(lambda: self.a.nodes()["b"][0] == "down", "it to be counted as lost")
+        self.assertEqual(self.docker("ps", "--format", "{{.Names}}").out, "a/stays\n")
+        self.b.host.heal()
+        harness.wait_for(lambda: self.a.nodes()["b"][0] == "ready", "it to be back")
+        self.assertEqual(sorted(self.docker("ps", "--format", "{{.Names}}").out.split()), ["a/stays", "b/hidden"])
