@@ -78,6 +78,7 @@ static int forward(struct http_request *q, struct api *a, struct err *err)
                                 .headers = headers,
                                 .body = body.len ? body.data : NULL,
                                 .body_bytes = body.len,
+                                .waits = http_route_kind(q) == HTTP_WAIT,
                                 .context = &p,
                                 .gone = on_gone};
     if (http_route_kind(q) == HTTP_FOLLOW) {
@@ -105,6 +106,7 @@ int api__pass_on(struct http_request *q, struct api *a, const char *method, cons
                                       .headers = headers,
                                       .body = text,
                                       .body_bytes = text ? strlen(text) : 0,
+                                      .waits = http_route_kind(q) == HTTP_WAIT,
                                       .context = &p,
                                       .gone = on_gone};
     int r = cluster_forward(a->cluster, &f, &response, err);

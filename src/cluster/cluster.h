@@ -109,6 +109,7 @@ struct cluster_forward {
     char *const *headers;        /* "Name: value", or NULL */
     const void *body;
     size_t body_bytes;
+    bool waits; /* it is answered when tasks have ended: within minutes */
     void *context;
     /* For an answer that is passed on as it comes: see http/client.h. Or NULL, and it is in *ret whole. */
     void (*head)(void *context, int status, const char *type);

@@ -13,7 +13,7 @@
 #include "http/client.h"
 
 /* ANSWER_MS: for a leader that was cut off; a stream may be silent for longer. */
-enum { HOPS_MAX = 3, MISDIRECTED = 421, CONNECT_MS = 2000, ANSWER_MS = 15000 };
+enum { HOPS_MAX = 3, MISDIRECTED = 421, CONNECT_MS = 2000, ANSWER_MS = 15000, WAIT_MS = 120000 };
 
 bool cluster_elsewhere(struct cluster *c)
 {
@@ -76,7 +76,9 @@ static int call_once(struct cluster *c, const struct cluster_forward *f, const c
                                    .key_file = key,
                                    .connect_to = address,
                                    .connect_timeout_ms = CONNECT_MS,
-                                   .idle_timeout_ms = f->head ? 0 : ANSWER_MS,
+                                   .idle_timeout_ms = f->head    ? 0
+                                                      : f->waits ? WAIT_MS
+                                                                 : ANSWER_MS,
                                    .gone = f->gone,
                                    .gone_context = f->context};
     int r = http_client_call(client, &call, ret, err);
