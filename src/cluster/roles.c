@@ -17,7 +17,7 @@
 
 #include <unistd.h>
 
-enum { VOTERS_MS = 300, CALL_MS = 10000, LEAVE_TRIES = 40, LEAVE_PAUSE_MS = 250 };
+enum { VOTERS_MS = 100, CALL_MS = 10000, LEAVE_TRIES = 40, LEAVE_PAUSE_MS = 250 };
 
 /* --- The leader --- */
 

@@ -79,6 +79,8 @@ class Swarm:
         via = next(m for m in self.machines if m is not machine and m.process.poll() is None and m.get("/swarm"))
         token = via.docker("swarm", "join-token", "-q", role).out.strip()
         machine.docker("swarm", "join", "--advertise-addr", machine.host.address, "--token", token, f"{via.host.address}:2377")
+        if role == "manager":
+            harness.wait_for(lambda: self.nodes(via).get(machine.name, ("", ""))[1] == "Reachable", "the leader to see its vote")
 
     def leader(self, among=None):
         """The machine that says so itself; waits for one."""
