@@ -158,9 +158,9 @@ struct cluster {
     bool assignment_known; /* what this node is to run, be it from its disk */
     bool assignment_fresh; /* and from a leader, with the secrets */
     bool stopping, loop_runs;
-    bool follows;                        /* the loop's threads are a session's */
-    bool role_changes, role_thread_made; /* roles.c */
-    int64_t voters_ns;                   /* when they were looked at; the managers' thread's */
+    bool follows;                                   /* the loop's threads are a session's */
+    bool role_changes, role_thread_made, role_kept; /* roles.c */
+    int64_t voters_ns;                              /* when they were looked at; the managers' thread's */
     pthread_t role_thread;
     bool all_dirty; /* every service is to be looked at */
     pthread_t loop, watcher, session;

@@ -205,11 +205,20 @@ static void *change_main(void *context)
 
 void roles__follow(struct cluster *c, bool manager)
 {
-    if (manager == (c->role != ROLE_WORKS) || c->role == ROLE_LEADS || c->role_changes)
+    if (manager == (c->role != ROLE_WORKS) || c->role == ROLE_LEADS || c->role_changes || c->role_kept)
         return;
     roles__wait(c);
     c->role_changes = c->role_thread_made = true;
     must(pthread_create(&c->role_thread, NULL, change_main, c) == 0);
+}
+
+void roles__keep(struct cluster *c, bool kept)
+{
+    pthread_mutex_lock(&c->lock);
+    c->role_kept = kept;
+    pthread_mutex_unlock(&c->lock);
+    if (kept)
+        roles__wait(c);
 }
 
 void roles__wait(struct cluster *c)

@@ -13,6 +13,8 @@ int roles__left(struct cluster *c, const char *id, struct err *err);
 
 /* On a node, for what it is assigned; with the lock. */
 void roles__follow(struct cluster *c, bool manager);
+/* What is assigned changes no role from now on, nor does a change go on. Without the lock. */
+void roles__keep(struct cluster *c, bool kept);
 void roles__wait(struct cluster *c); /* until no change is under way; the thread may need the lock */
 /* On a manager that leaves, while it still votes. Without the lock. */
 void roles__leave(struct cluster *c);

@@ -313,6 +313,7 @@ int cluster_leave(struct cluster *c, bool force, struct err *err)
     bool replicated = managers__replicated(c);
     if (replicated) { /* the managers' thread may need the lock */
         pthread_mutex_unlock(&c->change_lock);
+        roles__keep(c, true); /* that it is no manager any more is not to be followed meanwhile */
         roles__leave(c);
         managers__forget(c);
         pthread_mutex_lock(&c->change_lock);
@@ -320,6 +321,7 @@ int cluster_leave(struct cluster *c, bool force, struct err *err)
     loop__stop(c, -1);
     port__close(c, 0);
     SCOPED_LOCK(locked, &c->lock);
+    c->role_kept = false;
     const struct store_statement erase = {.sql = "DELETE FROM objects", .expect_changes = -1};
     int r = store_batch(c->store, &erase, 1, STORE_DURABLE, err);
     if (r < 0) {
