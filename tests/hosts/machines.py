@@ -1,5 +1,10 @@
-"""Machines with a Drover each, of one swarm: a network namespace and a host name of its own for every one."""
+"""Machines with a Drover each, of one swarm: a network namespace (hosts.py) and a host name of its own for every one."""
+import contextlib
 import json
+import os
+import re
+import signal
+import tempfile
 
 import harness
 import hosts
@@ -9,8 +14,8 @@ STAYS = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"]
 
 class Machine(harness.Drover):
     def __init__(self, swarm, host):
-        super().__init__()
-        self.swarm, self.host = swarm, host
+        super().__init__(tempfile.mkdtemp(prefix=f"drover-hosts-{host.name}-"))
+        self.swarm, self.host, self.name = swarm, host, host.name
         self.inside = host.inside(["unshare", "--uts", "sh", "-c", f'hostname {host.name}; exec "$@"', "sh"])
 
     def ask(self, method, path, body=None):
@@ -54,11 +59,47 @@ class Machine(harness.Drover):
         """Ids of those that run here and are tasks."""
         return set(self.docker("ps", "-q", "--no-trunc", "--filter", "label=com.docker.swarm.task.id").out.split())
 
+    # --- what is asked of one that may not answer
+
+    def get(self, path):
+        """None: it has no answer."""
+        status, _, body = self.api("GET", path)
+        return json.loads(body) if status == 200 else None
+
+    def leads(self):
+        return any(n["ID"] == self.info()["NodeID"] for n in self.get("/nodes") or []
+                   if n.get("ManagerStatus", {}).get("Leader"))
+
+    def text(self):
+        with open(self.log, errors="replace") as log:
+            return log.read()
+
+    # --- its end
+
+    def store(self):
+        """The pids of its `drover store run`: who watches, and who has the data."""
+        found = []
+        for pid in self.processes():
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as f:
+                words = f.read().split(b"\0")
+                if words[1:3] == [b"store", b"run"]:
+                    found.append(pid)
+        return found
+
+    def die(self):
+        """serve and its store at once, as kill -9 of both; what runs in containers goes on."""
+        store = self.store()
+        for pid in [self.process.pid, *store]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        harness.wait_for(lambda: not any(harness.alive(pid) for pid in store), "the store to be gone")
+
 
 class Swarm:
-    """The first machine is its manager, the others have joined it as workers."""
+    """The first `managers` of the machines manage, the others are workers."""
 
-    def __init__(self, test, names="ab", join=True, heartbeat=None, arguments=()):
+    def __init__(self, test, names="ab", managers=1, join=True, heartbeat=None, arguments=()):
         self.test, self.net = test, hosts.Network(test)
         self.machines = []
         test.addCleanup(self.remove)
@@ -71,15 +112,48 @@ class Swarm:
         first.docker("swarm", "init", "--advertise-addr", first.host.address)
         if heartbeat:
             first.docker("swarm", "update", "--dispatcher-heartbeat", heartbeat)
-        for machine in self.machines[1:] if join else ():
-            machine.join(first)
+        for number, machine in enumerate(self.machines[1:], 1):
+            if join:
+                machine.join(first, "--advertise-addr", machine.host.address, token=first.token("manager" if number < managers else "worker"))
         if join:
             self.wait_for_nodes(len(names))
+        if managers > 1:
+            self.wait_for_managers(managers)
 
     def wait_for_nodes(self, count):
         first = self.machines[0]
         harness.wait_for(lambda: [s for s, _ in first.nodes().values()].count("ready") == count, f"{count} nodes")
 
+    def wait_for_managers(self, count):
+        """Until the leader sees that all vote."""
+        harness.wait_for(lambda: sum(status in ("Leader", "Reachable") for _, status in self.nodes(self.machines[0]).values()) == count,
+                         f"{count} managers")
+
+    def others(self, machine):
+        return [m for m in self.machines if m is not machine]
+
+    def leader(self, among=None):
+        """The machine that says so itself; waits for one."""
+        def look():
+            for machine in among or self.machines:
+                with contextlib.suppress(OSError, AssertionError, KeyError):
+                    if machine.leads():
+                        return machine
+            return None
+        return harness.wait_for(look, "a leader")
+
+    def nodes(self, machine):
+        """{name: (state, manager status)} as `docker node ls` has it, seen from one; by its id, what is no machine's any more."""
+        names, out = {m.info()["NodeID"]: m.name for m in self.machines if m.process.poll() is None}, {}
+        for line in machine.docker("node", "ls", "--format", "{{.ID}} {{.Status}} {{.ManagerStatus}}").out.splitlines():
+            node, state, manager = re.split(" +", line + " ")[:3]
+            out[names.get(node, node)] = (state, manager)
+        return out
+
     def remove(self):
+        for machine in self.machines:
+            machine.host.heal()
+            if machine.process and machine.process.poll() is None:
+                machine.process.send_signal(signal.SIGCONT)
         left = [text for text in (machine.remove() for machine in self.machines) if text]
         self.test.assertEqual(left, [], "left behind")

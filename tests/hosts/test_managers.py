@@ -7,7 +7,7 @@ import threading
 import unittest
 
 import harness
-import swarms
+import machines
 
 STAYS = ["sh", "-c", "trap 'exit 0' TERM; echo began; while :; do sleep 0.05; done"]
 
@@ -44,7 +44,7 @@ class Managers(unittest.TestCase):
     assert_clean_refusal = harness.Story.assert_clean_refusal
 
     def setUp(self):
-        self.swarm = swarms.Swarm(self)
+        self.swarm = machines.Swarm(self, "abc", managers=3)
 
     def service(self, machine, name, replicas=3):
         machine.docker("service", "create", "--detach", "--no-resolve-image", "--name", name, "--replicas", str(replicas),
@@ -126,7 +126,8 @@ class Managers(unittest.TestCase):
         writer.wait_for_more()
         self.assert_clean_refusal(b.docker("node", "demote", b.info()["NodeID"], check=False), "last manager")
         self.check(b, writer)
-        self.swarm.join(c, "manager")
+        c.join(b, token=b.token("manager"))
+        harness.wait_for(lambda: self.swarm.nodes(b)["c"][1] == "Reachable", "the leader to see its vote")
         self.assertEqual(sorted(status for _, status in self.swarm.nodes(c).values()), ["", "", "Leader", "Reachable"])
         self.check(c, writer)
 

@@ -5,7 +5,6 @@ import unittest
 
 import harness
 import machines
-import swarms
 
 # Answers on port 80 with the name of its machine.
 WEB = ["sh", "-c", "mkdir -p /tmp/w; echo $NODE >/tmp/w/index.html; exec httpd -f -p 80 -h /tmp/w"]
@@ -140,7 +139,7 @@ class Leaders(unittest.TestCase):
                          f"{host} of {wanted} from {machine.name}")
 
     def test_networks_and_names_outlive_their_leader(self):
-        self.swarm = swarms.Swarm(self)
+        self.swarm = machines.Swarm(self, "abc", managers=3)
         leader = self.swarm.leader()
         one, two = self.swarm.others(leader)
         one.docker("network", "create", "-d", "overlay", "mesh")  # passed on
