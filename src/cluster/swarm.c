@@ -336,6 +336,13 @@ int cluster_leave(struct cluster *c, bool force, struct err *err)
 
 /* --- Shown and changed --- */
 
+/* What is kept in the document and is not Docker's. */
+static void hide_own(json_t *document)
+{
+    json_object_del(document, "Self");
+    json_object_del(document, "Networks");
+}
+
 int cluster_inspect(struct cluster *c, json_t **ret, struct err *err)
 {
     SCOPED_LOCK(locked, &c->lock);
@@ -343,7 +350,7 @@ int cluster_inspect(struct cluster *c, json_t **ret, struct err *err)
     if (r < 0)
         return r;
     *ret = json_copy_tree(c->swarm);
-    json_object_del(*ret, "Self");
+    hide_own(*ret);
     return 0;
 }
 
@@ -400,7 +407,7 @@ json_t *swarm__summary(struct cluster *c)
     for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));)
         managers += ((const struct node *)e->value)->manager;
     json_t *cluster = json_copy_tree(c->swarm);
-    json_object_del(cluster, "Self");
+    hide_own(cluster);
     json_object_del(cluster, "JoinTokens");
     json_t *out = json_pack("{s:I, s:i, s:o}", "Nodes", (json_int_t)c->objects[CLUSTER_NODE].count,
                             "Managers", managers, "Cluster", cluster);
