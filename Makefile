@@ -6,6 +6,7 @@
 #   make check      all tests, with sanitizers where they are unit tests; ends with "N passed, N failed"
 #   make check-vm   only those on a booted cgroup v2 host (QEMU, software emulation; part of check)
 #   make soak       kill serve and keeper at random under LAUNCHES=500 launches, and check every byte (docs/soak.md)
+#   make reliability  write to a swarm of five while its machines are killed and cut off, RUNS=5 (docs/reliability.md)
 #   make bench      the tables of docs/benchmarks.md, from one run
 #   make install    DESTDIR= PREFIX=/usr/local
 #   make format     clang-format over the tree
@@ -14,7 +15,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: all build setup demo demo-down check check-build check-vm lint soak bench install format clean
+.PHONY: all build setup demo demo-down check check-build check-vm lint soak reliability bench install format clean
 
 all: build
 
@@ -51,6 +52,11 @@ LAUNCHES ?= 500
 soak: build
 	@scripts/setup check
 	@DROVER=$(CURDIR)/build/drover unshare --net python3 -u tests/crash/soak.py --launches $(LAUNCHES)
+
+RUNS ?= 5
+reliability: build
+	@scripts/setup check
+	@DROVER=$(CURDIR)/build/drover unshare --net python3 -u tests/hosts/reliability.py --runs $(RUNS)
 
 lint:
 	@python3 tests/run.py lint
