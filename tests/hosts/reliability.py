@@ -13,6 +13,7 @@ A run that breaks a rule prints it, and the exit code is 1. What counts:
 import argparse
 import base64
 import contextlib
+import http.client
 import json
 import os
 import random
@@ -49,7 +50,7 @@ class Client(threading.Thread):
         self.asked += 1
         try:
             status, _, content = self.rng.choice(self.run_.machines).api(method, path, body)
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return 0, None
         try:
             return status, json.loads(content) if content.strip() else None
@@ -110,7 +111,7 @@ class Run:
     def __init__(self, swarm, seed, faults):
         self.swarm, self.machines, self.seed, self.faults = swarm, swarm.machines, seed, faults
         self.rng = random.Random(seed)
-        self.managers, self.told = self.machines[:3], []
+        self.managers, self.told, self.stale = self.machines[:3], [], 0
 
     # --- what goes wrong
 
@@ -163,6 +164,18 @@ class Run:
         """Of a machine that may have to wait for a leader."""
         return harness.wait_for(lambda: [a for a in [machine.get(path)] if a is not None], f"{machine.name} to answer {path}", deadline=600)[0]
 
+    def configs(self, machine, clients):
+        """What it has, once that is not what a replaced leader had: that is a stale read, however late it comes."""
+        there = set().union(*(c.there for c in clients))
+
+        def look():
+            self.have = {c["Spec"]["Name"] for c in self.answer(machine, "/configs")}
+            self.stale += bool(there - self.have)
+            return there <= self.have
+        with contextlib.suppress(AssertionError):
+            harness.wait_for(look, "stale reads to end", deadline=30)
+        return self.have
+
     def count(self):
         return int((self.answer(self.machines[0], "/services/counter")["Spec"]["Labels"] or {}).get("n", "0"))
 
@@ -190,7 +203,7 @@ class Run:
     def check(self, clients):
         broken = []
         for m in self.machines:
-            have = {c["Spec"]["Name"] for c in self.answer(m, "/configs")}
+            have = self.configs(m, clients)
             for c in clients:
                 broken += [f"{name} was acknowledged, and is not on {m.name}" for name in sorted(c.there - have)]
                 broken += [f"{name} was removed, and is on {m.name}" for name in sorted(c.gone & have)]
@@ -225,7 +238,7 @@ class Run:
         print(json.dumps({"seed": self.seed, "faults": self.told, "asked": sum(c.asked for c in clients),
                           "configs": sum(len(c.there) + len(c.gone) for c in clients), "open": sum(len(c.open) for c in clients),
                           "steps": sum(c.steps for c in clients), "refused_steps": sum(c.refused for c in clients),
-                          "stale_reads": sum(c.stale for c in clients), "settled_s": round(settled, 1), "broken": broken}), flush=True)
+                          "stale_reads": self.stale + sum(c.stale for c in clients), "settled_s": round(settled, 1), "broken": broken}), flush=True)
         return not broken
 
 
