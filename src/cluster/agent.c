@@ -513,17 +513,26 @@ void agent__recover_task(struct cluster *c, struct task *t)
         observe(c, t, inspection);
 }
 
+#define TASK_LABEL "com.docker.swarm.task.id"
+
+/* The containers of tasks, as they are listed; NULL: not to be had. */
+static json_t *task_containers(struct cluster *c)
+{
+    _cleanup_json_ json_t *filters = json_pack("{s:[s]}", "label", TASK_LABEL);
+    json_t *list = NULL;
+    return engine_container_list(c->engine, true, 0, false, filters, &list, &(struct err){0}) < 0 ? NULL
+                                                                                                  : list;
+}
+
 /* A node that does not lead has no rows of its own: which container is whose is on the containers' labels. */
 void agent__find_containers(struct cluster *c)
 {
-    _cleanup_json_ json_t *list = NULL, *filters = json_pack("{s:[s]}", "label", "com.docker.swarm.task.id");
+    _cleanup_json_ json_t *list = task_containers(c);
     json_t *one;
     size_t i;
-    if (engine_container_list(c->engine, true, 0, false, filters, &list, &(struct err){0}) < 0)
-        return;
     json_array_foreach (list, i, one) {
-        struct task *t = map_get(&c->objects[CLUSTER_TASK],
-                                 json_str(json_object_get(one, "Labels"), "com.docker.swarm.task.id"));
+        struct task *t =
+            map_get(&c->objects[CLUSTER_TASK], json_str(json_object_get(one, "Labels"), TASK_LABEL));
         if (t && !t->container)
             t->container = mem_strdup(json_str(one, "Id"));
     }
@@ -532,13 +541,11 @@ void agent__find_containers(struct cluster *c)
 /* Containers of tasks that nobody knows: what was written behind may be lost with the machine. */
 void agent__remove_strays(struct cluster *c)
 {
-    _cleanup_json_ json_t *list = NULL, *filters = json_pack("{s:[s]}", "label", "com.docker.swarm.task.id");
+    _cleanup_json_ json_t *list = task_containers(c);
     json_t *one;
     size_t i;
-    if (engine_container_list(c->engine, true, 0, false, filters, &list, &(struct err){0}) < 0)
-        return;
     json_array_foreach (list, i, one) {
-        const char *id = json_str(json_object_get(one, "Labels"), "com.docker.swarm.task.id");
+        const char *id = json_str(json_object_get(one, "Labels"), TASK_LABEL);
         if (!map_get(&c->objects[CLUSTER_TASK], id))
             engine_container_remove(c->engine, json_str(one, "Id"), true, true, &(struct err){0});
     }

@@ -136,16 +136,25 @@ void history__aim_at_stable(struct service *s)
 
 /* --- Calls --- */
 
-int cluster_service_versions(struct cluster *c, const char *ref, json_t **ret, struct err *err)
+static int look_up(struct cluster *c, const char *ref, struct service **ret, struct err *err)
 {
-    SCOPED_LOCK(locked, &c->lock);
     int r = cluster__no_swarm(c, err);
     if (r < 0)
         return r;
-    struct service *s = cluster__lookup(c, CLUSTER_SERVICE, ref, err);
-    if (!s)
+    *ret = cluster__lookup(c, CLUSTER_SERVICE, ref, err);
+    if (!*ret)
         return -err->code;
-    history__note(s);
+    history__note(*ret);
+    return 0;
+}
+
+int cluster_service_versions(struct cluster *c, const char *ref, json_t **ret, struct err *err)
+{
+    SCOPED_LOCK(locked, &c->lock);
+    struct service *s;
+    int r = look_up(c, ref, &s, err);
+    if (r < 0)
+        return r;
     json_t *list = json_array(), *one;
     const json_t *before = NULL;
     size_t i;
@@ -180,13 +189,10 @@ static int check_again(struct cluster *c, const struct service *s, const json_t 
 int cluster_service_rollback(struct cluster *c, const char *ref, int64_t version, struct err *err)
 {
     SCOPED_LOCK(locked, &c->lock);
-    int r = cluster__no_swarm(c, err);
+    struct service *s;
+    int r = look_up(c, ref, &s, err);
     if (r < 0)
         return r;
-    struct service *s = cluster__lookup(c, CLUSTER_SERVICE, ref, err);
-    if (!s)
-        return -err->code;
-    history__note(s);
     const json_t *one = find(s, version);
     if (!one)
         return err_set(err, ERR_NOT_FOUND,

@@ -2,6 +2,7 @@
 no socket."""
 import json
 import os
+import shutil
 import subprocess
 import unittest
 
@@ -104,10 +105,13 @@ class OneEngine(unittest.TestCase):
         os.makedirs(worker)
         for theirs, name in (("ca.pem", "ca.pem"), ("node.pem", "cert.pem"), ("node.key", "key.pem")):
             os.link(os.path.join(self.b.data, "cluster", theirs), os.path.join(worker, name))
-        self.assertNotEqual(self.docker("ps", certificates=worker, check=False).status, 0)
+        self.assert_clean_refusal(self.docker("ps", certificates=worker, check=False), "not a swarm manager")
         self.b.docker("swarm", "leave")
         self.b.docker("swarm", "init", "--advertise-addr", self.b.host.address)
         self.assertNotEqual(self.docker("ps", at=self.b, check=False).status, 0)
+        # Nor when the client takes the server for the right one: the server does not take the client.
+        shutil.copy(os.path.join(self.b.data, "cluster/ca.pem"), self.certificates)
+        self.assert_clean_refusal(self.docker("ps", at=self.b, check=False), "not of this cluster's authority")
 
     def test_a_node_that_is_gone_hides_its_own_alone(self):
         self.run_on("a", "stays")
