@@ -36,13 +36,15 @@ static ssize_t recv_conn(struct http_conn *c, struct flow *f)
     return held ? (ssize_t)held : http__conn_recv(c, f->bytes, sizeof(f->bytes));
 }
 
-static void came(struct flow *f, ssize_t n)
+/* True: something came, or the end. */
+static bool came(struct flow *f, ssize_t n)
 {
     if (n > 0) {
         f->at = 0;
         f->end = (size_t)n;
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR))
         f->ended = true;
+    return n > 0 || f->ended;
 }
 
 /* False: who is written to is gone. */
@@ -57,9 +59,9 @@ static bool went(struct flow *f, ssize_t n)
 static bool move(struct http_conn *c, int fd, struct flow *in, struct flow *out)
 {
     for (bool moved = true; moved;) {
-        size_t before = in->at + in->end + out->at + out->end + in->ended + out->ended;
+        moved = false;
         if (in->at == in->end && !in->ended)
-            came(in, recv_conn(c, in));
+            moved = came(in, recv_conn(c, in));
         if (in->at < in->end &&
             !went(in, send(fd, in->bytes + in->at, in->end - in->at, MSG_DONTWAIT | MSG_NOSIGNAL))) {
             in->at = in->end; /* an answer may have come all the same */
@@ -70,13 +72,12 @@ static bool move(struct http_conn *c, int fd, struct flow *in, struct flow *out)
             in->told = true;
         }
         if (out->at == out->end && !out->ended)
-            came(out, recv(fd, out->bytes, sizeof(out->bytes), MSG_DONTWAIT));
+            moved |= came(out, recv(fd, out->bytes, sizeof(out->bytes), MSG_DONTWAIT));
         if (out->at < out->end &&
             !went(out, http__conn_send_some(c, out->bytes + out->at, out->end - out->at)))
             return false;
         if (out->at == out->end && out->ended)
             return false;
-        moved = before != in->at + in->end + out->at + out->end + in->ended + out->ended;
     }
     return true;
 }
