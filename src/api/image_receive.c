@@ -1,5 +1,5 @@
-/* /drover/content: images from node to node, blob by blob; `drover image push ssh://...` is its client on
- * both sides (image/receive.h). */
+/* /drover/content: images from node to node, blob by blob; `drover image push` and `pull` with ssh://... are
+ * its clients on both sides (image/receive.h). */
 #include "api/api_priv.h"
 
 #include "image/content.h"

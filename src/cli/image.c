@@ -1,6 +1,6 @@
 /* `drover image`: the verbs that are about images alone. */
 #include "cli/cli.h"
-#include "cli/image_push.h"
+#include "cli/image_ship.h"
 #include "cli/image_test.h"
 #include "cli/image_verify.h"
 #include "cli/verbs.h"
@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 static const struct cli_verb image_verbs[] = {
+    {"pull", "Fetch images from another machine, or from registries", cli_image_pull},
     {"push", "Send images to another machine, or to registries", cli_image_push},
     {"test", "Test an image before it ships", cli_image_test},
     {"verify", "Tell whether images are signed by whom they should be", cli_image_verify},

@@ -264,7 +264,8 @@ int ssh_exchange(struct ssh_remote *s, struct http_call *call, const char *path,
     s->answered = true;
     r = http_response_err(&response, err);
     if (r == -ERR_NOT_FOUND && strstr(err->msg, "page not found"))
-        r = err_set(err, ERR_UNSUPPORTED, "the drover at %s is too old to take images: upgrade it", s->host);
+        r = err_set(err, ERR_UNSUPPORTED, "the drover at %s is too old to take or give images: upgrade it",
+                    s->host);
     if (r < 0)
         http_response_done(&response);
     else
@@ -276,9 +277,11 @@ int ssh_call(struct ssh_remote *s, const char *method, const char *path, const j
              struct err *err)
 {
     static const char *const headers[] = {"Content-Type: application/json", NULL};
-    _cleanup_free_ char *text = json_format(body);
-    struct http_call call = {
-        .method = method, .body = text, .body_bytes = strlen(text), .headers = (char *const *)headers};
+    _cleanup_free_ char *text = body ? json_format(body) : NULL;
+    struct http_call call = {.method = method,
+                             .body = text,
+                             .body_bytes = text ? strlen(text) : 0,
+                             .headers = (char *const *)headers};
     struct http_response response;
     int r = ssh_exchange(s, &call, path, &response, err);
     if (r < 0)

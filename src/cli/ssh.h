@@ -34,7 +34,7 @@ void ssh_close(struct ssh_remote *s);
 /* `call->url` is filled in from `path`. A status that is no success is an error. */
 int ssh_exchange(struct ssh_remote *s, struct http_call *call, const char *path, struct http_response *ret,
                  struct err *err);
-/* The answer's JSON to `ret`. */
+/* The answer's JSON to `ret`. `body` may be NULL. */
 int ssh_call(struct ssh_remote *s, const char *method, const char *path, const json_t *body, json_t **ret,
              struct err *err);
 

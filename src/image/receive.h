@@ -1,4 +1,5 @@
-/* Images that come from another node blob by blob, without a registry: `drover image push ssh://...`.
+/* Images that come from another node blob by blob, without a registry: `drover image push` and `pull` with
+ * ssh://...
  *
  * The sender asks what of an image is missing here, sends that, and has the image put together:
  *

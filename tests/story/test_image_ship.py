@@ -1,4 +1,4 @@
-"""Images from node to node without a registry: `drover image push ssh://...` through Debian's ssh server on a loopback port, with keys
+"""Images from node to node without a registry: `drover image push` and `pull` with ssh://... through Debian's ssh server on a loopback port, with keys
 of the test's own."""
 import glob
 import json
@@ -60,7 +60,7 @@ class SshServer:
 
 
 @unittest.skipUnless(os.path.exists(SSHD), "scripts/peers could not fetch openssh-server")
-class Push(Story):
+class Ship(Story):
     shared = False
     image = False
 
@@ -80,18 +80,21 @@ class Push(Story):
     def env(self):
         return self.d.env(DROVER_SSH_COMMAND=f"ssh -F {self.d.root}/ssh/ssh.conf", TMPDIR=self.d.root)
 
-    def push(self, *words, check=True):
-        return self.d.drover("image", "push", "--drover-path", DROVER, *words, check=check, env=self.env())
+    def push(self, *words, check=True, verb="push"):
+        return self.d.drover("image", verb, "--drover-path", DROVER, *words, check=check, env=self.env())
 
-    def layered(self, name, megabytes, base="busybox"):
-        """An image with one more layer that nothing compresses."""
+    def pull(self, *words, check=True):
+        return self.push(*words, check=check, verb="pull")
+
+    def layered(self, name, megabytes, base="busybox", at=None):
+        """An image with one more layer that nothing compresses, here or there."""
         work = os.path.join(self.d.root, "work")
         os.makedirs(work, exist_ok=True)
         with open(os.path.join(work, "data"), "wb") as f:
             f.write(os.urandom(megabytes << 20))
         with open(os.path.join(work, "Dockerfile"), "w") as f:
             f.write(f"FROM {base}\nCOPY data /{name.replace(':', '-')}\n")
-        self.d.docker("build", "-q", "-t", name, work)
+        (at or self.d).docker("build", "-q", "-t", name, work)
 
     def test_an_image_arrives_with_its_name_and_runs(self):
         self.d.busybox()
@@ -154,6 +157,38 @@ class Push(Story):
         self.assertLess(megabytes, (96 << 20) / 1e6 + 2 - stood / 1e6)
         self.assertEqual(self.there.inspect("big")["Id"], self.d.inspect("big")["Id"])
 
+    def test_an_image_is_fetched_with_its_name_and_only_what_is_missing(self):
+        self.there.busybox()
+        self.layered("team/app:1.4", 2, at=self.there)
+        self.assertRegex(self.pull("busybox", self.url).out, r"busybox from \S+: 3 blobs fetched .*, 0 here already")
+        told = self.pull(self.url, "team/app:1.4")
+        self.assertRegex(told.out, r"team/app:1.4 from \S+: 3 blobs fetched \(2\.\d+MB\), 1 here already")
+        self.assertRegex(self.pull("team/app:1.4", self.url).out, r": 0 blobs fetched \(0B\), 4 here already")
+        self.assertEqual(self.d.inspect("team/app:1.4")["Id"], self.there.inspect("team/app:1.4")["Id"])
+        self.assertEqual(self.d.docker("run", "--rm", "--network", "none", "team/app:1.4", "echo", "it runs").out, "it runs\n")
+
+    def test_a_pull_that_breaks_off_goes_on_where_it_stood(self):
+        self.there.busybox()
+        self.layered("big", 96, at=self.there)
+        process = subprocess.Popen([DROVER, "image", "pull", "--drover-path", DROVER, "big", self.url], env=self.env(),
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        broken = 0
+
+        def incoming():
+            return sum(os.path.getsize(p) for p in glob.glob(os.path.join(self.d.data, "incoming", "*")))
+        for size in (8 << 20, 48 << 20):
+            wait_for(lambda: incoming() > size or process.poll() is not None, "a part to be here")
+            for pid in self.sshd.sessions():
+                os.kill(pid, signal.SIGKILL)
+                broken += 1
+        out, err = process.communicate()
+        self.assertEqual(process.returncode, 0, err)
+        self.assertGreaterEqual(broken, 2)
+        self.assertIn("going on", err)
+        self.assertLess(float(re.search(r"\((\d+(?:\.\d+)?)MB\)", out)[1]), 96 * 1.048576 + 30)
+        self.assertEqual(self.d.inspect("big")["Id"], self.there.inspect("big")["Id"])
+        self.assertEqual(glob.glob(os.path.join(self.d.data, "incoming", "*")), [])
+
     def test_what_does_not_have_its_digest_becomes_no_blob(self):
         digest = "sha256:" + "ab" * 32
         body = b"something else"
@@ -187,6 +222,13 @@ class Push(Story):
             if status:
                 self.assertEqual(done.status, status, done)
             self.assertIn(want, done.err)
+            done = self.pull(*words, check=False)
+            self.assertNotEqual(done.status, 0, words)
+            if status:
+                self.assertEqual(done.status, status, done)
+            self.assertIn(want, done.err)
+        done = self.pull("one", self.url, check=False)
+        self.assertIn(f"pull one from {self.url}: No such image: one", done.err)
 
 
 if __name__ == "__main__":
