@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "cluster/identity.h"
 #include "cluster/managers.h"
+#include "cluster/place_alone.h"
 #include "cluster/port.h"
 #include "cluster/roles.h"
 #include "cluster/session.h"
@@ -351,6 +352,7 @@ void cluster__free_all(struct cluster *c)
     map_done(&c->containers);
     c->leaving = c->containers = MAP_INIT(NULL);
     place__forget(c);
+    place_alone__forget(c);
     traffic__forget(c);
     json_decref(c->swarm);
     c->swarm = NULL;

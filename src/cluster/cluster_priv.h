@@ -20,6 +20,7 @@ enum {
     CONFIG_MAX = 1000 * 1024,
     WORKERS = 8,
     CLUSTER_PORT = 2377,
+    PLACE_HOLDS = 256, /* containers placed and not yet made */
 };
 
 /* What this node is in its cluster. A manager that leads has the whole state in its memory and decides. On
@@ -170,9 +171,11 @@ struct cluster {
     struct task *held;   /* those that workers have */
     struct task **queue; /* for the workers */
     size_t queue_count, queue_capacity;
-    struct map containers; /* container id -> task */
-    struct sched *model;   /* place.c; NULL: to be made */
-    bool tasks_wait;       /* for a node: some found none */
+    struct map containers;                 /* container id -> task */
+    struct sched *model;                   /* place.c; NULL: to be made */
+    bool tasks_wait;                       /* for a node: some found none */
+    struct place_hold *holds[PLACE_HOLDS]; /* place_alone.h; NULL: free */
+    int64_t hold_number;
     struct map pools;      /* addresses.c: network id -> which addresses are taken */
     char *far_text;        /* traffic.c: of other nodes' tasks, as the engine was last told */
     bool far_dirty;        /* may be another */
@@ -321,6 +324,8 @@ bool place__fits(struct cluster *c, const struct service *s, const struct node *
 void place__forget(struct cluster *c); /* after nodes or strategies have changed */
 struct sched_shape;
 struct sched_action;
+struct sched_label;
+struct sched_port;
 int place__model(struct cluster *c, struct err *err); /* c->model is there afterwards */
 /* What a service of this spec asks the model for; `s`: the present one, or NULL. */
 int place__shape(struct cluster *c, const struct service *s, const json_t *spec, const json_t *ports,
@@ -331,6 +336,20 @@ int place__without(struct cluster *c, struct task *t, void (*look)(void *context
 /* What would happen if the node had this spec: sched_plan(). */
 int place__node_change(struct cluster *c, const struct node *n, json_t *spec, struct sched_action *actions,
                        size_t capacity, size_t *ret_count, struct err *err);
+
+/* One node as it is seen for one choice, beyond what the state has: borrowed by the calls. */
+struct place_sight {
+    bool hidden; /* it is none of those to choose from */
+    const struct sched_label *labels;
+    size_t label_count;
+    int64_t cpu_nano, memory_bytes; /* taken by what is no task */
+    const struct sched_port *ports;
+    size_t port_count;
+    char *const *images;
+};
+int place__look_at(struct cluster *c, const struct node *n, const struct place_sight *sight, struct err *err);
+int place__look_away(struct cluster *c, const struct node *n,
+                     struct err *err); /* as the state has it again */
 
 /* strategy.c: scripts are configs with the label below, whose value is the strategy's name; a service's and
  * the swarm's own label of that key choose one. */

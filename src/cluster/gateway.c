@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "cluster/identity.h"
+#include "cluster/place_alone.h"
 #include "cluster/port.h"
 
 #include <ctype.h>
@@ -86,7 +87,7 @@ void gate__answers_done(struct answers *a)
     free(a->list);
 }
 
-static json_t *parsed(const struct answer *a)
+json_t *gate__parsed(const struct answer *a)
 {
     json_t *doc = NULL;
     if (gate__answered(a))
@@ -173,7 +174,7 @@ static bool is_action(const char *word)
     return strv_has((char *const *)actions, word);
 }
 
-static const json_t *node_named(struct gate *g, const char *name)
+const json_t *gate__node(struct gate *g, const char *name)
 {
     json_t *node;
     size_t i;
@@ -188,7 +189,7 @@ static int pass_container(struct gate *g, const char *rest, struct err *err)
 {
     _cleanup_strv_ char **parts = strv_split(rest, '/');
     size_t n = strv_len(parts);
-    const json_t *node = n > 1 ? node_named(g, parts[0]) : NULL;
+    const json_t *node = n > 1 ? gate__node(g, parts[0]) : NULL;
     bool plain = n < 2 || (is_action(parts[1]) && (n == 2 || str_eq(parts[2], "ws")));
     if (node && !plain) {
         const char *raw = str_after(g->raw, "/containers/"), *slash = strchr(raw, '/');
@@ -295,7 +296,7 @@ static int list_containers(struct gate *g, struct err *err)
         most = 0;
     gate__ask_all(g, "GET", target, NULL, &all);
     for (size_t i = 0; i < all.count; i++) {
-        _cleanup_json_ json_t *list = parsed(&all.list[i]);
+        _cleanup_json_ json_t *list = gate__parsed(&all.list[i]);
         json_array_foreach (list, k, one) {
             name_node(one, gate__node_name(all.list[i].node));
             json_array_append(out, one);
@@ -320,7 +321,7 @@ static int list_images(struct gate *g, struct err *err)
     int r = 0;
     gate__ask_all(g, "GET", target, NULL, &all);
     for (size_t i = 0; i < all.count; i++) {
-        _cleanup_json_ json_t *list = parsed(&all.list[i]);
+        _cleanup_json_ json_t *list = gate__parsed(&all.list[i]);
         json_array_foreach (list, k, one) {
             _cleanup_free_ char *tags = json_format(json_object_get(one, "RepoTags"));
             _cleanup_free_ char *key = str_printf("%s %s", json_str(one, "Id"), tags);
@@ -362,7 +363,7 @@ static int prune_all(struct gate *g, struct err *err)
     int r = 0;
     gate__ask_all(g, "POST", target, NULL, &all);
     for (size_t i = 0; i < all.count; i++) {
-        _cleanup_json_ json_t *one = parsed(&all.list[i]);
+        _cleanup_json_ json_t *one = gate__parsed(&all.list[i]);
         add_up(sum, one);
     }
     if (any_answered(&all))
@@ -385,7 +386,7 @@ static int info(struct gate *g, struct err *err)
     int r = 0;
     gate__ask_all(g, "GET", "/info", NULL, &all);
     for (size_t i = 0; i < all.count; i++) {
-        json_t *one = parsed(&all.list[i]);
+        json_t *one = gate__parsed(&all.list[i]);
         for (size_t k = 0; k < ARRAY_SIZE(counts); k++)
             sums[k] += json_int(one, counts[k]);
         if (all.list[i].node == own) {
@@ -439,7 +440,7 @@ static int check_name(struct gate *g, const char *name, struct err *err)
     _cleanup_free_ char *target = str_printf("/containers/%s/json", *name == '/' ? name + 1 : name);
     gate__ask_all(g, "GET", target, NULL, &all);
     for (size_t i = 0; i < all.count && r == 0; i++) {
-        _cleanup_json_ json_t *doc = parsed(&all.list[i]);
+        _cleanup_json_ json_t *doc = gate__parsed(&all.list[i]);
         const char *have = json_str(doc, "Name");
         if (str_eq(*have == '/' ? have + 1 : have, *name == '/' ? name + 1 : name))
             r = err_set(
@@ -458,18 +459,23 @@ static int create(struct gate *g, struct err *err)
     _cleanup_str_ struct str answer = STR_INIT;
     const json_t *node = NULL;
     const char *name = http_query(g->q, "name");
+    int64_t hold = 0;
     int status = 0, r = http_body_json(g->q, CREATE_BODY_MAX, &body, err);
     if (r == 0 && !json_is_object(body))
         r = err_set(err, ERR_INVALID, "the request body must be a JSON object");
     if (r == 0 && !str_empty(name))
         r = check_name(g, name, err);
     if (r == 0)
-        r = gate__place(g, body, &node, err);
+        r = gate__place(g, body, &node, &hold, err);
     if (r < 0)
         return r;
     _cleanup_free_ char *whole = with_query(g, g->raw);
     _cleanup_free_ char *target = str_printf("%s%s", g->version, whole);
     r = reach__ask(g->c, node, "POST", target, NULL, body, &status, &answer, err);
+    _cleanup_json_ json_t *made = NULL;
+    if (r == 0 && status < 300)
+        json_parse(str_get(&answer), answer.len, "a node's answer", &made, NULL);
+    place_alone__placed(g->c, hold, json_str(made, "Id"));
     if (r == 0)
         http_reply_bytes(g->q, status, "application/json", answer.data, answer.len);
     return r;

@@ -30,14 +30,16 @@ void gate__ask_all(struct gate *g, const char *method, const char *target, const
                    struct answers *ret);
 void gate__answers_done(struct answers *a);
 const char *gate__node_name(const json_t *node);
+const json_t *gate__node(struct gate *g, const char *name); /* by name or id; NULL: there is none */
+json_t *gate__parsed(const struct answer *a);               /* NULL: it is no good answer */
 static inline bool gate__answered(const struct answer *a)
 {
     return a->status >= 200 && a->status < 300;
 }
 
-/* Chooses the node for the body of POST /containers/create, by the cluster's strategy among those that fit
- * what its environment and labels say of constraints and affinities, and takes these out of the
- * environment. */
-int gate__place(struct gate *g, json_t *body, const json_t **ret, struct err *err);
+/* Chooses the node for the body of POST /containers/create (place_alone.h), by what it reserves and what its
+ * environment and labels say of constraints and affinities, and takes these out of the environment. `hold`:
+ * to be given back with place_alone__placed() when the container is there. */
+int gate__place(struct gate *g, json_t *body, const json_t **ret, int64_t *ret_hold, struct err *err);
 
 #endif

@@ -1,40 +1,93 @@
-/* Where a container goes that is started on the cluster as one engine. Expressions are those of Docker's
- * classic Swarm: "constraint:KEY==VALUE" and "affinity:KEY==VALUE" in the environment, or JSON lists of them
- * in the labels com.docker.swarm.constraints and com.docker.swarm.affinities; "!=" for the opposite, "~"
- * before the value: only when a node fits; the value is a pattern as the shell's. What a container shares
- * with another one (namespaces, volumes, links) has it go to that one's node, and its network to a node that
- * has that. */
+/* What a container that is started on the cluster as one engine says of where it is to go. Expressions are
+ * those of Docker's classic Swarm: "constraint:KEY==VALUE" and "affinity:KEY==VALUE" in the environment, or
+ * JSON lists of them in the labels com.docker.swarm.constraints and com.docker.swarm.affinities; "!=" for the
+ * opposite, "~" before the value: preferred, not demanded; the value may be a pattern
+ * (scheduler/value_pattern.h). What a container shares with another one (namespaces, volumes, links) has it
+ * go to that one's node, and its network to a node that has that.
+ *
+ * Constraints are the scheduler's own. What the containers of a node decide is found out here, from all
+ * nodes, and told the scheduler as marks (place_alone.h). */
 #include "cluster/gateway.h"
 
-#include <fnmatch.h>
+#include "cluster/place_alone.h"
+#include "scheduler/value_pattern.h"
 
-enum { EXPRESSIONS_MAX = 64 };
+enum { EXPRESSIONS_MAX = 63, AGAIN_MAX = 30, AGAIN_MS = 100 };
 
-struct candidate {
-    const json_t *node;
-    json_t *containers; /* as its engine lists them, all */
-    bool has_image, fits;
-    size_t running;
+struct affinity {
+    char *text, *key;
+    struct value_pattern *value;
+    bool differs, soft;
+};
+struct wishes {
+    json_t *constraints; /* in the scheduler's form */
+    struct affinity affinities[EXPRESSIONS_MAX];
+    size_t count;
 };
 
-struct expression {
-    bool affinity, differs, soft;
-    char *key, *value;
-};
+static void wishes_done(struct wishes *w)
+{
+    json_decref(w->constraints);
+    for (size_t i = 0; i < w->count; i++) {
+        free(w->affinities[i].text);
+        free(w->affinities[i].key);
+        value_pattern_free(w->affinities[i].value);
+    }
+}
 
 /* --- Expressions --- */
 
-static int parse(const char *text, bool affinity, struct expression *ret, struct err *err)
+static int check_room(const struct wishes *w, struct err *err)
+{
+    return w->count + json_array_size(w->constraints) < EXPRESSIONS_MAX
+               ? 0
+               : err_set(err, ERR_LIMIT, "more than %d constraints and affinities", EXPRESSIONS_MAX);
+}
+
+static int bad_form(const char *kind, const char *text, struct err *err)
+{
+    return err_set(err, ERR_INVALID, "%s:%.200s: it must be KEY==VALUE or KEY!=VALUE", kind, text);
+}
+
+/* Classic Swarm had names of its own for what the engine says of itself. */
+static int add_constraint(struct wishes *w, const char *text, struct err *err)
+{
+    const char *at = text + strcspn(text, "=!"), *os = str_after(text, "ostype");
+    if (at == text || !*at || at[1] != '=')
+        return bad_form("constraint", text, err);
+    int r = check_room(w, err);
+    if (r == 0)
+        json_array_append_new(w->constraints, os == at ? json_sprintf("constraint:node.platform.os%s", at)
+                                                       : json_sprintf("constraint:%s", text));
+    return r;
+}
+
+/* Takes `key`. */
+static int add_affinity(struct wishes *w, const char *text, char *key, bool differs, bool soft,
+                        const char *value, struct err *err)
+{
+    struct affinity a = {.key = key, .differs = differs, .soft = soft};
+    int r = check_room(w, err);
+    if (r == 0)
+        r = value_pattern_new(value, &a.value, err);
+    if (r < 0) {
+        free(key);
+        return r;
+    }
+    a.text = mem_strdup(text);
+    w->affinities[w->count++] = a;
+    return 0;
+}
+
+static int parse_affinity(struct wishes *w, const char *text, struct err *err)
 {
     const char *at = text + strcspn(text, "=!");
-    bool good = at > text && (at[0] == '=' || at[0] == '!') && at[1] == '=';
-    if (!good)
-        return err_set(err, ERR_INVALID, "%s:%.200s: it must be KEY==VALUE or KEY!=VALUE",
-                       affinity ? "affinity" : "constraint", text);
+    if (at == text || !*at || at[1] != '=')
+        return bad_form("affinity", text, err);
     bool soft = at[2] == '~';
-    *ret = (struct expression){affinity, *at == '!', soft, mem_strndup(text, (size_t)(at - text)),
-                               mem_strdup(at + 2 + soft)};
-    return 0;
+    _cleanup_free_ char *whole = str_printf("affinity:%s", text);
+    return add_affinity(w, whole, mem_strndup(text, (size_t)(at - text)), *at == '!', soft, at + 2 + soft,
+                        err);
 }
 
 static int take_list(const json_t *labels, const char *label, char ***ret, struct err *err)
@@ -70,7 +123,7 @@ static int take_environment(json_t *body, char ***constraints, char ***affinitie
     return 0;
 }
 
-static int read_expressions(json_t *body, struct expression *list, size_t *ret_count, struct err *err)
+static int read_expressions(json_t *body, struct wishes *w, struct err *err)
 {
     const json_t *labels = json_object_get(body, "Labels");
     _cleanup_strv_ char **constraints = NULL, **affinities = NULL, **more = NULL, **others = NULL;
@@ -80,277 +133,249 @@ static int read_expressions(json_t *body, struct expression *list, size_t *ret_c
     if (r == 0)
         r = take_list(labels, "com.docker.swarm.affinities", &others, err);
     char **const lists[] = {constraints, more, affinities, others};
-    *ret_count = 0;
     for (size_t k = 0; r == 0 && k < ARRAY_SIZE(lists); k++)
-        STRV_FOREACH (text, lists[k]) {
-            if (*ret_count == EXPRESSIONS_MAX)
-                return err_set(err, ERR_LIMIT, "more than %d constraints and affinities", EXPRESSIONS_MAX);
-            r = parse(*text, k >= 2, &list[*ret_count], err);
-            if (r < 0)
-                return r;
-            ++*ret_count;
-        }
+        STRV_FOREACH (text, lists[k])
+            if (r == 0)
+                r = k < 2 ? add_constraint(w, *text, err) : parse_affinity(w, *text, err);
     return r;
 }
 
-static void add_dependency(struct expression *list, size_t *count, const char *container)
+static int add_dependency(struct wishes *w, const char *container, struct err *err)
 {
     size_t n = strcspn(container, ":");
-    if (n && *count < EXPRESSIONS_MAX)
-        list[(*count)++] = (struct expression){
-            .affinity = true, .key = mem_strdup("container"), .value = mem_strndup(container, n)};
+    _cleanup_free_ char *name = mem_strndup(container, n), *text = str_printf("container %s is there", name);
+    return n ? add_affinity(w, text, mem_strdup("container"), false, false, name, err) : 0;
 }
 
 /* What is shared with another container is on its node. */
-static void add_dependencies(const json_t *host, struct expression *list, size_t *count)
+static int add_dependencies(const json_t *host, struct wishes *w, struct err *err)
 {
     static const char *const modes[] = {"NetworkMode", "PidMode", "IpcMode"}, *const lists[] = {"VolumesFrom",
                                                                                                 "Links"};
     const json_t *one;
     size_t i;
-    for (size_t k = 0; k < ARRAY_SIZE(modes); k++) {
+    int r = 0;
+    for (size_t k = 0; r == 0 && k < ARRAY_SIZE(modes); k++) {
         const char *container = str_after(json_str(host, modes[k]), "container:");
         if (container)
-            add_dependency(list, count, container);
+            r = add_dependency(w, container, err);
     }
     for (size_t k = 0; k < ARRAY_SIZE(lists); k++)
         json_array_foreach (json_object_get(host, lists[k]), i, one)
-            add_dependency(list, count, json_string_value(one) ? json_string_value(one) : "");
+            if (r == 0)
+                r = add_dependency(w, json_string_value(one) ? json_string_value(one) : "", err);
+    return r;
 }
 
-static bool matches(const char *pattern, const char *text)
+/* --- What a node's containers say --- */
+
+static bool is_container(const struct affinity *a, const json_t *container, const char *node)
 {
-    return fnmatch(pattern, text, 0) == 0;
+    const char *name = json_str(container, "Name");
+    _cleanup_free_ char *whole = str_printf("%s/%s", node, name);
+    return value_pattern_match(a->value, name) || value_pattern_match(a->value, whole) ||
+           value_pattern_match(a->value, json_str(container, "Id"));
 }
 
-static const json_t *engine_labels(const json_t *node)
+static bool is_labelled(const struct affinity *a, const json_t *container)
 {
-    return json_object_get(json_object_get(json_object_get(node, "Description"), "Engine"), "Labels");
+    const json_t *labels = json_object_get(container, "Labels");
+    const json_t *label = json_object_get(labels, a->key);
+    if (!label && str_eq(a->key, "service"))
+        label = json_object_get(labels, "com.docker.swarm.service.name");
+    return json_is_string(label) && value_pattern_match(a->value, json_string_value(label));
 }
 
-static const char *attribute(const json_t *node, const char *key)
+static bool is_of(const struct affinity *a, const json_t *container, const char *node)
 {
-    const json_t *spec = json_object_get(node, "Spec"), *labels = json_object_get(spec, "Labels");
-    const json_t *platform = json_object_get(json_object_get(node, "Description"), "Platform");
-    const char *label;
-    if (str_eq(key, "node") || str_eq(key, "node.hostname"))
-        return gate__node_name(node);
-    if (str_eq(key, "node.id"))
-        return json_str(node, "ID");
-    if (str_eq(key, "node.role"))
-        return json_str(spec, "Role");
-    if (str_eq(key, "node.platform.os") || str_eq(key, "ostype"))
-        return json_str(platform, "OS");
-    if (str_eq(key, "node.platform.arch"))
-        return json_str(platform, "Architecture");
-    if ((label = str_after(key, "node.labels.")))
-        return json_str(labels, label);
-    if ((label = str_after(key, "engine.labels.")))
-        return json_str(engine_labels(node), label);
-    return json_object_get(labels, key) ? json_str(labels, key) : json_str(engine_labels(node), key);
+    return str_eq(a->key, "container") ? is_container(a, container, node)
+           : str_eq(a->key, "image")   ? value_pattern_match(a->value, json_str(container, "Image"))
+                                       : is_labelled(a, container);
 }
 
-static bool has_container(const struct candidate *c, const char *value)
-{
-    const json_t *one, *name;
-    size_t i, k;
-    json_array_foreach (c->containers, i, one) {
-        if (*value && str_after(json_str(one, "Id"), value))
-            return true;
-        json_array_foreach (json_object_get(one, "Names"), k, name) {
-            const char *text = json_string_value(name) ? json_string_value(name) : "";
-            if (matches(value, *text == '/' ? text + 1 : text))
-                return true;
-        }
-    }
-    return false;
-}
-
-static bool has_labelled(const struct candidate *c, const char *key, const char *value)
+static bool holds(const struct affinity *a, const json_t *said, const char *node, const char *image)
 {
     const json_t *one;
     size_t i;
-    json_array_foreach (c->containers, i, one) {
-        const json_t *label = json_object_get(json_object_get(one, "Labels"), key);
-        if (json_is_string(label) && matches(value, json_string_value(label)))
-            return true;
-    }
-    return false;
+    bool is = str_eq(a->key, "image") && json_bool(said, "Image") && value_pattern_match(a->value, image);
+    json_array_foreach (json_object_get(said, "Containers"), i, one)
+        is = is || is_of(a, one, node);
+    return is != a->differs;
 }
 
-static bool has_image_named(const struct candidate *c, const char *value)
+/* Of containers that are no tasks, which the leader knows by itself. */
+static json_t *sum_up(const json_t *containers)
 {
-    const json_t *one;
+    json_t *ports = json_array(), *ids = json_array(), *one;
+    int64_t tasks = 0, cpu = 0, memory = 0;
     size_t i;
-    if (c->has_image)
-        return true;
-    json_array_foreach (c->containers, i, one)
-        if (matches(value, json_str(one, "Image")))
-            return true;
-    return false;
-}
-
-static bool holds(const struct expression *e, const struct candidate *c)
-{
-    bool is = !e->affinity                  ? matches(e->value, attribute(c->node, e->key))
-              : str_eq(e->key, "container") ? has_container(c, e->value)
-              : str_eq(e->key, "image")     ? has_image_named(c, e->value)
-                                            : has_labelled(c, e->key, e->value);
-    return is != e->differs;
-}
-
-/* False: none is left. */
-static bool narrow(struct candidate *list, size_t count, const struct expression *e)
-{
-    size_t fit = 0;
-    for (size_t i = 0; i < count; i++)
-        fit += list[i].fits && holds(e, &list[i]);
-    if (!fit)
-        return e->soft;
-    for (size_t i = 0; i < count; i++)
-        list[i].fits = list[i].fits && holds(e, &list[i]);
-    return true;
-}
-
-/* --- Nodes --- */
-
-static size_t find_candidates(struct gate *g, const char *image, struct candidate *list)
-{
-    struct answers containers, images;
-    _cleanup_free_ char *target = str_printf("/images/%s/json", image);
-    size_t count = 0;
-    const json_t *one;
-    size_t k;
-    gate__ask_all(g, "GET", "/containers/json?all=1", NULL, &containers);
-    gate__ask_all(g, "GET", target, NULL, &images);
-    for (size_t i = 0; i < containers.count; i++) {
-        const struct answer *a = &containers.list[i];
-        struct candidate *c = &list[count];
-        bool active = str_eq(json_str(json_object_get(a->node, "Spec"), "Availability"), "active");
-        if (!active || !gate__answered(a))
+    json_array_foreach ((json_t *)containers, i, one) {
+        if (!json_bool(one, "Stays") ||
+            json_object_get(json_object_get(one, "Labels"), "com.docker.swarm.task.id"))
             continue;
-        *c = (struct candidate){.node = a->node, .fits = true};
-        json_parse(str_get((struct str *)&a->body), a->body.len, "a node's answer", &c->containers, NULL);
-        json_array_foreach (c->containers, k, one)
-            c->running += str_eq(json_str(one, "State"), "running");
-        for (size_t j = 0; j < images.count; j++)
-            if (images.list[j].node == a->node)
-                c->has_image = gate__answered(&images.list[j]);
-        count++;
+        tasks++;
+        json_array_append(ids, json_object_get(one, "Id"));
+        cpu += json_int(one, "NanoCPUs");
+        memory += json_int(one, "MemoryBytes");
+        json_array_extend(ports, json_object_get(one, "Ports"));
     }
-    gate__answers_done(&containers);
-    gate__answers_done(&images);
-    return count;
+    json_t *out = json_pack("{s:I, s:I, s:I, s:o, s:o}", "tasks", (json_int_t)tasks, "cpu", (json_int_t)cpu,
+                            "memory", (json_int_t)memory, "ports", ports, "ids", ids);
+    must(out);
+    return out;
 }
+
+/* --- The request --- */
 
 /* A network of the user's own is on some nodes only. */
-static int narrow_by_network(struct gate *g, const char *network, struct candidate *list, size_t count,
-                             struct err *err)
+static bool own_network(const char *network)
 {
     static const char *const everywhere[] = {"", "default", "bridge", "host", "none", NULL};
+    return !strv_has((char *const *)everywhere, network) && !strpbrk(network, ":/ \r\n?#%&+");
+}
+
+struct asking {
+    struct gate *g;
+    const struct wishes *w;
+    const char *image, *network; /* the latter "" when it is everywhere */
+};
+
+/* Puts every node that answered below "nodes". */
+static int add_nodes(const struct asking *a, json_t *request, struct err *err)
+{
     struct answers all;
-    size_t left = 0;
-    if (strv_has((char *const *)everywhere, network) || strpbrk(network, ":/ \r\n?#%"))
-        return 0;
-    _cleanup_free_ char *target = str_printf("/networks/%s", network);
-    gate__ask_all(g, "GET", target, NULL, &all);
-    for (size_t i = 0; i < count; i++) {
-        bool there = false;
-        for (size_t k = 0; k < all.count; k++)
-            there = there || (all.list[k].node == list[i].node && gate__answered(&all.list[k]));
-        list[i].fits = list[i].fits && there;
-        left += list[i].fits;
+    json_t *nodes = json_object();
+    size_t networks = 0;
+    _cleanup_free_ char *target =
+        str_printf("/drover/occupied?image=%s%s%s", a->image, *a->network ? "&network=" : "", a->network);
+    gate__ask_all(a->g, "GET", target, NULL, &all);
+    for (size_t i = 0; i < all.count; i++) {
+        _cleanup_json_ json_t *said = gate__parsed(&all.list[i]);
+        if (!said)
+            continue;
+        json_t *node = sum_up(json_object_get(said, "Containers")), *meets = json_array();
+        for (size_t k = 0; k < a->w->count; k++)
+            if (holds(&a->w->affinities[k], said, gate__node_name(all.list[i].node), a->image))
+                json_array_append_new(meets, json_integer((json_int_t)k));
+        if (json_bool(said, "Network")) {
+            networks++;
+            json_array_append_new(meets, json_integer((json_int_t)a->w->count));
+        }
+        json_object_set_new(node, "image", json_boolean(json_bool(said, "Image")));
+        json_object_set_new(node, "meets", meets);
+        json_object_set_new(nodes, json_str(all.list[i].node, "ID"), node);
     }
     gate__answers_done(&all);
-    return left ? 0 : err_set(err, ERR_NOT_FOUND, "network %s not found", network);
+    json_object_set_new(request, "nodes", nodes);
+    return *a->network && !networks ? err_set(err, ERR_NOT_FOUND, "network %s not found", a->network) : 0;
 }
 
-static const char *strategy_of(struct gate *g, json_t **ret_swarm)
+static json_t *marks_of(const struct asking *a)
 {
-    _cleanup_str_ struct str body = STR_INIT;
-    int status = 0;
-    json_t *node;
+    json_t *marks = json_array();
+    for (size_t k = 0; k < a->w->count; k++)
+        json_array_append_new(marks, json_pack("{s:s, s:b}", "text", a->w->affinities[k].text, "soft",
+                                               (int)a->w->affinities[k].soft));
+    if (*a->network)
+        json_array_append_new(marks, json_pack("{s:o}", "text", json_sprintf("network %s", a->network)));
+    return marks;
+}
+
+/* Fixed ports of the machine. */
+static json_t *ports_of(const json_t *host)
+{
+    json_t *ports = json_array(), *list, *one;
+    const char *inner;
     size_t i;
-    json_array_foreach (g->nodes, i, node) {
-        const json_t *manager = json_object_get(node, "ManagerStatus");
-        if (!json_bool(manager, "Leader"))
-            continue;
-        if (reach__ask(g->c, node, "GET", "/swarm", NULL, NULL, &status, &body, &(struct err){0}) == 0)
-            json_parse(str_get(&body), body.len, "a node's answer", ret_swarm, NULL);
-        break;
-    }
-    return json_str(json_object_get(json_object_get(*ret_swarm, "Spec"), "Labels"), "sh.drover.strategy");
-}
-
-/* Those with the image before the others, then by the strategy; of a script's name, as spread. */
-static bool better(const char *strategy, const struct candidate *a, const struct candidate *b)
-{
-    if (a->has_image != b->has_image)
-        return a->has_image;
-    return str_eq(strategy, "binpack") ? a->running > b->running : a->running < b->running;
-}
-
-static const json_t *choose(struct gate *g, const struct candidate *list, size_t count)
-{
-    _cleanup_json_ json_t *swarm = NULL;
-    const char *strategy = strategy_of(g, &swarm);
-    const struct candidate *best = NULL;
-    size_t equal = 0;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t dice;
-        bool random = str_eq(strategy, "random");
-        if (!list[i].fits)
-            continue;
-        if (!best || (!random && better(strategy, &list[i], best))) {
-            best = &list[i];
-            equal = 1;
-            continue;
+    json_object_foreach (json_object_get(host, "PortBindings"), inner, list) {
+        const char *slash = strchr(inner, '/');
+        json_array_foreach (list, i, one) {
+            const char *port = json_str(one, "HostPort");
+            if (*port && !port[strspn(port, "0123456789")])
+                json_array_append_new(ports, json_sprintf("%s/%s", port, slash ? slash + 1 : "tcp"));
         }
-        if (!random && better(strategy, best, &list[i]))
-            continue;
-        keys__random(&dice, sizeof(dice));
-        if (dice % ++equal == 0)
-            best = &list[i];
     }
-    return best ? best->node : NULL;
+    return ports;
 }
 
-int gate__place(struct gate *g, json_t *body, const json_t **ret, struct err *err)
+static void add_platform(json_t *request, const char *platform)
 {
-    struct expression list[EXPRESSIONS_MAX];
-    size_t count = 0, n = 0;
+    const char *slash = platform ? strchr(platform, '/') : NULL;
+    if (!slash)
+        return;
+    _cleanup_free_ char *os = mem_strndup(platform, (size_t)(slash - platform)),
+                        *architecture = mem_strndup(slash + 1, strcspn(slash + 1, "/"));
+    json_set_str(request, "os", os);
+    json_set_str(request, "architecture", architecture);
+}
+
+static json_t *make_request(const struct asking *a, const json_t *body)
+{
+    const json_t *host = json_object_get(body, "HostConfig"), *labels = json_object_get(body, "Labels");
+    int64_t cpu, memory;
+    engine_reservations(host, &cpu, &memory);
+    json_t *request =
+        json_pack("{s:O, s:o, s:I, s:I, s:s, s:o, s:s, s:s}", "constraints", a->w->constraints, "marks",
+                  marks_of(a), "cpu", (json_int_t)cpu, "memory", (json_int_t)memory, "image", a->image,
+                  "ports", ports_of(host), "strategy", json_str(labels, CLUSTER_STRATEGY_LABEL), "options",
+                  json_str(labels, CLUSTER_STRATEGY_LABEL ".options"));
+    must(request);
+    add_platform(request, http_query(a->g->q, "platform"));
+    return request;
+}
+
+/* Once more, while others are being made: the room that they hold may turn out to be free. */
+static int ask(const struct asking *a, json_t *request, json_t **ret, struct err *err)
+{
+    for (int i = 0;; i++) {
+        json_t *answer = NULL;
+        int r = add_nodes(a, request, err);
+        if (r == 0)
+            r = place_alone__ask(a->g->c, request, &answer, err);
+        if (r < 0)
+            return r;
+        if (!*json_str(answer, "refused")) {
+            *ret = answer;
+            return 0;
+        }
+        if (!json_int(answer, "held") || i == AGAIN_MAX)
+            r = err_set(err, ERR_UNAVAILABLE, "%s", json_str(answer, "refused"));
+        json_decref(answer);
+        if (r < 0)
+            return r;
+        time_sleep_ns(AGAIN_MS * NS_PER_MS);
+    }
+}
+
+static int place(struct gate *g, json_t *body, const char *image, struct wishes *w, const json_t **ret,
+                 int64_t *ret_hold, struct err *err)
+{
+    const char *network = json_str(json_object_get(body, "HostConfig"), "NetworkMode");
+    const struct asking a = {g, w, image, own_network(network) ? network : ""};
+    _cleanup_json_ json_t *request = make_request(&a, body), *answer = NULL;
+    int r = ask(&a, request, &answer, err);
+    if (r < 0)
+        return r;
+    *ret = gate__node(g, json_str(answer, "node"));
+    *ret_hold = json_int(answer, "hold");
+    return *ret ? 0 : err_set(err, ERR_UNAVAILABLE, "the node that was chosen has left the swarm: try again");
+}
+
+int gate__place(struct gate *g, json_t *body, const json_t **ret, int64_t *ret_hold, struct err *err)
+{
+    struct wishes *w = NEW(struct wishes);
     const char *image = "";
-    struct candidate *nodes = NULL;
+    w->constraints = json_array();
     int r = json_get_string(body, "", "Image", &image, err);
     if (r == 0)
-        r = read_expressions(body, list, &count, err);
-    if (r == 0 && strpbrk(image, " \r\n?#%"))
+        r = read_expressions(body, w, err);
+    if (r == 0 && strpbrk(image, " \r\n?#%&+"))
         r = err_set(err, ERR_INVALID, "invalid reference format: \"%.200s\"", image);
-    if (r == 0) {
-        nodes = NEW_N(struct candidate, json_array_size(g->nodes) + 1);
-        n = find_candidates(g, image, nodes);
-        if (!n)
-            r = err_set(err, ERR_UNAVAILABLE, "no node of the swarm is ready and active");
-    }
-    if (r == 0) {
-        const json_t *host = json_object_get(body, "HostConfig");
-        add_dependencies(host, list, &count);
-        r = narrow_by_network(g, json_str(host, "NetworkMode"), nodes, n, err);
-    }
-    for (size_t i = 0; r == 0 && i < count; i++)
-        if (!narrow(nodes, n, &list[i]))
-            r = err_set(err, ERR_UNAVAILABLE,
-                        "no node fits: %s:%s%s%s holds on none of the %zu that are ready",
-                        list[i].affinity ? "affinity" : "constraint", list[i].key,
-                        list[i].differs ? "!=" : "==", list[i].value, n);
     if (r == 0)
-        *ret = choose(g, nodes, n);
-    for (size_t i = 0; i < n; i++)
-        json_decref(nodes[i].containers);
-    free(nodes);
-    for (size_t i = 0; i < count; i++) {
-        free(list[i].key);
-        free(list[i].value);
-    }
+        r = add_dependencies(json_object_get(body, "HostConfig"), w, err);
+    if (r == 0)
+        r = place(g, body, image, w, ret, ret_hold, err);
+    wishes_done(w);
+    free(w);
     return r;
 }

@@ -10,9 +10,10 @@ struct labels {
     size_t count;
 };
 
-static struct labels labels_of(const json_t *object)
+/* With room for `more` of them. */
+static struct labels labels_of(const json_t *object, size_t more)
 {
-    struct labels l = {.list = NEW_N(struct sched_label, json_object_size(object) + 1)};
+    struct labels l = {.list = NEW_N(struct sched_label, json_object_size(object) + more + 1)};
     const char *key;
     json_t *value;
     json_object_foreach ((json_t *)object, key, value)
@@ -27,8 +28,8 @@ static struct sched_node node_form(const struct node *n, struct labels *own, str
 {
     const json_t *d = n->description, *platform = json_object_get(d, "Platform");
     const char *availability = json_str(n->o.spec, "Availability");
-    *own = labels_of(json_object_get(n->o.spec, "Labels"));
-    *engine = labels_of(json_object_get(json_object_get(d, "Engine"), "Labels"));
+    *own = labels_of(json_object_get(n->o.spec, "Labels"), 0);
+    *engine = labels_of(json_object_get(json_object_get(d, "Engine"), "Labels"), 0);
     return (struct sched_node){
         .id = n->o.id,
         .name = json_str(d, "Hostname"),
@@ -55,6 +56,32 @@ static int put_node(struct sched *s, const struct node *n, struct err *err)
     free(own.list);
     free(engine.list);
     return r;
+}
+
+int place__look_at(struct cluster *c, const struct node *n, const struct place_sight *sight, struct err *err)
+{
+    struct labels own, engine, all = labels_of(json_object_get(n->o.spec, "Labels"), sight->label_count);
+    struct sched_node node = node_form(n, &own, &engine);
+    memcpy(all.list + all.count, sight->labels, sight->label_count * sizeof(*all.list));
+    node.labels = all.list;
+    node.label_count = all.count + sight->label_count;
+    node.used_cpu_nano = sight->cpu_nano;
+    node.used_memory_bytes = sight->memory_bytes;
+    node.ports = sight->ports;
+    node.port_count = sight->port_count;
+    node.images = sight->images;
+    if (sight->hidden)
+        node.availability = SCHED_DRAIN;
+    int r = sched_node_put(c->model, &node, err);
+    free(own.list);
+    free(engine.list);
+    free(all.list);
+    return r;
+}
+
+int place__look_away(struct cluster *c, const struct node *n, struct err *err)
+{
+    return put_node(c->model, n, err);
 }
 
 struct asked {

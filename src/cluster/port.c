@@ -6,6 +6,7 @@
 #include "cluster/logs.h"
 #include "cluster/managers.h"
 #include "cluster/pki.h"
+#include "cluster/place_alone.h"
 #include "cluster/reach.h"
 #include "cluster/session.h"
 #include "store/tls.h"
@@ -85,6 +86,8 @@ static const struct http_route routes[] = {
      .attempt = logs__serve_remote,
      .kind = HTTP_FOLLOW},
     {.method = "GET", .pattern = "/cluster/nodes", .attempt = reach__list, .kind = HTTP_BRIEF},
+    {.method = "POST", .pattern = "/cluster/place", .attempt = place_alone__take, .kind = HTTP_BRIEF},
+    {.method = "POST", .pattern = "/cluster/placed", .attempt = place_alone__taken, .kind = HTTP_BRIEF},
     {.method = "POST", .pattern = "/cluster/join", .attempt = join__take, .kind = HTTP_BRIEF},
     {.method = "POST", .pattern = "/cluster/renew", .attempt = join__renew, .kind = HTTP_BRIEF},
     {.method = "POST", .pattern = "/cluster/session", .attempt = assign__session, .kind = HTTP_WAIT},

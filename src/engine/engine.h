@@ -193,6 +193,12 @@ int engine_events(struct engine *e, int64_t since_ns, int64_t until_ns, const js
  * borrowed. */
 void engine_event(struct engine *e, const char *type, const char *action, const char *actor_id,
                   const json_t *actor_attributes);
+/* What containers take of this machine, for who places others: [{Id, Name, Image, Labels, Stays}], and of
+ * those that stay (they run, or may be started at any time) NanoCPUs, MemoryBytes, Ports: ["8080/tcp"]. */
+json_t *engine_occupied(struct engine *e);
+/* What the HostConfig of a container has kept free for it: its --cpus; its --memory-reservation, else its
+ * --memory. 0: nothing. */
+void engine_reservations(const json_t *host, int64_t *ret_cpu_nano, int64_t *ret_memory_bytes);
 /* GET /info; `features`: with what each runtime says of itself. */
 int engine_info(struct engine *e, bool features, json_t **ret, struct err *err);
 /* The containers and volumes of GET /system/df with their sizes; null for what is not asked. */

@@ -87,9 +87,64 @@ class OneEngine(unittest.TestCase):
         self.docker("run", "-d", "--name", "netted", "--network", "own", "busybox", *SLEEPS)
         where = {name.split("/")[1]: name.split("/")[0] for name in self.docker("ps", "--format", "{{.Names}}").out.split()}
         self.assertEqual((where["beside"], where["netted"]), ("b", "c"))
+
+    def where(self):
+        return {name.split("/")[1]: name.split("/")[0] for name in self.docker("ps", "--format", "{{.Names}}").out.split()}
+
+    def test_one_scheduler_places_containers_as_it_does_tasks(self):
+        for name in ("a", "b", "c"):
+            self.a.docker("node", "update", "--label-add", f"rank={name}", self.a.node(name)["ID"])
+        memory = json.loads(self.a.docker("info", "--format", "{{json .MemTotal}}").out)
+        most, little = str(memory * 6 // 10), str(memory // 10)
+        # A service's task on a, a container on b: what they have reserved is not free any more.
+        self.a.service("--name", "big", "--reserve-memory", most, "--constraint", "node.hostname==a")
+        harness.wait_for(lambda: self.a.running("big") == {"a": 1}, "the service")
+        self.docker("run", "-d", "--name", "on-b", "-m", most, "-e", "constraint:node==b", "busybox", *SLEEPS)
+        for name in ("first", "second"):
+            self.docker("create", "--name", name, "--memory-reservation", little, "-m", most, "-e", "constraint:node!=c", "busybox", *SLEEPS)
+        self.docker("run", "-d", "--name", "left", "-m", most, "busybox", *SLEEPS)
+        self.assertEqual(self.where()["left"], "c")
+        said = self.docker("run", "-m", most, "busybox", "true", check=False)
+        self.assert_clean_refusal(said, "of memory asked; the most free is")
+        self.docker("rm", "-f", "left")
+        self.docker("run", "-d", "--name", "again", "-m", most, "busybox", *SLEEPS)
+        self.assertEqual(self.where()["again"], "c")
+        # Ports of the machine, and what labels of containers say.
+        for name in ("one", "two", "three"):
+            self.docker("run", "-d", "--name", name, "--label", f"is={name}", "-p", "8099:80", "busybox", *SLEEPS)
+        where = self.where()
+        self.assertEqual(sorted(where[name] for name in ("one", "two", "three")), ["a", "b", "c"])
+        self.assert_clean_refusal(self.docker("run", "-p", "8099:80", "busybox", "true", check=False), "port 8099/tcp is in use (on ")
+        self.docker("run", "-d", "--name", "near", "--label", 'com.docker.swarm.affinities=["is==/^tw/"]', "busybox", *SLEEPS)
+        self.docker("run", "-d", "--name", "far", "-e", "affinity:is!=two", "-e", f"affinity:is!=~{'three'}", "-e", "affinity:service!=big", "busybox", *SLEEPS)
+        self.assertEqual(self.where()["near"], where["two"])
+        self.assertNotIn(self.where()["far"], (where["two"], "a"))
+        self.assert_clean_refusal(self.docker("run", "-e", "affinity:is==none", "busybox", "true", check=False), "no node fits: affinity:is==none (on ")
+        # The strategies of the cluster, a script among them; a container may name its own.
         self.a.drover("strategy", "use", "binpack")
-        self.docker("run", "-d", "--name", "packed", "busybox", *SLEEPS)
-        self.assertEqual(self.docker("ps", "--filter", "name=packed", "--format", "{{.Names}}").out, "c/packed\n")
+        self.docker("run", "-d", "--name", "packed", "-m", "8m", "busybox", *SLEEPS)
+        fullest = self.where()["packed"]
+        self.docker("run", "-d", "--name", "packed2", "-m", "8m", "busybox", *SLEEPS)
+        self.assertEqual(self.where()["packed2"], fullest)
+        script = os.path.join(self.a.root, "lowest.lua")
+        with open(script, "w") as f:
+            f.write('function score(task, node) return label(node, "rank") == "b" and 1 or 0 end\n')
+        self.a.drover("strategy", "set", "lowest", script)
+        self.a.drover("strategy", "use", "lowest")
+        for number in range(3):
+            self.docker("run", "-d", "--name", f"scripted{number}", "busybox", *SLEEPS)
+        self.assertEqual({self.where()[f"scripted{number}"] for number in range(3)}, {"b"})
+        self.docker("run", "-d", "--name", "own", "--label", "sh.drover.strategy=spread", "busybox", *SLEEPS)
+        self.assertNotEqual(self.where()["own"], "b")
+
+    def test_containers_placed_at_once_find_each_others_room_taken(self):
+        memory = json.loads(self.a.docker("info", "--format", "{{json .MemTotal}}").out)
+        env = {**os.environ, "DOCKER_HOST": f"tcp://{self.a.host.address}:2377", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": self.certificates}
+        started = [subprocess.Popen(self.c.host.inside(["docker", "create", "-m", str(memory * 6 // 10), "busybox", "true"]), env=env,
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(5)]
+        said = [p.communicate()[1].decode() for p in started]
+        self.assertEqual([p.returncode for p in started].count(0), 3, said)
+        self.assertEqual([len(m.docker("ps", "-aq").out.split()) for m in (self.a, self.b, self.c)], [1, 1, 1])
 
     def test_what_cannot_be_is_refused_clearly(self):
         self.run_on("a", "taken")
