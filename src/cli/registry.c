@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/timeutil.h"
 #include "cli/call.h"
+#include "cli/group.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/verbs.h"
@@ -69,22 +70,8 @@ static char *join_json(const json_t *list)
     return strv_join(texts, ",");
 }
 
-static int token_ls(int argc, char **argv)
+static void print_tokens(const json_t *list)
 {
-    bool json = false;
-    const struct cli_option options[] = {{0, "json", CLI_FLAG, &json, NULL, "The list as JSON"}, {0}};
-    char **rest;
-    struct err err = {0};
-    _cleanup_json_ json_t *list = NULL;
-    int status = parse("registry token ls", "Lists the tokens that hold.", options, 0, 0, argc, argv, &rest);
-    if (status >= 0)
-        return status;
-    if (cli_get(&list, &err, "/drover/registry/tokens") < 0)
-        return cli_fail(&err);
-    if (json) {
-        output_json(list);
-        return 0;
-    }
     struct table t = {.columns = 4};
     size_t i;
     const json_t *one;
@@ -96,7 +83,12 @@ static int token_ls(int argc, char **argv)
         table_row(&t, json_str(one, "name"), repositories, rights, *expires ? expires : "never", NULL);
     }
     table_print(&t);
-    return 0;
+}
+
+static int token_ls(int argc, char **argv)
+{
+    return cli_view("registry token ls [OPTIONS]", "Lists the tokens that hold.", "/drover/registry/tokens",
+                    print_tokens, argc, argv);
 }
 
 static int token_revoke(int argc, char **argv)
@@ -180,24 +172,9 @@ static int ls(int argc, char **argv)
     return 0;
 }
 
-static int du(int argc, char **argv)
+static void print_usage(const json_t *all)
 {
-    bool json = false;
-    const struct cli_option options[] = {{0, "json", CLI_FLAG, &json, NULL, "The answer as JSON"}, {0}};
-    char **rest, size[32];
-    struct err err = {0};
-    _cleanup_json_ json_t *all = NULL;
-    int status = parse("registry du [OPTIONS]",
-                       "Tells how much each repository has; what several have is on disk once.", options, 0,
-                       0, argc, argv, &rest);
-    if (status >= 0)
-        return status;
-    if (cli_get(&all, &err, "/drover/registry/usage") < 0)
-        return cli_fail(&err);
-    if (json) {
-        output_json(all);
-        return 0;
-    }
+    char size[32];
     struct table t = {.columns = 4};
     size_t i;
     const json_t *one;
@@ -211,7 +188,13 @@ static int du(int argc, char **argv)
     output_size(json_int(all, "bytes_on_disk"), size);
     table_row(&t, "on disk", "", "", size, NULL);
     table_print(&t);
-    return 0;
+}
+
+static int du(int argc, char **argv)
+{
+    return cli_view("registry du [OPTIONS]",
+                    "Tells how much each repository has; what several have is on disk once.",
+                    "/drover/registry/usage", print_usage, argc, argv);
 }
 
 static int gc(int argc, char **argv)
@@ -269,24 +252,8 @@ static int retention(int argc, char **argv)
     return 0;
 }
 
-static int deliveries(int argc, char **argv)
+static void print_deliveries(const json_t *list)
 {
-    bool json = false;
-    const struct cli_option options[] = {{0, "json", CLI_FLAG, &json, NULL, "The list as JSON"}, {0}};
-    char **rest;
-    struct err err = {0};
-    _cleanup_json_ json_t *list = NULL;
-    int status = parse("registry deliveries [OPTIONS]",
-                       "Lists what became of the webhooks' notifications lately, the newest first.", options,
-                       0, 0, argc, argv, &rest);
-    if (status >= 0)
-        return status;
-    if (cli_get(&list, &err, "/drover/registry/deliveries") < 0)
-        return cli_fail(&err);
-    if (json) {
-        output_json(list);
-        return 0;
-    }
     struct table t = {.columns = 5};
     size_t i;
     const json_t *one;
@@ -298,7 +265,13 @@ static int deliveries(int argc, char **argv)
                   NULL);
     }
     table_print(&t);
-    return 0;
+}
+
+static int deliveries(int argc, char **argv)
+{
+    return cli_view("registry deliveries [OPTIONS]",
+                    "Lists what became of the webhooks' notifications lately, the newest first.",
+                    "/drover/registry/deliveries", print_deliveries, argc, argv);
 }
 
 static void print_replication(const json_t *all)
@@ -355,48 +328,21 @@ static int replication(int argc, char **argv)
 
 /* --- */
 
-struct sub {
-    const char *first, *second; /* second NULL: none */
-    int (*main)(int argc, char **argv);
-    const char *summary;
+static const struct cli_verb registry_verbs[] = {
+    {"ls", "List repositories, or the tags of one", ls},
+    {"du", "Tell how much each has", du},
+    {"gc", "Drop what nothing uses", gc},
+    {"retention", "Drop what the configuration keeps no longer", retention},
+    {"deliveries", "List what became of webhooks' notifications", deliveries},
+    {"replication", "Tell how far copies in other registries are", replication},
+    {"check", "Check a configuration file", check},
+    {"token create", "Make an account for a program", token_create},
+    {"token ls", "List such accounts", token_ls},
+    {"token revoke", "End them", token_revoke},
+    {NULL, NULL, NULL},
 };
-
-static const struct sub subs[] = {
-    {"ls", NULL, ls, "List repositories, or the tags of one"},
-    {"du", NULL, du, "Tell how much each has"},
-    {"gc", NULL, gc, "Drop what nothing uses"},
-    {"retention", NULL, retention, "Drop what the configuration keeps no longer"},
-    {"deliveries", NULL, deliveries, "List what became of webhooks' notifications"},
-    {"replication", NULL, replication, "Tell how far copies in other registries are"},
-    {"check", NULL, check, "Check a configuration file"},
-    {"token", "create", token_create, "Make an account for a program"},
-    {"token", "ls", token_ls, "List such accounts"},
-    {"token", "revoke", token_revoke, "End them"},
-    {NULL, NULL, NULL, NULL},
-};
-
-static int usage(FILE *to)
-{
-    fprintf(to, "Usage: drover registry COMMAND [ARGUMENTS...]\n\n"
-                "Manages the registry inside this node's drover serve.\n\nCommands:\n");
-    for (const struct sub *s = subs; s->first; s++) {
-        _cleanup_free_ char *name =
-            str_printf("%s%s%s", s->first, s->second ? " " : "", s->second ? s->second : "");
-        fprintf(to, "  %-14s %s\n", name, s->summary);
-    }
-    fprintf(to, "\nSee \"drover registry COMMAND --help\".\n");
-    return to == stdout ? 0 : 2;
-}
 
 int cli_registry(int argc, char **argv)
 {
-    const char *first = argc > 1 ? argv[1] : "", *second = argc > 2 ? argv[2] : "";
-    if (str_eq(first, "--help") || str_eq(first, "-h"))
-        return usage(stdout);
-    for (const struct sub *s = subs; s->first; s++)
-        if (str_eq(s->first, first) && (!s->second || str_eq(s->second, second))) {
-            int used = s->second ? 2 : 1;
-            return s->main(argc - used, argv + used);
-        }
-    return usage(stderr);
+    return cli_group("registry", "The registry inside this node's drover serve.", registry_verbs, argc, argv);
 }

@@ -1,6 +1,7 @@
 /* `drover store`: a member of the replicated store, and what is done to members. */
 #include "base/log.h"
 #include "cli/call.h"
+#include "cli/group.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
 #include "store/members.h"
@@ -226,31 +227,17 @@ static int recover(int argc, char **argv)
     return store_node_recover(rest[0], &err) < 0 ? cli_fail(&err) : 0;
 }
 
-static const struct {
-    const char *name, *summary;
-    int (*main)(int argc, char **argv);
-} verbs[] = {
+static const struct cli_verb store_verbs[] = {
     {"run", "Run a member", run},
     {"status", "List the members", show_status},
     {"remove", "Remove a member that is gone", remove_member},
     {"backup", "Write the store to a file", backup},
     {"restore", "Write a file into a new store", restore},
     {"recover", "Go on with one member after most were lost", recover},
+    {NULL, NULL, NULL},
 };
 
 int cli_store(int argc, char **argv)
 {
-    const char *name = argc > 1 ? argv[1] : "";
-    for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-        if (str_eq(verbs[i].name, name))
-            return verbs[i].main(argc - 1, argv + 1);
-    bool help = str_eq(name, "--help") || str_eq(name, "-h");
-    FILE *to = help ? stdout : stderr;
-    if (*name && !help)
-        fprintf(to, "drover store: no verb \"%s\"\n", name);
-    fprintf(to, "Usage: drover store VERB [OPTIONS] [ARGUMENTS...]\n\n"
-                "The replicated store of a cluster's managers.\n\nVerbs:\n");
-    for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-        fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
-    return help ? 0 : 2;
+    return cli_group("store", "The replicated store of a cluster's managers.", store_verbs, argc, argv);
 }
