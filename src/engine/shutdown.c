@@ -2,29 +2,32 @@
 #include "engine/engine_priv.h"
 
 #include "base/file.h"
+#include "base/timeutil.h"
+#include "runtime/cgroup.h"
 
-#include <sys/socket.h>
 #include <unistd.h>
+
+enum { END_SECONDS = 5 };
 
 /* An exit that serve could not record, on a full disk: it stays in the keeper's files for the next start. */
 static void leave_exit(void *context, const struct keeper_exit *exit)
 {
 }
 
-/* The keeper ends only when it holds nothing; one that does not run is not started for this. */
+/* The keeper ends only when nothing runs. One that was killed has a successor for this: what it held may run,
+ * and what has ended has left groups. What has ended may be some time about its last output. */
 static int end_keeper(const char *root, struct err *err)
 {
-    _cleanup_free_ char *socket_path = str_printf("%s/keeper/keeper.sock", root);
     struct keeper_callbacks none = {.on_exit = leave_exit};
     struct keeper *keeper;
-    int fd;
-    if (file_connect_unix(socket_path, SOCK_SEQPACKET, &fd, NULL) < 0)
+    if (!keeper_may_hold(root))
         return 0;
-    close(fd);
     int r = keeper_open(root, &none, &keeper, err);
     if (r < 0)
         return r;
-    r = keeper_shutdown(keeper, err);
+    int64_t deadline = time_monotonic_ns() + END_SECONDS * NS_PER_S;
+    while ((r = keeper_shutdown(keeper, err)) == -ERR_CONFLICT && time_monotonic_ns() < deadline)
+        nanosleep(&(struct timespec){.tv_nsec = 20 * NS_PER_MS}, NULL);
     keeper_close(keeper);
     return r;
 }
@@ -42,6 +45,7 @@ int engine_shutdown(const char *root, struct err *err)
         r = end_keeper(root, err);
     if (r < 0)
         return err_wrap(err, "end the keeper of %s", root);
+    cgroup_sweep();
     files__clear(root);
     spare__clear(root);
     memory__clear(root);

@@ -5,6 +5,7 @@
 #include "base/process.h"
 #include "base/timeutil.h"
 #include "keeper/client.h"
+#include "keeper/daemon.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -443,6 +444,17 @@ void keeper_close(struct keeper *k)
     client__stop_dispatcher(k);
     pthread_join(k->dispatcher, NULL);
     keeper_free(k);
+}
+
+bool keeper_may_hold(const char *root)
+{
+    _cleanup_free_ char *path = str_printf("%s/keeper", root), *socket = str_printf("%s/keeper.sock", path);
+    int fd;
+    if (file_connect_unix(socket, SOCK_SEQPACKET, &fd, NULL) == 0) {
+        close(fd);
+        return true;
+    }
+    return record_any(path);
 }
 
 pid_t keeper_pid(struct keeper *k)

@@ -33,6 +33,7 @@ static void client_drop(struct client *cl)
         at = &(*at)->next;
     *at = cl->next;
     d->client_count--;
+    d->loop.tick_wanted = true; /* it may have been the last: see end_if_idle() */
     while (cl->first) {
         struct outgoing *o = cl->first;
         cl->first = o->next;

@@ -16,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int signal_pipe = -EBADF;
@@ -80,11 +81,30 @@ static void tick_one(struct process *p, void *context)
     }
 }
 
+/* One that nobody came for, or comes for any more, and that holds nothing, is of no use: of two that were
+ * started at once on a slow machine, the second may come up after the first has ended. Who comes now starts
+ * another. */
+static void end_if_idle(struct daemon *d, int64_t now)
+{
+    if (d->clients || d->containers.count) {
+        d->idle_since_ns = 0;
+        return;
+    }
+    d->loop.tick_wanted = true;
+    if (!d->idle_since_ns)
+        d->idle_since_ns = now;
+    if (now - d->idle_since_ns < IDLE_SECONDS * NS_PER_S)
+        return;
+    log_info("ends: it holds nothing, and nobody has come for %d s", IDLE_SECONDS);
+    d->loop.stop = true;
+}
+
 static void tick(struct loop *l)
 {
     int64_t now = time_monotonic_ns();
     struct daemon *d = OWNER(l, struct daemon, loop);
     daemon_each_process(d, tick_one, &now);
+    end_if_idle(d, now);
     if (d->children.fd >= 0)
         foreign_reap_strays(d);
 }
@@ -145,9 +165,10 @@ static int open_daemon(struct daemon *d, const char *root, const struct inherite
     d->instance = time_now_ns();
     d->dir = str_printf("%s/keeper", root);
     d->burst = mem_new(BURST_BYTES);
-    int r = file_mkdirs(d->dir, 0700, err);
-    if (r < 0)
-        return r;
+    /* Not what is above: a keeper that comes up late must not make a root anew that was removed. */
+    if (mkdir(d->dir, 0700) < 0 && errno != EEXIST)
+        return err_sys(err, errno, "make %s", d->dir);
+    int r = 0;
     _cleanup_free_ char *lock = str_printf("%s/keeper.lock", d->dir);
     _cleanup_free_ char *socket = str_printf("%s/keeper.sock", d->dir);
     if (before)
@@ -161,6 +182,7 @@ static int open_daemon(struct daemon *d, const char *root, const struct inherite
     if (r < 0)
         return r;
     d->loop.tick = tick;
+    d->loop.tick_wanted = true; /* until a client is there */
     protect(d);
     if (before) {
         d->oom_score_adj = before->oom_score_adj;

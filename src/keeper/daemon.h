@@ -38,6 +38,7 @@ enum {
     MAX_IDS_BYTES = 240, /* both make a file's name */
     STALL_SECONDS = 10,
     LINGER_SECONDS = 2,
+    IDLE_SECONDS = 10, /* without clients and containers: many times what a client needs to come */
 };
 
 struct daemon {
@@ -52,7 +53,8 @@ struct daemon {
     uint64_t next_client;
     struct map containers; /* id -> struct container */
     char *burst;           /* BURST_BYTES */
-    bool shutting_down, catching_up;
+    bool catching_up;
+    int64_t idle_since_ns; /* no client, and nothing held; 0: not so at the last tick */
     int oom_score_adj; /* what we were born with, for the containers */
     struct rlimit nofile;
 };
@@ -231,6 +233,7 @@ struct record_open {
 };
 size_t record_open_processes(const char *dir, struct record_open **ret);
 void record_remove(const struct process *p); /* of the first process: also those of its execs */
+bool record_any(const char *dir); /* there is one */
 void record_load_all(struct daemon *d);
 void record_adopt(struct daemon *d, const char *id, const char *exec_id, unsigned mask, int *fds,
                   size_t fd_count);

@@ -127,13 +127,16 @@ void keeper_set_binary(const char *path);
 /* The process itself: argv is "keeper", "--root", DIR. Returns its exit status. */
 int keeper_main(int argc, char **argv);
 
+/* A keeper that runs, or one that was killed, may hold containers of this root. */
+bool keeper_may_hold(const char *root);
 /* Raises the process's soft limit of descriptors to the hard one: copies of the descriptors of all processes
  * are held here, so that a keeper that dies loses no pipe. */
 int keeper_open(const char *root, const struct keeper_callbacks *callbacks, struct keeper **ret,
                 struct err *err);
 void keeper_close(struct keeper *k); /* the process and its containers live on; not from a callback */
 pid_t keeper_pid(struct keeper *k);
-/* Ends the keeper process itself; refused (ERR_CONFLICT) while containers run. */
+/* Ends the keeper process itself; refused (ERR_CONFLICT) while containers run. The groups of those that have
+ * ended go, what is known of them stays for the next keeper. */
 int keeper_shutdown(struct keeper *k, struct err *err);
 
 /* Replaces the running keeper by the binary at `path`; containers, their output and their exit codes do not

@@ -42,6 +42,7 @@ void container_free(struct container *c)
     proc_free(c->first);
     map_done(&c->execs);
     map_remove(&c->d->containers, c->id);
+    c->d->loop.tick_wanted = true; /* it may have been the last: see end_if_idle() */
     log_file_close(c->log);
     cgroup_free(c->cgroup);
     foreign_free(c->foreign);

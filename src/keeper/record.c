@@ -421,6 +421,17 @@ void record_go_on(struct daemon *d)
     daemon_each_process(d, go_on, NULL);
 }
 
+bool record_any(const char *path)
+{
+    DIR *dir = opendir(path);
+    bool any = false;
+    for (struct dirent *e; dir && !any && (e = readdir(dir));)
+        any = strchr(e->d_name, ':') != NULL;
+    if (dir)
+        closedir(dir);
+    return any;
+}
+
 /* --- for who waits for its processes --- */
 
 size_t record_open_processes(const char *path, struct record_open **ret)

@@ -297,6 +297,17 @@ static void count_running(struct process *p, void *context)
         ++*(size_t *)context;
 }
 
+static void remove_groups(struct daemon *d)
+{
+    struct map_entry *e;
+    struct err err;
+    for (size_t i = 0; (e = map_next(&d->containers, &i));) {
+        struct container *c = e->value;
+        if (c->cgroup && cgroup_remove(c->cgroup, &err) < 0)
+            log_warning("%s: %s", c->id, err.msg);
+    }
+}
+
 static int handle_shutdown(struct request *q, struct err *err)
 {
     if (!protocol_end(q->r))
@@ -305,6 +316,7 @@ static int handle_shutdown(struct request *q, struct err *err)
     daemon_each_process(q->d, count_running, &running);
     if (running)
         return err_set(err, ERR_CONFLICT, "%zu processes are running", running);
+    remove_groups(q->d);
     keeper__client_send_ok(q->cl, q->number);
     q->d->loop.stop = true;
     return 1;

@@ -82,6 +82,9 @@ int cgroup_stats_json(struct cgroup *g, json_t **ret, struct err *err);
  * is in it, then look at cgroup_oom_kills(). */
 int cgroup_watch_oom(struct cgroup *g, int *ret_fd, struct err *err);
 
+/* Removes the groups that containers shared whose maker is gone, where nobody is in them any more. */
+void cgroup_sweep(void);
+
 /* 1 or 2: what a container made now would use; hybrid with controllers on v1 is 1. */
 int cgroup_host_version(void);
 

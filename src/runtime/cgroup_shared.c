@@ -109,6 +109,14 @@ static void sweep(const char *mount)
         closedir(d);
 }
 
+void cgroup_sweep(void)
+{
+    const struct cgroup_host *h = cgroup__host();
+    for (size_t i = 0; h->version == 1 && i < h->count; i++)
+        if (h->dirs[i].controllers & CG_SHARABLE)
+            sweep(h->dirs[i].root);
+}
+
 static int make_shared(const char *mount, char **ret_dir, int *ret_tasks_fd, struct err *err)
 {
     static unsigned number;

@@ -2,7 +2,7 @@
 """Launches containers by the thousand while `drover serve` and `drover keeper` are killed at random, and checks every exit code
 and every log line.
 
-    tests/crash/soak.py [--launches N] [--workers N] [--seed N] [--pause SECONDS] [--both P]
+    tests/crash/soak.py [--launches N] [--workers N] [--seed N] [--pause SECONDS] [--both P] [--minutes M]
 
 Each container says numbered lines on both streams (some in one burst, some slowly, some a lot, one in six on a terminal) and ends
 with a code; a launch
@@ -16,6 +16,7 @@ run: of a launch that met one, its log may end early, but what there is must be 
 Runs in a network namespace of its own (unshare --net). Prints the seed; ends with 1 when anything was wrong."""
 import argparse
 import contextlib
+import glob
 import http.client
 import json
 import os
@@ -33,6 +34,7 @@ sys.path.insert(0, os.path.join(TOP, "tests/story"))
 from harness import Drover, wait_for  # noqa: E402  (its path is set above)
 
 LARGE = 3000  # lines
+GROUPS = ("/sys/fs/cgroup/drover", "/sys/fs/cgroup/*/drover")
 
 
 class Connection(http.client.HTTPConnection):
@@ -71,9 +73,14 @@ def ask_until(d, method, path, body=None):
             time.sleep(0.02)
 
 
+def groups():
+    """The control groups that Drover made, of this server or another one."""
+    return {path for parent in GROUPS for path in glob.glob(parent + "/*/") + glob.glob(parent + "/.shared-*/")}
+
+
 class Launch:
     # How often both were killed. The programs of a soak that does so live on without their pipes and terminals.
-    both, outlives = 0, ""
+    both, outlives, id = 0, "", None
 
     def __init__(self, number, rng):
         self.number, self.name = number, f"s{number}"
@@ -105,7 +112,9 @@ class Launch:
         status, text = ask_until(d, "GET", f"/containers/{self.name}/json")
         if status != 200:
             raise AssertionError(f"inspect: {status} {text!r}")
-        return json.loads(text)["State"]
+        known = json.loads(text)
+        self.id = known["Id"]
+        return known["State"]
 
     def start(self, d):
         while True:
@@ -191,14 +200,16 @@ class Soak:
         self.rng, self.rng_both = random.Random(options.seed), random.Random(options.seed + 2)
         self.lock = threading.Lock()
         self.next, self.done, self.lines, self.failures = 0, 0, 0, []
+        self.ids, self.keepers = set(), set()  # whose control groups must be gone at the end
         self.kills = {"serve": 0, "keeper": 0, "both": 0}
         if options.both:
             Launch.outlives = "trap '' PIPE HUP; "
         self.over = threading.Event()
+        self.last = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
 
     def take(self):
         with self.lock:
-            if self.next >= self.options.launches or len(self.failures) >= 20:
+            if time.monotonic() > self.last or self.next >= self.options.launches or len(self.failures) >= 20:
                 return None
             self.next += 1
             return Launch(self.next, self.rng)
@@ -214,6 +225,7 @@ class Soak:
                 continue
             with self.lock:
                 self.done += 1
+                self.ids.add(launch.id)
                 self.lines += 2 * launch.lines + 1
 
     def kill_serve(self):
@@ -223,12 +235,14 @@ class Soak:
 
     def kill_keeper(self):
         pid = wait_for(lambda: keeper_pid(self.d), "the keeper")
+        self.keepers.add(pid)
         os.kill(pid, signal.SIGKILL)
         # Only a keeper can give a terminal its size: serve has found the new one, and given it what it held.
         wait_for(lambda: ask_until(self.d, "POST", "/containers/canary/resize?h=10&w=10")[0] == 200, "the next keeper")
 
     def kill_both(self):
         pid = wait_for(lambda: keeper_pid(self.d), "the keeper")
+        self.keepers.add(pid)
         Launch.both += 1
         first, second = (self.d.process.pid, pid)[::self.rng_both.choice((1, -1))]
         os.kill(first, signal.SIGKILL)
@@ -272,11 +286,17 @@ class Soak:
                     self.report(began)
         self.over.set()
         killer.join()
+        self.keepers.add(keeper_pid(self.d))
         status = self.state_of_canary()
         if status != "running":
             self.failures.append(f"the container that ran all the time is {status}")
         self.report(began)
         return not self.failures and self.done == self.options.launches
+
+    def left(self):
+        """The control groups of what was launched and removed, and of keepers that were killed."""
+        mine = self.ids | {f".shared-{pid}" for pid in self.keepers}
+        return sorted(path for path in groups() for name in [os.path.basename(path[:-1])] if name in mine or name.rsplit("-", 1)[0] in mine)
 
     def state_of_canary(self):
         return json.loads(ask_until(self.d, "GET", "/containers/canary/json")[1])["State"]["Status"]
@@ -289,16 +309,19 @@ def main():
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--pause", type=float, default=0.3, help="mean seconds between two kills")
     parser.add_argument("--both", type=float, default=0, help="of a hundred kills, how many are of both at once")
+    parser.add_argument("--minutes", type=float, help="begin no launch after so long; fewer than --launches is a failure all the same")
     options = parser.parse_args()
     print(f"seed {options.seed}: {options.launches} launches, {options.workers} at a time", flush=True)
     d = Drover().start()
     right = False
     try:
         d.busybox()
-        right = Soak(d, options).run()
+        soak = Soak(d, options)
+        right = soak.run()
     finally:
         ask_until(d, "DELETE", "/containers/canary?force=1")
         left = d.remove()
+        left += "\n".join(soak.left())
         if left:
             print(f"left behind: {left}")
             right = False

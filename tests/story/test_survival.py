@@ -1,6 +1,8 @@
 """It stays up: the server is killed, the machine reboots, the disk fills, a blob rots."""
+import glob
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -173,6 +175,56 @@ volumes:
         done = d.docker("save", "-o", archive, "busybox", check=False)
         self.assert_clean_refusal(done, os.path.basename(largest)[:12])
         self.assertEqual(d.docker("run", "--rm", "busybox", "echo", "still").out, "still\n")
+
+    def groups(self, *names):
+        """The control groups of containers, by their ids or what else their names begin with."""
+        return [path for parent in ("/sys/fs/cgroup/drover", "/sys/fs/cgroup/*/drover") for name in names for path in glob.glob(f"{parent}/{name}*/")]
+
+    def keeper(self):
+        return next(p for p in self.d.processes() if open(f"/proc/{p}/comm").read() == "drover-keeper\n" and  # and no child that is set up
+                    open(f"/proc/{p}/cmdline").read().endswith(f"\0--root\0{self.d.data}\0"))
+
+    def shutdown(self, check=True):
+        return self.d.drover("shutdown", "--root", self.d.data, check=check)
+
+    def test_shutdown_leaves_no_control_group_of_what_has_ended_since(self):
+        d = self.d
+        bind = os.path.join(d.root, "bind")
+        os.makedirs(bind)
+        os.mkfifo(os.path.join(bind, "go"))
+        d.docker("run", "-d", "--name", "brief", "-v", f"{bind}:/b", "busybox", "sh", "-c", "cat /b/go; exit 11")
+        seen = d.inspect("brief")
+        self.assertTrue(self.groups(seen["Id"]))
+        keeper = self.keeper()
+        d.stop()
+        with open(os.path.join(bind, "go"), "w") as go:
+            go.write("go\n")
+        wait_for(lambda: not alive(seen["State"]["Pid"]), "the container to end")
+        wait_for(lambda: self.shutdown(check=False).status == 0, "the keeper to end")
+        self.assertEqual(self.groups(seen["Id"], f".shared-{keeper}-"), [])
+        d.start()
+        self.assertEqual(wait_for(lambda: (s := d.inspect("brief")["State"])["Status"] == "exited" and s, "its exit")["ExitCode"], 11)
+
+    def test_shutdown_leaves_no_control_group_of_what_was_killed_with_its_keeper(self):
+        d = self.d
+        d.docker("run", "-d", "--name", "victim", "busybox", "sleep", "1000")
+        seen, keeper = d.inspect("victim"), self.keeper()
+        d.machine_dies()
+        self.assertTrue(self.groups(seen["Id"]))
+        self.shutdown()
+        self.assertEqual(self.groups(seen["Id"], f".shared-{keeper}-"), [])
+        self.assertEqual(d.processes(), [])
+
+    def test_shutdown_is_refused_while_a_container_runs_whose_keeper_was_killed(self):
+        d = self.d
+        d.docker("run", "-d", "--name", "alone", "busybox", "sleep", "1000")
+        pid, keeper = d.inspect("alone")["State"]["Pid"], self.keeper()
+        d.kill9()
+        os.kill(keeper, signal.SIGKILL)
+        self.assert_clean_refusal(self.shutdown(check=False), "processes are running")
+        self.assertTrue(alive(pid))
+        d.start()
+        self.assertEqual(d.inspect("alone")["State"]["Pid"], pid)
 
     def test_a_second_serve_on_the_same_root_is_refused(self):
         d = self.d

@@ -1195,6 +1195,62 @@ static void the_keeper_does_not_end_while_containers_run(void **state)
     wait_exit(f, "on", "");
 }
 
+static void spawn_keeper(const char *root, const char *log)
+{
+    struct err err;
+    _cleanup_free_ char *self = NULL;
+    assert_ok(process_self_path(&self, &err), &err);
+    assert_ok(process_spawn_daemon((const char *[]){self, "keeper", "--root", root, NULL}, log, &err), &err);
+}
+
+static void wait_for_file(const char *path, bool there)
+{
+    for (int i = 0; file_exists(path) != there; i++) {
+        if (i == 12000)
+            fail_msg("%s %s", path, there ? "does not come" : "does not go");
+        nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+    }
+}
+
+/* As the second of two does that were started on a slow machine, when the first has already ended. */
+static void a_keeper_that_nobody_comes_for_ends_and_one_that_holds_a_container_does_not(void **state)
+{
+    need_root(state);
+    struct fixture *f = *state;
+    struct err err;
+    start(f, "held", "sleep 1000", (struct options){0});
+    pid_t pid = keeper_pid(f->k);
+    keeper_close(f->k);
+    char *late = scratch_new();
+    _cleanup_free_ char *log = str_printf("%s/log", late), *socket = str_printf("%s/keeper/keeper.sock", late);
+    spawn_keeper(late, log);
+    wait_for_file(socket, true);
+    wait_for_file(socket, false);
+    scratch_remove(late);
+    open_keeper(f);
+    assert_int_equal(keeper_pid(f->k), pid);
+    assert_ok(keeper_kill(f->k, "held", "", SIGKILL, false, &err), &err);
+    wait_exit(f, "held", "");
+}
+
+static void a_keeper_that_comes_up_when_its_root_has_been_removed_makes_none(void **state)
+{
+    need_root(state);
+    struct err err;
+    char *dir = scratch_new();
+    _cleanup_free_ char *root = str_printf("%s/gone", dir), *log = str_printf("%s/log", dir);
+    _cleanup_str_ struct str text = STR_INIT;
+    spawn_keeper(root, log);
+    for (int i = 0; i < 12000 && !strstr(str_get(&text), "make "); i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+        str_clear(&text);
+        assert_ok(file_read(log, 4096, &text, &err), &err);
+    }
+    assert_non_null(strstr(str_get(&text), root));
+    assert_false(file_exists(root));
+    scratch_remove(dir);
+}
+
 /* A message of each type, with every length cut off, and with bytes changed by a fixed sequence. */
 static void a_client_that_talks_nonsense_harms_nobody_else(void **state)
 {
@@ -1336,6 +1392,8 @@ int main(int argc, char **argv)
         T(a_keeper_killed_amid_launches_loses_none_and_starts_none_twice),
         cmocka_unit_test(a_config_with_names_for_defaults_means_the_same),
         T(the_keeper_does_not_end_while_containers_run),
+        T(a_keeper_that_nobody_comes_for_ends_and_one_that_holds_a_container_does_not),
+        T(a_keeper_that_comes_up_when_its_root_has_been_removed_makes_none),
         T(a_client_that_talks_nonsense_harms_nobody_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
