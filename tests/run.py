@@ -11,6 +11,7 @@ cgroup v2 host.
     tests/run.py builds NAME...  Dockerfiles (tests/builds) whose name contains NAME
     tests/run.py clients NAME... clients (tests/clients) whose name contains NAME
 
+At the end nothing may be on the machine that was not there at the start (leftovers.py).
 The last line is "N passed, N failed, N skipped". A skip names the capability that is missing, and is listed.
 In a run of everything, a story, host or client that failed runs once more, alone, when all else is done: what passes then
 failed by what the machine was busy with, and is listed as such with what it said the first time.
@@ -22,6 +23,8 @@ import shutil
 import subprocess
 import sys
 import time
+
+import leftovers
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 passed, failed, skipped = [], [], []
@@ -212,12 +215,17 @@ def again():
 
 def main():
     kinds = sys.argv[1:2] or ["lint", "unit", "fuzz", "story", "hosts", "diff", "builds", "clients", "vm"]
+    leftovers.supervised()
+    machine = leftovers.Machine()
     for kind in kinds:
         if kind in ("story", "hosts", "diff", "builds", "clients"):
             {"story": story, "hosts": hosts, "diff": diff, "builds": builds, "clients": clients}[kind](sys.argv[2:])
         else:
             {"lint": lint, "unit": unit, "fuzz": fuzz, "vm": vm}[kind]()
     uneven = [] if sys.argv[1:] else again()
+    if kinds != ["lint"]:
+        left = machine.left()
+        report("machine", "nothing is left of the tests", "FAILED" if left else "ok", "\n".join(left))
     if skipped:
         print("\nskipped:")
         for kind, name, detail in skipped:

@@ -55,7 +55,7 @@ struct daemon {
     char *burst;           /* BURST_BYTES */
     bool catching_up;
     int64_t idle_since_ns; /* no client, and nothing held; 0: not so at the last tick */
-    int oom_score_adj; /* what we were born with, for the containers */
+    int oom_score_adj;     /* what we were born with, for the containers */
     struct rlimit nofile;
 };
 
@@ -233,7 +233,7 @@ struct record_open {
 };
 size_t record_open_processes(const char *dir, struct record_open **ret);
 void record_remove(const struct process *p); /* of the first process: also those of its execs */
-bool record_any(const char *dir); /* there is one */
+bool record_any(const char *dir);            /* there is one */
 void record_load_all(struct daemon *d);
 void record_adopt(struct daemon *d, const char *id, const char *exec_id, unsigned mask, int *fds,
                   size_t fd_count);

@@ -1,5 +1,6 @@
 """Containers as Docker's API has them: what is refused and with which words, what is shown, and what happens."""
 import base64
+import glob
 import io
 import json
 import os
@@ -232,8 +233,18 @@ class Create(Containers):
         self.assertEqual(self.inspect(old)["HostConfig"]["IpcMode"], "shareable")
         self.call("DELETE", f"/containers/{old}")
 
+    def remove_groups(self, *names):
+        """Whoever named a parent may have made it, and given it limits: it stays when its last container goes."""
+        for parent in ("/sys/fs/cgroup/drover", "/sys/fs/cgroup/*/drover"):
+            for path in [path for name in names for path in glob.glob(f"{parent}/{name}")]:
+                wait_for(lambda: not glob.glob(f"{path}/*/"), f"the groups of {path} to go")
+                os.rmdir(path)
+
     def test_limits_hold_and_are_seen_below_a_cgroup_parent(self):
-        name = self.started(host={"CgroupParent": "/some/parent", "Memory": 64 << 20, "PidsLimit": 30})
+        top = f"story-{os.getpid()}"
+        self.addCleanup(self.remove_groups, f"{top}/parent", top)
+        name = self.started(host={"CgroupParent": f"/{top}/parent", "Memory": 64 << 20, "PidsLimit": 30})
+        self.addCleanup(self.call, "DELETE", f"/containers/{name}?force=1")
         status, stats = self.call("GET", f"/containers/{name}/stats?stream=0&one-shot=1")
         self.assertEqual((status, stats["memory_stats"]["limit"], stats["pids_stats"]["limit"]), (200, 64 << 20, 30))
         self.assertEqual(self.call("GET", f"/containers/{name}/top")[0], 200)

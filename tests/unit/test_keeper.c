@@ -1222,7 +1222,8 @@ static void a_keeper_that_nobody_comes_for_ends_and_one_that_holds_a_container_d
     pid_t pid = keeper_pid(f->k);
     keeper_close(f->k);
     char *late = scratch_new();
-    _cleanup_free_ char *log = str_printf("%s/log", late), *socket = str_printf("%s/keeper/keeper.sock", late);
+    _cleanup_free_ char *log = str_printf("%s/log", late),
+                        *socket = str_printf("%s/keeper/keeper.sock", late);
     spawn_keeper(late, log);
     wait_for_file(socket, true);
     wait_for_file(socket, false);
