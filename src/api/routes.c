@@ -17,7 +17,7 @@ static const struct http_route routes[] = {
     {"GET", "/events", .query = "since until filters", .attempt = api_events, .kind = HTTP_WAIT},
     {"GET", "/system/df", .query = "type", .attempt = api_disk_usage},
     {"POST", "/auth", .attempt = api_login},
-    {"GET", "/drover/occupied", .query = "image network", .attempt = api_occupied},
+    {"GET", "/drover/occupied", .query = "image network volume", .attempt = api_occupied},
     {"POST", "/drover/upgrade", .attempt = api_upgrade},
     {"GET", "/drover/registry/tokens", .attempt = api_robot_list},
     {"POST", "/drover/registry/tokens", .attempt = api_robot_create},

@@ -453,6 +453,7 @@ bool cluster_close(struct cluster *c, int grace_ms)
     cluster__free_all(c);
     free_identity(c);
     forward__drop_clients(c);
+    gateway__forget(c);
     if (c->store)
         store_close(c->store);
     free(c->queue);

@@ -176,9 +176,10 @@ struct cluster {
     bool tasks_wait;                       /* for a node: some found none */
     struct place_hold *holds[PLACE_HOLDS]; /* place_alone.h; NULL: free */
     int64_t hold_number;
-    struct map pools;      /* addresses.c: network id -> which addresses are taken */
-    char *far_text;        /* traffic.c: of other nodes' tasks, as the engine was last told */
-    bool far_dirty;        /* may be another */
+    struct gateway_known *known; /* gateway_find.c; or NULL */
+    struct map pools;            /* addresses.c: network id -> which addresses are taken */
+    char *far_text;              /* traffic.c: of other nodes' tasks, as the engine was last told */
+    bool far_dirty;              /* may be another */
     json_t *traffic;       /* what a leader described last; NULL: this node leads, or was told nothing */
     char *traffic_trouble; /* of it, what could not be done; or NULL */
 };
@@ -345,7 +346,7 @@ struct place_sight {
     int64_t cpu_nano, memory_bytes; /* taken by what is no task */
     const struct sched_port *ports;
     size_t port_count;
-    char *const *images;
+    char *const *images, *const *volumes;
 };
 int place__look_at(struct cluster *c, const struct node *n, const struct place_sight *sight, struct err *err);
 int place__look_away(struct cluster *c, const struct node *n,

@@ -21,7 +21,7 @@ const char *gate__node_name(const json_t *node)
     return *name ? name : json_str(node, "ID");
 }
 
-static bool is_ready(const json_t *node)
+bool gate__is_ready(const json_t *node)
 {
     return str_eq(json_str(json_object_get(node, "Status"), "State"), "ready");
 }
@@ -69,7 +69,7 @@ void gate__ask_all(struct gate *g, const char *method, const char *target, const
     json_t *node;
     *ret = (struct answers){.list = NEW_N(struct answer, json_array_size(g->nodes) + 1)};
     json_array_foreach (g->nodes, i, node)
-        if (is_ready(node))
+        if (gate__is_ready(node))
             ret->list[ret->count++] = (struct answer){.node = node, .body = STR_INIT};
     while (started + 1 < MIN(ret->count, (size_t)AT_ONCE) &&
            pthread_create(&threads[started], NULL, ask_some, &a) == 0)
@@ -96,7 +96,7 @@ json_t *gate__parsed(const struct answer *a)
 }
 
 /* What the first that answered says, when none said what was asked for. */
-static int reply_first(struct gate *g, struct answers *all, struct err *err)
+int gate__reply_first(struct gate *g, struct answers *all, struct err *err)
 {
     for (size_t i = 0; i < all->count; i++)
         if (all->list[i].status) {
@@ -108,7 +108,7 @@ static int reply_first(struct gate *g, struct answers *all, struct err *err)
                       : err_set(err, ERR_UNAVAILABLE, "no node of the swarm is ready");
 }
 
-static bool any_answered(const struct answers *all)
+bool gate__any_answered(const struct answers *all)
 {
     for (size_t i = 0; i < all->count; i++)
         if (gate__answered(&all->list[i]))
@@ -116,15 +116,20 @@ static bool any_answered(const struct answers *all)
     return false;
 }
 
+char *gate__with_query(const struct gate *g, const char *raw)
+{
+    return str_printf("%s%s%s", raw, *g->query ? "?" : "", g->query);
+}
+
 /* --- Passing on --- */
 
-static void pass_raw(struct gate *g, const json_t *node, const char *raw)
+void gate__pass(struct gate *g, const json_t *node, const char *raw)
 {
     _cleanup_free_ char *target = str_printf("%s%s%s%s", g->version, raw, *g->query ? "?" : "", g->query);
     reach__pass(g->c, node, g->q, target);
 }
 
-static const json_t *own_node(struct gate *g)
+const json_t *gate__own(struct gate *g)
 {
     json_t *node;
     size_t i;
@@ -135,274 +140,13 @@ static const json_t *own_node(struct gate *g)
     return NULL;
 }
 
-static int pass_to_own(struct gate *g, struct err *err)
+int gate__pass_to_own(struct gate *g, struct err *err)
 {
-    const json_t *own = own_node(g);
+    const json_t *own = gate__own(g);
     if (!own)
         return err_set(err, ERR_UNAVAILABLE, "this node is not in the swarm's list of nodes");
-    pass_raw(g, own, g->raw);
+    gate__pass(g, own, g->raw);
     return 0;
-}
-
-/* --- Finding --- */
-
-/* The one node that answers 200 to a GET of `target`. `what`: "No such container: x". */
-static int find(struct gate *g, const char *target, const char *what, const char *ref, const json_t **ret,
-                struct err *err)
-{
-    struct answers all;
-    _cleanup_str_ struct str names = STR_INIT;
-    size_t found = 0;
-    gate__ask_all(g, "GET", target, NULL, &all);
-    for (size_t i = 0; i < all.count; i++)
-        if (gate__answered(&all.list[i])) {
-            *ret = all.list[i].node;
-            str_addf(&names, "%s%s/%s", found++ ? ", " : "", gate__node_name(*ret), ref);
-        }
-    gate__answers_done(&all);
-    if (found > 1)
-        return err_set(err, ERR_INVALID, "%s is on several nodes: name one of %s", ref, str_get(&names));
-    return found ? 0 : err_set(err, ERR_NOT_FOUND, "%s: %s", what, ref);
-}
-
-static bool is_action(const char *word)
-{
-    static const char *const actions[] = {"json",   "top",         "logs",    "changes", "export", "stats",
-                                          "resize", "start",       "stop",    "restart", "kill",   "update",
-                                          "rename", "pause",       "unpause", "attach",  "wait",   "archive",
-                                          "exec",   "checkpoints", NULL};
-    return strv_has((char *const *)actions, word);
-}
-
-const json_t *gate__node(struct gate *g, const char *name)
-{
-    json_t *node;
-    size_t i;
-    json_array_foreach (g->nodes, i, node)
-        if (str_eq(gate__node_name(node), name) || str_eq(json_str(node, "ID"), name))
-            return node;
-    return NULL;
-}
-
-/* "/containers/REF/ACTION" or "/containers/NODE/REF/ACTION". */
-static int pass_container(struct gate *g, const char *rest, struct err *err)
-{
-    _cleanup_strv_ char **parts = strv_split(rest, '/');
-    size_t n = strv_len(parts);
-    const json_t *node = n > 1 ? gate__node(g, parts[0]) : NULL;
-    bool plain = n < 2 || (is_action(parts[1]) && (n == 2 || str_eq(parts[2], "ws")));
-    if (node && !plain) {
-        const char *raw = str_after(g->raw, "/containers/"), *slash = strchr(raw, '/');
-        _cleanup_free_ char *there = str_printf("/containers%s", slash);
-        pass_raw(g, node, there);
-        return 0;
-    }
-    const char *raw = str_after(g->raw, "/containers/");
-    _cleanup_free_ char *ref = mem_strndup(raw, strcspn(raw, "/"));
-    _cleanup_free_ char *target = str_printf("/containers/%s/json", ref);
-    int r = find(g, target, "No such container", n ? parts[0] : "", &node, err);
-    if (r == 0)
-        pass_raw(g, node, g->raw);
-    return r;
-}
-
-static int pass_exec(struct gate *g, const char *rest, struct err *err)
-{
-    const json_t *node = NULL;
-    _cleanup_free_ char *id = mem_strndup(rest, strcspn(rest, "/"));
-    _cleanup_free_ char *target = str_printf("/exec/%s/json", id);
-    for (const char *at = id; *at; at++)
-        if (!isalnum((unsigned char)*at))
-            return err_set(err, ERR_NOT_FOUND, "No such exec instance: %s", id);
-    int r = find(g, target, "No such exec instance", id, &node, err);
-    if (r == 0)
-        pass_raw(g, node, g->raw);
-    return r;
-}
-
-/* The node that has the image, this one first. */
-static int pass_image(struct gate *g, const char *raw, struct err *err)
-{
-    static const char *const ends[] = {"/json", "/history", "/tag", "/push", "/get", NULL};
-    _cleanup_free_ char *name = mem_strdup(raw);
-    struct answers all;
-    const json_t *own = own_node(g), *node = NULL;
-    for (const char *const *end = ends; *end; end++) {
-        size_t n = strlen(name), k = strlen(*end);
-        if (n > k && str_eq(name + n - k, *end)) {
-            name[n - k] = '\0';
-            break;
-        }
-    }
-    _cleanup_free_ char *target = str_printf("/images/%s/json", name);
-    gate__ask_all(g, "GET", target, NULL, &all);
-    for (size_t i = 0; i < all.count; i++)
-        if (gate__answered(&all.list[i]) && (!node || all.list[i].node == own))
-            node = all.list[i].node;
-    gate__answers_done(&all);
-    if (!node)
-        return pass_to_own(g, err);
-    pass_raw(g, node, g->raw);
-    return 0;
-}
-
-/* --- Lists of all --- */
-
-static char *with_query(const struct gate *g, const char *raw)
-{
-    return str_printf("%s%s%s", raw, *g->query ? "?" : "", g->query);
-}
-
-static void name_node(json_t *container, const char *node)
-{
-    json_t *names = json_object_get(container, "Names"), *one;
-    size_t i;
-    json_array_foreach (names, i, one) {
-        const char *text = json_string_value(one);
-        json_array_set_new(names, i, json_sprintf("/%s%s", node, text ? text : ""));
-    }
-}
-
-static int by_creation(const void *a, const void *b)
-{
-    int64_t x = json_int(*(json_t *const *)a, "Created"), y = json_int(*(json_t *const *)b, "Created");
-    return (x < y) - (x > y);
-}
-
-static void reply_sorted(struct gate *g, json_t *list, size_t limit)
-{
-    size_t n = json_array_size(list), i;
-    json_t **sorted = NEW_N(json_t *, n + 1), *out = json_array();
-    for (i = 0; i < n; i++)
-        sorted[i] = json_array_get(list, i);
-    qsort(sorted, n, sizeof(*sorted), by_creation);
-    for (i = 0; i < n && (!limit || i < limit); i++)
-        json_array_append(out, sorted[i]);
-    free(sorted);
-    http_reply_json(g->q, 200, out);
-}
-
-static int list_containers(struct gate *g, struct err *err)
-{
-    struct answers all;
-    _cleanup_json_ json_t *out = json_array();
-    _cleanup_free_ char *target = with_query(g, g->raw);
-    const char *limit = http_query(g->q, "limit");
-    int64_t most = 0;
-    json_t *one;
-    size_t k;
-    int r = 0;
-    if (limit && parse_i64(limit, 1, INT32_MAX, &most, NULL) < 0)
-        most = 0;
-    gate__ask_all(g, "GET", target, NULL, &all);
-    for (size_t i = 0; i < all.count; i++) {
-        _cleanup_json_ json_t *list = gate__parsed(&all.list[i]);
-        json_array_foreach (list, k, one) {
-            name_node(one, gate__node_name(all.list[i].node));
-            json_array_append(out, one);
-        }
-    }
-    if (any_answered(&all))
-        reply_sorted(g, out, (size_t)most);
-    else
-        r = reply_first(g, &all, err);
-    gate__answers_done(&all);
-    return r;
-}
-
-static int list_images(struct gate *g, struct err *err)
-{
-    struct answers all;
-    struct map seen = MAP_INIT(NULL);
-    _cleanup_json_ json_t *out = json_array();
-    _cleanup_free_ char *target = with_query(g, g->raw);
-    json_t *one;
-    size_t k;
-    int r = 0;
-    gate__ask_all(g, "GET", target, NULL, &all);
-    for (size_t i = 0; i < all.count; i++) {
-        _cleanup_json_ json_t *list = gate__parsed(&all.list[i]);
-        json_array_foreach (list, k, one) {
-            _cleanup_free_ char *tags = json_format(json_object_get(one, "RepoTags"));
-            _cleanup_free_ char *key = str_printf("%s %s", json_str(one, "Id"), tags);
-            if (!map_has(&seen, key))
-                json_array_append(out, one);
-            map_put(&seen, key, one);
-        }
-    }
-    map_done(&seen);
-    if (any_answered(&all))
-        reply_sorted(g, out, 0);
-    else
-        r = reply_first(g, &all, err);
-    gate__answers_done(&all);
-    return r;
-}
-
-/* Lists put one behind the other, numbers added; anything else is the first one's. */
-static void add_up(json_t *to, const json_t *from)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach ((json_t *)from, key, value) {
-        json_t *have = json_object_get(to, key);
-        if (json_is_integer(have) && json_is_integer(value))
-            json_object_set_new(to, key, json_integer(json_integer_value(have) + json_integer_value(value)));
-        else if (json_is_array(have) && json_is_array(value))
-            json_array_extend(have, value);
-        else if (!have || json_is_null(have))
-            json_object_set(to, key, value);
-    }
-}
-
-static int prune_all(struct gate *g, struct err *err)
-{
-    struct answers all;
-    _cleanup_json_ json_t *sum = json_object();
-    _cleanup_free_ char *target = with_query(g, g->raw);
-    int r = 0;
-    gate__ask_all(g, "POST", target, NULL, &all);
-    for (size_t i = 0; i < all.count; i++) {
-        _cleanup_json_ json_t *one = gate__parsed(&all.list[i]);
-        add_up(sum, one);
-    }
-    if (any_answered(&all))
-        http_reply_json(g->q, 200, json_incref(sum));
-    else
-        r = reply_first(g, &all, err);
-    gate__answers_done(&all);
-    return r;
-}
-
-static int info(struct gate *g, struct err *err)
-{
-    static const char *const counts[] = {
-        "Containers", "ContainersRunning", "ContainersPaused", "ContainersStopped", "Images",
-        "NCPU",       "MemTotal"};
-    struct answers all;
-    const json_t *own = own_node(g);
-    _cleanup_json_ json_t *whole = NULL;
-    int64_t sums[ARRAY_SIZE(counts)] = {0};
-    int r = 0;
-    gate__ask_all(g, "GET", "/info", NULL, &all);
-    for (size_t i = 0; i < all.count; i++) {
-        json_t *one = gate__parsed(&all.list[i]);
-        for (size_t k = 0; k < ARRAY_SIZE(counts); k++)
-            sums[k] += json_int(one, counts[k]);
-        if (all.list[i].node == own) {
-            json_decref(whole);
-            whole = json_incref(one);
-        }
-        json_decref(one);
-    }
-    for (size_t k = 0; whole && k < ARRAY_SIZE(counts); k++)
-        json_object_set_new(whole, counts[k], json_integer(sums[k]));
-    if (whole)
-        http_reply_json(g->q, 200, json_incref(whole));
-    else
-        r = reply_first(g, &all, err);
-    gate__answers_done(&all);
-    return r;
 }
 
 /* --- New ones --- */
@@ -412,21 +156,47 @@ static int pull(struct gate *g, struct err *err)
 {
     struct answers all;
     const char *auth = http_header(g->q, "X-Registry-Auth");
-    _cleanup_free_ char *target = with_query(g, g->raw),
+    _cleanup_free_ char *target = gate__with_query(g, g->raw),
                         *head = auth ? str_printf("X-Registry-Auth: %s\r\n", auth) : NULL;
     _cleanup_str_ struct str out = STR_INIT;
     int r = 0;
     if (!http_query(g->q, "fromImage"))
-        return pass_to_own(g, err);
+        return gate__pass_to_own(g, err);
     gate__ask_all(g, "POST", target, head, &all);
     for (size_t i = 0; i < all.count; i++)
         if (gate__answered(&all.list[i]))
             str_addn(&out, all.list[i].body.data, all.list[i].body.len);
-    if (any_answered(&all))
+    if (gate__any_answered(&all))
         http_reply_bytes(g->q, 200, "application/json", out.data, out.len);
     else
-        r = reply_first(g, &all, err);
+        r = gate__reply_first(g, &all, err);
     gate__answers_done(&all);
+    return r;
+}
+
+/* A volume or a network: on the node that its name begins with ("NODE/NAME"), else on this one. */
+static int make_local(struct gate *g, struct err *err)
+{
+    _cleanup_json_ json_t *body = NULL;
+    _cleanup_str_ struct str answer = STR_INIT;
+    const json_t *node = gate__own(g);
+    int status = 0, r = http_body_json(g->q, CREATE_BODY_MAX, &body, err);
+    if (r < 0)
+        return r;
+    const char *name = json_str(body, "Name"), *slash = strchr(name, '/');
+    if (slash) {
+        _cleanup_free_ char *where = mem_strndup(name, (size_t)(slash - name)), *rest = mem_strdup(slash + 1);
+        node = gate__node(g, where);
+        if (!node)
+            return err_set(err, ERR_NOT_FOUND, "no node of the swarm is called %.200s", where);
+        json_set_str(body, "Name", rest);
+    }
+    if (!node)
+        return err_set(err, ERR_UNAVAILABLE, "this node is not in the swarm's list of nodes");
+    _cleanup_free_ char *whole = gate__with_query(g, g->raw), *target = str_printf("%s%s", g->version, whole);
+    r = reach__ask(g->c, node, "POST", target, NULL, body, &status, &answer, err);
+    if (r == 0)
+        http_reply_bytes(g->q, status, "application/json", answer.data, answer.len);
     return r;
 }
 
@@ -469,12 +239,13 @@ static int create(struct gate *g, struct err *err)
         r = gate__place(g, body, &node, &hold, err);
     if (r < 0)
         return r;
-    _cleanup_free_ char *whole = with_query(g, g->raw);
+    _cleanup_free_ char *whole = gate__with_query(g, g->raw);
     _cleanup_free_ char *target = str_printf("%s%s", g->version, whole);
     r = reach__ask(g->c, node, "POST", target, NULL, body, &status, &answer, err);
     _cleanup_json_ json_t *made = NULL;
     if (r == 0 && status < 300)
         json_parse(str_get(&answer), answer.len, "a node's answer", &made, NULL);
+    gate__remember(g, "containers", json_str(made, "Id"), node);
     place_alone__placed(g->c, hold, json_str(made, "Id"));
     if (r == 0)
         http_reply_bytes(g->q, status, "application/json", answer.data, answer.len);
@@ -488,26 +259,39 @@ static int take(struct gate *g, struct err *err)
     static const struct {
         const char *method, *path;
         int (*act)(struct gate *g, struct err *err);
-    } acts[] = {{"GET", "/containers/json", list_containers},
+    } acts[] = {{"GET", "/containers/json", gate__list_containers},
                 {"POST", "/containers/create", create},
-                {"POST", "/containers/prune", prune_all},
-                {"GET", "/images/json", list_images},
+                {"POST", "/containers/prune", gate__prune_all},
+                {"GET", "/images/json", gate__list_images},
                 {"POST", "/images/create", pull},
-                {"POST", "/images/prune", prune_all},
-                {"POST", "/volumes/prune", prune_all},
-                {"GET", "/info", info}};
+                {"POST", "/images/prune", gate__prune_all},
+                {"GET", "/volumes", gate__list_volumes},
+                {"POST", "/volumes/create", make_local},
+                {"POST", "/volumes/prune", gate__prune_all},
+                {"GET", "/networks", gate__list_networks},
+                {"GET", "/networks/", gate__list_networks},
+                {"POST", "/networks/create", make_local},
+                {"POST", "/networks/prune", gate__prune_all},
+                {"GET", "/events", gate__events},
+                {"GET", "/info", gate__info}};
     const char *method = http_method(g->q), *rest;
     for (size_t i = 0; i < ARRAY_SIZE(acts); i++)
         if (str_eq(acts[i].path, g->path) && str_eq(acts[i].method, method))
             return acts[i].act(g, err);
     if ((rest = str_after(g->path, "/containers/")))
-        return pass_container(g, rest, err);
+        return gate__pass_container(g, rest, err);
     if ((rest = str_after(g->path, "/exec/")))
-        return pass_exec(g, rest, err);
+        return gate__pass_exec(g, rest, err);
+    if ((rest = str_after(g->path, "/networks/")) && *rest)
+        return str_ends_with(rest, "/connect") || str_ends_with(rest, "/disconnect")
+                   ? gate__connect(g, err)
+                   : gate__pass_local(g, "networks", err);
+    if ((rest = str_after(g->path, "/volumes/")) && *rest)
+        return gate__pass_local(g, "volumes", err);
     if ((rest = str_after(g->raw, "/images/")) && !str_eq(rest, "load") && !str_eq(rest, "get") &&
         !str_eq(rest, "search"))
-        return pass_image(g, rest, err);
-    return pass_to_own(g, err);
+        return gate__pass_image(g, rest, err);
+    return gate__pass_to_own(g, err);
 }
 
 /* How much of the path is "/v1.41". */

@@ -1,4 +1,4 @@
-/* What the two files of the gateway share: one request for the cluster as one engine. */
+/* What the files of the gateway share: one request for the cluster as one engine. */
 #ifndef CLUSTER_GATEWAY_H
 #define CLUSTER_GATEWAY_H
 
@@ -36,6 +36,33 @@ static inline bool gate__answered(const struct answer *a)
 {
     return a->status >= 200 && a->status < 300;
 }
+
+int gate__reply_first(struct gate *g, struct answers *all, struct err *err);
+bool gate__any_answered(const struct answers *all);
+bool gate__is_ready(const json_t *node);
+
+char *gate__with_query(const struct gate *g, const char *raw); /* the caller frees */
+void gate__pass(struct gate *g, const json_t *node, const char *raw);
+const json_t *gate__own(struct gate *g); /* NULL: it is not in the list */
+int gate__pass_to_own(struct gate *g, struct err *err);
+
+/* gateway_find.c: to the node that has it. `rest`: the path behind "/containers/" and so on. */
+int gate__pass_container(struct gate *g, const char *rest, struct err *err);
+int gate__pass_exec(struct gate *g, const char *rest, struct err *err);
+int gate__pass_local(struct gate *g, const char *kind, struct err *err); /* "networks" or "volumes" */
+int gate__connect(struct gate *g, struct err *err);
+int gate__pass_image(struct gate *g, const char *raw, struct err *err);
+/* That the node has it; `kind`: "containers" or "exec". */
+void gate__remember(struct gate *g, const char *kind, const char *id, const json_t *node);
+
+/* gateway_lists.c, gateway_events.c */
+int gate__list_containers(struct gate *g, struct err *err);
+int gate__list_images(struct gate *g, struct err *err);
+int gate__list_volumes(struct gate *g, struct err *err);
+int gate__list_networks(struct gate *g, struct err *err);
+int gate__prune_all(struct gate *g, struct err *err);
+int gate__info(struct gate *g, struct err *err);
+int gate__events(struct gate *g, struct err *err);
 
 /* Chooses the node for the body of POST /containers/create (place_alone.h), by what it reserves and what its
  * environment and labels say of constraints and affinities, and takes these out of the environment. `hold`:

@@ -12,7 +12,7 @@
 #include "cluster/place_alone.h"
 #include "scheduler/value_pattern.h"
 
-enum { EXPRESSIONS_MAX = 63, AGAIN_MAX = 30, AGAIN_MS = 100 };
+enum { EXPRESSIONS_MAX = 62, AGAIN_MAX = 30, AGAIN_MS = 100 };
 
 struct affinity {
     char *text, *key;
@@ -238,6 +238,7 @@ struct asking {
     struct gate *g;
     const struct wishes *w;
     const char *image, *network; /* the latter "" when it is everywhere */
+    char **volumes;              /* by name */
 };
 
 /* Puts every node that answered below "nodes". */
@@ -246,9 +247,11 @@ static int add_nodes(const struct asking *a, json_t *request, struct err *err)
     struct answers all;
     json_t *nodes = json_object();
     size_t networks = 0;
-    _cleanup_free_ char *target =
-        str_printf("/drover/occupied?image=%s%s%s", a->image, *a->network ? "&network=" : "", a->network);
-    gate__ask_all(a->g, "GET", target, NULL, &all);
+    _cleanup_str_ struct str target = STR_INIT;
+    str_addf(&target, "/drover/occupied?image=%s%s%s", a->image, *a->network ? "&network=" : "", a->network);
+    STRV_FOREACH (volume, a->volumes)
+        str_addf(&target, "&volume=%s", *volume);
+    gate__ask_all(a->g, "GET", str_get(&target), NULL, &all);
     for (size_t i = 0; i < all.count; i++) {
         _cleanup_json_ json_t *said = gate__parsed(&all.list[i]);
         if (!said)
@@ -257,10 +260,13 @@ static int add_nodes(const struct asking *a, json_t *request, struct err *err)
         for (size_t k = 0; k < a->w->count; k++)
             if (holds(&a->w->affinities[k], said, gate__node_name(all.list[i].node), a->image))
                 json_array_append_new(meets, json_integer((json_int_t)k));
+        if (json_bool(said, "Image"))
+            json_array_append_new(meets, json_integer((json_int_t)a->w->count));
         if (json_bool(said, "Network")) {
             networks++;
-            json_array_append_new(meets, json_integer((json_int_t)a->w->count));
+            json_array_append_new(meets, json_integer((json_int_t)a->w->count + 1));
         }
+        json_object_set(node, "volumes", json_object_get(said, "Volumes"));
         json_object_set_new(node, "image", json_boolean(json_bool(said, "Image")));
         json_object_set_new(node, "meets", meets);
         json_object_set_new(nodes, json_str(all.list[i].node, "ID"), node);
@@ -276,6 +282,8 @@ static json_t *marks_of(const struct asking *a)
     for (size_t k = 0; k < a->w->count; k++)
         json_array_append_new(marks, json_pack("{s:s, s:b}", "text", a->w->affinities[k].text, "soft",
                                                (int)a->w->affinities[k].soft));
+    /* Where it is not there, it may be nowhere to be had: it was built, or loaded. */
+    json_array_append_new(marks, json_pack("{s:s, s:b}", "text", "the image is there", "soft", 1));
     if (*a->network)
         json_array_append_new(marks, json_pack("{s:o}", "text", json_sprintf("network %s", a->network)));
     return marks;
@@ -298,6 +306,36 @@ static json_t *ports_of(const json_t *host)
     return ports;
 }
 
+/* A volume that has a name is where it is: those of some nodes alone decide. */
+static char **volumes_of(const json_t *host)
+{
+    char **names = NULL;
+    const json_t *one;
+    size_t i;
+    json_array_foreach (json_object_get(host, "Binds"), i, one) {
+        const char *text = json_string_value(one) ? json_string_value(one) : "", *colon = strchr(text, ':');
+        if (colon)
+            strv_take(&names, mem_strndup(text, (size_t)(colon - text)));
+    }
+    json_array_foreach (json_object_get(host, "Mounts"), i, one)
+        if (str_eq(json_str(one, "Type"), "volume"))
+            strv_add(&names, json_str(one, "Source"));
+    char **good = NULL;
+    STRV_FOREACH (name, names)
+        if (**name && !strpbrk(*name, "/ \r\n?#%&+") && !strv_has(good, *name))
+            strv_add(&good, *name);
+    strv_free(names);
+    return good;
+}
+
+static json_t *strings(char *const *list)
+{
+    json_t *out = json_array();
+    STRV_FOREACH (one, (char **)list)
+        json_array_append_new(out, json_string(*one));
+    return out;
+}
+
 static void add_platform(json_t *request, const char *platform)
 {
     const char *slash = platform ? strchr(platform, '/') : NULL;
@@ -314,11 +352,11 @@ static json_t *make_request(const struct asking *a, const json_t *body)
     const json_t *host = json_object_get(body, "HostConfig"), *labels = json_object_get(body, "Labels");
     int64_t cpu, memory;
     engine_reservations(host, &cpu, &memory);
-    json_t *request =
-        json_pack("{s:O, s:o, s:I, s:I, s:s, s:o, s:s, s:s}", "constraints", a->w->constraints, "marks",
-                  marks_of(a), "cpu", (json_int_t)cpu, "memory", (json_int_t)memory, "image", a->image,
-                  "ports", ports_of(host), "strategy", json_str(labels, CLUSTER_STRATEGY_LABEL), "options",
-                  json_str(labels, CLUSTER_STRATEGY_LABEL ".options"));
+    json_t *request = json_pack("{s:O, s:o, s:o, s:I, s:I, s:s, s:o, s:s, s:s}", "constraints",
+                                a->w->constraints, "marks", marks_of(a), "volumes", strings(a->volumes),
+                                "cpu", (json_int_t)cpu, "memory", (json_int_t)memory, "image", a->image,
+                                "ports", ports_of(host), "strategy", json_str(labels, CLUSTER_STRATEGY_LABEL),
+                                "options", json_str(labels, CLUSTER_STRATEGY_LABEL ".options"));
     must(request);
     add_platform(request, http_query(a->g->q, "platform"));
     return request;
@@ -351,7 +389,8 @@ static int place(struct gate *g, json_t *body, const char *image, struct wishes 
                  int64_t *ret_hold, struct err *err)
 {
     const char *network = json_str(json_object_get(body, "HostConfig"), "NetworkMode");
-    const struct asking a = {g, w, image, own_network(network) ? network : ""};
+    _cleanup_strv_ char **volumes = volumes_of(json_object_get(body, "HostConfig"));
+    const struct asking a = {g, w, image, own_network(network) ? network : "", volumes};
     _cleanup_json_ json_t *request = make_request(&a, body), *answer = NULL;
     int r = ask(&a, request, &answer, err);
     if (r < 0)

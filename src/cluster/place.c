@@ -70,6 +70,7 @@ int place__look_at(struct cluster *c, const struct node *n, const struct place_s
     node.ports = sight->ports;
     node.port_count = sight->port_count;
     node.images = sight->images;
+    node.volumes = sight->volumes;
     if (sight->hidden)
         node.availability = SCHED_DRAIN;
     int r = sched_node_put(c->model, &node, err);

@@ -11,6 +11,7 @@ enum {
     ASK_MS = 15000,
     MARKS_MAX = 64,
     PORTS_MAX = 256,
+    VOLUMES_MAX = 64,
     GUESTS_MAX = 100000
 };
 
@@ -141,6 +142,7 @@ static int look_at(struct choice *x, const struct node *n, struct err *err)
     struct sched_port ports[PORTS_MAX];
     struct sched_label labels[MARKS_MAX];
     const json_t *said = json_object_get(json_object_get(x->request, "nodes"), n->o.id), *one;
+    _cleanup_strv_ char **volumes = NULL;
     char *images[] = {(char *)json_str(x->request, "image"), NULL};
     int64_t guests = json_int(said, "tasks");
     struct place_sight sight = {.hidden = !said,
@@ -151,6 +153,8 @@ static int look_at(struct choice *x, const struct node *n, struct err *err)
                                 .port_count = read_ports(json_object_get(said, "ports"), ports, 0),
                                 .images = json_bool(said, "image") ? images : NULL};
     size_t i;
+    int r = json_get_strv(said, "nodes", "volumes", &volumes, err);
+    sight.volumes = volumes;
     json_array_foreach (json_object_get(said, "meets"), i, one) {
         json_int_t mark = json_integer_value(one);
         if (mark >= 0 && mark < MARKS_MAX && sight.label_count < MARKS_MAX)
@@ -165,7 +169,8 @@ static int look_at(struct choice *x, const struct node *n, struct err *err)
         sight.memory_bytes += h->memory;
         sight.port_count = read_ports(h->ports, ports, sight.port_count);
     }
-    int r = place__look_at(x->c, n, &sight, err);
+    if (r == 0)
+        r = place__look_at(x->c, n, &sight, err);
     return r == 0 ? add_guests(x, n->o.id, guests, err) : r;
 }
 
@@ -200,9 +205,14 @@ static int read_shape(struct choice *x, struct sched_shape **ret, struct err *er
     const json_t *q = x->request, *one;
     struct sched_port ports[PORTS_MAX];
     const struct sched_platform platform = {json_str(q, "os"), json_str(q, "architecture")};
-    _cleanup_strv_ char **constraints = NULL;
-    size_t i;
+    struct sched_volume volumes[VOLUMES_MAX];
+    _cleanup_strv_ char **constraints = NULL, **names = NULL;
+    size_t i, volume_count = 0;
     int r = json_get_strv(q, "", "constraints", &constraints, err);
+    if (r == 0)
+        r = json_get_strv(q, "", "volumes", &names, err);
+    if (r == 0 && strv_len(names) > VOLUMES_MAX)
+        r = err_set(err, ERR_LIMIT, "more than %d volumes", VOLUMES_MAX);
     if (r == 0 && json_array_size(json_object_get(q, "marks")) > MARKS_MAX)
         r = err_set(err, ERR_LIMIT, "more than %d affinities", MARKS_MAX);
     if (r < 0)
@@ -213,6 +223,8 @@ static int read_shape(struct choice *x, struct sched_shape **ret, struct err *er
         strv_add(&constraints, text);
         free(text);
     }
+    STRV_FOREACH (name, names)
+        volumes[volume_count++] = (struct sched_volume){.name = *name};
     const struct sched_request request = {.service = "-container-new",
                                           .cpu_nano = json_int(q, "cpu"),
                                           .memory_bytes = json_int(q, "memory"),
@@ -221,6 +233,8 @@ static int read_shape(struct choice *x, struct sched_shape **ret, struct err *er
                                           .platform_count = *platform.os || *platform.architecture,
                                           .ports = ports,
                                           .port_count = read_ports(json_object_get(q, "ports"), ports, 0),
+                                          .volumes = volumes,
+                                          .volume_count = volume_count,
                                           .image = json_str(q, "image"),
                                           .strategy = json_str(q, "strategy"),
                                           .options = json_str(q, "options")};

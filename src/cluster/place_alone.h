@@ -3,8 +3,8 @@
  * what tasks and other containers have reserved counts.
  *
  *     request  {constraints: ["constraint:disk==ssd"], marks: [{text, soft}], cpu, memory, image, ports:
- *               ["8080/tcp"], os, architecture, strategy, options,
- *               nodes: {ID: {tasks, cpu, memory, ports, ids, image, meets: [mark, ...]}}}
+ *               ["8080/tcp"], volumes: [name], os, architecture, strategy, options,
+ *               nodes: {ID: {tasks, cpu, memory, ports, ids, volumes, image, meets: [mark, ...]}}}
  *     answer   {node, hold}, or {refused: "why", held}
  *
  * `nodes` has what those that answered said: how many containers that are no tasks they have, and what these

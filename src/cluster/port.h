@@ -37,6 +37,7 @@ bool port__elsewhere(struct cluster *c, struct http_request *q);
 #define PORT_API_PREFIX "/cluster/api"
 /* The cluster as one engine, for who has a client's certificate (gateway.c). */
 void gateway__take(struct http_request *q, struct cluster *c);
+void gateway__forget(struct cluster *c); /* what it knows of nodes, when nobody uses it any more */
 void forward__take(struct http_request *q, void *cluster);
 /* Connections to a leader that are kept for the next request: when this node's certificate has changed. */
 void forward__drop_clients(struct cluster *c);

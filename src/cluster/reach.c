@@ -155,6 +155,29 @@ static char *target_on(const struct reach *r, const char *target)
     return str_printf("%s%s", r->link ? REACH_PREFIX : "", target);
 }
 
+int reach__fd(const struct reach *r)
+{
+    return r->fd;
+}
+
+int reach__begin(struct cluster *c, const json_t *node, const char *method, const char *target,
+                 struct reach **ret, struct err *err)
+{
+    struct reach *r = NULL;
+    int status = reach__open(c, node, &r, err);
+    if (status < 0)
+        return status;
+    _cleanup_free_ char *there = target_on(r, target);
+    _cleanup_free_ char *request = str_printf("%s %s HTTP/1.0\r\nHost: cluster\r\n\r\n", method, there);
+    status = send_all(r->fd, request, strlen(request), err);
+    if (status < 0) {
+        reach__close(r);
+        return status;
+    }
+    *ret = r;
+    return 0;
+}
+
 void reach__pass(struct cluster *c, const json_t *node, struct http_request *q, const char *target)
 {
     struct reach *r = NULL;

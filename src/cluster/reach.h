@@ -18,6 +18,10 @@ struct reach;
 /* A connection to the engine of `node`, one of those. */
 int reach__open(struct cluster *c, const json_t *node, struct reach **ret, struct err *err);
 void reach__close(struct reach *r); /* NULL is fine */
+/* The same, and a request without a body (in HTTP/1.0: what comes ends with the connection) is said on it. */
+int reach__begin(struct cluster *c, const json_t *node, const char *method, const char *target,
+                 struct reach **ret, struct err *err);
+int reach__fd(const struct reach *r); /* a stream socket, of the connection as long as that is open */
 /* Gives the request to the engine, and its answer to the client. `target`: with version and query. */
 void reach__pass(struct cluster *c, const json_t *node, struct http_request *q, const char *target);
 /* One request of our own, with more lines for its head (or NULL) and a JSON body (or NULL): its answer,

@@ -1,9 +1,17 @@
 """The cluster as one Docker engine: the docker CLI with a client's certificate at a manager's port, over machines of which it has
 no socket."""
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import select
 import shutil
+import signal
+import struct
 import subprocess
+import termios
+import time
 import unittest
 
 import harness
@@ -145,6 +153,152 @@ class OneEngine(unittest.TestCase):
         said = [p.communicate()[1].decode() for p in started]
         self.assertEqual([p.returncode for p in started].count(0), 3, said)
         self.assertEqual([len(m.docker("ps", "-aq").out.split()) for m in (self.a, self.b, self.c)], [1, 1, 1])
+
+    def terminal(self, *args):
+        """The docker CLI with a terminal of its own: what is typed, and what the screen has after that."""
+        env = {**os.environ, "DOCKER_HOST": f"tcp://{self.a.host.address}:2377", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": self.certificates}
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
+        process = subprocess.Popen(self.c.host.inside(["docker", *args]), env=env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+                                   preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        os.close(slave)
+        self.addCleanup(process.kill)
+        seen = bytearray()
+
+        def until(text):
+            def look():
+                with contextlib.suppress(OSError):
+                    if select.select([master], [], [], 0)[0]:
+                        seen.extend(os.read(master, 65536))
+                return text in seen
+            try:
+                harness.wait_for(look, f"{text!r} on the screen")
+            except AssertionError as failure:
+                raise AssertionError(f"{failure}: {bytes(seen)!r}") from None
+        return process, master, until
+
+    def test_terminals_reach_containers_of_other_nodes(self):
+        self.run_on("b", "far")
+        process, master, until = self.terminal("exec", "-it", "far", "sh")
+        os.write(master, b"hostname; tty; stty size\n")
+        until(b"/dev/pts/")
+        until(b"33 101")
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 122, 0, 0))
+        os.kill(process.pid, signal.SIGWINCH)
+        harness.wait_for(lambda: self.b.docker("exec", "far", "sh", "-c", "for t in /dev/pts/[0-9]*; do stty size -F $t; done").out.count("44 122"), "the size")
+        os.write(master, b"exit 9\n")
+        self.assertEqual(process.wait(), 9)
+        # A container's own terminal: run, detach with the keys, attach again.
+        process, master, until = self.terminal("run", "-it", "--name", "own", "-e", "constraint:node==c", "busybox", "sh")
+        until(b"/ # ")
+        os.write(master, b"echo is-$((40+2))\n")
+        until(b"is-42")
+        os.write(master, b"\x10\x11")
+        process.wait()
+        self.assertEqual(self.docker("inspect", "own", "--format", "{{.State.Running}}").out, "true\n")
+        process, master, until = self.terminal("attach", "own")
+        os.write(master, b"echo still-$((40+2))\n")
+        until(b"still-42")
+        os.write(master, b"exit 4\n")
+        self.assertEqual(process.wait(), 4)
+
+    def follow(self, *args):
+        env = {**os.environ, "DOCKER_HOST": f"tcp://{self.a.host.address}:2377", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": self.certificates}
+        path = os.path.join(self.a.root, "followed")
+        with open(path, "wb") as out:
+            process = subprocess.Popen(self.c.host.inside(["docker", *args]), env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        self.addCleanup(process.kill)
+
+        def text():
+            with open(path) as f:
+                return f.read()
+        return process, text
+
+    def test_events_of_all_nodes_are_one_stream(self):
+        since = time.time()
+        process, text = self.follow("events", "--filter", "type=container", "--format", "{{.Action}} {{.Actor.Attributes.name}} {{index .Actor.Attributes \"node.name\"}}")
+        harness.wait_for(lambda: (self.a.docker("run", "--rm", "busybox", "true"), "start" in text())[1], "the stream to have begun")
+        for node in "abc":
+            self.run_on(node, f"on-{node}")
+        harness.wait_for(lambda: all(f"start on-{node} {node}" in text() for node in "abc"), "the events of all")
+        # A node that was away is listened to again.
+        self.b.host.cut()
+        harness.wait_for(lambda: self.a.nodes()["b"][0] == "down", "it to be counted as lost")
+        self.b.host.heal()
+        harness.wait_for(lambda: self.a.nodes()["b"][0] == "ready", "it to be back")
+        harness.wait_for(lambda: (self.b.docker("restart", "-t", "0", "on-b"), "restart on-b b" in text())[1], "its events")
+        process.terminate()
+        process.wait()
+        past = self.docker("events", "--since", str(int(since)), "--until", str(int(time.time())), "--filter", "event=create",
+                           "--format", "{{.TimeNano}} {{.Actor.Attributes.name}}").out.splitlines()
+        self.assertEqual([line.split()[1] for line in past if " on-" in line], ["on-a", "on-b", "on-c"])
+        self.assertEqual(past, sorted(past))
+
+    def test_volumes_and_networks_of_all_nodes_are_listed_and_found(self):
+        self.docker("volume", "create", "b/data")
+        self.docker("volume", "create", "here")
+        self.assertEqual(sorted(self.docker("volume", "ls", "-q").out.split()), ["a/here", "b/data"])
+        self.assertEqual(self.b.docker("volume", "ls", "-q").out, "data\n")
+        self.assertEqual(self.docker("volume", "inspect", "b/data", "--format", "{{.Name}}").out, "data\n")
+        # Who mounts it goes to where it is.
+        self.docker("run", "--name", "writer", "-v", "data:/d", "busybox", "sh", "-c", "echo kept > /d/file")
+        self.assertEqual(self.docker("run", "--rm", "-v", "data:/d", "busybox", "cat", "/d/file").out, "kept\n")
+        self.assertEqual(self.docker("ps", "-a", "--filter", "name=writer", "--format", "{{.Names}}").out, "b/writer\n")
+        self.c.docker("volume", "create", "data")
+        self.assert_clean_refusal(self.docker("volume", "rm", "data", check=False), "b/data, c/data")
+        self.docker("rm", "writer")
+        self.docker("volume", "rm", "b/data")
+        self.docker("volume", "rm", "data", "here")
+        self.assertEqual(self.docker("volume", "ls", "-q").out, "")
+        self.assertIn("no such volume", self.docker("volume", "inspect", "data", check=False).err)
+        self.docker("network", "create", "b/net")
+        names = self.docker("network", "ls", "--format", "{{.Name}}").out.split()
+        self.assertEqual([n for n in names if n.endswith("/net")], ["b/net"])
+        self.assertTrue({"a/bridge", "b/bridge", "c/bridge", "ingress"} <= set(names), names)
+        self.assertEqual(names.count("ingress"), 1)
+        self.docker("run", "-d", "--name", "on-net", "--network", "net", "busybox", *SLEEPS)
+        self.assertEqual(self.where()["on-net"], "b")
+        self.run_on("b", "late")
+        self.docker("network", "connect", "net", "late")
+        self.assertIn("late", self.docker("network", "inspect", "net").out)
+        self.docker("network", "disconnect", "net", "late")
+        self.docker("rm", "-f", "on-net", "late")
+        self.docker("network", "rm", "b/net")
+        self.assertIn("not found", self.docker("network", "inspect", "net", check=False).err)
+
+    def test_builds_logs_and_stats_go_through(self):
+        context = os.path.join(self.a.root, "context")
+        os.makedirs(context)
+        with open(os.path.join(context, "Dockerfile"), "w") as f:
+            f.write("FROM busybox\nRUN echo built > /made\nCMD cat /made\n")
+        self.docker("build", "-t", "built", context)
+        self.assertEqual(self.docker("run", "--rm", "built").out, "built\n")
+        self.assertEqual(len([line for line in self.docker("images", "--format", "{{.Repository}}").out.split() if line == "built"]), 1)
+        self.run_on("b", "told")
+        process, text = self.follow("logs", "-f", "told")
+        harness.wait_for(lambda: "began" in text(), "the log")
+        self.docker("restart", "-t", "1", "told")
+        self.docker("stop", "told")
+        self.assertEqual(process.wait(), 0)
+        self.assertEqual(text().count("began"), 1, text())
+        self.docker("start", "told")
+        self.run_on("c", "other")
+        self.assertEqual(sorted(self.docker("stats", "--no-stream", "--format", "{{.Name}}").out.split()), ["other", "told"])
+        self.assertIn("sleep 0.05", self.docker("top", "told").out)
+
+    def test_a_name_that_went_to_another_node_is_found_there(self):
+        self.run_on("b", "moves")
+        self.assertEqual(self.docker("exec", "moves", "hostname").status, 0)
+        self.docker("rm", "-f", "moves")
+        self.run_on("c", "moves")
+        self.assertEqual(self.docker("inspect", "moves", "--format", "{{.Name}}").out, "/moves\n")
+        self.assertEqual(self.docker("exec", "moves", "echo", "there").out, "there\n")
+        # Nor by the name alone, when a node's own client has given it to another.
+        self.c.docker("rename", "moves", "gone")
+        self.b.docker("run", "-d", "--name", "moves", "busybox", *SLEEPS)
+        self.assertEqual(self.docker("inspect", "moves", "--format", "{{.Id}}").out, self.b.docker("inspect", "moves", "--format", "{{.Id}}").out)
+        self.b.docker("rm", "-f", "moves")
+        self.assert_clean_refusal(self.docker("logs", "moves", check=False), "No such container: moves")
 
     def test_what_cannot_be_is_refused_clearly(self):
         self.run_on("a", "taken")
