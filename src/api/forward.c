@@ -119,8 +119,14 @@ int api__pass_on(struct http_request *q, struct api *a, const char *method, cons
 bool api__forward(struct http_request *q, struct api *a)
 {
     struct err err = {0};
-    if (!str_eq(http_route_needs(q), API_NEEDS_LEADER) || !cluster_elsewhere(a->cluster))
+    if (!str_eq(http_route_needs(q), API_NEEDS_LEADER))
         return false;
+    if (!cluster_elsewhere(a->cluster)) {
+        if (!str_eq(http_method(q), "GET") || cluster_confirm(a->cluster, &err) == 0)
+            return false;
+        http_reply_err(q, &err);
+        return true;
+    }
     if (forward(q, a, &err) == 0 || err.code == ERR_CANCELLED)
         return true;
     if (http_answered(q))

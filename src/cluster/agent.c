@@ -34,7 +34,7 @@ static enum step next_step(const struct cluster *c, const struct task *t)
         return c->role == ROLE_LEADS || c->assignment_fresh ? STEP_PREPARE : STEP_NONE;
     if (t->state == TASK_READY && t->desired >= TASK_RUNNING)
         return STEP_START;
-    if (t->revive_ns && t->revive_ns <= time_now_ns() && is_alone(c))
+    if (t->revive_ns && t->revive_ns <= time_monotonic_ns() && is_alone(c))
         return STEP_REVIVE;
     return STEP_NONE;
 }
@@ -144,7 +144,7 @@ static void ended(struct cluster *c, struct task *t, int code, const char *error
     if (!error && is_to_revive(c, t, code)) {
         if (!t->revive_ns)
             t->revive_ns =
-                time_now_ns() + MAX(t->service->parsed.restart_delay_ns, REVIVE_MIN_MS * NS_PER_MS);
+                time_monotonic_ns() + MAX(t->service->parsed.restart_delay_ns, REVIVE_MIN_MS * NS_PER_MS);
         task__set(c, t, TASK_STARTING, "starting", NULL); /* of one that this process has not seen before */
         return;
     }

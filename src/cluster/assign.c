@@ -230,42 +230,54 @@ int64_t assign__tick(struct cluster *c)
             set_lost(c, n, true, "heartbeat failure");
     }
     c->ticked_ns = now;
-    return time_now_ns() + beat / 2;
+    return now + beat / 2;
 }
 
 /* --- The calls --- */
 
+static int leader_changes(struct err *err)
+{
+    return err_set(err, ERR_UNAVAILABLE, "the swarm changes its leader: ask again");
+}
+
+/* Who has ceased to lead since port__elsewhere() knows no nodes, and must not tell one that it was removed.
+ */
+static int leading_member(struct cluster *c, struct http_request *q, struct port_peer *ret,
+                          struct node **ret_node, struct err *err)
+{
+    return c->role == ROLE_LEADS ? port__member(c, q, ret, ret_node, err) : leader_changes(err);
+}
+
+/* A report without `lead` is of a node that is one version behind. */
+static int check_lead(const struct cluster *c, const json_t *body, struct err *err)
+{
+    const char *meant = json_str(body, "lead");
+    return !*meant || str_eq(meant, c->lead_id) ? 0 : leader_changes(err);
+}
+
 static void wait_for_news(struct cluster *c, const char *node, const char *have)
 {
-    int64_t until = time_now_ns() + heartbeat_of(c);
-    const struct timespec at = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
+    int64_t until_ns = time_monotonic_ns() + heartbeat_of(c);
     char version[VERSION_BYTES];
     while (!c->stopping && c->role == ROLE_LEADS) {
         const struct node *n = map_get(&c->objects[CLUSTER_NODE], node);
         if (!n)
             return;
         version_of(c, n, version);
-        if (!str_eq(version, have) || pthread_cond_timedwait(&c->assigned, &c->lock, &at) != 0)
+        if (!str_eq(version, have) || !cond_wait_until(&c->assigned, &c->lock, until_ns))
             return;
     }
 }
 
-int assign__session(struct http_request *q, void *context, struct err *err)
+/* Hears it, and waits: whether there is news. */
+static int await(struct cluster *c, struct http_request *q, const json_t *body, bool *ret_news,
+                 struct err *err)
 {
-    struct cluster *c = context;
     struct port_peer peer;
     struct node *n;
-    _cleanup_json_ json_t *body = NULL;
     char version[VERSION_BYTES];
-    if (port__elsewhere(c, q))
-        return 0;
-    int r = port__peer(c, q, &peer, err); /* before anything of it is read */
-    if (r == 0)
-        r = http_body_json(q, PORT_BODY_MAX, &body, err);
-    if (r < 0)
-        return r;
     SCOPED_LOCK(locked, &c->lock);
-    r = port__member(c, q, &peer, &n, err);
+    int r = leading_member(c, q, &peer, &n, err);
     if (r == 0)
         r = join__check_protocol(body, err);
     if (r < 0)
@@ -275,19 +287,55 @@ int assign__session(struct http_request *q, void *context, struct err *err)
     wait_for_news(c, peer.node, json_str(body, "version"));
     n = map_get(&c->objects[CLUSTER_NODE], peer.node);
     if (!n || c->role != ROLE_LEADS || c->stopping)
-        return err_set(err, ERR_UNAVAILABLE, "the swarm changes its leader: ask again");
+        return leader_changes(err);
     n->seen_ns = time_monotonic_ns();
     version_of(c, n, version);
-    json_t *answer = json_pack("{s:s, s:I, s:O, s:s, s:I}", "version", version, "heartbeat_ns",
-                               (json_int_t)heartbeat_of(c), "managers", c->managers, "leader", c->address,
-                               "certificate_ns", (json_int_t)identity__life(c));
+    *ret_news = !str_eq(version, json_str(body, "version"));
+    return 0;
+}
+
+static int answer_session(struct cluster *c, struct http_request *q, const json_t *body, bool news,
+                          struct err *err)
+{
+    struct port_peer peer;
+    struct node *n;
+    char version[VERSION_BYTES];
+    SCOPED_LOCK(locked, &c->lock);
+    int r = leading_member(c, q, &peer, &n, err);
+    if (r < 0)
+        return r;
+    version_of(c, n, version);
+    if (!news) /* what has come since comes with the next */
+        snprintf(version, sizeof(version), "%s", json_str(body, "version"));
+    json_t *answer =
+        json_pack("{s:s, s:s, s:I, s:I, s:O, s:s, s:I}", "version", version, "lead", c->lead_id, "epoch",
+                  (json_int_t)c->epoch, "heartbeat_ns", (json_int_t)heartbeat_of(c), "managers", c->managers,
+                  "leader", c->address, "certificate_ns", (json_int_t)identity__life(c));
     must(answer);
     if (n->manager)
         json_object_set_new(answer, "summary", swarm__summary(c));
-    if (!str_eq(version, json_str(body, "version")))
+    if (news)
         add_assignment(c, n, answer);
     http_reply_json(q, 200, answer);
     return 0;
+}
+
+int assign__session(struct http_request *q, void *context, struct err *err)
+{
+    struct cluster *c = context;
+    struct port_peer peer;
+    _cleanup_json_ json_t *body = NULL;
+    bool news = false;
+    if (port__elsewhere(c, q))
+        return 0;
+    int r = port__peer(c, q, &peer, err); /* before anything of it is read */
+    if (r == 0)
+        r = http_body_json(q, PORT_BODY_MAX, &body, err);
+    if (r == 0)
+        r = await(c, q, body, &news, err);
+    if (r == 0 && news) /* a leader that was replaced has no node do anything */
+        r = cluster_confirm(c, err);
+    return r < 0 ? r : answer_session(c, q, body, news, err);
 }
 
 static bool is_container_id(const char *text)
@@ -336,7 +384,9 @@ int assign__report(struct http_request *q, void *context, struct err *err)
     if (r < 0)
         return r;
     SCOPED_LOCK(locked, &c->lock);
-    r = port__member(c, q, &peer, &n, err);
+    r = leading_member(c, q, &peer, &n, err);
+    if (r == 0)
+        r = check_lead(c, body, err);
     if (r < 0)
         return r;
     heard(c, n);

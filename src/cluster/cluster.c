@@ -402,10 +402,10 @@ int cluster_open(struct engine *e, struct cluster **ret, struct err *err)
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->change_lock, NULL);
     pthread_mutex_init(&c->clients_lock, NULL);
-    pthread_cond_init(&c->decide, NULL);
-    pthread_cond_init(&c->work, NULL);
-    pthread_cond_init(&c->assigned, NULL);
-    pthread_cond_init(&c->idle, NULL);
+    cond_init(&c->decide);
+    cond_init(&c->work);
+    cond_init(&c->assigned);
+    cond_init(&c->idle);
     int r = file_mkdirs(c->dir, 0711, err);
     if (r == 0)
         r = keys__load(c, err);

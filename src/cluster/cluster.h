@@ -104,6 +104,10 @@ int cluster_logs(struct cluster *c, const char *ref, const struct cluster_logs *
 /* Whether this node is of a swarm that it does not lead: then calls about the swarm go on with
  * cluster_forward(). */
 bool cluster_elsewhere(struct cluster *c);
+/* On who leads, before it answers from what it knows: 0 when that has all that anybody acknowledged before
+ * this call. ERR_NO_MAJORITY, in Docker's words, when another leads, or nobody can be known to. What changes
+ * the swarm needs no such call: the change itself fails. */
+int cluster_confirm(struct cluster *c, struct err *err);
 struct cluster_forward {
     const char *method, *target; /* with version and query, as it came */
     char *const *headers;        /* "Name: value", or NULL */

@@ -151,8 +151,10 @@ struct cluster {
     _Atomic bool cancel;                  /* calls to other nodes are to end */
     char *dir;                            /* <root>/cluster: keys, certificates (identity.h) */
     unsigned char key[32];                /* of the secrets at rest */
-    char lead_id[17];  /* of this process's leading: tells its assignments from another's */
-    int64_t ticked_ns; /* assign__tick() */
+    char lead_id[17];              /* of this process's leading: tells its assignments from another's */
+    char heard_lead[17];           /* session.h: whom this node heard last, */
+    int64_t heard_epoch, heard_ns; /* and when, of the monotonic clock */
+    int64_t ticked_ns;             /* assign__tick() */
     int64_t renew_told_ns;
     int session_ms;        /* the session's thread: how long it waits for an answer */
     json_t *summary;       /* swarm__summary(), as a manager that follows last heard it; or NULL */

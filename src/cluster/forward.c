@@ -164,6 +164,8 @@ void forward__take(struct http_request *q, void *context)
     }
     if (r == 0)
         r = check_right(&peer, q, &err);
+    if (r == 0 && str_eq(http_method(q), "GET"))
+        r = cluster_confirm(c, &err);
     if (r == 0 && api && http_pass(q, PORT_API_PREFIX, api))
         return;
     if (r == 0)

@@ -180,6 +180,8 @@ int identity__save(struct cluster *c, struct err *err)
 
 void identity__forget(struct cluster *c)
 {
+    c->heard_epoch = 0;
+    *c->heard_lead = '\0';
     static const char *const files[] = {"node.json", "assigned.json", "node.key",
                                         "node.pem",  "ca.key",        "ca.pem"};
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {

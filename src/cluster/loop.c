@@ -6,7 +6,7 @@
 #include "cluster/session.h"
 #include "cluster/traffic.h"
 
-enum { PASSES_MAX = 64, HISTORY = 5, SESSION_FIRST_MS = 8000 };
+enum { LOOK_AGAIN_S = 5, PASSES_MAX = 64, HISTORY = 5, SESSION_FIRST_MS = 8000 };
 
 static int64_t history_of(const struct cluster *c)
 {
@@ -242,14 +242,22 @@ static int64_t look_at_all(struct cluster *c, struct map *services, struct chang
     return next;
 }
 
-static void wait_until(struct cluster *c, int64_t at_ns)
+/* 0: never. */
+static int64_t earlier(int64_t a, int64_t b)
 {
-    if (!at_ns) {
+    return !a || (b && b < a) ? b : a;
+}
+
+/* Until the one time of the wall clock, or the other of the monotonic one; 0 is never. The wall clock is
+ * looked at again soon: it may have been set. */
+static void wait_until(struct cluster *c, int64_t wall_ns, int64_t monotonic_ns)
+{
+    int64_t left = MIN(wall_ns - time_now_ns(), LOOK_AGAIN_S * NS_PER_S);
+    int64_t until = wall_ns ? earlier(monotonic_ns, time_monotonic_ns() + MAX(left, 0)) : monotonic_ns;
+    if (until)
+        cond_wait_until(&c->decide, &c->lock, until);
+    else
         pthread_cond_wait(&c->decide, &c->lock);
-        return;
-    }
-    struct timespec at = {.tv_sec = at_ns / NS_PER_S, .tv_nsec = at_ns % NS_PER_S};
-    pthread_cond_timedwait(&c->decide, &c->lock, &at);
 }
 
 static bool any_dirty(struct cluster *c)
@@ -261,12 +269,6 @@ static bool any_dirty(struct cluster *c)
             if (((struct service *)e->value)->dirty)
                 return true;
     return c->all_dirty || c->far_dirty;
-}
-
-/* 0: never. */
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return !a || (b && b < a) ? b : a;
 }
 
 static void *run(void *context)
@@ -289,9 +291,8 @@ static void *run(void *context)
         swept = true;
         if (change_commit(c, &ch, false, &err) < 0)
             log_error("cluster: %s", err.msg);
-        next = earlier(next, earlier(other, tick));
         if (!c->stopping && !any_dirty(c))
-            wait_until(c, next);
+            wait_until(c, earlier(next, other), tick);
     }
     pthread_mutex_unlock(&c->lock);
     return NULL;
@@ -333,7 +334,8 @@ int loop__start(struct cluster *c, struct err *err)
 
 static bool join(pthread_t thread, const struct timespec *deadline)
 {
-    return (deadline ? pthread_timedjoin_np(thread, NULL, deadline) : pthread_join(thread, NULL)) == 0;
+    return (deadline ? pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, deadline)
+                     : pthread_join(thread, NULL)) == 0;
 }
 
 static bool stop_threads(struct cluster *c, const struct timespec *deadline)
@@ -357,7 +359,7 @@ static bool stop_threads(struct cluster *c, const struct timespec *deadline)
 
 bool loop__stop(struct cluster *c, int grace_ms)
 {
-    int64_t until = time_now_ns() + grace_ms * NS_PER_MS;
+    int64_t until = time_monotonic_ns() + grace_ms * NS_PER_MS;
     const struct timespec at = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
     bool ended = stop_threads(c, grace_ms < 0 ? NULL : &at);
     SCOPED_LOCK(locked, &c->lock);
@@ -365,7 +367,7 @@ bool loop__stop(struct cluster *c, int grace_ms)
         if (grace_ms < 0)
             pthread_cond_wait(&c->idle, &c->lock);
         else
-            ended = pthread_cond_timedwait(&c->idle, &c->lock, &at) == 0;
+            ended = cond_wait_until(&c->idle, &c->lock, until);
     return ended && !c->workers;
 }
 

@@ -206,14 +206,10 @@ static void act(struct managers *m, const char *leader, struct err *said)
 
 static bool wait_ms(struct managers *m, int ms, bool *ret_paused)
 {
-    struct timespec at;
-    clock_gettime(CLOCK_REALTIME, &at);
-    int64_t ns = at.tv_nsec + ms * NS_PER_MS;
-    at.tv_sec += ns / NS_PER_S;
-    at.tv_nsec = ns % NS_PER_S;
+    int64_t until_ns = time_monotonic_ns() + ms * NS_PER_MS;
     pthread_mutex_lock(&m->lock);
     if (!m->stopping && !m->doubt)
-        pthread_cond_timedwait(&m->wake, &m->lock, &at);
+        cond_wait_until(&m->wake, &m->lock, until_ns);
     bool stopping = m->stopping;
     *ret_paused = m->paused;
     pthread_mutex_unlock(&m->lock);
@@ -242,6 +238,7 @@ static void *managers_main(void *context)
             roles__reconcile(m->cluster);
     } while (wait_ms(m, LOOK_MS, &paused));
     store_probe_free(probe);
+    lead__end_lease(m); /* the child hands the lead over */
     end_child(m);
     return NULL;
 }
@@ -260,7 +257,8 @@ static struct managers *make(struct cluster *c, const char *member)
     m->member_list[0] = m->address;
     m->members = (struct store_members){m->member_list, m->tls, MANAGER_STORE_MS};
     pthread_mutex_init(&m->lock, NULL);
-    pthread_cond_init(&m->wake, NULL);
+    cond_init(&m->wake);
+    cond_init(&m->confirmed);
     return m;
 }
 
@@ -273,6 +271,7 @@ static void discard(struct managers *m)
     free((char *)m->tls.key);
     pthread_mutex_destroy(&m->lock);
     pthread_cond_destroy(&m->wake);
+    pthread_cond_destroy(&m->confirmed);
     free(m);
 }
 
@@ -317,6 +316,7 @@ void managers__close(struct cluster *c)
     if (!m)
         return;
     stop_thread(m);
+    lead__close(m);
     if (m->before != c->store)
         store_close(m->before);
     if (m->store != c->store)
@@ -519,6 +519,7 @@ void managers__forget(struct cluster *c)
     if (!m)
         return;
     stop_thread(m);
+    lead__close(m);
     if (m->holds) /* the last one leaves */
         loop__stop(c, -1);
     SCOPED_LOCK(locked, &c->lock);
@@ -601,7 +602,10 @@ int managers__hand_over(struct cluster *c, struct err *err)
     uint64_t id = 0;
     int r = m ? find_member(m, m->address, true, &id, err)
               : err_set(err, ERR_NOT_FOUND, "there is no other manager");
-    return r < 0 ? r : store_members_transfer(&m->members, id, err);
+    if (r < 0)
+        return r;
+    lead__end_lease(m);
+    return store_members_transfer(&m->members, id, err);
 }
 
 bool managers__leader(struct cluster *c, char ret[STORE_ADDRESS_BYTES])

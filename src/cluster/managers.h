@@ -11,7 +11,7 @@
  *            another one leads; nobody has for NO_LEADER_MS; a commit failed
  *
  * Two may think that they lead, for the time of an election. Only one can write: every change carries the
- * fence of its epoch (change_commit).
+ * fence of its epoch (change_commit). Only one answers what is asked, too: cluster_confirm().
  *
  * The child dies with this process (PR_SET_PDEATHSIG), handing the lead over: a store that leads where nobody
  * decides would leave the swarm without a manager.
@@ -58,6 +58,11 @@ int managers__remove(struct cluster *c, const char *address, struct err *err);
 int managers__hand_over(struct cluster *c, struct err *err);
 /* On who is no manager any more: the member's data go too. */
 void managers__forget(struct cluster *c);
+
+/* A batch with the fence of this epoch was committed, and was begun at that time of managers__now(): lead.c
+ * says what follows from that. Any lock. */
+void managers__committed(struct cluster *c, int64_t epoch, int64_t begin_ns);
+int64_t managers__now(void);
 
 /* Whether the state is with members. */
 bool managers__replicated(const struct cluster *c);

@@ -21,12 +21,22 @@ struct managers {
     pthread_mutex_t lock; /* for what follows */
     pthread_cond_t wake;
     bool stopping, paused, doubt;
+    bool confirms;            /* one thread does, for all */
+    pthread_cond_t confirmed; /* it has */
+    uint64_t confirm_number;  /* of the last that began; while none does, of the last that ended */
+    struct err confirm_err;   /* of the last that ended; its code is 0 when it went well */
+    int64_t lease_begin_ns;   /* 0: there is none. Of CLOCK_BOOTTIME, */
+    int64_t lease_epoch;      /* and for this one */
+    bool no_lease, closed;
     pid_t child;
     char leader[STORE_ADDRESS_BYTES]; /* member; "" */
     int64_t led_ns;                   /* when somebody was last known to lead */
 };
 
-/* lead.c: on the managers' thread. */
+/* lead.c */
+void lead__end_lease(struct managers *m); /* before the lead is handed over; the next begins with one again */
+void lead__close(struct managers *m);     /* before its store is closed: nobody confirms any more */
+/* On the managers' thread: */
 int lead__begin(struct managers *m, struct err *err);
 void lead__end(struct managers *m);
 

@@ -239,7 +239,10 @@ static int commit_fenced(struct cluster *c, const struct change *ch, struct err 
     _cleanup_free_ struct store_statement *all = NEW_N(struct store_statement, ch->count + 1);
     all[0] = store_fence(&epoch);
     memcpy(all + 1, ch->statements, ch->count * sizeof(*all));
+    int64_t begin_ns = managers__now();
     int r = store_batch(c->store, all, ch->count + 1, STORE_DURABLE, err);
+    if (r == 0)
+        managers__committed(c, c->epoch, begin_ns);
     /* Whether it was done may not be known, and what was to be written behind is marked as written. */
     if (r < 0 && r != -ERR_LIMIT && r != -ERR_INVALID)
         managers__doubt(c);

@@ -12,6 +12,7 @@
 
 enum {
     RETRY_MS = 1000,
+    REPLACED_MS = 100,
     CALL_TIMEOUT_MS = 15000,
     ASSIGNED_MAX = 64 << 20,
     REPORT_MAX = 1000, /* tasks of one call */
@@ -251,6 +252,28 @@ static void know_managers(struct cluster *c, const json_t *answer)
         log_error("cluster: %s", err.msg);
 }
 
+/* With the lock: whether it is another's than before. */
+static bool note_lead(struct cluster *c, const json_t *answer)
+{
+    const char *lead = json_str(answer, "lead");
+    bool other = !*lead || !str_eq(lead, c->heard_lead);
+    snprintf(c->heard_lead, sizeof(c->heard_lead), "%s", lead);
+    c->heard_epoch = json_int(answer, "epoch");
+    c->heard_ns = time_monotonic_ns();
+    return other;
+}
+
+/* Another has led since, and who answers does not know it yet. */
+static bool is_replaced(struct cluster *c, const json_t *answer)
+{
+    const json_t *epoch = json_object_get(answer, "epoch");
+    SCOPED_LOCK(locked, &c->lock);
+    bool replaced = epoch && json_integer_value(epoch) < c->heard_epoch &&
+                    time_monotonic_ns() - c->heard_ns < STALE_LEAD_MS * NS_PER_MS;
+    c->manager_at += replaced; /* another manager may know better */
+    return replaced;
+}
+
 static void apply(struct cluster *c, const json_t *answer, char **version)
 {
     const char *now = json_str(answer, "version");
@@ -284,8 +307,7 @@ static void apply(struct cluster *c, const json_t *answer, char **version)
         c->assignment_known = c->assignment_fresh = true;
         give_all(c);
     }
-    size_t epoch = strcspn(now, "-");
-    if (!*version || strncmp(*version, now, epoch + 1) != 0)
+    if (note_lead(c, answer) || !*version)
         report_all(c);
     free(*version);
     *version = mem_strdup(now);
@@ -337,6 +359,10 @@ void *session__follow(void *context)
         if (description)
             json_object_set_new(body, "description", description);
         int r = peer_call_leader(c, "POST", "/cluster/session", body, c->session_ms, &answer, &err);
+        if (r == 0 && is_replaced(c, answer)) {
+            pause_ms(c, REPLACED_MS);
+            continue;
+        }
         if (r == 0) {
             apply(c, answer, &version);
             int64_t beat = json_int(answer, "heartbeat_ns");
@@ -410,9 +436,11 @@ void *session__report(void *context)
         while (!c->stopping && !(list = collect(c)))
             pthread_cond_wait(&c->decide, &c->lock);
         bool ends = c->stopping;
+        char lead[sizeof(c->heard_lead)];
+        snprintf(lead, sizeof(lead), "%s", c->heard_lead);
         drop_services(c);
         pthread_mutex_unlock(&c->lock);
-        _cleanup_json_ json_t *body = list ? json_pack("{s:o}", "tasks", list) : NULL;
+        _cleanup_json_ json_t *body = list ? json_pack("{s:s, s:o}", "lead", lead, "tasks", list) : NULL;
         if (ends)
             return NULL;
         if (peer_call_leader(c, "POST", "/cluster/report", body, CALL_TIMEOUT_MS, NULL, &(struct err){0}) ==

@@ -1,9 +1,15 @@
 /* How nodes and the leader keep in touch.
  *
  * A node asks with POST /cluster/session {version, protocol, description}. The leader waits until what is
- * assigned to the node differs from `version`, or for a heartbeat, and answers {version, heartbeat_ns,
- * leader, managers}, and when it differs also {node, tasks, services, secrets, configs}. How its tasks are,
- * the node tells with POST /cluster/report {tasks}. Either call says that it is alive.
+ * assigned to the node differs from `version`, or for a heartbeat, and answers {version, lead, epoch,
+ * heartbeat_ns, leader, managers}, and when it differs also {node, tasks, services, secrets, configs}. How
+ * its tasks are, the node tells with POST /cluster/report {lead, tasks}. Either call says that it is alive.
+ *
+ * `lead` is one manager's leading, from its beginning to its end. After another's begin the node tells again
+ * how all its tasks are, because what the one before was told last may be lost with it. A report is meant for
+ * the leading that its node heard last, and any other refuses it: one that was taken by a leader that has
+ * been replaced and does not know it would be lost. Likewise a node does not take what it has to do from a
+ * lower epoch than it has heard, as long as such a leader may go on (STALE_LEAD_MS).
  *
  * A node keeps the last assignment in <root>/cluster/assigned.json (without what is secret), and so has its
  * containers also when it starts while no manager can be reached. What it is not assigned any more, it stops
@@ -14,7 +20,11 @@
 
 #include "cluster/cluster_priv.h"
 
-enum { LOST_AFTER = 3 };
+enum {
+    LOST_AFTER = 3,
+    /* An epoch that is lower for longer is no leader's that was replaced: the state is that of a backup. */
+    STALE_LEAD_MS = 30000,
+};
 
 /* --- The leader: assign.c --- */
 struct http_request;
@@ -23,7 +33,7 @@ int assign__report(struct http_request *q, void *cluster, struct err *err);
 int assign__leave(struct http_request *q, void *cluster, struct err *err);
 /* What the node has to do has changed, or (NULL) what all have. */
 void assign__changed(struct cluster *c, const char *node);
-/* Looks for nodes that were not heard. When it is to be called again, or 0. */
+/* Looks for nodes that were not heard. When it is to be called again, of the monotonic clock, or 0. */
 int64_t assign__tick(struct cluster *c);
 /* Every node is given its time anew: this one begins to lead. */
 void assign__begin(struct cluster *c);

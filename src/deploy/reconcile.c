@@ -228,6 +228,14 @@ static void want_nodes(struct work *w)
     }
 }
 
+/* Whether a time that lies at most `length` ahead is still to come. Times are of the wall clock, which may be
+ * set back, and which on another machine that comes to lead may be behind: what lies further ahead is
+ * measured from a moment that by this clock has not been yet, and nobody waits an hour for that. */
+static bool is_to_come(const struct work *w, int64_t at_ns, int64_t length)
+{
+    return at_ns > w->v->now_ns && at_ns - w->v->now_ns <= length;
+}
+
 /* --- What has ended --- */
 
 static bool restarts(const struct work *w, const struct group *g, const struct deploy_task *t)
@@ -279,7 +287,7 @@ static void promote(struct work *w, const struct group *g, struct deploy_task *t
 {
     if (!t || t->desired != TASK_READY)
         return;
-    if (t->start_at_ns > w->v->now_ns)
+    if (is_to_come(w, t->start_at_ns, w->v->spec->restart_delay_ns))
         ask_again_at(w, t->start_at_ns);
     else if (!g->leaving)
         desire(w, t, goal(w));
@@ -359,7 +367,7 @@ static int64_t still_on_its_way(const struct work *w, const struct deploy_task *
         return 0;
     if (t->state != TASK_RUNNING)
         return INT64_MAX;
-    return t->running_ns + wait_ns > w->v->now_ns ? t->running_ns + wait_ns : 0;
+    return is_to_come(w, t->running_ns + wait_ns, wait_ns) ? t->running_ns + wait_ns : 0;
 }
 
 static void roll(struct work *w)
@@ -422,7 +430,7 @@ static void start_run(struct work *w, const struct group *g)
 {
     const struct deploy_task *last = g->count ? g->tasks[g->count - 1] : NULL;
     int64_t at = last && last->version == w->v->version ? last->ended_ns + w->v->spec->restart_delay_ns : 0;
-    bool waits = at > w->v->now_ns;
+    bool waits = is_to_come(w, at, w->v->spec->restart_delay_ns);
     create(w, g, waits ? TASK_READY : TASK_COMPLETE, at);
     if (waits)
         ask_again_at(w, at);

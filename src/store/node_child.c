@@ -339,7 +339,8 @@ static int run(const struct store_node *n, struct node_marker *marker, struct er
         bool full = node__free_bytes(n->directory) < n->min_free_bytes;
         if (!end && !full)
             continue;
-        hand_over(n, marker->id);
+        if (end) /* a manager that knows nothing of it goes on answering for a lease: lead.c */
+            hand_over(n, marker->id);
         alarm(5); /* cowsql waits for its connections; those that do not end are cut */
         api.cowsql_node_stop(node);
         return full ? NODE_FULL : NODE_STOPPED;

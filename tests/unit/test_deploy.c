@@ -72,7 +72,7 @@ static void create(struct world *w, const struct deploy_action *a)
                                               .desired = a->desired,
                                               .start_at_ns = a->start_at_ns,
                                               .version = w->version,
-                                              .created_ns = w->now_ns};
+                                              .created_ns = MAX(w->now_ns, w->status.started_ns)};
     w->count++;
 }
 
@@ -304,6 +304,27 @@ static void a_bad_version_pauses_or_goes_back(void **state)
     }
 }
 
+/* Or another leads, whose clock is behind. */
+static void a_clock_that_is_set_back_delays_nothing(void **state)
+{
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        struct world *w = world_new(
+            seed, SPEC(REPLICATED(4), ",\"UpdateConfig\":{\"Parallelism\":1,\"Monitor\":2000000000}"));
+        w->now_ns = 100000 * NS_PER_S;
+        pass_time(w, 40, 200, 0); /* some wait for their restart */
+        w->now_ns -= 3600 * NS_PER_S;
+        pass_time(w, 40, 0, 0);
+        assert_int_equal(running(w), 4);
+        update(w);
+        pass_time(w, (int)draw(w, 30), 0, 3);
+        w->now_ns -= 3600 * NS_PER_S;
+        pass_time(w, 200, 0, 3);
+        assert_int_equal(of_version(w, w->version), 4);
+        assert_int_equal(w->status.state, ROLLOUT_COMPLETED);
+        free(w);
+    }
+}
+
 static void a_job_completes_as_often_as_asked_and_no_more(void **state)
 {
     for (uint64_t seed = 1; seed <= 200; seed++) {
@@ -411,6 +432,7 @@ int main(void)
         cmocka_unit_test(a_rollout_waits_between_slots_and_bears_what_it_may),
         cmocka_unit_test(started_first_never_fewer_run),
         cmocka_unit_test(a_bad_version_pauses_or_goes_back),
+        cmocka_unit_test(a_clock_that_is_set_back_delays_nothing),
         cmocka_unit_test(a_job_completes_as_often_as_asked_and_no_more),
         cmocka_unit_test(a_global_service_is_on_each_node_that_takes_it),
         cmocka_unit_test(a_drained_node_gives_its_tasks_away),
