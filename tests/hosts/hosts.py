@@ -5,6 +5,8 @@
     a.start([...], log)                  # a process in it, ended with the test
     a.cut(), a.heal()                    # its cable
     a.cut_from(b)                        # one direction: what b sends does not come to a
+    a.deafen(), a.mute()                 # one direction: nothing comes to it, or from it to others
+    a.slow(), a.lose()                   # a link of 300 kbit/s; one that loses a third of what comes
 
 A namespace lives as long as a process that sleeps in it: no mount is left behind, and what runs in it sees the machine's
 other mounts. The test itself runs in a namespace of its own (tests/run.py), which holds the bridge and is 10.77.0.1."""
@@ -50,12 +52,31 @@ class Host:
         command("ip", "link", "set", self.link, "down")
 
     def cut_from(self, other):
-        self.run("nft", f"add table ip cut; add chain ip cut in {{ type filter hook input priority 0; }}; "
-                        f"add rule ip cut in ip saddr {other.address} drop")
+        self.drop(f"ip saddr {other.address}")
+
+    def drop(self, match):
+        self.run("nft", f"add table ip cut; add chain ip cut in {{ type filter hook input priority 0; }}; add rule ip cut in {match} drop")
+
+    def deafen(self):
+        self.drop(f"iifname eth0 ip saddr {NETWORK}.0/24")
+
+    def mute(self):
+        self.run("nft", f"add table ip cut; add chain ip cut out {{ type filter hook output priority 0; }}; add rule ip cut out oifname eth0 ip daddr {NETWORK}.0/24 drop")
+
+    def lose(self, percent=33):
+        self.drop(f"iifname eth0 numgen random mod 100 < {percent}")
+
+    def slow(self, rate="300kbit"):
+        """Both directions, with a queue that holds what a second carries."""
+        limits = ["root", "tbf", "rate", rate, "burst", "5kb", "latency", "1s"]
+        command("tc", "qdisc", "replace", "dev", self.link, *limits)
+        self.run("tc", "qdisc", "replace", "dev", "eth0", *limits)
 
     def heal(self):
         command("ip", "link", "set", self.link, "up")
         self.run("nft", "add table ip cut; delete table ip cut")
+        for at in ([], self.inside([])):
+            subprocess.run([*at, "tc", "qdisc", "del", "dev", "eth0" if at else self.link, "root"], check=False, stderr=subprocess.DEVNULL)
 
 
 class Network:

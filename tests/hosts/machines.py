@@ -3,7 +3,10 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 
 import harness
@@ -12,10 +15,19 @@ import hosts
 STAYS = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"]
 
 
+def settable_clock(test):
+    """clock.c as an object to preload; it goes with the test."""
+    folder = tempfile.mkdtemp(prefix="drover-clock-")
+    test.addCleanup(shutil.rmtree, folder)
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", f"{folder}/clock.so", os.path.join(os.path.dirname(os.path.abspath(__file__)), "clock.c")], check=True)
+    return f"{folder}/clock.so"
+
+
 class Machine(harness.Drover):
     def __init__(self, swarm, host):
         super().__init__(tempfile.mkdtemp(prefix=f"drover-hosts-{host.name}-"))
         self.swarm, self.host, self.name = swarm, host, host.name
+        self.clock, self.disk_group = os.path.join(self.root, "clock"), None
         self.inside = host.inside(["unshare", "--uts", "sh", "-c", f'hostname {host.name}; exec "$@"', "sh"])
 
     def ask(self, method, path, body=None):
@@ -74,6 +86,47 @@ class Machine(harness.Drover):
         with open(self.log, errors="replace") as log:
             return log.read()
 
+    # --- its clock and its disk
+
+    def set_clock_file(self, preload):
+        with open(self.clock, "wb") as f:
+            f.write(bytes(8))
+        self.environment = {**os.environ, "LD_PRELOAD": preload, "DROVER_TEST_CLOCK": self.clock}
+
+    def set_clock(self, seconds):
+        """So much ahead of the true time, from now on; of one of a Swarm(clocks=True)."""
+        with open(self.clock, "r+b") as f:
+            f.write(seconds.to_bytes(8, sys.byteorder, signed=True))
+
+    def slow_disk(self, writes_per_second=20):
+        """For what its store writes. False: this host has no cgroup that can."""
+        if not os.path.exists("/sys/fs/cgroup/blkio/blkio.throttle.write_iops_device"):
+            return False
+        self.disk_group = f"/sys/fs/cgroup/blkio/{os.path.basename(self.root)}"
+        os.makedirs(self.disk_group, exist_ok=True)
+        device = os.stat(self.data).st_dev
+        with open(f"{self.disk_group}/blkio.throttle.write_iops_device", "w") as f:
+            f.write(f"{os.major(device)}:{os.minor(device)} {writes_per_second}")
+        for pid in self.store():
+            with contextlib.suppress(OSError), open(f"{self.disk_group}/cgroup.procs", "w") as f:
+                f.write(str(pid))
+        return True
+
+    def heal_disk(self):
+        if not self.disk_group:
+            return
+
+        def gone():
+            with open(f"{self.disk_group}/cgroup.procs") as f:
+                for pid in f.read().split():
+                    with contextlib.suppress(OSError), open("/sys/fs/cgroup/blkio/cgroup.procs", "w") as root:
+                        root.write(pid)
+            with contextlib.suppress(OSError):
+                os.rmdir(self.disk_group)
+            return not os.path.exists(self.disk_group)
+        harness.wait_for(gone, "the slow disk to end")
+        self.disk_group = None
+
     # --- its end
 
     def store(self):
@@ -99,13 +152,16 @@ class Machine(harness.Drover):
 class Swarm:
     """The first `managers` of the machines manage, the others are workers."""
 
-    def __init__(self, test, names="ab", managers=1, join=True, heartbeat=None, arguments=()):
-        self.test, self.net = test, hosts.Network(test)
+    def __init__(self, test, names="ab", managers=1, join=True, heartbeat=None, arguments=(), clocks=False):
+        self.test, self.net, self.manager_count = test, hosts.Network(test), managers
         self.machines = []
         test.addCleanup(self.remove)
+        preload = settable_clock(test) if clocks else None
         for name in names:
             machine = Machine(self, self.net.host(name))
             self.machines.append(machine)
+            if clocks:
+                machine.set_clock_file(preload)
             machine.start(*arguments)
             machine.busybox()
         first = self.machines[0]
@@ -153,6 +209,7 @@ class Swarm:
     def remove(self):
         for machine in self.machines:
             machine.host.heal()
+            machine.heal_disk()
             if machine.process and machine.process.poll() is None:
                 machine.process.send_signal(signal.SIGCONT)
         left = [text for text in (machine.remove() for machine in self.machines) if text]

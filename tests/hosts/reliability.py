@@ -9,9 +9,11 @@ A run that breaks a rule prints it, and the exit code is 1. What counts:
     a config that was acknowledged is there, and one whose removal was acknowledged is not;
     a counter (a label of a service, changed at the version that was read) has every acknowledged step once;
     no manager that was cut off acknowledges anything that the others do not have;
+    no answer is old: what was acknowledged, or shown, before a question is in its answer, whoever asked, and whoever answers;
     after all is healed, each slot of a service has one container, and there are no others."""
 import argparse
 import base64
+import collections
 import contextlib
 import http.client
 import json
@@ -32,7 +34,30 @@ import machines  # noqa: E402
 STAYS = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.2; done"]
 REPLICAS, CLIENTS = 5, 3
 # The statuses that say that nothing was done; any other failure leaves it open.
-REFUSED = (400, 404, 409)
+REFUSED = (400, 403, 404, 409)
+
+
+class Known:
+    """What any client was told: the least that an answer to a question asked from now on must have."""
+
+    def __init__(self):
+        self.lock, self.configs, self.count = threading.Lock(), set(), 0
+
+    def saw(self, count):
+        with self.lock:
+            self.count = max(self.count, count)
+
+    def made(self, name):
+        with self.lock:
+            self.configs.add(name)
+
+    def about_to_remove(self, name):
+        with self.lock:
+            self.configs.discard(name)
+
+    def least(self):
+        with self.lock:
+            return self.count, set(self.configs)
 
 
 class Client(threading.Thread):
@@ -43,22 +68,30 @@ class Client(threading.Thread):
         self.run_, self.rng = run, random.Random(f"{run.seed} {number}")
         self.prefix = f"s{run.seed}-c{number}-"
         self.there, self.gone, self.open = set(), set(), set()
-        self.steps, self.open_steps, self.asked, self.refused, self.stale = 0, 0, 0, 0, 0
-        self.end = False
+        self.steps, self.open_steps, self.asked, self.refused, self.reads, self.stale = 0, 0, 0, 0, 0, []
+        self.end, self.said = False, collections.Counter()  # what was said instead of an answer
 
     def ask(self, method, path, body=None):
         self.asked += 1
         try:
-            status, _, content = self.rng.choice(self.run_.machines).api(method, path, body)
-        except (OSError, http.client.HTTPException):
+            self.asked_of = self.rng.choice(self.run_.machines)
+            status, _, content = self.asked_of.api(method, path, body)
+        except (OSError, http.client.HTTPException) as e:
+            self.said[type(e).__name__] += 1
             return 0, None
         try:
-            return status, json.loads(content) if content.strip() else None
+            answer = json.loads(content) if content.strip() else None
         except ValueError:
-            return status, None
+            answer = None
+        if status >= 300:
+            said = (answer or {}).get("message", "")
+            self.said[f"{status} {said[:70]}"] += 1
+            if "not a swarm manager" in said:
+                status = 403
+        return status, answer
 
     def run(self):
-        acts = (self.create, self.create, self.create, self.remove, self.step, self.read)
+        acts = (self.create, self.create, self.create, self.remove, self.step, self.step, self.read_configs, self.read_count)
         number = 0
         while not self.end:
             number += 1
@@ -69,6 +102,7 @@ class Client(threading.Thread):
         status, _ = self.ask("POST", "/configs/create", {"Name": name, "Data": base64.b64encode(name.encode()).decode()})
         if status == 201:
             self.there.add(name)
+            self.run_.known.made(name)
         elif status not in REFUSED:
             self.open.add(name)
 
@@ -76,6 +110,7 @@ class Client(threading.Thread):
         if not self.there:
             return
         name = self.rng.choice(sorted(self.there))
+        self.run_.known.about_to_remove(name)
         status, _ = self.ask("DELETE", f"/configs/{name}")
         if status == 204:
             self.there.discard(name)
@@ -83,35 +118,61 @@ class Client(threading.Thread):
         elif status not in REFUSED:
             self.there.discard(name)
             self.open.add(name)
+        else:
+            self.run_.known.made(name)
 
-    def step(self, _):
+    def look(self):
+        """The counter's service; its count is not below what was known when it was asked."""
+        least, _ = self.run_.known.least()
         status, service = self.ask("GET", "/services/counter")
         if status != 200:
+            return None
+        self.reads += 1
+        count = count_of(service)
+        if count < least:
+            self.stale.append(f"{self.asked_of.name} said that the counter is at {count}; {least} had been acknowledged or shown")
+        self.run_.known.saw(count)
+        return service
+
+    def read_count(self, _):
+        self.look()
+
+    def step(self, _):
+        service = self.look()
+        if not service:
             return
-        spec = service["Spec"]
-        labels = spec.setdefault("Labels", {}) or {}
-        spec["Labels"] = {**labels, "n": str(int(labels.get("n", "0")) + 1)}
+        spec, count = service["Spec"], count_of(service) + 1
+        spec["Labels"] = {**(spec.get("Labels") or {}), "n": str(count)}
         status, _ = self.ask("POST", f"/services/counter/update?version={service['Version']['Index']}", spec)
         if status == 200:
             self.steps += 1
+            self.run_.known.saw(count)
         elif status in REFUSED or status == 500:  # of another version
             self.refused += 1
         else:
             self.open_steps += 1
 
-    def read(self, _):
-        """What a leader that was just replaced tells may be old: counted, and no fault."""
-        known = set(self.there)
+    def read_configs(self, _):
+        _, known = self.run_.known.least()
         status, configs = self.ask("GET", "/configs")
-        if status == 200 and known - {c["Spec"]["Name"] for c in configs}:
-            self.stale += 1
+        if status != 200:
+            return
+        self.reads += 1
+        missing = known - {c["Spec"]["Name"] for c in configs}
+        missing &= self.run_.known.least()[1]  # one that was about to be removed meanwhile may be gone
+        if missing:
+            self.stale.append(f"{self.asked_of.name} did not show {', '.join(sorted(missing))}, which had been acknowledged")
+
+
+def count_of(service):
+    return int((service["Spec"].get("Labels") or {}).get("n", "0"))
 
 
 class Run:
-    def __init__(self, swarm, seed, faults):
+    def __init__(self, swarm, seed, faults, verbose=False):
         self.swarm, self.machines, self.seed, self.faults = swarm, swarm.machines, seed, faults
-        self.rng = random.Random(seed)
-        self.managers, self.told, self.stale = self.machines[:3], [], 0
+        self.rng, self.known = random.Random(seed), Known()
+        self.managers, self.told, self.verbose = self.machines[:swarm.manager_count], [], verbose
 
     # --- what goes wrong
 
@@ -133,6 +194,32 @@ class Run:
         m.host.cut()
         self.rng.choice(self.swarm.others(m)).host.cut()
 
+    def cut_leader_one_way(self, m):
+        """Whoever leads hears the others, or they it, and not the other way."""
+        leading = self.leading() or m
+        self.rng.choice((leading.host.deafen, leading.host.mute))()
+        return leading
+
+    def leading(self):
+        for m in self.managers:
+            with contextlib.suppress(OSError, AssertionError, KeyError, http.client.HTTPException):
+                if m.leads():
+                    return m
+        return None
+
+    def slow_link(self, m):
+        m.host.slow()
+
+    def lossy_link(self, m):
+        m.host.lose()
+
+    def slow_disk(self, m):
+        if not m.slow_disk():
+            self.stand_still(m)
+
+    def set_clock(self, m):
+        m.set_clock(self.rng.choice((-86400, -3600, -60, 60, 3600, 86400)))
+
     def stand_still(self, m):
         for pid in (m.process.pid, *m.store()):
             with contextlib.suppress(ProcessLookupError):
@@ -141,6 +228,8 @@ class Run:
     def heal(self):
         for m in self.machines:
             m.host.heal()
+            m.heal_disk()
+            m.set_clock(0)
             for pid in m.processes():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
@@ -148,12 +237,13 @@ class Run:
                 m.start()
 
     def disturb(self):
-        acts = (self.kill_serve, self.kill_all, self.cut, self.cut_one_way, self.cut_two, self.stand_still)
+        acts = (self.kill_serve, self.kill_all, self.cut, self.cut_one_way, self.cut_two, self.cut_leader_one_way, self.stand_still,
+                self.slow_link, self.lossy_link, self.slow_disk, self.set_clock)
         for _ in range(self.faults):
             act, pause, length = self.rng.choice(acts), self.rng.uniform(0.2, 2), self.rng.uniform(0.5, 8)
             machine = self.rng.choice(self.managers if self.rng.random() < 0.7 else self.machines)
             time.sleep(pause)
-            act(machine)
+            machine = act(machine) or machine
             self.told.append(f"{act.__name__} {machine.name} {length:.1f}s")
             time.sleep(length)
             self.heal()
@@ -164,20 +254,11 @@ class Run:
         """Of a machine that may have to wait for a leader."""
         return harness.wait_for(lambda: [a for a in [machine.get(path)] if a is not None], f"{machine.name} to answer {path}", deadline=600)[0]
 
-    def configs(self, machine, clients):
-        """What it has, once that is not what a replaced leader had: that is a stale read, however late it comes."""
-        there = set().union(*(c.there for c in clients))
-
-        def look():
-            self.have = {c["Spec"]["Name"] for c in self.answer(machine, "/configs")}
-            self.stale += bool(there - self.have)
-            return there <= self.have
-        with contextlib.suppress(AssertionError):
-            harness.wait_for(look, "stale reads to end", deadline=30)
-        return self.have
+    def configs(self, machine):
+        return {c["Spec"]["Name"] for c in self.answer(machine, "/configs")}
 
     def count(self):
-        return int((self.answer(self.machines[0], "/services/counter")["Spec"]["Labels"] or {}).get("n", "0"))
+        return count_of(self.answer(self.machines[0], "/services/counter"))
 
     def containers(self):
         found = []
@@ -201,9 +282,9 @@ class Run:
         return False
 
     def check(self, clients):
-        broken = []
+        broken = [old for c in clients for old in c.stale]
         for m in self.machines:
-            have = self.configs(m, clients)
+            have = self.configs(m)
             for c in clients:
                 broken += [f"{name} was acknowledged, and is not on {m.name}" for name in sorted(c.there - have)]
                 broken += [f"{name} was removed, and is on {m.name}" for name in sorted(c.gone & have)]
@@ -217,6 +298,7 @@ class Run:
 
     def go(self):
         self.before = self.count()
+        self.known.saw(self.before)
         clients = [Client(number, self) for number in range(CLIENTS)]
         for c in clients:
             c.start()
@@ -238,7 +320,9 @@ class Run:
         print(json.dumps({"seed": self.seed, "faults": self.told, "asked": sum(c.asked for c in clients),
                           "configs": sum(len(c.there) + len(c.gone) for c in clients), "open": sum(len(c.open) for c in clients),
                           "steps": sum(c.steps for c in clients), "refused_steps": sum(c.refused for c in clients),
-                          "stale_reads": self.stale + sum(c.stale for c in clients), "settled_s": round(settled, 1), "broken": broken}), flush=True)
+                          "reads": sum(c.reads for c in clients), "settled_s": round(settled, 1), "broken": broken}), flush=True)
+        if self.verbose:
+            print(json.dumps(sum((c.said for c in clients), collections.Counter()).most_common(12), indent=1), flush=True)
         return not broken
 
 
@@ -253,14 +337,16 @@ def main():
     p.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10 ** 9), help="of the first run; the next has one more")
     p.add_argument("--runs", type=int, default=1)
     p.add_argument("--faults", type=int, default=4, help="in each run")
+    p.add_argument("--managers", type=int, default=3)
     p.add_argument("--workers", type=int, default=2)
+    p.add_argument("--verbose", action="store_true", help="also what requests were refused with")
     args = p.parse_args()
     test, good = unittest.TestCase(), 0
     try:
-        swarm = machines.Swarm(test, "abcdefgh"[:3 + args.workers], managers=3)
+        swarm = machines.Swarm(test, "abcdefghijkl"[:args.managers + args.workers], managers=args.managers, clocks=True)
         prepare(swarm)
         for n in range(args.runs):
-            good += Run(swarm, args.seed + n, args.faults).go()
+            good += Run(swarm, args.seed + n, args.faults, args.verbose).go()
     finally:
         test.doCleanups()
     print(f"{good} of {args.runs} runs broke no rule")
