@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/str.h"
+#include "runtime/idmaps.h"
 
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -90,14 +91,6 @@ static int open_host_node(const struct plan_device *device, struct err *err)
 
 /* --- nodes made by the parent --- */
 
-static uint32_t outside(const struct plan_id_map *maps, size_t count, uint32_t id)
-{
-    for (size_t i = 0; i < count; i++)
-        if (id >= maps[i].inside && id - maps[i].inside < maps[i].count)
-            return maps[i].outside + (id - maps[i].inside);
-    return UINT32_MAX; /* leaves it as it is */
-}
-
 static const struct plan_device *device_at(const struct plan *plan, size_t i)
 {
     return i < plan->device_count ? &plan->devices[i] : &default_devices[i - plan->device_count];
@@ -115,8 +108,9 @@ static int prepare_node(const struct plan *plan, int dir, size_t i, struct err *
     snprintf(name, sizeof(name), "%zu", i);
     if (mknodat(dir, name, device->mode, device->number) < 0 ||
         fchmodat(dir, name, device->mode & 07777, 0) < 0 ||
-        fchownat(dir, name, outside(plan->id_maps.uids, plan->id_maps.uid_count, device->uid),
-                 outside(plan->id_maps.gids, plan->id_maps.gid_count, device->gid), AT_SYMLINK_NOFOLLOW) < 0)
+        fchownat(dir, name, idmaps_outside(plan->id_maps.uids, plan->id_maps.uid_count, device->uid),
+                 idmaps_outside(plan->id_maps.gids, plan->id_maps.gid_count, device->gid),
+                 AT_SYMLINK_NOFOLLOW) < 0)
         return err_sys(err, errno, "make device %s", device->path);
     return 0;
 }

@@ -1,15 +1,12 @@
-/* What this runtime can do on this machine (features.md, features-linux.md of the runtime-spec). */
+/* What this runtime can do, whatever this machine can (features.md, features-linux.md of the runtime-spec).
+ */
 #include "runtime/runtime.h"
 
-#include "base/file.h"
 #include "base/json.h"
 #include "runtime/caps.h"
-#include "runtime/cgroup.h"
 #include "runtime/hooks.h"
-#include "runtime/labels.h"
+#include "runtime/memory_policy.h"
 #include "runtime/plan.h"
-
-#include <sys/utsname.h>
 
 static json_t *hook_names(void)
 {
@@ -50,10 +47,11 @@ static json_t *seccomp_features(void)
     static const char *const operators[] = {"SCMP_CMP_EQ", "SCMP_CMP_GE",        "SCMP_CMP_GT", "SCMP_CMP_LE",
                                             "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE", NULL};
     static const char *const archs[] = {
-        "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM",      "SCMP_ARCH_MIPS",   "SCMP_ARCH_MIPS64",
-        "SCMP_ARCH_MIPSEL",  "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_PPC",    "SCMP_ARCH_PPC64",
-        "SCMP_ARCH_PPC64LE", "SCMP_ARCH_RISCV64",  "SCMP_ARCH_S390",   "SCMP_ARCH_S390X",
-        "SCMP_ARCH_X32",     "SCMP_ARCH_X86",      "SCMP_ARCH_X86_64", NULL};
+        "SCMP_ARCH_AARCH64",   "SCMP_ARCH_ARM",      "SCMP_ARCH_MIPS",     "SCMP_ARCH_MIPS64",
+        "SCMP_ARCH_MIPS64N32", "SCMP_ARCH_MIPSEL",   "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32",
+        "SCMP_ARCH_PARISC",    "SCMP_ARCH_PARISC64", "SCMP_ARCH_PPC",      "SCMP_ARCH_PPC64",
+        "SCMP_ARCH_PPC64LE",   "SCMP_ARCH_RISCV64",  "SCMP_ARCH_S390",     "SCMP_ARCH_S390X",
+        "SCMP_ARCH_X32",       "SCMP_ARCH_X86",      "SCMP_ARCH_X86_64",   NULL};
     static const char *const flags[] = {"SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
                                         "SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
                                         NULL};
@@ -64,16 +62,19 @@ static json_t *seccomp_features(void)
 
 json_t *runtime_features(void)
 {
-    json_t *cgroup = json_pack("{s:b,s:b,s:b,s:b,s:b}", "v1", 1, "v2", 1, "systemd", 1, "systemdUser", 1,
-                               "rdma", file_exists("/sys/fs/cgroup/rdma") || cgroup_host_version() == 2);
-    json_t *linux_ =
-        json_pack("{s:o,s:o,s:o,s:o,s:{s:b},s:{s:b},s:{s:b},s:{s:{s:b}}}", "namespaces", namespace_names(),
-                  "capabilities", capability_names(), "cgroup", cgroup, "seccomp", seccomp_features(),
-                  "apparmor", "enabled", labels_have_apparmor(), "selinux", "enabled", labels_have_selinux(),
-                  "intelRdt", "enabled", 0, "mountExtensions", "idmap", "enabled", 1);
+    json_t *cgroup =
+        json_pack("{s:b,s:b,s:b,s:b,s:b}", "v1", 1, "v2", 1, "systemd", 1, "systemdUser", 1, "rdma", 1);
+    json_t *linux_ = json_pack("{s:o,s:o,s:o,s:o,s:{s:b},s:{s:b},s:o,s:{s:b},s:{s:{s:b}},s:{s:b}}",
+                               "namespaces", namespace_names(), "capabilities", capability_names(), "cgroup",
+                               cgroup, "seccomp", seccomp_features(), "apparmor", "enabled", 1, "selinux",
+                               "enabled", 1, "memoryPolicy", memory_policy_features(), "intelRdt", "enabled",
+                               0, "mountExtensions", "idmap", "enabled", 1, "netDevices", "enabled", 1);
+    json_t *unsafe = json_pack("[s,s]", "run.oci.keep_original_groups", RUNTIME_BLOCK_SIGNALS);
+    json_t *annotations = json_pack("{s:s}", "org.drover.version", DROVER_VERSION);
     json_t *features =
-        json_pack("{s:s,s:s,s:o,s:o,s:o}", "ociVersionMin", "1.0.0", "ociVersionMax", RUNTIME_SPEC_VERSION,
-                  "hooks", hook_names(), "mountOptions", plan__mount_option_names(), "linux", linux_);
+        json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:o}", "ociVersionMin", "1.0.0", "ociVersionMax",
+                  RUNTIME_SPEC_VERSION, "hooks", hook_names(), "mountOptions", plan__mount_option_names(),
+                  "linux", linux_, "annotations", annotations, "potentiallyUnsafeConfigAnnotations", unsafe);
     must(features);
     return features;
 }

@@ -67,3 +67,11 @@ int idmaps_write(pid_t pid, const struct plan_id_maps *maps, struct err *err)
     int r = write_map(pid, false, maps->uids, maps->uid_count, err);
     return r < 0 ? r : write_map(pid, true, maps->gids, maps->gid_count, err);
 }
+
+uint32_t idmaps_outside(const struct plan_id_map *maps, size_t count, uint32_t id)
+{
+    for (size_t i = 0; i < count; i++)
+        if (id >= maps[i].inside && id - maps[i].inside < maps[i].count)
+            return maps[i].outside + (id - maps[i].inside);
+    return UINT32_MAX;
+}

@@ -9,4 +9,7 @@
  * not be changed inside. */
 int idmaps_write(pid_t pid, const struct plan_id_maps *maps, struct err *err);
 
+/* What the id is outside; UINT32_MAX (to chown(2): as it is): nobody. */
+uint32_t idmaps_outside(const struct plan_id_map *maps, size_t count, uint32_t id);
+
 #endif

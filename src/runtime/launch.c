@@ -88,6 +88,22 @@ static int run_host_hooks(const struct child *c, int sync_fd, pid_t pid, struct 
     return r;
 }
 
+static int move_devices(const struct plan *plan, pid_t pid, struct err *err)
+{
+    char path[48];
+    int namespace_fd = -EBADF;
+    if (!plan->net_devices.count)
+        return 0;
+    for (size_t i = 0; i < plan->join_count; i++)
+        if (plan->joins[i].flag == CLONE_NEWNET)
+            namespace_fd = plan->joins[i].fd;
+    snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
+    _cleanup_close_ int of_child = namespace_fd < 0 ? open(path, O_RDONLY | O_CLOEXEC) : -EBADF;
+    if (namespace_fd < 0 && of_child < 0)
+        return err_sys(err, errno, "open %s", path);
+    return net_devices_move(&plan->net_devices, namespace_fd < 0 ? of_child : namespace_fd, err);
+}
+
 /* The child of a user namespace is nobody outside: it may not enter its cgroup, raise a limit or take a
  * better place for itself. One that is inside of a container already enters its cgroup last, by our hand: a
  * frozen group would hold the usher, and with it us. */
@@ -97,6 +113,8 @@ static int attend(const struct child *c, int sync_fd, pid_t pid, struct err *err
     int r = 0;
     if (plan->new_namespaces & CLONE_NEWUSER)
         r = idmaps_write(pid, &plan->id_maps, err);
+    if (r == 0)
+        r = move_devices(plan, pid, err);
     if (r == 0 && c->is_exec)
         r = cgroup_add_beside((struct cgroup *)c->cgroup, pid, c->container_pid, err);
     else if (r == 0 && c->mapped && !c->in_cgroup)
@@ -131,7 +149,8 @@ static int start(struct child *c, const struct birth *birth, struct runtime_chil
                       : pipe2(pipe_fds, O_CLOEXEC)) < 0)
         return err_sys(err, errno, "make a channel for the status");
     _cleanup_close_ int read_end = pipe_fds[0], write_end = pipe_fds[1];
-    bool attended = c->mapped || c->is_exec || c->plan->hooks.any || c->plan->listener.path;
+    bool attended =
+        c->mapped || c->is_exec || c->plan->hooks.any || c->plan->listener.path || c->plan->net_devices.count;
     if (attended && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return err_sys(err, errno, "socketpair");
     _cleanup_close_ int ours = pair[0], theirs = pair[1];

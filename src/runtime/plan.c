@@ -72,7 +72,7 @@ static int parse_seccomp(const json_t *policy, struct plan *plan, struct err *er
 static int parse_linux(const json_t *linux_, const struct runtime_launch *launch, struct plan *plan,
                        struct err *err)
 {
-    static const char *const refused[] = {"intelRdt", "netDevices", NULL};
+    static const char *const refused[] = {"intelRdt", NULL};
     json_t *namespaces = NULL, *devices = NULL, *sysctl = NULL, *resources = NULL, *seccomp = NULL,
            *offsets = NULL;
     const char *propagation = NULL, *cgroups_path = NULL;
@@ -109,6 +109,10 @@ static int parse_linux(const json_t *linux_, const struct runtime_launch *launch
         r = plan__parse_devices(devices, plan, err);
     if (r == 0)
         r = plan__parse_sysctls(sysctl, plan, err);
+    if (r == 0)
+        r = net_devices_parse(linux_, &plan->net_devices, err);
+    if (r == 0)
+        r = memory_policy_parse(linux_, &plan->memory_policy, err);
     if (r < 0)
         return r;
     if (!str_empty(propagation) && !(plan->root_propagation = plan__propagation(propagation)))
@@ -149,6 +153,9 @@ static int check_whole(const struct plan *plan, struct err *err)
     int r = plan__check_namespaces(plan, err);
     if (r < 0)
         return r;
+    if (plan->net_devices.count && !(plan->namespaces & CLONE_NEWNET))
+        return err_set(err, ERR_INVALID,
+                       "\"linux.netDevices\" needs a network namespace in \"linux.namespaces\"");
     return labels_check(plan->process.apparmor_profile, plan->process.selinux_label, plan->mount_label, err);
 }
 
@@ -295,6 +302,8 @@ int plan_parse_exec(const struct runtime_launch *launch, const json_t *container
     if (r == 0)
         r = parse_personality(linux_, &plan, err);
     if (r == 0)
+        r = memory_policy_parse(linux_, &plan.memory_policy, err);
+    if (r == 0)
         r = json_get_object(linux_, "linux", "seccomp", &seccomp, err);
     if (r == 0 && seccomp)
         r = parse_seccomp(seccomp, &plan, err);
@@ -317,6 +326,7 @@ void plan_done(struct plan *plan)
         if (plan->joins[i].owned)
             close_fd(plan->joins[i].fd);
     plan__mounts_done(plan);
+    net_devices_done(&plan->net_devices);
     for (size_t i = 0; i < plan->sysctl_count; i++)
         free(plan->sysctls[i].path);
     free(plan->sysctls);

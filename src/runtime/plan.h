@@ -8,6 +8,8 @@
 #define RUNTIME_PLAN_H
 
 #include "runtime/hooks.h"
+#include "runtime/memory_policy.h"
+#include "runtime/net_devices.h"
 #include "runtime/runtime.h"
 #include "runtime/scheduling.h"
 
@@ -161,6 +163,8 @@ struct plan {
     char **masked_paths, **readonly_paths;
     const char *hostname, *domainname;
     int64_t personality; /* <0: as it is */
+    struct memory_policy memory_policy;
+    struct net_devices net_devices;
 
     char *cgroups_path; /* NULL: drover/<id> */
     const json_t *resources;

@@ -194,6 +194,8 @@ int privileges_drop(const struct plan *plan, int (*load_filter)(void *context, s
         r = caps_drop_bounding(p, plan->namespaces & CLONE_NEWUSER, err);
     if (r == 0 && plan->personality >= 0 && personality((unsigned long)plan->personality) < 0)
         r = err_sys(err, errno, "set the personality");
+    if (r == 0)
+        r = memory_policy_apply(&plan->memory_policy, err);
     if (r == 0 && p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         r = err_sys(err, errno, "set no_new_privs");
     if (r == 0 && !p->no_new_privileges)

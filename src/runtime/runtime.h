@@ -1,4 +1,4 @@
-/* One container or one more process in it, from an OCI runtime config (runtime-spec 1.2, config.md and
+/* One container or one more process in it, from an OCI runtime config (runtime-spec 1.3, config.md and
  * config-linux.md).
  *
  * The caller is a single-threaded process that will be the parent of what is started (the keeper, or
@@ -23,7 +23,7 @@
 #include <sys/types.h>
 
 /* The newest version of the specification that is done here. */
-#define RUNTIME_SPEC_VERSION "1.2.0"
+#define RUNTIME_SPEC_VERSION "1.3.0"
 /* Annotation: with "1" the program begins with its signals blocked. */
 #define RUNTIME_BLOCK_SIGNALS "org.drover.block-signals"
 

@@ -151,8 +151,7 @@ static int parse_io_priority(const json_t *process, struct scheduling *ret, stru
     return 0;
 }
 
-/* "0-3,7" */
-static int parse_cpus(const char *where, const char *text, cpu_set_t *ret, struct err *err)
+int scheduling_parse_set(const char *where, const char *text, cpu_set_t *ret, struct err *err)
 {
     _cleanup_strv_ char **parts = strv_split(text, ',');
     CPU_ZERO(ret);
@@ -162,11 +161,10 @@ static int parse_cpus(const char *where, const char *text, cpu_set_t *ret, struc
         size_t count = strv_len(ends);
         if (count < 1 || count > 2 || parse_i64(ends[0], 0, CPU_SETSIZE - 1, &first, NULL) < 0 ||
             parse_i64(ends[count - 1], first, CPU_SETSIZE - 1, &last, NULL) < 0)
-            return err_set(err, ERR_INVALID,
-                           "\"process.execCPUAffinity.%s\": \"%s\" is not a list of CPUs such as 0-3,7",
+            return err_set(err, ERR_INVALID, "\"%s\": \"%.200s\" is not a list of numbers such as 0-3,7",
                            where, text);
-        for (int64_t cpu = first; cpu <= last; cpu++)
-            CPU_SET((size_t)cpu, ret);
+        for (int64_t number = first; number <= last; number++)
+            CPU_SET((size_t)number, ret);
     }
     return 0;
 }
@@ -180,9 +178,11 @@ static int parse_affinity(const json_t *process, struct scheduling *ret, struct 
         r = json_get_string(object, "process.execCPUAffinity", "initial", &initial, err);
     if (r == 0)
         r = json_get_string(object, "process.execCPUAffinity", "final", &final, err);
-    if (r == 0 && !str_empty(initial) && (r = parse_cpus("initial", initial, &ret->initial, err)) == 0)
+    if (r == 0 && !str_empty(initial) &&
+        (r = scheduling_parse_set("process.execCPUAffinity.initial", initial, &ret->initial, err)) == 0)
         ret->has_initial = true;
-    if (r == 0 && !str_empty(final) && (r = parse_cpus("final", final, &ret->final, err)) == 0)
+    if (r == 0 && !str_empty(final) &&
+        (r = scheduling_parse_set("process.execCPUAffinity.final", final, &ret->final, err)) == 0)
         ret->has_final = true;
     return r;
 }

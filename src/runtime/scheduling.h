@@ -23,6 +23,8 @@ struct scheduling {
 int scheduling_parse(const json_t *process, struct scheduling *ret, struct err *err);
 /* Scheduler and I/O priority of `pid`, 0: the caller. */
 int scheduling_apply(const struct scheduling *s, pid_t pid, struct err *err);
+/* "0-3,7" of the property `where`; numbers below CPU_SETSIZE, of CPUs or of what else is counted so. */
+int scheduling_parse_set(const char *where, const char *text, cpu_set_t *ret, struct err *err);
 int scheduling_set_affinity(const cpu_set_t *cpus, struct err *err);
 
 #endif

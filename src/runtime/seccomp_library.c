@@ -52,8 +52,11 @@ static int build(scmp_filter_ctx context, const struct filter_policy *p, struct 
      * loaded. */
     if (r == 0)
         r = seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-    for (size_t i = 1; r == 0 && i < p->arch_count; i++)
+    for (size_t i = 1; r == 0 && i < p->arch_count; i++) {
         r = seccomp_arch_add(context, p->arches[i]);
+        if (r == -EDOM) /* of the other byte order: no program of it can run here */
+            r = 0;
+    }
     if (r < 0)
         return err_sys(err, -r, "seccomp filter");
     return add_rules(context, p, err);

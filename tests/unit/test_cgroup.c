@@ -323,6 +323,42 @@ static void v2_a_container_runs_in_its_group(void **state)
     cgroup__use_v2(NULL);
 }
 
+/* Sets the options of the cgroup mount, and the program's user. */
+static const char *owners_in_container(struct box *b, const char *options)
+{
+    json_t *mounts = json_object_get(b->spec, "mounts"), *mount;
+    size_t i;
+    json_array_foreach (mounts, i, mount)
+        if (str_eq(json_str(mount, "destination"), "/sys/fs/cgroup"))
+            json_object_set_new(mount, "options", json_pack("[s,s]", options, "nosuid"));
+    json_object_set_new(box_process(b), "user", json_pack("{s:i,s:i}", "uid", 5, "gid", 6));
+    return box_sh(
+        b, "cd /sys/fs/cgroup; stat -c '%u:%g %n' . cgroup.procs cgroup.subtree_control cgroup.freeze");
+}
+
+/* config-linux.md, "Cgroup ownership". */
+static void v2_a_group_that_is_seen_writable_belongs_to_the_containers_user(void **state)
+{
+    use_unified();
+    struct box b;
+    box_init(&b);
+    assert_contains(owners_in_container(&b, "ro"),
+                    "0:0 .\n0:0 cgroup.procs\n0:0 cgroup.subtree_control\n0:0 cgroup.freeze\n");
+    assert_contains(owners_in_container(&b, "rw"),
+                    "5:0 .\n5:0 cgroup.procs\n5:0 cgroup.subtree_control\n0:0 cgroup.freeze\n");
+    json_t *namespaces = json_object_get(box_linux(&b), "namespaces"), *one;
+    size_t i;
+    json_array_foreach (namespaces, i, one)
+        if (str_eq(json_str(one, "type"), "cgroup")) {
+            json_array_remove(namespaces, i);
+            break;
+        }
+    if (strstr(owners_in_container(&b, "rw"), "5:0 "))
+        fail_msg("without a namespace of its own: %s", str_get(&b.output));
+    box_done(&b);
+    cgroup__use_v2(NULL);
+}
+
 /* --- as an OCI command line has it --- */
 
 static struct cgroup *create_given(const char *path, const char *resources, struct err *err)
@@ -788,6 +824,7 @@ int main(void)
         cmocka_unit_test(v2_names_a_limit_whose_controller_is_missing),
         cmocka_unit_test(v2_device_rules_hold),
         cmocka_unit_test(v2_a_container_runs_in_its_group),
+        cmocka_unit_test(v2_a_group_that_is_seen_writable_belongs_to_the_containers_user),
     };
     return cmocka_run_group_tests_name("cgroup", tests, NULL, NULL);
 }

@@ -26,6 +26,8 @@ static const char full[] =
     "'sysctl':{'kernel.shmmni':'7'},'cgroupsPath':'a','rootfsPropagation':'private','maskedPaths':['/proc/"
     "x'],"
     "'readonlyPaths':['/proc/y'],'personality':{'domain':'LINUX'},"
+    "'memoryPolicy':{'mode':'MPOL_BIND','nodes':'0','flags':['MPOL_F_STATIC_NODES']},"
+    "'netDevices':{'eth7':{'name':'eth0'}},"
     "'seccomp':{'defaultAction':'SCMP_ACT_ALLOW','architectures':['SCMP_ARCH_X86_64'],'flags':[],"
     "'syscalls':[{'names':['mkdir'],'action':'SCMP_ACT_ERRNO','errnoRet':1,"
     "'args':[{'index':0,'value':1,'valueTwo':2,'op':'SCMP_CMP_EQ'}]}]}}}";

@@ -366,6 +366,74 @@ static void namespaces_that_make_no_sense_are_refused_by_name(void **state)
     box_done(&b);
 }
 
+/* The test's own network namespace, with a veth in it whose end "v0" is to be moved. False: no `ip` here. */
+static bool wire_v0(void)
+{
+    static const char setup[] =
+        "ip link add v0 mtu 1400 type veth peer name v1 && ip addr add 10.99.0.2/24 dev v0 &&"
+        "ip addr add 169.254.7.7/16 scope link dev v0 &&"
+        "{ [ ! -e /proc/net/if_inet6 ] || ip addr add fd99::2/64 dev v0; }";
+    assert_int_equal(unshare(CLONE_NEWNET), 0);
+    return system("ip -V >/dev/null 2>&1") == 0 && system(setup) == 0;
+}
+
+static void set_device(struct box *b, const char *from, const char *to)
+{
+    json_object_set_new(box_linux(b), "netDevices", json_pack("{s:{s:s*}}", from, "name", to));
+}
+
+static void assert_refused(struct box *b, const char *message)
+{
+    box_run(b);
+    assert_int_equal(b->status, -1);
+    assert_contains(b->err.msg, message);
+    assert_int_equal(system("ip link show v0 >/dev/null"), 0);
+}
+
+static void network_devices_are_moved_with_their_addresses_and_up(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_close_ int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (!wire_v0()) {
+        assert_int_equal(setns(home, CLONE_NEWNET), 0);
+        box_done(&b);
+        print_message("skipped: needs ip(8) and veth\n");
+        skip();
+    }
+    box_args(&b, (const char *const[]){"true", NULL});
+    bool six = file_exists("/proc/net/if_inet6");
+    remove_namespace(&b, "network");
+    set_device(&b, "v0", NULL);
+    assert_refused(&b, "needs a network namespace");
+    add_namespace(&b, "network", NULL);
+    set_device(&b, "nowhere", "v0");
+    assert_refused(&b, "no network device nowhere");
+    set_device(&b, "v0", "lo");
+    assert_refused(&b, "lo in the container already");
+    set_device(&b, "v0", "not/a name");
+    assert_refused(&b, "no name of a network device");
+    set_device(&b, "v0", "lo%d");
+    const char *shown = box_sh(&b, "busybox ip addr show lo0");
+    assert_contains(shown, "inet 10.99.0.2/24");
+    assert_contains(shown, ",UP");
+    assert_contains(shown, "mtu 1400");
+    if (six)
+        assert_contains(shown, "inet6 fd99::2/64");
+    assert_null(strstr(shown, "169.254"));
+    /* Into one that is joined, and keeping its name. */
+    assert_int_equal(unshare(CLONE_NEWNET), 0);
+    _cleanup_close_ int joined = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    assert_true(wire_v0());
+    _cleanup_free_ char *path = str_printf("/proc/%d/fd/%d", (int)getpid(), joined);
+    add_namespace(&b, "network", path);
+    set_device(&b, "v0", NULL);
+    assert_contains(box_sh(&b, "busybox ip addr show v0"), "inet 10.99.0.2/24");
+    assert_int_not_equal(system("ip link show v0 2>/dev/null"), 0);
+    assert_int_equal(setns(home, CLONE_NEWNET), 0);
+    box_done(&b);
+}
+
 static void one_that_is_our_own_counts_as_none(void **state)
 {
     struct box b;
@@ -393,6 +461,7 @@ int main(void)
         cmocka_unit_test(a_mount_namespace_is_joined),
         cmocka_unit_test(without_a_mount_namespace_nothing_is_mounted_and_the_root_is_changed),
         cmocka_unit_test(namespaces_that_make_no_sense_are_refused_by_name),
+        cmocka_unit_test(network_devices_are_moved_with_their_addresses_and_up),
         cmocka_unit_test(one_that_is_our_own_counts_as_none),
     };
     return cmocka_run_group_tests_name("runtime_namespaces", tests, NULL, NULL);

@@ -347,6 +347,68 @@ static void an_agent_gets_the_listener_and_the_state(void **state)
     box_done(&b);
 }
 
+static void set_policy(struct box *b, const char *text)
+{
+    json_object_set_new(box_linux(b), "memoryPolicy", json_loads(text, 0, NULL));
+}
+
+/* numa_maps(5): the second word of a line is the policy. */
+static void memory_lies_where_the_policy_says(void **state)
+{
+    static const char show[] = "read a policy rest < /proc/self/numa_maps; echo $policy";
+    static const struct {
+        const char *policy, *message;
+    } wrong[] = {
+        {"{}", "linux.memoryPolicy.mode"},
+        {"{\"mode\":\"MPOL_X\"}", "MPOL_X"},
+        {"{\"mode\":\"MPOL_BIND\",\"nodes\":\"0-\"}", "linux.memoryPolicy.nodes"},
+        {"{\"mode\":\"MPOL_BIND\",\"nodes\":\"0\",\"flags\":[\"MPOL_F_X\"]}", "MPOL_F_X"},
+        {"{\"mode\":\"MPOL_BIND\",\"nodes\":\"1000\"}", "linux.memoryPolicy"},
+        {"{\"mode\":\"MPOL_BIND\"}", "linux.memoryPolicy"},
+    };
+    struct box b;
+    box_init(&b);
+    if (!file_exists("/proc/self/numa_maps")) {
+        box_done(&b);
+        print_message("skipped: a kernel without NUMA\n");
+        skip();
+    }
+    assert_contains(box_sh(&b, show), "default\n");
+    set_policy(&b, "{\"mode\":\"MPOL_BIND\",\"nodes\":\"0\",\"flags\":[\"MPOL_F_STATIC_NODES\"]}");
+    assert_contains(box_sh(&b, show), "bind=static:0\n");
+    set_policy(&b, "{\"mode\":\"MPOL_INTERLEAVE\",\"nodes\":\"0\"}");
+    assert_contains(box_sh(&b, show), "interleave:0\n");
+    set_policy(&b, "{\"mode\":\"MPOL_LOCAL\"}");
+    assert_contains(box_sh(&b, show), "local\n");
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        set_policy(&b, wrong[i].policy);
+        box_run(&b);
+        assert_int_equal(b.status, -1);
+        assert_contains(b.err.msg, wrong[i].message);
+    }
+    box_done(&b);
+}
+
+/* "The runtime MUST recognize the elements in this array", whatever the machine is. */
+static void what_features_name_is_taken(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_json_ json_t *features = runtime_features();
+    json_t *linux_ = json_object_get(features, "linux"), *seccomp = json_object_get(linux_, "seccomp"), *name;
+    size_t i;
+    assert_true(json_bool(json_object_get(linux_, "apparmor"), "enabled"));
+    assert_true(json_bool(json_object_get(linux_, "selinux"), "enabled"));
+    json_array_foreach (json_object_get(seccomp, "archs"), i, name) {
+        json_object_set_new(
+            box_linux(&b), "seccomp",
+            json_pack("{s:s,s:[O]}", "defaultAction", "SCMP_ACT_ALLOW", "architectures", name));
+        if (!strstr(box_sh(&b, "echo taken"), "taken\n"))
+            fail_msg("%s", json_string_value(name));
+    }
+    box_done(&b);
+}
+
 static void features_name_what_is_there(void **state)
 {
     _cleanup_json_ json_t *features = runtime_features();
@@ -372,6 +434,8 @@ int main(void)
         cmocka_unit_test(a_missing_directory_is_made_for_a_bundle),
         cmocka_unit_test(a_capability_that_cannot_be_given_is_warned_of),
         cmocka_unit_test(an_agent_gets_the_listener_and_the_state),
+        cmocka_unit_test(memory_lies_where_the_policy_says),
+        cmocka_unit_test(what_features_name_is_taken),
         cmocka_unit_test(features_name_what_is_there),
     };
     return cmocka_run_group_tests_name("runtime_process", tests, NULL, NULL);
