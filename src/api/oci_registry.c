@@ -44,6 +44,12 @@ static int fail(struct registry_err *err, enum registry_code code, const char *m
     return err_set(&err->cause, ERR_INVALID, "%s", message);
 }
 
+static int busy(struct registry_err *err)
+{
+    err->code = REGISTRY_INTERNAL;
+    return err_set(&err->cause, ERR_UNAVAILABLE, "no thread is free; try again later");
+}
+
 static void set_location(struct http_request *q, const char *repository, const char *what, const char *id)
 {
     _cleanup_free_ char *path = str_printf("/v2/%s/%s/%s", repository, what, id);
@@ -132,9 +138,13 @@ static int get_blob(struct http_request *q, const struct oci_registry *o, struct
     const char *digest = http_param(q, "digest");
     _cleanup_close_ int fd = -EBADF;
     int64_t size;
-    int code = registry_blob_open(r, repository_of(q), digest, &fd, &size, err);
-    if (code < 0)
-        return code;
+    if (!registry_blob_open_at_hand(r, repository_of(q), digest, &fd, &size)) {
+        if (!http_lasts(q))
+            return busy(err);
+        int code = registry_blob_open(r, repository_of(q), digest, &fd, &size, err);
+        if (code < 0)
+            return code;
+    }
     _cleanup_free_ char *tag = str_printf("\"%s\"", digest);
     http_set_header(q, "Docker-Content-Digest", digest);
     http_set_header(q, "ETag", tag);
@@ -553,8 +563,9 @@ const struct http_route oci_registry_routes[] = {
     {"PUT", "/v2/{name...}/blobs/uploads/{id}", .handler = on_finish_upload, .kind = HTTP_TRANSFER,
      .needs = "push"},
     {"DELETE", "/v2/{name...}/blobs/uploads/{id}", .handler = on_cancel_upload, .needs = "push"},
-    {"GET", "/v2/{name...}/blobs/{digest}", .handler = on_get_blob, .kind = HTTP_TRANSFER, .needs = "pull"},
-    {"HEAD", "/v2/{name...}/blobs/{digest}", .handler = on_get_blob, .needs = "pull"},
+    {"GET", "/v2/{name...}/blobs/{digest}", .handler = on_get_blob, .kind = HTTP_TRANSFER, .needs = "pull",
+     .prompt = true},
+    {"HEAD", "/v2/{name...}/blobs/{digest}", .handler = on_get_blob, .needs = "pull", .prompt = true},
     {"DELETE", "/v2/{name...}/blobs/{digest}", .handler = on_delete_blob, .needs = "delete"},
     {"GET", "/token", .handler = token},
     {"POST", "/token", .handler = token, .kind = HTTP_TRANSFER},
@@ -566,6 +577,13 @@ static bool admit(struct http_request *q, void *context)
     const struct oci_registry *o = context;
     if (o->config)
         registry_config_refresh(o->config);
+    /* A password takes long to compare, and a token may be looked up. */
+    if (o->access && http_header(q, "Authorization") && !http_lasts(q)) {
+        struct registry_err err = {0};
+        busy(&err);
+        reply_failure(q, &err);
+        return false;
+    }
     return !o->access || registry_access_admit(o->access, q);
 }
 

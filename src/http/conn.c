@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -127,33 +128,61 @@ static int advance(struct iovec *parts, int count, size_t n)
     return done;
 }
 
-static bool send_encrypted(struct http_conn *c, const struct iovec *parts, int count, int timeout_ms)
+/* A client that does not read is waited for where another thread serves the others meanwhile. */
+static bool wait_writable(struct http_conn *c, int timeout_ms)
 {
-    for (int i = 0; i < count; i++)
-        if (!http__tls_send(c->tls, c->fd, parts[i].iov_base, parts[i].iov_len, timeout_ms))
-            return false;
-    return true;
+    struct pollfd p = {.fd = c->fd, .events = POLLOUT};
+    if (!http__hand_over(c))
+        return false;
+    int r = poll(&p, 1, timeout_ms);
+    return r > 0 || (r < 0 && errno == EINTR);
 }
 
-bool http__conn_send(struct http_conn *c, struct iovec *parts, int count, int timeout_ms)
+static ssize_t send_parts(struct http_conn *c, struct iovec *parts, int count, int flags)
 {
-    if (c->tls)
-        return send_encrypted(c, parts, count, timeout_ms);
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
+    return c->tls ? http__tls_send_some(c->tls, parts->iov_base, parts->iov_len)
+                  : sendmsg(c->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | flags);
+}
+
+static bool send_all(struct http_conn *c, struct iovec *parts, int count, int flags, int timeout_ms)
+{
     while (count > 0) {
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
-        ssize_t n = sendmsg(c->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n = send_parts(c, parts, count, flags);
         if (n >= 0) {
             int done = advance(parts, count, (size_t)n);
             parts += done;
             count -= done;
         } else if (errno == EAGAIN) {
-            struct pollfd p = {.fd = c->fd, .events = POLLOUT};
-            int r = poll(&p, 1, timeout_ms);
-            if (r == 0 || (r < 0 && errno != EINTR))
+            if (!wait_writable(c, timeout_ms))
                 return false;
         } else if (errno != EINTR) {
             return false;
         }
+    }
+    return true;
+}
+
+bool http__conn_send(struct http_conn *c, struct iovec *parts, int count, int timeout_ms)
+{
+    return send_all(c, parts, count, 0, timeout_ms);
+}
+
+bool http__conn_send_file(struct http_conn *c, struct iovec head, int fd, int64_t offset, int64_t n,
+                          int timeout_ms)
+{
+    enum { PIECE = 1 << 20 };
+    off_t at = offset;
+    if (!send_all(c, &head, 1, MSG_MORE, timeout_ms))
+        return false;
+    while (n > 0) {
+        ssize_t sent = sendfile(c->fd, fd, &at, (size_t)MIN(n, PIECE));
+        if (sent > 0)
+            n -= sent;
+        else if (sent == 0 || (errno != EAGAIN && errno != EINTR)) /* the file is shorter than was promised */
+            return false;
+        else if (errno == EAGAIN && !wait_writable(c, timeout_ms))
+            return false;
     }
     return true;
 }

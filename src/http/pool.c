@@ -1,4 +1,12 @@
-/* The threads that wait for connections and run handlers, and the clock of those that are parked. */
+/* The threads that wait for connections and run handlers, and the clock of those that are parked.
+ *
+ *     woken by an event --> works --> waits again, when few do
+ *                  ^                   |
+ *                  |                   +--> rests, until one that works for long calls it; ends after a while
+ *                  +------------------------+
+ *
+ * Few wait at the same time, as each event wakes one that does: where a hundred do, a hundred requests that
+ * two could answer one after the other cost a hundred changes of threads. */
 #include "http/server_priv.h"
 
 #include "base/log.h"
@@ -13,6 +21,7 @@
 enum {
     /* Threads that stay when there is nothing to do: one to answer, and one to wait meanwhile. */
     SPARE_THREADS = 2,
+    LISTENERS_MAX = 16,
     SPARE_MS = 10 * 1000,
     /* A handler's own, and libraries'. */
     STACK_BYTES = 512 << 10,
@@ -203,6 +212,8 @@ static bool spawn(struct http_server *s)
 
 int http__threads_start(struct http_server *s, struct err *err)
 {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    s->listeners_max = (size_t)MAX(MIN(cores, (long)LISTENERS_MAX), (long)SPARE_THREADS);
     pthread_mutex_lock(&s->lock);
     for (int i = 0; i < SPARE_THREADS; i++)
         spawn(s);
@@ -211,24 +222,69 @@ int http__threads_start(struct http_server *s, struct err *err)
     return any ? 0 : err_set(err, ERR_SYSTEM, "start the HTTP server: the system gives no threads");
 }
 
-/* From waiting to working. False when nobody else waits, nor can be made to: then this thread must not do
- * anything that lasts. */
-static bool leave_waiting(struct http_server *s)
+/* With the lock held: one that rests waits again. */
+static bool call_rested(struct http_server *s)
 {
-    pthread_mutex_lock(&s->lock);
-    s->waiting--;
-    bool free = s->waiting > 0 || spawn(s);
-    pthread_mutex_unlock(&s->lock);
-    return free;
+    if (s->called == s->resting)
+        return false;
+    s->called++;
+    s->waiting++;
+    pthread_cond_signal(&s->call);
+    return true;
 }
 
-/* How long the next wait is; -1: for ever. */
+/* Late, since most that a thread is woken for is done by the time that another one would have come to its
+ * place: a thread that is prompt counts as one that waits. */
+bool http__hand_over(struct http_conn *c)
+{
+    struct http_server *s = c->server;
+    struct http_worker *w = c->worker;
+    if (w->handed_over)
+        return w->relieved;
+    w->handed_over = true;
+    pthread_mutex_lock(&s->lock);
+    s->waiting--;
+    w->relieved = s->waiting > 0 || call_rested(s) || spawn(s);
+    pthread_mutex_unlock(&s->lock);
+    return w->relieved;
+}
+
+/* How long the next wait is; -1: for ever; 0: only for what is there already. */
 static int enter_waiting(struct http_server *s)
 {
     pthread_mutex_lock(&s->lock);
-    int timeout_ms = ++s->waiting > SPARE_THREADS ? SPARE_MS : -1;
+    s->waiting++;
+    int timeout_ms = s->waiting > s->listeners_max ? 0 : s->waiting > SPARE_THREADS ? SPARE_MS : -1;
     pthread_mutex_unlock(&s->lock);
     return timeout_ms;
+}
+
+/* When more than enough wait, this one does not: false when it is to end. */
+static bool rest(struct http_server *s)
+{
+    int64_t until = time_monotonic_ns() + SPARE_MS * NS_PER_MS;
+    struct timespec at = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
+    bool called = true;
+    pthread_mutex_lock(&s->lock);
+    if (s->waiting > s->listeners_max && !s->ended) {
+        s->waiting--;
+        s->resting++;
+        while (!s->called && !s->ended && pthread_cond_timedwait(&s->call, &s->lock, &at) == 0)
+            ;
+        called = s->called > 0;
+        s->called -= called;
+        s->resting--;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return called;
+}
+
+void http__threads_end(struct http_server *s)
+{
+    uint64_t one = 1;
+    (void)!write(s->stop_fd, &one, sizeof(one)); /* its first: it cannot be full */
+    s->ended = true;
+    pthread_cond_broadcast(&s->call);
 }
 
 /* After a wait in vain: false when the thread is to end. */
@@ -260,22 +316,23 @@ static void *run_thread(void *argument)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            if (n == 0 && stay(s)) {
-                timeout_ms = -1;
+            if (n == 0 && (timeout_ms == 0 ? rest(s) : stay(s))) {
+                timeout_ms = timeout_ms == 0 ? SPARE_MS : -1;
                 continue;
             }
             break;
         }
         if (event.data.ptr == &s->stop_fd)
             break; /* stays readable: for all */
-        bool free = leave_waiting(s);
+        struct http_worker worker = {0};
         if (event.data.ptr == &s->timer_fd)
             sweep(s);
         else if (event.data.ptr == &s->listen_fd)
-            http__accept(s, free);
+            http__accept(s, &worker);
         else
-            http__conn_ready(event.data.ptr, free);
-        timeout_ms = enter_waiting(s);
+            http__conn_ready(event.data.ptr, &worker);
+        if (worker.handed_over)
+            timeout_ms = enter_waiting(s);
     }
     end_thread(s);
     return NULL;
@@ -298,9 +355,9 @@ static void pause_accepting(struct http_server *s)
         rearm(s, s->listen_fd, &s->listen_fd);
 }
 
-void http__accept(struct http_server *s, bool free)
+void http__accept(struct http_server *s, struct http_worker *w)
 {
-    int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+    int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     int why = errno;
     if (fd < 0 && (why == EMFILE || why == ENFILE || why == ENOMEM || why == ENOBUFS)) {
         log_warning("http: accept a connection: %s", strerror(why));
@@ -317,5 +374,5 @@ void http__accept(struct http_server *s, bool free)
     if (s->conns > s->conns_max)
         http__evict_one(s);
     pthread_mutex_unlock(&s->lock);
-    http__conn_serve(c, free);
+    http__conn_serve(c, w);
 }

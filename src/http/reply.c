@@ -9,7 +9,6 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -156,59 +155,27 @@ static void send_file_encrypted(struct http_request *q, int fd, int64_t offset, 
     }
 }
 
-static void send_file(struct http_request *q, int fd, int64_t offset, int64_t n)
-{
-    int flags = fcntl(q->conn->fd, F_GETFL);
-    fcntl(q->conn->fd, F_SETFL, flags | O_NONBLOCK);
-    off_t at = offset;
-    while (n > 0 && !q->broken) {
-        ssize_t sent = sendfile(q->conn->fd, fd, &at, (size_t)MIN(n, 1 << 20));
-        if (sent > 0) {
-            n -= sent;
-        } else if (sent < 0 && errno == EAGAIN) {
-            struct pollfd p = {.fd = q->conn->fd, .events = POLLOUT};
-            int r = poll(&p, 1, HTTP_ANSWER_TIMEOUT_MS);
-            q->broken = r == 0 || (r < 0 && errno != EINTR);
-        } else if (sent == 0 || errno != EINTR) {
-            q->broken = true; /* the file is shorter than was promised, or the peer has gone */
-        }
-    }
-    fcntl(q->conn->fd, F_SETFL, flags);
-}
-
-/* A small file goes with the head in one call and one segment, where sendfile would take four calls and two.
- */
-static void send_small(struct http_request *q, const struct str *head, int fd, int64_t offset, size_t n)
-{
-    _cleanup_free_ char *buffer = mem_new(n);
-    ssize_t got = pread(fd, buffer, n, offset);
-    struct iovec parts[2] = {{head->data, head->len}, {buffer, got > 0 ? (size_t)got : 0}};
-    send_parts(q, parts, got > 0 ? 2 : 1, HTTP_ANSWER_TIMEOUT_MS);
-    if (got != (ssize_t)n) /* the file is shorter than was promised */
-        q->broken = true;
-}
-
 void http_reply_file(struct http_request *q, int status, const char *content_type, int fd, int64_t offset,
                      int64_t n)
 {
     enum { SMALL_BYTES = 64 << 10 };
+    static const struct err busy = {.code = ERR_UNAVAILABLE, .msg = "no thread is free; try again later"};
     _cleanup_str_ struct str head = STR_INIT;
+    if (!is_head(q) && n > SMALL_BYTES && !http__hand_over(q->conn))
+        return http_reply_err(q, &busy);
     http__body_drop_held(q);
     begin_head(q, status, content_type, &head);
     str_addf(&head, "Content-Length: %lld\r\n", (long long)n);
     end_head(q, &head);
     struct iovec part = {head.data, head.len};
-    if (!is_head(q) && n > 0 && n <= SMALL_BYTES) {
-        send_small(q, &head, fd, offset, (size_t)n);
+    if (!is_head(q) && !q->conn->tls && n > 0) {
+        if (!http__conn_send_file(q->conn, part, fd, offset, n, HTTP_ANSWER_TIMEOUT_MS))
+            q->broken = true;
         return;
     }
     send_parts(q, &part, 1, HTTP_ANSWER_TIMEOUT_MS);
-    if (is_head(q))
-        return;
-    if (q->conn->tls)
+    if (!is_head(q))
         send_file_encrypted(q, fd, offset, n);
-    else
-        send_file(q, fd, offset, n);
 }
 
 void http_reply_text(struct http_request *q, int status, const char *content_type, const char *text)
@@ -411,6 +378,7 @@ int http_hijack(struct http_request *q, const char *content_type, int *ret_fd, s
     if (q->broken)
         return err_set(err, ERR_CANCELLED, "the client went away");
     let_head_be_read(fd);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK); /* whoever gets it waits in read(2) */
     *ret_early = (struct str)STR_INIT;
     if (q->conn->len > 0) {
         str_addn(ret_early, q->conn->in + q->conn->start, q->conn->len);

@@ -60,6 +60,11 @@ static void handle(struct http_request *q)
     http__finish(q);
 }
 
+bool http_lasts(struct http_request *q)
+{
+    return http__hand_over(q->conn);
+}
+
 bool http_pass(struct http_request *q, const char *prefix, const struct http_server_config *as)
 {
     if (!http__target_behind(q, prefix, as->routes))
@@ -96,7 +101,13 @@ static void leave_kind(struct http_request *q)
     pthread_mutex_unlock(&s->lock);
 }
 
-static void run_request(struct http_request *q, bool free)
+/* Whether the handler may be run. */
+static bool has_relief(struct http_request *q)
+{
+    return (q->route && q->route->prompt && q->body_end) || http__hand_over(q->conn);
+}
+
+static void run_request(struct http_request *q)
 {
     static const struct err busy = {.code = ERR_UNAVAILABLE,
                                     .msg = "too many requests of this kind in progress; try again later"};
@@ -108,7 +119,7 @@ static void run_request(struct http_request *q, bool free)
     /* A body that is still to come may be long in coming. */
     if (q->kind == HTTP_BRIEF && !q->body_end && !(q->body_left > 0 && (int64_t)q->conn->len >= q->body_left))
         q->kind = HTTP_TRANSFER;
-    if (!free || !enter_kind(q))
+    if (!has_relief(q) || !enter_kind(q))
         return http_reply_err(q, &busy);
     handle(q);
     leave_kind(q);
@@ -202,9 +213,9 @@ static void drain(struct http_conn *c)
 }
 
 /* Whether the connection goes on. */
-static bool serve_request(struct http_conn *c, struct http_request *q, bool free)
+static bool serve_request(struct http_conn *c, struct http_request *q)
 {
-    run_request(q, free);
+    run_request(q);
     bool hijacked = q->hijacked, broken = q->broken, more = !q->close && !broken && q->body_end;
     http__request_free(q);
     if (more)
@@ -226,14 +237,15 @@ static void refuse(struct http_conn *c, int status, const char *why)
     linger(c);
 }
 
-void http__conn_serve(struct http_conn *c, bool free)
+void http__conn_serve(struct http_conn *c, struct http_worker *w)
 {
+    c->worker = w;
     for (bool received = false;;) {
         int status;
         const char *why = NULL;
         struct http_request *q = c->len > 0 ? take_request(c, &status, &why) : NULL;
         if (q) {
-            if (!serve_request(c, q, free))
+            if (!serve_request(c, q))
                 return;
             received = true; /* the next one has hardly come yet */
             continue;
@@ -251,14 +263,14 @@ void http__conn_serve(struct http_conn *c, bool free)
     }
 }
 
-void http__conn_ready(struct http_conn *c, bool free)
+void http__conn_ready(struct http_conn *c, struct http_worker *w)
 {
     bool lingers = c->place == CONN_LINGER;
     http__conn_unpark(c);
     if (lingers)
         drain(c);
     else
-        http__conn_serve(c, free);
+        http__conn_serve(c, w);
 }
 
 /* --- the server --- */
@@ -280,6 +292,7 @@ static void server_free(struct http_server *s)
     close_fd(s->stop_fd);
     str_free(&s->fixed);
     pthread_cond_destroy(&s->changed);
+    pthread_cond_destroy(&s->call);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
@@ -309,6 +322,7 @@ static struct http_server *server_new(const struct http_server_config *config, i
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&s->changed, &attributes);
+    pthread_cond_init(&s->call, &attributes);
     pthread_condattr_destroy(&attributes);
     return s;
 }
@@ -373,8 +387,7 @@ static bool wind_up(struct http_server *s, int grace_ms)
     http__doom_parked(s);
     if (!wait_none(s, &s->conns, CUT_WAIT_MS))
         return false;
-    uint64_t one = 1;
-    (void)!write(s->stop_fd, &one, sizeof(one)); /* its first: it cannot be full */
+    http__threads_end(s);
     return wait_none(s, &s->threads, CUT_WAIT_MS);
 }
 

@@ -2,10 +2,12 @@
  * thread and some hundred bytes.
  *
  * A few threads wait together for whatever connection has something to say. The one that is woken reads a
- * request's head, and then runs its handler itself; before that it sees to it that another one waits. So an
- * answer that is ready at once costs no change of threads, and one that takes for ever costs a thread, of
- * which each kind of request has a bound (enum http_kind): a thousand followers of logs leave room for
- * everything else. A request whose small body is still on its way waits without a thread.
+ * request's head, and then runs its handler itself; before that it sees to it that another one waits, unless
+ * the route promises to be prompt: then nobody is woken before http_lasts() says that it is not, or the
+ * client does not take the answer. So an answer that is ready at once costs no change of threads, and one
+ * that takes for ever costs a thread, of which each kind of request has a bound (enum http_kind): a thousand
+ * followers of logs leave room for everything else. A request whose small body is still on its way waits
+ * without a thread.
  *
  * A handler answers exactly once: http_reply_*(), or http_stream_begin() ... http_stream_end() (done for it
  * when it returns), or http_hijack(). It may answer before it has read the body, and may read the body in
@@ -63,6 +65,9 @@ struct http_route {
     const char *query;
     /* What it needs, in words of the caller's (http_route_needs), for admit(). NULL: "". */
     const char *needs;
+    /* The handler, and admit() before it, wait for nothing (a lock that others hold long, a program, another
+     * machine, a write to the disk) without http_lasts() before. */
+    bool prompt;
 };
 
 struct http_server_config {
@@ -88,6 +93,10 @@ int http_server_start(const struct http_server_config *config, int listen_fd, st
 /* Stops accepting, waits for requests in progress up to `grace_ms`, then cuts them. False: one hangs all the
  * same, and what its handler uses must stay (as the server does). */
 bool http_server_stop(struct http_server *s, int grace_ms);
+
+/* For what a prompt route runs: the rest may last, and another thread is to wait meanwhile. False: none can
+ * be had, and it must not. Of every other route it is true, and costs nothing. */
+bool http_lasts(struct http_request *q);
 
 /* For a handler: has the request answered by one of another table's routes, with its admit() and context, as
  * if its target were what comes behind `prefix`. False: none of them fits, and nothing has happened. */

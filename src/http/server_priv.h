@@ -72,8 +72,15 @@ void http__chunk_took(struct http_chunks *c, size_t n);
 /* --- connections --- */
 enum http_place { CONN_BUSY, CONN_IDLE, CONN_HEAD, CONN_LINGER, CONN_PLACES };
 
+/* A thread of the pool, at one connection. */
+struct http_worker {
+    bool handed_over; /* it does not count as waiting any more, and */
+    bool relieved;    /* ... another one does */
+};
+
 struct http_conn {
     struct http_server *server;
+    struct http_worker *worker;    /* that owns it */
     struct http_conn *next, *prev; /* in the list of its place */
     enum http_place place;
     int fd;
@@ -97,7 +104,6 @@ void http__tls_end(struct http_tls_session *s); /* tells the peer that nothing m
 ssize_t http__tls_recv(struct http_tls_session *s, void *buffer, size_t n);
 bool http__tls_pending(struct http_tls_session *s); /* bytes that the descriptor will not tell of */
 ssize_t http__tls_send_some(struct http_tls_session *s, const void *bytes, size_t n); /* as send(2) */
-bool http__tls_send(struct http_tls_session *s, int fd, const void *bytes, size_t n, int timeout_ms);
 
 struct http_param {
     const char *name; /* in the route's pattern, up to '}' or '.' */
@@ -145,10 +151,13 @@ struct http_server {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct http_conn *first[CONN_PLACES], *last[CONN_PLACES];
-    size_t conns, conns_max, threads, waiting, requests;
+    size_t conns, conns_max, requests;
+    /* Threads: all; that wait, or are prompt; that rest, and how many of these were called and wait next. */
+    size_t threads, waiting, resting, called, listeners_max;
+    pthread_cond_t call;
     size_t of_kind[HTTP_KINDS];
     int64_t timer_at; /* 0: not set */
-    bool stopping, cut, accept_paused;
+    bool stopping, ended, cut, accept_paused;
     _Atomic size_t buffered; /* bytes in buffers beyond the small ones */
 };
 
@@ -165,6 +174,9 @@ size_t http__conn_take(struct http_conn *c, void *buffer, size_t n);
 ssize_t http__conn_send_some(struct http_conn *c, const void *bytes, size_t n);
 /* False when the peer is gone or does not read for `timeout_ms` (-1: waits for ever). */
 bool http__conn_send(struct http_conn *c, struct iovec *parts, int count, int timeout_ms);
+/* A head and n bytes of a file, in as few segments as they need; not with TLS, which has to see the bytes. */
+bool http__conn_send_file(struct http_conn *c, struct iovec head, int fd, int64_t offset, int64_t n,
+                          int timeout_ms);
 
 /* pool.c: the place of a connection, and who waits. */
 void http__conn_enter(struct http_conn *c);                       /* a new one, BUSY */
@@ -174,12 +186,15 @@ void http__conn_unpark(struct http_conn *c);
 bool http__evict_one(struct http_server *s);   /* with the lock held */
 void http__doom_parked(struct http_server *s); /* with the lock held */
 int http__threads_start(struct http_server *s, struct err *err);
-void http__accept(struct http_server *s, bool free);
+void http__threads_end(struct http_server *s); /* with the lock held */
+void http__accept(struct http_server *s, struct http_worker *w);
+/* Before its owner does anything that lasts. False: no other thread waits, nor can be made to, and it must
+ * not. */
+bool http__hand_over(struct http_conn *c);
 
-/* server.c: serves what has come on a BUSY connection, and parks or closes it. Not `free`: handlers are not
- * run, their requests are refused. */
-void http__conn_serve(struct http_conn *c, bool free);
-void http__conn_ready(struct http_conn *c, bool free);
+/* server.c: serves what has come on a BUSY connection, and parks or closes it. */
+void http__conn_serve(struct http_conn *c, struct http_worker *w);
+void http__conn_ready(struct http_conn *c, struct http_worker *w);
 
 /* request.c */
 struct http_request *http__request_new(struct http_server *s);

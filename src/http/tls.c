@@ -223,20 +223,3 @@ ssize_t http__tls_send_some(struct http_tls_session *s, const void *bytes, size_
 {
     return result(gnutls_record_send(s->session, bytes, n));
 }
-
-bool http__tls_send(struct http_tls_session *s, int fd, const void *bytes, size_t n, int timeout_ms)
-{
-    const char *at = bytes;
-    while (n > 0) {
-        ssize_t sent = http__tls_send_some(s, at, n);
-        if (sent >= 0) {
-            at += sent;
-            n -= (size_t)sent;
-            continue;
-        }
-        struct pollfd p = {.fd = fd, .events = POLLOUT};
-        if (errno != EAGAIN || poll(&p, 1, timeout_ms) == 0)
-            return false;
-    }
-    return true;
-}

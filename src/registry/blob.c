@@ -15,12 +15,17 @@ static int take_row(void *context, const struct store_value *c, size_t count, st
     return 0;
 }
 
+static bool is_due(const struct registry *r, int64_t seen)
+{
+    return time_now_ns() - seen >= r->grace_ns / 4;
+}
+
 /* Who asks for a blob is perhaps about to name it: it rests for the whole of the grace from now. */
 static void touch(struct registry *r, const char *repository, const char *digest, int64_t seen)
 {
-    int64_t now = time_now_ns();
-    if (now - seen < r->grace_ns / 4)
+    if (!is_due(r, seen))
         return;
+    int64_t now = time_now_ns();
     const struct store_value v[] = {STORE_I64(now), STORE_STR(repository), STORE_STR(digest)};
     const struct store_statement s = {
         .sql = "UPDATE repository_blob SET seen = ? WHERE repository = ? AND digest = ?",
@@ -91,6 +96,15 @@ int registry__blob_known(struct registry *r, const char *repository, const char 
     touch(r, repository, digest, row.seen);
     *ret = true;
     return 0;
+}
+
+bool registry_blob_open_at_hand(struct registry *r, const char *repository, const char *digest, int *ret_fd,
+                                int64_t *ret_size)
+{
+    _cleanup_free_ char *key = str_printf("%s@%s", repository, digest);
+    int64_t seen;
+    return recall(r, key, store_version(r->store), &seen) && !is_due(r, seen) &&
+           content_open(r->images, digest, ret_fd, ret_size, NULL) == 0;
 }
 
 static int unknown(const char *repository, const char *digest, struct registry_err *err)

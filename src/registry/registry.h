@@ -134,6 +134,10 @@ int registry_upload_cancel(struct registry *r, const char *repository, const cha
 /* --- blobs --- */
 int registry_blob_open(struct registry *r, const char *repository, const char *digest, int *ret_fd,
                        int64_t *ret_size, struct registry_err *err);
+/* The same from memory alone, without waiting for the store or another registry. False: it may be there all
+ * the same. */
+bool registry_blob_open_at_hand(struct registry *r, const char *repository, const char *digest, int *ret_fd,
+                                int64_t *ret_size);
 int registry_blob_delete(struct registry *r, const char *repository, const char *digest,
                          struct registry_err *err);
 

@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "http/server.h"
 
+#include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -93,6 +94,24 @@ static void wait_for_peer(struct http_request *q, void *context)
     sem_post(&world.seen);
 }
 
+/* A prompt route's: breaks its promise, and with ?lasts says so before. */
+static void soon(struct http_request *q, void *context)
+{
+    if (http_query(q, "lasts"))
+        assert_true(http_lasts(q));
+    wait_for_peer(q, context);
+}
+
+/* More than a socket takes without a reader. */
+static void much(struct http_request *q, void *context)
+{
+    enum { BYTES = 32 << 20 };
+    _cleanup_free_ char *bytes = mem_new(BYTES);
+    memset(bytes, 'x', BYTES);
+    sem_post(&world.seen);
+    http_reply_bytes(q, 200, "application/octet-stream", bytes, BYTES);
+}
+
 /* Echoes until the end of its input, then says goodbye: needs the other direction to be still open. */
 static void echo(struct http_request *q, void *context)
 {
@@ -157,6 +176,8 @@ static const struct http_route routes[] = {
     {"GET", "/lines", lines},
     {"GET", "/flood", flood},
     {"GET", "/wait", wait_for_peer, .kind = HTTP_WAIT},
+    {"GET", "/soon", soon, .kind = HTTP_FOLLOW, .prompt = true},
+    {"GET", "/much", much, .kind = HTTP_FOLLOW, .prompt = true},
     {"POST", "/hijack", echo},
     {"POST", "/fails", fails},
     {"GET", "/aborted", aborted},
@@ -558,6 +579,79 @@ static void those_who_wait_leave_room_for_the_others(void **state)
     }
 }
 
+static size_t threads(void)
+{
+    size_t n = 0;
+    DIR *dir = opendir("/proc/self/task");
+    assert_non_null(dir);
+    for (const struct dirent *e; (e = readdir(dir));)
+        n += e->d_name[0] != '.';
+    closedir(dir);
+    return n;
+}
+
+static void what_is_prompt_wakes_no_other_thread_before_it_says_that_it_lasts(void **state)
+{
+    size_t before = threads();
+    int fd = dial();
+    say(fd, "GET /soon HTTP/1.1\r\nHost: x\r\n\r\n");
+    sem_wait(&world.seen);
+    int second = dial();
+    say(second, "GET /soon HTTP/1.1\r\nHost: x\r\n\r\n");
+    sem_wait(&world.seen);
+    assert_int_equal(threads(), before);
+    for (int i = 0; i < 2; i++) {
+        sem_post(&world.proceed);
+        sem_wait(&world.seen);
+    }
+    hears(fd, "204");
+    hears(second, "204");
+    close(second);
+    /* More than there are threads: each has seen to it that the next is served. */
+    int lasting[20];
+    for (size_t i = 0; i < ARRAY_SIZE(lasting); i++) {
+        lasting[i] = dial();
+        say(lasting[i], "GET /soon?lasts=1 HTTP/1.1\r\nHost: x\r\n\r\n");
+        sem_wait(&world.seen);
+    }
+    assert_true(threads() > before);
+    has(ask("GET /describe/a HTTP/1.1\r\nHost: x\r\n\r\n"), "200 OK");
+    for (size_t i = 0; i < ARRAY_SIZE(lasting); i++) {
+        sem_post(&world.proceed);
+        sem_wait(&world.seen);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(lasting); i++) {
+        hears(lasting[i], "204");
+        close(lasting[i]);
+    }
+    /* Those that rest now are called again. */
+    for (size_t i = 0; i < ARRAY_SIZE(lasting); i++) {
+        lasting[i] = dial();
+        say(lasting[i], "GET /soon?lasts=1 HTTP/1.1\r\nHost: x\r\n\r\n");
+        sem_wait(&world.seen);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(lasting); i++)
+        sem_post(&world.proceed);
+    for (size_t i = 0; i < ARRAY_SIZE(lasting); i++) {
+        sem_wait(&world.seen);
+        close(lasting[i]);
+    }
+    close(fd);
+}
+
+static void a_prompt_answer_that_nobody_reads_holds_up_nobody(void **state)
+{
+    int deaf[20];
+    for (size_t i = 0; i < ARRAY_SIZE(deaf); i++) {
+        deaf[i] = dial();
+        say(deaf[i], "GET /much HTTP/1.1\r\nHost: x\r\n\r\n");
+        sem_wait(&world.seen);
+    }
+    has(ask("GET /describe/a HTTP/1.1\r\nHost: x\r\n\r\n"), "200 OK");
+    for (size_t i = 0; i < ARRAY_SIZE(deaf); i++)
+        close(deaf[i]);
+}
+
 static void stopping_cuts_what_does_not_end_by_itself(void **state)
 {
     int fd = dial(), hijacked = dial();
@@ -615,6 +709,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_head_that_does_not_come_is_cut_off, start_impatient, stop),
         TEST(ten_thousand_idle_connections_do_not_hinder_a_live_one),
         TEST(those_who_wait_leave_room_for_the_others),
+        TEST(what_is_prompt_wakes_no_other_thread_before_it_says_that_it_lasts),
+        TEST(a_prompt_answer_that_nobody_reads_holds_up_nobody),
         TEST(stopping_cuts_what_does_not_end_by_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
