@@ -37,6 +37,11 @@ const struct oci_option oci_global_options[] = {
         0, "console-socket", OCI_TEXT, AT(console_socket), "FILE",                                           \
             "Unix socket that is sent the terminal's master side"                                            \
     }
+#define PIDFD_SOCKET                                                                                         \
+    {                                                                                                        \
+        0, "pidfd-socket", OCI_TEXT, AT(pidfd_socket), "FILE",                                               \
+            "Unix socket that is sent a descriptor of the process (pidfd_open(2))"                           \
+    }
 #define PRESERVE_FDS                                                                                         \
     {                                                                                                        \
         0, "preserve-fds", OCI_INT, AT(preserve_fds), "N",                                                   \
@@ -69,6 +74,7 @@ static const struct oci_option create_options[] = {
     CONFIG,
     PID_FILE,
     CONSOLE_SOCKET,
+    PIDFD_SOCKET,
     PRESERVE_FDS,
     NO_PIVOT,
     NO_NEW_KEYRING,
@@ -80,6 +86,7 @@ static const struct oci_option run_options[] = {
     CONFIG,
     PID_FILE,
     CONSOLE_SOCKET,
+    PIDFD_SOCKET,
     PRESERVE_FDS,
     NO_PIVOT,
     NO_NEW_KEYRING,
@@ -107,6 +114,7 @@ static const struct oci_option exec_options[] = {
     {0, "ignore-paused", OCI_FLAG, AT(ignore_paused), NULL, "Also in a paused container"},
     PID_FILE,
     CONSOLE_SOCKET,
+    PIDFD_SOCKET,
     PRESERVE_FDS,
     NO_SUBREAPER,
     DETACH,

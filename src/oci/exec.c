@@ -198,11 +198,12 @@ static int start(const struct oci_args *args, struct container *c, json_t *proce
     cgroup_free(cgroup);
     if (r < 0)
         return r;
-    close_fd(ret->pidfd);
     r = runtime_launch_result(ret->status_fd, err);
     close_fd(ret->status_fd);
-    if (r < 0)
+    if (r < 0) {
+        close_fd(ret->pidfd);
         waitpid(ret->pid, NULL, 0);
+    }
     return r;
 }
 
@@ -213,7 +214,7 @@ static int execute(const struct oci_args *args, int *ret_status, struct err *err
     _cleanup_foreground_ struct foreground f = FOREGROUND_INIT;
     _cleanup_json_ json_t *process = NULL;
     const json_t *config;
-    struct runtime_child child;
+    struct runtime_child child = {.pidfd = -EBADF};
     int master = -EBADF;
     int r = container_open(args, args->words[0], false, &c, err);
     if (r == 0)
@@ -234,6 +235,9 @@ static int execute(const struct oci_args *args, int *ret_status, struct err *err
         r = console_receive(&console, &master, err);
     if (r == 0)
         r = launch_write_pid(args->pid_file, child.pid, err);
+    if (r == 0)
+        r = launch_send_pidfd(args->pidfd_socket, child.pidfd, err);
+    close_fd(child.pidfd);
     if (r < 0 || args->detach)
         return r;
     return foreground_wait(&f, child.pid, master, -EBADF, ret_status, err);

@@ -64,6 +64,26 @@ int launch_write_pid(const char *path, pid_t pid, struct err *err)
     return r < 0 ? err_wrap(err, "write the pid file") : 0;
 }
 
+int launch_send_pidfd(const char *path, int pidfd, struct err *err)
+{
+    static const char name[] = "pidfd";
+    _cleanup_close_ int fd = -EBADF;
+    if (str_empty(path))
+        return 0;
+    int r = file_connect_unix(path, SOCK_STREAM, &fd, err);
+    if (r == 0)
+        r = (int)file_send_fds(fd, name, sizeof(name) - 1, &pidfd, 1, err);
+    return r < 0 ? err_wrap(err, "send the process's descriptor") : 0;
+}
+
+/* The option, and an annotation for callers that cannot give one. */
+static int send_pidfd(const struct oci_args *args, const struct container *c, struct err *err)
+{
+    const char *receiver = json_str(json_object_get(c->config, "annotations"), RUNTIME_PIDFD_RECEIVER);
+    int r = launch_send_pidfd(args->pidfd_socket, c->pidfd, err);
+    return r < 0 ? r : launch_send_pidfd(receiver, c->pidfd, err);
+}
+
 struct attempt {
     struct runtime_launch launch;
     struct console console;
@@ -217,6 +237,8 @@ int launch_container(const struct oci_args *args, const char *id, bool two_phase
         r = console_receive(&a.console, &ret_more->master, err);
     if (r == 0)
         r = launch_write_pid(args->pid_file, c.pid, err);
+    if (r == 0)
+        r = send_pidfd(args, &c, err);
     if (r < 0) {
         struct err ignored;
         if (!has_begun(&c)) {

@@ -11,6 +11,9 @@ int64_t launch_inherited_count(const struct oci_args *args);
 int launch_inherited_fds(const struct oci_args *args, unsigned *ret_count, json_t *process, struct err *err);
 /* Atomically: engines read the file as soon as it is there. */
 int launch_write_pid(const char *path, pid_t pid, struct err *err);
+/* To who listens on the stream socket at `path` (NULL: nobody), with SCM_RIGHTS: a number can be another
+ * process's by the time it is used. */
+int launch_send_pidfd(const char *path, int pidfd, struct err *err);
 
 /* What only a caller in the foreground needs. */
 struct launched {

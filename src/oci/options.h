@@ -22,7 +22,7 @@ struct oci_args {
     const char *root, *log, *log_format, *criu, *rootless, *cgroup_manager;
     bool debug, systemd_cgroup, help, version;
     /* create, run, exec */
-    const char *bundle, *config, *pid_file, *console_socket;
+    const char *bundle, *config, *pid_file, *console_socket, *pidfd_socket;
     int64_t preserve_fds;
     bool no_pivot, no_new_keyring, detach, keep, no_subreaper;
     /* exec */

@@ -69,7 +69,8 @@ json_t *runtime_features(void)
                                cgroup, "seccomp", seccomp_features(), "apparmor", "enabled", 1, "selinux",
                                "enabled", 1, "memoryPolicy", memory_policy_features(), "intelRdt", "enabled",
                                0, "mountExtensions", "idmap", "enabled", 1, "netDevices", "enabled", 1);
-    json_t *unsafe = json_pack("[s,s]", "run.oci.keep_original_groups", RUNTIME_BLOCK_SIGNALS);
+    json_t *unsafe =
+        json_pack("[s,s,s]", "run.oci.keep_original_groups", RUNTIME_PIDFD_RECEIVER, RUNTIME_BLOCK_SIGNALS);
     json_t *annotations = json_pack("{s:s}", "org.drover.version", DROVER_VERSION);
     json_t *features =
         json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:o}", "ociVersionMin", "1.0.0", "ociVersionMax",

@@ -50,18 +50,20 @@ int memory_policy_parse(const json_t *linux_, struct memory_policy *ret, struct 
         r = json_get_string(policy, where, "nodes", &nodes, err);
     if (r == 0)
         r = json_get_strv(policy, where, "flags", &names, err);
-    if (r == 0 && !str_empty(nodes))
-        r = scheduling_parse_set("linux.memoryPolicy.nodes", nodes, &ret->nodes, err);
     if (r < 0)
         return r;
+    if (!str_empty(nodes) &&
+        (r = scheduling_parse_set("linux.memoryPolicy.nodes", nodes, &ret->nodes, err)) < 0)
+        return err_wrap(err, "invalid memory policy nodes");
     const struct name *found = mode ? find(modes, ARRAY_SIZE(modes), mode) : NULL;
     if (!found)
-        return err_set(err, ERR_INVALID, "\"linux.memoryPolicy.mode\": unknown mode \"%.200s\"",
+        return err_set(err, ERR_INVALID, "\"linux.memoryPolicy.mode\": invalid memory policy mode \"%.200s\"",
                        mode ? mode : "");
     ret->mode = found->value;
     STRV_FOREACH (name, names) {
         if (!(found = find(flags, ARRAY_SIZE(flags), *name)))
-            return err_set(err, ERR_INVALID, "\"linux.memoryPolicy.flags\": unknown flag \"%.200s\"", *name);
+            return err_set(err, ERR_INVALID,
+                           "\"linux.memoryPolicy.flags\": invalid memory policy flag \"%.200s\"", *name);
         ret->mode |= found->value;
     }
     ret->set = true;
@@ -75,7 +77,7 @@ int memory_policy_apply(const struct memory_policy *p, struct err *err)
     /* The kernel takes one bit less than it is told. */
     bool any = CPU_COUNT(&p->nodes) > 0;
     if (syscall(SYS_set_mempolicy, p->mode, any ? &p->nodes : NULL, any ? CPU_SETSIZE + 1UL : 0UL) < 0)
-        return err_sys(err, errno, "set the memory policy (\"linux.memoryPolicy\")");
+        return err_sys(err, errno, "set the memory policy (\"linux.memoryPolicy\", set_mempolicy)");
     return 0;
 }
 

@@ -155,7 +155,8 @@ static int check_whole(const struct plan *plan, struct err *err)
         return r;
     if (plan->net_devices.count && !(plan->namespaces & CLONE_NEWNET))
         return err_set(err, ERR_INVALID,
-                       "\"linux.netDevices\" needs a network namespace in \"linux.namespaces\"");
+                       "\"linux.netDevices\": unable to move network devices without a NET namespace in "
+                       "\"linux.namespaces\"");
     return labels_check(plan->process.apparmor_profile, plan->process.selinux_label, plan->mount_label, err);
 }
 

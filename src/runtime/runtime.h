@@ -26,6 +26,8 @@
 #define RUNTIME_SPEC_VERSION "1.3.0"
 /* Annotation: with "1" the program begins with its signals blocked. */
 #define RUNTIME_BLOCK_SIGNALS "org.drover.block-signals"
+/* Annotation: where drover-oci sends a pidfd of the container's process. */
+#define RUNTIME_PIDFD_RECEIVER "run.oci.pidfd_receiver"
 
 /* A container's cgroup in whichever hierarchies this host has: see cgroup.h. */
 struct cgroup;

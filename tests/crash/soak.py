@@ -294,8 +294,9 @@ class Soak:
         return not self.failures and self.done == self.options.launches
 
     def left(self):
-        """The control groups of what was launched and removed, and of keepers that were killed."""
-        mine = self.ids | {f".shared-{pid}" for pid in self.keepers}
+        """The control groups of what was launched and removed, and of keepers that were killed; not those of another server's keeper
+        that has got the number of one."""
+        mine = self.ids | {f".shared-{pid}" for pid in self.keepers if name_of(pid) is None}
         return sorted(path for path in groups() for name in [os.path.basename(path[:-1])] if name in mine or name.rsplit("-", 1)[0] in mine)
 
     def state_of_canary(self):

@@ -453,6 +453,42 @@ class Oci(unittest.TestCase):
         self.assertEqual(self.hooks_seen(), [("one", "running"), ("two", "running")])
         self.ok("delete", "-f", name)
 
+    def test_a_descriptor_of_the_process_is_sent_to_who_asked_for_it(self):
+        path = os.path.join(self.top, "pidfd.sock")
+
+        def sent(*command):
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(path)
+                server.listen()
+                self.quiet(*command)
+                with server.accept()[0] as talk:
+                    pidfd = socket.recv_fds(talk, 64, 2)[1]
+            os.unlink(path)
+            self.assertEqual(len(pidfd), 1)
+            with open(f"/proc/self/fdinfo/{pidfd[0]}") as f:
+                return pidfd[0], int(re.search(r"^Pid:\t(\d+)", f.read(), re.M).group(1))
+
+        pid_file = os.path.join(self.top, "pid")
+        name, other = self.name(), self.name()
+        self.configure("sleep", "1000")
+        created, pid = sent("create", "--pidfd-socket", path, "--pid-file", pid_file, name)
+        self.assertEqual(str(pid), open(pid_file).read())
+        self.quiet("start", name)
+        executed, pid = sent("exec", "-d", "--pidfd-socket", path, "--pid-file", pid_file, name, "sleep", "1000")
+        self.assertEqual(str(pid), open(pid_file).read())
+        signal.pidfd_send_signal(executed, signal.SIGKILL)
+        self.assertEqual(self.status(name), "running")
+        signal.pidfd_send_signal(created, signal.SIGKILL)
+        wait_for(lambda: self.status(name) == "stopped", "the container to stop")
+        self.configure("sleep", "1000", annotations={"run.oci.pidfd_receiver": path})
+        annotated, pid = sent("run", "-d", other)
+        self.assertEqual(pid, json.loads(self.ok("state", other).out)["pid"])
+        for fd in (created, executed, annotated):
+            os.close(fd)
+        self.ok("delete", name)
+        self.ok("delete", "-f", other)
+        self.refuse("create", "--pidfd-socket", "/nowhere", self.name(), word="descriptor")
+
     # --- what changes and what is told ---
 
     def test_pause_resume_update_events_list(self):

@@ -405,7 +405,7 @@ static void network_devices_are_moved_with_their_addresses_and_up(void **state)
     bool six = file_exists("/proc/net/if_inet6");
     remove_namespace(&b, "network");
     set_device(&b, "v0", NULL);
-    assert_refused(&b, "needs a network namespace");
+    assert_refused(&b, "without a NET namespace");
     add_namespace(&b, "network", NULL);
     set_device(&b, "nowhere", "v0");
     assert_refused(&b, "no network device nowhere");
