@@ -1,5 +1,6 @@
 /* /drover/services: a service's kept versions. /drover/explain, /drover/plan, /drover/strategies: where tasks
- * go and why (src/cluster); `drover explain`, `drover plan` and `drover strategy` are their clients. */
+ * go and why (src/cluster); `drover explain`, `drover plan` and `drover strategy` are their clients.
+ * /drover/rebalance: how many of them move when nodes have come. */
 #include "api/api_priv.h"
 
 static int answer(struct http_request *q, int r, json_t *out)
@@ -80,6 +81,29 @@ int api_strategy_choose(struct http_request *q, void *context, struct err *err)
         r = json_get_string(body, "", "Default", &name, err);
     if (r == 0)
         r = cluster_strategy_choose(a->cluster, name, err);
+    if (r == 0)
+        http_reply_empty(q, 204);
+    return r;
+}
+
+int api_rebalance_get(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    int64_t budget = 0;
+    int r = cluster_rebalance_get(a->cluster, &budget, err);
+    return answer(q, r, r == 0 ? json_pack("{s:I}", "Budget", (json_int_t)budget) : NULL);
+}
+
+int api_rebalance_set(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *body = NULL;
+    int64_t budget = -1;
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = json_get_i64(body, "", "Budget", &budget, err);
+    if (r == 0)
+        r = cluster_rebalance_set(a->cluster, budget, err);
     if (r == 0)
         http_reply_empty(q, 204);
     return r;

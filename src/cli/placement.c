@@ -62,6 +62,8 @@ static void print_best(const json_t *found)
 
 void placement_print(const json_t *found)
 {
+    json_t *one;
+    size_t i;
     int64_t nodes = json_int(found, "Nodes"), possible = json_int(found, "Possible");
     printf("  strategy %s", json_str(found, "Strategy"));
     if (*json_str(found, "Problem")) {
@@ -72,6 +74,9 @@ void placement_print(const json_t *found)
            possible == 1 ? "is" : "are");
     print_refused(found);
     print_best(found);
+    json_array_foreach (json_object_get(found, "PushedAside"), i, one)
+        printf("  %s (priority %lld) would have to make room for it\n", json_str(one, "Name"),
+               (long long)json_int(one, "Priority"));
 }
 
 static void print_explanation(const json_t *found)
@@ -80,9 +85,12 @@ static void print_explanation(const json_t *found)
     char memory[32];
     int64_t waiting = json_int(service, "Waiting");
     output_size(json_int(service, "MemoryBytes"), memory);
-    printf("service %s: %lld running, %lld waiting for a node; each task reserves %g processors and %s of "
+    printf("service %s", json_str(service, "Name"));
+    if (json_int(service, "Priority"))
+        printf(" (priority %lld)", (long long)json_int(service, "Priority"));
+    printf(": %lld running, %lld waiting for a node; each task reserves %g processors and %s of "
            "memory\n",
-           json_str(service, "Name"), (long long)json_int(service, "Running"), (long long)waiting,
+           (long long)json_int(service, "Running"), (long long)waiting,
            (double)json_int(service, "NanoCPUs") / 1e9, memory);
     if (task) {
         printf("task %s", json_str(task, "ID"));
@@ -427,4 +435,44 @@ int cli_strategy(int argc, char **argv)
     for (size_t i = 0; i < ARRAY_SIZE(strategy_verbs); i++)
         fprintf(to, "  %-5s %s\n", strategy_verbs[i].name, strategy_verbs[i].summary);
     return help ? 0 : 2;
+}
+
+/* --- rebalance --- */
+
+int cli_rebalance(int argc, char **argv)
+{
+    const struct cli_option options[] = {{0}};
+    const struct cli_command command = {"rebalance [off|on|N]",
+                                        "Says, or sets, how many tasks at once may move to nodes that have "
+                                        "come: N from 1 to 100; on is 2.",
+                                        options,
+                                        false,
+                                        0,
+                                        1};
+    enum { ON = 2, MOST = 100 };
+    char **rest;
+    struct err err = {0};
+    _cleanup_json_ json_t *found = NULL, *body = NULL;
+    int64_t n = ON;
+    int status = cli_parse(&command, argc, argv, &rest);
+    if (status >= 0)
+        return status;
+    if (!rest[0]) {
+        if (cli_get(&found, &err, "/drover/rebalance") < 0)
+            return cli_fail(&err);
+        n = json_int(found, "Budget");
+        if (n)
+            printf("on: at most %lld at once\n", (long long)n);
+        else
+            printf("off\n");
+        return 0;
+    }
+    if (str_eq(rest[0], "off"))
+        n = 0;
+    else if (!str_eq(rest[0], "on") && parse_i64(rest[0], 1, MOST, &n, NULL) < 0) {
+        fprintf(stderr, "drover rebalance: \"%s\" is not off, on or a number from 1 to %d\n", rest[0], MOST);
+        return 2;
+    }
+    body = json_pack("{s:I}", "Budget", (json_int_t)n);
+    return cli_call("POST", body, NULL, &err, "/drover/rebalance") < 0 ? cli_fail(&err) : 0;
 }

@@ -65,6 +65,7 @@ const struct cli_verb cli_verbs[] = {
     {"leave", "Take this machine out of its cluster", cli_leave},
     {"explain", "Say which nodes would take a task, or refuse it and why", cli_explain},
     {"plan", "Say what a change of a service or node would do", cli_plan},
+    {"rebalance", "Say or set how many tasks move to nodes that have come", cli_rebalance},
     {"strategy", "Choose who places tasks: built in, or a script of yours", cli_strategy},
     {"simulate", "Play a trace of tasks to the scheduler", cli_simulate},
     {"serve", "Run the engine of this machine", cli_serve},

@@ -65,6 +65,7 @@ int cli_leave(int argc, char **argv);
 int cli_explain(int argc, char **argv);
 int cli_plan(int argc, char **argv);
 int cli_strategy(int argc, char **argv);
+int cli_rebalance(int argc, char **argv);
 
 /* Stops all containers of a project, those that depend on others first. */
 int cli_stop_project(struct compose_project *p, int timeout_s, struct err *err);

@@ -12,7 +12,7 @@
 #include "image/image.h"
 
 enum step { STEP_NONE, STEP_FREE, STEP_STOP, STEP_HALT, STEP_PREPARE, STEP_START, STEP_REVIVE };
-enum { SWEEP_S = 30, REVIVE_MIN_MS = 100, DRAIN_MS = 300 };
+enum { SWEEP_S = 30, REVIVE_MIN_MS = 100 };
 
 /* Nobody could replace what ends: no leader hears this node. */
 static bool is_alone(const struct cluster *c)
@@ -65,12 +65,28 @@ static void let_go(struct cluster *c, struct task *t)
     t->busy = false;
 }
 
-/* The next that no worker has; what has taken the place of one that a worker has waits for it. */
-static struct task *take_first(struct cluster *c)
+/* No connection is sent to it any more; those it has, and those of who has yet to hear of it, have a while.
+ */
+static bool is_drained(struct task *t)
+{
+    return t->gone || t->halt || t->desired < TASK_SHUTDOWN || t->stop_at_ns <= time_monotonic_ns();
+}
+
+/* The next that no worker has; what has taken the place of one that a worker has waits for it. *ret_next_ns:
+ * when there will be one though nothing happens; 0: then not. */
+static struct task *take_first(struct cluster *c, int64_t *ret_next_ns)
 {
     size_t i = 0;
-    while (i < c->queue_count && is_held(c, c->queue[i]->o.id))
-        i++;
+    *ret_next_ns = 0;
+    for (; i < c->queue_count; i++) {
+        struct task *one = c->queue[i];
+        if (is_held(c, one->o.id))
+            continue;
+        if (is_drained(one))
+            break;
+        if (!*ret_next_ns || one->stop_at_ns < *ret_next_ns)
+            *ret_next_ns = one->stop_at_ns;
+    }
     if (i == c->queue_count)
         return NULL;
     struct task *t = c->queue[i];
@@ -293,21 +309,12 @@ static void stop_container(struct cluster *c, const char *id)
         log_warning("stop container %s: %s", id, err.msg);
 }
 
-/* Other nodes send connections to it until they have heard that it ends, as this one has. */
-static bool is_known_elsewhere(const struct cluster *c, const struct task *t)
-{
-    return t->state == TASK_RUNNING && json_object_size(t->addresses) > 0 &&
-           (c->role != ROLE_LEADS || c->objects[CLUSTER_NODE].count > 1);
-}
-
 static void stop(struct cluster *c, struct task *t)
 {
     _cleanup_free_ char *id = mem_strdup(t->container);
-    bool halt = t->halt, wait = !halt && is_known_elsewhere(c, t);
+    bool halt = t->halt;
     t->halt = false;
     pthread_mutex_unlock(&c->lock);
-    if (wait)
-        time_sleep_ns(DRAIN_MS * NS_PER_MS);
     stop_container(c, id);
     pthread_mutex_lock(&c->lock);
     if (!halt)
@@ -365,16 +372,39 @@ static bool do_step(struct cluster *c, struct task *t, enum step step)
     return true;
 }
 
+/* What may have connections when it is told to stop: others send them to its addresses or published ports.
+ * True until they are drained. */
+static bool begins_to_drain(struct task *t, enum step step)
+{
+    bool has_any = t->state == TASK_RUNNING && (json_object_size(t->addresses) || json_array_size(t->ports));
+    if (step != STEP_STOP || t->stop_at_ns || !has_any)
+        return false;
+    t->stop_at_ns = time_monotonic_ns() + t->service->labels.drain_ns;
+    return !is_drained(t);
+}
+
 static void work_on(struct cluster *c, struct task *t, int64_t turn)
 {
     enum step step;
+    bool drains = false;
     hold(c, t);
-    while (!t->left && !c->stopping && c->turn == turn && (step = next_step(c, t)) != STEP_NONE)
-        if (!do_step(c, t, step))
+    while (!t->left && !c->stopping && c->turn == turn && !drains && (step = next_step(c, t)) != STEP_NONE)
+        if ((drains = begins_to_drain(t, step)) == false && !do_step(c, t, step))
             return;
     let_go(c, t);
+    if (drains && !t->left)
+        agent__give(c, t);
     if (t->left)
         free_left(c, t);
+}
+
+/* `until_ns` of the monotonic clock; 0: without end. */
+static void wait_for_work(struct cluster *c, int64_t until_ns)
+{
+    if (until_ns)
+        cond_wait_until(&c->work, &c->lock, until_ns);
+    else
+        pthread_cond_wait(&c->work, &c->lock);
 }
 
 void *agent__work(void *context)
@@ -383,11 +413,14 @@ void *agent__work(void *context)
     pthread_mutex_lock(&c->lock);
     int64_t turn = c->turn;
     while (!c->stopping && c->turn == turn) {
-        struct task *t = take_first(c);
+        int64_t next_ns;
+        struct task *t = take_first(c, &next_ns);
+        if (t && c->queue_count)
+            pthread_cond_signal(&c->work); /* somebody is to look when the next one is due */
         if (t)
             work_on(c, t, turn);
         else
-            pthread_cond_wait(&c->work, &c->lock);
+            wait_for_work(c, next_ns);
     }
     if (--c->workers == 0)
         pthread_cond_broadcast(&c->idle);

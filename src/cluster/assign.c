@@ -23,7 +23,7 @@ enum {
     HEARTBEAT_MAX_S = 600,
 };
 
-static int64_t heartbeat_of(const struct cluster *c)
+int64_t assign__heartbeat(const struct cluster *c)
 {
     const json_t *dispatcher = json_object_get(json_object_get(c->swarm, "Spec"), "Dispatcher");
     int64_t period = json_int(dispatcher, "HeartbeatPeriod");
@@ -216,7 +216,7 @@ void assign__begin(struct cluster *c)
 
 int64_t assign__tick(struct cluster *c)
 {
-    int64_t now = time_monotonic_ns(), beat = heartbeat_of(c);
+    int64_t now = time_monotonic_ns(), beat = assign__heartbeat(c);
     if (c->objects[CLUSTER_NODE].count < 2)
         return 0;
     /* When this process stood still, the nodes' calls stood in a queue. */
@@ -257,7 +257,7 @@ static int check_lead(const struct cluster *c, const json_t *body, struct err *e
 
 static void wait_for_news(struct cluster *c, const char *node, const char *have)
 {
-    int64_t until_ns = time_monotonic_ns() + heartbeat_of(c);
+    int64_t until_ns = time_monotonic_ns() + assign__heartbeat(c);
     char version[VERSION_BYTES];
     while (!c->stopping && c->role == ROLE_LEADS) {
         const struct node *n = map_get(&c->objects[CLUSTER_NODE], node);
@@ -309,8 +309,8 @@ static int answer_session(struct cluster *c, struct http_request *q, const json_
         snprintf(version, sizeof(version), "%s", json_str(body, "version"));
     json_t *answer =
         json_pack("{s:s, s:s, s:I, s:I, s:O, s:s, s:I}", "version", version, "lead", c->lead_id, "epoch",
-                  (json_int_t)c->epoch, "heartbeat_ns", (json_int_t)heartbeat_of(c), "managers", c->managers,
-                  "leader", c->address, "certificate_ns", (json_int_t)identity__life(c));
+                  (json_int_t)c->epoch, "heartbeat_ns", (json_int_t)assign__heartbeat(c), "managers",
+                  c->managers, "leader", c->address, "certificate_ns", (json_int_t)identity__life(c));
     must(answer);
     if (n->manager)
         json_object_set_new(answer, "summary", swarm__summary(c));
@@ -414,7 +414,7 @@ int assign__leave(struct http_request *q, void *context, struct err *err)
     r = port__member(c, q, &peer, &n, err);
     if (r < 0)
         return r;
-    set_lost(c, n, true, "left the swarm");
+    set_lost(c, n, true, NODE_HAS_LEFT);
     http_reply_json(q, 200, json_object());
     return 0;
 }

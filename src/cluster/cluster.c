@@ -328,6 +328,7 @@ static void free_or_leave(struct object *o)
     }
     map_done(&s->tasks);
     s->tasks = MAP_INIT(NULL);
+    failures__unkeep(s);
     s->left = true;
 }
 

@@ -152,6 +152,10 @@ int cluster_strategy_put(struct cluster *c, const char *name, const char *text, 
 int cluster_strategy_remove(struct cluster *c, const char *name, struct err *err);
 int cluster_strategy_choose(struct cluster *c, const char *name, struct err *err); /* the cluster's */
 
+/* How many tasks move at once when nodes have come; 0: none. */
+int cluster_rebalance_get(struct cluster *c, int64_t *ret, struct err *err);
+int cluster_rebalance_set(struct cluster *c, int64_t budget, struct err *err);
+
 /* `ref`: a service, a task by its id, or "SERVICE.SLOT" (the newest task of the slot). */
 int cluster_explain(struct cluster *c, const char *ref, json_t **ret, struct err *err);
 /* What a change would do, which is not made: {"Services": [ServiceSpec]} or {"Node": ref, "Availability":

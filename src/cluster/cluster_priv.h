@@ -37,6 +37,7 @@ struct object {
     json_t *spec;
 };
 
+#define NODE_HAS_LEFT "left the swarm" /* a lost node's message: its tasks ended before it went */
 struct node {
     struct object o; /* first */
     json_t *description;
@@ -46,6 +47,7 @@ struct node {
     bool lost;        /* not heard, or it has left: its tasks are replaced */
     char *message;    /* why */
     bool dirty;       /* to be written */
+    bool welcomed;    /* since it has come: rebalance.c */
     bool votes;       /* a manager's member of the store, as the leader last saw it */
     bool role_failed; /* its change of role; not tried again by this leader */
     int64_t seen_ns;  /* when it was heard, of the monotonic clock */
@@ -57,9 +59,21 @@ struct secret { /* or config */
     struct str data; /* a secret's: encrypted */
 };
 
+/* What a service's labels say beyond its spec (labels.c). */
+struct service_labels {
+    int32_t priority;  /* sh.drover.priority: lower ones may have to make room */
+    int64_t drain_ns;  /* sh.drover.drain: between leaving the traffic and being told to stop */
+    bool stays;        /* sh.drover.rebalance=off: its tasks are not moved to even out nodes */
+    bool volumes_move; /* sh.drover.volumes=move: a lost node's tasks that write volumes run elsewhere at once
+                        */
+};
+
+struct sched_shape;
 struct service {
     struct object o;
     struct deploy_spec parsed;
+    struct service_labels labels;
+    struct sched_shape *known;         /* to the model, so that it remembers failures; or NULL */
     json_t *previous;                  /* spec, or NULL */
     int64_t version, previous_version; /* of the task template */
     int64_t next_version;
@@ -91,14 +105,18 @@ struct task {
     enum task_state state, desired;
     int64_t stated_ns, running_ns, ended_ns, start_at_ns;
     bool settled;
+    bool moves;                 /* rebalance.c: a successor on another node is to take its place */
     int64_t revive_ns, revived; /* when its node starts it again, having no leader; how often it has */
-    bool unknown;               /* to this node, which has just been assigned it */
-    bool queued, busy;          /* for a worker, with one */
-    struct task *next_held;     /* of c->held, while busy */
-    bool left;                  /* the objects were replaced meanwhile: who has it frees it */
-    bool gone;                  /* forgotten: to be freed by a worker */
-    bool halt;                  /* ended, but its container is to be stopped */
+    int64_t stop_at_ns; /* of the monotonic clock: when its connections are drained; 0: it is not to stop */
+    bool unknown;       /* to this node, which has just been assigned it */
+    bool queued, busy;  /* for a worker, with one */
+    struct task *next_held; /* of c->held, while busy */
+    bool left;              /* the objects were replaced meanwhile: who has it frees it */
+    bool gone;              /* forgotten: to be freed by a worker */
+    bool halt;              /* ended, but its container is to be stopped */
     char *message, *error;
+    char *why;         /* the cluster ended it, or NULL */
+    char *gives_way;   /* id of the task that has its room next, or NULL */
     char *container;   /* id, or NULL */
     json_t *ports;     /* the service's as the task was made */
     json_t *addresses; /* {network id: "10.0.1.5/24"}, from when it is placed; or NULL */
@@ -173,9 +191,10 @@ struct cluster {
     struct task *held;   /* those that workers have */
     struct task **queue; /* for the workers */
     size_t queue_count, queue_capacity;
-    struct map containers;                 /* container id -> task */
-    struct sched *model;                   /* place.c; NULL: to be made */
-    bool tasks_wait;                       /* for a node: some found none */
+    struct map containers; /* container id -> task */
+    struct sched *model;   /* place.c; NULL: to be made */
+    bool tasks_wait;       /* for a node: some found none */
+    int64_t balance_ns;    /* of the monotonic clock: when it is looked whether tasks should move; 0: not */
     struct place_hold *holds[PLACE_HOLDS]; /* place_alone.h; NULL: free */
     int64_t hold_number;
     struct gateway_known *known; /* gateway_find.c; or NULL */
@@ -192,6 +211,7 @@ int swarm__set_addresses(struct cluster *c, const json_t *body, bool told_later,
 char *swarm__host_of(const char *address); /* of "HOST:PORT", bare; the caller frees */
 
 json_t *swarm__summary(struct cluster *c); /* on the leader: what `docker info` says of all */
+int swarm__set_label(struct cluster *c, const char *key, const char *value, struct err *err);
 int swarm__make_ingress(struct cluster *c, struct err *err);
 
 /* objects.c */
@@ -231,6 +251,7 @@ struct object *cluster__restore(struct cluster *c, enum cluster_kind kind, const
 json_t *cluster__show(struct cluster *c, const struct object *o);
 
 /* node.c */
+const char *node__name(struct cluster *c, const char *id); /* its machine's; its id, when nothing is known */
 json_t *node__show(struct cluster *c, const struct node *n); /* on the leader */
 json_t *node__default_spec(void);
 /* `text`: an address or an interface, with a port or without; or "": the only one that leads out. */
@@ -285,12 +306,19 @@ void history__leave(struct service *s);  /* before another spec takes the presen
  */
 void history__aim_at_stable(struct service *s);
 /* A spec as it would be kept, and the ports it would have. `s`: the present one, or NULL. */
+/* Its spec, which was checked, as it is read: `parsed` and `labels`. */
+void service__read_spec(struct service *s);
 int service__foresee(struct cluster *c, const struct service *s, const json_t *given, json_t **ret_spec,
                      json_t **ret_ports, struct err *err);
 bool service__same_tasks(const json_t *a, const json_t *b); /* no task is made anew from one to the other */
 void service__free(struct service *s);
 void service__wake(struct cluster *c, struct service *s);
 bool service__uses(const struct service *s, enum cluster_kind kind, const char *id);
+
+/* labels.c */
+int labels__read(const json_t *labels, struct service_labels *ret, struct err *err);
+bool labels__has_data(const json_t *task_template);       /* of its node: volumes, binds */
+bool labels__writes_volumes(const json_t *task_template); /* named ones, which outlive a task */
 
 /* service_check.c: a spec in the form that is kept: names of networks, secrets and configs become ids. */
 int service__check(struct cluster *c, const struct service *present, json_t *spec, struct err *err);
@@ -319,13 +347,14 @@ void task_files__remove(struct cluster *c, const char *task_id);
 char *template__expand(struct cluster *c, const struct task *t, const char *text, struct err *err);
 
 /* place.c */
+struct task *place__task_at(struct cluster *c, int32_t placed); /* a sched_task; NULL */
 int place__check(const json_t *placement, struct err *err);
-/* Chooses t->node. ERR_UNAVAILABLE: there is none now, and `why` says so. */
+/* Chooses t->node. ERR_UNAVAILABLE: there is none now, or others have yet to leave it (t->placed is not
+ * SCHED_NONE then), and `why` says so. */
 int place__task(struct cluster *c, struct task *t, struct err *why);
 void place__left(struct cluster *c, struct task *t); /* it no longer takes room on its node */
 bool place__fits(struct cluster *c, const struct service *s, const struct node *n, bool *ret_stays);
 void place__forget(struct cluster *c); /* after nodes or strategies have changed */
-struct sched_shape;
 struct sched_action;
 struct sched_label;
 struct sched_port;
@@ -354,6 +383,29 @@ int place__look_at(struct cluster *c, const struct node *n, const struct place_s
 int place__look_away(struct cluster *c, const struct node *n,
                      struct err *err); /* as the state has it again */
 
+/* preempt.c; the model is there. */
+struct sched_preemption;
+/* Which tasks would have to make room for one of the service. */
+bool preempt__find(struct cluster *c, const struct service *s, struct sched_shape *shape,
+                   struct sched_preemption *ret);
+json_t *preempt__describe(struct cluster *c, const struct service *s, struct sched_shape *shape);
+/* Gives the task a node whose lower tasks are told to end. */
+int preempt__make_room(struct cluster *c, struct task *t, struct sched_shape *shape, struct err *err);
+/* ERR_UNAVAILABLE while one of those that make room for the task has not ended. */
+int preempt__wait(struct cluster *c, const struct task *t, struct err *why);
+
+/* rebalance.c: tasks move to nodes that have come. The swarm's label of this key: "off", or how many at once.
+ */
+#define CLUSTER_REBALANCE_LABEL "sh.drover.rebalance"
+int64_t balance__tick(struct cluster *c); /* when it wants to be called again, as assign__tick(); 0: never */
+void balance__stay(struct task *t);
+int balance__check(const json_t *labels, struct err *err);
+
+/* failures.c */
+void failures__note(struct cluster *c, const struct task *t); /* which has just ended */
+void failures__fill(struct cluster *c);                       /* a new model, from the tasks */
+void failures__unkeep(struct service *s);
+
 /* strategy.c: scripts are configs with the label below, whose value is the strategy's name; a service's and
  * the swarm's own label of that key choose one. */
 #define CLUSTER_STRATEGY_LABEL "sh.drover.strategy"
@@ -365,6 +417,7 @@ const char *strategy__default(const struct cluster *c);
 json_t *explain__shape(struct cluster *c, struct sched_shape *shape);
 
 /* loop.c, agent.c */
+void loop__desire(struct cluster *c, struct task *t, enum task_state desired);
 int loop__start(struct cluster *c, struct err *err);
 bool loop__stop(struct cluster *c, int grace_ms); /* see cluster_close() */
 /* The same, but for workers: what they are at, be it a long pull, they end by themselves (agent.c). */

@@ -62,18 +62,12 @@ static struct task *task_of_slot(struct cluster *c, const char *ref)
     return found;
 }
 
-static const char *node_name(struct cluster *c, const char *id)
-{
-    const struct node *n = id ? map_get(&c->objects[CLUSTER_NODE], id) : NULL;
-    return n ? json_str(n->description, "Hostname") : id ? id : "";
-}
-
 static json_t *describe_task(struct cluster *c, const struct task *t)
 {
     json_t *out = json_pack("{s:s, s:I, s:s, s:s, s:s, s:s, s:s}", "ID", t->o.id, "Slot", (json_int_t)t->slot,
-                            "Node", node_name(c, t->node), "State", task_state_name(t->state), "DesiredState",
-                            task_state_name(t->desired), "Message", t->message ? t->message : "", "Err",
-                            t->error ? t->error : "");
+                            "Node", node__name(c, t->node), "State", task_state_name(t->state),
+                            "DesiredState", task_state_name(t->desired), "Message",
+                            t->message ? t->message : "", "Err", t->error ? t->error : "");
     must(out);
     return out;
 }
@@ -90,10 +84,10 @@ static json_t *describe_service(const struct service *s)
         waiting += t->state == TASK_PENDING && t->desired < TASK_SHUTDOWN;
         running += t->state == TASK_RUNNING && t->desired <= TASK_COMPLETE;
     }
-    json_t *out = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "ID", s->o.id, "Name", s->o.name, "Running",
-                            (json_int_t)running, "Waiting", (json_int_t)waiting, "NanoCPUs",
-                            (json_int_t)json_int(asked, "NanoCPUs"), "MemoryBytes",
-                            (json_int_t)json_int(asked, "MemoryBytes"));
+    json_t *out = json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:I}", "ID", s->o.id, "Name", s->o.name,
+                            "Priority", (int)s->labels.priority, "Running", (json_int_t)running, "Waiting",
+                            (json_int_t)waiting, "NanoCPUs", (json_int_t)json_int(asked, "NanoCPUs"),
+                            "MemoryBytes", (json_int_t)json_int(asked, "MemoryBytes"));
     must(out);
     if (json_object_size(placement))
         json_object_set(out, "Placement", (json_t *)placement);
@@ -102,6 +96,7 @@ static json_t *describe_service(const struct service *s)
 
 struct looking {
     struct cluster *c;
+    const struct service *service;
     json_t *found;
 };
 
@@ -109,15 +104,17 @@ static void look(void *context, struct sched_shape *shape)
 {
     struct looking *l = context;
     l->found = explain__shape(l->c, shape);
+    if (!json_int(l->found, "Possible"))
+        json_object_set_new(l->found, "PushedAside", preempt__describe(l->c, l->service, shape));
 }
 
-static int explain_service(struct cluster *c, const struct service *s, json_t **ret, struct err *err)
+static int explain_service(struct looking *l, struct err *err)
 {
     struct sched_shape *shape = NULL;
-    int r = place__shape(c, s, s->o.spec, s->ports, &shape, err);
+    int r = place__shape(l->c, l->service, l->service->o.spec, l->service->ports, &shape, err);
     if (r < 0)
         return r;
-    *ret = explain__shape(c, shape);
+    look(l, shape);
     sched_shape_unref(shape);
     return 0;
 }
@@ -138,13 +135,13 @@ int cluster_explain(struct cluster *c, const char *ref, json_t **ret, struct err
                        "no service or task is \"%.200s\": \"docker service ls\" and "
                        "\"docker service ps SERVICE\" list them",
                        ref);
-    struct looking l = {.c = c};
+    struct looking l = {.c = c, .service = t ? t->service : s};
     r = place__model(c, err);
     if (r == 0)
-        r = t ? place__without(c, t, look, &l, err) : explain_service(c, s, &l.found, err);
+        r = t ? place__without(c, t, look, &l, err) : explain_service(&l, err);
     if (r < 0)
         return r;
-    json_object_set_new(l.found, "Service", describe_service(t ? t->service : s));
+    json_object_set_new(l.found, "Service", describe_service(l.service));
     if (t)
         json_object_set_new(l.found, "Task", describe_task(c, t));
     *ret = l.found;

@@ -52,7 +52,8 @@ static const struct field task_fields[] = {
     FIELD(task, slot),       FIELD(task, version),   FIELD(task, node),        FIELD(task, stated_ns),
     FIELD(task, running_ns), FIELD(task, ended_ns),  FIELD(task, start_at_ns), FIELD(task, settled),
     FIELD(task, message),    FIELD(task, error),     FIELD(task, container),   FIELD(task, ports),
-    FIELD(task, addresses),  FIELD(task, exit_code),
+    FIELD(task, addresses),  FIELD(task, exit_code), FIELD(task, why),         FIELD(task, gives_way),
+    FIELD(task, moves),
 };
 
 static void put_fields(json_t *doc, const void *from, const struct field *fields, size_t count)
@@ -144,6 +145,7 @@ static struct object *restore_service(const json_t *row, struct err *err)
         err_set(err, ERR_CORRUPT, "service %s: not a valid spec", json_str(row, "id"));
         return NULL;
     }
+    (void)labels__read(json_object_get(json_object_get(row, "spec"), "Labels"), &s->labels, NULL);
     return &s->o;
 }
 

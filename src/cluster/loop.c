@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "cluster/session.h"
 #include "cluster/traffic.h"
+#include "scheduler/scheduler.h"
 
 enum { LOOK_AGAIN_S = 5, PASSES_MAX = 64, HISTORY = 5, SESSION_FIRST_MS = 8000 };
 
@@ -30,6 +31,7 @@ static struct deploy_task task_view(struct task *t)
                                 .ended_ns = t->ended_ns,
                                 .start_at_ns = t->start_at_ns,
                                 .settled = t->settled,
+                                .moves = t->moves,
                                 .owner = t};
 }
 
@@ -39,14 +41,31 @@ static bool node_is_lost(struct cluster *c, const char *id)
     return id && (!n || n->lost);
 }
 
+/* A node that is down may run its tasks all the same, and those write their volumes. */
+static bool may_write(const struct service *s, const struct node *n)
+{
+    return n && n->lost && !str_eq(n->message, NODE_HAS_LEFT) && !s->removed && !s->labels.volumes_move &&
+           labels__writes_volumes(json_object_get(s->o.spec, "TaskTemplate"));
+}
+
+#define MAY_WRITE                                                                                            \
+    "its node is down and it may still write its volume there: it goes on when the node is back, or "        \
+    "elsewhere "                                                                                             \
+    "after docker node rm --force NODE"
+
 /* Nobody will tell how it ends. */
 static void orphan(struct cluster *c, struct task *t)
 {
-    if (t->desired >= TASK_SHUTDOWN && !task_ended(t->state) && node_is_lost(c, t->node))
+    bool lost = !task_ended(t->state) && node_is_lost(c, t->node);
+    if (lost && may_write(t->service, map_get(&c->objects[CLUSTER_NODE], t->node)))
+        task__set(c, t, t->state, t->message, MAY_WRITE);
+    else if (lost && t->desired >= TASK_SHUTDOWN)
         task__set(c, t, TASK_ORPHANED, "orphaned", "its node is down");
+    else if (!lost && str_eq(t->error, MAY_WRITE))
+        task__set(c, t, t->state, t->message, NULL);
 }
 
-static void set_desired(struct cluster *c, struct task *t, enum task_state desired)
+void loop__desire(struct cluster *c, struct task *t, enum task_state desired)
 {
     t->desired = desired;
     t->settled = false;
@@ -70,11 +89,14 @@ static void apply(struct cluster *c, struct service *s, const struct deploy_acti
         t->start_at_ns = a->start_at_ns;
         break;
     case DEPLOY_DESIRE:
-        set_desired(c, t, a->desired);
+        loop__desire(c, t, a->desired);
         break;
     case DEPLOY_SETTLE:
-        set_desired(c, t, TASK_SHUTDOWN);
+        loop__desire(c, t, TASK_SHUTDOWN);
         t->settled = true;
+        break;
+    case DEPLOY_STAY:
+        balance__stay(t);
         break;
     case DEPLOY_FORGET:
         if (t->node)
@@ -101,6 +123,9 @@ static struct deploy_node *nodes_for(struct cluster *c, const struct service *s,
             n->usable = place__fits(c, s, e->value, &n->stays);
         else
             node__available(e->value, &n->stays);
+        const struct node *own = e->value;
+        if (may_write(s, own) && !str_eq(json_str(own->o.spec, "Availability"), "drain"))
+            n->stays = true;
     }
     return list;
 }
@@ -157,19 +182,21 @@ static int place(struct cluster *c, struct task *t, struct err *why)
 static void place_tasks(struct cluster *c, struct service *s)
 {
     struct map_entry *e;
-    struct err why;
+    struct err why, waits;
     bool refused = false;
     for (size_t i = 0; (e = map_next(&s->tasks, &i));) {
         struct task *t = e->value;
         if (t->state != TASK_PENDING || t->desired >= TASK_SHUTDOWN)
             continue;
-        if (!refused && place(c, t, &why) == 0) {
+        bool has_node = t->placed != SCHED_NONE; /* others have yet to leave it */
+        if ((has_node || !refused) && place(c, t, has_node ? &waits : &why) == 0) {
             task__set(c, t, TASK_ASSIGNED, "scheduler assigned task to node", NULL);
             assign__changed(c, t->node);
-        } else {
-            refused = c->tasks_wait = true; /* its siblings ask for the same */
-            task__set(c, t, TASK_PENDING, "pending task scheduling", why.msg);
+            continue;
         }
+        c->tasks_wait = true;
+        refused = refused || t->placed == SCHED_NONE; /* its siblings ask for the same */
+        task__set(c, t, TASK_PENDING, "pending task scheduling", has_node ? waits.msg : why.msg);
     }
 }
 
@@ -223,12 +250,26 @@ static void collect_nodes(struct cluster *c, struct change *ch)
 
 /* --- The loop --- */
 
+static int by_priority(const void *a, const void *b)
+{
+    const struct service *x = *(struct service *const *)a, *y = *(struct service *const *)b;
+    if (x->labels.priority != y->labels.priority)
+        return x->labels.priority > y->labels.priority ? -1 : 1;
+    return x->o.created_ns < y->o.created_ns ? -1 : x->o.created_ns > y->o.created_ns;
+}
+
+/* The highest priority chooses first. */
 static int64_t look_at_all(struct cluster *c, struct map *services, struct change *ch, bool all)
 {
     int64_t next = 0, now = time_now_ns();
+    struct service **list = NEW_N(struct service *, services->count + 1);
     struct map_entry *e;
-    for (size_t i = 0; (e = map_next(services, &i));) {
-        struct service *s = e->value;
+    size_t n = 0;
+    for (size_t i = 0; (e = map_next(services, &i));)
+        list[n++] = e->value;
+    qsort(list, n, sizeof(*list), by_priority);
+    for (size_t i = 0; i < n; i++) {
+        struct service *s = list[i];
         if (all || s->dirty || (s->next_ns && s->next_ns <= now)) {
             decide(c, s);
             collect_changes(s, ch);
@@ -239,6 +280,7 @@ static int64_t look_at_all(struct cluster *c, struct map *services, struct chang
         } else if (s->next_ns && (!next || s->next_ns < next))
             next = s->next_ns;
     }
+    free(list);
     return next;
 }
 
@@ -279,7 +321,7 @@ static void *run(void *context)
     while (!c->stopping) {
         struct change ch = {0};
         struct err err;
-        int64_t tick = assign__tick(c);
+        int64_t tick = earlier(assign__tick(c), balance__tick(c));
         bool all = c->all_dirty;
         c->all_dirty = false;
         int64_t next = look_at_all(c, &c->objects[CLUSTER_SERVICE], &ch, all);

@@ -22,6 +22,13 @@ static json_t *show_manager(struct cluster *c, const struct node *n, const char 
     return out;
 }
 
+const char *node__name(struct cluster *c, const char *id)
+{
+    const struct node *n = id ? map_get(&c->objects[CLUSTER_NODE], id) : NULL;
+    const char *name = n ? json_str(n->description, "Hostname") : "";
+    return *name ? name : id ? id : "";
+}
+
 json_t *node__show(struct cluster *c, const struct node *n)
 {
     json_t *out = cluster__head(&n->o);

@@ -101,12 +101,16 @@ static void asked_done(struct asked *a)
     free(a->ports);
 }
 
-static int read_placement(const json_t *placement, struct asked *a, struct err *err)
+static int read_placement(const json_t *placement, const char *only_node, struct asked *a, struct err *err)
 {
     json_t *list = NULL, *one;
     int64_t most = 0;
     size_t i;
     int r = json_get_strv(placement, "Placement", "Constraints", &a->constraints, err);
+    if (only_node) {
+        _cleanup_free_ char *there = str_printf("node.id==%s", only_node);
+        strv_add(&a->constraints, there);
+    }
     if (r == 0)
         r = json_get_array(placement, "Placement", "Preferences", &list, err);
     json_array_foreach (list, i, one) {
@@ -132,13 +136,17 @@ static int read_placement(const json_t *placement, struct asked *a, struct err *
 }
 
 static int read_request(const struct service *s, const json_t *labels, const json_t *template,
-                        const json_t *ports, struct asked *a, struct err *err)
+                        const json_t *ports, const char *only_node, struct asked *a, struct err *err)
 {
     const json_t *reserved = json_object_get(json_object_get(template, "Resources"), "Reservations");
     json_t *one;
     size_t i;
     *a = (struct asked){.request = {.service = s ? s->o.id : "-"}};
-    int r = read_placement(json_object_get(template, "Placement"), a, err);
+    struct service_labels own;
+    int r = read_placement(json_object_get(template, "Placement"), only_node, a, err);
+    if (r == 0)
+        r = labels__read(labels, &own, err);
+    a->request.priority = own.priority;
     a->ports = NEW_N(struct sched_port, json_array_size(ports) + 1);
     json_array_foreach ((json_t *)ports, i, one)
         if (str_eq(json_str(one, "PublishMode"), "host") && json_int(one, "PublishedPort"))
@@ -160,11 +168,13 @@ static int read_request(const struct service *s, const json_t *labels, const jso
     return r;
 }
 
+/* `only_node`: an id; NULL: any. */
 static int make_shape(struct sched *model, const struct service *s, const json_t *labels,
-                      const json_t *template, const json_t *ports, struct sched_shape **ret, struct err *err)
+                      const json_t *template, const json_t *ports, const char *only_node,
+                      struct sched_shape **ret, struct err *err)
 {
     struct asked a;
-    int r = read_request(s, labels, template, ports, &a, err);
+    int r = read_request(s, labels, template, ports, only_node, &a, err);
     if (r == 0)
         r = sched_shape_new(model, &a.request, ret, err);
     asked_done(&a);
@@ -179,7 +189,7 @@ int place__check(const json_t *placement, struct err *err)
     _cleanup_json_ json_t *template = json_object();
     if (placement)
         json_object_set(template, "Placement", (json_t *)placement);
-    int r = make_shape(model, NULL, NULL, template, NULL, &shape, &why);
+    int r = make_shape(model, NULL, NULL, template, NULL, NULL, &shape, &why);
     if (r < 0)
         r = err_set(err, ERR_INVALID, "rpc error: code = InvalidArgument desc = %s", why.msg);
     sched_shape_unref(shape);
@@ -192,6 +202,11 @@ int place__check(const json_t *placement, struct err *err)
 
 void place__forget(struct cluster *c)
 {
+    struct map *both[] = {&c->objects[CLUSTER_SERVICE], &c->leaving};
+    struct map_entry *e;
+    for (size_t b = 0; b < ARRAY_SIZE(both); b++)
+        for (size_t i = 0; (e = map_next(both[b], &i));)
+            failures__unkeep(e->value);
     sched_free(c->model);
     c->model = NULL;
 }
@@ -201,9 +216,16 @@ static const json_t *labels_for(const struct service *s)
     return json_object_get(s->o.spec, "Labels");
 }
 
+/* A global service's task has a node from its beginning. */
+static const char *bound_to(const struct task *t)
+{
+    return deploy_is_global(t->service->parsed.mode) ? t->node : NULL;
+}
+
 static int task_shape(struct cluster *c, const struct task *t, struct sched_shape **ret, struct err *err)
 {
-    return make_shape(c->model, t->service, labels_for(t->service), t->o.spec, t->ports, ret, err);
+    return make_shape(c->model, t->service, labels_for(t->service), t->o.spec, t->ports, bound_to(t), ret,
+                      err);
 }
 
 static int add_task(struct cluster *c, struct task *t, struct err *err)
@@ -238,7 +260,18 @@ int place__model(struct cluster *c, struct err *err)
     }
     if (r < 0)
         place__forget(c);
+    else
+        failures__fill(c);
     return r;
+}
+
+struct task *place__task_at(struct cluster *c, sched_task placed)
+{
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_TASK], &i));)
+        if (((struct task *)e->value)->placed == placed)
+            return e->value;
+    return NULL;
 }
 
 /* Whoever found no node may find one now. */
@@ -264,7 +297,7 @@ int place__shape(struct cluster *c, const struct service *s, const json_t *spec,
                  struct sched_shape **ret, struct err *err)
 {
     return make_shape(c->model, s, json_object_get(spec, "Labels"), json_object_get(spec, "TaskTemplate"),
-                      ports, ret, err);
+                      ports, NULL, ret, err);
 }
 
 int place__without(struct cluster *c, struct task *t, void (*look)(void *context, struct sched_shape *shape),
@@ -342,25 +375,62 @@ static void explain(struct cluster *c, struct sched_shape *shape, struct err *wh
     err_set(why, ERR_UNAVAILABLE, "no suitable node (%s)", text.len ? str_get(&text) : "there is none");
 }
 
+/* Where tasks of a service fail, others come first; a node that rests is better than none. */
+#define ALL_RESTED_NS (INT64_MAX / 2)
+
+static int choose(struct cluster *c, struct task *t, struct sched_shape *shape, struct err *why)
+{
+    if (sched_place(c->model, shape, 1, time_now_ns(), &t->placed) != 1 &&
+        sched_place(c->model, shape, 1, ALL_RESTED_NS, &t->placed) != 1) {
+        t->placed = SCHED_NONE;
+        if (preempt__make_room(c, t, shape, why) == 0)
+            return 0;
+        explain(c, shape, why);
+        return -ERR_UNAVAILABLE;
+    }
+    t->node = mem_strdup(sched_task_node(c->model, t->placed));
+    return 0;
+}
+
+/* Whatever filters say: the service is to be there. */
+static int put_on_its_node(struct cluster *c, struct task *t, struct sched_shape *shape, struct err *why)
+{
+    if (!sched_node_possible(c->model, shape, t->node, ALL_RESTED_NS) &&
+        preempt__make_room(c, t, shape, why) == 0)
+        return 0;
+    return sched_task_add(c->model, shape, t->node, &t->placed, why);
+}
+
 int place__task(struct cluster *c, struct task *t, struct err *why)
 {
     struct sched_shape *shape = NULL;
     int r = place__model(c, why);
-    if (r == 0)
+    if (r == 0 && t->placed == SCHED_NONE) {
         r = task_shape(c, t, &shape, why);
-    if (r < 0)
-        return r;
-    if (t->node) /* a global service's */
-        r = sched_task_add(c->model, shape, t->node, &t->placed, why);
-    else if (sched_place(c->model, shape, 1, time_now_ns(), &t->placed) == 1)
-        t->node = mem_strdup(sched_task_node(c->model, t->placed));
-    else {
-        t->placed = SCHED_NONE;
-        explain(c, shape, why);
-        r = -ERR_UNAVAILABLE;
+        if (r == 0)
+            r = t->node ? put_on_its_node(c, t, shape, why) : choose(c, t, shape, why);
+        sched_shape_unref(shape);
     }
-    sched_shape_unref(shape);
-    return r;
+    return r == 0 ? preempt__wait(c, t, why) : r;
+}
+
+static bool has_task_on(const struct service *s, const char *node)
+{
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&s->tasks, &i));) {
+        const struct task *t = e->value;
+        if (str_eq(t->node, node) && !task_ended(t->state))
+            return true;
+    }
+    return false;
+}
+
+static bool could_have_room(struct cluster *c, const struct service *s, struct sched_shape *shape)
+{
+    struct sched_preemption *p = NEW(struct sched_preemption);
+    bool found = preempt__find(c, s, shape, p);
+    free(p);
+    return found;
 }
 
 bool place__fits(struct cluster *c, const struct service *s, const struct node *n, bool *ret_stays)
@@ -370,9 +440,11 @@ bool place__fits(struct cluster *c, const struct service *s, const struct node *
     bool usable = node__available(n, ret_stays);
     if (!usable || place__model(c, &err) < 0)
         return false;
-    if (place__shape(c, s, s->o.spec, s->ports, &shape, &err) < 0)
+    if (make_shape(c->model, s, labels_for(s), json_object_get(s->o.spec, "TaskTemplate"), s->ports, n->o.id,
+                   &shape, &err) < 0)
         return false;
-    usable = sched_node_possible(c->model, shape, n->o.id, time_now_ns());
+    usable = sched_node_possible(c->model, shape, n->o.id, ALL_RESTED_NS) ||
+             (!has_task_on(s, n->o.id) && could_have_room(c, s, shape));
     sched_shape_unref(shape);
     return usable;
 }

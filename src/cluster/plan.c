@@ -8,16 +8,9 @@ enum { SERVICES_MAX = 1000, MOVES_MAX = 1000 };
 
 /* --- Tasks by node --- */
 
-static const char *shown_name(struct cluster *c, const char *id)
-{
-    const struct node *n = map_get(&c->objects[CLUSTER_NODE], id);
-    const char *name = n ? json_str(n->description, "Hostname") : "";
-    return *name ? name : id;
-}
-
 static void count_on(struct cluster *c, json_t *counts, const char *node)
 {
-    const char *name = shown_name(c, node);
+    const char *name = node__name(c, node);
     json_object_set_new(counts, name, json_integer(json_int(counts, name) + 1));
 }
 
@@ -218,7 +211,7 @@ static json_t *show_moves(struct cluster *c, const struct sched_action *actions,
         const struct service *s = map_get(&c->objects[CLUSTER_SERVICE], sched_shape_service(a->shape));
         json_array_append_new(list,
                               json_pack("{s:s, s:s, s:s, s:b}", "Service", s ? s->o.name : "", "From",
-                                        shown_name(c, a->from), "To", *a->to ? shown_name(c, a->to) : "",
+                                        node__name(c, a->from), "To", *a->to ? node__name(c, a->to) : "",
                                         "Refused", (int)(a->kind == SCHED_ACTION_REFUSE)));
     }
     return list;

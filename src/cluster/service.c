@@ -336,7 +336,7 @@ int service__create(struct cluster *c, const json_t *given, const char *auth, st
                            .created_ns = time_now_ns()};
     cluster__new_id(s->o.id);
     cluster__touch(c, &s->o);
-    must(deploy_spec_parse(spec, &s->parsed, NULL) == 0);
+    service__read_spec(s);
     s->version = s->next_version = 1;
     s->executed_ns = s->o.created_ns;
     s->ports = json_incref(ports);
@@ -367,11 +367,21 @@ bool service__same_tasks(const json_t *a, const json_t *b)
                      json_object_get(json_object_get(b, "EndpointSpec"), "Ports"));
 }
 
-static void put_spec(struct service *s, json_t *spec)
+void service__read_spec(struct service *s)
 {
+    must(deploy_spec_parse(s->o.spec, &s->parsed, NULL) == 0);
+    (void)labels__read(json_object_get(s->o.spec, "Labels"), &s->labels, NULL);
+}
+
+/* Tasks have their service's priority, also those that run. */
+static void put_spec(struct cluster *c, struct service *s, json_t *spec)
+{
+    int32_t priority = s->labels.priority;
     json_decref(s->o.spec);
     s->o.spec = spec;
-    must(deploy_spec_parse(spec, &s->parsed, NULL) == 0);
+    service__read_spec(s);
+    if (s->labels.priority != priority)
+        place__forget(c);
 }
 
 void service__revert(struct cluster *c, struct service *s)
@@ -382,9 +392,10 @@ void service__revert(struct cluster *c, struct service *s)
     if (!back)
         return;
     s->previous = json_incref(s->o.spec);
-    put_spec(s, back);
+    put_spec(c, s, back);
     s->version = s->previous_version;
     s->previous_version = version;
+    place__forget(c);
     s->revision = s->previous_revision;
     s->previous_revision = revision;
     s->auth = s->previous_auth;
@@ -419,11 +430,12 @@ static int adopt(struct cluster *c, struct service *s, const struct cluster_serv
     if (!service__same_tasks(s->o.spec, spec)) {
         s->previous_version = s->version;
         s->version = ++s->next_version;
+        place__forget(c); /* with what has failed: this version has not */
     } else
         s->previous_version = s->version;
     json_decref(s->previous);
     s->previous = json_incref(s->o.spec);
-    put_spec(s, json_incref(spec));
+    put_spec(c, s, json_incref(spec));
     json_decref(s->ports);
     s->ports = json_incref(ports);
     free(s->previous_auth);
@@ -489,6 +501,7 @@ int service__remove(struct cluster *c, struct service *s, struct err *err)
 
 void service__free(struct service *s)
 {
+    failures__unkeep(s);
     cluster__object_done(&s->o);
     json_decref(s->previous);
     json_decref(s->history);

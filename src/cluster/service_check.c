@@ -3,7 +3,7 @@
 
 #include "image/image_ref.h"
 
-enum { PORTS_FIRST = 30000, PORTS_LAST = 32767 };
+enum { PORTS_FIRST = 30000, PORTS_LAST = 32767, MEMORY_LIMIT_MIN = 6 << 20 };
 
 #define DESC "rpc error: code = InvalidArgument desc = "
 
@@ -120,6 +120,8 @@ static int check_amounts(const json_t *resources, const char *key, struct err *e
         r = bad(err, "invalid cpu value %g: Must be at least %g", (double)cpu / 1e9, 1e-3);
     if (r == 0 && memory && memory < 4 << 20)
         r = bad(err, "invalid memory value %lld: Must be at least 4MiB", (long long)memory);
+    if (r == 0 && memory && memory < MEMORY_LIMIT_MIN && str_eq(key, "Limits"))
+        r = bad(err, "Minimum memory limit allowed is 6MB"); /* its containers would be refused one by one */
     return r;
 }
 
@@ -306,6 +308,8 @@ int service__check(struct cluster *c, const struct service *present, json_t *spe
         r = strategy__check(c, json_object_get(spec, "Labels"), err);
     if (r == 0)
         r = history__check(json_object_get(spec, "Labels"), err);
+    if (r == 0)
+        r = labels__read(json_object_get(spec, "Labels"), &(struct service_labels){0}, err);
     if (r == 0)
         r = cluster__check_name(name, err);
     if (r == 0)

@@ -52,6 +52,7 @@ static void put_service(struct cluster *c, const json_t *row)
     s->o.spec = fresh->o.spec, fresh->o.spec = spec;
     s->auth = fresh->auth, fresh->auth = before;
     s->parsed = fresh->parsed;
+    s->labels = fresh->labels;
     service__free(fresh);
 }
 

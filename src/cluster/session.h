@@ -37,6 +37,7 @@ void assign__changed(struct cluster *c, const char *node);
 int64_t assign__tick(struct cluster *c);
 /* Every node is given its time anew: this one begins to lead. */
 void assign__begin(struct cluster *c);
+int64_t assign__heartbeat(const struct cluster *c); /* ns */
 /* What another node says about its machine, without what does not belong there. NULL: `err`. */
 json_t *assign__description(const json_t *given, struct err *err);
 

@@ -253,13 +253,6 @@ int cluster_strategy_choose(struct cluster *c, const char *name, struct err *err
     int r = cluster__no_swarm(c, err);
     if (r == 0)
         r = known(c, name, err);
-    int64_t version = json_int(json_object_get(c->swarm, "Version"), "Index");
-    const json_t *present = json_object_get(json_object_get(c->swarm, "Spec"), "Labels");
-    _cleanup_json_ json_t *labels = json_is_object(present) ? json_copy((json_t *)present) : json_object();
     pthread_mutex_unlock(&c->lock);
-    if (r < 0)
-        return r;
-    json_set_str(labels, CLUSTER_STRATEGY_LABEL, name);
-    _cleanup_json_ json_t *spec = json_pack("{s:O}", "Labels", labels);
-    return cluster_update(c, version, &(struct cluster_rotate){0}, spec, err);
+    return r == 0 ? swarm__set_label(c, CLUSTER_STRATEGY_LABEL, name, err) : r;
 }

@@ -48,6 +48,8 @@ static int check_spec(const json_t *spec, struct err *err)
     int64_t number = 0;
     int r = cluster__check_labels(spec, err);
     if (r == 0)
+        r = balance__check(json_object_get(spec, "Labels"), err);
+    if (r == 0)
         r = json_get_string(spec, "", "Name", &name, err);
     if (r == 0 && !str_empty(name) && !str_eq(name, "default"))
         r = err_set(err, ERR_INVALID,
@@ -388,6 +390,21 @@ int cluster_update(struct cluster *c, int64_t version, const struct cluster_rota
     c->all_dirty = true;
     pthread_cond_signal(&c->decide);
     return r;
+}
+
+int swarm__set_label(struct cluster *c, const char *key, const char *value, struct err *err)
+{
+    pthread_mutex_lock(&c->lock);
+    int64_t version = json_int(json_object_get(c->swarm, "Version"), "Index");
+    const json_t *present = json_object_get(json_object_get(c->swarm, "Spec"), "Labels");
+    _cleanup_json_ json_t *labels = json_is_object(present) ? json_copy((json_t *)present) : json_object();
+    int r = cluster__no_swarm(c, err);
+    pthread_mutex_unlock(&c->lock);
+    if (r < 0)
+        return r;
+    json_set_str(labels, key, value);
+    _cleanup_json_ json_t *spec = json_pack("{s:O}", "Labels", labels);
+    return cluster_update(c, version, &(struct cluster_rotate){0}, spec, err);
 }
 
 static json_t *remote_managers(const struct cluster *c)

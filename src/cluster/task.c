@@ -28,6 +28,8 @@ void task__set(struct cluster *c, struct task *t, enum task_state state, const c
 {
     int64_t now = time_now_ns();
     bool moves = state > t->state;
+    if (!error && state >= TASK_SHUTDOWN)
+        error = t->why;
     if (state < t->state || (task_ended(t->state) && !str_eq(t->error, error)))
         return;
     if (!moves && str_eq(t->message, message) && str_eq(t->error, error))
@@ -39,6 +41,7 @@ void task__set(struct cluster *c, struct task *t, enum task_state state, const c
     if (moves && task_ended(state)) {
         t->ended_ns = now;
         place__left(c, t);
+        failures__note(c, t);
         addresses__left(c, t);
     }
     free(t->message);
@@ -172,6 +175,8 @@ void task__free(struct task *t)
     free(t->node);
     free(t->message);
     free(t->error);
+    free(t->why);
+    free(t->gives_way);
     free(t->container);
     free(t);
 }

@@ -56,7 +56,10 @@ struct deploy_rollout {
     bool start_first;
 };
 
-enum { DEPLOY_REPLICAS_MAX = 10000 }; /* of one service */
+enum {
+    DEPLOY_REPLICAS_MAX = 10000, /* of one service */
+    DEPLOY_MOVE_WAIT_S = 30,     /* for a node, before a move is given up */
+};
 
 /* What a ServiceSpec says that decides about tasks. */
 struct deploy_spec {
@@ -66,8 +69,11 @@ struct deploy_spec {
     int64_t max_concurrent; /* and how many run at once */
     enum deploy_condition condition;
     int64_t restart_delay_ns, restart_window_ns, max_attempts;
+    int64_t progress_ns; /* a rollout in which no more tasks run after this long has failed; 0: it waits */
     struct deploy_rollout update, rollback;
 };
+/* Of the service, for progress_ns: a duration as Go writes it. */
+#define DEPLOY_PROGRESS_LABEL "sh.drover.progress-deadline"
 /* ERR_INVALID in swarmkit's words. */
 int deploy_spec_parse(const json_t *service_spec, struct deploy_spec *ret, struct err *err);
 static inline bool deploy_is_global(enum deploy_mode m)
@@ -109,6 +115,7 @@ struct deploy_task {
     int64_t ended_ns;    /* 0: not yet */
     int64_t start_at_ns; /* with desired TASK_READY: not before then */
     bool settled;
+    bool moves;  /* it is to be replaced by one on another node, by the order of an update */
     void *owner; /* the caller's */
 };
 
@@ -122,6 +129,7 @@ enum deploy_action_kind {
     DEPLOY_CREATE, /* a task for `slot` or `node`, with `desired` and `start_at_ns` */
     DEPLOY_DESIRE, /* task->desired becomes `desired` */
     DEPLOY_SETTLE, /* task->desired becomes TASK_SHUTDOWN, and it stands for its slot */
+    DEPLOY_STAY,   /* the task does not move any more: its successor failed, or finds no node */
     DEPLOY_FORGET, /* the task has ended and is nobody's any more */
     DEPLOY_REVERT, /* the service's spec becomes its previous one; rollout status as given afterwards */
 };

@@ -166,6 +166,18 @@ static int parse_mode(const json_t *spec, struct deploy_spec *ret, struct err *e
     return r;
 }
 
+static int parse_progress(const json_t *labels, int64_t *ret_ns, struct err *err)
+{
+    enum { MOST_S = 24 * 3600 };
+    const char *text = json_str(labels, DEPLOY_PROGRESS_LABEL);
+    int64_t ns = 0;
+    if (*text && (parse_duration(text, &ns, NULL) < 0 || ns < NS_PER_S || ns > MOST_S * NS_PER_S))
+        return err_set(err, ERR_INVALID,
+                       "label " DEPLOY_PROGRESS_LABEL " must be a time from 1s to 24h, not \"%.50s\"", text);
+    *ret_ns = ns;
+    return 0;
+}
+
 int deploy_spec_parse(const json_t *spec, struct deploy_spec *ret, struct err *err)
 {
     json_t *template = NULL;
@@ -179,6 +191,8 @@ int deploy_spec_parse(const json_t *spec, struct deploy_spec *ret, struct err *e
         r = parse_rollout(spec, "UpdateConfig", &ret->update, err);
     if (r == 0)
         r = parse_rollout(spec, "RollbackConfig", &ret->rollback, err);
+    if (r == 0)
+        r = parse_progress(json_object_get(spec, "Labels"), &ret->progress_ns, err);
     if (r == 0 && deploy_is_job(ret->mode) && json_object_get(spec, "UpdateConfig") &&
         !json_is_null(json_object_get(spec, "UpdateConfig")))
         r = err_set(err, ERR_INVALID, RPC "job-mode services cannot have update parameters");

@@ -41,6 +41,7 @@ class Nodes(unittest.TestCase):
     def test_a_lost_nodes_tasks_run_elsewhere_and_stop_on_it_when_it_comes_back(self):
         swarm = machines.Swarm(self, "abc", heartbeat="1s")
         a, b, c = swarm.machines
+        a.drover("rebalance", "off")  # that it gets some back is another matter
         a.service("--name", "web", "--replicas", "6")
         a.service("--name", "each", "--mode", "global")
         harness.wait_for(lambda: a.running("web") == {"a": 2, "b": 2, "c": 2} and a.running("each") == {"a": 1, "b": 1, "c": 1}, "both")

@@ -80,6 +80,48 @@ class Placement(Story):
         self.d.docker("service", "rm", "first")
         self.runs("second", 1)
 
+    def test_a_higher_priority_gets_the_room_of_lower_ones(self):
+        cpus = json.loads(self.d.api("GET", "/info")[2])["NCPU"]
+        whole = ("--reserve-cpu", str(cpus))
+        self.service("low", *whole)
+        self.runs("low", 1)
+        self.service("equal", *whole)
+        self.service("high", *whole, "--label", "sh.drover.priority=10", "--replicas", "0")
+        self.assertIn("low.1 (priority 0) would have to make room for it", self.d.drover("explain", "high").out)
+        self.assertNotIn("make room", self.d.drover("explain", "equal").out)
+        first = self.tasks("low")[0]["ID"]
+        self.d.docker("service", "scale", "--detach", "high=1")
+        self.runs("high", 1)
+        ended = next(t for t in self.tasks("low") if t["ID"] == first)
+        self.assertEqual((ended["Status"]["State"], ended["Status"]["Err"]), ("shutdown", "made room for high.1 of priority 10 (its own: 0)"))
+        self.assertIn("made room for high.1", self.d.docker("service", "ps", "--no-trunc", "low").out)
+        told = self.d.drover("explain", "high.1").out
+        self.assertRegex(told, r"service high \(priority 10\): 1 running")
+        self.d.stop()
+        self.d.start()  # who has made room gets none by that
+        self.runs("high", 1)
+        self.assertEqual([t["Status"]["State"] for t in self.tasks("low") + self.tasks("equal")].count("running"), 0)
+        self.service("most", "--mode", "global", *whole, "--label", "sh.drover.priority=1000")
+        self.runs("most", 1)
+        self.runs("high", 0)
+        self.d.docker("service", "update", "--detach", "--label-add", "sh.drover.priority=20", "low")
+        self.d.docker("service", "rm", "most")
+        self.runs("low", 1)  # the highest of those that wait
+        self.assertEqual([t["Status"]["State"] for t in self.tasks("high") + self.tasks("equal")].count("running"), 0)
+        for label, words in (("priority=much", "from -1000 to 1000"), ("priority=1001", "from -1000 to 1000"), ("drain=1h", "from 0s to 300s"),
+                             ("volumes=both", "wait or move"), ("rebalance=3", "on or off"), ("progress-deadline=0", "1s to 24h")):
+            self.assert_clean_refusal(self.d.docker("service", "update", "--detach", "--label-add", f"sh.drover.{label}", "low", check=False), words)
+        self.assert_clean_refusal(self.d.docker("service", "update", "--detach", "--limit-memory", "5m", "low", check=False), "Minimum memory limit allowed is 6MB")
+
+    def test_small_tasks_are_pushed_aside_only_as_far_as_needed(self):
+        cpus = json.loads(self.d.api("GET", "/info")[2])["NCPU"]
+        self.service("low", "--reserve-cpu", str(cpus / 4), "--replicas", "4")
+        self.runs("low", 4)
+        self.service("high", "--reserve-cpu", str(cpus / 2), "--label", "sh.drover.priority=1")
+        self.runs("high", 1)
+        self.runs("low", 2)
+        self.assertEqual([t["Status"].get("Err", "")[:9] for t in self.tasks("low")].count("made room"), 2)
+
     def test_a_plan_says_what_would_happen_and_does_nothing(self):
         self.service("web", "--replicas", "2", "--update-parallelism", "1")
         self.runs("web", 2)

@@ -29,7 +29,9 @@ class SwarmStory(Story):
 
     def tasks(self, name, **filters):
         query = json.dumps({"service": [name], **{k.replace("_", "-"): [v] for k, v in filters.items()}})
-        return json.loads(self.d.api("GET", f"/v1.41/tasks?filters={query.replace(' ', '%20')}")[2])
+        found = json.loads(self.d.api("GET", f"/v1.41/tasks?filters={query.replace(' ', '%20')}")[2])
+        self.assertIsInstance(found, list, found)
+        return found
 
     def states(self, name, **filters):
         return sorted(t["Status"]["State"] for t in self.tasks(name, **filters))
@@ -67,6 +69,22 @@ class Swarm(SwarmStory):
             self.assert_clean_refusal(self.d.docker(*command, check=False), "not a swarm manager")
         self.d.docker("swarm", "init", "--advertise-addr", "127.0.0.1")
         self.assertEqual(self.d.docker("service", "ls", "-q").out, "")
+
+    def test_an_update_that_gets_nowhere_goes_back_to_what_was_stable(self):
+        health = ["--health-cmd", "test ! -e /tmp/ill", "--health-interval", "100ms", "--health-retries", "1000"]
+        self.service("--name", "web", "--replicas", "2", *health, "--update-monitor", "100ms", "--rollback-monitor", "100ms", "--update-failure-action", "rollback",
+                     "--label", "sh.drover.progress-deadline=2s")
+        self.runs("web", 2)
+        # It starts, and is not healthy in all the time it is given: neither a failure nor a success.
+        self.update("web", "--args", "sh -c 'touch /tmp/ill; trap exit TERM; while :; do sleep 0.05; done'")
+        wait_for(lambda: self.rollout("web").get("State") == "rollback_completed", "the way back")
+        ended = [t for t in self.tasks("web") if "touch" in str(t["Spec"]["ContainerSpec"].get("Args"))]
+        self.assertEqual([t["Status"]["State"] for t in ended], ["shutdown"])  # the second was not begun
+        self.runs("web", 2)
+        self.assertIn("STABLE", self.d.drover("history", "web").out)
+        self.update("web", "--update-failure-action", "pause", "--args", "sh -c 'touch /tmp/ill; trap exit TERM; while :; do sleep 0.05; done'")
+        wait_for(lambda: self.rollout("web").get("State") == "paused", "the pause")
+        self.assertRegex(self.rollout("web")["Message"], r"update paused due to no progress within 2s: task \w{25} is starting")
 
     def test_a_service_is_scaled_updated_and_rolled_back(self):
         self.service("--name", "web", "--replicas", "2", "--env", "V=1", "--label", "tier=front")

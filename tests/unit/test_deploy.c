@@ -22,7 +22,8 @@ struct world {
     bool removed;
     int64_t next_ns;
     int64_t made;
-    int64_t bad_version; /* tasks of it fail */
+    int64_t bad_version;  /* tasks of it fail */
+    int64_t bad_since_ns; /* and those made from then on; 0: none */
 };
 
 static uint64_t draw(struct world *w, uint64_t below)
@@ -105,6 +106,8 @@ static bool decide_once(struct world *w)
             int64_t version = w->version;
             w->version = w->previous;
             w->previous = version;
+        } else if (a->kind == DEPLOY_STAY) {
+            a->task->moves = false;
         } else if (a->kind == DEPLOY_FORGET) {
             assert_true(task_ended(a->task->state));
             gone[a->task - w->tasks] = true;
@@ -162,7 +165,8 @@ static void nodes_work(struct world *w, int per_mille_dying)
             continue;
         else if (t->state < TASK_READY)
             t->state = TASK_READY;
-        else if (t->version == w->bad_version && t->desired > TASK_READY)
+        else if ((t->version == w->bad_version || (w->bad_since_ns && t->created_ns >= w->bad_since_ns)) &&
+                 t->desired > TASK_READY)
             end(w, t, TASK_FAILED);
         else if (t->state == TASK_READY && t->desired >= TASK_RUNNING) {
             t->state = TASK_RUNNING;
@@ -325,6 +329,128 @@ static void a_clock_that_is_set_back_delays_nothing(void **state)
     }
 }
 
+static int moving(const struct world *w)
+{
+    int n = 0;
+    for (size_t i = 0; i < w->count; i++)
+        n += w->tasks[i].moves && !task_ended(w->tasks[i].state);
+    return n;
+}
+
+/* Orders up to `most` tasks that run to move. */
+static void order_moves(struct world *w, int most)
+{
+    for (size_t i = 0; i < w->count && most; i++)
+        if (w->tasks[i].state == TASK_RUNNING && w->tasks[i].desired == TASK_RUNNING && !w->tasks[i].moves) {
+            w->tasks[i].moves = true;
+            most--;
+        }
+}
+
+static void tasks_move_as_in_an_update_and_no_others_are_touched(void **state)
+{
+    for (uint64_t seed = 1; seed <= 200; seed++)
+        for (int first = 0; first < 2; first++) {
+            struct world *w =
+                world_new(seed, first ? SPEC(REPLICATED(6), ",\"UpdateConfig\":{\"Parallelism\":1,"
+                                                            "\"Monitor\":1000000,\"Order\":\"start-first\"}")
+                                      : SPEC(REPLICATED(6),
+                                             ",\"UpdateConfig\":{\"Parallelism\":1,\"Monitor\":1000000}"));
+            pass_time(w, 40, 0, 0);
+            int64_t made = w->made;
+            for (int round = 0; round < 5; round++) {
+                order_moves(w, 2);
+                assert_int_equal(moving(w), 2);
+                pass_time(w, 60, 0, first ? 6 : 4);
+                assert_int_equal(moving(w), 0);
+                assert_int_equal(running(w), 6);
+                assert_int_equal(w->made, made + 2 * (round + 1));
+                assert_int_equal(w->status.state, ROLLOUT_NONE); /* an update it is not */
+            }
+            order_moves(w, 2); /* and an update in the midst of it */
+            update(w);
+            pass_time(w, 200, 0, first ? 6 : 3);
+            assert_int_equal(of_version(w, w->version), 6);
+            assert_int_equal(running(w), 6);
+            free(w);
+        }
+}
+
+static void a_task_whose_successor_fails_or_finds_no_node_stays(void **state)
+{
+    for (uint64_t seed = 1; seed <= 100; seed++)
+        for (int lost = 0; lost < 2; lost++) {
+            struct world *w =
+                world_new(seed, SPEC(REPLICATED(3), ",\"UpdateConfig\":{\"Order\":\"start-first\"}"));
+            pass_time(w, 40, 0, 0);
+            assert_int_equal(running(w), 3);
+            char before[8];
+            order_moves(w, 1);
+            snprintf(before, sizeof(before), "%s", w->tasks[0].id);
+            if (lost)
+                w->nodes[0].usable = false;
+            else
+                w->bad_since_ns = w->now_ns;
+            pass_time(w, 200, 0, 3);
+            assert_int_equal(moving(w), 0);
+            assert_int_equal(running(w), 3);
+            assert_string_equal(w->tasks[0].id, before);
+            assert_int_equal(w->tasks[0].state, TASK_RUNNING);
+            free(w);
+        }
+}
+
+static void a_rollout_without_progress_ends_as_its_failure_action_says(void **state)
+{
+    static const char *const specs[] = {
+        SPEC(REPLICATED(4), ",\"Labels\":{\"sh.drover.progress-deadline\":\"60s\"}"),
+        SPEC(REPLICATED(4), ",\"Labels\":{\"sh.drover.progress-deadline\":\"60s\"},\"UpdateConfig\":{"
+                            "\"Parallelism\":1,\"Monitor\":1000000,\"FailureAction\":\"rollback\"},"
+                            "\"RollbackConfig\":{\"Monitor\":1000000}"),
+        SPEC(REPLICATED(4), ",\"Labels\":{\"sh.drover.progress-deadline\":\"60s\"},\"UpdateConfig\":{"
+                            "\"Parallelism\":1,\"FailureAction\":\"continue\"}"),
+        SPEC(REPLICATED(4), ""),
+    };
+    static const enum rollout_state ends[] = {ROLLOUT_PAUSED, ROLLOUT_ROLLBACK_COMPLETED, ROLLOUT_UPDATING,
+                                              ROLLOUT_UPDATING};
+    for (uint64_t seed = 1; seed <= 50; seed++)
+        for (size_t kind = 0; kind < ARRAY_SIZE(ends); kind++) {
+            struct world *w = world_new(seed, specs[kind]);
+            pass_time(w, 60, 0, 0);
+            update(w);
+            int64_t began = w->now_ns;
+            w->nodes[0].usable = false;
+            while (w->now_ns + 2 * NS_PER_S < began + 60 * NS_PER_S) {
+                pass_time(w, 1, 0, 3);
+                assert_int_equal(w->status.state, ROLLOUT_UPDATING);
+            }
+            pass_time(w, 100, 0, 3);
+            if (kind == 1) {
+                w->nodes[0].usable = true; /* what went first comes back */
+                pass_time(w, 100, 0, 3);
+                assert_int_equal(of_version(w, 1), 4);
+            }
+            if (w->status.state != ends[kind])
+                fail_msg("kind %zu: %s (%s)", kind, rollout_state_name(w->status.state), w->status.message);
+            if (kind == 0)
+                assert_non_null(
+                    strstr(w->status.message, "update paused due to no progress within 1m0s: task "));
+            free(w);
+        }
+}
+
+static void a_slow_rollout_that_goes_on_is_left_alone(void **state)
+{
+    struct world *w =
+        world_new(5, SPEC(REPLICATED(4), ",\"Labels\":{\"sh.drover.progress-deadline\":\"10s\"},"
+                                         "\"UpdateConfig\":{\"Parallelism\":1,\"Delay\":60000000000}"));
+    pass_time(w, 60, 0, 0);
+    update(w);
+    pass_time(w, 900, 0, 3);
+    assert_int_equal(w->status.state, ROLLOUT_COMPLETED);
+    free(w);
+}
+
 static void a_job_completes_as_often_as_asked_and_no_more(void **state)
 {
     for (uint64_t seed = 1; seed <= 200; seed++) {
@@ -385,6 +511,9 @@ static void nonsense_is_refused_by_its_name(void **state)
         {"{\"Mode\":{\"Replicated\":{\"Replicas\":1000000000}}}", "more than 10000"},
         {"{\"Mode\":{\"ReplicatedJob\":{\"TotalCompletions\":1000000000}}}", "more than 10000"},
         {"{\"Mode\":[]}", "Mode"},
+        {"{\"Labels\":{\"sh.drover.progress-deadline\":\"soon\"}}", "1s to 24h"},
+        {"{\"Labels\":{\"sh.drover.progress-deadline\":\"-2s\"}}", "1s to 24h"},
+        {"{\"Labels\":{\"sh.drover.progress-deadline\":\"1ms\"}}", "1s to 24h"},
         {"{\"UpdateConfig\":{\"Order\":\"sideways\"}}", "update order sideways"},
         {"{\"UpdateConfig\":{\"Delay\":-1}}", "delay"},
         {"{\"RollbackConfig\":{\"FailureAction\":\"rollback\"}}", "rollback"},
@@ -433,6 +562,10 @@ int main(void)
         cmocka_unit_test(started_first_never_fewer_run),
         cmocka_unit_test(a_bad_version_pauses_or_goes_back),
         cmocka_unit_test(a_clock_that_is_set_back_delays_nothing),
+        cmocka_unit_test(tasks_move_as_in_an_update_and_no_others_are_touched),
+        cmocka_unit_test(a_task_whose_successor_fails_or_finds_no_node_stays),
+        cmocka_unit_test(a_rollout_without_progress_ends_as_its_failure_action_says),
+        cmocka_unit_test(a_slow_rollout_that_goes_on_is_left_alone),
         cmocka_unit_test(a_job_completes_as_often_as_asked_and_no_more),
         cmocka_unit_test(a_global_service_is_on_each_node_that_takes_it),
         cmocka_unit_test(a_drained_node_gives_its_tasks_away),
