@@ -133,7 +133,7 @@ int rootfs__dress(int tree, const struct plan_mount *m, struct err *err)
 
 int rootfs__open_bind(const struct plan_mount *m, struct err *err)
 {
-    unsigned deep = m->recursive ? AT_RECURSIVE : 0;
+    unsigned deep = (m->recursive ? AT_RECURSIVE : 0) | (m->keep_source ? AT_SYMLINK_NOFOLLOW : 0);
     _cleanup_close_ int tree =
         m->given ? fcntl(m->given - 1, F_DUPFD_CLOEXEC, 3)
                  : open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | deep);

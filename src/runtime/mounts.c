@@ -6,6 +6,7 @@
 #include "runtime/cgroup_priv.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -285,6 +286,12 @@ static int mount_filesystem(struct mounter *mr, const struct plan_mount *m, stru
 
 static int mount_bind(struct mounter *mr, const struct plan_mount *m, struct err *err)
 {
+    char text[PATH_MAX];
+    ssize_t n = m->copy_symlink ? readlink(m->source, text, sizeof(text) - 1) : -1;
+    if (n >= 0) {
+        text[n] = '\0';
+        return rootfs__make_symlink(mr->root_fd, m->destination, text, err);
+    }
     _cleanup_close_ int own = m->tree_fd < 0 ? rootfs__open_bind(m, err) : -EBADF;
     int tree = m->tree_fd < 0 ? own : m->tree_fd;
     struct stat st, there;
@@ -292,7 +299,8 @@ static int mount_bind(struct mounter *mr, const struct plan_mount *m, struct err
         return tree;
     if (fstat(tree, &st) < 0)
         return err_sys(err, errno, "bind source path %s", m->source);
-    _cleanup_close_ int target = rootfs__target(mr->root_fd, m->destination, S_ISDIR(st.st_mode), err);
+    _cleanup_close_ int target = (m->keep_destination ? rootfs__target_itself : rootfs__target)(
+        mr->root_fd, m->destination, S_ISDIR(st.st_mode), err);
     if (target < 0)
         return err_wrap(err, "bind %s", m->source);
     if (fstat(target, &there) < 0)

@@ -82,6 +82,8 @@ struct plan_mount {
     unsigned long flags;                /* MS_ of a new filesystem */
     bool bind, recursive;               /* a bind, and with the mounts below its source */
     bool remount, copy_up;
+    bool copy_symlink;                  /* a source that is a symlink is one in the container, too */
+    bool keep_source, keep_destination; /* a symlink there is not followed: it is what is bound, or covered */
     uint64_t attr_set, attr_clear;
     uint64_t tree_set, tree_clear; /* the same for the mount and all below it: "rro" and kin */
     unsigned long propagations[PLAN_MAX_PROPAGATIONS]; /* in order: MS_SHARED, ... maybe | MS_REC */

@@ -65,9 +65,10 @@ json_t *plan__mount_option_names(void)
         if (options[i].attr || options[i].mask)
             json_array_append_new(list, json_sprintf("r%s", options[i].name));
     }
-    static const char *const others[] = {"bind",    "rbind",  "private",   "rprivate",   "shared",
-                                         "rshared", "slave",  "rslave",    "unbindable", "runbindable",
-                                         "idmap",   "ridmap", "tmpcopyup", "remount",    "defaults"};
+    static const char *const others[] = {
+        "bind",      "rbind",   "private",    "rprivate",     "shared",       "rshared",
+        "slave",     "rslave",  "unbindable", "runbindable",  "idmap",        "ridmap",
+        "tmpcopyup", "remount", "defaults",   "copy-symlink", "src-nofollow", "dest-nofollow"};
     for (size_t i = 0; i < ARRAY_SIZE(others); i++)
         json_array_append_new(list, json_string(others[i]));
     return list;
@@ -102,6 +103,12 @@ static bool parse_special(const char *text, struct plan_mount *mount)
         mount->remount = true;
     } else if (str_eq(text, "tmpcopyup")) {
         mount->copy_up = true;
+    } else if (str_eq(text, "copy-symlink")) { /* these three as crun has them */
+        mount->copy_symlink = true;
+    } else if (str_eq(text, "src-nofollow")) {
+        mount->keep_source = true;
+    } else if (str_eq(text, "dest-nofollow")) {
+        mount->keep_destination = true;
     } else {
         return str_eq(text, "defaults") || !*text;
     }
@@ -142,6 +149,12 @@ static int check_options(struct plan_mount *mount, const char *super, const stru
                        mount->destination, data->len ? str_get(data) : super);
     if (mount->copy_up && !str_eq(mount->type, "tmpfs"))
         return err_set(err, ERR_INVALID, "mount of %s: only a tmpfs can have \"tmpcopyup\"",
+                       mount->destination);
+    if ((mount->copy_symlink || mount->keep_source || mount->keep_destination) &&
+        (!mount->bind || mount->remount))
+        return err_set(err, ERR_INVALID,
+                       "mount of %s: only a bind mount can have \"copy-symlink\", \"src-nofollow\" or "
+                       "\"dest-nofollow\"",
                        mount->destination);
     if (mount->idmap && (!mount->bind || mount->remount))
         return err_set(err, ERR_UNSUPPORTED, "mount of %s: only a bind mount can be id-mapped",

@@ -41,6 +41,10 @@ int rootfs_protect(const struct plan *plan, struct err *err);
 /* The descriptor to open `path` inside the root with O_PATH, made first when missing: a directory or an empty
  * file, with the directories above it, and what dangling symlinks lead to. */
 int rootfs__target(int root_fd, const char *path, bool directory, struct err *err);
+/* The same, where a symlink at the path itself is what is meant. */
+int rootfs__target_itself(int root_fd, const char *path, bool directory, struct err *err);
+/* A symlink at the path, with the directories above it. One that leads there already is fine. */
+int rootfs__make_symlink(int root_fd, const char *path, const char *text, struct err *err);
 /* The same for a directory to which no symlink leads: proc and sysfs are what later checks rely on. An image
  * whose /proc is a symlink would put it elsewhere and leave paths below /proc under its own control. */
 int rootfs__plain_directory(int root_fd, const char *path, struct err *err);

@@ -149,6 +149,40 @@ int rootfs__target(int root_fd, const char *path, bool directory, struct err *er
     return fd == -ERR_NOT_FOUND ? make_target(root_fd, path, directory, err) : fd;
 }
 
+/* The directory of a path's last name, made when missing; *ret_name is that name, in the path. */
+static int open_parent(int root_fd, const char *path, const char **ret_name, struct err *err)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    if (!*name || str_eq(name, ".") || str_eq(name, ".."))
+        return err_set(err, ERR_INVALID, "%s has no last name", path);
+    _cleanup_free_ char *above = str_printf("/%.*s", slash ? (int)(slash - path) : 0, path);
+    *ret_name = name;
+    return rootfs__target(root_fd, above, true, err);
+}
+
+int rootfs__target_itself(int root_fd, const char *path, bool directory, struct err *err)
+{
+    const char *name;
+    _cleanup_close_ int dir = open_parent(root_fd, path, &name, err);
+    struct walk w = {.dir = dir, .path = path};
+    return dir < 0 ? dir : open_or_make(&w, name, directory, err);
+}
+
+int rootfs__make_symlink(int root_fd, const char *path, const char *text, struct err *err)
+{
+    const char *name;
+    char there[PATH_MAX];
+    _cleanup_close_ int dir = open_parent(root_fd, path, &name, err);
+    if (dir < 0)
+        return dir;
+    if (symlinkat(text, dir, name) == 0)
+        return 0;
+    int sys = errno;
+    ssize_t n = sys == EEXIST ? readlinkat(dir, name, there, sizeof(there) - 1) : -1;
+    there[MAX(n, (ssize_t)0)] = '\0';
+    return n >= 0 && str_eq(there, text) ? 0 : err_sys(err, sys, "make the symlink %s", path);
+}
+
 int rootfs__plain_directory(int root_fd, const char *path, struct err *err)
 {
     struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,

@@ -289,6 +289,35 @@ static void a_dangling_symlink_is_made_to_lead_to_the_mount(void **state)
     box_done(&b);
 }
 
+static void symlinks_are_copied_bound_and_covered_when_that_is_asked_for(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *link = str_printf("%s/link", b.dir), *file = str_printf("%s/file", b.dir),
+                        *inside = str_printf("%s/etc/inside", b.root);
+    box_file(b.dir, "file", "of the host\n", 0644);
+    assert_int_equal(symlink("file", link), 0);
+    assert_int_equal(symlink("/etc/elsewhere", inside), 0);
+    add_mount(&b, "/deep/copied", NULL, link, "bind,copy-symlink");
+    add_mount(&b, "/deep/copied", NULL, link, "bind,copy-symlink"); /* once more does no harm */
+    add_mount(&b, "/plain", NULL, file, "bind,copy-symlink");
+    add_mount(&b, "/etc/bound", NULL, link, "bind,src-nofollow");
+    add_mount(&b, "/etc/inside", NULL, file, "bind,dest-nofollow");
+    assert_contains(box_sh(&b, "readlink /deep/copied; cat /plain; readlink /etc/bound; ls /etc/elsewhere "
+                               "2>&1; cat /etc/inside"),
+                    "file\nof the host\nfile\n");
+    assert_contains(str_get(&b.output), "elsewhere: No such file or directory\nof the host\n");
+    /* Not over something else. */
+    add_mount(&b, "/plain", NULL, link, "bind,copy-symlink");
+    box_run(&b);
+    assert_int_equal(b.status, -1);
+    assert_contains(b.err.msg, "/plain");
+    add_mount(&b, "/dev/shm", "tmpfs", "tmpfs", "src-nofollow");
+    box_run(&b);
+    assert_contains(b.err.msg, "only a bind mount");
+    box_done(&b);
+}
+
 static void a_mount_over_the_root_becomes_the_root(void **state)
 {
     struct box b;
@@ -673,6 +702,7 @@ int main(void)
         cmocka_unit_test(a_remount_changes_what_is_there),
         cmocka_unit_test(files_sockets_and_devices_can_be_bound),
         cmocka_unit_test(a_dangling_symlink_is_made_to_lead_to_the_mount),
+        cmocka_unit_test(symlinks_are_copied_bound_and_covered_when_that_is_asked_for),
         cmocka_unit_test(a_mount_over_the_root_becomes_the_root),
         cmocka_unit_test(a_tmpfs_looks_like_the_directory_it_covers),
         cmocka_unit_test(a_read_only_tmpfs_holds_the_mounts_below_it),
