@@ -528,21 +528,37 @@ void *agent__watch(void *context)
 
 /* --- After a start --- */
 
+/* Nobody has told this node to stop it: whoever led before counted the node as lost. */
+static void halt_if_running(struct cluster *c, struct task *t)
+{
+    _cleanup_json_ json_t *inspection = NULL;
+    if (t->container &&
+        engine_container_inspect(c->engine, t->container, 0, &inspection, &(struct err){0}) == 0)
+        t->halt = json_bool(json_object_get(inspection, "State"), "Running");
+}
+
 void agent__recover_task(struct cluster *c, struct task *t)
 {
     _cleanup_json_ json_t *inspection = NULL;
+    if (!str_eq(t->node, c->self)) /* who leads knows the others' containers, too */
+        return;
     if (t->container)
         map_put(&c->containers, t->container, t);
-    if (task_ended(t->state) || !str_eq(t->node, c->self))
+    if (task_ended(t->state)) {
+        halt_if_running(c, t);
         return;
+    }
     if (!t->container) {
         if (t->state > TASK_ASSIGNED) { /* whatever was made goes: prepare() begins anew */
             t->state = TASK_ASSIGNED;
             t->dirty = true;
         }
-    } else if (engine_container_inspect(c->engine, t->container, 0, &inspection, &(struct err){0}) < 0)
+        return;
+    }
+    int r = engine_container_inspect(c->engine, t->container, 0, &inspection, &(struct err){0});
+    if (r == -ERR_NOT_FOUND)
         ended(c, t, 0, "its container was removed");
-    else if (t->state >= TASK_READY || c->role != ROLE_LEADS || managers__replicated(c))
+    else if (r == 0 && (t->state >= TASK_READY || c->role != ROLE_LEADS || managers__replicated(c)))
         observe(c, t, inspection);
 }
 

@@ -148,6 +148,14 @@ class Machine(harness.Drover):
         self.process.wait()
         harness.wait_for(lambda: not any(harness.alive(pid) for pid in store), "the store to be gone")
 
+    def wipe(self):
+        """It dies, its disk is replaced, and it is installed anew."""
+        self.machine_dies()
+        harness.run([harness.DROVER, "shutdown", "--root", self.data])
+        shutil.rmtree(self.data)
+        self.start()
+        self.busybox()
+
 
 class Swarm:
     """The first `managers` of the machines manage, the others are workers."""

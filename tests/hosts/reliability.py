@@ -10,6 +10,7 @@ A run that breaks a rule prints it, and the exit code is 1. What counts:
     a counter (a label of a service, changed at the version that was read) has every acknowledged step once;
     no manager that was cut off acknowledges anything that the others do not have;
     no answer is old: what was acknowledged, or shown, before a question is in its answer, whoever asked, and whoever answers;
+    a task is replaced only when its machine was lost to the leader, which takes longer than these faults do;
     after all is healed, each slot of a service has one container, and there are no others."""
 import argparse
 import base64
@@ -96,6 +97,7 @@ class Client(threading.Thread):
         while not self.end:
             number += 1
             self.rng.choice(acts)(number)
+            time.sleep(self.rng.uniform(0, 0.04))  # several swarms may have to share a machine
 
     def create(self, number):
         name = f"{self.prefix}{number}"
@@ -260,6 +262,13 @@ class Run:
     def count(self):
         return count_of(self.answer(self.machines[0], "/services/counter"))
 
+    def ids(self):
+        return {t["ID"] for t in self.tasks(self.machines[0]) or []}
+
+    def lost(self):
+        """How often a leader has counted a machine as lost: only then are tasks replaced."""
+        return sum(m.text().count(") is down") for m in self.machines)
+
     def containers(self):
         found = []
         for m in self.machines:
@@ -297,7 +306,8 @@ class Run:
         return broken
 
     def go(self):
-        self.before = self.count()
+        harness.wait_for(self.settled, "the service to run", deadline=600)
+        self.before, ids, lost = self.count(), self.ids(), self.lost()
         self.known.saw(self.before)
         clients = [Client(number, self) for number in range(CLIENTS)]
         for c in clients:
@@ -313,14 +323,16 @@ class Run:
             c.end = True
         for c in clients:
             c.join()
-        broken = self.check(clients)
+        broken, replaced, lost = self.check(clients), len(self.ids() - ids), self.lost() - lost
+        if replaced and not lost:
+            broken.append(f"{replaced} tasks were replaced, and no machine was lost")
         for c in clients:
             for name in c.there:
                 self.machines[0].api("DELETE", f"/configs/{name}")
         print(json.dumps({"seed": self.seed, "faults": self.told, "asked": sum(c.asked for c in clients),
                           "configs": sum(len(c.there) + len(c.gone) for c in clients), "open": sum(len(c.open) for c in clients),
                           "steps": sum(c.steps for c in clients), "refused_steps": sum(c.refused for c in clients),
-                          "reads": sum(c.reads for c in clients), "settled_s": round(settled, 1), "broken": broken}), flush=True)
+                          "reads": sum(c.reads for c in clients), "lost": lost, "replaced": replaced, "settled_s": round(settled, 1), "broken": broken}), flush=True)
         if self.verbose:
             print(json.dumps(sum((c.said for c in clients), collections.Counter()).most_common(12), indent=1), flush=True)
         return not broken

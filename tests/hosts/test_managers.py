@@ -2,8 +2,11 @@
 import base64
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import threading
+import time
 import unittest
 
 import harness
@@ -147,6 +150,29 @@ class Managers(unittest.TestCase):
                              ["Leader", "Reachable", "Reachable"], "all to be reachable")
         self.assertEqual({t["ID"] for t in self.running(self.swarm.machines[0], "web", 3)}, ids)
         self.assertEqual(len(self.containers(self.swarm.machines, "web")), 3)
+
+    def test_who_comes_to_lead_looks_after_its_own_containers_only(self):
+        """It sweeps what runs on it every 30 s, and has the others' tasks in its memory, too: none of them is replaced."""
+        self.service(self.swarm.machines[0], "web", 6)
+        ids = {t["ID"] for t in self.running(self.swarm.machines[0], "web", 6)}
+        leader = self.swarm.leader()
+        self.move_lead(leader)
+        successor = self.swarm.leader(self.swarm.others(leader))
+        until = time.monotonic() + 35  # one sweep, whenever the last was
+        while time.monotonic() < until:
+            self.assertEqual({t["ID"] for t in self.running(successor, "web", 6)}, ids)
+            time.sleep(1)
+        self.assertEqual(len(self.containers(self.swarm.machines, "web")), 6)
+
+    def move_lead(self, leader):
+        """Its store stands still until another leads."""
+        for pid in leader.store():
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            self.swarm.leader(self.swarm.others(leader))
+        finally:
+            for pid in leader.store():
+                os.kill(pid, signal.SIGCONT)
 
     def test_a_manager_that_is_busy_with_its_tasks_leads_at_once(self):
         """Its containers take long to stop; the lead does not wait for them, and nothing runs twice."""
