@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/call.h"
+#include "cli/digest.h"
 #include "cli/project.h"
 #include "cli/verbs.h"
 #include "compose/interpolate.h"
@@ -154,15 +155,12 @@ static int pin(struct compose_project *p, struct yaml_node *service, struct err 
     struct yaml_node *image = yaml_get(service, "image");
     if (!image || strchr(image->text, '@'))
         return 0;
-    _cleanup_json_ json_t *answer = NULL;
-    _cleanup_free_ char *escaped = cli_escape(image->text);
-    int r = cli_get(&answer, err, "/distribution/%s/json", escaped);
-    if (r < 0)
-        return err_wrap(err, "image %s", image->text);
-    const char *digest = json_str(json_object_get(answer, "Descriptor"), "digest");
-    yaml_put(p->arena, service, NULL, "image",
-             yaml_new_text(p->arena, yaml_printf(p->arena, "%s@%s", image->text, digest), image));
-    return 0;
+    _cleanup_free_ char *pinned = NULL;
+    int r = digest_resolve(image->text, &pinned, err);
+    if (r == 0)
+        yaml_put(p->arena, service, NULL, "image",
+                 yaml_new_text(p->arena, yaml_strdup(p->arena, pinned), image));
+    return r;
 }
 
 static int pin_all(struct compose_project *p, struct yaml_node *root, bool only, struct err *err)

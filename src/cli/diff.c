@@ -52,16 +52,13 @@ static int of_swarm(const char *stack, json_t **ret, struct err *err)
 {
     static const char *const kinds[][2] = {
         {"services", "service"}, {"networks", "network"}, {"secrets", "secret"}, {"configs", "config"}};
-    _cleanup_free_ char *label = str_printf(STACK_LABEL "=%s", stack);
-    _cleanup_json_ json_t *filters = json_pack("{s:[s]}", "label", label), *networks = NULL,
-                          *out = json_object();
-    _cleanup_free_ char *text = cli_escape_json(filters);
+    _cleanup_json_ json_t *networks = NULL, *out = json_object();
     int r = cli_get(&networks, err, "/networks");
     for (size_t k = 0; r == 0 && k < ARRAY_SIZE(kinds); k++) {
         _cleanup_json_ json_t *list = NULL;
         json_t *one;
         size_t i;
-        r = cli_get(&list, err, "/%s?filters=%s", kinds[k][0], text);
+        r = stack_list(kinds[k][0], stack, &list, err);
         json_array_foreach (list, i, one) {
             json_t *spec = json_object_get(one, "Spec");
             if (k == 0) {
@@ -100,17 +97,20 @@ static int print_diff(const json_t *before, const json_t *after, const char *lef
     return differs;
 }
 
-int stack_diff(const struct compose_project *p, const struct project_options *o)
+int stack_diff(const struct compose_project *p, const struct project_options *o,
+               const struct stack_images *images)
 {
+    const struct stack_images quietly = {images->resolve, images->from, true};
     struct stack stack = {0};
     struct err err;
     _cleanup_json_ json_t *before = NULL, *after = NULL;
     int status = stack_make(p, o, false, &stack);
     if (status)
         return status;
+    int r = stack_pin(&stack, p->name, &quietly, &err);
     after = of_files(&stack);
     compose_stack_done(&stack);
-    if (of_swarm(p->name, &before, &err) < 0)
+    if (r < 0 || of_swarm(p->name, &before, &err) < 0)
         return cli_fail(&err);
     return print_diff(before, after, "deployed", "in the files");
 }
@@ -128,14 +128,14 @@ static int load_files(struct project_options *o, json_t **ret, struct compose_pr
     return status;
 }
 
-static int diff(struct project_options *project, char **with)
+static int diff(struct project_options *project, char **with, const struct stack_images *images)
 {
     _cleanup_compose_ struct compose_project *p = NULL, *q = NULL;
     _cleanup_json_ json_t *before = NULL, *after = NULL;
     struct project_options other = *project;
     int status = load_files(project, &before, &p);
     if (status == 0 && !with)
-        return stack_diff(p, project);
+        return stack_diff(p, project, images);
     other.files = with;
     other.name = other.name ? other.name : status == 0 ? p->name : NULL;
     if (status == 0)
@@ -147,9 +147,11 @@ int cli_diff(int argc, char **argv)
 {
     struct project_options project = {0};
     char **with = NULL;
+    struct stack_images images = {0};
     const struct cli_option options[] = {
         {'w', "with", CLI_LIST, &with, "FILE",
          "Compare with the project of these files (again for more), not with what is deployed"},
+        STACK_IMAGES_OPTIONS(images),
         PROJECT_OPTIONS(project),
         {0},
     };
@@ -164,7 +166,7 @@ int cli_diff(int argc, char **argv)
     char **rest;
     int status = cli_parse(&command, argc, argv, &rest);
     if (status < 0)
-        status = diff(&project, with);
+        status = diff(&project, with, &images);
     strv_free(with);
     project_options_done(&project);
     return status;

@@ -269,11 +269,11 @@ static int change_spec(const struct plan_words *w, json_t *spec, struct err *err
     return 0;
 }
 
-static int ask_file_plan(const struct project_options *o, json_t **ret)
+static int ask_file_plan(const struct project_options *o, const struct stack_images *images, json_t **ret)
 {
     _cleanup_json_ json_t *body = NULL;
     struct err err;
-    int status = stack_plan_request(o, &body);
+    int status = stack_plan_request(o, images, &body);
     if (status == 0 && cli_call("POST", body, ret, &err, "/drover/plan") < 0)
         status = cli_fail(&err);
     return status ? status : -1;
@@ -300,6 +300,7 @@ int cli_plan(int argc, char **argv)
 {
     struct plan_words w = {.replicas = -1};
     struct project_options project = {0};
+    struct stack_images images = {.quiet = true};
     const struct cli_option options[] = {
         {0, "replicas", CLI_INT, &w.replicas, "N", "If the service had N tasks"},
         {0, "image", CLI_TEXT, &w.image, "IMAGE", "If its tasks were of this image"},
@@ -310,6 +311,7 @@ int cli_plan(int argc, char **argv)
         {0, "availability", CLI_TEXT, &w.availability, "STATE",
          "If the node NAME were active, pause or drain"},
         {0, "json", CLI_FLAG, &w.json, NULL, "As JSON"},
+        STACK_IMAGES_OPTIONS(images),
         PROJECT_OPTIONS(project),
         {0},
     };
@@ -327,7 +329,7 @@ int cli_plan(int argc, char **argv)
     _cleanup_json_ json_t *plan = NULL;
     int status = cli_parse(&command, argc, argv, &rest);
     if (status < 0 && !rest[0])
-        status = ask_file_plan(&project, &plan);
+        status = ask_file_plan(&project, &images, &plan);
     else if (status < 0 && ask_plan(&w, rest[0], &plan, &err) < 0)
         status = cli_fail(&err);
     if (status < 0 && w.json) {

@@ -84,6 +84,7 @@ int project_load_with(const struct project_options *o, const struct project_load
     options.services = how->services;
     options.no_deps = how->no_deps;
     options.check_files = how->to_run;
+    options.stack = how->as_stack;
     options.no_interpolate = how->no_interpolate;
     options.variable = how->note_use;
     options.context = how->context;

@@ -148,6 +148,22 @@ static int look_at_tasks(const char *name, size_t *ret_complete, size_t *ret_liv
     return r;
 }
 
+/* Right after an update the tasks of before run, and nothing says yet that they will not. */
+static int count_current(const char *name, int64_t *ret, struct err *err)
+{
+    _cleanup_json_ json_t *list = NULL,
+                          *filters = json_pack("{s:[s], s:[s], s:[s]}", "service", name, "_up-to-date",
+                                               "true", "desired-state", "running");
+    _cleanup_free_ char *text = cli_escape_json(filters);
+    json_t *one;
+    size_t i;
+    int r = cli_get(&list, err, "/tasks?filters=%s", text);
+    *ret = 0;
+    json_array_foreach (list, i, one)
+        *ret += str_eq(json_str(json_object_get(one, "Status"), "State"), "running");
+    return r;
+}
+
 /* 1: it is as it should be; 0: on its way. */
 static int is_there(const char *name, bool to_complete, bool updated, struct str *ret_detail, struct err *err)
 {
@@ -172,7 +188,9 @@ static int is_there(const char *name, bool to_complete, bool updated, struct str
         return 0;
     if (json_object_get(mode, "ReplicatedJob") || json_object_get(mode, "GlobalJob"))
         return 1; /* its runs come and end */
-    return json_int(status, "RunningTasks") >= json_int(status, "DesiredTasks");
+    int64_t running;
+    r = count_current(name, &running, err);
+    return r < 0 ? r : running >= json_int(status, "DesiredTasks");
 }
 
 static int wait_for_service(const struct deployment *d, size_t i, bool to_complete, struct err *err)
@@ -229,6 +247,12 @@ static int fill_ids(json_t *spec, const char *field, const char *id_key, const c
         _cleanup_json_ json_t *present = NULL;
         _cleanup_free_ char *name = cli_escape(json_str(one, name_key));
         int r = cli_get(&present, err, "/%s/%s", kind, name);
+        if (r == -ERR_NOT_FOUND) {
+            const char *what = str_eq(kind, "secrets") ? "secret" : "config";
+            return err_set(err, ERR_NOT_FOUND,
+                           "%s %s is external, and not in the swarm: \"docker %s create %s FILE\" makes it",
+                           what, json_str(one, name_key), what, json_str(one, name_key));
+        }
         if (r < 0)
             return r;
         json_set_str(one, id_key, json_str(present, "ID"));
@@ -289,7 +313,7 @@ static int deploy_service(const struct deployment *d, size_t i, struct err *err)
     return r < 0 ? err_wrap(err, "service %s", s->name) : 0;
 }
 
-static int list_of(const char *kind, const char *stack, json_t **ret, struct err *err)
+int stack_list(const char *kind, const char *stack, json_t **ret, struct err *err)
 {
     _cleanup_free_ char *label = str_printf(STACK_LABEL "=%s", stack);
     _cleanup_json_ json_t *filters = json_pack("{s:[s]}", "label", label);
@@ -308,7 +332,7 @@ static int prune(const struct deployment *d, const char *stack, struct err *err)
     _cleanup_json_ json_t *list = NULL;
     json_t *one;
     size_t i;
-    int r = list_of("services", stack, &list, err);
+    int r = stack_list("services", stack, &list, err);
     json_array_foreach (list, i, one) {
         bool kept = false;
         for (size_t j = 0; j < d->stack->service_count; j++)
@@ -352,12 +376,16 @@ int stack_deploy(const struct compose_project *p, const struct stack_options *o)
     struct stack stack = {0};
     struct err err;
     if (cli_dry_run) {
-        stack_diff(p, o->project);
+        stack_diff(p, o->project, &o->images);
         return 0;
     }
     int status = stack_make(p, o->project, true, &stack);
     if (status)
         return status;
+    if (stack_pin(&stack, p->name, &o->images, &err) < 0) {
+        compose_stack_done(&stack);
+        return cli_fail(&err);
+    }
     int64_t seconds = o->wait_timeout_s > 0 ? o->wait_timeout_s : STACK_WAIT_S;
     _cleanup_progress_ struct progress *progress = progress_new();
     const struct deployment d = {.options = o,
@@ -386,8 +414,9 @@ static void keep_present(json_t *list, const char *kind, const char *name_key, c
     }
 }
 
-int stack_plan_request(const struct project_options *o, json_t **ret)
+int stack_plan_request(const struct project_options *o, const struct stack_images *images, json_t **ret)
 {
+    struct err err;
     _cleanup_compose_ struct compose_project *p = NULL;
     struct stack stack = {0};
     const struct project_load_options how = {.as_stack = true};
@@ -396,6 +425,10 @@ int stack_plan_request(const struct project_options *o, json_t **ret)
         status = stack_make(p, o, false, &stack);
     if (status)
         return status;
+    if (stack_pin(&stack, p->name, images, &err) < 0) {
+        compose_stack_done(&stack);
+        return cli_fail(&err);
+    }
     json_t *list = json_array();
     for (size_t i = 0; i < stack.service_count; i++) {
         json_t *template = json_object_get(stack.services[i].spec, "TaskTemplate"),
@@ -418,7 +451,7 @@ static int remove_all(const char *kind, const char *what, const char *stack, str
     _cleanup_json_ json_t *list = NULL;
     json_t *one;
     size_t i;
-    int r = list_of(kind, stack, &list, err);
+    int r = stack_list(kind, stack, &list, err);
     *ret_count = r == 0 ? json_array_size(list) : 0;
     json_array_foreach (list, i, one) {
         const char *id = json_str(one, "ID");
@@ -455,6 +488,7 @@ int cli_deploy(int argc, char **argv)
         {0, "prune", CLI_FLAG, &o.prune, NULL, "Remove services of the stack that the files do not have"},
         {0, "wait-timeout", CLI_INT, &o.wait_timeout_s, "SECONDS",
          "How long to wait for services (default 600)"},
+        STACK_IMAGES_OPTIONS(o.images),
         PROJECT_OPTIONS(project),
         {0},
     };

@@ -477,6 +477,7 @@ static void do_labels(const struct canonical *c, struct yaml_node *node)
 static void do_file(const struct canonical *c, struct yaml_node *node)
 {
     absolute_path(c, node, "file");
+    do_external(c, node);
 }
 
 void canonical_file(const struct canonical *c, struct yaml_node *root)

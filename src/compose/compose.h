@@ -144,6 +144,7 @@ struct compose_options {
     bool compatibility;     /* names have "_" between their parts, as docker-compose 1 gave them */
     bool no_deps;           /* with `services`: not what they depend on */
     bool check_files;       /* the files of secrets and configs have to be there */
+    bool stack;             /* for services of a swarm: it has secrets and configs of its own */
     const char *cwd;        /* NULL: the process's */
     char *const *environ;   /* "NAME=value"; NULL: the process's */
     const char *api_socket; /* what use_api_socket binds; NULL: /run/drover.sock */

@@ -527,7 +527,8 @@ int compose_load(const struct compose_options *options, struct compose_project *
                          .environ = &env,
                          .problems = &problems,
                          .api_socket = options->api_socket ? options->api_socket : "/run/drover.sock",
-                         .check_files = options->check_files};
+                         .check_files = options->check_files,
+                         .stack = options->stack};
     if (r == 0)
         r = build(&b, options, &notes, err);
     map_done(&env);

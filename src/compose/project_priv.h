@@ -12,7 +12,7 @@ struct building {
     const struct map *environ;
     struct problems *problems;
     const char *api_socket;
-    bool check_files;
+    bool check_files, stack; /* as in struct compose_options */
 };
 
 /* service.c: fills everything of a service but its dependencies' depth. */

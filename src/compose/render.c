@@ -210,6 +210,13 @@ static bool granted(const struct render *r, const char *section, const char *nam
     return false;
 }
 
+/* Of what is under networks, volumes, secrets or configs without a name of its own. */
+static const char *own_name(struct render *r, const struct yaml_pair *pair)
+{
+    bool external = *yaml_text(pair->value, "external") == 't';
+    return external ? pair->key : yaml_printf(r->arena, "%s_%s", r->p->name, pair->key);
+}
+
 static void render_grants(struct render *r, struct yaml_node *root, const char *section)
 {
     const struct yaml_node *from = yaml_get(r->p->root, section);
@@ -220,7 +227,7 @@ static void render_grants(struct render *r, struct yaml_node *root, const char *
             continue;
         struct yaml_node *entry = copy(r, pair->value);
         if (!r->options->no_normalize)
-            put_default(r, entry, "name", yaml_printf(r->arena, "%s_%s", r->p->name, pair->key));
+            put_default(r, entry, "name", own_name(r, pair));
         yaml_put(r->arena, map, NULL, pair->key, entry);
     }
     if (map->count)
@@ -238,9 +245,7 @@ static void name_resources(struct render *r, struct yaml_node *root, const char 
             continue;
         if (pair->value->type != YAML_MAP)
             pair->value = yaml_new(r->arena, YAML_MAP, pair->value);
-        bool external = *yaml_text(pair->value, "external") == 't';
-        put_default(r, pair->value, "name",
-                    external ? pair->key : yaml_printf(r->arena, "%s_%s", r->p->name, pair->key));
+        put_default(r, pair->value, "name", own_name(r, pair));
     }
 }
 

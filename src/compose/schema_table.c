@@ -30,7 +30,8 @@ static const struct field volume_fields[] = {
     {"external", F_BOOL | F_MAP, external_fields}, {"labels", F_KEYS}, {NULL}};
 #define NO_STORE "there is no store of secrets and configs on one machine; use file:, environment: or content:"
 static const struct field secret_fields[] = {
-    {"name", F_STR}, {"file", F_STR}, {"environment", F_STR}, {"content", F_STR}, {"external", NOT_HERE(NO_STORE)},
+    {"name", F_STR}, {"file", F_STR}, {"environment", F_STR}, {"content", F_STR},
+    {"external", F_BOOL | F_MAP, external_fields, NOTE("for services of a swarm; one machine alone has no store of them")},
     {"labels", IDLE(F_KEYS, NULL, "labels are for a store of secrets; there is none on one machine")},
     {"driver", NOT_HERE(NO_STORE)}, {"driver_opts", NOT_HERE(NO_STORE)}, {"template_driver", NOT_HERE(NO_STORE)},
     {NULL}};

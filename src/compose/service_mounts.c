@@ -178,6 +178,15 @@ static void read_grant(struct mounts *m, struct compose_service *s, const struct
             kind = i;
             given++;
         }
+    if (node_bool(definition, "external")) {
+        if (given)
+            problem_add(m->b->problems, definition, "is external, and so has no content here");
+        else if (m->b->check_files && !m->b->stack)
+            problem_add(m->b->problems, yaml_get(definition, "external"),
+                        "there is no store of secrets and configs on one machine; use file:, environment: or "
+                        "content:, or make it a swarm (docker swarm init)");
+        return;
+    }
     if (given != 1) {
         problem_add(m->b->problems, definition, "needs one of \"file\", \"environment\" and \"content\"");
         return;

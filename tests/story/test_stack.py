@@ -1,9 +1,10 @@
 """A compose.yaml deployed as services of a swarm: drover deploy, up, diff and down, beside docker stack."""
 import json
 import os
+import re
 import unittest
 
-from harness import wait_for
+from harness import Drover, busybox_root_tar, wait_for
 from test_swarm import SwarmStory
 
 FILE = """
@@ -40,7 +41,7 @@ configs: {conf: {content: "conf\\n"}}
 """
 
 
-class Stack(SwarmStory):
+class StackStory(SwarmStory):
     def setUp(self):
         super().setUp()
         self.dir = os.path.join(self.d.root, "project")
@@ -57,6 +58,9 @@ class Stack(SwarmStory):
 
     def ids(self, name):
         return {t["ID"] for t in self.tasks(name, desired_state="running")}
+
+
+class Stack(StackStory):
 
     def test_a_file_is_deployed_changed_compared_and_taken_down(self):
         self.assertEqual(self.drover("diff", check=False).status, 1)
@@ -134,6 +138,91 @@ class Stack(SwarmStory):
         self.assert_clean_refusal(self.drover("deploy", "--wait-timeout", "1", check=False), "insufficient resources", "drover explain big_x")
         self.d.docker("swarm", "leave", "--force")
         self.assert_clean_refusal(self.drover("deploy", check=False), "of no swarm")
+
+    def test_what_is_external_is_used_and_left(self):
+        self.write("ext.yaml", """
+name: ext
+services:
+  x:
+    image: busybox
+    command: [sh, -c, "cat /run/secrets/token /etc/app.conf; trap 'exit 0' TERM; while :; do sleep 0.05; done"]
+    secrets: [token, {source: other, target: second}]
+    configs: [{source: conf, target: /etc/app.conf}]
+    networks: [wide]
+secrets: {token: {external: true}, other: {external: true, name: theirs}}
+configs: {conf: {external: {name: app.conf}}}
+networks: {wide: {external: true}}
+""")
+        deploy = ("deploy", "-f", "ext.yaml")
+        self.assert_clean_refusal(self.drover(*deploy, check=False), "secret token is external", "docker secret create token FILE")
+        for kind, name, text in (("secret", "token", "one\n"), ("secret", "theirs", "two\n"), ("config", "app.conf", "three\n")):
+            self.d.docker(kind, "create", name, "-", stdin=text.encode())
+        self.assert_clean_refusal(self.drover(*deploy, check=False), "network wide not found")
+        self.d.docker("network", "create", "-d", "overlay", "wide")
+        self.drover(*deploy)
+        wait_for(lambda: self.d.docker("service", "logs", "--raw", "ext_x").out == "one\nthree\n", "what it was given")
+        self.assertEqual(self.drover("diff", "-f", "ext.yaml").out, "")
+        self.drover("down", "-f", "ext.yaml")
+        wait_for(lambda: not self.d.docker("ps", "-aq").out, "the tasks' containers to go")
+        left = [self.d.docker(kind, "ls", "--format", "{{.Name}}").out for kind in ("secret", "config", "network")]
+        self.assertTrue("token" in left[0] and "theirs" in left[0] and "app.conf" in left[1] and "wide" in left[2], left)
+        self.assert_clean_refusal(self.drover("up", "--local", "-d", "-f", "ext.yaml", check=False), "secrets.token.external", "docker swarm init")
+        self.write("ext.yaml", "services: {x: {image: busybox, secrets: [t]}}\nsecrets: {t: {external: true, file: ./key.txt}}\n")
+        self.assert_clean_refusal(self.drover(*deploy, check=False), "external", "no content")
+
+
+class Promotion(StackStory):
+    """Images by digest: what a tag is, is asked once, and another environment gets the same."""
+    FILE = "services:\n  app:\n    image: app:1\n    command: [sh, -c, \"trap 'exit 0' TERM; while :; do sleep 0.05; done\"]\n"
+
+    @classmethod
+    def make(cls):
+        d = Drover().start("--registry", "0")
+        try:
+            d.busybox()
+            d.docker("swarm", "init", "--advertise-addr", "127.0.0.1")
+        except BaseException:
+            d.remove()
+            raise
+        return d
+
+    def push(self, tag, mark):
+        self.d.docker("import", "--change", f"LABEL is={mark}", "-", tag, stdin=busybox_root_tar())
+        return re.search("sha256:[0-9a-f]{64}", self.d.docker("push", tag).out).group()
+
+    def image(self, service):
+        return json.loads(self.d.api("GET", f"/services/{service}")[2])["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"]
+
+    def test_what_was_tried_in_one_environment_goes_to_the_other_by_its_digest(self):
+        self.write("compose.yaml", self.FILE)
+        first = self.push("app:1", "one")
+        self.drover("deploy", "-p", "staging")
+        self.assertEqual(self.image("staging_app"), f"app:1@{first}")
+        self.assertEqual(self.drover("diff", "-p", "staging").out, "")
+        second = self.push("app:1", "two")  # the same tag
+        found = self.drover("diff", "-p", "staging", check=False)
+        self.assertEqual((found.status, found.out), (1, f'~ service staging_app\n    TaskTemplate.ContainerSpec.Image: "app:1@{first}" -> "app:1@{second}"\n'))
+        self.assertEqual(self.drover("diff", "-p", "staging", "--resolve-image", "changed").out, "")
+        self.drover("deploy", "-p", "prod", "--from", "staging")
+        self.assertEqual(self.image("prod_app"), f"app:1@{first}")  # not what the tag is by now
+        container = self.runs("prod_app", 1)[0]["Status"]["ContainerStatus"]["ContainerID"]
+        self.assertEqual(self.d.inspect(container)["Config"]["Labels"]["is"], "one")
+        kept = self.ids("prod_app")
+        self.assertIn("Unchanged", self.drover("deploy", "-p", "prod", "--from", "staging").err)
+        self.assertEqual(self.ids("prod_app"), kept)
+        self.drover("deploy", "-p", "staging")
+        self.assertEqual(self.image("staging_app"), f"app:1@{second}")
+        self.assertIn(f'"app:1@{first}" -> "app:1@{second}"', self.drover("diff", "-p", "prod", "--from", "staging", check=False).out)
+        self.assertIn("1 task is made anew", self.drover("plan", "-p", "prod", "--from", "staging").out)
+        self.drover("deploy", "-p", "prod", "--from", "staging")
+        self.assertEqual(self.image("prod_app"), f"app:1@{second}")
+
+        self.assert_clean_refusal(self.drover("deploy", "-p", "prod", "--from", "nowhere", check=False), "stack nowhere has no service app")
+        self.assert_clean_refusal(self.drover("deploy", "-p", "prod", "--resolve-image", "often", check=False), "always, changed or never")
+        self.write("compose.yaml", self.FILE.replace("app:1", "busybox"))
+        told = self.drover("deploy", "-p", "local")  # no registry has it
+        self.assertEqual((self.image("local_app"), told.err.count("each node runs what it has")), ("busybox:latest", 1))
+        self.assert_clean_refusal(self.drover("deploy", "-p", "prod", "--from", "local", check=False), "busybox:latest, which has no digest")
 
 
 if __name__ == "__main__":
