@@ -80,71 +80,11 @@ static bool is_dir_in(int root_fd, const char *path)
     return fd >= 0;
 }
 
-enum { LINKS_MAX = 40 };
-
-/* Appends what the link at `path` leads to, as seen from the directory that `at` names, and then `rest`. */
-static char *through_link(int dir_fd, const char *name, const char *at, const char *rest)
-{
-    char target[4096];
-    ssize_t n = readlinkat(dir_fd, name, target, sizeof(target) - 1);
-    if (n < 0)
-        return NULL;
-    target[n] = '\0';
-    return str_printf("%s/%s/%s", *target == '/' ? "" : at, target, rest);
-}
-
-/* Where `path` is once the links on its way are followed inside the root, also those that lead to what is not
- * there yet, and that making directories would trip over. The caller frees. */
-static char *behind_links(int root_fd, const char *path)
-{
-    _cleanup_free_ char *todo = path_clean(path), *done = mem_strdup("");
-    for (int links = 0; *todo && links < LINKS_MAX;) {
-        const char *name_at = todo + strspn(todo, "/");
-        _cleanup_free_ char *name = mem_strndup(name_at, strcspn(name_at, "/"));
-        const char *rest = name_at + strlen(name);
-        _cleanup_close_ int dir =
-            file_open_in_root(root_fd, *done ? done : "/", O_PATH | O_DIRECTORY, 0, NULL);
-        char *next = dir >= 0 && *name ? through_link(dir, name, done, rest) : NULL;
-        if (next) {
-            /* What a link leads to may climb: from the root on, link by link. */
-            links++;
-            free(todo);
-            todo = next;
-            free(done);
-            done = mem_strdup("");
-            continue;
-        }
-        char *longer = path_resolve(*done ? done : "/", name);
-        free(done);
-        done = longer;
-        char *left = mem_strdup(rest + strspn(rest, "/"));
-        free(todo);
-        todo = left;
-    }
-    return *todo || !*done ? mem_strdup(path) : take_ptr(done);
-}
-
 /* Directories that are made on the way to a destination belong to --chown's owner too. */
 static int make_dirs(const struct copy *c, int root_fd, const char *wanted, uid_t uid, gid_t gid,
                      struct err *err)
 {
-    _cleanup_close_ int known = file_open_in_root(root_fd, wanted, O_PATH | O_DIRECTORY, 0, NULL);
-    if (known >= 0)
-        return 0;
-    _cleanup_free_ char *path = behind_links(root_fd, wanted);
-    for (const char *end = path; *end;) {
-        end += 1 + strcspn(end + 1, "/");
-        _cleanup_free_ char *dir = mem_strndup(path, (size_t)(end - path));
-        _cleanup_close_ int there = file_open_in_root(root_fd, dir, O_PATH | O_DIRECTORY, 0, NULL);
-        if (there >= 0)
-            continue;
-        _cleanup_close_ int made = file_mkdirs_in_root(root_fd, dir, 0755, err);
-        if (made < 0)
-            return made;
-        if (c->owner && fchownat(made, "", uid, gid, AT_EMPTY_PATH) < 0)
-            return err_sys(err, errno, "set the owner of %s", dir);
-    }
-    return 0;
+    return build__make_dirs(root_fd, wanted, c->owner ? uid : 0, c->owner ? gid : 0, err);
 }
 
 static int make_parents(const struct copy *c, int root_fd, const char *path, uid_t uid, gid_t gid,

@@ -107,31 +107,86 @@ int git_source_parse(const char *text, struct git_source *ret, struct err *err)
 
 /* --- The program --- */
 
-static int git(const char *dir, const char *const *arguments, struct str *output, struct err *err)
+enum { ARGUMENTS_MAX = 24 };
+
+static void git_command(const char *dir, const char *const *arguments, const char *argv[ARGUMENTS_MAX])
 {
     /* No question on a terminal, no transport that runs programs or reads this machine's files, no line that
      * stands still for ever. */
-    const char *argv[24] = {"env",
-                            "GIT_TERMINAL_PROMPT=0",
-                            "GIT_ALLOW_PROTOCOL=git:http:https:ssh",
-                            "GIT_CONFIG_NOSYSTEM=1",
-                            "GIT_SSH_COMMAND=ssh -oBatchMode=yes",
-                            "git",
-                            "-c",
-                            "http.lowSpeedLimit=1",
-                            "-c",
-                            "http.lowSpeedTime=60",
-                            "-c",
-                            "core.hooksPath=/dev/null",
-                            "-C",
-                            dir};
-    size_t n = 14;
-    while (*arguments && n + 1 < ARRAY_SIZE(argv))
+    const char *const before[] = {"env",
+                                  "GIT_TERMINAL_PROMPT=0",
+                                  "GIT_ALLOW_PROTOCOL=git:http:https:ssh",
+                                  "GIT_CONFIG_NOSYSTEM=1",
+                                  "GIT_SSH_COMMAND=ssh -oBatchMode=yes",
+                                  "git",
+                                  "-c",
+                                  "http.lowSpeedLimit=1",
+                                  "-c",
+                                  "http.lowSpeedTime=60",
+                                  "-c",
+                                  "core.hooksPath=/dev/null",
+                                  "-C",
+                                  dir};
+    size_t n = ARRAY_SIZE(before);
+    memcpy(argv, before, sizeof(before));
+    while (*arguments && n + 1 < ARGUMENTS_MAX)
         argv[n++] = *arguments++;
     must(!*arguments);
+    argv[n] = NULL;
+}
+
+static int git(const char *dir, const char *const *arguments, struct str *output, struct err *err)
+{
+    const char *argv[ARGUMENTS_MAX];
+    git_command(dir, arguments, argv);
     return process_run(argv, NULL, output, err);
 }
 #define GIT(dir, err, ...) git(dir, (const char *const[]){__VA_ARGS__, NULL}, NULL, err)
+
+/* --- What a commit would write, before it does: a few objects of a repository can stand for any number of
+ * files, as one directory may be in another a thousand times. */
+
+struct measure {
+    int64_t entries, bytes;
+    size_t field; /* of the line "mode type id size\tpath" */
+    int64_t size; /* so far */
+};
+
+static int measure_listing(void *context, const char *text, size_t n, struct err *err)
+{
+    struct measure *m = context;
+    for (size_t i = 0; i < n; i++) {
+        char ch = text[i];
+        if (ch == '\n') {
+            m->entries++;
+            m->bytes += m->size;
+            m->field = 0;
+            m->size = 0;
+        } else if (ch == '\t') {
+            m->field = 4;
+        } else if (m->field < 3 && ch == ' ') {
+            m->field++;
+        } else if (m->field == 3 && ch >= '0' && ch <= '9' && m->size < GIT_MAX_BYTES) {
+            m->size = m->size * 10 + (ch - '0');
+        }
+        if (m->entries > GIT_MAX_ENTRIES)
+            return err_set(err, ERR_LIMIT, "the repository has more than %d files and directories",
+                           GIT_MAX_ENTRIES);
+        if (m->bytes > GIT_MAX_BYTES)
+            return err_set(err, ERR_LIMIT, "the repository's files are larger than %lld bytes together",
+                           (long long)GIT_MAX_BYTES);
+    }
+    return 0;
+}
+
+static int check_out(const char *dir, const char *commit, struct err *err)
+{
+    struct measure m = {0};
+    const char *argv[ARGUMENTS_MAX];
+    git_command(dir, (const char *const[]){"ls-tree", "-r", "-t", "-l", commit, NULL}, argv);
+    int r = process_run_into(argv, measure_listing, &m, err);
+    return r < 0 ? r : GIT(dir, err, "checkout", "-q", "--detach", commit);
+}
 
 /* A server of plain files knows no shallow history: then all of it comes. */
 static int fetch_ref(const char *dir, const char *wanted, struct err *err)
@@ -139,17 +194,17 @@ static int fetch_ref(const char *dir, const char *wanted, struct err *err)
     const char *ref = *wanted ? wanted : "HEAD";
     struct err shallow = {0};
     if (GIT(dir, &shallow, "fetch", "--depth", "1", "origin", "--", ref) == 0)
-        return GIT(dir, err, "checkout", "-q", "FETCH_HEAD");
+        return check_out(dir, "FETCH_HEAD", err);
     /* A commit's id cannot be asked for everywhere either. */
     int code = GIT(dir, err, "fetch", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*");
-    if (code < 0 || (*wanted && GIT(dir, NULL, "checkout", "-q", "--detach", ref) == 0))
-        return code;
+    if (code < 0 || (*wanted && GIT(dir, NULL, "rev-parse", "-q", "--verify", ref) == 0))
+        return code < 0 ? code : check_out(dir, ref, err);
     if (*wanted) {
         _cleanup_free_ char *branch = str_printf("origin/%s", ref);
-        return GIT(dir, err, "checkout", "-q", "--detach", branch);
+        return check_out(dir, branch, err);
     }
     code = GIT(dir, err, "remote", "set-head", "origin", "--auto");
-    return code < 0 ? code : GIT(dir, err, "checkout", "-q", "--detach", "origin/HEAD");
+    return code < 0 ? code : check_out(dir, "origin/HEAD", err);
 }
 
 static int read_commit(const struct git_source *s, const char *dir, char *ret, struct err *err)

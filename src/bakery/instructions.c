@@ -90,8 +90,8 @@ static const struct df_instruction INSTRUCTIONS[] = {
      NULL},
     {"USER", DF_USER, DF_TEXT, false, "USER user[:group]", "names or numbers", NULL},
     {"VOLUME", DF_VOLUME, DF_JSON_WORDS, false, "VOLUME path...", "both forms", NULL},
-    {"WORKDIR", DF_WORKDIR, DF_TEXT, false, "WORKDIR path", "makes the directory; relative to the one before",
-     NULL},
+    {"WORKDIR", DF_WORKDIR, DF_TEXT, false, "WORKDIR path",
+     "makes the directory, which is `USER`'s; relative to the one before", NULL},
 };
 
 const char *df_name(enum df_op op)

@@ -383,13 +383,16 @@ int build__workdir(struct build *s, const struct df_step *step, struct err *err)
         r = build__layer_mount(s, &layer, false, err);
     if (r < 0)
         return r;
+    /* As BuildKit has it, what is made is USER's, and root's where the image knows no such user. */
+    const char *user = json_str(build__config(s), "User");
+    uid_t uid = 0;
+    gid_t gid = 0;
+    if (*user)
+        (void)build__owner(layer.root_fd, user, &uid, &gid, NULL);
     /* Where it is there already nothing is written, and no layer comes of it. */
-    _cleanup_close_ int there = file_open_in_root(layer.root_fd, path, O_PATH | O_DIRECTORY, 0, NULL);
-    if (there < 0)
-        there = file_mkdirs_in_root(layer.root_fd, path, 0755, err);
-    if (there < 0)
-        return there;
-    there = close_fd(there);
+    r = build__make_dirs(layer.root_fd, path, uid, gid, err);
+    if (r < 0)
+        return r;
     return build__layer_commit(s, &layer, created_by, key, err);
 }
 

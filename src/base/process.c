@@ -32,8 +32,14 @@ static _Noreturn void child_exec(const char *const *argv, int in, int out, int r
     _exit(127);
 }
 
+struct listener {
+    process_sink_fn sink; /* or NULL */
+    void *context;
+    struct str *output;
+};
+
 /* Feeds `input` and gathers output until both ends are closed. */
-static int converse(int *in, int out, const char *input, struct str *output, struct err *err)
+static int converse(int *in, int out, const char *input, const struct listener *l, struct err *err)
 {
     size_t left = input ? strlen(input) : 0;
     if (!left)
@@ -61,8 +67,11 @@ static int converse(int *in, int out, const char *input, struct str *output, str
                 continue;
             if (n <= 0)
                 return 0;
-            if (output->len < OUTPUT_MAX)
-                str_addn(output, buffer, (size_t)n);
+            if (l->output->len < OUTPUT_MAX)
+                str_addn(l->output, buffer, (size_t)n);
+            int r = l->sink ? l->sink(l->context, buffer, (size_t)n, err) : 0;
+            if (r < 0)
+                return r;
         }
     }
 }
@@ -75,7 +84,7 @@ static const char *last_line(struct str *s)
     return line ? line + 1 : text;
 }
 
-int process_run(const char *const *argv, const char *input, struct str *ret_output, struct err *err)
+static int run(const char *const *argv, const char *input, const struct listener *l, struct err *err)
 {
     int in[2], out[2], report[2];
     if (pipe2(in, O_CLOEXEC) < 0)
@@ -96,9 +105,10 @@ int process_run(const char *const *argv, const char *input, struct str *ret_outp
     if (pid < 0)
         return err_sys(err, errno, "fork");
     fcntl(in_w, F_SETFL, O_NONBLOCK);
-    _cleanup_str_ struct str output = STR_INIT;
-    int r = converse(&in_w, out_r, input, &output, err);
+    int r = converse(&in_w, out_r, input, l, err);
     int status, sys;
+    if (r < 0 && l->sink)
+        kill(pid, SIGKILL);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     if (r < 0)
@@ -108,13 +118,26 @@ int process_run(const char *const *argv, const char *input, struct str *ret_outp
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         return err_set(err, ERR_SYSTEM, "%s %s %d: %s", argv[0],
                        WIFEXITED(status) ? "exited with" : "died of signal",
-                       WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), last_line(&output));
-    if (ret_output) {
+                       WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), last_line(l->output));
+    return 0;
+}
+
+int process_run(const char *const *argv, const char *input, struct str *ret_output, struct err *err)
+{
+    _cleanup_str_ struct str output = STR_INIT;
+    int r = run(argv, input, &(struct listener){.output = &output}, err);
+    if (r == 0 && ret_output) {
         str_free(ret_output);
         *ret_output = output;
         output = (struct str)STR_INIT;
     }
-    return 0;
+    return r;
+}
+
+int process_run_into(const char *const *argv, process_sink_fn sink, void *context, struct err *err)
+{
+    _cleanup_str_ struct str output = STR_INIT;
+    return run(argv, NULL, &(struct listener){.sink = sink, .context = context, .output = &output}, err);
 }
 
 int process_spawn_daemon(const char *const *argv, const char *log_path, struct err *err)

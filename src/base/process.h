@@ -13,6 +13,11 @@ struct err;
  * last line of output. */
 int process_run(const char *const *argv, const char *input, struct str *ret_output, struct err *err);
 
+/* The same without input, and what it says is given to `sink` as it comes, however much that is. When that
+ * fails the program is killed, and its error is the one returned. */
+typedef int (*process_sink_fn)(void *context, const char *bytes, size_t n, struct err *err);
+int process_run_into(const char *const *argv, process_sink_fn sink, void *context, struct err *err);
+
 /* Starts argv[0] (an absolute path) as a daemon of its own session, whose parent is not us: stdin from
  * /dev/null, stdout and stderr appended to `log_path`, every other descriptor closed. Its later death is
  * nobody's here. */

@@ -180,6 +180,172 @@ case("dockerignore", "FROM scratch\nCOPY . /all\n", files={".dockerignore": "# c
 case("dockerignore with exceptions below", "FROM scratch\nCOPY d /d\n", files={".dockerignore": "d\n!d/sub/deep\n!d/o*\n"})
 case("dockerignore hides a source", "FROM scratch\nCOPY a.txt /\n", files={".dockerignore": "a.txt\n"}, refused="a.txt")
 
+# --- as people write them
+
+case("life: a compiled program", """
+# syntax=docker/dockerfile:1
+ARG GO_VERSION=1
+FROM busybox AS build
+ARG GO_VERSION
+ARG VERSION=dev
+ARG COMMIT
+WORKDIR /src
+COPY a.txt b.txt ./
+RUN cat a.txt b.txt > sums
+COPY . .
+RUN mkdir -p /out/bin && \\
+    printf '#!/bin/sh\\necho %s %s %s\\n' "$VERSION" "${COMMIT:-none}" "$GO_VERSION" > /out/bin/app && \\
+    chmod 755 /out/bin/app
+
+FROM scratch
+COPY --from=build /etc/passwd /etc/group /etc/
+COPY --from=build --chown=1000:1000 /out/bin/app /app
+USER 1000:1000
+EXPOSE 8080
+LABEL org.opencontainers.image.title="app" \\
+      org.opencontainers.image.version="1.0" org.opencontainers.image.source=https://example.com/x?y=z
+ENTRYPOINT ["/app"]
+CMD ["--listen", ":8080"]
+""", args={"VERSION": "1.2.3"})
+case("life: a script program", """
+FROM busybox
+ENV LANG=C.UTF-8 \\
+    APP_HOME=/srv/app \\
+    PATH="/srv/app/bin:$PATH"
+WORKDIR ${APP_HOME}
+RUN addgroup -S app 2>/dev/null; mkdir -p log tmp/cache && chown -R user:extra log tmp
+COPY d/*.txt ./
+COPY --chown=user:extra . .
+RUN set -eux; \\
+    # in the middle of a command
+    ls > listing; \\
+    \\
+    rm -rf d/sub
+USER user
+HEALTHCHECK --interval=30s --timeout=3s --start-period=5s --retries=3 \\
+    CMD wget -qO- http://127.0.0.1:3000/health || exit 1
+VOLUME ["/srv/data"]
+STOPSIGNAL SIGTERM
+CMD ["sh", "run.sh"]
+""", files={".dockerignore": "**/*.md\n.git\npacked*\n!packed.tar\n[x]\n\n  # no comment\nsp ace\n"})
+case("life: tests as a stage", """
+FROM busybox AS base
+WORKDIR /w
+COPY a.txt .
+FROM base AS dev
+ENV MODE=dev
+CMD ["sh"]
+FROM base AS test
+RUN test -s a.txt && echo passed > result
+FROM base AS prod
+ENV MODE=prod
+COPY --from=test /w/result /etc/result
+CMD ["cat", "/etc/result"]
+""")
+case("life: an image with an entrypoint script", """
+FROM busybox
+COPY --chmod=0755 run.sh /usr/local/bin/docker-entrypoint.sh
+RUN ln -s usr/local/bin/docker-entrypoint.sh / # kept for old users
+ENV DATA=/var/lib/db
+RUN mkdir -p "$DATA" && chown -R user:extra "$DATA" && chmod 1777 "$DATA"
+VOLUME $DATA
+ENTRYPOINT ["docker-entrypoint.sh"]
+EXPOSE 5432/tcp 5432/udp
+CMD ["db"]
+""")
+case("life: shells and continuation", """
+FROM busybox
+SHELL ["/bin/sh", "-euc"]
+RUN A=1; \\
+  if [ "$A" = 1 ]; then \\
+    echo "one \\"quoted\\" \\$A" > /q; \\
+  fi
+RUN echo a  &&  \\
+    echo b > /b ; echo 'c # no comment' > /c
+RUN true && ( echo x; echo y ) | sort -r > /sorted
+""")
+case("life: directories with trailing slashes", "FROM busybox\nCOPY d/sub/ /etc/sub\nCOPY d/ /opt\nCOPY d/one.txt d/two.md /opt/more/\nADD a.txt /opt/\nADD d/sub /opt/deep/\n")
+case("life: arguments choose the base", "ARG VARIANT=plain\nFROM busybox AS base-plain\nENV V=plain\nFROM busybox AS base-debug\nENV V=debug\nRUN echo debug > /debug\nFROM base-${VARIANT} AS final\nRUN echo $V > /v\n",
+     args={"VARIANT": "debug"})
+case("life: a copy between stages by number", "FROM busybox\nRUN echo 0 > /zero\nFROM busybox\nRUN echo 1 > /one\nFROM busybox\nCOPY --from=0 /zero /\nCOPY --from=1 /one /\n")
+case("life: a stage from a stage from a stage", "FROM busybox AS a\nENV X=1\nUSER user\nWORKDIR /home\nFROM a AS b\nENV Y=$X-2\nRUN id -u > /tmp/who\nFROM b\nENV Z=$Y-3\nUSER root\nRUN cat /tmp/who > /who\n")
+
+# --- quoting
+
+case("env quoting", r'''FROM busybox
+ENV A="a b" B='c d' C=e\ f D="g \"h\" i" E='j "k" l' F="m 'n' o" G="p"'q'r H=s\"t I="back\\slash" J='back\slash'
+ENV K "old form" with 'quotes' and \ escapes
+ENV L=$A M="$B" N='$C' O=\$D P="\$E" Q="${F}x" R=x${NOPE}y
+ENV S="" T='' U="  spaces  "
+ENV V=1#2 W="#3"
+''')
+case("label quoting", r'''FROM busybox
+LABEL "com.example.vendor"="ACME Incorporated" com.example.label-with-value="foo" version='1.0'
+LABEL description="This text illustrates \
+that label-values can span multiple lines."
+LABEL json='{"a": ["b", 1], "c": "d e"}' escaped="{\"x\": 1}"
+LABEL empty="" bare= slash="a\\b" dollar="\$HOME" single='it''s'
+''')
+case("json forms", r'''FROM busybox
+CMD ["a", "b\tc", "d\"e", "\u00e9", "f\\g", ""]
+ENTRYPOINT [ "x" , "y z" ]
+''')
+case("json forms that are none", "FROM busybox\nCMD ['a', 'b']\nRUN [ -d / ] && echo yes > /y\nENTRYPOINT [\"a\" \"b\"]\n")
+case("names with dots and dashes in variables", "FROM busybox\nARG A_1=x\nENV P=$A_1.txt Q=$A_1-y R=${A_1}_z S=$A_1/w T=$$A U=a$ V=$1\n")
+
+# --- working directories and users
+
+case("workdir with a user", "FROM busybox\nUSER user\nWORKDIR /made/by\nRUN echo x > /tmp/x\nWORKDIR rel\nCOPY a.txt .\n")
+case("workdir with variables", "FROM busybox\nARG A=one\nENV B=two\nWORKDIR /$A/${B:-x}/${C:-three}\nWORKDIR ./four/../five\nRUN pwd > /where\n")
+case("workdir through a link", "FROM busybox\nRUN mkdir /real && ln -s /real /way\nWORKDIR /way/x\nRUN pwd > /where && echo y > y\n")
+case("users by name and group", "FROM busybox\nUSER user\nRUN id -u > /tmp/1\nUSER 7\nRUN id -u > /tmp/2; id -g >> /tmp/2\nUSER user:extra\nRUN id -g > /tmp/3\nUSER 0:7\nRUN id -g > /4\nUSER user\n")
+
+# --- more of COPY and ADD
+
+case("copy over directories and files", "FROM busybox\nRUN mkdir -p /x/one.txt /y && echo old > /y/a.txt && chmod 600 /y/a.txt\nCOPY a.txt /y/a.txt\nCOPY b.txt /y\nCOPY d /y\n")
+case("copy into a link", "FROM busybox\nRUN mkdir /real && ln -s /real /way && ln -s real /rel\nCOPY a.txt /way/\nCOPY b.txt /rel/deeper/b\nCOPY d/sub /way\n")
+case("copy keeps empty directories and modes", "FROM busybox AS s\nRUN mkdir -p /t/e1 /t/e2/e3 && chmod 700 /t/e1 && chmod 1777 /t/e2 && touch /t/e2/e3/f && chmod 4755 /t/e2/e3/f\nFROM scratch\nCOPY --from=s /t /t\nCOPY --from=s /t/e2/ /u/\n")
+case("copy with wildcards in directories", "FROM scratch\nCOPY d/*/*.txt /a/\nCOPY */sub/deep/* /b/\nCOPY d/[a-z]*.txt /c/\nCOPY d/[^o]*.md /e/\nCOPY ?.txt /f/\n")
+case("copy the same twice", "FROM scratch\nCOPY a.txt /x/a\nCOPY b.txt /x/a\nCOPY a.txt a.txt /x/y/\n")
+case("copy from a stage into its own path", "FROM busybox AS s\nWORKDIR /app\nRUN echo 1 > f && mkdir g && echo 2 > g/h\nFROM busybox\nWORKDIR /app\nCOPY --from=s /app .\nCOPY --from=s /app/g ./g2/\nCOPY --from=s app/f named\n")
+case("copy from a stage keeps owners and times of links", "FROM busybox AS s\nRUN mkdir /o && cd /o && echo 1 > f && ln -s f l && ln -s /o/f abs && chown -h 3:4 l && chown 5:6 f\nFROM scratch\nCOPY --from=s /o /o\nCOPY --from=s /o/l /o/abs /p/\n")
+case("add archives by wildcard", "FROM scratch\nADD packed.tar.* /all/\nADD packed.tar /one/two/\n")
+case("add an archive over files", "FROM busybox\nRUN mkdir -p /t/packed && echo old > /t/packed/one && chmod 700 /t/packed\nADD packed.tar.gz /t\n")
+
+# --- more of the configuration
+
+case("entrypoint and cmd inherited and reset", "FROM busybox AS a\nENTRYPOINT [\"e\"]\nCMD [\"c\"]\nFROM a AS b\nCMD [\"d\"]\nFROM b\nENTRYPOINT []\n")
+case("entrypoint empty keeps nothing", "FROM busybox AS a\nENTRYPOINT [\"e\"]\nCMD [\"c\"]\nFROM a\nENTRYPOINT [\"f\"]\nCMD []\n")
+case("health check inherited and unset", "FROM busybox AS a\nHEALTHCHECK --retries=2 CMD true\nFROM a AS b\nENV X=1\nFROM b\nHEALTHCHECK NONE\n")
+case("expose merges", "FROM busybox AS a\nEXPOSE 80 53/udp\nFROM a\nEXPOSE 80/tcp 53/tcp 443\n")
+case("labels override", "FROM busybox AS a\nLABEL a=1 b=2\nFROM a\nLABEL b=3 c=$PATH\nLABEL a=\n")
+case("volumes keep what is there", "FROM busybox\nRUN mkdir /v && echo 1 > /v/f\nVOLUME /v /w\nVOLUME [\"/v\"]\n")
+case("maintainer with a variable", "FROM busybox\nENV N=Jo\nMAINTAINER $N <x@example.com>\n")
+case("onbuild with arguments and shells", """
+FROM busybox AS base
+SHELL ["/bin/sh", "-xc"]
+ONBUILD ARG WHO=nobody
+ONBUILD RUN echo "$WHO $0" > /who
+ONBUILD COPY --chown=user:extra d /d
+ONBUILD USER user
+ONBUILD EXPOSE 99
+ONBUILD ENTRYPOINT ["e"]
+FROM base
+RUN id -u > /tmp/uid
+""", args={"WHO": "me"})
+case("arg before from in two stages", "ARG A=1\nARG B=$A$A\nFROM busybox AS x\nARG B\nRUN echo \"[$A][$B]\" > /f\nFROM busybox\nARG A\nARG B=own\nCOPY --from=x /f /f\nRUN echo \"[$A][$B]\" > /g\n", args={"A": "7"})
+case("arg used before it is declared", "FROM busybox\nENV X=[$LATE]\nARG LATE=1\nENV Y=[$LATE]\n")
+case("arg takes the environment's value over its own", "FROM busybox\nENV V=env\nARG V\nRUN echo $V > /1\nARG W=arg\nENV W=env-$W\nRUN echo $W > /2\n", args={"V": "build", "W": "given"})
+
+# --- .dockerignore
+
+case("dockerignore everything but", "FROM scratch\nCOPY . /all\n", files={".dockerignore": "*\n!d\n!*.txt\nd/sub\n!d/sub/three.txt\n"})
+case("dockerignore double stars", "FROM scratch\nCOPY . /all\n", files={".dockerignore": "**/three.txt\n**/*.md\n**/deep\nsp*/**\n"})
+case("dockerignore of directories with slashes", "FROM scratch\nCOPY . /all\n", files={".dockerignore": "/d/sub/\n./a.txt\nshut\nd/../b.txt\n  UPPER  \n"})
+case("dockerignore hides itself and the file", "FROM scratch\nCOPY . /all\n", files={".dockerignore": "Dockerfile\n.dockerignore\n*.tar*\n"})
+case("dockerignore with ranges and escapes", "FROM scratch\nCOPY . /all\n", files={".dockerignore": "[a-b].txt\n\\*star\nd/t?o.md\n\\[x\\]\n"})
+case("dockerignore exceptions in order", "FROM scratch\nCOPY d /d\n", files={".dockerignore": "d/*\n!d/one.txt\nd/o*\n!d/sub\nd/sub/deep\n"})
+
 
 # --- Drover's own language: what it prints is what it builds
 

@@ -263,6 +263,7 @@ class BuildApi(Story):
         git(["git", "-C", work, "checkout", "-q", "main"])
         git(["git", "clone", "-q", "--bare", work, os.path.join(folder, "repo.git")])
         git(["git", "-C", os.path.join(folder, "repo.git"), "update-server-info"])
+        self.served = folder
         return self.serve(folder) + "/repo.git", commit
 
     def test_a_context_comes_from_a_git_repository_at_a_ref_and_folder(self):
@@ -292,6 +293,21 @@ class BuildApi(Story):
         self.assertIn("Using cache", str(log))
         for source, flags, message in ((url, "--checksum=abc123", "expected commit abc123"), (url + "#:out", "", "no folder"), (url + "#nowhere", "", "error fetching")):
             self.assertIn(message, self.build({"Dockerfile": f"FROM busybox\nADD {flags} {source} /src\n"})[-1]["error"])
+
+    def test_a_git_repository_of_few_objects_and_millions_of_files_is_refused_before_it_is_written(self):
+        url, _ = self.repository()
+        bare = os.path.join(self.served, "repo.git")
+        blob = run(["git", "-C", bare, "hash-object", "-w", "--stdin"], stdin=b"x").out.strip()
+        entry = f"100644 blob {blob}"
+        for fan in (100, 100, 101):  # each directory's files and directories are all the same one
+            tree = run(["git", "-C", bare, "mktree"], stdin="".join(f"{entry}\t{i}\n" for i in range(fan)).encode()).out.strip()
+            entry = f"040000 tree {tree}"
+        commit = run(["git", "-C", bare, "-c", "user.name=a", "-c", "user.email=a@example.com", "commit-tree", "-m", "bomb", tree]).out.strip()
+        run(["git", "-C", bare, "update-ref", "refs/heads/bomb", commit])
+        run(["git", "-C", bare, "update-server-info"])
+        self.refused(400, "more than 1000000 files and directories", remote=url + "#bomb")
+        self.assertIn("more than 1000000 files and directories", self.build({"Dockerfile": f"FROM busybox\nADD {url}#bomb /src\n"})[-1]["error"])
+        self.assertEqual(os.listdir(os.path.join(self.d.data, "tmp")), [])
 
     def test_a_build_tells_of_its_tags_and_of_the_containers_of_its_steps(self):
         began = json.loads(self.d.api("GET", "/info")[2])["SystemTime"]
