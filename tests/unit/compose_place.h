@@ -13,6 +13,7 @@ struct place {
     struct compose_project *project;
     struct str problems;
     struct err err;
+    bool check_files, stack; /* of struct compose_options */
 };
 
 static inline void begin(struct place *p)
@@ -36,6 +37,8 @@ static inline int load(struct place *p, const char *over_or_null)
     const char *const files[] = {"compose.yaml", over_or_null, NULL};
     const struct compose_options options = {.cwd = p->dir,
                                             .environ = (char *const *)environ_list,
+                                            .check_files = p->check_files,
+                                            .stack = p->stack,
                                             .files = over_or_null ? (char *const *)files : NULL};
     compose_project_free(p->project);
     p->project = NULL;

@@ -242,8 +242,16 @@ static void secrets_and_configs_that_are_no_plain_files_are_copied(void **state)
     put(&p, "s.txt", "two");
     assert_ok(load(&p, NULL), &p.err);
     assert_string_not_equal(before, compose_find_service(p.project, "a")->extra);
-    assert_refused(&p, "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {external: true}}\n",
-                   "compose.yaml:2:15: secrets.s.external: key is not supported; there is no store");
+    assert_refused(&p,
+                   "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {external: true, content: x}}\n",
+                   "is external, and so has no content here");
+    static const char outside[] = "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {external: true}}\n";
+    p.check_files = true; /* containers are to be made of it */
+    assert_refused(&p, outside, "there is no store of secrets and configs on one machine");
+    p.stack = true; /* of a swarm, which has one */
+    assert_ok(load_text(&p, outside), &p.err);
+    assert_int_equal(compose_find_service(p.project, "a")->copy_count, 0);
+    p.check_files = p.stack = false;
     assert_refused(&p, "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {environment: NOT_SET}}\n",
                    "the environment variable NOT_SET is not set");
     assert_refused(&p,
