@@ -320,6 +320,10 @@ int labels__read(const json_t *labels, struct service_labels *ret, struct err *e
 bool labels__has_data(const json_t *task_template);       /* of its node: volumes, binds */
 bool labels__writes_volumes(const json_t *task_template); /* named ones, which outlive a task */
 
+/* links.c: the label sh.drover.links */
+int links__check(struct cluster *c, const json_t *spec, struct err *err); /* networks by id */
+json_t *links__into(struct cluster *c, const json_t *spec); /* the template of a task that is made now */
+
 /* service_check.c: a spec in the form that is kept: names of networks, secrets and configs become ids. */
 int service__check(struct cluster *c, const struct service *present, json_t *spec, struct err *err);
 int service__publish(struct cluster *c, const struct service *s, const json_t *spec, json_t **ret,

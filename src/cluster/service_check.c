@@ -333,6 +333,8 @@ int service__check(struct cluster *c, const struct service *present, json_t *spe
     if (r == 0)
         r = check_networks(c, spec, err);
     if (r == 0)
+        r = links__check(c, spec, err);
+    if (r == 0)
         r = check_endpoint(spec, err);
     if (r == 0)
         r = deploy_spec_parse(spec, &parsed, err);

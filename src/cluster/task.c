@@ -8,7 +8,7 @@ struct task *task__new(struct cluster *c, struct service *s, int64_t slot, const
     /* A rollout knows its tasks by that; it may have begun by the clock of another leader. */
     t->o = (struct object){.kind = CLUSTER_TASK, .created_ns = MAX(time_now_ns(), s->status.started_ns)};
     cluster__new_id(t->o.id);
-    t->o.spec = json_incref(json_object_get(s->o.spec, "TaskTemplate"));
+    t->o.spec = links__into(c, s->o.spec);
     t->o.name = mem_strdup("");
     t->service = s;
     t->slot = slot;

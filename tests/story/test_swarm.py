@@ -70,6 +70,33 @@ class Swarm(SwarmStory):
         self.d.docker("swarm", "init", "--advertise-addr", "127.0.0.1")
         self.assertEqual(self.d.docker("service", "ls", "-q").out, "")
 
+    def test_links_are_variables_as_fig_named_them(self):
+        self.d.docker("network", "create", "-d", "overlay", "mesh")
+        serves = ["sh", "-c", "mkdir /w; echo here > /w/index.html; exec httpd -f -p 80 -h /w"]
+        self.service("--name", "my_db", "--network", "mesh", "--label", "com.docker.stack.namespace=my", command=serves)
+        self.service("--name", "shown", "--network", "mesh", "--publish", "8099:9000", "--publish", "8098:9001/udp")
+        self.service("--name", "apart")
+        links = ("--network", "mesh", "--label", "com.docker.stack.namespace=my", "--label")
+        for link, words in (("nobody:1", "no such service"), ("db", "publishes no port"), ("apart:1", "no network in common"), ("db:0", "from 1 to 65535"),
+                            ("db:80/ipx", "from 1 to 65535"), ("x=:80", "[NAME=]SERVICE"), (" ".join(["db:80"] * 65), "more than 64")):
+            refused = self.d.docker("service", "create", "--detach", "--no-resolve-image", "--name", "bad", *links, f"sh.drover.links={link}", "busybox", check=False)
+            self.assert_clean_refusal(refused, words)
+        self.service("--name", "web", *links, "sh.drover.links=db:80, db:81 the-queue=shown", "--env", "DB_1_PORT_81_TCP_ADDR=mine")
+        container = self.runs("web", 1)[0]["Status"]["ContainerStatus"]["ContainerID"]
+        found = dict(line.split("=", 1) for line in self.d.inspect(container)["Config"]["Env"])
+        address = next(a["Addr"] for a in json.loads(self.d.api("GET", "/services/my_db")[2])["Endpoint"]["VirtualIPs"]).split("/")[0]
+        wanted = {}
+        for name in ("DB", "DB_1"):
+            wanted |= {f"{name}_PORT": f"tcp://{address}:80"}
+            for port in ("80", "81"):
+                wanted |= {f"{name}_PORT_{port}_TCP": f"tcp://{address}:{port}", f"{name}_PORT_{port}_TCP_ADDR": address,
+                           f"{name}_PORT_{port}_TCP_PORT": port, f"{name}_PORT_{port}_TCP_PROTO": "tcp"}
+        wanted["DB_1_PORT_81_TCP_ADDR"] = "mine"  # what the service says itself
+        self.assertEqual({k: v for k, v in found.items() if k.startswith("DB_")}, wanted)
+        self.assertEqual((found["THE_QUEUE_PORT_9000_TCP_PROTO"], found["THE_QUEUE_1_PORT_9001_UDP_PORT"]), ("tcp", "9001"))
+        fetch = ["exec", container, "sh", "-c", "wget -qO- http://$DB_PORT_80_TCP_ADDR:$DB_PORT_80_TCP_PORT/"]
+        wait_for(lambda: self.d.docker(*fetch, check=False).out == "here\n", "the address to lead there")
+
     def test_an_update_that_gets_nowhere_goes_back_to_what_was_stable(self):
         health = ["--health-cmd", "test ! -e /tmp/ill", "--health-interval", "100ms", "--health-retries", "1000"]
         self.service("--name", "web", "--replicas", "2", *health, "--update-monitor", "100ms", "--rollback-monitor", "100ms", "--update-failure-action", "rollback",
