@@ -140,7 +140,7 @@ int process_run_into(const char *const *argv, process_sink_fn sink, void *contex
     return run(argv, NULL, &(struct listener){.sink = sink, .context = context, .output = &output}, err);
 }
 
-int process_spawn_daemon(const char *const *argv, const char *log_path, struct err *err)
+int process_spawn_daemon(const char *const *argv, int in, const char *log_path, struct err *err)
 {
     int report[2];
     if (pipe2(report, O_CLOEXEC) < 0)
@@ -151,7 +151,7 @@ int process_spawn_daemon(const char *const *argv, const char *log_path, struct e
         pid_t grandchild = fork();
         if (grandchild != 0)
             _exit(grandchild < 0);
-        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        int null = in < 0 ? open("/dev/null", O_RDWR | O_CLOEXEC) : fcntl(in, F_DUPFD_CLOEXEC, 10);
         int log = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         /* Everything that was inherited without CLOEXEC is ours by accident: it goes, but the report pipe. */
         int last = dup3(report[1], 3, O_CLOEXEC) < 0 ? report[1] : 3;

@@ -18,10 +18,10 @@ int process_run(const char *const *argv, const char *input, struct str *ret_outp
 typedef int (*process_sink_fn)(void *context, const char *bytes, size_t n, struct err *err);
 int process_run_into(const char *const *argv, process_sink_fn sink, void *context, struct err *err);
 
-/* Starts argv[0] (an absolute path) as a daemon of its own session, whose parent is not us: stdin from
- * /dev/null, stdout and stderr appended to `log_path`, every other descriptor closed. Its later death is
- * nobody's here. */
-int process_spawn_daemon(const char *const *argv, const char *log_path, struct err *err);
+/* Starts argv[0] (an absolute path) as a daemon of its own session, whose parent is not us: stdin from `in`
+ * (negative: /dev/null), stdout and stderr appended to `log_path`, every other descriptor closed. Its later
+ * death is nobody's here. */
+int process_spawn_daemon(const char *const *argv, int in, const char *log_path, struct err *err);
 
 /* Of /proc/PID/stat: what a process is, or was as long as its parent has not waited for it. */
 struct process_stat {

@@ -26,7 +26,8 @@ void keeper_set_binary(const char *path)
     binary = mem_strdup(path);
 }
 
-static int spawn(struct keeper *k, struct err *err)
+/* It ends by itself when the other end of `wanted` is closed before it is the keeper. */
+static int spawn(struct keeper *k, int wanted, struct err *err)
 {
     const char *from_environment = getenv("DROVER_BINARY");
     _cleanup_free_ char *path = NULL;
@@ -43,7 +44,7 @@ static int spawn(struct keeper *k, struct err *err)
         }
     }
     _cleanup_free_ char *log = str_printf("%s/keeper.log", k->dir);
-    return process_spawn_daemon((const char *[]){path, "keeper", "--root", k->root, NULL}, log, err);
+    return process_spawn_daemon((const char *[]){path, "keeper", "--root", k->root, NULL}, wanted, log, err);
 }
 
 /* --- connecting --- */
@@ -105,9 +106,14 @@ static bool pause_before_retry(struct keeper *k, int ms)
     return poll(&p, 1, ms) == 0;
 }
 
-/* Reaches the keeper, starting one when none listens. Another's start may win; ours then ends by itself. */
+/* Reaches the keeper, starting one when none listens. Another's start may win; ours then ends by itself, also
+ * when it comes up so late that the other has ended again. */
 static int reach(struct keeper *k, int *ret_fd, struct greeting *ret, struct err *err)
 {
+    int wanted[2];
+    if (pipe2(wanted, O_CLOEXEC) < 0)
+        return err_sys(err, errno, "pipe");
+    _cleanup_close_ int theirs = wanted[0], ours _unused_ = wanted[1];
     int64_t deadline = time_monotonic_ns() + CONNECT_SECONDS * NS_PER_S, next_spawn = 0,
             patience = NS_PER_S / 4;
     int r;
@@ -117,7 +123,7 @@ static int reach(struct keeper *k, int *ret_fd, struct greeting *ret, struct err
         r = file_connect_unix(k->socket, SOCK_SEQPACKET, &fd, err);
         if (r < 0 && now >= next_spawn) {
             struct err spawn_err;
-            if (spawn(k, &spawn_err) < 0) {
+            if (spawn(k, theirs, &spawn_err) < 0) {
                 err_copy(err, &spawn_err);
                 return err_wrap(err, "start the keeper");
             }

@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -159,6 +160,15 @@ static bool parse_inherited(const char *text, struct inherited *ret)
     return fcntl(ret->lock_fd, F_SETFD, FD_CLOEXEC) == 0 && fcntl(ret->listen_fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
+/* Whoever starts a keeper has the other end of a pipe, our stdin, until it has one, which may be another. */
+static bool is_wanted(void)
+{
+    struct stat st;
+    struct pollfd p = {.fd = STDIN_FILENO};
+    return fstat(STDIN_FILENO, &st) < 0 || !S_ISFIFO(st.st_mode) || poll(&p, 1, 0) <= 0 ||
+           !(p.revents & POLLHUP);
+}
+
 static int open_daemon(struct daemon *d, const char *root, const struct inherited *before, struct err *err)
 {
     d->root = mem_strdup(root);
@@ -175,6 +185,11 @@ static int open_daemon(struct daemon *d, const char *root, const struct inherite
         d->lock_fd = before->lock_fd;
     else
         r = file_lock(lock, &d->lock_fd, err);
+    /* Asked when no other can be the keeper any more: else one could be found and end in between. */
+    if (r == 0 && !before && !is_wanted()) {
+        log_info("ends: whoever started it has found another");
+        r = -ERR_CONFLICT;
+    }
     if (r == 0)
         r = loop_init(&d->loop, err);
     if (r == 0)

@@ -150,7 +150,7 @@ static int process_start(struct net__names *s, const char *state_dir, struct err
     if (stat(s->log_path, &st) == 0 && st.st_size > LOG_BYTES_MAX)
         unlink(s->log_path);
     const char *const argv[] = {binary, "dns", state_dir, NULL};
-    return process_spawn_daemon(argv, s->log_path, err);
+    return process_spawn_daemon(argv, -EBADF, s->log_path, err);
 }
 
 static int try_connect(struct net__names *s)

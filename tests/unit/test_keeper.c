@@ -1195,12 +1195,13 @@ static void the_keeper_does_not_end_while_containers_run(void **state)
     wait_exit(f, "on", "");
 }
 
-static void spawn_keeper(const char *root, const char *log)
+static void spawn_keeper(const char *root, int wanted, const char *log)
 {
     struct err err;
     _cleanup_free_ char *self = NULL;
     assert_ok(process_self_path(&self, &err), &err);
-    assert_ok(process_spawn_daemon((const char *[]){self, "keeper", "--root", root, NULL}, log, &err), &err);
+    assert_ok(process_spawn_daemon((const char *[]){self, "keeper", "--root", root, NULL}, wanted, log, &err),
+              &err);
 }
 
 static void wait_for_file(const char *path, bool there)
@@ -1210,6 +1211,38 @@ static void wait_for_file(const char *path, bool there)
             fail_msg("%s %s", path, there ? "does not come" : "does not go");
         nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
     }
+}
+
+static void wait_for_text(const char *path, const char *word, struct str *ret)
+{
+    struct err err;
+    for (int i = 0; !strstr(str_get(ret), word); i++) {
+        if (i == 12000)
+            fail_msg("%s does not say %s", path, word);
+        nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+        str_clear(ret);
+        assert_ok(file_read(path, 4096, ret, &err), &err);
+    }
+}
+
+/* The second of two that were started on a slow machine, when who started them has found the first, and that
+ * one has ended. */
+static void a_keeper_whose_starter_has_found_another_is_none(void **state)
+{
+    need_root(state);
+    char *late = scratch_new();
+    int wanted[2];
+    _cleanup_free_ char *log = str_printf("%s/log", late),
+                        *socket = str_printf("%s/keeper/keeper.sock", late);
+    _cleanup_str_ struct str text = STR_INIT;
+    assert_int_equal(pipe2(wanted, O_CLOEXEC), 0);
+    close(wanted[1]);
+    spawn_keeper(late, wanted[0], log);
+    close(wanted[0]);
+    wait_for_text(log, "ends: ", &text);
+    assert_non_null(strstr(str_get(&text), "has found another"));
+    assert_false(file_exists(socket));
+    scratch_remove(late);
 }
 
 /* As the second of two does that were started on a slow machine, when the first has already ended. */
@@ -1224,7 +1257,7 @@ static void a_keeper_that_nobody_comes_for_ends_and_one_that_holds_a_container_d
     char *late = scratch_new();
     _cleanup_free_ char *log = str_printf("%s/log", late),
                         *socket = str_printf("%s/keeper/keeper.sock", late);
-    spawn_keeper(late, log);
+    spawn_keeper(late, -EBADF, log);
     wait_for_file(socket, true);
     wait_for_file(socket, false);
     scratch_remove(late);
@@ -1237,16 +1270,11 @@ static void a_keeper_that_nobody_comes_for_ends_and_one_that_holds_a_container_d
 static void a_keeper_that_comes_up_when_its_root_has_been_removed_makes_none(void **state)
 {
     need_root(state);
-    struct err err;
     char *dir = scratch_new();
     _cleanup_free_ char *root = str_printf("%s/gone", dir), *log = str_printf("%s/log", dir);
     _cleanup_str_ struct str text = STR_INIT;
-    spawn_keeper(root, log);
-    for (int i = 0; i < 12000 && !strstr(str_get(&text), "make "); i++) {
-        nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
-        str_clear(&text);
-        assert_ok(file_read(log, 4096, &text, &err), &err);
-    }
+    spawn_keeper(root, -EBADF, log);
+    wait_for_text(log, "make ", &text);
     assert_non_null(strstr(str_get(&text), root));
     assert_false(file_exists(root));
     scratch_remove(dir);
@@ -1393,6 +1421,7 @@ int main(int argc, char **argv)
         T(a_keeper_killed_amid_launches_loses_none_and_starts_none_twice),
         cmocka_unit_test(a_config_with_names_for_defaults_means_the_same),
         T(the_keeper_does_not_end_while_containers_run),
+        T(a_keeper_whose_starter_has_found_another_is_none),
         T(a_keeper_that_nobody_comes_for_ends_and_one_that_holds_a_container_does_not),
         T(a_keeper_that_comes_up_when_its_root_has_been_removed_makes_none),
         T(a_client_that_talks_nonsense_harms_nobody_else),
