@@ -116,8 +116,8 @@ struct build_options {
     char **tags, **args, **labels, **hosts, **platforms, **outputs, **ulimits;
     char **secrets, **agents, **contexts, **no_cache_filter, **allow, **annotations, **cache_from, **cache_to;
     const char *file, *target, *network, *shm_size, *progress, *timeout, *id_file, *metadata_file, *memory,
-        *builder;
-    bool no_cache, pull, quiet, push, print, check, with_dependencies;
+        *builder, *call, *provenance, *sbom;
+    bool load, no_cache, pull, quiet, push, print, check, with_dependencies;
 };
 
 static void options_done(struct build_options *o)
@@ -471,6 +471,26 @@ static bool means_path(const struct build_options *o, char **rest)
     return !project_present(&o->project);
 }
 
+/* Options of buildx that scripts give, of which one value asks for what is done here anyway. */
+static int agree(struct build_options *o, struct err *err)
+{
+    const struct {
+        const char *option, *given, *fits, *why;
+    } asked[] = {
+        {"--builder", o->builder, "default", "the one builder there is, is default"},
+        {"--provenance", o->provenance, "false", "no attestation of how an image was built is made"},
+        {"--sbom", o->sbom, "false", "a build makes no bill of materials; drover bake base does"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(asked); i++)
+        if (asked[i].given && !str_eq(asked[i].given, asked[i].fits))
+            return err_set(err, ERR_UNSUPPORTED, "%s=%s is not supported: %s", asked[i].option,
+                           asked[i].given, asked[i].why);
+    if (o->call && !str_eq(o->call, "build") && !str_eq(o->call, "check"))
+        return err_set(err, ERR_UNSUPPORTED, "--call=%s is not supported: build or check", o->call);
+    o->check = o->check || str_eq(o->call, "check");
+    return 0;
+}
+
 int cli_build(int argc, char **argv)
 {
     struct build_options o = {0};
@@ -511,6 +531,9 @@ int cli_build(int argc, char **argv)
         {0, "shm-size", CLI_TEXT, &o.shm_size, "SIZE", "Size of /dev/shm during RUN"},
         {'m', "memory", CLI_TEXT, &o.memory, "SIZE", "Memory that a RUN may take"},
         {0, "builder", CLI_TEXT, &o.builder, "NAME", "default: there is one builder"},
+        {0, "load", CLI_FLAG, &o.load, NULL, "What is done anyway: the image is the server's"},
+        {0, "provenance", CLI_TEXT, &o.provenance, "false", "No attestation is made"},
+        {0, "sbom", CLI_TEXT, &o.sbom, "false", "No attestation is made"},
         {0, "with-dependencies", CLI_FLAG, &o.with_dependencies, NULL,
          "Also the services that the named ones depend on"},
         {0, "no-cache", CLI_FLAG, &o.no_cache, NULL, "Do not use layers of earlier builds"},
@@ -518,6 +541,7 @@ int cli_build(int argc, char **argv)
         {0, "print", CLI_FLAG, &o.print, NULL,
          "Print the plain Dockerfile that PATH's stands for; builds nothing"},
         {0, "check", CLI_FLAG, &o.check, NULL, "Print the build checks' warnings; builds nothing"},
+        {0, "call", CLI_TEXT, &o.call, "METHOD", "build, or check: --check"},
         {'q', "quiet", CLI_FLAG, &o.quiet, NULL, "Print the image's id only"},
         {'p', "project-name", CLI_TEXT, &o.project.name, "NAME", "Project name"},
         {0, "compose-file", CLI_LIST, &o.project.files, "FILE", "Compose file, when services are built"},
@@ -535,9 +559,9 @@ int cli_build(int argc, char **argv)
         -1};
     char **rest;
     int status = cli_parse(&command, argc, argv, &rest);
-    if (status < 0 && o.builder && !str_eq(o.builder, "default")) {
-        fprintf(stderr, "drover build: --builder: there is no builder \"%s\"; the one there is, is default\n",
-                o.builder);
+    struct err err = {0};
+    if (status < 0 && agree(&o, &err) < 0) {
+        fprintf(stderr, "drover build: %s\n", err.msg);
         status = 2;
     }
     if (status < 0)

@@ -170,6 +170,13 @@ RUN --mount=from=more,target=/m cat /m/file > /mounted
         self.assertIn("[+] Building", screen)
         self.assertIn("[first 2/2] RUN echo said", screen)
 
+    def test_what_scripts_tell_buildx_is_done_or_refused_by_name(self):
+        folder = self.context("buildx", Dockerfile="FROM busybox as one\nENV A=1\n")
+        self.assertTrue(self.d.drover("build", "--load", "--provenance=false", "--sbom=false", "--builder=default", "--call=build", folder).out.startswith("sha256:"))
+        self.assertIn("WARNING: FromAsCasing", self.d.drover("build", "--call=check", folder).out)
+        for option in ("--provenance=mode=max", "--sbom=true", "--call=outline", "--builder=mine"):
+            self.assert_clean_refusal(self.d.drover("build", option, folder, check=False), f"{option} is not supported")
+
     def test_a_run_that_hangs_is_ended_and_a_client_that_goes_leaves_nothing(self):
         folder = self.context("hang", Dockerfile="FROM busybox\nRUN --mount=type=cache,target=/c touch /c/x; echo here; sleep 1000\n")
         self.assert_clean_refusal(self.d.drover("build", "--timeout", "300ms", folder, check=False), "Dockerfile:2", "timeout of")
