@@ -7,7 +7,6 @@
 #include "base/base64.h"
 #include "base/log.h"
 #include "cluster/identity.h"
-#include "cluster/managers.h"
 #include "cluster/port.h"
 #include "image/image.h"
 
@@ -154,7 +153,7 @@ static bool is_to_revive(const struct cluster *c, const struct task *t, int code
            (!s->max_attempts || t->revived < s->max_attempts);
 }
 
-static void ended(struct cluster *c, struct task *t, int code, const char *error)
+void agent__ended(struct cluster *c, struct task *t, int code, const char *error)
 {
     char text[64];
     if (!error && is_to_revive(c, t, code)) {
@@ -178,7 +177,7 @@ static void ended(struct cluster *c, struct task *t, int code, const char *error
 }
 
 /* How its container is, told by an inspection. */
-static void observe(struct cluster *c, struct task *t, const json_t *inspection)
+void agent__observe(struct cluster *c, struct task *t, const json_t *inspection)
 {
     const json_t *state = json_object_get(inspection, "State");
     const char *health = json_str(json_object_get(state, "Health"), "Status");
@@ -194,7 +193,7 @@ static void observe(struct cluster *c, struct task *t, const json_t *inspection)
         task__set(c, t, TASK_READY, "prepared", NULL);
     else {
         const char *error = json_str(state, "Error");
-        ended(c, t, (int)json_int(state, "ExitCode"), *error ? error : NULL);
+        agent__ended(c, t, (int)json_int(state, "ExitCode"), *error ? error : NULL);
     }
 }
 
@@ -283,7 +282,7 @@ static void start(struct cluster *c, struct task *t)
         _cleanup_free_ char *text = str_printf("starting container failed: %s", err.msg);
         task__set(c, t, TASK_FAILED, "starting", text);
     } else if (looked == 0)
-        observe(c, t, inspection);
+        agent__observe(c, t, inspection);
 }
 
 static void revive(struct cluster *c, struct task *t)
@@ -442,15 +441,15 @@ static int on_event(void *context, const json_t *event)
     int64_t code = 0;
     if (str_eq(action, "die")) {
         (void)parse_i64(json_str(json_object_get(actor, "Attributes"), "exitCode"), 0, 255, &code, NULL);
-        ended(c, t, (int)code, NULL);
+        agent__ended(c, t, (int)code, NULL);
     } else if (str_eq(action, "destroy"))
-        ended(c, t, 0, "its container was removed");
+        agent__ended(c, t, 0, "its container was removed");
     else if (str_eq(action, "health_status: healthy")) {
         task__set(c, t, TASK_RUNNING, "started", NULL);
         service__wake(c, t->service);
     } else if (str_eq(action, "health_status: unhealthy") && t->desired < TASK_SHUTDOWN) {
         t->halt = true;
-        ended(c, t, 0, "task: unhealthy container");
+        agent__ended(c, t, 0, "task: unhealthy container");
         agent__give(c, t);
     }
     return c->stopping;
@@ -476,9 +475,9 @@ static void sweep(struct cluster *c)
         if (!t || t->busy || task_ended(t->state))
             continue;
         if (r == 0)
-            observe(c, t, inspection);
+            agent__observe(c, t, inspection);
         else if (r == -ERR_NOT_FOUND)
-            ended(c, t, 0, "its container was removed");
+            agent__ended(c, t, 0, "its container was removed");
     }
 }
 
@@ -524,90 +523,4 @@ void *agent__watch(void *context)
     if (engine_events(c->engine, 0, 0, filters, c, on_event, watcher_gone, &err) < 0)
         log_error("cluster: follow the engine's events: %s", err.msg);
     return NULL;
-}
-
-/* --- After a start --- */
-
-/* Nobody has told this node to stop it: whoever led before counted the node as lost. */
-static void halt_if_running(struct cluster *c, struct task *t)
-{
-    _cleanup_json_ json_t *inspection = NULL;
-    if (t->container &&
-        engine_container_inspect(c->engine, t->container, 0, &inspection, &(struct err){0}) == 0)
-        t->halt = json_bool(json_object_get(inspection, "State"), "Running");
-}
-
-void agent__recover_task(struct cluster *c, struct task *t)
-{
-    _cleanup_json_ json_t *inspection = NULL;
-    if (!str_eq(t->node, c->self)) /* who leads knows the others' containers, too */
-        return;
-    if (t->container)
-        map_put(&c->containers, t->container, t);
-    if (task_ended(t->state)) {
-        halt_if_running(c, t);
-        return;
-    }
-    if (!t->container) {
-        if (t->state > TASK_ASSIGNED) { /* whatever was made goes: prepare() begins anew */
-            t->state = TASK_ASSIGNED;
-            t->dirty = true;
-        }
-        return;
-    }
-    int r = engine_container_inspect(c->engine, t->container, 0, &inspection, &(struct err){0});
-    if (r == -ERR_NOT_FOUND)
-        ended(c, t, 0, "its container was removed");
-    else if (r == 0 && (t->state >= TASK_READY || c->role != ROLE_LEADS || managers__replicated(c)))
-        observe(c, t, inspection);
-}
-
-#define TASK_LABEL "com.docker.swarm.task.id"
-
-/* The containers of tasks, as they are listed; NULL: not to be had. */
-static json_t *task_containers(struct cluster *c)
-{
-    _cleanup_json_ json_t *filters = json_pack("{s:[s]}", "label", TASK_LABEL);
-    json_t *list = NULL;
-    return engine_container_list(c->engine, true, 0, false, filters, &list, &(struct err){0}) < 0 ? NULL
-                                                                                                  : list;
-}
-
-/* A node that does not lead has no rows of its own: which container is whose is on the containers' labels. */
-void agent__find_containers(struct cluster *c)
-{
-    _cleanup_json_ json_t *list = task_containers(c);
-    json_t *one;
-    size_t i;
-    json_array_foreach (list, i, one) {
-        struct task *t =
-            map_get(&c->objects[CLUSTER_TASK], json_str(json_object_get(one, "Labels"), TASK_LABEL));
-        if (t && !t->container)
-            t->container = mem_strdup(json_str(one, "Id"));
-    }
-}
-
-/* Containers of tasks that nobody knows: what was written behind may be lost with the machine. */
-void agent__remove_strays(struct cluster *c)
-{
-    _cleanup_json_ json_t *list = task_containers(c);
-    json_t *one;
-    size_t i;
-    json_array_foreach (list, i, one) {
-        const char *id = json_str(json_object_get(one, "Labels"), TASK_LABEL);
-        if (!map_get(&c->objects[CLUSTER_TASK], id))
-            engine_container_remove(c->engine, json_str(one, "Id"), true, true, &(struct err){0});
-    }
-}
-
-void agent__recover(struct cluster *c)
-{
-    struct map_entry *e;
-    bool others = c->role != ROLE_LEADS || managers__replicated(c);
-    if (others) /* what this node has told the leader last may be lost with it */
-        agent__find_containers(c);
-    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_TASK], &i));)
-        agent__recover_task(c, e->value);
-    if (c->role == ROLE_LEADS || c->assignment_known)
-        agent__remove_strays(c);
 }

@@ -429,6 +429,10 @@ void loop__pause(struct cluster *c);
 void agent__give(struct cluster *c, struct task *t); /* to a worker, when there is something to do */
 void *agent__work(void *cluster);
 void *agent__watch(void *cluster);
+/* How a task's container ended, or is by an inspection. */
+void agent__ended(struct cluster *c, struct task *t, int code, const char *error);
+void agent__observe(struct cluster *c, struct task *t, const json_t *inspection);
+/* recover.c */
 void agent__recover(struct cluster *c);
 void agent__recover_task(struct cluster *c, struct task *t);
 void agent__find_containers(struct cluster *c);
