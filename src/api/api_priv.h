@@ -313,6 +313,7 @@ API_HANDLER(api_config_remove);
 API_HANDLER(api_config_update);
 API_HANDLER(api_plugin_list);
 API_HANDLER(api_plugin_missing);
+API_HANDLER(api_plugin_set);
 API_HANDLER(api_plugin_install);
 API_HANDLER(api_network_list);
 API_HANDLER(api_network_inspect);

@@ -61,15 +61,34 @@ int api_container_create(struct http_request *q, void *context, struct err *err)
     return 0;
 }
 
+/* Before 1.20 a container's limits were fields of Config too, and before 1.21 its volume driver. */
+static void add_old_fields(json_t *doc, int version)
+{
+    static const struct {
+        const char *name, *from;
+    } fields[] = {
+        {"VolumeDriver", "VolumeDriver"}, {"Memory", "Memory"},     {"MemorySwap", "MemorySwap"},
+        {"CpuShares", "CpuShares"},       {"Cpuset", "CpusetCpus"},
+    };
+    const json_t *host = json_object_get(doc, "HostConfig");
+    _cleanup_json_ json_t *config = json_copy(json_object_get(doc, "Config"));
+    for (size_t i = 0; i < (version < 1020 ? ARRAY_SIZE(fields) : 1); i++)
+        json_object_set(config, fields[i].name, json_object_get(host, fields[i].from));
+    json_object_set(doc, "Config", config);
+}
+
 int api_container_inspect(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
     const char *ref = http_param(q, "id");
+    bool sizes = http_query_bool(q, "size", false), old = api__version(q) < 1021;
     unsigned flags = api__version(q) < 1045 ? ENGINE_INSPECT_ALIAS_IDS : 0;
     int r;
-    if (http_query_bool(q, "size", false)) {
+    if (sizes || old) {
         json_t *doc = NULL;
-        r = engine_container_inspect(a->engine, ref, flags | ENGINE_INSPECT_SIZES, &doc, err);
+        r = engine_container_inspect(a->engine, ref, flags | (sizes ? ENGINE_INSPECT_SIZES : 0), &doc, err);
+        if (r == 0 && old)
+            add_old_fields(doc, api__version(q));
         return reply(q, r, 200, doc);
     }
     _cleanup_str_ struct str text = STR_INIT;

@@ -341,6 +341,22 @@ int api_container_attach_ws(struct http_request *q, void *context, struct err *e
 
 enum { STATS_INTERVAL_MS = 1000 };
 
+/* Before 1.21 there was one network: the sum of all counters. */
+static void sum_networks(json_t *sample)
+{
+    const json_t *networks = json_object_get(sample, "networks");
+    const char *name, *key;
+    json_t *one, *value, *sum = json_object();
+    json_object_foreach ((json_t *)networks, name, one)
+        json_object_foreach (one, key, value)
+            if (json_is_integer(value))
+                json_object_set_new(sum, key, json_integer(json_int(sum, key) + json_integer_value(value)));
+    if (networks)
+        json_object_set(sample, "network", sum);
+    json_decref(sum);
+    json_object_del(sample, "networks");
+}
+
 int api_container_stats(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
@@ -354,6 +370,8 @@ int api_container_stats(struct http_request *q, void *context, struct err *err)
         int r = engine_container_stats(a->engine, ref, previous, &sample, err);
         if (r < 0)
             return http_answered(q) ? 0 : r; /* a stream ends when its container goes */
+        if (api__version(q) < 1021)
+            sum_networks(sample);
         bool idle = str_after(json_str(sample, "read"), "0001-") != NULL; /* it does not run */
         if (!stream && (one_shot || idle || n == 1)) {
             http_reply_json(q, 200, sample);

@@ -18,6 +18,15 @@ int api_plugin_missing(struct http_request *q, void *context, struct err *err)
     return err_set(err, ERR_NOT_FOUND, "plugin \"%s\" not found", http_param(q, "name"));
 }
 
+int api_plugin_set(struct http_request *q, void *context, struct err *err)
+{
+    _cleanup_json_ json_t *body = NULL;
+    int r = http_body_json(q, API_BODY_MAX, &body, err);
+    if (r == 0 && !body)
+        r = err_set(err, ERR_INVALID, "invalid JSON: got EOF while reading request body");
+    return r < 0 ? r : api_plugin_missing(q, context, err);
+}
+
 int api_plugin_install(struct http_request *q, void *context, struct err *err)
 {
     return err_set(err, ERR_UNSUPPORTED, "managing plug-ins: not supported by Drover");

@@ -357,7 +357,9 @@ int sources_unpack(struct sources *s, struct bakery_context *context, struct err
 
 /* --- Archives --- */
 
-/* A compressed file that is no tar is copied as it is, so the first header decides. */
+/* A compressed file that is no tar is copied as it is, so the first header decides: also one that was
+ * compressed twice, as "x.tar.xz.gz", which Docker opens once and finds no tar in. The filters are the
+ * compression and the file itself. */
 static bool is_archive(int fd)
 {
     deferred_need(DEFERRED_ARCHIVE);
@@ -371,8 +373,9 @@ static bool is_archive(int fd)
     int rc = archive_read_open_fd(a, fd, 64 << 10);
     if (rc == ARCHIVE_OK)
         rc = archive_read_next_header(a, &entry);
+    bool twice = archive_filter_count(a) > 2;
     archive_read_free(a);
-    return rc == ARCHIVE_OK || rc == ARCHIVE_WARN;
+    return (rc == ARCHIVE_OK || rc == ARCHIVE_WARN) && !twice;
 }
 
 int sources_find_archives(struct sources *s, size_t first, struct err *err)

@@ -63,6 +63,7 @@ void deferred_need_all(void);
 #pragma weak archive_errno
 #pragma weak archive_error_string
 #pragma weak archive_filter_bytes
+#pragma weak archive_filter_count
 #pragma weak archive_read_data
 #pragma weak archive_read_data_block
 #pragma weak archive_read_free

@@ -72,6 +72,36 @@ static json_t *load(const char *text, size_t n, json_error_t *error)
     return json_loadb(str_get(&changed), changed.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, error);
 }
 
+/* jansson's words, as "string or '}' expected near 'x'", in those of Go's decoder, which clients of Docker
+ * know: the first character that is wrong, and what was looked for. */
+static const struct wording {
+    const char *ours, *theirs;
+} wordings[] = {
+    {"string or '}' expected", "looking for beginning of object key string"},
+    {"string expected", "looking for beginning of object key string"},
+    {"']' expected", "after array element"},
+    {"'}' expected", "after object key:value pair"},
+    {"':' expected", "after object key"},
+    {"end of file expected", "after top-level value"},
+    {"invalid token", "looking for beginning of value"},
+    {"unexpected token", "looking for beginning of value"},
+    {"'[' or '{' expected", "looking for beginning of value"},
+};
+
+static int explain(const json_error_t *error, const char *what, struct err *err)
+{
+    const char *near = strstr(error->text, " near '");
+    if (json_error_code(error) == json_error_premature_end_of_input)
+        return err_set(err, ERR_INVALID, "%s: unexpected EOF (line %d column %d)", what, error->line,
+                       error->column);
+    for (size_t i = 0; near && isprint((unsigned char)near[7]) && i < ARRAY_SIZE(wordings); i++)
+        if (str_after(error->text, wordings[i].ours))
+            return err_set(err, ERR_INVALID, "%s: invalid character '%c' %s (line %d column %d)", what,
+                           near[7], wordings[i].theirs, error->line, error->column);
+    return err_set(err, ERR_INVALID, "%s: line %d column %d: %s", what, error->line, error->column,
+                   error->text);
+}
+
 int json_parse(const char *text, size_t n, const char *what, json_t **ret, struct err *err)
 {
     if (n > JSON_MAX_BYTES)
@@ -81,8 +111,7 @@ int json_parse(const char *text, size_t n, const char *what, json_t **ret, struc
     json_error_t error;
     json_t *value = load(text, n, &error);
     if (!value)
-        return err_set(err, ERR_INVALID, "%s: line %d column %d: %s", what, error.line, error.column,
-                       error.text);
+        return explain(&error, what, err);
     *ret = value;
     return 0;
 }

@@ -347,8 +347,10 @@ int task__container_body(struct cluster *c, const struct task *t, json_t **ret, 
 int task_files__write(struct cluster *c, const struct task *t, json_t *mounts, struct err *err);
 void task_files__remove(struct cluster *c, const char *task_id);
 
-/* template.c: "{{.Service.Name}}" and the like. NULL: `err` says what it cannot be. */
-char *template__expand(struct cluster *c, const struct task *t, const char *text, struct err *err);
+/* template.c: "{{.Service.Name}}" and the like, and with `payload`, which a secret or config is, the
+ * functions that show other files of the task. NULL: `err` says what it cannot be. */
+char *template__expand(struct cluster *c, const struct task *t, const char *text, bool payload,
+                       struct err *err);
 
 /* place.c */
 struct task *place__task_at(struct cluster *c, int32_t placed); /* a sched_task; NULL */

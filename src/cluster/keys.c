@@ -210,5 +210,6 @@ int keys__open(struct cluster *c, const char *id, const struct str *sealed, stru
     if (r < 0)
         return err_set(err, ERR_CORRUPT, "secret %s cannot be decrypted with the key of this machine", id);
     ret->len += size;
+    ret->data[ret->len] = '\0'; /* templates read it as text; str_reserve left room */
     return 0;
 }

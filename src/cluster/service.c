@@ -287,6 +287,19 @@ static void complete(json_t *spec)
         }
 }
 
+/* Counts that were left out are shown as what they mean. */
+static void count_mode(json_t *spec)
+{
+    json_t *mode = json_object_get(spec, "Mode"), *replicated = json_object_get(mode, "Replicated"),
+           *job = json_object_get(mode, "ReplicatedJob");
+    if (json_is_object(replicated) && absent(replicated, "Replicas"))
+        json_object_set_new(replicated, "Replicas", json_integer(1));
+    if (json_is_object(job) && absent(job, "MaxConcurrent"))
+        json_object_set_new(job, "MaxConcurrent", json_integer(1));
+    if (json_is_object(job) && absent(job, "TotalCompletions"))
+        json_object_set(job, "TotalCompletions", json_object_get(job, "MaxConcurrent"));
+}
+
 static json_t *with_defaults(const json_t *given)
 {
     json_t *spec = json_copy_tree(given);
@@ -295,6 +308,7 @@ static json_t *with_defaults(const json_t *given)
         json_object_set_new(spec, "Labels", json_object());
     if (absent(spec, "Mode"))
         json_object_set_new(spec, "Mode", json_pack("{s:{s:i}}", "Replicated", "Replicas", 1));
+    count_mode(spec);
     complete(spec);
     return spec;
 }

@@ -19,7 +19,7 @@ static int expand_into(struct cluster *c, const struct task *t, json_t *to, cons
     const char *text = json_string_value(json_object_get(to, key));
     if (!text || !strstr(text, "{{"))
         return 0;
-    _cleanup_free_ char *value = template__expand(c, t, text, err);
+    _cleanup_free_ char *value = template__expand(c, t, text, false, err);
     if (!value)
         return -err->code;
     json_set_str(to, key, value);
@@ -34,7 +34,7 @@ static int add_environment(struct cluster *c, const struct task *t, const json_t
     int r = 0;
     json_array_foreach (json_object_get(container, "Env"), i, one) {
         _cleanup_free_ char *value =
-            template__expand(c, t, json_string_value(one) ? json_string_value(one) : "", err);
+            template__expand(c, t, json_string_value(one) ? json_string_value(one) : "", false, err);
         if (!value) {
             r = -err->code;
             break;
@@ -296,7 +296,7 @@ static int read_content(struct cluster *c, const struct task *t, const struct se
     if (!str_eq(driver, "golang"))
         return err_set(err, ERR_UNSUPPORTED, "%s %s: template driver \"%.50s\" is not known",
                        cluster__kind_name(s->o.kind), s->o.name, driver);
-    _cleanup_free_ char *text = template__expand(c, t, str_get(ret), err);
+    _cleanup_free_ char *text = template__expand(c, t, str_get(ret), true, err);
     if (!text)
         return -err->code;
     str_clear(ret);

@@ -100,11 +100,11 @@ int engine_network_connect(struct engine *e, const char *ref, const json_t *body
     _cleanup_container_ struct container *c = NULL;
     _cleanup_free_ char *name = NULL;
     const json_t *wished = json_object_get(body, "EndpointConfig");
-    int r = network_name(e, ref, &name, err);
+    int r = wished ? endpoint__check_settings(wished, "EndpointConfig", err) : 0;
+    if (r == 0)
+        r = network_name(e, ref, &name, err);
     if (r == 0)
         r = body_container(e, body, &c, err);
-    if (r == 0 && wished)
-        r = endpoint__check_settings(wished, "EndpointConfig", err);
     if (r == 0)
         r = check_mode(c, name, true, err);
     if (r < 0)
@@ -181,7 +181,10 @@ int engine_network_disconnect(struct engine *e, const char *ref, const json_t *b
 {
     _cleanup_container_ struct container *c = NULL;
     _cleanup_free_ char *name = NULL;
-    int r = network_name(e, ref, &name, err);
+    bool force; /* changes nothing: a container can always be taken off a network */
+    int r = json_get_bool(body, "", "Force", &force, err);
+    if (r == 0)
+        r = network_name(e, ref, &name, err);
     if (r == 0 && (r = body_container(e, body, &c, err)) < 0)
         return missing_container(body, r, err);
     if (r == 0)

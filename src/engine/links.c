@@ -19,9 +19,14 @@ static int parse_link(const char *text, char **ret_name, char **ret_alias, struc
     size_t n = strv_len(parts);
     if (!n || n > 2 || !*parts[0] || (n == 2 && !*parts[1]) || strpbrk(text, " \t\n\r"))
         return err_set(err, ERR_INVALID, "bad format for links: %.200s", text);
-    const char *alias = parts[n - 1];
-    *ret_name = mem_strdup(parts[0]);
-    *ret_alias = mem_strdup(n == 1 && *alias == '/' ? alias + 1 : alias);
+    /* As inspect shows them they may come back, "/name:/parent/alias"; else "/alias" is "alias". */
+    const char *alias = parts[n - 1], *name = parts[0];
+    const char *last = n == 2 && *name == '/' ? strrchr(alias, '/') : NULL;
+    alias = last ? last + 1 : alias + strspn(alias, "/");
+    if (!*alias)
+        return err_set(err, ERR_INVALID, "bad format for links: %.200s", text);
+    *ret_name = mem_strdup(name);
+    *ret_alias = mem_strdup(alias);
     return 0;
 }
 
@@ -421,10 +426,12 @@ void links__note(struct container *c, const json_t *net)
 int engine_container_unlink(struct engine *e, const char *ref, struct err *err)
 {
     const char *name = *ref == '/' ? ref + 1 : ref, *slash = strchr(name, '/');
+    _cleanup_container_ struct container *parent = NULL;
+    if (!slash && container__find(e, name, &parent, err) < 0)
+        return -err->code;
     if (!slash)
         return err_set(err, ERR_CONFLICT, "Conflict, cannot remove the default link name of the container");
     _cleanup_free_ char *parent_name = mem_strndup(name, (size_t)(slash - name));
-    _cleanup_container_ struct container *parent = NULL;
     if (container__find(e, parent_name, &parent, NULL) < 0)
         return err_set(err, ERR_NOT_FOUND, "No such container: %.300s", ref);
     SCOPED_LOCK(op, &parent->op);

@@ -111,7 +111,7 @@ static int bind_source(const json_t *m, const json_t *options, char **ret, struc
     return wrong("bind", what, err);
 }
 
-static int bind_object(const json_t *m, json_t **ret, struct err *err)
+static int bind_object(struct resolve *x, const json_t *m, json_t **ret, struct err *err)
 {
     const json_t *options = json_object_get(m, "BindOptions");
     bool rw = !json_bool(m, "ReadOnly");
@@ -119,11 +119,13 @@ static int bind_object(const json_t *m, json_t **ret, struct err *err)
     int r = check_bind_options(options, !rw, err);
     if (r == 0)
         r = bind_source(m, options, &source, err);
+    const char *propagation;
+    if (r == 0)
+        r = mounts__propagation(x, source, json_str(options, "Propagation"), &propagation, err);
     if (r < 0)
         return r;
-    const char *propagation = json_str(options, "Propagation");
     *ret = json_pack("{s:s,s:s,s:s,s:b,s:s}", "Type", "bind", "Source", source, "Mode", "", "RW", rw,
-                     "Propagation", *propagation ? propagation : "rprivate");
+                     "Propagation", propagation);
     static const char *const kept[] = {"NonRecursive", "ReadOnlyNonRecursive", "ReadOnlyForceRecursive"};
     for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
         if (json_bool(options, kept[i]))
@@ -238,7 +240,7 @@ int mounts__add_object(struct resolve *x, const json_t *m, struct err *err)
     if (str_eq(target, "/"))
         return wrong(type, "invalid specification: destination can't be '/'", err);
     if (str_eq(type, "bind"))
-        r = bind_object(m, &point, err);
+        r = bind_object(x, m, &point, err);
     else if (str_eq(type, "volume"))
         r = volume_object(x, m, &point, err);
     else

@@ -145,19 +145,41 @@ static int check_mode(const struct mode *m, bool volume, struct err *err)
     return 0;
 }
 
-static int bind_point(const char *source, const char *destination, const char *mode, const struct mode *m,
+static bool is_within(const char *path, const char *directory)
+{
+    const char *rest = str_after(path, directory);
+    return rest && (!*rest || *rest == '/' || str_eq(directory, "/"));
+}
+
+int mounts__propagation(struct resolve *x, const char *source, const char *asked, const char **ret,
+                        struct err *err)
+{
+    const char *root = x->e->root;
+    bool own = is_within(source, root) || is_within(root, source);
+    if (own && *asked && !str_eq(asked, "rslave") && !str_eq(asked, "rshared"))
+        return err_set(err, ERR_INVALID,
+                       "invalid mount config: must use either propagation mode \"rslave\" or \"rshared\" "
+                       "when mount source is within the daemon root, daemon root: \"%.200s\", bind mount "
+                       "source: \"%.200s\", propagation: \"%s\"",
+                       root, source, asked);
+    *ret = *asked ? asked : own ? "rslave" : "rprivate";
+    return 0;
+}
+
+static int bind_point(struct resolve *x, char *const *parts, const char *mode, const struct mode *m,
                       json_t **ret, struct err *err)
 {
     _cleanup_free_ char *clean = NULL;
-    const char *propagation = m->words[MODE_PROPAGATION];
-    int r = mounts__clean_path(source, &clean, err);
+    const char *asked = m->words[MODE_PROPAGATION], *propagation;
+    int r = mounts__clean_path(parts[0], &clean, err);
+    if (r == 0)
+        r = mounts__propagation(x, clean, asked ? asked : "", &propagation, err);
     if (r == 0 && !file_exists(clean) && (r = file_mkdirs(clean, 0755, err)) < 0)
-        err_wrap(err, "create the directory to be mounted at %.200s", destination);
+        err_wrap(err, "create the directory to be mounted at %.200s", parts[1]);
     if (r < 0)
         return r;
     *ret = json_pack("{s:s,s:s,s:s,s:b,s:s}", "Type", "bind", "Source", clean, "Mode", mode, "RW",
-                     !str_eq(m->words[MODE_ACCESS], "ro"), "Propagation",
-                     propagation ? propagation : "rprivate");
+                     !str_eq(m->words[MODE_ACCESS], "ro"), "Propagation", propagation);
     return 0;
 }
 
@@ -173,7 +195,7 @@ static int parts_point(struct resolve *x, char *const *parts, const char *driver
     if (r < 0)
         return r;
     if (!volume)
-        return bind_point(parts[0], parts[1], text, &m, ret, err);
+        return bind_point(x, parts, text, &m, ret, err);
     struct volume_wish w = {.name = parts[1] ? parts[0] : NULL,
                             .driver = driver,
                             .mode = *text      ? text

@@ -18,6 +18,11 @@ struct volume_wish {
 };
 
 int mounts__clean_path(const char *path, char **ret, struct err *err);
+/* What a bind of `source` propagates, when `asked` (or nothing, ""). A mount of the engine's own root, or of
+ * what holds it, must let go of what the engine unmounts, and so is never a private copy: "rslave", which is
+ * its default, or "rshared". */
+int mounts__propagation(struct resolve *x, const char *source, const char *asked, const char **ret,
+                        struct err *err);
 /* Takes `point`. */
 int mounts__put(struct resolve *x, const char *destination, json_t *point, bool replace, struct err *err);
 int mounts__volume_point(struct resolve *x, const struct volume_wish *w, json_t **ret, struct err *err);

@@ -5,6 +5,7 @@
 #include "engine/engine_priv.h"
 
 #include "base/failpoint.h"
+#include "base/file.h"
 
 #include <signal.h>
 #include <strings.h>
@@ -126,6 +127,48 @@ static int own_signal(const json_t *config)
     return *text && signal__parse(text, &n, NULL) == 0 ? n : SIGTERM;
 }
 
+/* --- a process that has only just begun --- */
+
+static uint64_t signal_set(const char *status, const char *name)
+{
+    const char *at = strstr(status, name);
+    return at ? strtoull(at + strlen(name), NULL, 16) : 0;
+}
+
+/* Whether the process has said what it does at that signal: catches, blocks (to wait for it) or ignores it.
+ */
+static bool expects(pid_t pid, int number)
+{
+    _cleanup_free_ char *path = str_printf("/proc/%d/status", (int)pid);
+    _cleanup_str_ struct str status = STR_INIT;
+    if (file_read(path, 16 << 10, &status, NULL) < 0)
+        return true; /* it is gone */
+    const char *text = str_get(&status);
+    uint64_t sets =
+        signal_set(text, "\nSigBlk:") | signal_set(text, "\nSigIgn:") | signal_set(text, "\nSigCgt:");
+    return sets >> (number - 1) & 1;
+}
+
+/* The kernel drops a signal to the first process of a pid namespace that has no handler for it: one that
+ * comes before the program could set its handler would be lost, and a stop would wait out its whole time.
+ * Within the first moments of a process, such a signal waits for the handler. */
+static void await_handler(struct container *c, int number)
+{
+    enum { YOUNG_NS = 500000000, STEP_NS = 1000000 };
+    static const int ending[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM};
+    bool ends = false;
+    for (size_t i = 0; i < ARRAY_SIZE(ending); i++)
+        ends |= number == ending[i];
+    for (;;) {
+        struct container_state s = container__state(c);
+        int64_t age = time_now_ns() - s.started_ns;
+        if (!ends || s.status != STATUS_RUNNING || s.pid <= 0 || age < 0 || age > YOUNG_NS ||
+            expects((pid_t)s.pid, number))
+            return;
+        nanosleep(&(struct timespec){.tv_nsec = STEP_NS}, NULL);
+    }
+}
+
 /* --- stop --- */
 
 int container__stop(struct container *c, int timeout_s, const char *signal, struct err *err)
@@ -145,6 +188,8 @@ int container__stop(struct container *c, int timeout_s, const char *signal, stru
         return cancel_restart(c) ? 0
                                  : err_set(err, ERR_NOT_MODIFIED, "container %.12s is not running", c->id);
     if (number != SIGKILL) {
+        if (timeout_s)
+            await_handler(c, number);
         r = send(c, number, err);
         if (r < 0)
             return r;
@@ -204,6 +249,7 @@ int engine_container_kill(struct engine *e, const char *ref, const char *signal,
                        c->id);
     _cleanup_json_ json_t *doc = container__doc(c);
     uint64_t exits;
+    await_handler(c, number);
     if (!means_end(json_object_get(doc, "Config"), number))
         return send(c, number, err);
     mark_stopped(c, &exits);

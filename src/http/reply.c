@@ -214,12 +214,18 @@ static json_t *message_json(const char *message)
     return body;
 }
 
+/* The version of Docker's API whose errors became JSON. */
+enum { JSON_ERRORS_SINCE = 1024 };
+
 void http_reply_err(struct http_request *q, const struct err *err)
 {
     int status = err_http_status(err->code);
     if (err->code == ERR_NOT_MODIFIED)
         http_reply_empty(q, status);
-    else
+    else if (q->api_version && q->api_version < JSON_ERRORS_SINCE) {
+        _cleanup_free_ char *line = str_printf("%s\n", err->msg);
+        http_reply_bytes(q, status, "text/plain; charset=utf-8", line, strlen(line));
+    } else
         http_reply_json(q, status, message_json(err->msg));
 }
 

@@ -422,6 +422,14 @@ class Life(Containers):
         self.assertEqual(self.call("POST", f"/containers/{name}/wait")[1]["StatusCode"], 3)
         wait_for(lambda: self.inspect(name)["RestartCount"] >= 1, "a restart")
 
+    def test_a_signal_that_comes_before_the_program_can_take_it_is_not_lost(self):
+        late = ["sh", "-c", 'sleep 0.2; trap "exit 3" TERM; while :; do sleep 0.1; done']
+        for verb in (("kill", "-s", "TERM"), ("stop", "-t", "1000")):
+            self.d.docker("run", "-d", "--name", "late", "busybox", *late)
+            self.d.docker(*verb, "late")
+            self.assertEqual(self.d.docker("wait", "late").out, "3\n")
+            self.d.docker("rm", "late")
+
     def test_a_kill_ends_the_restart_policy_unless_its_signal_is_other_than_a_stop_signal_that_was_set(self):
         script = ["sh", "-c", "trap 'exit 1' TERM; while :; do sleep 0.02; done"]
         for config, again in (({}, False), ({"StopSignal": "SIGTERM"}, False), ({"StopSignal": "SIGINT"}, True)):

@@ -227,6 +227,40 @@ class Swarm(SwarmStory):
         wait_for(lambda: not self.d.docker("ps", "-aq").out, "its container to go")
         wait_for(lambda: os.listdir(os.path.join(self.d.data, "memory")) == [], "the files to go")
 
+    def test_a_templated_file_shows_the_tasks_other_files_and_environment(self):
+        self.d.docker("secret", "create", "inner-key", "-", stdin=b"a {{.Secret}}")
+        self.d.docker("config", "create", "inner-page", "-", stdin=b"a page")
+        text = '{{.Service.Name}} {{secret "k"}} {{config "/etc/p"}} {{env "WHO"}}[{{ env "NONE" }}]'
+        for kind in ("secret", "config"):
+            self.d.docker(kind, "create", "--template-driver", "golang", f"outer-{kind}", "-", stdin=text.encode())
+        self.service("--name", "shown", "--env", "WHO=me", "--secret", "source=inner-key,target=k", "--config", "source=inner-page,target=/etc/p",
+                     "--secret", "source=outer-secret,target=t", "--config", "source=outer-config,target=/etc/t")
+        inside = self.runs("shown", 1)[0]["Status"]["ContainerStatus"]["ContainerID"]
+        self.assertEqual(self.d.docker("exec", inside, "sh", "-c", "cat /run/secrets/t /etc/t").out, "shown a {{.Secret}} a page me[]" * 2)
+        self.d.docker("service", "rm", "shown")
+        # Only what the service was given, and in files alone.
+        self.d.docker("config", "create", "--template-driver", "golang", "curious", "-", stdin=b'{{secret "k"}}')
+        for name, options in (("thief", ("--config", "source=curious,target=/c")), ("talker", ("--secret", "source=inner-key,target=k", "--env", 'X={{secret "k"}}'))):
+            self.service("--name", name, *options)
+            told = '{{secret "k"}} is not a placeholder'
+            wait_for(lambda: told in self.d.docker("service", "ps", "--no-trunc", "--format", "{{.Error}}", name).out, f"the reason of {name}")
+            self.d.docker("service", "rm", name)
+        for kind, names in (("secret", ("inner-key", "outer-secret")), ("config", ("inner-page", "outer-config", "curious"))):
+            self.d.docker(kind, "rm", *names)
+        wait_for(lambda: not self.d.docker("ps", "-aq").out, "its container to go")
+
+    def test_counts_that_a_service_was_not_given_are_shown(self):
+        def shown(mode):
+            status, _, made = self.d.api("POST", "/services/create", {"Name": "counted", "Mode": mode, "TaskTemplate": {
+                "ContainerSpec": {"Image": "busybox", "Args": ["true"]}, "RestartPolicy": {"Condition": "none"}}})
+            self.assertEqual(status, 201, made)
+            told = json.loads(self.d.api("GET", "/services/counted")[2])["Spec"]["Mode"]
+            self.d.docker("service", "rm", "counted")
+            return told
+        self.assertEqual(shown({"ReplicatedJob": {}}), {"ReplicatedJob": {"MaxConcurrent": 1, "TotalCompletions": 1}})
+        self.assertEqual(shown({"ReplicatedJob": {"MaxConcurrent": 3}}), {"ReplicatedJob": {"MaxConcurrent": 3, "TotalCompletions": 3}})
+        self.assertEqual(shown({"Replicated": {}}), {"Replicated": {"Replicas": 1}})
+
     def test_what_cannot_be_placed_says_why_and_runs_when_it_can(self):
         node = self.d.docker("node", "ls", "-q").out.strip()
         self.service("--name", "picky", "--constraint", "node.labels.disk==ssd")

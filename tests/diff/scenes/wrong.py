@@ -71,7 +71,7 @@ def begin(s):
 
 
 def outcome(answer):
-    """Whether it was done or refused, and as clients read it: dockerd 20.10's statuses are compared elsewhere, by their reasons."""
+    """Whether it was done, or with which status refused and as clients read it."""
     if answer.status < 400:
         return "done"
     if answer.status == 0:
@@ -80,7 +80,7 @@ def outcome(answer):
         good = not answer.body or list(json.loads(answer.body)) == ["message"]
     except ValueError:
         good = False
-    return "refused" if good or answer.status == 404 else f"refused, not as a message: {answer.text[:100]}"
+    return f"refused {answer.status}" if good or answer.status == 404 else f"refused {answer.status}, not as a message: {answer.text[:100]}"
 
 
 def name(value):
