@@ -356,12 +356,15 @@ static void take_report(struct cluster *c, const char *node, const json_t *row)
         t->container = mem_strdup(container);
         t->dirty = true;
     }
+    int64_t before = t->o.index;
     t->pid = json_int(row, "pid");
     t->exit_code = json_int(row, "exit_code");
     _cleanup_free_ char *message = mem_strndup(json_str(row, "message"), TEXT_MAX);
     _cleanup_free_ char *why = *error ? mem_strndup(error, TEXT_MAX) : NULL;
     task__set(c, t, state, message, why);
-    service__wake(c, t->service);
+    if (t->dirty ||
+        t->o.index != before) /* its service is looked at, with all its tasks, only for what is new */
+        service__wake(c, t->service);
 }
 
 int assign__report(struct http_request *q, void *context, struct err *err)
