@@ -96,10 +96,10 @@ static void join_one(struct node *n)
     struct err err;
     must(pki_request(&csr, &key, &err) == 0);
     _cleanup_free_ char *name = str_printf("node%d", n->number);
-    json_t *body = json_pack("{s:i, s:s, s:s, s:s, s:{s:s, s:{s:s, s:s}, s:{s:I, s:I}}}", "protocol", 1, "token",
-                             token, "csr", csr, "availability", "active", "description", "Hostname", name,
-                             "Platform", "Architecture", "x86_64", "OS", "linux", "Resources", "NanoCPUs",
-                             (json_int_t)4000000000, "MemoryBytes", (json_int_t)8 << 30);
+    json_t *body = json_pack("{s:i, s:s, s:s, s:s, s:{s:s, s:{s:s, s:s}, s:{s:I, s:I}}}", "protocol", 1,
+                             "token", token, "csr", csr, "availability", "active", "description", "Hostname",
+                             name, "Platform", "Architecture", "x86_64", "OS", "linux", "Resources",
+                             "NanoCPUs", (json_int_t)4000000000, "MemoryBytes", (json_int_t)8 << 30);
     _cleanup_json_ json_t *answer = call(&client, n, "/cluster/join", body);
     http_client_free(client);
     if (!answer)
@@ -126,8 +126,9 @@ static void take(struct node *n, const json_t *answer)
     snprintf(n->lead, sizeof(n->lead), "%s", json_str(answer, "lead"));
     if (json_is_array(json_object_get(answer, "tasks"))) {
         json_array_foreach (json_object_get(answer, "tasks"), i, one)
-            json_array_append_new(tasks, json_pack("{s:s, s:s, s:s, s:i, s:i}", "id", json_str(one, "id"), "state",
-                                                   "running", "message", "started", "pid", 1, "exit_code", 0));
+            json_array_append_new(tasks,
+                                  json_pack("{s:s, s:s, s:s, s:i, s:i}", "id", json_str(one, "id"), "state",
+                                            "running", "message", "started", "pid", 1, "exit_code", 0));
         assigned += !n->report;
         json_decref(n->report);
         n->report = json_incref(tasks);
