@@ -276,6 +276,8 @@ API_HANDLER(api_swarm_leave);
 API_HANDLER(api_swarm_update);
 API_HANDLER(api_swarm_unlock);
 API_HANDLER(api_swarm_client);
+API_HANDLER(api_swarm_client_list);
+API_HANDLER(api_swarm_client_revoke);
 API_HANDLER(api_occupied);
 API_HANDLER(api_service_versions);
 API_HANDLER(api_service_rollback);

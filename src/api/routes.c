@@ -120,6 +120,8 @@ static const struct http_route routes[] = {
     {"DELETE", "/networks/{id}", .attempt = api_network_remove, .kind = HTTP_WAIT},
     /* As above, of the swarm's networks alone: what managers pass on to the leader. */
     {"POST", "/drover/clients", .attempt = api_swarm_client, .needs = API_NEEDS_LEADER},
+    {"GET", "/drover/clients", .attempt = api_swarm_client_list, .needs = API_NEEDS_LEADER},
+    {"DELETE", "/drover/clients/{name}", .attempt = api_swarm_client_revoke, .needs = API_NEEDS_LEADER},
     {"POST", "/drover/networks", .attempt = api_swarm_network_create, .needs = API_NEEDS_LEADER},
     {"DELETE", "/drover/networks/{id}", .attempt = api_swarm_network_remove, .kind = HTTP_WAIT,
      .needs = API_NEEDS_LEADER},

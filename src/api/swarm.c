@@ -115,6 +115,25 @@ int api_swarm_client(struct http_request *q, void *context, struct err *err)
     return r;
 }
 
+int api_swarm_client_list(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    json_t *out;
+    int r = cluster_client_list(a->cluster, &out, err);
+    if (r == 0)
+        http_reply_json(q, 200, out);
+    return r;
+}
+
+int api_swarm_client_revoke(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    int r = cluster_client_revoke(a->cluster, http_param(q, "name"), err);
+    if (r == 0)
+        http_reply_empty(q, 204);
+    return r;
+}
+
 /* --- What all kinds of objects share --- */
 
 struct kind {

@@ -131,6 +131,7 @@ void deferred_need_all(void);
 #pragma weak gnutls_certificate_free_credentials
 #pragma weak gnutls_certificate_get_peers
 #pragma weak gnutls_certificate_server_set_request
+#pragma weak gnutls_certificate_set_x509_crl_file
 #pragma weak gnutls_certificate_set_x509_key_file
 #pragma weak gnutls_certificate_set_x509_system_trust
 #pragma weak gnutls_certificate_set_x509_trust_file
@@ -173,6 +174,15 @@ void deferred_need_all(void);
 #pragma weak gnutls_transport_set_ptr
 #pragma weak gnutls_transport_set_pull_function
 #pragma weak gnutls_transport_set_push_function
+#pragma weak gnutls_x509_crl_deinit
+#pragma weak gnutls_x509_crl_export2
+#pragma weak gnutls_x509_crl_init
+#pragma weak gnutls_x509_crl_set_crt_serial
+#pragma weak gnutls_x509_crl_set_next_update
+#pragma weak gnutls_x509_crl_set_number
+#pragma weak gnutls_x509_crl_set_this_update
+#pragma weak gnutls_x509_crl_set_version
+#pragma weak gnutls_x509_crl_sign2
 #pragma weak gnutls_x509_crq_deinit
 #pragma weak gnutls_x509_crq_export2
 #pragma weak gnutls_x509_crq_import
@@ -187,6 +197,7 @@ void deferred_need_all(void);
 #pragma weak gnutls_x509_crt_get_dn_by_oid
 #pragma weak gnutls_x509_crt_get_expiration_time
 #pragma weak gnutls_x509_crt_get_raw_dn
+#pragma weak gnutls_x509_crt_get_serial
 #pragma weak gnutls_x509_crt_import
 #pragma weak gnutls_x509_crt_init
 #pragma weak gnutls_x509_crt_set_activation_time

@@ -271,14 +271,62 @@ static int cluster_client_verb(int argc, char **argv)
     return 0;
 }
 
+static int cluster_clients_verb(int argc, char **argv)
+{
+    const struct cli_option options[] = {{0}};
+    const struct cli_command command = {"cluster clients",
+                                        "Lists the certificates that \"drover cluster client\" has made.",
+                                        options,
+                                        false,
+                                        0,
+                                        0};
+    char **rest;
+    struct err err = {0};
+    _cleanup_json_ json_t *list = NULL;
+    json_t *one;
+    size_t i;
+    int status = cli_parse(&command, argc, argv, &rest);
+    if (status >= 0)
+        return status;
+    if (cli_get(&list, &err, "/drover/clients") < 0)
+        return cli_fail(&err);
+    printf("%-20s %-42s %s\n", "NAME", "SERIAL", "GOOD UNTIL");
+    json_array_foreach (list, i, one)
+        printf("%-20s %-42s %s\n", json_str(one, "Name"), json_str(one, "Serial"), json_str(one, "Ends"));
+    return 0;
+}
+
+static int cluster_revoke_verb(int argc, char **argv)
+{
+    const struct cli_option options[] = {{0}};
+    const struct cli_command command = {
+        "cluster revoke NAME...",
+        "Takes clients' certificates back: every node refuses them from now on.",
+        options,
+        false,
+        1,
+        -1};
+    char **rest;
+    struct err err = {0};
+    int status = cli_parse(&command, argc, argv, &rest);
+    for (; status < 0 && *rest; rest++) {
+        _cleanup_free_ char *name = cli_escape(*rest);
+        if (cli_call("DELETE", NULL, NULL, &err, "/drover/clients/%s", name) < 0)
+            return cli_fail(&err);
+    }
+    return MAX(status, 0);
+}
+
 static const struct {
     const char *name, *summary;
     int (*main)(int argc, char **argv);
 } cluster_verbs[] = {
     {"client", "Let somebody use the whole cluster as one Docker engine", cluster_client_verb},
+    {"clients", "List whom the whole cluster is one Docker engine for", cluster_clients_verb},
     {"init", "Make this machine the first of a cluster", cluster_init_verb},
     {"join-token", "Print how another machine joins", cluster_token_verb},
     {"ls", "List the nodes", cluster_list_verb},
+    {"revoke", "Refuse a client's certificate from now on", cluster_revoke_verb},
     {"rm", "Take nodes off the list", cluster_remove_verb},
 };
 

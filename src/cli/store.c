@@ -21,8 +21,10 @@ static int parse(const char *usage, const char *summary, const struct cli_option
         {0,        "cert",                                                                                   \
          CLI_TEXT, &(tls).certificate,                                                                       \
          "FILE",   "This machine's certificate, with the unit \"manager\" in its subject"},                  \
+        {0, "key", CLI_TEXT, &(tls).key, "FILE", "Its key"},                                                 \
     {                                                                                                        \
-        0, "key", CLI_TEXT, &(tls).key, "FILE", "Its key"                                                    \
+        0, "revoked", CLI_TEXT, &(tls).revoked, "FILE",                                                      \
+            "Certificates that the authority has taken back (PEM); while it is not there, none"              \
     }
 
 static int check_tls(const struct tls_files *tls)

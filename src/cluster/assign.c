@@ -1,4 +1,5 @@
 /* The leader's side of session.h. */
+#include "cluster/revoke.h"
 #include "cluster/session.h"
 
 #include "base/base64.h"
@@ -208,6 +209,7 @@ void assign__begin(struct cluster *c)
     }
     struct err err;
     bool same = json_equal(managers, c->managers);
+    revoke__publish(c);
     json_decref(c->managers);
     c->managers = managers;
     if (!same && identity__save(c, &err) < 0)
@@ -255,6 +257,20 @@ static int check_lead(const struct cluster *c, const json_t *body, struct err *e
     return !*meant || str_eq(meant, c->lead_id) ? 0 : leader_changes(err);
 }
 
+/* It shows that it has a worker's certificate by now, which it needed its manager's for. */
+static void end_managing(struct cluster *c, struct node *n)
+{
+    struct change ch = {0};
+    struct err err;
+    if (!revoke__node(c, n, true))
+        return;
+    change_put(&ch, &n->o);
+    change_put_swarm(&ch, c);
+    if (change_commit(c, &ch, true, &err) < 0) /* who leads next does it */
+        log_warning("cluster: take back the manager's certificate of node %s: %s", n->o.id, err.msg);
+    revoke__publish(c);
+}
+
 static void wait_for_news(struct cluster *c, const char *node, const char *have)
 {
     int64_t until_ns = time_monotonic_ns() + assign__heartbeat(c);
@@ -283,6 +299,8 @@ static int await(struct cluster *c, struct http_request *q, const json_t *body, 
     if (r < 0)
         return r;
     heard(c, n);
+    if (!peer.manager && !n->manager)
+        end_managing(c, n);
     describe(c, n, json_object_get(body, "description"));
     wait_for_news(c, peer.node, json_str(body, "version"));
     n = map_get(&c->objects[CLUSTER_NODE], peer.node);
@@ -314,8 +332,10 @@ static int answer_session(struct cluster *c, struct http_request *q, const json_
     must(answer);
     if (n->manager)
         json_object_set_new(answer, "summary", swarm__summary(c));
-    if (news)
+    if (news) {
         add_assignment(c, n, answer);
+        revoke__add(c, answer);
+    }
     http_reply_json(q, 200, answer);
     return 0;
 }

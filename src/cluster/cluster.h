@@ -134,6 +134,9 @@ void cluster_set_socket(struct cluster *c, const char *path);
  * caller frees both. Leader only. */
 int cluster_client(struct cluster *c, const char *name, const char *csr, char **ret_certificate,
                    char **ret_authority, struct err *err);
+int cluster_client_list(struct cluster *c, json_t **ret, struct err *err); /* [{Name, Serial, Ends}] */
+/* All certificates of the name are refused from now on. */
+int cluster_client_revoke(struct cluster *c, const char *name, struct err *err);
 /* Nothing is taken from other nodes any more; false: something that was hangs longer than `grace_ms`. */
 bool cluster_shut(struct cluster *c, int grace_ms);
 

@@ -44,14 +44,15 @@ struct node {
     char *address; /* without port: where its containers' ports are */
     char *door;    /* "HOST:PORT" of its cluster's port */
     bool manager;
-    bool lost;        /* not heard, or it has left: its tasks are replaced */
-    char *message;    /* why */
-    bool dirty;       /* to be written */
-    bool welcomed;    /* since it has come: rebalance.c */
-    bool votes;       /* a manager's member of the store, as the leader last saw it */
-    bool role_failed; /* its change of role; not tried again by this leader */
-    int64_t seen_ns;  /* when it was heard, of the monotonic clock */
-    int64_t assigned; /* counts what is assigned to it */
+    bool lost;            /* not heard, or it has left: its tasks are replaced */
+    char *message;        /* why */
+    bool dirty;           /* to be written */
+    bool welcomed;        /* since it has come: rebalance.c */
+    bool votes;           /* a manager's member of the store, as the leader last saw it */
+    bool role_failed;     /* its change of role; not tried again by this leader */
+    int64_t seen_ns;      /* when it was heard, of the monotonic clock */
+    int64_t assigned;     /* counts what is assigned to it */
+    json_t *certificates; /* revoke.h; or NULL */
 };
 
 struct secret { /* or config */
@@ -154,6 +155,7 @@ struct cluster {
     json_t *swarm; /* the cluster's own document; only who leads has it */
     char *self;    /* id of this node */
     char *swarm_id;
+    char *revocations;        /* PEM, of the leader; NULL: there are none */
     char *listen, *address;   /* "HOST:PORT": of its port, and where others reach that */
     json_t *managers;         /* [{node, address}]: those known */
     size_t manager_at;        /* the one that answered last */

@@ -26,8 +26,8 @@ static const struct field object_fields[] = {
     FIELD(object, name),  FIELD(object, spec),
 };
 static const struct field node_fields[] = {
-    FIELD(node, description), FIELD(node, address), FIELD(node, door),
-    FIELD(node, manager),     FIELD(node, lost),    FIELD(node, message),
+    FIELD(node, description), FIELD(node, address), FIELD(node, door),         FIELD(node, manager),
+    FIELD(node, lost),        FIELD(node, message), FIELD(node, certificates),
 };
 static const struct field service_fields[] = {
     FIELD(service, previous),

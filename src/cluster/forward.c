@@ -55,7 +55,7 @@ void forward__drop_clients(struct cluster *c)
 static int call_once(struct cluster *c, const struct cluster_forward *f, const char *address,
                      struct http_response *ret, struct err *err)
 {
-    _cleanup_free_ char *authority = identity__path(c, "ca.pem"),
+    _cleanup_free_ char *authority = identity__path(c, "ca.pem"), *revoked = identity__path(c, "ca.crl"),
                         *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key"),
                         *url = str_printf("https://" PKI_MANAGER PORT_API_PREFIX "%s", f->target);
     struct http_client *client = client_take(c, err);
@@ -72,6 +72,7 @@ static int call_once(struct cluster *c, const struct cluster_forward *f, const c
                                    .head_context = f->context,
                                    .max_body_bytes = PORT_ANSWER_MAX,
                                    .ca_file = authority,
+                                   .crl_file = revoked,
                                    .certificate_file = certificate,
                                    .key_file = key,
                                    .connect_to = address,

@@ -325,24 +325,3 @@ void cluster_set_socket(struct cluster *c, const char *path)
 {
     __atomic_store_n(&c->socket, mem_strdup(path), __ATOMIC_RELEASE);
 }
-
-int cluster_client(struct cluster *c, const char *name, const char *csr, char **ret_certificate,
-                   char **ret_authority, struct err *err)
-{
-    struct pki_subject subject = {.client = true};
-    SCOPED_LOCK(locked, &c->lock);
-    int r = cluster__no_swarm(c, err);
-    if (r == 0)
-        r = cluster__check_file_name(name, err);
-    if (r < 0)
-        return r;
-    snprintf(subject.node, sizeof(subject.node), "%.60s", name);
-    r = identity__issue(c, csr, &subject, ret_certificate, err);
-    if (r < 0)
-        return r;
-    *ret_authority = identity__authority(c);
-    if (*ret_authority)
-        return 0;
-    free(*ret_certificate);
-    return err_set(err, ERR_CORRUPT, "the certificate of the swarm's authority is missing");
-}

@@ -6,6 +6,7 @@
 #include "cluster/peer.h"
 #include "cluster/pki.h"
 #include "cluster/port.h"
+#include "cluster/revoke.h"
 
 #include <unistd.h>
 
@@ -34,6 +35,11 @@ static char *read_text(struct cluster *c, const char *name, size_t max, struct e
 char *identity__authority(struct cluster *c)
 {
     return read_text(c, "ca.pem", PEM_MAX, &(struct err){0});
+}
+
+char *identity__certificate(struct cluster *c)
+{
+    return read_text(c, "node.pem", PEM_MAX, &(struct err){0});
 }
 
 static int write_text(struct cluster *c, const char *name, const char *text, mode_t mode, struct err *err)
@@ -93,13 +99,29 @@ int identity__issue_own(struct cluster *c, struct err *err)
     return r == 0 ? identity__write(c, NULL, certificate, key, NULL, err) : r;
 }
 
+/* The leader's own is noted as others' are. */
+static void note_own(struct cluster *c)
+{
+    _cleanup_free_ char *pem = identity__certificate(c);
+    SCOPED_LOCK(locked, &c->lock);
+    struct node *own = map_get(&c->objects[CLUSTER_NODE], c->self);
+    if (!pem || !own || c->role != ROLE_LEADS)
+        return;
+    revoke__note(own, pem);
+    own->dirty = true;
+}
+
 static int renew(struct cluster *c, struct err *err)
 {
     _cleanup_free_ char *csr = NULL, *key = NULL;
     _cleanup_json_ json_t *body = NULL, *answer = NULL;
     struct pki_subject subject;
-    if (c->role == ROLE_LEADS)
-        return identity__issue_own(c, err);
+    if (c->role == ROLE_LEADS) {
+        int done = identity__issue_own(c, err);
+        if (done == 0)
+            note_own(c);
+        return done;
+    }
     int r = pki_request(&csr, &key, err);
     if (r < 0)
         return r;
@@ -114,7 +136,7 @@ static int renew(struct cluster *c, struct err *err)
 
 void identity__renew_when_due(struct cluster *c, int64_t life_ns)
 {
-    _cleanup_free_ char *pem = read_text(c, "node.pem", PEM_MAX, &(struct err){0});
+    _cleanup_free_ char *pem = identity__certificate(c);
     struct pki_subject s;
     struct err err;
     if (!pem || pki_read(pem, &s, &err) < 0)
@@ -182,8 +204,8 @@ void identity__forget(struct cluster *c)
 {
     c->heard_epoch = 0;
     *c->heard_lead = '\0';
-    static const char *const files[] = {"node.json", "assigned.json", "node.key",
-                                        "node.pem",  "ca.key",        "ca.pem"};
+    static const char *const files[] = {"node.json", "assigned.json", "node.key", "node.pem",
+                                        "ca.key",    "ca.crl",        "ca.pem"};
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
         _cleanup_free_ char *path = identity__path(c, files[i]);
         unlink(path);
@@ -193,6 +215,8 @@ void identity__forget(struct cluster *c)
         free(*texts[i]);
         *texts[i] = NULL;
     }
+    free(c->revocations);
+    c->revocations = NULL;
     json_decref(c->managers);
     c->managers = NULL;
     c->role = ROLE_NONE;

@@ -42,6 +42,7 @@ char *identity__authority_key(struct cluster *c,
                               struct err *err); /* NULL: not a manager's; the caller frees */
 /* The text of ca.pem; NULL when there is none. The caller frees. */
 char *identity__authority(struct cluster *c);
+char *identity__certificate(struct cluster *c); /* the same of node.pem */
 char *identity__path(struct cluster *c, const char *name);
 
 /* "HOST:PORT", of an address with or without its port. The caller frees. */

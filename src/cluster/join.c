@@ -7,6 +7,7 @@
 #include "cluster/peer.h"
 #include "cluster/pki.h"
 #include "cluster/port.h"
+#include "cluster/revoke.h"
 #include "cluster/session.h"
 
 enum { JOIN_BODY_MAX = 256 << 10, FINGERPRINT_DIGITS = 50, SECRET_DIGITS = 25 };
@@ -97,11 +98,14 @@ static int read_address(struct http_request *q, const json_t *body, char **ret_h
     return 0;
 }
 
-static int issue(struct cluster *c, const char *csr, const struct node *n, char **ret_pem, struct err *err)
+static int issue(struct cluster *c, const char *csr, struct node *n, char **ret_pem, struct err *err)
 {
     struct pki_subject subject = {.manager = n->manager, .address = n->address};
     snprintf(subject.node, sizeof(subject.node), "%s", n->o.id);
-    return identity__issue(c, csr, &subject, ret_pem, err);
+    int r = identity__issue(c, csr, &subject, ret_pem, err);
+    if (r == 0)
+        revoke__note(n, *ret_pem);
+    return r;
 }
 
 static int admit(struct cluster *c, struct http_request *q, const json_t *body, struct node **ret,
@@ -220,6 +224,11 @@ int join__renew(struct http_request *q, void *context, struct err *err)
     r = port__member(c, q, &peer, &n, err);
     if (r == 0)
         r = issue(c, csr, n, &certificate, err);
+    if (r == 0) {
+        struct change ch = {0};
+        change_put(&ch, &n->o);
+        r = change_commit(c, &ch, true, err);
+    }
     if (r < 0)
         return r;
     json_t *answer = json_pack("{s:s, s:s, s:O}", "certificate", certificate, "role",

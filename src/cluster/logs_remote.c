@@ -51,6 +51,7 @@ int logs__read_remote(struct cluster *c, const struct logs_place *place, const s
     _cleanup_free_ char *
         authority = identity__path(c, "ca.pem"),
        *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key"),
+       *revoked = identity__path(c, "ca.crl"),
        *url = str_printf("https://%s/cluster/logs/%s?follow=%d&out=%d&err=%d&since=%lld&until=%lld&tail=%lld",
                          place->node, place->container, logs->follow, logs->out, logs->err_stream,
                          (long long)logs->since_ns, (long long)logs->until_ns, (long long)logs->tail);
@@ -65,6 +66,7 @@ int logs__read_remote(struct cluster *c, const struct logs_place *place, const s
                                    .sink = on_bytes,
                                    .sink_context = &reading,
                                    .ca_file = authority,
+                                   .crl_file = revoked,
                                    .certificate_file = certificate,
                                    .key_file = key,
                                    .connect_to = place->door,

@@ -95,6 +95,8 @@ static char **command(const struct managers *m)
     strv_add(&argv, m->tls.certificate);
     strv_add(&argv, "--key");
     strv_add(&argv, m->tls.key);
+    strv_add(&argv, "--revoked");
+    strv_add(&argv, m->tls.revoked);
     if (!m->others)
         strv_add(&argv, "--bootstrap");
     STRV_FOREACH (o, m->others) {
@@ -253,7 +255,8 @@ static struct managers *make(struct cluster *c, const char *member)
     m->directory = str_printf("%s/store", c->dir);
     m->tls = (struct tls_files){.authority = str_printf("%s/ca.pem", c->dir),
                                 .certificate = str_printf("%s/node.pem", c->dir),
-                                .key = str_printf("%s/node.key", c->dir)};
+                                .key = str_printf("%s/node.key", c->dir),
+                                .revoked = str_printf("%s/ca.crl", c->dir)};
     m->member_list[0] = m->address;
     m->members = (struct store_members){m->member_list, m->tls, MANAGER_STORE_MS};
     pthread_mutex_init(&m->lock, NULL);
@@ -269,6 +272,7 @@ static void discard(struct managers *m)
     free((char *)m->tls.authority);
     free((char *)m->tls.certificate);
     free((char *)m->tls.key);
+    free((char *)m->tls.revoked);
     pthread_mutex_destroy(&m->lock);
     pthread_cond_destroy(&m->wake);
     pthread_cond_destroy(&m->confirmed);

@@ -2,6 +2,7 @@
 #include "cluster/cluster_priv.h"
 
 #include "cluster/identity.h"
+#include "cluster/revoke.h"
 #include "cluster/roles.h"
 #include "cluster/session.h"
 #include "cluster/traffic.h"
@@ -235,12 +236,22 @@ int node__remove(struct cluster *c, struct node *n, bool force, struct err *err)
         return err_set(err, ERR_INVALID,
                        "rpc error: code = FailedPrecondition desc = node %s is not down and can't be removed",
                        n->o.id);
+    json_t *before = c->swarm;
     struct change ch = {0};
+    c->swarm = json_copy_tree(before);
     change_remove(&ch, &n->o);
+    bool revokes = revoke__node(c, n, false);
+    if (revokes)
+        change_put_swarm(&ch, c);
     int r = change_commit(c, &ch, true, err);
-    if (r < 0)
+    json_decref(r < 0 ? c->swarm : before);
+    if (r < 0) {
+        c->swarm = before;
         return r;
+    }
     assign__changed(c, n->o.id); /* its call ends, and the next is refused */
+    if (revokes)
+        revoke__publish(c);
     place__forget(c);
     c->all_dirty = true;
     pthread_cond_signal(&c->decide);
@@ -251,6 +262,7 @@ void node__free(struct node *n)
 {
     cluster__object_done(&n->o);
     json_decref(n->description);
+    json_decref(n->certificates);
     free(n->address);
     free(n->door);
     free(n->message);

@@ -17,7 +17,7 @@ enum {
 struct call {
     const char *method, *path;
     const json_t *body;
-    const char *authority, *certificate, *key; /* files */
+    const char *authority, *certificate, *key, *revoked; /* files */
     int timeout_ms;
     const _Atomic bool *cancel;
 };
@@ -38,6 +38,7 @@ static int call_once(const struct call *call, const char *address, struct http_r
                                    .body = text,
                                    .body_bytes = text ? strlen(text) : 0,
                                    .ca_file = call->authority,
+                                   .crl_file = call->revoked,
                                    .certificate_file = call->certificate,
                                    .key_file = call->key,
                                    .connect_to = address,
@@ -90,8 +91,10 @@ int peer_call(struct cluster *c, const char *address, const char *method, const 
               const json_t *body, int timeout_ms, json_t **ret, struct err *err)
 {
     _cleanup_free_ char *authority = identity__path(c, "ca.pem"),
-                        *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key");
-    const struct call call = {method, path, body, authority, certificate, key, timeout_ms, &c->cancel};
+                        *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key"),
+                        *revoked = identity__path(c, "ca.crl");
+    const struct call call = {method, path,    body,       authority, certificate,
+                              key,    revoked, timeout_ms, &c->cancel};
     return call_json(&call, address, ret, err);
 }
 

@@ -13,7 +13,7 @@
 #include <gnutls/x509.h>
 #include <time.h>
 
-enum { SERIAL_BYTES = 16, CLOCK_SKEW_S = 3600 };
+enum { SERIAL_BYTES = 16, SERIAL_MAX = 20, CLOCK_SKEW_S = 3600, LIST_LIFE_S = 20 * 365 * 86400 };
 
 static int failed(int code, const char *what, struct err *err)
 {
@@ -152,7 +152,9 @@ static int set_uses(gnutls_x509_crt_t crt, int64_t life_ns)
     return r == 0 ? gnutls_x509_crt_set_key_purpose_oid(crt, GNUTLS_KP_TLS_WWW_SERVER, 0) : r;
 }
 
-static int sign(gnutls_x509_crt_t crt, const char *authority, const char *authority_key)
+/* One of the two is signed. */
+static int sign(gnutls_x509_crt_t crt, gnutls_x509_crl_t list, const char *authority,
+                const char *authority_key)
 {
     const gnutls_datum_t pem = datum_of(authority), key_pem = datum_of(authority_key);
     gnutls_x509_crt_t ca;
@@ -162,7 +164,8 @@ static int sign(gnutls_x509_crt_t crt, const char *authority, const char *author
     if (r == 0)
         r = gnutls_x509_privkey_import(key, &key_pem, GNUTLS_X509_FMT_PEM);
     if (r == 0)
-        r = gnutls_x509_crt_sign2(crt, ca, key, GNUTLS_DIG_SHA256, 0);
+        r = crt ? gnutls_x509_crt_sign2(crt, ca, key, GNUTLS_DIG_SHA256, 0)
+                : gnutls_x509_crl_sign2(list, ca, key, GNUTLS_DIG_SHA256, 0);
     gnutls_x509_privkey_deinit(key);
     gnutls_x509_crt_deinit(ca);
     return r;
@@ -185,7 +188,7 @@ int pki_issue(const char *authority, const char *authority_key, const char *csr,
     if (r == 0)
         r = set_uses(crt, life_ns);
     if (r == 0)
-        r = sign(crt, authority, authority_key);
+        r = sign(crt, NULL, authority, authority_key);
     if (r == 0)
         r = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &pem);
     gnutls_pubkey_deinit(public);
@@ -205,6 +208,15 @@ static void read_name(gnutls_x509_crt_t crt, const char *oid, char ret[PKI_NAME_
         *ret = '\0';
 }
 
+static void read_serial(gnutls_x509_crt_t crt, char ret[PKI_SERIAL_BYTES])
+{
+    unsigned char serial[SERIAL_MAX];
+    size_t n = sizeof(serial);
+    *ret = '\0';
+    if (gnutls_x509_crt_get_serial(crt, serial, &n) == 0)
+        str_hex(serial, n, ret);
+}
+
 int pki_read(const char *certificate, struct pki_subject *ret, struct err *err)
 {
     const gnutls_datum_t pem = datum_of(certificate);
@@ -218,6 +230,7 @@ int pki_read(const char *certificate, struct pki_subject *ret, struct err *err)
         read_name(crt, GNUTLS_OID_X520_COMMON_NAME, s.node);
         read_name(crt, GNUTLS_OID_X520_ORGANIZATION_NAME, s.swarm);
         read_name(crt, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, unit);
+        read_serial(crt, s.serial);
         s.manager = str_eq(unit, STORE_TLS_ROLE);
         s.client = str_eq(unit, PKI_CLIENT_UNIT);
         s.begins_ns = gnutls_x509_crt_get_activation_time(crt) * NS_PER_S;
@@ -227,5 +240,56 @@ int pki_read(const char *certificate, struct pki_subject *ret, struct err *err)
     if (r < 0)
         return err_set(err, ERR_CORRUPT, "a node's certificate: %s", gnutls_strerror(r));
     *ret = s;
+    return 0;
+}
+
+/* --- Those that were taken back --- */
+
+static size_t hex_bytes(const char *hex, unsigned char ret[SERIAL_MAX])
+{
+    size_t n = strlen(hex) / 2;
+    for (size_t i = 0; i < n && i < SERIAL_MAX; i++) {
+        unsigned byte = 0;
+        sscanf(hex + 2 * i, "%2x", &byte);
+        ret[i] = (unsigned char)byte;
+    }
+    return MIN(n, (size_t)SERIAL_MAX);
+}
+
+static int fill_list(gnutls_x509_crl_t crl, int64_t number, const struct pki_revoked *list, size_t count)
+{
+    unsigned char bytes[SERIAL_MAX];
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (unsigned char)(number >> (56 - 8 * i));
+    int r = gnutls_x509_crl_set_version(crl, 2);
+    if (r == 0)
+        r = gnutls_x509_crl_set_this_update(crl, time(NULL) - CLOCK_SKEW_S);
+    if (r == 0)
+        r = gnutls_x509_crl_set_next_update(crl, time(NULL) + LIST_LIFE_S);
+    if (r == 0)
+        r = gnutls_x509_crl_set_number(crl, bytes, 8);
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        size_t n = hex_bytes(list[i].serial, bytes);
+        r = gnutls_x509_crl_set_crt_serial(crl, bytes, n, list[i].at_ns / NS_PER_S);
+    }
+    return r;
+}
+
+int pki_revocations(const char *authority, const char *authority_key, int64_t number,
+                    const struct pki_revoked *list, size_t count, char **ret_pem, struct err *err)
+{
+    gnutls_x509_crl_t crl;
+    gnutls_datum_t pem = {0};
+    deferred_need(DEFERRED_GNUTLS);
+    must(gnutls_x509_crl_init(&crl) == 0);
+    int r = fill_list(crl, number, list, count);
+    if (r == 0)
+        r = sign(NULL, crl, authority, authority_key);
+    if (r == 0)
+        r = gnutls_x509_crl_export2(crl, GNUTLS_X509_FMT_PEM, &pem);
+    gnutls_x509_crl_deinit(crl);
+    if (r < 0)
+        return failed(r, "sign the list of certificates that were taken back", err);
+    *ret_pem = take_text(&pem);
     return 0;
 }

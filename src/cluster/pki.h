@@ -18,13 +18,18 @@
 #define PKI_WORKER_UNIT "worker"
 #define PKI_CLIENT_UNIT "client" /* no node: who uses the whole cluster as one engine */
 
-enum { PKI_NAME_BYTES = 64, PKI_REQUEST_MAX = 16 << 10 };
+enum { PKI_SERIAL_BYTES = 41, /* hex */ PKI_NAME_BYTES = 64, PKI_REQUEST_MAX = 16 << 10 };
 
 struct pki_subject {
     char node[PKI_NAME_BYTES], swarm[PKI_NAME_BYTES];
     bool manager, client;
-    const char *address;        /* of one to be issued: the IP address it is also for; NULL: none */
-    int64_t begins_ns, ends_ns; /* wall clock; of a certificate that was read */
+    const char *address;           /* of one to be issued: the IP address it is also for; NULL: none */
+    int64_t begins_ns, ends_ns;    /* wall clock; of a certificate that was read */
+    char serial[PKI_SERIAL_BYTES]; /* the same */
+};
+struct pki_revoked {
+    char serial[PKI_SERIAL_BYTES];
+    int64_t at_ns;
 };
 
 /* A key, and a request for a certificate of it. */
@@ -34,5 +39,9 @@ int pki_request(char **ret_csr, char **ret_key, struct err *err);
 int pki_issue(const char *authority, const char *authority_key, const char *csr,
               const struct pki_subject *subject, int64_t life_ns, char **ret_certificate, struct err *err);
 int pki_read(const char *certificate, struct pki_subject *ret, struct err *err);
+/* The authority's list of certificates that it has taken back (RFC 5280, 5): good until the next. `number`:
+ * larger than that of the one before. */
+int pki_revocations(const char *authority, const char *authority_key, int64_t number,
+                    const struct pki_revoked *list, size_t count, char **ret_pem, struct err *err);
 
 #endif

@@ -25,6 +25,12 @@ int port__peer(struct cluster *c, struct http_request *q, struct port_peer *ret,
     char from[HTTP_PEER_BYTES];
     http_peer_certificate(q, &shown);
     http_peer_address(q, from);
+    if (shown.revoked)
+        return err_set(
+            err, ERR_DENIED,
+            "the node at %s was removed from the swarm, or is no manager any more: its certificate "
+            "was taken back; docker swarm leave and join make it one of the swarm again",
+            from);
     if (!shown.valid)
         return err_set(err, ERR_UNAUTHORIZED,
                        "the node at %s %s: it must leave the swarm (docker swarm leave) and join it again",
@@ -152,13 +158,14 @@ static int bind_address(const char *address, int *ret_fd, struct err *err)
 int port__open(struct cluster *c, struct err *err)
 {
     _cleanup_free_ char *authority = identity__path(c, "ca.pem"),
-                        *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key");
+                        *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key"),
+                        *revoked = identity__path(c, "ca.crl");
     int fd = -EBADF;
     if (c->port)
         return 0;
     int r = bind_address(c->listen, &fd, err);
     if (r == 0)
-        r = http_tls_new_mutual(certificate, key, authority, &c->port_tls, err);
+        r = http_tls_new_mutual(certificate, key, authority, revoked, &c->port_tls, err);
     if (r < 0) {
         close_fd(fd);
         return r;

@@ -84,8 +84,9 @@ static void *relay(void *context)
 static int open_other(struct cluster *c, const json_t *node, struct reach *r, struct err *err)
 {
     _cleanup_free_ char *authority = identity__path(c, "ca.pem"),
-                        *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key");
-    const struct tls_files files = {authority, certificate, key, json_str(node, "ID")};
+                        *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key"),
+                        *revoked = identity__path(c, "ca.crl");
+    const struct tls_files files = {authority, certificate, key, revoked, json_str(node, "ID")};
     int ends[2];
     int status = tls_connect(json_str(node, "Door"), &files, time_monotonic_ns() + CONNECT_MS * NS_PER_MS,
                              &r->link, err);

@@ -7,6 +7,7 @@
 #include "cluster/identity.h"
 #include "cluster/join.h"
 #include "cluster/peer.h"
+#include "cluster/revoke.h"
 #include "cluster/roles.h"
 #include "cluster/traffic.h"
 
@@ -298,6 +299,7 @@ static void apply(struct cluster *c, const json_t *answer, char **version)
     if (node)
         roles__follow(c, json_bool(node, "manager"));
     if (changed) {
+        revoke__follow(c, answer);
         traffic__follow(c, answer);
         put_secrets(c, CLUSTER_SECRET, json_object_get(answer, "secrets"));
         put_secrets(c, CLUSTER_CONFIG, json_object_get(answer, "configs"));

@@ -7,6 +7,7 @@
 #include "cluster/managers.h"
 #include "cluster/peer.h"
 #include "cluster/port.h"
+#include "cluster/revoke.h"
 #include "cluster/roles.h"
 #include "cluster/traffic.h"
 
@@ -199,7 +200,11 @@ static int make_self(struct cluster *c, const json_t *body, struct node **ret, s
     (*ret)->door = mem_strdup(c->address);
     c->self = mem_strdup((*ret)->o.id);
     c->managers = json_pack("[{s:s, s:s}]", "node", c->self, "address", c->address);
-    return identity__issue_own(c, err);
+    r = identity__issue_own(c, err);
+    _cleanup_free_ char *pem = r == 0 ? identity__certificate(c) : NULL;
+    if (pem)
+        revoke__note(*ret, pem);
+    return r;
 }
 
 static int prepare_init(struct cluster *c, const json_t *body, struct node **ret_self, struct err *err)
@@ -343,6 +348,8 @@ static void hide_own(json_t *document)
 {
     json_object_del(document, "Self");
     json_object_del(document, "Networks");
+    json_object_del(document, "Revoked");
+    json_object_del(document, "Clients");
 }
 
 int cluster_inspect(struct cluster *c, json_t **ret, struct err *err)

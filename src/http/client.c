@@ -225,6 +225,8 @@ static void set_options(struct http_client *c, struct transfer *t)
     curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     if (call->ca_file)
         curl_easy_setopt(curl, CURLOPT_CAINFO, call->ca_file);
+    if (call->crl_file && access(call->crl_file, F_OK) == 0)
+        curl_easy_setopt(curl, CURLOPT_CRLFILE, call->crl_file);
     if (call->certificate_file) {
         curl_easy_setopt(curl, CURLOPT_SSLCERT, call->certificate_file);
         curl_easy_setopt(curl, CURLOPT_SSLKEY, call->key_file);

@@ -48,6 +48,7 @@ struct http_call {
     void *head_context;
     size_t max_body_bytes; /* of a collected body; 0: 8 MiB */
     const char *ca_file;   /* PEM file of who vouches for the server; NULL: the system's */
+    const char *crl_file;  /* PEM file of certificates that they have taken back; NULL, or not there: none */
     /* What this side shows of itself: PEM files, or NULL. */
     const char *certificate_file, *key_file;
     /* "HOST:PORT" where the connection really goes; the URL's name is what the certificate must be for. NULL:

@@ -117,6 +117,7 @@ enum { HTTP_NAME_BYTES = 128 };
 struct http_certificate {
     bool valid;      /* it leads to the authority, and now is within its time */
     const char *why; /* it is not: "shows no certificate", "... has expired" */
+    bool revoked;    /* that is why */
     char name[HTTP_NAME_BYTES], unit[HTTP_NAME_BYTES], organization[HTTP_NAME_BYTES]; /* "" when invalid */
 };
 void http_peer_certificate(struct http_request *q, struct http_certificate *ret);

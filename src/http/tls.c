@@ -1,6 +1,7 @@
 #include "http/tls.h"
 
 #include "base/deferred.h"
+#include "base/lock.h"
 #include "base/mem.h"
 #include "http/server_priv.h"
 
@@ -9,6 +10,7 @@
 #include <gnutls/x509.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 /* Shared by the connections that began with it. */
 struct shown {
@@ -17,7 +19,7 @@ struct shown {
 };
 
 struct http_tls {
-    char *certificate_file, *key_file, *authority_file; /* the last: or NULL */
+    char *certificate_file, *key_file, *authority_file, *revoked_file; /* the last two: or NULL */
     gnutls_priority_t priority;
     pthread_mutex_t lock;
     struct shown *shown; /* of the connections to come; under the lock */
@@ -25,7 +27,8 @@ struct http_tls {
 
 struct http_tls_session {
     gnutls_session_t session;
-    struct shown *shown;
+    struct http_tls *tls;
+    struct shown *shown, *held_against; /* the latter: what its peer is; NULL: the same */
     bool mutual;
     bool ready; /* the handshake is done */
 };
@@ -54,6 +57,10 @@ static int read_files(const struct http_tls *t, struct shown **ret, struct err *
         if (n <= 0)
             r = err_set(err, ERR_INVALID, "TLS authority %s: %s", t->authority_file,
                         n ? gnutls_strerror(n) : "no certificate in it");
+        if (r >= 0 && t->revoked_file && access(t->revoked_file, F_OK) == 0 &&
+            (n = gnutls_certificate_set_x509_crl_file(s->credentials, t->revoked_file, GNUTLS_X509_FMT_PEM)) <
+                0)
+            r = err_set(err, ERR_INVALID, "TLS revocations %s: %s", t->revoked_file, gnutls_strerror(n));
     }
     if (r < 0) {
         shown_unref(s);
@@ -64,13 +71,14 @@ static int read_files(const struct http_tls *t, struct shown **ret, struct err *
 }
 
 static int tls_new(const char *certificate_file, const char *key_file, const char *authority_file,
-                   struct http_tls **ret, struct err *err)
+                   const char *revoked_file, struct http_tls **ret, struct err *err)
 {
     deferred_need(DEFERRED_GNUTLS);
     struct http_tls *t = NEW(struct http_tls);
     t->certificate_file = mem_strdup(certificate_file);
     t->key_file = mem_strdup(key_file);
     t->authority_file = mem_strdup(authority_file);
+    t->revoked_file = mem_strdup(revoked_file);
     pthread_mutex_init(&t->lock, NULL);
     must(gnutls_priority_init(&t->priority,
                               authority_file ? "NORMAL:-VERS-ALL:+VERS-TLS1.3"
@@ -87,13 +95,13 @@ static int tls_new(const char *certificate_file, const char *key_file, const cha
 
 int http_tls_new(const char *certificate_file, const char *key_file, struct http_tls **ret, struct err *err)
 {
-    return tls_new(certificate_file, key_file, NULL, ret, err);
+    return tls_new(certificate_file, key_file, NULL, NULL, ret, err);
 }
 
 int http_tls_new_mutual(const char *certificate_file, const char *key_file, const char *authority_file,
-                        struct http_tls **ret, struct err *err)
+                        const char *revoked_file, struct http_tls **ret, struct err *err)
 {
-    return tls_new(certificate_file, key_file, authority_file, ret, err);
+    return tls_new(certificate_file, key_file, authority_file, revoked_file, ret, err);
 }
 
 int http_tls_reload(struct http_tls *t, struct err *err)
@@ -120,6 +128,7 @@ void http_tls_free(struct http_tls *t)
     free(t->certificate_file);
     free(t->key_file);
     free(t->authority_file);
+    free(t->revoked_file);
     free(t);
 }
 
@@ -131,6 +140,7 @@ struct http_tls_session *http__tls_begin(struct http_tls *t, int fd)
     s->shown = t->shown;
     atomic_fetch_add(&s->shown->users, 1);
     pthread_mutex_unlock(&t->lock);
+    s->tls = t;
     s->mutual = t->authority_file;
     must(gnutls_init(&s->session, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL) == 0);
     must(gnutls_priority_set(s->session, t->priority) == 0);
@@ -149,7 +159,22 @@ void http__tls_free(struct http_tls_session *s)
         return;
     gnutls_deinit(s->session);
     shown_unref(s->shown);
+    shown_unref(s->held_against);
     free(s);
+}
+
+/* Who was let in is not in for ever. */
+static void hold_against_last(struct http_tls_session *s)
+{
+    struct shown *present = s->held_against ? s->held_against : s->shown;
+    SCOPED_LOCK(locked, &s->tls->lock);
+    struct shown *last = s->tls->shown;
+    if (last == present)
+        return;
+    atomic_fetch_add(&last->users, 1);
+    must(gnutls_credentials_set(s->session, GNUTLS_CRD_CERTIFICATE, last->credentials) == 0);
+    shown_unref(s->held_against);
+    s->held_against = last;
 }
 
 static void read_name(gnutls_x509_crt_t crt, const char *oid, char ret[HTTP_NAME_BYTES])
@@ -168,9 +193,13 @@ void http__tls_peer(struct http_tls_session *s, struct http_certificate *ret)
     if (!chain || !count)
         return;
     ret->why = "has a certificate that is not of this cluster's authority";
+    hold_against_last(s);
     if (gnutls_certificate_verify_peers2(s->session, &status) < 0)
         return;
-    if (status & GNUTLS_CERT_EXPIRED)
+    ret->revoked = status & GNUTLS_CERT_REVOKED;
+    if (ret->revoked)
+        ret->why = "has a certificate that was taken back";
+    else if (status & GNUTLS_CERT_EXPIRED)
         ret->why = "has a certificate that has expired";
     else if (status & GNUTLS_CERT_NOT_ACTIVATED)
         ret->why = "has a certificate that is not valid yet: compare the clocks";

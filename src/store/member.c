@@ -173,7 +173,8 @@ void cluster__init(struct cluster *c, const struct store_members *m)
                           .addresses = strv_dup(m->addresses),
                           .tls = {.authority = mem_strdup(m->tls.authority),
                                   .certificate = mem_strdup(m->tls.certificate),
-                                  .key = mem_strdup(m->tls.key)}};
+                                  .key = mem_strdup(m->tls.key),
+                                  .revoked = mem_strdup(m->tls.revoked)}};
     pthread_mutex_init(&c->lock, NULL);
 }
 
@@ -183,6 +184,7 @@ void cluster__done(struct cluster *c)
     free((char *)c->tls.authority);
     free((char *)c->tls.certificate);
     free((char *)c->tls.key);
+    free((char *)c->tls.revoked);
     pthread_mutex_destroy(&c->lock);
 }
 

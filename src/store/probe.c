@@ -17,7 +17,8 @@ struct store_probe *store_probe_new(const char *address, const struct tls_files 
     snprintf(p->address, sizeof(p->address), "%s", address);
     p->tls = (struct tls_files){.authority = mem_strdup(tls->authority),
                                 .certificate = mem_strdup(tls->certificate),
-                                .key = mem_strdup(tls->key)};
+                                .key = mem_strdup(tls->key),
+                                .revoked = mem_strdup(tls->revoked)};
     return p;
 }
 
@@ -29,6 +30,7 @@ void store_probe_free(struct store_probe *p)
     free((char *)p->tls.authority);
     free((char *)p->tls.certificate);
     free((char *)p->tls.key);
+    free((char *)p->tls.revoked);
     free(p);
 }
 

@@ -12,6 +12,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { USER_TIMEOUT_MS = 5000, LISTEN_BACKLOG = 128, RELAY_BYTES = 64 << 10 };
@@ -19,9 +20,11 @@ enum { USER_TIMEOUT_MS = 5000, LISTEN_BACKLOG = 128, RELAY_BYTES = 64 << 10 };
 struct tls_link {
     int fd;
     gnutls_session_t session;
-    gnutls_certificate_credentials_t credentials;
-    char peer[128]; /* for messages */
-    char name[64];  /* who it must be; "": any manager */
+    gnutls_certificate_credentials_t credentials, before; /* the latter: those of the handshake, or NULL */
+    char *authority, *revoked;                            /* files; the latter: or NULL */
+    struct timespec revoked_at;                           /* of the list that is in `credentials` */
+    char peer[128];                                       /* for messages */
+    char name[64];                                        /* who it must be; "": any manager */
 };
 
 static int wait_for(struct tls_link *l, short events, int64_t deadline_ns, struct err *err)
@@ -55,6 +58,10 @@ void tls_close(struct tls_link *l)
         gnutls_deinit(l->session);
     if (l->credentials)
         gnutls_certificate_free_credentials(l->credentials);
+    if (l->before)
+        gnutls_certificate_free_credentials(l->before);
+    free(l->authority);
+    free(l->revoked);
     close_fd(l->fd);
     free(l);
 }
@@ -94,20 +101,44 @@ static int check_peer(const struct tls_link *l, struct err *err)
         return err_set(err, ERR_DENIED, "%s shows no certificate (%s)", l->peer, gnutls_strerror(r));
     if (status)
         return err_set(err, ERR_DENIED, "%s has a certificate that %s", l->peer,
-                       status & GNUTLS_CERT_EXPIRED         ? "has expired"
+                       status & GNUTLS_CERT_REVOKED         ? "was taken back"
+                       : status & GNUTLS_CERT_EXPIRED       ? "has expired"
                        : status & GNUTLS_CERT_NOT_ACTIVATED ? "is not valid yet: compare the clocks"
                                                             : "is not of this cluster's authority");
     return has_role(l, err);
 }
 
-static int load(struct tls_link *l, const struct tls_files *f, struct err *err)
+static bool list_time(const char *revoked, struct timespec *ret)
+{
+    struct stat st;
+    if (!revoked || stat(revoked, &st) < 0)
+        return false;
+    *ret = st.st_mtim;
+    return true;
+}
+
+/* Whom to believe. */
+static int load_trust(struct tls_link *l, struct err *err)
 {
     must(gnutls_certificate_allocate_credentials(&l->credentials) == 0);
-    snprintf(l->name, sizeof(l->name), "%s", f->peer ? f->peer : "");
-    int r = gnutls_certificate_set_x509_trust_file(l->credentials, f->authority, GNUTLS_X509_FMT_PEM);
+    int r = gnutls_certificate_set_x509_trust_file(l->credentials, l->authority, GNUTLS_X509_FMT_PEM);
     if (r <= 0)
-        return err_set(err, ERR_INVALID, "TLS authority %s: %s", f->authority,
+        return err_set(err, ERR_INVALID, "TLS authority %s: %s", l->authority,
                        r ? gnutls_strerror(r) : "no certificate in it");
+    if (!list_time(l->revoked, &l->revoked_at))
+        return 0;
+    r = gnutls_certificate_set_x509_crl_file(l->credentials, l->revoked, GNUTLS_X509_FMT_PEM);
+    return r < 0 ? err_set(err, ERR_INVALID, "TLS revocations %s: %s", l->revoked, gnutls_strerror(r)) : 0;
+}
+
+static int load(struct tls_link *l, const struct tls_files *f, struct err *err)
+{
+    snprintf(l->name, sizeof(l->name), "%s", f->peer ? f->peer : "");
+    l->authority = mem_strdup(f->authority);
+    l->revoked = mem_strdup(f->revoked);
+    int r = load_trust(l, err);
+    if (r < 0)
+        return r;
     r = gnutls_certificate_set_x509_key_file(l->credentials, f->certificate, f->key, GNUTLS_X509_FMT_PEM);
     if (r < 0)
         return err_set(err, ERR_INVALID, "TLS certificate %s with key %s: %s", f->certificate, f->key,
@@ -270,6 +301,24 @@ int tls_recv(struct tls_link *l, void *buffer, size_t n, int64_t deadline_ns, st
     return 0;
 }
 
+/* False: the other side's certificate was taken back meanwhile. */
+static bool still_good(struct tls_link *l)
+{
+    struct timespec now;
+    if (!list_time(l->revoked, &now) ||
+        (now.tv_sec == l->revoked_at.tv_sec && now.tv_nsec == l->revoked_at.tv_nsec))
+        return true;
+    gnutls_certificate_credentials_t last = l->credentials;
+    int r = load_trust(l, NULL);
+    if (r == 0)
+        r = gnutls_credentials_set(l->session, GNUTLS_CRD_CERTIFICATE, l->credentials);
+    if (l->before)
+        gnutls_certificate_free_credentials(last);
+    else
+        l->before = last; /* which the session has its own certificate in */
+    return r == 0 && check_peer(l, NULL) == 0;
+}
+
 /* One direction: what has been read and not yet written. */
 struct flow {
     size_t at, end;
@@ -338,7 +387,7 @@ void tls_relay_halves(struct tls_link *l, int fd)
              .events = (short)((comes && !in_full ? POLLIN : 0) | (goes && out_full ? POLLOUT : 0))},
             {.fd = fd,
              .events = (short)((goes && !out_full ? POLLIN : 0) | (comes && in_full ? POLLOUT : 0))}};
-        if (poll(p, 2, -1) < 0 && errno != EINTR)
+        if ((poll(p, 2, TLS_LOOK_MS) < 0 && errno != EINTR) || !still_good(l))
             break;
         if ((p[0].revents & (POLLERR | POLLHUP) && !(p[0].events & POLLIN)) || p[1].revents & POLLERR)
             break;
@@ -357,7 +406,7 @@ void tls_relay(struct tls_link *l, int fd)
         struct pollfd p[2] = {
             {.fd = l->fd, .events = (short)((in_full ? 0 : POLLIN) | (out_full ? POLLOUT : 0))},
             {.fd = fd, .events = (short)((out_full ? 0 : POLLIN) | (in_full ? POLLOUT : 0))}};
-        if (poll(p, 2, -1) < 0 && errno != EINTR)
+        if ((poll(p, 2, TLS_LOOK_MS) < 0 && errno != EINTR) || !still_good(l))
             break;
         /* What hangs up while it is not read from would make poll return at once for ever. */
         if ((in_full && p[0].revents & (POLLERR | POLLHUP)) ||

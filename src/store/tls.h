@@ -21,7 +21,8 @@
 
 struct tls_files {
     const char *authority, *certificate, *key; /* PEM */
-    const char *peer; /* whose name (CN) the other side must have, whatever its unit; NULL: any manager */
+    const char *revoked; /* PEM: the authority's list of certificates taken back; NULL, or not there: none */
+    const char *peer;    /* whose name (CN) the other side must have, whatever its unit; NULL: any manager */
 };
 
 struct tls_link;
@@ -38,6 +39,10 @@ void tls_close(struct tls_link *l); /* NULL is fine */
 int tls_send(struct tls_link *l, const void *bytes, size_t n, int64_t deadline_ns, struct err *err);
 /* Exactly `n` bytes. */
 int tls_recv(struct tls_link *l, void *buffer, size_t n, int64_t deadline_ns, struct err *err);
+
+/* Also of links that are open: while one is relayed, a list that has changed is looked at within
+ * TLS_LOOK_MS, and who is on it is cut off. */
+enum { TLS_LOOK_MS = 1000 };
 
 /* Copies in both directions between the link and a stream socket until either ends. Closes neither. */
 void tls_relay(struct tls_link *l, int fd);
