@@ -6,12 +6,15 @@
 #include "cluster/port.h"
 #include "http/client.h"
 
+#include <sys/stat.h>
+
 enum {
     HOPS_MAX = 3,
     MISDIRECTED = 421,
     AUTHORITY_MAX = 64 << 10,
     STRANGER_TIMEOUT_MS = 60000,
-    CONNECT_MS = 2000
+    CONNECT_MS = 2000,
+    LOST_MS = 3000,
 };
 
 struct call {
@@ -20,16 +23,17 @@ struct call {
     const char *authority, *certificate, *key, *revoked; /* files */
     int timeout_ms;
     const _Atomic bool *cancel;
+    struct http_client *kept; /* NULL: a connection of its own */
 };
 
 /* One answer, whatever it says. */
 static int call_once(const struct call *call, const char *address, struct http_response *ret, struct err *err)
 {
-    struct http_client *client = NULL;
+    struct http_client *client = call->kept;
     _cleanup_free_ char *text = call->body ? json_format(call->body) : NULL;
     _cleanup_free_ char *url = str_printf("https://" PKI_MANAGER "%s", call->path);
     char json[] = "Content-Type: application/json", *headers[] = {text ? json : NULL, NULL};
-    int r = http_client_new(NULL, &client, err);
+    int r = client ? 0 : http_client_new(NULL, &client, err);
     if (r < 0)
         return r;
     const struct http_call http = {.method = call->method,
@@ -46,9 +50,11 @@ static int call_once(const struct call *call, const char *address, struct http_r
                                    .max_body_bytes = PORT_ANSWER_MAX,
                                    .connect_timeout_ms = MIN(call->timeout_ms, CONNECT_MS),
                                    .idle_timeout_ms = call->timeout_ms,
+                                   .lost_after_ms = LOST_MS,
                                    .cancel = call->cancel};
     r = http_client_call(client, &http, ret, err);
-    http_client_free(client);
+    if (!call->kept)
+        http_client_free(client);
     if (r ==
         -ERR_DENIED) /* by us: who answers there is no manager, and a manager's own "denied" is an answer */
         err->code = ERR_UNAVAILABLE;
@@ -87,15 +93,55 @@ static int call_json(const struct call *call, const char *address, json_t **ret,
     return err_set(err, ERR_UNAVAILABLE, "manager %s: the managers do not agree on who leads", address);
 }
 
-int peer_call(struct cluster *c, const char *address, const char *method, const char *path,
-              const json_t *body, int timeout_ms, json_t **ret, struct err *err)
+static struct timespec written(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? st.st_mtim : (struct timespec){0};
+}
+
+static bool same_time(struct timespec a, struct timespec b)
+{
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+/* A connection shows the certificate that it began with, and knows of no revocation since. */
+static int open_kept(struct peer_kept *kept, const struct call *call, struct err *err)
+{
+    struct timespec shown = written(call->certificate), revoked = written(call->revoked);
+    if (kept->client && same_time(shown, kept->shown) && same_time(revoked, kept->revoked))
+        return 0;
+    peer_kept_done(kept);
+    kept->shown = shown;
+    kept->revoked = revoked;
+    return http_client_new(NULL, &kept->client, err);
+}
+
+void peer_kept_done(struct peer_kept *kept)
+{
+    if (kept->client)
+        http_client_free(kept->client);
+    kept->client = NULL;
+}
+
+static int call_over(struct cluster *c, struct peer_kept *kept, const char *address, const char *method,
+                     const char *path, const json_t *body, int timeout_ms, json_t **ret, struct err *err)
 {
     _cleanup_free_ char *authority = identity__path(c, "ca.pem"),
                         *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key"),
                         *revoked = identity__path(c, "ca.crl");
-    const struct call call = {method, path,    body,       authority, certificate,
-                              key,    revoked, timeout_ms, &c->cancel};
+    struct call call = {method, path,    body,       authority,  certificate,
+                        key,    revoked, timeout_ms, &c->cancel, NULL};
+    int r = kept ? open_kept(kept, &call, err) : 0;
+    if (r < 0)
+        return r;
+    call.kept = kept ? kept->client : NULL;
     return call_json(&call, address, ret, err);
+}
+
+int peer_call(struct cluster *c, const char *address, const char *method, const char *path,
+              const json_t *body, int timeout_ms, json_t **ret, struct err *err)
+{
+    return call_over(c, NULL, address, method, path, body, timeout_ms, ret, err);
 }
 
 static char **known_managers(struct cluster *c)
@@ -115,19 +161,25 @@ static bool is_absence(int r)
            r == -ERR_NO_MAJORITY || r == -ERR_SYSTEM;
 }
 
-int peer_call_leader(struct cluster *c, const char *method, const char *path, const json_t *body,
-                     int timeout_ms, json_t **ret, struct err *err)
+int peer_call_leader_over(struct cluster *c, struct peer_kept *kept, const char *method, const char *path,
+                          const json_t *body, int timeout_ms, json_t **ret, struct err *err)
 {
     _cleanup_strv_ char **list = known_managers(c);
     int r = err_set(err, ERR_UNAVAILABLE, "no manager of the swarm is known");
     STRV_FOREACH (address, list) {
-        r = peer_call(c, *address, method, path, body, timeout_ms, ret, err);
+        r = call_over(c, kept, *address, method, path, body, timeout_ms, ret, err);
         if (!is_absence(r))
             return r;
         SCOPED_LOCK(locked, &c->lock);
         c->manager_at++;
     }
     return r;
+}
+
+int peer_call_leader(struct cluster *c, const char *method, const char *path, const json_t *body,
+                     int timeout_ms, json_t **ret, struct err *err)
+{
+    return peer_call_leader_over(c, NULL, method, path, body, timeout_ms, ret, err);
 }
 
 int peer_fetch_authority(const char *address, char **ret_pem, struct err *err)

@@ -353,6 +353,7 @@ void *session__follow(void *context)
 {
     struct cluster *c = context;
     _cleanup_free_ char *version = NULL, *authority = identity__authority(c);
+    struct peer_kept kept = {0};
     struct err err;
     while (!stopping(c)) {
         _cleanup_json_ json_t *answer = NULL;
@@ -361,7 +362,8 @@ void *session__follow(void *context)
         json_t *description = version ? NULL : node__describe(c, authority, &err);
         if (description)
             json_object_set_new(body, "description", description);
-        int r = peer_call_leader(c, "POST", "/cluster/session", body, c->session_ms, &answer, &err);
+        int r =
+            peer_call_leader_over(c, &kept, "POST", "/cluster/session", body, c->session_ms, &answer, &err);
         if (r == 0 && is_replaced(c, answer)) {
             pause_ms(c, REPLACED_MS);
             continue;
@@ -383,6 +385,7 @@ void *session__follow(void *context)
             failed(c, &err);
         pause_ms(c, RETRY_MS);
     }
+    peer_kept_done(&kept);
     return NULL;
 }
 
@@ -433,6 +436,7 @@ static void again(struct cluster *c, const json_t *list)
 void *session__report(void *context)
 {
     struct cluster *c = context;
+    struct peer_kept kept = {0};
     for (;;) {
         pthread_mutex_lock(&c->lock);
         json_t *list = NULL;
@@ -445,11 +449,13 @@ void *session__report(void *context)
         pthread_mutex_unlock(&c->lock);
         _cleanup_json_ json_t *body = list ? json_pack("{s:s, s:o}", "lead", lead, "tasks", list) : NULL;
         if (ends)
-            return NULL;
-        if (peer_call_leader(c, "POST", "/cluster/report", body, CALL_TIMEOUT_MS, NULL, &(struct err){0}) ==
-            0)
+            break;
+        if (peer_call_leader_over(c, &kept, "POST", "/cluster/report", body, CALL_TIMEOUT_MS, NULL,
+                                  &(struct err){0}) == 0)
             continue;
         again(c, list);
         pause_ms(c, RETRY_MS);
     }
+    peer_kept_done(&kept);
+    return NULL;
 }

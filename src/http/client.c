@@ -5,6 +5,8 @@
 #include "base/json.h"
 
 #include <curl/curl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -214,6 +216,14 @@ static int on_progress(void *context, curl_off_t total, curl_off_t now, curl_off
     return 1;
 }
 
+static int on_socket(void *context, curl_socket_t fd, curlsocktype purpose)
+{
+    const struct transfer *t = context;
+    unsigned ms = (unsigned)t->call->lost_after_ms;
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+    return CURL_SOCKOPT_OK;
+}
+
 static void set_options(struct http_client *c, struct transfer *t)
 {
     const struct http_call *call = t->call;
@@ -245,6 +255,10 @@ static void set_options(struct http_client *c, struct transfer *t)
     if (call->idle_timeout_ms) {
         curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
         curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)((call->idle_timeout_ms + 999) / 1000));
+    }
+    if (call->lost_after_ms) {
+        curl_easy_setopt(curl, CURLOPT_SOCKOPTFUNCTION, on_socket);
+        curl_easy_setopt(curl, CURLOPT_SOCKOPTDATA, t);
     }
     if (call->cancel || call->gone) {
         curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);

@@ -57,6 +57,8 @@ struct http_call {
     bool anybody;           /* who answers is not asked, since what it says is checked otherwise */
     int connect_timeout_ms; /* 0: 10 s */
     int idle_timeout_ms;    /* no byte for so long; 0: none */
+    int lost_after_ms; /* of a connection that this call makes: what was sent and nobody took ends it; 0: the
+                          system's quarter of an hour */
     const _Atomic bool
         *cancel; /* set by another thread: ends within a second or so, ERR_CANCELLED; or NULL */
     /* The same by asking, several times a second while data come and about once while none do. Or NULL. */

@@ -3,6 +3,7 @@
 #include "base/deferred.h"
 #include "base/lock.h"
 #include "base/mem.h"
+#include "base/timeutil.h"
 #include "http/server_priv.h"
 
 #include <fcntl.h>
@@ -11,6 +12,10 @@
 #include <poll.h>
 #include <stdatomic.h>
 #include <unistd.h>
+
+/* A kept connection has a request each second and more: its peer's certificate is verified anew no oftener
+ * than this, and at once when another list of revocations is in force. */
+static const int64_t KNOWN_NS = 10 * NS_PER_S;
 
 /* Shared by the connections that began with it. */
 struct shown {
@@ -31,6 +36,9 @@ struct http_tls_session {
     struct shown *shown, *held_against; /* the latter: what its peer is; NULL: the same */
     bool mutual;
     bool ready; /* the handshake is done */
+    /* What the peer was found to be, valid alone, and until when that is taken for granted. */
+    struct http_certificate known;
+    int64_t known_until;
 };
 
 static void shown_unref(struct shown *s)
@@ -175,6 +183,7 @@ static void hold_against_last(struct http_tls_session *s)
     must(gnutls_credentials_set(s->session, GNUTLS_CRD_CERTIFICATE, last->credentials) == 0);
     shown_unref(s->held_against);
     s->held_against = last;
+    s->known_until = 0;
 }
 
 static void read_name(gnutls_x509_crt_t crt, const char *oid, char ret[HTTP_NAME_BYTES])
@@ -194,6 +203,11 @@ void http__tls_peer(struct http_tls_session *s, struct http_certificate *ret)
         return;
     ret->why = "has a certificate that is not of this cluster's authority";
     hold_against_last(s);
+    int64_t now = time_monotonic_ns();
+    if (now < s->known_until) {
+        *ret = s->known;
+        return;
+    }
     if (gnutls_certificate_verify_peers2(s->session, &status) < 0)
         return;
     ret->revoked = status & GNUTLS_CERT_REVOKED;
@@ -211,6 +225,8 @@ void http__tls_peer(struct http_tls_session *s, struct http_certificate *ret)
         read_name(crt, GNUTLS_OID_X520_ORGANIZATION_NAME, ret->organization);
         ret->valid = true;
         ret->why = NULL;
+        s->known = *ret;
+        s->known_until = now + KNOWN_NS;
     }
     gnutls_x509_crt_deinit(crt);
 }

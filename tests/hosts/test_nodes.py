@@ -38,6 +38,25 @@ class Nodes(unittest.TestCase):
         a.docker("service", "rm", "web")
         harness.wait_for(lambda: not b.docker("ps", "-aq").out.strip(), "nothing left on the worker")
 
+    def test_a_node_keeps_its_connections_to_the_leader(self):
+        """A handshake costs the leader more than a report."""
+        swarm = machines.Swarm(self)
+        a, b = swarm.machines
+
+        def connections():
+            """The ends at b, also of those that are closed (they stay for a minute)."""
+            lines = harness.run(b.host.inside(["ss", "-Htan", "dport", "=", ":2377"])).out.splitlines()
+            return {line.split()[3] for line in lines}
+
+        a.service("--name", "web", "--constraint", "node.hostname==b")
+        harness.wait_for(lambda: a.running("web") == {"b": 1}, "the first task")
+        before = connections()
+        self.assertTrue(before)
+        for count in range(2, 7):
+            a.docker("service", "scale", "--detach", f"web={count}")
+            harness.wait_for(lambda: a.running("web") == {"b": count}, f"{count} tasks")  # so each was reported
+        self.assertEqual(connections() - before, set())
+
     def test_a_lost_nodes_tasks_run_elsewhere_and_stop_on_it_when_it_comes_back(self):
         swarm = machines.Swarm(self, "abc", heartbeat="1s")
         a, b, c = swarm.machines
