@@ -3,22 +3,15 @@
 #include "base/base64.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "base/process.h"
 #include "cluster/roles.h"
 #include "store/probe.h"
 
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
     LOOK_MS = 100,
     NO_LEADER_MS = 2000,
-    RESTART_MS = 1000, /* `drover store run` itself has longer pauses */
-    VOTE_MS = 30000,   /* until one that joins is waited for no more */
-    START_MS = 20000,  /* until a member that was started leads a store of one */
-    END_MS = 8000,     /* it hands over the lead, and waits for its connections */
+    START_MS = 20000, /* until a member that was started leads a store of one */
 };
 
 bool managers__replicated(const struct cluster *c)
@@ -31,27 +24,6 @@ int managers__no_leader(struct err *err)
     return err_set(err, ERR_NO_MAJORITY,
                    "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that "
                    "too few managers are online. Make sure more than half of the managers are online.");
-}
-
-/* The port above, or with -1 the one below. False: it is no address. */
-static bool other_port(const char *address, int step, char ret[STORE_ADDRESS_BYTES])
-{
-    const char *colon = strrchr(address, ':');
-    int64_t port;
-    if (!colon || parse_i64(colon + 1, 1, 65535, &port, NULL) < 0 || port + step < 1 || port + step > 65535)
-        return false;
-    int n = snprintf(ret, STORE_ADDRESS_BYTES, "%.*s:%d", (int)(colon - address), address, (int)port + step);
-    return n > 0 && n < STORE_ADDRESS_BYTES;
-}
-
-static int member_address(const char *address, char ret[STORE_ADDRESS_BYTES], struct err *err)
-{
-    return other_port(address, 1, ret)
-               ? 0
-               : err_set(err, ERR_INVALID,
-                         "\"%.100s\" cannot be a manager's address: its port is followed by that of the "
-                         "managers' store, and the last is 65535",
-                         address);
 }
 
 /* --- store.json --- */
@@ -77,96 +49,6 @@ static void record_remove(const struct cluster *c)
 {
     _cleanup_free_ char *path = record_path(c);
     unlink(path);
-}
-
-/* --- The child --- */
-
-static char **command(const struct managers *m)
-{
-    char **argv = NULL;
-    strv_add(&argv, "drover");
-    strv_add(&argv, "store");
-    strv_add(&argv, "run");
-    strv_add(&argv, "--address");
-    strv_add(&argv, m->address);
-    strv_add(&argv, "--ca");
-    strv_add(&argv, m->tls.authority);
-    strv_add(&argv, "--cert");
-    strv_add(&argv, m->tls.certificate);
-    strv_add(&argv, "--key");
-    strv_add(&argv, m->tls.key);
-    strv_add(&argv, "--revoked");
-    strv_add(&argv, m->tls.revoked);
-    if (!m->others)
-        strv_add(&argv, "--bootstrap");
-    STRV_FOREACH (o, m->others) {
-        strv_add(&argv, "--join");
-        strv_add(&argv, *o);
-    }
-    strv_add(&argv, m->directory);
-    return argv;
-}
-
-/* Only calls between fork and execve that are safe beside other threads. */
-static _Noreturn void become_store(const char *path, char *const *argv, pid_t parent)
-{
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() == parent)
-        execv(path, argv);
-    _exit(127);
-}
-
-/* The kernel sends a child its PDEATHSIG when the thread ends that made it: only the managers' thread. */
-static void start_child(struct managers *m)
-{
-    _cleanup_free_ char *path = NULL;
-    _cleanup_strv_ char **argv = command(m);
-    struct err err;
-    if (process_self_path(&path, &err) < 0) {
-        log_error("managers: %s", err.msg);
-        return;
-    }
-    pid_t parent = getpid(), child = fork();
-    if (child == 0)
-        become_store(path, argv, parent);
-    if (child < 0)
-        log_error("managers: start the store: %m");
-    m->child = MAX(child, 0);
-}
-
-/* Starts it when there is none, at most every RESTART_MS. */
-static void tend_child(struct managers *m, int64_t *started_ns)
-{
-    int status;
-    if (m->child && waitpid(m->child, &status, WNOHANG) == m->child) {
-        log_warning("managers: the store ended (%s %d)", WIFSIGNALED(status) ? "signal" : "status",
-                    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-        m->child = 0;
-    }
-    int64_t now = time_monotonic_ns();
-    if (!m->child && now - *started_ns >= RESTART_MS * NS_PER_MS) {
-        *started_ns = now;
-        start_child(m);
-    }
-}
-
-static void end_child(struct managers *m)
-{
-    int64_t until_ns = time_monotonic_ns() + END_MS * NS_PER_MS;
-    int status;
-    if (!m->child)
-        return;
-    kill(m->child, SIGTERM);
-    while (waitpid(m->child, &status, WNOHANG) == 0) {
-        if (time_monotonic_ns() > until_ns)
-            kill(m->child, SIGKILL); /* its own child goes with it */
-        time_sleep_ns(10 * NS_PER_MS);
-    }
-    m->child = 0;
 }
 
 /* --- The thread --- */
@@ -222,12 +104,12 @@ static void *managers_main(void *context)
 {
     struct managers *m = context;
     struct store_probe *probe = store_probe_new(m->address, &m->tls);
-    int64_t started_ns = -RESTART_MS * NS_PER_MS;
+    int64_t started_ns = 0;
     struct err said = {0};
     bool paused;
     do {
         char leader[STORE_ADDRESS_BYTES] = "";
-        tend_child(m, &started_ns);
+        managers__tend_child(m, &started_ns);
         if (store_probe_leader(probe, leader, &(struct err){0}) < 0)
             *leader = '\0';
         note_leader(m, leader);
@@ -241,7 +123,7 @@ static void *managers_main(void *context)
     } while (wait_ms(m, LOOK_MS, &paused));
     store_probe_free(probe);
     lead__end_lease(m); /* the child hands the lead over */
-    end_child(m);
+    managers__end_child(m);
     return NULL;
 }
 
@@ -436,7 +318,7 @@ int managers__replicate(struct cluster *c, const char *address, struct err *err)
     SCOPED_LOCK(change, &c->change_lock);
     if (c->manager)
         return 0;
-    int r = member_address(address, member, err);
+    int r = managers__member(address, member, err);
     if (r < 0)
         return r;
     struct managers *m = make(c, member);
@@ -479,7 +361,7 @@ int managers__begin(struct cluster *c, const json_t *answer, struct err *err)
     json_t *one;
     size_t i;
     must(!c->manager);
-    int r = member_address(c->address, member, err);
+    int r = managers__member(c->address, member, err);
     if (r == 0)
         r = take_key(c, json_str(answer, "secrets_key"), err);
     if (r < 0)
@@ -487,7 +369,7 @@ int managers__begin(struct cluster *c, const json_t *answer, struct err *err)
     struct managers *m = make(c, member);
     m->paused = true;
     json_array_foreach (json_object_get(answer, "managers"), i, one)
-        if (other_port(json_str(one, "address"), 1, other) && !str_eq(other, member))
+        if (managers__other_port(json_str(one, "address"), 1, other) && !str_eq(other, member))
             strv_add(&m->others, other);
     if (!m->others)
         r = err_set(err, ERR_PROTOCOL, "the leader names no other manager whose store can be joined");
@@ -538,92 +420,6 @@ void managers__forget(struct cluster *c)
     file_remove_tree(directory, &(struct err){0});
     if (!c->store)
         new_file(c);
-}
-
-/* --- Members --- */
-
-static int find_member(struct managers *m, const char *address, bool other, uint64_t *ret, struct err *err)
-{
-    struct store_member *list = NULL;
-    size_t n = 0;
-    bool found = false;
-    int r = store_members_list(&m->members, &list, &n, err);
-    for (size_t i = 0; r == 0 && i < n && !found; i++)
-        if (str_eq(list[i].address, address) != other && (!other || list[i].role == STORE_VOTER)) {
-            *ret = list[i].id;
-            found = true;
-        }
-    free(list);
-    return r < 0 || found ? r : err_set(err, ERR_NOT_FOUND, "the managers' store has no such member");
-}
-
-char **managers__voters(struct cluster *c, struct err *err)
-{
-    struct managers *m = c->manager;
-    struct store_member *list = NULL;
-    char **out = NULL, door[STORE_ADDRESS_BYTES];
-    size_t n = 0;
-    if (!m || store_members_list(&m->members, &list, &n, err) < 0)
-        return NULL;
-    for (size_t i = 0; i < n; i++)
-        if (list[i].role == STORE_VOTER && other_port(list[i].address, -1, door))
-            strv_add(&out, door);
-    free(list);
-    return out;
-}
-
-void managers__wait(struct cluster *c)
-{
-    int64_t until_ns = time_monotonic_ns() + VOTE_MS * NS_PER_MS;
-    while (c->manager && time_monotonic_ns() < until_ns) {
-        _cleanup_strv_ char **voters = managers__voters(c, &(struct err){0});
-        if (strv_has(voters, c->address))
-            return;
-        time_sleep_ns(LOOK_MS * NS_PER_MS);
-    }
-    if (c->manager)
-        log_warning("managers: the store of this manager does not vote yet, and it goes on trying");
-}
-
-int managers__remove(struct cluster *c, const char *address, struct err *err)
-{
-    struct managers *m = c->manager;
-    char member[STORE_ADDRESS_BYTES];
-    uint64_t id = 0;
-    if (!m)
-        return 0;
-    int r = member_address(address, member, err);
-    if (r == 0)
-        r = find_member(m, member, false, &id, err);
-    if (r == 0)
-        r = store_members_remove(&m->members, id, err);
-    return r == -ERR_NOT_FOUND ? 0 : r;
-}
-
-int managers__hand_over(struct cluster *c, struct err *err)
-{
-    struct managers *m = c->manager;
-    uint64_t id = 0;
-    int r = m ? find_member(m, m->address, true, &id, err)
-              : err_set(err, ERR_NOT_FOUND, "there is no other manager");
-    if (r < 0)
-        return r;
-    lead__end_lease(m);
-    return store_members_transfer(&m->members, id, err);
-}
-
-bool managers__leader(struct cluster *c, char ret[STORE_ADDRESS_BYTES])
-{
-    struct managers *m = c->manager;
-    char member[STORE_ADDRESS_BYTES] = "";
-    if (m) {
-        SCOPED_LOCK(locked, &m->lock);
-        snprintf(member, sizeof(member), "%s", m->leader);
-    }
-    if (*member && other_port(member, -1, ret))
-        return true;
-    *ret = '\0';
-    return false;
 }
 
 void managers__doubt(struct cluster *c)

@@ -1,4 +1,4 @@
-/* What managers.c and lead.c share. */
+/* What managers.c (the thread), managers_child.c, managers_members.c and lead.c share. */
 #ifndef CLUSTER_MANAGERS_PRIV_H
 #define CLUSTER_MANAGERS_PRIV_H
 
@@ -32,6 +32,16 @@ struct managers {
     char leader[STORE_ADDRESS_BYTES]; /* member; "" */
     int64_t led_ns;                   /* when somebody was last known to lead */
 };
+
+/* managers_child.c; on the managers' thread. Starts it when there is none, at most every second; `started_ns`
+ * is 0 at first. */
+void managers__tend_child(struct managers *m, int64_t *started_ns);
+void managers__end_child(struct managers *m);
+
+/* managers_members.c. The port above, or with -1 the one below; false: it is no address. */
+bool managers__other_port(const char *address, int step, char ret[STORE_ADDRESS_BYTES]);
+/* Where the member of the manager at `address` is. */
+int managers__member(const char *address, char ret[STORE_ADDRESS_BYTES], struct err *err);
 
 /* lead.c */
 void lead__end_lease(struct managers *m); /* before the lead is handed over; the next begins with one again */
