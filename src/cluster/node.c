@@ -9,7 +9,10 @@
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
 #include <net/if.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -58,27 +61,39 @@ bool node__is_address(const char *text)
 
 static bool is_bridge(const char *interface)
 {
-    _cleanup_free_ char *path = str_printf("/sys/class/net/%s/bridge", interface);
-    return access(path, F_OK) == 0;
+    struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
+    struct ifreq q = {.ifr_data = (char *)&info};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    snprintf(q.ifr_name, sizeof(q.ifr_name), "%s", interface);
+    bool is = fd >= 0 && ioctl(fd, SIOCETHTOOL, &q) == 0 && str_eq(info.driver, "bridge");
+    if (fd >= 0)
+        close(fd);
+    return is;
 }
 
-/* The address of an interface (NULL: of the only one that leads out). */
-static int find_address(const char *interface, char **ret, struct err *err)
+/* The text of an address of `family` that others may reach; false: it is none. */
+static bool address_text(const struct sockaddr *at, int family, char text[INET6_ADDRSTRLEN])
 {
-    struct ifaddrs *list = NULL;
+    if (!at || at->sa_family != family)
+        return false;
+    if (family == AF_INET)
+        return inet_ntop(AF_INET, &((const struct sockaddr_in *)at)->sin_addr, text, INET6_ADDRSTRLEN);
+    const struct in6_addr *six = &((const struct sockaddr_in6 *)at)->sin6_addr;
+    return !IN6_IS_ADDR_LINKLOCAL(six) && inet_ntop(AF_INET6, six, text, INET6_ADDRSTRLEN);
+}
+
+/* NULL with 0: there is none of this family. */
+static int find_in(const struct ifaddrs *list, int family, const char *interface, char **ret, struct err *err)
+{
     _cleanup_free_ char *found = NULL, *on = NULL;
-    if (getifaddrs(&list) < 0)
-        return err_sys(err, errno, "list the machine's addresses");
-    int r = 0;
-    for (const struct ifaddrs *i = list; r == 0 && i; i = i->ifa_next) {
-        char text[INET_ADDRSTRLEN];
-        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || !(i->ifa_flags & IFF_UP) ||
+    for (const struct ifaddrs *i = list; i; i = i->ifa_next) {
+        char text[INET6_ADDRSTRLEN];
+        if (!(i->ifa_flags & IFF_UP) || !address_text(i->ifa_addr, family, text) ||
             (interface ? !str_eq(interface, i->ifa_name)
                        : (i->ifa_flags & IFF_LOOPBACK) || is_bridge(i->ifa_name)))
             continue;
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)i->ifa_addr)->sin_addr, text, sizeof(text));
         if (found && !str_eq(found, text))
-            r = err_set(
+            return err_set(
                 err, ERR_INVALID,
                 "could not choose an IP address to advertise since this system has multiple addresses "
                 "on different interfaces (%s on %s and %s on %s) - specify one with --advertise-addr",
@@ -86,13 +101,24 @@ static int find_address(const char *interface, char **ret, struct err *err)
         free(found), free(on);
         found = mem_strdup(text), on = mem_strdup(i->ifa_name);
     }
+    *ret = take_ptr(found);
+    return 0;
+}
+
+/* The address of an interface (NULL: of the only one that leads out); an IPv6 one where there is no other. */
+static int find_address(const char *interface, char **ret, struct err *err)
+{
+    struct ifaddrs *list = NULL;
+    if (getifaddrs(&list) < 0)
+        return err_sys(err, errno, "list the machine's addresses");
+    int r = find_in(list, AF_INET, interface, ret, err);
+    if (r == 0 && !*ret)
+        r = find_in(list, AF_INET6, interface, ret, err);
     freeifaddrs(list);
-    if (r == 0 && !found)
+    if (r == 0 && !*ret)
         r = interface ? err_set(err, ERR_INVALID, "could not find IP address or interface %.100s", interface)
                       : err_set(err, ERR_INVALID,
                                 "could not find the system's IP address - specify one with --advertise-addr");
-    if (r == 0)
-        *ret = take_ptr(found);
     return r;
 }
 

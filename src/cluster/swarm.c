@@ -171,7 +171,9 @@ int swarm__set_addresses(struct cluster *c, const json_t *body, bool told_later,
                                   &reached, err);
     if (r < 0)
         return r;
-    bool v6 = strchr(anywhere ? listen : bound, '[') || (bound && strchr(bound, ':'));
+    /* Docker's clients always say 0.0.0.0: with an IPv6 address, which nobody reaches there, it is both. */
+    const char *manager = json_string_value(json_array_get(json_object_get(body, "RemoteAddrs"), 0));
+    bool v6 = strchr(listen, '[') || strchr(reached, ':') || (told_later && manager && *manager == '[');
     c->listen = identity__door(anywhere ? (v6 ? "::" : "0.0.0.0") : bound, port);
     bool own_port = strchr(advertise, ':') && identity__port_of(advertise) != CLUSTER_PORT;
     c->address = identity__door(reached, own_port ? identity__port_of(advertise) : port);

@@ -158,9 +158,9 @@ class Machine(harness.Drover):
 
 
 class Swarm:
-    """The first `managers` of the machines manage, the others are workers."""
+    """The first `managers` of the machines manage, the others are workers. With start=False there are only the machines."""
 
-    def __init__(self, test, names="ab", managers=1, join=True, heartbeat=None, arguments=(), clocks=False):
+    def __init__(self, test, names="ab", managers=1, join=True, heartbeat=None, arguments=(), clocks=False, start=True):
         self.test, self.net, self.manager_count = test, hosts.Network(test), managers
         self.machines = []
         test.addCleanup(self.remove)
@@ -170,8 +170,11 @@ class Swarm:
             self.machines.append(machine)
             if clocks:
                 machine.set_clock_file(preload)
-            machine.start(*arguments)
-            machine.busybox()
+            if start:
+                machine.start(*arguments)
+                machine.busybox()
+        if not start:
+            return
         first = self.machines[0]
         first.docker("swarm", "init", "--advertise-addr", first.host.address)
         if heartbeat:

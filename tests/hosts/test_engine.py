@@ -280,7 +280,8 @@ class OneEngine(unittest.TestCase):
         self.docker("restart", "-t", "1", "told")
         self.docker("stop", "told")
         self.assertEqual(process.wait(), 0)
-        self.assertEqual(text().count("began"), 1, text())
+        # Whether it still hears the second begin is a race; no line comes twice.
+        self.assertTrue(text() and self.docker("logs", "told").out.startswith(text()), text())
         self.docker("start", "told")
         self.run_on("c", "other")
         self.assertEqual(sorted(self.docker("stats", "--no-stream", "--format", "{{.Name}}").out.split()), ["other", "told"])

@@ -57,6 +57,26 @@ class Nodes(unittest.TestCase):
             harness.wait_for(lambda: a.running("web") == {"b": count}, f"{count} tasks")  # so each was reported
         self.assertEqual(connections() - before, set())
 
+    def test_machines_that_have_ipv6_alone_are_a_swarm(self):
+        swarm = machines.Swarm(self, "abc", start=False)
+        a, b, c = swarm.machines
+        for number, machine in enumerate(swarm.machines, 1):
+            machine.host.address = f"[fd77::{number}]"
+            machine.host.run("sysctl", "-q", "net.ipv6.conf.eth0.disable_ipv6=0")
+            machine.host.run("ip", "-4", "address", "flush", "dev", "eth0")
+            machine.host.run("ip", "address", "add", f"fd77::{number}/64", "dev", "eth0", "nodad")
+            machine.start()
+            machine.busybox()
+        a.docker("swarm", "init")
+        b.join(a)
+        c.join(a, token=a.token("manager"))
+        self.assertEqual({m.info()["NodeAddr"] for m in swarm.machines}, {"fd77::1", "fd77::2", "fd77::3"})
+        swarm.wait_for_managers(2)
+        a.service("--name", "each", "--mode", "global")
+        harness.wait_for(lambda: a.running("each") == {"a": 1, "b": 1, "c": 1}, "tasks on all")
+        a.docker("service", "rm", "each")
+        harness.wait_for(lambda: not b.containers() and not c.containers(), "their end")
+
     def test_a_lost_nodes_tasks_run_elsewhere_and_stop_on_it_when_it_comes_back(self):
         swarm = machines.Swarm(self, "abc", heartbeat="1s")
         a, b, c = swarm.machines
