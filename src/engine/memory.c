@@ -22,7 +22,7 @@ int engine_memory(struct engine *e, char **ret_path, struct err *err)
     if (stat(path, &here) < 0 || stat(e->root, &above) < 0)
         return err_sys(err, errno, "stat %s", path);
     if (here.st_dev == above.st_dev &&
-        mount("drover", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0711") < 0)
+        mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0711") < 0)
         return err_sys(err, errno, "mount a tmpfs at %s", path);
     *ret_path = take_ptr(path);
     return 0;

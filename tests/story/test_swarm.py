@@ -208,7 +208,7 @@ class Swarm(SwarmStory):
         self.d.docker("config", "create", "--template-driver", "golang", "page", "-", stdin=b"I am {{.Service.Name}}.{{.Task.Slot}}")
         self.service("--name", "web", "--secret", "source=key,target=k,uid=7,gid=8,mode=0400", "--config", "source=page,target=/etc/page")
         inside = self.runs("web", 1)[0]["Status"]["ContainerStatus"]["ContainerID"]
-        told = self.d.docker("exec", inside, "sh", "-c", "cat /run/secrets/k /etc/page; stat -c ' %u:%g %a' /run/secrets/k; grep -c ' /run/secrets/k tmpfs ro' /proc/mounts").out
+        told = self.d.docker("exec", inside, "sh", "-c", "cat /run/secrets/k /etc/page; stat -c ' %u:%g %a' /run/secrets/k; grep -c '^tmpfs /run/secrets/k tmpfs ro' /proc/mounts").out
         self.assertEqual(told, "sesame-open\nI am web.1 7:8 400\n1\n")
         self.assertNotIn("Data", json.dumps(json.loads(self.d.docker("secret", "inspect", "key").out)))
         self.assertEqual(base64.b64decode(json.loads(self.d.docker("config", "inspect", "page").out)[0]["Spec"]["Data"]), b"I am {{.Service.Name}}.{{.Task.Slot}}")
