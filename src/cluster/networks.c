@@ -65,6 +65,12 @@ static int record(struct cluster *c, const char *id, json_t *body, struct err *e
     return r;
 }
 
+void networks__use_pools(struct cluster *c)
+{
+    engine_swarm_pools(c->engine, json_object_get(c->swarm, "DefaultAddrPool"),
+                       (int)json_int(c->swarm, "SubnetSize"));
+}
+
 static int create(struct cluster *c, const json_t *body, char **ret_id, json_t **ret_warning, struct err *err)
 {
     _cleanup_json_ json_t *shown = NULL, *warning = NULL, *kept = NULL;
@@ -72,8 +78,10 @@ static int create(struct cluster *c, const json_t *body, char **ret_id, json_t *
     int r = cluster__no_swarm(c, err);
     if (r == 0 && json_object_size(networks__all(c)) >= NETWORKS_MAX)
         r = err_set(err, ERR_LIMIT, "the swarm has %d networks: remove one first", NETWORKS_MAX);
-    if (r == 0)
-        r = engine_network_create_swarm(c->engine, body, &id, &warning, err);
+    if (r < 0)
+        return r;
+    networks__use_pools(c);
+    r = engine_network_create_swarm(c->engine, body, &id, &warning, err);
     if (r < 0)
         return r;
     r = engine_network_inspect(c->engine, id, &shown, err);

@@ -11,7 +11,7 @@
 #include "cluster/roles.h"
 #include "cluster/traffic.h"
 
-enum { LEAVE_TIMEOUT_MS = 3000 };
+enum { LEAVE_TIMEOUT_MS = 3000, POOL_BITS = 24 };
 
 /* --- The document of the swarm --- */
 
@@ -104,8 +104,8 @@ static int make_swarm(struct cluster *c, const json_t *body, const json_t *spec,
                          "Index", (json_int_t)++c->index, "CreatedAt", when, "UpdatedAt", when, "Spec", spec,
                          "TLSInfo", keys__tls_info(pem), "RootRotationInProgress", 0, "DefaultAddrPool",
                          json_array_size(pools) ? json_incref(pools) : json_pack("[s]", "10.0.0.0/8"),
-                         "SubnetSize", (json_int_t)(size ? size : 24), "DataPathPort", 4789, "JoinTokens",
-                         make_tokens(fingerprint));
+                         "SubnetSize", (json_int_t)(size ? size : POOL_BITS), "DataPathPort", 4789,
+                         "JoinTokens", make_tokens(fingerprint));
     must(c->swarm);
     c->swarm_id = mem_strdup(id);
     return 0;
@@ -119,6 +119,7 @@ int swarm__make_ingress(struct cluster *c, struct err *err)
     _cleanup_free_ char *id = NULL;
     if (engine_network_inspect(c->engine, "ingress", &present, &(struct err){0}) == 0)
         return 0;
+    networks__use_pools(c);
     return engine_network_create_swarm(c->engine, body, &id, &warning, err);
 }
 
@@ -143,14 +144,14 @@ static int check_init(const json_t *body, struct err *err)
         r = json_get_bool(body, "", "AutoLockManagers", &lock, err);
     if (r == 0)
         r = json_get_strv(body, "", "DefaultAddrPool", &pools, err);
-    if (r == 0 && pools && *pools && (pools[1] || !str_eq(*pools, "10.0.0.0/8")))
-        r = err_set(
-            err, ERR_UNSUPPORTED,
-            "DefaultAddrPool: not supported by Drover: networks without a subnet get one of 10.0.0.0/8");
     if (r == 0)
         r = json_get_i64(body, "", "SubnetSize", &size, err);
-    if (r == 0 && size && size != 24)
-        r = err_set(err, ERR_UNSUPPORTED, "SubnetSize: not supported by Drover other than 24");
+    if (r == 0 && (size < 0 || size > 29))
+        r = err_set(err, ERR_INVALID, "invalid SubnetSize %lld: it is the bits of a subnet, up to 29",
+                    (long long)size);
+    if (r == 0)
+        r = engine_swarm_pools_check(json_object_get(body, "DefaultAddrPool"), size ? (int)size : POOL_BITS,
+                                     err);
     return r;
 }
 

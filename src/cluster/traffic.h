@@ -61,6 +61,8 @@ bool traffic__is_link_address(const char *text);
 /* --- networks.c: the swarm's networks, in its document; on who leads --- */
 json_t *networks__find(struct cluster *c, const char *ref); /* by id or name: its "Body", borrowed; or NULL */
 json_t *networks__all(struct cluster *c);                   /* {id: body}, borrowed */
+/* With the lock, before one is made: where its subnet is taken from. */
+void networks__use_pools(struct cluster *c);
 /* At the start: this machine has them. Those of an earlier version, which only the engine knew, are taken in.
  */
 int networks__settle(struct cluster *c, struct err *err);

@@ -165,10 +165,14 @@ int engine_network_create(struct engine *e, const json_t *body, char **ret_id, j
 /* A network of scope "swarm" (the driver is "overlay", also when the body names none): for the part that has
  * services, since engine_network_create() refuses those of a machine that is in no swarm. It is a bridge of
  * this machine's; nothing is encapsulated. The body may have an "Id" of 1 to 64 of [a-z0-9], so that it is
- * one network on all machines. Without a subnet it gets one of 10.0.0.0/8. ERR_CONFLICT: the name is taken.
- */
+ * one network on all machines. Without a subnet it gets one of engine_swarm_pools(). ERR_CONFLICT: the name
+ * is taken. */
 int engine_network_create_swarm(struct engine *e, const json_t *body, char **ret_id, json_t **ret_warning,
                                 struct err *err);
+/* The pools that these subnets are of `size` bits from: ["10.0.0.0/8"], of IPv4. What was not checked is not
+ * given. */
+int engine_swarm_pools_check(const json_t *bases, int size, struct err *err);
+void engine_swarm_pools(struct engine *e, const json_t *bases, int size);
 int engine_network_list(struct engine *e, const json_t *filters, json_t **ret, struct err *err);
 int engine_network_inspect(struct engine *e, const char *ref, json_t **ret, struct err *err);
 int engine_network_remove(struct engine *e, const char *ref, struct err *err);

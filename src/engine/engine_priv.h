@@ -189,7 +189,9 @@ struct engine {
     uint32_t id_pool_first, id_pool_count;      /* where containers' own ranges are taken from */
     struct net_pool *pools;         /* what subnets are taken from when nobody chooses; set at the start */
     size_t pool_count, pools_shown; /* shown: all but the prefix that nobody configured */
-    struct map id_ranges;           /* container id -> struct userns, see userns.h; by lock */
+    struct net_pool *swarm_pools;   /* the same for a swarm's networks; by lock. None: 10.0.0.0/8 in /24s */
+    size_t swarm_pool_count;
+    struct map id_ranges; /* container id -> struct userns, see userns.h; by lock */
 
     /* The supervisor thread: exits, restarts, the DNS table. */
     pthread_t supervisor;

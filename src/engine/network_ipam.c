@@ -182,9 +182,14 @@ static int picked_subnet(struct engine *e, bool overlay, bool ipv6, char *const 
                          struct err *err)
 {
     _cleanup_free_ char *subnet = NULL;
-    static const struct net_pool swarm = {"10.0.0.0/8", 24}; /* Docker's for its swarms */
-    int r = overlay && !ipv6 ? net_subnet_pick(false, &swarm, 1, taken, &subnet, err)
-                             : net_subnet_pick(ipv6, e->pools, e->pool_count, taken, &subnet, err);
+    static const struct net_pool docker = {"10.0.0.0/8", 24}; /* Docker's for its swarms */
+    const struct net_pool *pools = e->pools;
+    size_t count = e->pool_count;
+    if (overlay && !ipv6) {
+        pools = e->swarm_pool_count ? e->swarm_pools : &docker;
+        count = e->swarm_pool_count ? e->swarm_pool_count : 1;
+    }
+    int r = net_subnet_pick(ipv6, pools, count, taken, &subnet, err);
     if (r < 0)
         return r;
     _cleanup_json_ json_t *one = json_pack("{s:s,s:b,s:{}}", "Subnet", subnet, "Picked", 1, "Aux");

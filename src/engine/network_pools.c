@@ -60,8 +60,51 @@ int pools__configure(struct engine *e, const json_t *pools, struct err *err)
     return 0;
 }
 
+static void forget_swarm(struct engine *e)
+{
+    for (size_t i = 0; i < e->swarm_pool_count; i++)
+        free((char *)e->swarm_pools[i].base);
+    free(e->swarm_pools);
+    e->swarm_pools = NULL;
+    e->swarm_pool_count = 0;
+}
+
+int engine_swarm_pools_check(const json_t *bases, int size, struct err *err)
+{
+    _cleanup_strv_ char **taken = NULL;
+    size_t i;
+    const json_t *base;
+    if (json_array_size(bases) > POOLS_MAX)
+        return err_set(err, ERR_INVALID, "more than %d default address pools", POOLS_MAX);
+    json_array_foreach (bases, i, base) {
+        _cleanup_free_ char *subnet = NULL;
+        const struct net_pool pool = {json_is_string(base) ? json_string_value(base) : "", size};
+        int r = net_pool_check(&pool, err);
+        if (r == 0 && net_address_is_ipv6(pool.base))
+            r = err_set(err, ERR_INVALID, "the pool %.100s is not of IPv4", pool.base);
+        if (r == 0 && (r = net_subnet_canonical(pool.base, &subnet, err)) == 0)
+            r = net_subnet_check(subnet, taken, err);
+        if (r < 0)
+            return err_wrap(err, "default address pool");
+        strv_take(&taken, take_ptr(subnet));
+    }
+    return 0;
+}
+
+void engine_swarm_pools(struct engine *e, const json_t *bases, int size)
+{
+    size_t i;
+    const json_t *base;
+    SCOPED_LOCK(locked, &e->lock);
+    forget_swarm(e);
+    e->swarm_pools = NEW_N(struct net_pool, json_array_size(bases) + 1);
+    json_array_foreach (bases, i, base)
+        e->swarm_pools[e->swarm_pool_count++] = (struct net_pool){mem_strdup(json_string_value(base)), size};
+}
+
 void pools__done(struct engine *e)
 {
+    forget_swarm(e);
     for (size_t i = 0; i < e->pool_count; i++)
         free((char *)e->pools[i].base);
     free(e->pools);

@@ -70,6 +70,26 @@ class Swarm(SwarmStory):
         self.d.docker("swarm", "init", "--advertise-addr", "127.0.0.1")
         self.assertEqual(self.d.docker("service", "ls", "-q").out, "")
 
+    def test_subnets_come_from_the_swarms_own_pools(self):
+        self.d.docker("swarm", "leave", "--force")
+        for pool, length, why in (("10.9.0.0/16", "8", "pool size"), ("fd00::/16", "24", "IPv4"), ("10.9.0.0/16", "30", "SubnetSize")):
+            self.assert_clean_refusal(self.d.docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--default-addr-pool", pool,
+                                                    "--default-addr-pool-mask-length", length, check=False), why)
+        self.assert_clean_refusal(self.d.docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--default-addr-pool", "10.9.0.0/16",
+                                                "--default-addr-pool", "10.9.128.0/17", check=False), "overlap")
+        self.d.docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--default-addr-pool", "10.201.0.0/26", "--default-addr-pool",
+                      "10.202.0.0/16", "--default-addr-pool-mask-length", "27")
+        subnet = ("network", "inspect", "--format", "{{range .IPAM.Config}}{{.Subnet}}{{end}}")
+        self.assertEqual(self.d.docker(*subnet, "ingress").out, "10.201.0.0/27\n")
+        self.d.docker("network", "create", "-d", "overlay", "one")
+        self.d.kill9()
+        self.d.start()
+        self.d.docker("network", "create", "-d", "overlay", "two")
+        self.assertEqual(self.d.docker(*subnet, "one", "two").out, "10.201.0.32/27\n10.202.0.0/27\n")
+        info = self.d.docker("info").out
+        self.assertIn("Default Address Pool: 10.201.0.0/26  10.202.0.0/16", info)
+        self.assertIn("SubnetSize: 27", info)
+
     def test_links_are_variables_as_fig_named_them(self):
         self.d.docker("network", "create", "-d", "overlay", "mesh")
         serves = ["sh", "-c", "mkdir /w; echo here > /w/index.html; exec httpd -f -p 80 -h /w"]
