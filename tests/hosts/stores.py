@@ -46,9 +46,12 @@ class Member:
         return int(children[0]) if children else None
 
     def kill(self):
-        """Both at once, as when the machine loses its power."""
+        """Both at once, as when the machine loses its power: the kernel ends the inner process with the other, and a
+        moment later."""
+        inner = self.inner()
         self.process.kill()
         self.process.wait()
+        harness.wait_for(lambda: not inner or not harness.alive(inner), "the inner process to be gone")
 
     def stop(self):
         self.process.terminate()
