@@ -425,10 +425,29 @@ static int remove_dir(const char *dir)
     return sys;
 }
 
+/* An update by another process may have made a directory in a hierarchy that the group had no need of, or
+ * shared. */
+static int remove_later_ones(const struct cgroup *g)
+{
+    const struct cgroup_host *h = cgroup__host();
+    int sys = 0;
+    for (size_t i = 0; g->version == 1 && i < h->count; i++) {
+        unsigned own = 0;
+        for (size_t k = 0; k < g->count; k++)
+            own |= g->dirs[k].shared ? 0 : g->dirs[k].controllers;
+        if (own & h->dirs[i].controllers)
+            continue;
+        _cleanup_free_ char *dir = str_printf("%s%s", h->dirs[i].root, g->fs_path);
+        int one = remove_dir(dir);
+        sys = sys ? sys : one;
+    }
+    return sys;
+}
+
 int cgroup_remove(struct cgroup *g, struct err *err)
 {
-    int sys = 0;
     cgroup__systemd_release(g);
+    int sys = g->as_given ? 0 : remove_later_ones(g);
     for (size_t i = 0; i < g->count; i++) {
         int one = g->dirs[i].shared ? 0 : remove_dir(g->dirs[i].root);
         sys = sys ? sys : one;

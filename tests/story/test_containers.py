@@ -55,6 +55,15 @@ class Containers(Story):
 
 
 class Create(Containers):
+    def test_a_limit_that_comes_later_leaves_no_control_group(self):
+        """On cgroup v1 a container shares the groups that it needs nothing of its own in, until an update asks for something."""
+        one = self.d.docker("run", "-d", "busybox", "sleep", "1000").out.strip()
+        self.d.docker("update", "--cpuset-cpus", "0", one)
+        pattern = f"/sys/fs/cgroup/*/drover/{one}"
+        self.assertTrue(glob.glob(pattern) or os.path.exists(f"/sys/fs/cgroup/drover/{one}"))
+        self.d.docker("rm", "-f", one)
+        wait_for(lambda: not glob.glob(pattern) and not os.path.exists(f"/sys/fs/cgroup/drover/{one}"), "its groups to go")
+
     def test_the_working_directory_is_there_before_the_start(self):
         name = self.made(WorkingDir="/home/foo/bar")
         self.d.docker("cp", f"{name}:/home/foo/bar", self.d.root + "/wd-copy")
