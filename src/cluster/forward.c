@@ -13,7 +13,15 @@
 #include "http/client.h"
 
 /* ANSWER_MS: for a leader that was cut off; a stream may be silent for longer. */
-enum { HOPS_MAX = 3, MISDIRECTED = 421, CONNECT_MS = 2000, ANSWER_MS = 15000, WAIT_MS = 120000 };
+/* ELECTION_MS: while managers choose another leader, or this one has yet to hear of it. */
+enum {
+    HOPS_MAX = 3,
+    MISDIRECTED = 421,
+    CONNECT_MS = 2000,
+    ANSWER_MS = 15000,
+    WAIT_MS = 120000,
+    ELECTION_MS = 2000
+};
 
 bool cluster_elsewhere(struct cluster *c)
 {
@@ -99,6 +107,19 @@ static char *find_leader(struct cluster *c)
     return mem_strdup(c->leader ? c->leader : "");
 }
 
+/* The same; waits a while for one. */
+static char *await_leader(struct cluster *c, const struct cluster_forward *f)
+{
+    int64_t until_ns = time_monotonic_ns() + ELECTION_MS * NS_PER_MS;
+    for (;;) {
+        char *at = find_leader(c);
+        if (*at || time_monotonic_ns() > until_ns || (f->gone && f->gone(f->context)))
+            return at;
+        free(at);
+        time_sleep_ns(20 * NS_PER_MS);
+    }
+}
+
 /* Of an answer of 421; NULL: nobody leads. */
 static char *named_leader(const struct http_response *answer)
 {
@@ -113,7 +134,7 @@ static char *named_leader(const struct http_response *answer)
 int cluster_forward(struct cluster *c, const struct cluster_forward *f, struct http_response *ret,
                     struct err *err)
 {
-    _cleanup_free_ char *at = find_leader(c);
+    _cleanup_free_ char *at = await_leader(c, f);
     for (int hop = 0; hop < HOPS_MAX && !str_empty(at); hop++) {
         int r = call_once(c, f, at, ret, err);
         if (r == -ERR_CANCELLED)
