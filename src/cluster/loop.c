@@ -258,6 +258,12 @@ static int by_priority(const void *a, const void *b)
     return x->o.created_ns < y->o.created_ns ? -1 : x->o.created_ns > y->o.created_ns;
 }
 
+/* 0: never. */
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return !a || (b && b < a) ? b : a;
+}
+
 /* The highest priority chooses first. */
 static int64_t look_at_all(struct cluster *c, struct map *services, struct change *ch, bool all)
 {
@@ -265,8 +271,13 @@ static int64_t look_at_all(struct cluster *c, struct map *services, struct chang
     struct service **list = NEW_N(struct service *, services->count + 1);
     struct map_entry *e;
     size_t n = 0;
-    for (size_t i = 0; (e = map_next(services, &i));)
-        list[n++] = e->value;
+    for (size_t i = 0; (e = map_next(services, &i));) {
+        struct service *s = e->value;
+        if (all || s->dirty || s->removed || (s->next_ns && s->next_ns <= now))
+            list[n++] = s;
+        else
+            next = earlier(next, s->next_ns);
+    }
     qsort(list, n, sizeof(*list), by_priority);
     for (size_t i = 0; i < n; i++) {
         struct service *s = list[i];
@@ -277,17 +288,11 @@ static int64_t look_at_all(struct cluster *c, struct map *services, struct chang
         if (s->removed && !s->tasks.count && !s->pending_frees) {
             drop_service(c, s, ch);
             service__free(s);
-        } else if (s->next_ns && (!next || s->next_ns < next))
-            next = s->next_ns;
+        } else
+            next = earlier(next, s->next_ns);
     }
     free(list);
     return next;
-}
-
-/* 0: never. */
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return !a || (b && b < a) ? b : a;
 }
 
 /* Until the one time of the wall clock, or the other of the monotonic one; 0 is never. The wall clock is

@@ -430,12 +430,12 @@ static int remove_dir(const char *dir)
 static int remove_later_ones(const struct cgroup *g)
 {
     const struct cgroup_host *h = cgroup__host();
+    unsigned done = CG_SYSTEMD | CG_UNIFIED; /* nothing is limited there */
     int sys = 0;
+    for (size_t i = 0; i < g->count; i++)
+        done |= g->dirs[i].shared ? 0 : g->dirs[i].controllers;
     for (size_t i = 0; g->version == 1 && i < h->count; i++) {
-        unsigned own = 0;
-        for (size_t k = 0; k < g->count; k++)
-            own |= g->dirs[k].shared ? 0 : g->dirs[k].controllers;
-        if (own & h->dirs[i].controllers)
+        if (h->dirs[i].controllers & done)
             continue;
         _cleanup_free_ char *dir = str_printf("%s%s", h->dirs[i].root, g->fs_path);
         int one = remove_dir(dir);
