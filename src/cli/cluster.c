@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/call.h"
+#include "cli/group.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/verbs.h"
@@ -124,27 +125,11 @@ static const char *manager_text(const json_t *node)
     return json_bool(status, "Leader") ? "leader" : json_str(status, "Reachability");
 }
 
-static int cluster_list_verb(int argc, char **argv)
+static void print_nodes(const json_t *nodes)
 {
-    bool json = false;
-    const struct cli_option options[] = {{0, "json", CLI_FLAG, &json, NULL, "As JSON"}, {0}};
-    const struct cli_command command = {
-        "cluster ls [OPTIONS]", "Lists the cluster's nodes.", options, false, 0, 0};
-    char **rest;
-    struct err err = {0};
-    _cleanup_json_ json_t *nodes = NULL;
-    json_t *one;
-    size_t i;
-    int status = cli_parse(&command, argc, argv, &rest);
-    if (status >= 0)
-        return status;
-    if (cli_get(&nodes, &err, "/nodes") < 0)
-        return cli_fail(&err);
-    if (json) {
-        output_json(nodes);
-        return 0;
-    }
     struct table t = {.columns = 6};
+    const json_t *one;
+    size_t i;
     table_row(&t, "ID", "NAME", "ADDRESS", "STATE", "AVAILABILITY", "MANAGER", NULL);
     json_array_foreach (nodes, i, one)
         table_row(&t, json_str(one, "ID"), json_str(json_object_get(one, "Description"), "Hostname"),
@@ -152,7 +137,11 @@ static int cluster_list_verb(int argc, char **argv)
                   json_str(json_object_get(one, "Status"), "State"),
                   json_str(json_object_get(one, "Spec"), "Availability"), manager_text(one), NULL);
     table_print(&t);
-    return 0;
+}
+
+static int cluster_list_verb(int argc, char **argv)
+{
+    return cli_view("cluster ls [OPTIONS]", "Lists the cluster's nodes.", "/nodes", print_nodes, argc, argv);
 }
 
 /* --- Verbs on nodes --- */
@@ -271,29 +260,20 @@ static int cluster_client_verb(int argc, char **argv)
     return 0;
 }
 
-static int cluster_clients_verb(int argc, char **argv)
+static void print_clients(const json_t *list)
 {
-    const struct cli_option options[] = {{0}};
-    const struct cli_command command = {"cluster clients",
-                                        "Lists the certificates that \"drover cluster client\" has made.",
-                                        options,
-                                        false,
-                                        0,
-                                        0};
-    char **rest;
-    struct err err = {0};
-    _cleanup_json_ json_t *list = NULL;
-    json_t *one;
+    const json_t *one;
     size_t i;
-    int status = cli_parse(&command, argc, argv, &rest);
-    if (status >= 0)
-        return status;
-    if (cli_get(&list, &err, "/drover/clients") < 0)
-        return cli_fail(&err);
     printf("%-20s %-42s %s\n", "NAME", "SERIAL", "GOOD UNTIL");
     json_array_foreach (list, i, one)
         printf("%-20s %-42s %s\n", json_str(one, "Name"), json_str(one, "Serial"), json_str(one, "Ends"));
-    return 0;
+}
+
+static int cluster_clients_verb(int argc, char **argv)
+{
+    return cli_view("cluster clients [OPTIONS]",
+                    "Lists the certificates that \"drover cluster client\" has made.", "/drover/clients",
+                    print_clients, argc, argv);
 }
 
 static int cluster_revoke_verb(int argc, char **argv)

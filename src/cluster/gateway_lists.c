@@ -21,7 +21,7 @@ static int by_creation(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-static void reply_sorted(struct gate *g, json_t *list, size_t limit)
+static json_t *newest_first(const json_t *list, size_t limit)
 {
     size_t n = json_array_size(list), i;
     json_t **sorted = NEW_N(json_t *, n + 1), *out = json_array();
@@ -31,66 +31,88 @@ static void reply_sorted(struct gate *g, json_t *list, size_t limit)
     for (i = 0; i < n && (!limit || i < limit); i++)
         json_array_append(out, sorted[i]);
     free(sorted);
-    http_reply_json(g->q, 200, out);
+    return out;
+}
+
+/* What all nodes say of one thing, as it grows into one answer. */
+struct whole {
+    struct gate *g;
+    json_t *out;
+    struct map seen; /* of what several nodes have */
+    bool by_age;     /* the newest first, */
+    size_t limit;    /* and no more than these; 0: all */
+    void (*add)(struct whole *w, const json_t *node, json_t *said);
+};
+
+/* Takes `out`. When no node answers, the reply is why. */
+static int gather(struct whole w, const char *method, struct err *err)
+{
+    struct gate *g = w.g;
+    struct answers all;
+    _cleanup_json_ json_t *out = w.out;
+    _cleanup_free_ char *target = gate__with_query(g, g->raw);
+    int r = 0;
+    w.seen = MAP_INIT(NULL);
+    gate__ask_all(g, method, target, NULL, &all);
+    for (size_t i = 0; i < all.count; i++) {
+        _cleanup_json_ json_t *said = gate__parsed(&all.list[i]);
+        w.add(&w, all.list[i].node, said);
+    }
+    map_done(&w.seen);
+    if (gate__any_answered(&all))
+        http_reply_json(g->q, 200, w.by_age ? newest_first(out, w.limit) : json_incref(out));
+    else
+        r = gate__reply_first(g, &all, err);
+    gate__answers_done(&all);
+    return r;
+}
+
+/* Once, whichever nodes have it. */
+static void add_once(struct whole *w, const char *key, json_t *one)
+{
+    if (!map_has(&w->seen, key))
+        json_array_append(w->out, one);
+    map_put(&w->seen, key, w);
+}
+
+static void add_containers(struct whole *w, const json_t *node, json_t *said)
+{
+    json_t *one;
+    size_t k;
+    json_array_foreach (said, k, one) {
+        name_node(one, gate__node_name(node));
+        if (k < REMEMBER_MAX)
+            gate__remember(w->g, "containers", json_str(one, "Id"), node);
+        json_array_append(w->out, one);
+    }
 }
 
 int gate__list_containers(struct gate *g, struct err *err)
 {
-    struct answers all;
-    _cleanup_json_ json_t *out = json_array();
-    _cleanup_free_ char *target = gate__with_query(g, g->raw);
     const char *limit = http_query(g->q, "limit");
     int64_t most = 0;
-    json_t *one;
-    size_t k;
-    int r = 0;
     if (limit && parse_i64(limit, 1, INT32_MAX, &most, NULL) < 0)
         most = 0;
-    gate__ask_all(g, "GET", target, NULL, &all);
-    for (size_t i = 0; i < all.count; i++) {
-        _cleanup_json_ json_t *list = gate__parsed(&all.list[i]);
-        json_array_foreach (list, k, one) {
-            name_node(one, gate__node_name(all.list[i].node));
-            if (k < REMEMBER_MAX)
-                gate__remember(g, "containers", json_str(one, "Id"), all.list[i].node);
-            json_array_append(out, one);
-        }
+    const struct whole w = {
+        .g = g, .out = json_array(), .by_age = true, .limit = (size_t)most, .add = add_containers};
+    return gather(w, "GET", err);
+}
+
+static void add_images(struct whole *w, const json_t *node, json_t *said)
+{
+    json_t *one;
+    size_t k;
+    json_array_foreach (said, k, one) {
+        _cleanup_free_ char *tags = json_format(json_object_get(one, "RepoTags"));
+        _cleanup_free_ char *key = str_printf("%s %s", json_str(one, "Id"), tags);
+        add_once(w, key, one);
     }
-    if (gate__any_answered(&all))
-        reply_sorted(g, out, (size_t)most);
-    else
-        r = gate__reply_first(g, &all, err);
-    gate__answers_done(&all);
-    return r;
 }
 
 int gate__list_images(struct gate *g, struct err *err)
 {
-    struct answers all;
-    struct map seen = MAP_INIT(NULL);
-    _cleanup_json_ json_t *out = json_array();
-    _cleanup_free_ char *target = gate__with_query(g, g->raw);
-    json_t *one;
-    size_t k;
-    int r = 0;
-    gate__ask_all(g, "GET", target, NULL, &all);
-    for (size_t i = 0; i < all.count; i++) {
-        _cleanup_json_ json_t *list = gate__parsed(&all.list[i]);
-        json_array_foreach (list, k, one) {
-            _cleanup_free_ char *tags = json_format(json_object_get(one, "RepoTags"));
-            _cleanup_free_ char *key = str_printf("%s %s", json_str(one, "Id"), tags);
-            if (!map_has(&seen, key))
-                json_array_append(out, one);
-            map_put(&seen, key, one);
-        }
-    }
-    map_done(&seen);
-    if (gate__any_answered(&all))
-        reply_sorted(g, out, 0);
-    else
-        r = gate__reply_first(g, &all, err);
-    gate__answers_done(&all);
-    return r;
+    const struct whole w = {.g = g, .out = json_array(), .by_age = true, .add = add_images};
+    return gather(w, "GET", err);
 }
 
 /* Lists put one behind the other, numbers added; anything else is the first one's. */
@@ -109,23 +131,15 @@ static void add_up(json_t *to, const json_t *from)
     }
 }
 
+static void add_pruned(struct whole *w, const json_t *node, json_t *said)
+{
+    add_up(w->out, said);
+}
+
 int gate__prune_all(struct gate *g, struct err *err)
 {
-    struct answers all;
-    _cleanup_json_ json_t *sum = json_object();
-    _cleanup_free_ char *target = gate__with_query(g, g->raw);
-    int r = 0;
-    gate__ask_all(g, "POST", target, NULL, &all);
-    for (size_t i = 0; i < all.count; i++) {
-        _cleanup_json_ json_t *one = gate__parsed(&all.list[i]);
-        add_up(sum, one);
-    }
-    if (gate__any_answered(&all))
-        http_reply_json(g->q, 200, json_incref(sum));
-    else
-        r = gate__reply_first(g, &all, err);
-    gate__answers_done(&all);
-    return r;
+    const struct whole w = {.g = g, .out = json_object(), .add = add_pruned};
+    return gather(w, "POST", err);
 }
 
 int gate__info(struct gate *g, struct err *err)
@@ -167,58 +181,39 @@ static void name_one(json_t *one, const json_t *node)
     json_set_str(one, "Name", name);
 }
 
+static void add_volumes(struct whole *w, const json_t *node, json_t *said)
+{
+    json_t *warnings = json_object_get(said, "Warnings"), *one;
+    size_t k;
+    json_array_foreach (json_object_get(said, "Volumes"), k, one) {
+        name_one(one, node);
+        json_array_append(json_object_get(w->out, "Volumes"), one);
+    }
+    if (json_is_array(warnings))
+        json_array_extend(json_object_get(w->out, "Warnings"), warnings);
+}
+
 int gate__list_volumes(struct gate *g, struct err *err)
 {
-    struct answers all;
-    _cleanup_json_ json_t *whole = json_pack("{s:[], s:[]}", "Volumes", "Warnings");
-    _cleanup_free_ char *target = gate__with_query(g, g->raw);
+    const struct whole w = {
+        .g = g, .out = json_pack("{s:[], s:[]}", "Volumes", "Warnings"), .add = add_volumes};
+    return gather(w, "GET", err);
+}
+
+/* The swarm's are on several nodes. */
+static void add_networks(struct whole *w, const json_t *node, json_t *said)
+{
     json_t *one;
     size_t k;
-    int r = 0;
-    gate__ask_all(g, "GET", target, NULL, &all);
-    for (size_t i = 0; i < all.count; i++) {
-        _cleanup_json_ json_t *said = gate__parsed(&all.list[i]);
-        json_array_foreach (json_object_get(said, "Volumes"), k, one) {
-            name_one(one, all.list[i].node);
-            json_array_append(json_object_get(whole, "Volumes"), one);
-        }
-        json_t *warnings = json_object_get(said, "Warnings");
-        if (json_is_array(warnings))
-            json_array_extend(json_object_get(whole, "Warnings"), warnings);
+    json_array_foreach (said, k, one) {
+        if (!str_eq(json_str(one, "Scope"), "swarm"))
+            name_one(one, node);
+        add_once(w, json_str(one, "Id"), one);
     }
-    if (gate__any_answered(&all))
-        http_reply_json(g->q, 200, json_incref(whole));
-    else
-        r = gate__reply_first(g, &all, err);
-    gate__answers_done(&all);
-    return r;
 }
 
 int gate__list_networks(struct gate *g, struct err *err)
 {
-    struct answers all;
-    struct map seen = MAP_INIT(NULL); /* the swarm's are on several nodes */
-    _cleanup_json_ json_t *out = json_array();
-    _cleanup_free_ char *target = gate__with_query(g, g->raw);
-    json_t *one;
-    size_t k;
-    int r = 0;
-    gate__ask_all(g, "GET", target, NULL, &all);
-    for (size_t i = 0; i < all.count; i++) {
-        _cleanup_json_ json_t *list = gate__parsed(&all.list[i]);
-        json_array_foreach (list, k, one) {
-            if (!str_eq(json_str(one, "Scope"), "swarm"))
-                name_one(one, all.list[i].node);
-            if (!map_has(&seen, json_str(one, "Id")))
-                json_array_append(out, one);
-            map_put(&seen, json_str(one, "Id"), g);
-        }
-    }
-    map_done(&seen);
-    if (gate__any_answered(&all))
-        http_reply_json(g->q, 200, json_incref(out));
-    else
-        r = gate__reply_first(g, &all, err);
-    gate__answers_done(&all);
-    return r;
+    const struct whole w = {.g = g, .out = json_array(), .add = add_networks};
+    return gather(w, "GET", err);
 }
