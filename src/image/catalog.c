@@ -276,8 +276,12 @@ static bool all_there(struct images *im, char **dirs)
 static int find_lowers(struct images *im, const char *id, char ***ret, struct err *err)
 {
     struct image_info info = {0};
+    int r = image_get(im, id, &info, err);
     /* By its full id also one that was removed under a container that keeps it. */
-    int r = digest_valid(id) ? fill(im, id, &info, err) : image_get(im, id, &info, err);
+    if (r == -ERR_NOT_FOUND && digest_valid(id)) {
+        image_info_done(&info);
+        r = fill(im, id, &info, err);
+    }
     if (r < 0) {
         image_info_done(&info);
         return r;
