@@ -7,18 +7,26 @@
 static void candidate_open(struct container *c, struct candidate *ret)
 {
     _cleanup_free_ char *name = container__name(c);
-    *ret = (struct candidate){.c = c, .name = str_printf("/%s", name), .doc = container__doc(c)};
-    ret->net = container__net(c);
-    ret->config = json_object_get(ret->doc, "Config");
+    *ret = (struct candidate){.c = c, .name = str_printf("/%s", name), .health = health__status(c)};
+    pthread_mutex_lock(&c->lock);
+    ret->labels = json_incref(c->labels);
+    pthread_mutex_unlock(&c->lock);
     ret->state = container__state(c);
-    ret->health = health__status(c);
-    bool runs = ret->state.status == STATUS_RUNNING || ret->state.status == STATUS_PAUSED;
-    ret->ports = inspect__ports_list(ret->net, runs ? ret->config : NULL);
+}
+
+static void candidate_read(struct candidate *x)
+{
+    bool runs = x->state.status == STATUS_RUNNING || x->state.status == STATUS_PAUSED;
+    x->doc = container__doc(x->c);
+    x->net = container__net(x->c);
+    x->config = json_object_get(x->doc, "Config");
+    x->ports = inspect__ports_list(x->net, runs ? x->config : NULL);
 }
 
 static void candidate_close(struct candidate *x)
 {
     free(x->name);
+    json_decref(x->labels);
     json_decref(x->doc);
     json_decref(x->net);
     json_decref(x->ports);
@@ -145,8 +153,11 @@ static json_t *collect(struct listing *l, int limit)
         struct candidate x;
         candidate_open(containers[count], &x);
         x.link_names = json_object_get(l->link_names, x.c->id);
-        if (listing__wants(l, &x))
-            json_array_append_new(list, line_of(l, &x));
+        if (listing__may_want(l, &x)) {
+            candidate_read(&x);
+            if (listing__wants(l, &x))
+                json_array_append_new(list, line_of(l, &x));
+        }
         candidate_close(&x);
     }
     container__all_free(containers);
@@ -192,6 +203,7 @@ static void make_line(struct listing *l, struct container *c, char *key, struct 
 {
     struct candidate x;
     candidate_open(c, &x);
+    candidate_read(&x);
     _cleanup_json_ json_t *line = line_of(l, &x);
     candidate_close(&x);
     char *text = json_format(line);

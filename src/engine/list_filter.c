@@ -15,7 +15,7 @@ bool listing__is_up(const struct candidate *x)
  * with counted repetition or references back, the C library's matcher could be made to take very long. */
 static bool pattern_matches(const char *pattern, const char *text)
 {
-    bool plain = strlen(pattern) > PATTERN_MAX || strchr(pattern, '{');
+    bool plain = strlen(pattern) > PATTERN_MAX || strchr(pattern, '{') || !strpbrk(pattern, ".[]()*+?|^$\\");
     for (const char *p = pattern; !plain && (p = strchr(p, '\\')); p += p[1] ? 2 : 1)
         plain = p[1] >= '0' && p[1] <= '9';
     regex_t compiled;
@@ -185,25 +185,37 @@ static bool ports_wanted(const json_t *filters, struct candidate *x)
            (expose && filter__any(filters, "expose", match_expose, x));
 }
 
-bool listing__wants(struct listing *l, struct candidate *x)
+struct test {
+    const char *key;
+    bool (*match)(void *, const char *);
+};
+
+static bool passes(const struct listing *l, const struct test *tests, size_t count, struct candidate *x)
 {
-    static const struct {
-        const char *key;
-        bool (*match)(void *, const char *);
-    } keys[] = {
-        {"id", match_id},         {"name", match_name},        {"status", match_status},
-        {"exited", match_exited}, {"health", match_health},    {"network", match_network},
-        {"volume", match_volume}, {"is-task", match_not_task}, {"isolation", match_isolation},
+    for (size_t i = 0; i < count; i++)
+        if (!filter__any(l->filters, tests[i].key, tests[i].match, x))
+            return false;
+    return true;
+}
+
+bool listing__may_want(struct listing *l, struct candidate *x)
+{
+    static const struct test tests[] = {
+        {"id", match_id},         {"name", match_name},     {"status", match_status},
+        {"exited", match_exited}, {"health", match_health}, {"is-task", match_not_task},
     };
     if (!l->all && !listing__is_up(x))
         return false;
     if (x->c->created_ns >= l->before_ns || x->c->created_ns <= l->since_ns)
         return false;
-    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-        if (!filter__any(l->filters, keys[i].key, keys[i].match, x))
-            return false;
-    return filter__labels(l->filters, json_object_get(x->config, "Labels")) && ports_wanted(l->filters, x) &&
-           has_ancestor(l, x);
+    return passes(l, tests, ARRAY_SIZE(tests), x) && filter__labels(l->filters, x->labels);
+}
+
+bool listing__wants(struct listing *l, struct candidate *x)
+{
+    static const struct test tests[] = {
+        {"network", match_network}, {"volume", match_volume}, {"isolation", match_isolation}};
+    return passes(l, tests, ARRAY_SIZE(tests), x) && ports_wanted(l->filters, x) && has_ancestor(l, x);
 }
 
 /* Values that could never match are told, not silently answered with nothing. */
