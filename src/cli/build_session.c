@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SECRET_MAX = 500 << 10 };
@@ -33,7 +34,23 @@ struct build_session {
 
 /* --- secrets --- */
 
-static int read_secret(const char *text, char **ret_id, struct str *ret, struct err *err)
+static int add_secret(const struct compose_build_secret *s, json_t *into, struct err *err)
+{
+    _cleanup_str_ struct str value = STR_INIT;
+    int r = s->file ? file_read(s->file, SECRET_MAX, &value, err) : 0;
+    if (r < 0)
+        return err_wrap(err, "build secret %.100s", s->id);
+    if (!s->file)
+        str_add(&value, s->content);
+    _cleanup_free_ char *encoded = base64_encode(str_get(&value), value.len);
+    json_set_str(into, s->id, encoded);
+    explicit_bzero(encoded, strlen(encoded));
+    if (value.data)
+        explicit_bzero(value.data, value.len);
+    return 0;
+}
+
+static int read_secret(const char *text, json_t *into, struct err *err)
 {
     _cleanup_strv_ char **parts = strv_split(text, ',');
     const char *id = NULL, *file = NULL, *variable = NULL;
@@ -54,35 +71,22 @@ static int read_secret(const char *text, char **ret_id, struct str *ret, struct 
     /* A name alone is that of a variable, else of a file, as Docker has it. */
     if (!file && !variable)
         *(getenv(id) ? &variable : &file) = id;
-    if (variable) {
-        const char *value = getenv(variable);
-        if (!value)
-            return err_set(err, ERR_NOT_FOUND, "--secret %.100s: there is no variable %s", text, variable);
-        str_add(ret, value);
-    } else {
-        int r = file_read(file, SECRET_MAX, ret, err);
-        if (r < 0)
-            return err_wrap(err, "--secret %.100s", text);
-    }
-    *ret_id = mem_strdup(id);
-    return 0;
+    const char *value = variable ? getenv(variable) : NULL;
+    if (variable && !value)
+        return err_set(err, ERR_NOT_FOUND, "--secret %.100s: there is no variable %s", text, variable);
+    const struct compose_build_secret secret = {id, variable ? NULL : file, value};
+    int r = add_secret(&secret, into, err);
+    return r < 0 ? err_wrap(err, "--secret %.100s", text) : 0;
 }
 
-static int read_secrets(char **list, json_t *into, struct err *err)
+static int read_secrets(const struct build_session_request *request, json_t *into, struct err *err)
 {
-    STRV_FOREACH (text, list) {
-        _cleanup_str_ struct str value = STR_INIT;
-        _cleanup_free_ char *id = NULL;
-        int r = read_secret(*text, &id, &value, err);
-        if (r < 0)
-            return r;
-        _cleanup_free_ char *encoded = base64_encode(str_get(&value), value.len);
-        json_set_str(into, id, encoded);
-        explicit_bzero(encoded, strlen(encoded));
-        if (value.data)
-            explicit_bzero(value.data, value.len);
-    }
-    return 0;
+    int r = 0;
+    for (char **text = request->secrets; r == 0 && text && *text; text++)
+        r = read_secret(*text, into, err);
+    for (size_t i = 0; r == 0 && i < request->given_count; i++)
+        r = add_secret(&request->given[i], into, err);
+    return r;
 }
 
 /* --- agents --- */
@@ -97,9 +101,15 @@ static int add_agent(struct build_session *s, const char *text, struct err *err)
             "--ssh %.100s: there is no agent: start one and set SSH_AUTH_SOCK, or say --ssh ID=SOCKET", text);
     struct agent *a = &s->agents[s->agent_count++];
     *a = (struct agent){.session = s, .id = mem_strndup(text, n), .socket = mem_strdup(socket)};
-    return file_exists(socket)
+    struct stat st;
+    if (stat(socket, &st) < 0)
+        return err_set(err, ERR_NOT_FOUND, "--ssh %.100s: there is no socket %s", text, socket);
+    return S_ISSOCK(st.st_mode)
                ? 0
-               : err_set(err, ERR_NOT_FOUND, "--ssh %.100s: there is no socket %s", text, socket);
+               : err_set(err, ERR_UNSUPPORTED,
+                         "--ssh %.100s: %s is no agent's socket; a key itself is not supported: ssh-add it "
+                         "to an agent, and give that one",
+                         text, socket);
 }
 
 /* One connection waits at the server until a step speaks; then the next one is sent there. */
@@ -254,7 +264,7 @@ int build_session_open(struct build_session_request *request, struct build_sessi
     s->stop[0] = s->stop[1] = -EBADF;
     int r = pipe2(s->stop, O_CLOEXEC) < 0 ? err_sys(err, errno, "make a pipe") : 0;
     if (r == 0)
-        r = read_secrets(request->secrets, secrets, err);
+        r = read_secrets(request, secrets, err);
     for (char **a = request->agents; r == 0 && a && *a; a++)
         r = add_agent(s, *a, err);
     for (size_t i = 0; i < s->agent_count; i++)

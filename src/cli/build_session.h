@@ -3,6 +3,7 @@
 #define CLI_BUILD_SESSION_H
 
 #include "base/err.h"
+#include "compose/compose.h"
 
 #include <jansson.h>
 
@@ -10,7 +11,9 @@ struct build_session;
 
 /* As the command line has them; any may be NULL. */
 struct build_session_request {
-    char **secrets;  /* "id=NAME[,src=FILE|env=VARIABLE]" */
+    char **secrets;                           /* "id=NAME[,src=FILE|env=VARIABLE]" */
+    const struct compose_build_secret *given; /* of a Compose file, besides */
+    size_t given_count;
     char **agents;   /* "default", "id=SOCKET" */
     char **contexts; /* "name=DIRECTORY", "name=docker-image://REF", "name=oci-layout://DIRECTORY" */
     char **cache_from, **cache_to; /* see bakery/cache_spec.h */

@@ -51,16 +51,22 @@ static void take_output(void *context, const char *text)
     }
 }
 
-/* With a session where the build brings or takes caches, which Docker's API has no place for. */
-static int build_with_caches(const struct compose_build *b, struct build_request *q, struct err *err)
+/* With a session where the build is given what Docker's API has no place for. */
+static int build_with_session(const struct compose_build *b, char **agents, struct build_request *q,
+                              struct err *err)
 {
     _cleanup_free_ char *id = NULL;
     struct build_session *session = NULL;
-    struct build_session_request caches = {.cache_from = b->cache_from, .cache_to = b->cache_to};
-    if (!b->cache_from && !b->cache_to)
+    struct build_session_request request = {.cache_from = b->cache_from,
+                                            .cache_to = b->cache_to,
+                                            .agents = agents ? agents : b->agents,
+                                            .contexts = b->contexts,
+                                            .given = b->secrets,
+                                            .given_count = b->secret_count};
+    if (!b->cache_from && !b->cache_to && !request.agents && !b->contexts && !b->secret_count && !b->allow)
         return build_image(q, &id, err);
-    caches.options = json_object();
-    int r = build_session_open(&caches, &session, err);
+    request.options = json_pack("{s:o}", "Allow", json_of_strv(b->allow));
+    int r = build_session_open(&request, &session, err);
     if (r < 0)
         return r;
     q->session = build_session_id(session);
@@ -98,7 +104,7 @@ int project_build(const struct compose_service *s, const struct project_build_ho
                                     .pull = b->pull || how->pull,
                                     .context_of_output = &output,
                                     .output = take_output};
-    int r = build_with_caches(b, &request, err);
+    int r = build_with_session(b, how->agents, &request, err);
     show_line(&output);
     if (r < 0 && progress_live(progress))
         progress_print(progress, str_get(&output.all));
@@ -441,22 +447,68 @@ static int build_service(const struct build_options *o, struct compose_service *
     return r;
 }
 
+/* What a build stands on is built, too. */
+static void want_bases(struct compose_project *p)
+{
+    for (int depth = (int)p->service_count; depth > 0; depth--)
+        for (size_t i = 0; i < p->service_count; i++) {
+            const struct compose_service *s = &p->services[i];
+            for (char **base = s->active && s->build.depth == depth ? s->build.bases : NULL; base && *base;
+                 base++)
+                compose_find_service(p, *base)->active = true;
+        }
+}
+
+/* What a service has in its file. */
+static int refuse_for_services(const struct build_options *o, struct err *err)
+{
+    const struct {
+        const char *option;
+        bool given;
+    } asked[] = {{"label", o->labels},
+                 {"annotation", o->annotations},
+                 {"output", o->outputs},
+                 {"platform", o->platforms},
+                 {"build-context", o->contexts},
+                 {"secret", o->secrets},
+                 {"allow", o->allow},
+                 {"no-cache-filter", o->no_cache_filter},
+                 {"cache-from", o->cache_from},
+                 {"cache-to", o->cache_to},
+                 {"timeout", o->timeout},
+                 {"iidfile", o->id_file},
+                 {"metadata-file", o->metadata_file},
+                 {"ulimit", o->ulimits},
+                 {"add-host", o->hosts},
+                 {"network", o->network},
+                 {"shm-size", o->shm_size}};
+    for (size_t i = 0; i < ARRAY_SIZE(asked); i++)
+        if (asked[i].given)
+            return err_set(err, ERR_INVALID,
+                           "--%s is for a build of PATH; a service has it under \"build:\" of its file",
+                           asked[i].option);
+    return 0;
+}
+
 static int build_services(const struct build_options *o, char **services)
 {
     _cleanup_compose_ struct compose_project *p = NULL;
-    struct project_build_how how = {.no_cache = o->no_cache, .pull = o->pull};
-    struct err err;
-    if (read_memory(o, &how.memory, &err) < 0)
+    struct project_build_how how = {.no_cache = o->no_cache, .pull = o->pull, .agents = o->agents};
+    struct err err = {0};
+    if (refuse_for_services(o, &err) < 0 || read_memory(o, &how.memory, &err) < 0)
         return cli_fail(&err);
     int status = project_load(&o->project, services, !o->with_dependencies, &p);
     if (status)
         return status;
     _cleanup_progress_ struct progress *progress = progress_new();
-    for (size_t i = 0; i < p->service_count; i++) {
-        struct compose_service *s = &p->services[i];
-        if (s->active && s->has_build && build_service(o, s, &how, progress, &err) < 0)
-            return cli_fail(&err);
-    }
+    want_bases(p);
+    for (int depth = 0; depth < (int)p->service_count; depth++)
+        for (size_t i = 0; i < p->service_count; i++) {
+            struct compose_service *s = &p->services[i];
+            if (s->active && s->has_build && s->build.depth == depth &&
+                build_service(o, s, &how, progress, &err) < 0)
+                return cli_fail(&err);
+        }
     return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "cli/archive.h"
 #include "cli/call.h"
+#include "cli/output.h"
 #include "cli/targets.h"
 #include "cli/verbs.h"
 
@@ -122,6 +123,22 @@ static int copy_out(const char *container, const char *path, const char *local, 
     return archive_extract(container, path, into, err);
 }
 
+/* --dry-run: what is copied has to be there. */
+static int would_copy(const char *container, const char *from, const char *to, bool out, struct err *err)
+{
+    enum archive_kind kind;
+    _cleanup_free_ char *plain = without_slashes(from);
+    int r = out ? archive_kind(container, plain, &kind, err) : 0;
+    if (r == 0 && out && kind == ARCHIVE_NOTHING)
+        r = err_set(err, ERR_NOT_FOUND, "there is no %s in the container", from);
+    if (r == 0 && !out && strcmp(from, "-") != 0 && access(plain, F_OK) < 0)
+        r = err_sys(err, errno, "copy %s", from);
+    if (r == 0)
+        output_would("Container %.12s  Would copy %s %s to %s %s", container, out ? "its" : "this machine's",
+                     from, out ? "this machine's" : "its", to);
+    return r;
+}
+
 int cli_cp(int argc, char **argv)
 {
     struct project_options project = {0};
@@ -157,7 +174,12 @@ int cli_cp(int argc, char **argv)
     project_options_done(&project);
     if (status)
         return status;
-    int r =
-        from ? copy_out(id, from_path, rest[1], &err) : copy_in(rest[0], id, to_path, follow, archive, &err);
+    int r;
+    if (cli_dry_run)
+        r = would_copy(id, from ? from_path : rest[0], from ? rest[1] : to_path, from != NULL, &err);
+    else if (from)
+        r = copy_out(id, from_path, rest[1], &err);
+    else
+        r = copy_in(rest[0], id, to_path, follow, archive, &err);
     return r < 0 ? cli_fail(&err) : 0;
 }

@@ -1,5 +1,6 @@
 #include "base/json.h"
 #include "cli/call.h"
+#include "cli/output.h"
 #include "cli/stream.h"
 #include "cli/targets.h"
 #include "cli/verbs.h"
@@ -106,7 +107,10 @@ int cli_exec(int argc, char **argv)
         int r = 0;
         if (o.tty && o.interactive && !isatty(STDIN_FILENO))
             r = err_set(&err, ERR_INVALID, "the input is not a terminal; leave out -t");
-        if (r == 0 && status == 0)
+        if (r == 0 && status == 0 && cli_dry_run) {
+            _cleanup_free_ char *words = strv_join(rest + 1, " ");
+            output_would("Container %.12s of %s  Would run: %s", container, rest[0], words);
+        } else if (r == 0 && status == 0)
             r = run_exec(&o, container, rest + 1, &status, &err);
         if (r < 0)
             status = cli_fail(&err);

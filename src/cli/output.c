@@ -181,10 +181,23 @@ static void draw(struct progress *p)
     fflush(stderr);
 }
 
+#define DRY_RUN "DRY-RUN MODE - "
+
+void output_would(const char *format, ...)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    va_list ap;
+    va_start(ap, format);
+    str_vaddf(&text, format, ap);
+    va_end(ap);
+    _cleanup_free_ char *safe = output_safe(str_get(&text));
+    fprintf(stderr, DRY_RUN "%s\n", safe);
+}
+
 static void set(struct progress *p, const char *key, enum cli_colour colour, const char *status, bool detail)
 {
     pthread_mutex_lock(&p->mutex);
-    _cleanup_free_ char *shown = str_printf("%s%s", cli_dry_run ? "DRY-RUN MODE - " : "", key);
+    _cleanup_free_ char *shown = str_printf("%s%s", cli_dry_run ? DRY_RUN : "", key);
     struct line *l = line_of(p, shown);
     bool same = strcmp(l->status, status) == 0;
     free(l->status);

@@ -42,6 +42,8 @@ struct progress *progress_new(void);
 /* Of those made from now on: "tty", "plain", "quiet" (nothing but errors), else by what stderr is. */
 void progress_set_style(const char *style);
 void progress_set(struct progress *p, const char *key, enum cli_colour colour, const char *status);
+/* With --dry-run: a line about what would be done. */
+void output_would(const char *format, ...) _printf_(1, 2);
 /* Only for terminals: details that change often. */
 void progress_detail(struct progress *p, const char *key, const char *status);
 bool progress_live(const struct progress *p);

@@ -158,7 +158,8 @@ static int observe_images(const struct compose_project *p, struct project_world 
         const char *name = p->services[i].image;
         _cleanup_json_ json_t *image = NULL;
         _cleanup_free_ char *escaped = cli_escape(name);
-        if (!p->services[i].active || json_object_get(w->images, name))
+        /* What is not active may be what a build stands on. */
+        if (!(p->services[i].active || p->services[i].has_build) || json_object_get(w->images, name))
             continue;
         int r = cli_get(&image, err, "/images/%s/json", escaped);
         if (r < 0 && r != -ERR_NOT_FOUND)

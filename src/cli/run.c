@@ -272,6 +272,13 @@ static int make_body(const struct run_options *o, char **words, json_t **ret, st
 
 /* --- Running it --- */
 
+static int would_run(const char *what, const char *name, char **words)
+{
+    _cleanup_free_ char *command = strv_join(words + 1, " ");
+    output_would("%s %s  Would run in a new container%s%s", what, name, *command ? ": " : "", command);
+    return 0;
+}
+
 static int create(const struct run_options *o, const char *image, const json_t *body, char **ret_id,
                   struct err *err)
 {
@@ -412,6 +419,8 @@ static int run(const struct run_options *o, char **words)
         r = err_set(&err, ERR_INVALID, "the input is not a terminal; leave out -t");
     if (r == 0)
         r = make_body(o, words, &body, &err);
+    if (r == 0 && cli_dry_run)
+        return would_run("Image", words[0], words);
     if (r == 0)
         r = create(o, words[0], body, &id, &err);
     if (r < 0) {
@@ -552,6 +561,8 @@ static int run_service(struct run_options *o, struct compose_project *p, struct 
     int status = up_around(p, s, o->build, o->remove_orphans);
     if (status)
         return status;
+    if (cli_dry_run)
+        return would_run("Service", s->name, words);
     if (!o->detach && !o->no_tty && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
         o->tty = true;
     o->interactive = !o->detach;

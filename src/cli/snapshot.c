@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "cli/archive.h"
 #include "cli/call.h"
+#include "cli/output.h"
 #include "cli/targets.h"
 #include "cli/verbs.h"
 
@@ -40,7 +41,10 @@ int cli_commit(int argc, char **argv)
     int status = cli_parse(&command, argc, argv, &rest);
     if (status < 0)
         status = targets_find_one(&project, rest[0], index, &id);
-    if (id) {
+    if (id && cli_dry_run) {
+        output_would("Container %.12s of %s  Would become image %s", id, rest[0],
+                     rest[1] ? rest[1] : "without a name");
+    } else if (id) {
         _cleanup_json_ json_t *answer = NULL;
         const char *name = rest[1] ? rest[1] : "", *slash = strrchr(name, '/');
         const char *colon = strrchr(slash ? slash : name, ':');
@@ -91,6 +95,11 @@ int cli_export(int argc, char **argv)
     project_options_done(&project);
     if (!id)
         return status;
+    if (cli_dry_run) {
+        output_would("Container %.12s of %s  Would be written to %s", id, rest[0],
+                     output ? output : "standard output");
+        return 0;
+    }
     _cleanup_close_ int file = output ? open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644) : -EBADF;
     int r = output && file < 0 ? err_sys(&err, errno, "create %s", output)
                                : archive_export_fd(id, output ? file : STDOUT_FILENO, &err);

@@ -213,6 +213,28 @@ static void split_command(const struct canonical *c, struct yaml_node *map, cons
         replace(pair, canonical__words(c, pair->value));
 }
 
+/* A directory's path; what names an image or a service is none, as is what is refused later. */
+static void do_contexts(const struct canonical *c, struct yaml_node *build)
+{
+    do_texts(c, build, "additional_contexts");
+    struct yaml_pair *pair = value_of(build, "additional_contexts");
+    for (size_t i = 0; pair && pair->value->type == YAML_MAP && i < pair->value->count; i++) {
+        const struct yaml_pair *context = &pair->value->pairs[i];
+        const char *text = context->value->type == YAML_SCALAR ? context->value->text : "";
+        if (*text && !strstr(text, "://") && !str_after(text, "git@") && !str_after(text, "service:"))
+            absolute_path(c, pair->value, context->key);
+    }
+}
+
+/* {ID: the agent's socket}, or {ID: null}. */
+static void do_agents(const struct canonical *c, struct yaml_node *build)
+{
+    list_to_dict(c, build, "ssh");
+    struct yaml_pair *pair = value_of(build, "ssh");
+    for (size_t i = 0; pair && pair->value->type == YAML_MAP && i < pair->value->count; i++)
+        absolute_path(c, pair->value, pair->value->pairs[i].key);
+}
+
 static void do_build(const struct canonical *c, struct yaml_node *service)
 {
     struct yaml_pair *pair = value_of(service, "build");
@@ -231,6 +253,9 @@ static void do_build(const struct canonical *c, struct yaml_node *service)
     texts_only(c, pair->value, "args", true);
     fill_from_environment(c, pair->value, "args", false);
     do_texts(c, pair->value, "labels");
+    do_contexts(c, pair->value);
+    do_agents(c, pair->value);
+    strings_to_maps(c, pair->value, "secrets", "source");
 }
 
 /* {host: address} to ["host:address"]; "host=address" to "host:address". */

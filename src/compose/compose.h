@@ -44,6 +44,11 @@ struct compose_dependency {
     bool linked; /* by `links`; such a one is restarted by `restart`, as docker compose says */
 };
 
+/* One of the two has the value. */
+struct compose_build_secret {
+    const char *id, *file, *content;
+};
+
 struct compose_build {
     const char *context;    /* absolute directory */
     const char *dockerfile; /* in the context, or absolute; "" is Dockerfile */
@@ -53,6 +58,12 @@ struct compose_build {
     char **cache_from, **cache_to;            /* see bakery/cache_spec.h */
     const char *dockerfile_inline, *platform; /* "" for none */
     json_t *ulimits;                          /* as HostConfig has them; NULL for none */
+    /* As `drover build` takes --ssh, --build-context and --allow. */
+    char **agents, **contexts, **allow;
+    char **bases; /* services whose images must be there before */
+    int depth;    /* of bases below bases */
+    struct compose_build_secret *secrets;
+    size_t secret_count;
     int64_t shm_size;
     bool no_cache, pull;
 };

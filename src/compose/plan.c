@@ -139,28 +139,42 @@ static bool is_stale(const struct compose_service *s, const char *policy, const 
     return strcmp(policy, "refresh") == 0 && json_int(o->fetched, s->image) < o->now_ns - s->refresh_ns;
 }
 
+/* The services that a build stands on first: they may be none that is to run. */
+static int plan_image(const struct compose_project *p, const struct compose_service *s,
+                      const struct plan_observed *observed, const struct plan_options *options,
+                      struct plan *plan, struct err *err)
+{
+    const char *policy = options->pull ? options->pull : s->pull_policy;
+    bool missing = !*image_id(observed, s->image);
+    bool build = s->has_build && !options->no_build &&
+                 (missing || options->build || strcmp(s->pull_policy, "build") == 0);
+    bool pull = !s->has_build && (strcmp(policy, "always") == 0 || is_stale(s, policy, observed) ||
+                                  (missing && strcmp(policy, "never") != 0));
+    int r = 0;
+    if (missing && !build && !pull)
+        return err_set(err, ERR_NOT_FOUND, "service %s: image %s is not there%s", s->name, s->image,
+                       s->has_build ? "; leave out --no-build to build it"
+                                    : "; the pull policy is \"never\"");
+    if ((!build && !pull) || planned(plan, build ? PLAN_BUILD : PLAN_PULL, s->image))
+        return 0;
+    for (char **base = build ? s->build.bases : NULL; r == 0 && base && *base; base++)
+        r = plan_image(p, compose_find_service(p, *base), observed, options, plan, err);
+    if (r == 0)
+        add(plan, build ? PLAN_BUILD : PLAN_PULL, build ? 1 + s->build.depth : 0, s->image)->service = s;
+    return r;
+}
+
 int compose_plan_images(const struct compose_project *p, const struct plan_observed *observed,
                         const struct plan_options *options, struct plan *ret, struct err *err)
 {
     struct plan plan = {0};
-    for (size_t i = 0; i < p->service_count; i++) {
-        const struct compose_service *s = &p->services[i];
-        if (!s->active || !s->replicas)
-            continue;
-        const char *policy = options->pull ? options->pull : s->pull_policy;
-        bool missing = !*image_id(observed, s->image);
-        bool build = s->has_build && !options->no_build &&
-                     (missing || options->build || strcmp(s->pull_policy, "build") == 0);
-        bool pull = !s->has_build && (strcmp(policy, "always") == 0 || is_stale(s, policy, observed) ||
-                                      (missing && strcmp(policy, "never") != 0));
-        if (missing && !build && !pull) {
-            compose_plan_done(&plan);
-            return err_set(err, ERR_NOT_FOUND, "service %s: image %s is not there%s", s->name, s->image,
-                           s->has_build ? "; leave out --no-build to build it"
-                                        : "; the pull policy is \"never\"");
-        }
-        if ((build || pull) && !planned(&plan, build ? PLAN_BUILD : PLAN_PULL, s->image))
-            add(&plan, build ? PLAN_BUILD : PLAN_PULL, build ? 1 : 0, s->image)->service = s;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < p->service_count; i++)
+        if (p->services[i].active && p->services[i].replicas)
+            r = plan_image(p, &p->services[i], observed, options, &plan, err);
+    if (r < 0) {
+        compose_plan_done(&plan);
+        return r;
     }
     sort_by_stage(&plan);
     *ret = plan;

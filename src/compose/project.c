@@ -283,6 +283,9 @@ static void read_services(struct building *b)
         service_read(b, &p->services[i]);
     for (size_t i = 0; i < p->service_count; i++)
         service_read_body(b, &p->services[i]);
+    for (size_t i = 0; i < p->service_count; i++)
+        service_read_contexts(b, &p->services[i]);
+    service_order_builds(b);
     /* Last, since links add to the endpoints of others. */
     for (size_t i = 0; !b->problems->count && i < p->service_count; i++)
         hash_service(p, &p->services[i]);
@@ -543,6 +546,17 @@ int compose_load(const struct compose_options *options, struct compose_project *
     return 0;
 }
 
+static void build_done(struct compose_build *b)
+{
+    char **lists[] = {b->tags,   b->extra_hosts, b->cache_from, b->cache_to,
+                      b->agents, b->contexts,    b->allow,      b->bases};
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+        strv_free(lists[i]);
+    json_decref(b->args);
+    json_decref(b->labels);
+    json_decref(b->ulimits);
+}
+
 void compose_project_free(struct compose_project *p)
 {
     if (!p)
@@ -551,13 +565,7 @@ void compose_project_free(struct compose_project *p)
         struct compose_service *s = &p->services[i];
         json_decref(s->body);
         json_decref(s->endpoints);
-        json_decref(s->build.args);
-        json_decref(s->build.labels);
-        strv_free(s->build.tags);
-        strv_free(s->build.extra_hosts);
-        strv_free(s->build.cache_from);
-        strv_free(s->build.cache_to);
-        json_decref(s->build.ulimits);
+        build_done(&s->build);
         for (size_t j = 0; j < s->post_start_count; j++)
             json_decref(s->post_start[j].body);
         for (size_t j = 0; j < s->pre_stop_count; j++)

@@ -17,6 +17,10 @@ struct building {
 
 /* service.c: fills everything of a service but its dependencies' depth. */
 void service_read(struct building *b, struct compose_service *s);
+/* service_build.c: `build` but its contexts; those, which name other services; then the order of builds. */
+void service_read_build(struct building *b, struct compose_service *s);
+void service_read_contexts(struct building *b, struct compose_service *s);
+void service_order_builds(struct building *b);
 /* service_body.c */
 void service_read_body(struct building *b, struct compose_service *s);
 /* service_devices.c */
@@ -26,6 +30,13 @@ void service_read_hooks(struct building *b, struct compose_service *s);
 /* service_mounts.c: volumes, tmpfs, secrets and configs into the body's HostConfig, and what is
  * copied. */
 void service_read_mounts(struct building *b, struct compose_service *s, json_t *host_config);
+
+/* Where the content of a secret or config is: one of the two. */
+struct grant_source {
+    const char *file, *content;
+};
+/* Of its definition. False when there is none here: a problem, unless it is external. */
+bool grant_source(struct building *b, const struct yaml_node *definition, struct grant_source *ret);
 
 /* The full name of a container: container_name, or project-service-number. */
 const char *service_container_name(struct building *b, const struct compose_service *s, int number);

@@ -94,6 +94,22 @@ static void put_dependencies(struct render *r, const struct compose_service *s, 
     }
 }
 
+/* {default: null, id: socket} as ["default", "id: socket"]. */
+static void put_agents(struct render *r, struct yaml_node *build)
+{
+    const struct yaml_node *map = yaml_get(build, "ssh");
+    struct yaml_node *list = map ? yaml_new(r->arena, YAML_LIST, map) : NULL;
+    for (size_t i = 0; map && i < map->count; i++) {
+        const struct yaml_pair *pair = &map->pairs[i];
+        const char *text = pair->value->type == YAML_NULL
+                               ? pair->key
+                               : yaml_printf(r->arena, "%s: %s", pair->key, pair->value->text);
+        yaml_append(r->arena, list, yaml_new_text(r->arena, text, pair->value));
+    }
+    if (list)
+        yaml_put(r->arena, build, NULL, "ssh", list);
+}
+
 static void put_secrets(struct render *r, struct yaml_node *service)
 {
     const struct yaml_node *list = yaml_get(service, "secrets");
@@ -170,6 +186,7 @@ static struct yaml_node *render_service(struct render *r, const struct compose_s
     struct yaml_node *build = yaml_get(service, "build");
     if (build) {
         put_hosts(r, build);
+        put_agents(r, build);
         put_default(r, build, "context", r->options->no_paths ? "." : r->p->dir);
     }
     put_device_counts(r, service);
@@ -199,13 +216,21 @@ static void render_resources(struct render *r, struct yaml_node *root, const cha
         yaml_put(r->arena, root, NULL, section, map);
 }
 
+static bool has_source(const struct yaml_node *list, const char *name)
+{
+    for (size_t i = 0; list && i < list->count; i++)
+        if (strcmp(yaml_text(list->items[i], "source"), name) == 0)
+            return true;
+    return false;
+}
+
 static bool granted(const struct render *r, const char *section, const char *name)
 {
     for (size_t i = 0; i < r->p->service_count; i++) {
-        const struct yaml_node *list = yaml_get(r->p->services[i].node, section);
-        for (size_t j = 0; r->p->services[i].active && list && j < list->count; j++)
-            if (strcmp(yaml_text(list->items[j], "source"), name) == 0)
-                return true;
+        const struct compose_service *s = &r->p->services[i];
+        if (s->active && (has_source(yaml_get(s->node, section), name) ||
+                          has_source(yaml_get(yaml_get(s->node, "build"), section), name)))
+            return true;
     }
     return false;
 }

@@ -37,18 +37,23 @@ static const struct field secret_fields[] = {
     {NULL}};
 static const struct field ulimit_fields[] = {
     {"soft", F_YAML | F_INT}, {"hard", F_YAML | F_INT}, {NULL}};
+#define OF_RUN "RUN --mount=type=secret says who owns the file"
+static const struct field build_grant_fields[] = {
+    {"source", F_STR}, {"target", F_STR, NOTE("the id in RUN --mount=type=secret,id=ID")},
+    {"uid", IDLE(F_STR | F_INT, NULL, OF_RUN)}, {"gid", IDLE(F_STR | F_INT, NULL, OF_RUN)},
+    {"mode", IDLE(F_KEEP | F_OCTAL | F_STR | F_INT, NULL, OF_RUN)}, {NULL}};
 static const struct field build_fields[] = {
     {"context", F_STR, NOTE("a directory; a URL is refused")}, {"dockerfile", F_STR}, {"dockerfile_inline", F_STR},
-    {"entitlements", NOT_HERE(BUILDKIT)}, {"args", F_KEYS},
-    {"ssh", NOT_HERE(BUILDKIT "; RUN --mount=type=ssh is not there")}, {"labels", F_KEYS},
+    {"entitlements", F_LIST, NOTE("security.insecure, which RUN --security=insecure needs, and network.host")}, {"args", F_KEYS},
+    {"ssh", F_KEYS, NOTE("`default`, or ID=SOCKET of an agent; a file with a key is refused")}, {"labels", F_KEYS},
     {"cache_from", F_LIST, NOTE("as `drover build --cache-from` takes them")},
     {"cache_to", F_LIST, NOTE("as `drover build --cache-to` takes them; a directory of type=local is relative to where drover runs")},
     {"no_cache", F_BOOL},
-    {"additional_contexts", NOT_HERE(BUILDKIT "; use COPY --from=IMAGE, or one context")}, {"pull", F_BOOL},
+    {"additional_contexts", F_KEYS, NOTE("a directory, docker-image://REFERENCE, oci-layout://DIRECTORY, service:NAME")}, {"pull", F_BOOL},
     {"extra_hosts", F_KEYS}, {"isolation", F_ENUM, .words = "default"}, {"network", F_STR}, {"target", F_STR},
-    {"secrets", NOT_HERE(BUILDKIT "; RUN --mount=type=secret is not there")}, {"shm_size", F_SIZE}, {"tags", F_LIST},
+    {"secrets", F_LIST, build_grant_fields}, {"shm_size", F_SIZE}, {"tags", F_LIST},
     {"ulimits", F_NAMED | F_INT, ulimit_fields}, {"platforms", F_LIST, NOTE("one; several are refused")},
-    {"privileged", F_BOOL, NOTE("only false: " BUILDKIT)},
+    {"privileged", F_BOOL, NOTE("as the entitlement security.insecure")},
     {"provenance", F_STR | F_BOOL, NOTE("only false: " BUILDKIT)},
     {"sbom", F_STR | F_BOOL, NOTE("only false: " BUILDKIT)}, {NULL}};
 static const struct field port_fields[] = {

@@ -22,59 +22,6 @@ char **node_strv(const struct yaml_node *list)
     return result;
 }
 
-static void read_build_platform(struct building *b, struct compose_service *s, const struct yaml_node *node)
-{
-    const struct yaml_node *platforms = yaml_get(node, "platforms");
-    s->build.platform = s->platform;
-    if (platforms && platforms->count > 1)
-        problem_add(b->problems, platforms, "more than one platform is not supported");
-    else if (platforms && platforms->count && platforms->items[0]->text)
-        s->build.platform = platforms->items[0]->text;
-    if (*s->platform && strcmp(s->build.platform, s->platform) != 0)
-        problem_add(b->problems, platforms, "contradicts the service's platform %s", s->platform);
-}
-
-/* What only BuildKit has may be switched off. */
-static void refuse_buildkit(struct building *b, const struct yaml_node *node)
-{
-    static const char *const keys[] = {"privileged", "provenance", "sbom"};
-    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-        const struct yaml_node *value = yaml_get(node, keys[i]);
-        bool on = true;
-        if (value && (parse_bool(value->text, &on, NULL) < 0 || on))
-            problem_add(b->problems, value, "is not supported; BuildKit, which has it, is not spoken");
-    }
-}
-
-static void read_build(struct building *b, struct compose_service *s)
-{
-    const struct yaml_node *node = yaml_get(s->node, "build");
-    if (!node)
-        return;
-    struct compose_build *to = &s->build;
-    s->has_build = true;
-    to->context = *yaml_text(node, "context") ? yaml_text(node, "context") : b->project->dir;
-    to->dockerfile = yaml_text(node, "dockerfile");
-    to->target = yaml_text(node, "target");
-    to->network = yaml_text(node, "network");
-    to->args = yaml_get(node, "args") ? node_dict(yaml_get(node, "args")) : NULL;
-    to->labels = yaml_get(node, "labels") ? node_dict(yaml_get(node, "labels")) : NULL;
-    to->tags = node_strv(yaml_get(node, "tags"));
-    to->extra_hosts = node_strv(yaml_get(node, "extra_hosts"));
-    to->shm_size = node_bytes(node, "shm_size");
-    to->no_cache = node_bool(node, "no_cache");
-    to->pull = node_bool(node, "pull");
-    to->cache_from = node_strv(yaml_get(node, "cache_from"));
-    to->cache_to = node_strv(yaml_get(node, "cache_to"));
-    to->ulimits = yaml_get(node, "ulimits") ? node_ulimits(yaml_get(node, "ulimits")) : NULL;
-    to->dockerfile_inline = yaml_text(node, "dockerfile_inline");
-    if (*to->dockerfile_inline && *to->dockerfile)
-        problem_add(b->problems, yaml_get(node, "dockerfile_inline"),
-                    "cannot stand together with \"dockerfile\"");
-    read_build_platform(b, s, node);
-    refuse_buildkit(b, node);
-}
-
 /* "daily", "weekly", "every_12h": fetched again when the image is older than that. */
 static bool read_refresh(struct compose_service *s, const char *text)
 {
@@ -322,7 +269,7 @@ void service_read(struct building *b, struct compose_service *s)
 {
     s->platform = yaml_text(s->node, "platform");
     s->attach = !yaml_get(s->node, "attach") || node_bool(s->node, "attach");
-    read_build(b, s);
+    service_read_build(b, s);
     read_image(b, s);
     read_replicas(b, s);
     s->depends = yaml_alloc(b->arena, most_dependencies(s) * sizeof(*s->depends));

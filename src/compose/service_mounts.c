@@ -165,9 +165,7 @@ static int read_mode(struct mounts *m, const struct yaml_node *item)
     return (int)value;
 }
 
-/* A file is bound read-only; what has an owner or a mode of its own, or is no file, is copied in. */
-static void read_grant(struct mounts *m, struct compose_service *s, const struct yaml_node *item,
-                       const struct yaml_node *definition, const char *path)
+bool grant_source(struct building *b, const struct yaml_node *definition, struct grant_source *ret)
 {
     static const char *const sources[] = {"file", "environment", "content"};
     const struct yaml_node *from = NULL;
@@ -180,34 +178,45 @@ static void read_grant(struct mounts *m, struct compose_service *s, const struct
         }
     if (node_bool(definition, "external")) {
         if (given)
-            problem_add(m->b->problems, definition, "is external, and so has no content here");
-        else if (m->b->check_files && !m->b->stack)
-            problem_add(m->b->problems, yaml_get(definition, "external"),
+            problem_add(b->problems, definition, "is external, and so has no content here");
+        else if (b->check_files && !b->stack)
+            problem_add(b->problems, yaml_get(definition, "external"),
                         "there is no store of secrets and configs on one machine; use file:, environment: or "
                         "content:, or make it a swarm (docker swarm init)");
-        return;
+        return false;
     }
     if (given != 1) {
-        problem_add(m->b->problems, definition, "needs one of \"file\", \"environment\" and \"content\"");
-        return;
+        problem_add(b->problems, definition, "needs one of \"file\", \"environment\" and \"content\"");
+        return false;
     }
-    if (kind == 0 && m->b->check_files && !file_exists(from->text))
-        problem_add(m->b->problems, from, "there is no file %s", from->text);
-    if (kind == 0 && !yaml_get(item, "uid") && !yaml_get(item, "gid") && !yaml_get(item, "mode")) {
-        json_array_append_new(m->mounts, json_pack("{s:s, s:s, s:s, s:b}", "Type", "bind", "Source",
-                                                   from->text, "Target", path, "ReadOnly", 1));
-        return;
-    }
-    const char *value = kind == 1 ? map_get(m->b->environ, from->text) : from->text;
+    if (kind == 0 && b->check_files && !file_exists(from->text))
+        problem_add(b->problems, from, "there is no file %s", from->text);
+    const char *value = kind == 1 ? map_get(b->environ, from->text) : from->text;
     if (kind == 1 && !value)
-        problem_add(m->b->problems, from, "the environment variable %s is not set", from->text);
-    s->copies[s->copy_count++] =
-        (struct compose_copy){.target = path,
-                              .file = kind == 0 ? from->text : NULL,
-                              .content = yaml_strdup(m->b->arena, value ? value : ""),
-                              .uid = read_id(m, item, "uid"),
-                              .gid = read_id(m, item, "gid"),
-                              .mode = read_mode(m, item)};
+        problem_add(b->problems, from, "the environment variable %s is not set", from->text);
+    *ret = (struct grant_source){.file = kind == 0 ? from->text : NULL,
+                                 .content = kind == 0 ? NULL : yaml_strdup(b->arena, value ? value : "")};
+    return true;
+}
+
+/* A file is bound read-only; what has an owner or a mode of its own, or is no file, is copied in. */
+static void read_grant(struct mounts *m, struct compose_service *s, const struct yaml_node *item,
+                       const struct yaml_node *definition, const char *path)
+{
+    struct grant_source from;
+    if (!grant_source(m->b, definition, &from))
+        return;
+    if (from.file && !yaml_get(item, "uid") && !yaml_get(item, "gid") && !yaml_get(item, "mode")) {
+        json_array_append_new(m->mounts, json_pack("{s:s, s:s, s:s, s:b}", "Type", "bind", "Source",
+                                                   from.file, "Target", path, "ReadOnly", 1));
+        return;
+    }
+    s->copies[s->copy_count++] = (struct compose_copy){.target = path,
+                                                       .file = from.file,
+                                                       .content = from.content,
+                                                       .uid = read_id(m, item, "uid"),
+                                                       .gid = read_id(m, item, "gid"),
+                                                       .mode = read_mode(m, item)};
 }
 
 static void read_grants(struct mounts *m, struct compose_service *s, const char *key, const char *directory)

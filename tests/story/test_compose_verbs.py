@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import tarfile
 import threading
@@ -158,7 +159,21 @@ class Verbs(Story):
         for words, done in ((("restart",), "Restarted"), (("stop",), "Stopped"), (("kill",), "Killed"), (("rm", "-f"), "Removed"), (("down",), "Removed"),
                             (("pull",), "Pulled"), (("scale", "web=0"), "Removed")):
             self.assertRegex(self.run_("--dry-run", *words).err, f"DRY-RUN MODE - .*{done}", words)
-        self.assert_clean_refusal(self.run_("--dry-run", "exec", "web", "true", check=False), "--dry-run: this would send POST", "nothing was changed")
+        local = os.path.join(self.folder, "passwd")
+        for words, told in ((("exec", "web", "touch", "/made"), "of web +Would run: touch /made"),
+                            (("cp", "compose.yaml", "web:/made"), "Would copy this machine's compose.yaml to its /made"),
+                            (("cp", "web:/etc/passwd", local), f"Would copy its /etc/passwd to this machine's {local}"),
+                            (("export", "-o", local, "web"), f"of web +Would be written to {local}"),
+                            (("commit", "web", "made:1"), "of web +Would become image made:1"),
+                            (("run", "web", "touch", "/made"), "Service web +Would run in a new container: touch /made"),
+                            (("run", "busybox", "true"), "Image busybox +Would run in a new container: true")):
+            done = self.run_("--dry-run", *words)
+            self.assertRegex(done.err, f"DRY-RUN MODE - .*{told}", words)
+            self.assertEqual(done.out, "", words)
+        self.assert_clean_refusal(self.run_("--dry-run", "cp", "web:/none", local, check=False), "there is no /none in the container")
+        self.assertFalse(os.path.exists(local))
+        self.assertNotEqual(self.run_("exec", "-T", "web", "ls", "/made", check=False).status, 0)
+        self.assertEqual(self.d.docker("images", "-q", "made").out, "")
         self.assertEqual((self.state("verbs-web-1")["StartedAt"], self.names()), (before, ["verbs-store-1", "verbs-web-1"]))
 
     def test_the_menu_of_up_turns_watching_on(self):
@@ -283,6 +298,33 @@ class Verbs(Story):
         self.run_("up", "-d", "a")
         wait_for(lambda: "f" in self.run_("logs", "--no-log-prefix", "a").out, "the output")
         self.assertEqual(self.run_("logs", "--no-log-prefix", "a").out, "f\n")
+
+    def test_a_build_gets_secrets_agents_contexts_and_the_images_of_other_services(self):
+        self.project("name: given\nservices:\n"
+                     "  web:\n    build:\n      context: web\n      ssh: [default, other=./agent.sock]\n"
+                     "      secrets: [token, {source: word, target: pass}]\n"
+                     "      additional_contexts: [base=service:base, more=./more, box=docker-image://busybox]\n"
+                     "  base:\n    build: {dockerfile_inline: \"FROM busybox\\nRUN echo of the base > /base\\n\"}\n    profiles: [never]\n"
+                     "secrets: {token: {file: token.txt}, word: {environment: WORD}}\n",
+                     name="given",
+                     **{"token.txt": "s3cret", ".env": "WORD=of the environment\n", "more/.dockerignore": "left-out\n", "more/f": "more\n", "more/left-out": "",
+                        "web/Dockerfile": "FROM base\nCOPY --from=more . /more/\nCOPY --from=box /bin/busybox /box\n"
+                                          "RUN --mount=type=secret,id=token --mount=type=secret,id=pass cat /run/secrets/token /run/secrets/pass > /seen\n"
+                                          "RUN --mount=type=ssh,required,id=other test -S $SSH_AUTH_SOCK\n"
+                                          "CMD cat /base /seen; ls /more; test -x /box\n"})
+        agent = os.path.join(self.folder, "agent.sock")
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
+            listener.bind(agent)
+            listener.listen()
+            self.assert_clean_refusal(self.run_("build", "web", check=False, env=self.d.env(SSH_AUTH_SOCK="")), "--ssh default", "SSH_AUTH_SOCK")
+            self.run_("build", "web", env=self.d.env(SSH_AUTH_SOCK=agent))
+        self.assertEqual(self.d.docker("run", "--rm", "given-web").out, "of the base\ns3cretof the environmentf\n")
+        history = self.d.docker("history", "--no-trunc", "given-web").out
+        self.assertNotIn("s3cret", history)
+        self.assert_clean_refusal(self.run_("build", "--secret", "id=x,src=/dev/null", "web", check=False), "--secret is for a build of PATH")
+        with open(agent + ".key", "w") as file:
+            file.write("a key")
+        self.assert_clean_refusal(self.run_("build", "--ssh", f"other={agent}.key", "web", check=False), "is no agent's socket", "ssh-add")
 
     def test_run_makes_a_one_off_container_of_a_service_and_starts_what_it_needs(self):
         self.project()

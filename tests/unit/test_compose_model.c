@@ -260,6 +260,72 @@ static void secrets_and_configs_that_are_no_plain_files_are_copied(void **state)
     end(&p);
 }
 
+static void assert_words(char *const *list, const char *wanted)
+{
+    _cleanup_free_ char *joined = strv_join((char **)list, " ");
+    assert_string_equal(joined, wanted);
+}
+
+static void a_build_is_given_what_drover_build_takes(void **state)
+{
+    struct place p;
+    begin(&p);
+    put(&p, "s.txt", "one");
+    assert_ok(load_text(&p, "services:\n  a:\n    build:\n      context: .\n      privileged: true\n"
+                            "      entitlements: [network.host]\n      ssh: [default, k=./agent.sock]\n"
+                            "      secrets: [f, {source: e, target: id}]\n"
+                            "      additional_contexts: [d=../d, base=service:b, i=docker-image://x:1]\n"
+                            "  b: {build: {context: b, additional_contexts: {o: 'oci-layout:///o'}}}\n"
+                            "secrets: {f: {file: s.txt}, e: {environment: TAG}}\n"),
+              &p.err);
+    const struct compose_build *a = &compose_find_service(p.project, "a")->build;
+    _cleanup_free_ char *agents = str_printf("default k=%s/agent.sock", p.dir);
+    _cleanup_free_ char *contexts =
+        str_printf("d=%s/d base=docker-image://app-b i=docker-image://x:1", p.root);
+    assert_words(a->agents, agents);
+    assert_words(a->contexts, contexts);
+    assert_words(a->allow, "network.host security.insecure");
+    assert_words(a->bases, "b");
+    assert_int_equal(a->depth, 1);
+    assert_int_equal(a->secret_count, 2);
+    assert_string_equal(a->secrets[0].id, "f");
+    assert_non_null(strstr(a->secrets[0].file, "/app/s.txt"));
+    assert_string_equal(a->secrets[1].id, "id");
+    assert_string_equal(a->secrets[1].content, "7");
+    assert_int_equal(compose_find_service(p.project, "b")->build.depth, 0);
+    assert_words(compose_find_service(p.project, "b")->build.contexts, "o=oci-layout:///o");
+    end(&p);
+}
+
+static void builds_that_cannot_be_are_refused_with_their_place(void **state)
+{
+    static const struct {
+        const char *build, *message;
+    } refused[] = {
+        {"secrets: [s]",
+         "services.a.build.secrets[0]: refers to \"s\", which is not defined under \"secrets:\""},
+        {"entitlements: [device]",
+         "services.a.build.entitlements[0]: must be security.insecure or network.host"},
+        {"additional_contexts: {c: 'https://example.org/x.git'}",
+         "compose.yaml:5:32: services.a.build.additional_contexts.c: must be a directory, docker-image://"},
+        {"additional_contexts: {c: 'service:none'}", "refers to service \"none\", which is not defined"},
+        {"additional_contexts: {c: 'service:a'}", "a build cannot stand on its own image"},
+        {"additional_contexts: {c: 'service:b'}",
+         "the builds of these services stand on each other in a circle"},
+        {"sbom: true", "is not supported; BuildKit"},
+    };
+    struct place p;
+    begin(&p);
+    for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
+        _cleanup_free_ char *text =
+            str_printf("services:\n  b: {build: {additional_contexts: {x: 'service:a'}}}\n  a:\n    build:\n"
+                       "      %s\n",
+                       refused[i].build);
+        assert_refused(&p, text, refused[i].message);
+    }
+    end(&p);
+}
+
 static void hooks_and_watches_are_read(void **state)
 {
     struct place p;
@@ -321,8 +387,6 @@ static void what_has_no_effect_here_is_noted_and_what_is_refused_says_why(void *
         {"models: [m]", "there is no runner of models"},
         {"provider: {type: x}", "run the service as a container"},
         {"credential_spec: {file: x}", "it is for Windows"},
-        {"build: {context: ., secrets: [s]}", "services.a.build.secrets: key is not supported; BuildKit"},
-        {"build: {context: ., privileged: true}", "is not supported; BuildKit"},
         {"build: {context: ., platforms: [linux/amd64, linux/arm64]}", "more than one platform"},
         {"build: {context: 'https://example.org/x.git'}", "only a local directory"},
         {"pull_policy: sometimes", "must be always, missing"},
@@ -412,6 +476,8 @@ int main(void)
         cmocka_unit_test(every_key_of_the_engine_is_passed_to_it),
         cmocka_unit_test(networks_are_joined_with_all_their_settings),
         cmocka_unit_test(secrets_and_configs_that_are_no_plain_files_are_copied),
+        cmocka_unit_test(a_build_is_given_what_drover_build_takes),
+        cmocka_unit_test(builds_that_cannot_be_are_refused_with_their_place),
         cmocka_unit_test(hooks_and_watches_are_read),
         cmocka_unit_test(what_the_engine_refuses_is_blamed_on_a_line),
         cmocka_unit_test(what_has_no_effect_here_is_noted_and_what_is_refused_says_why),

@@ -207,6 +207,35 @@ static void what_is_depended_on_comes_first(void **state)
     end(&f);
 }
 
+/* Also what is no service that runs, because of its profile. */
+static void a_build_comes_behind_those_it_stands_on(void **state)
+{
+    static const char *const wanted[] = {"c", "b", "a"};
+    static const struct plan_options none = {0}, anew = {.build = true};
+    struct fixture f;
+    struct plan plan;
+    struct err err;
+    begin(&f, "services:\n  a: {image: ai, build: {additional_contexts: {x: 'service:b', y: 'service:c'}}}\n"
+              "  b: {image: bi, build: {additional_contexts: {x: 'service:c'}}, profiles: [never]}\n"
+              "  c: {image: ci, build: ., profiles: [never]}\n");
+    struct plan_observed o = observe(&f.world);
+    assert_ok(compose_plan_images(f.project, &o, &none, &plan, &err), &err);
+    assert_int_equal(plan.count, 3);
+    for (size_t i = 0; i < plan.count; i++) {
+        assert_string_equal(plan.actions[i].service->name, wanted[i]);
+        assert_int_equal(plan.actions[i].stage, (int)i + 1);
+    }
+    apply(&f.world, &plan);
+    o = observe(&f.world);
+    assert_ok(compose_plan_images(f.project, &o, &none, &plan, &err), &err);
+    assert_int_equal(plan.count, 0);
+    compose_plan_done(&plan);
+    assert_ok(compose_plan_images(f.project, &o, &anew, &plan, &err), &err);
+    assert_int_equal(plan.count, 3);
+    compose_plan_done(&plan);
+    end(&f);
+}
+
 static void only_what_changed_is_made_anew(void **state)
 {
     struct fixture f;
@@ -329,6 +358,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(running_up_again_does_nothing),
         cmocka_unit_test(what_is_depended_on_comes_first),
+        cmocka_unit_test(a_build_comes_behind_those_it_stands_on),
         cmocka_unit_test(only_what_changed_is_made_anew),
         cmocka_unit_test(scaling_down_removes_the_surplus_and_orphans_only_when_asked),
         cmocka_unit_test(a_changed_network_is_replaced_with_its_containers),
