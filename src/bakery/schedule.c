@@ -1,6 +1,6 @@
 #include "bakery/build_priv.h"
 
-#include "base/file.h"
+#include "base/machine.h"
 
 #include <unistd.h>
 
@@ -13,26 +13,11 @@
 
 enum { THREADS_MAX = 64, SLOTS_PER_CORE = 2, MEMORY_PER_SLOT = 256 << 20 };
 
-static int64_t available_memory(void)
-{
-    _cleanup_str_ struct str text = STR_INIT;
-    int64_t kb = 0;
-    const char *at = file_read("/proc/meminfo", 64 << 10, &text, NULL) == 0
-                         ? strstr(str_get(&text), "MemAvailable:")
-                         : NULL;
-    if (!at)
-        return INT64_MAX;
-    at += strlen("MemAvailable:");
-    at += strspn(at, " ");
-    _cleanup_free_ char *number = mem_strndup(at, strspn(at, "0123456789"));
-    return parse_i64(number, 0, INT64_MAX >> 10, &kb, NULL) == 0 ? kb << 10 : INT64_MAX;
-}
-
 /* Two for each core, since a step often waits for a network or a disk; fewer when memory is short. */
 static int slots_of_machine(void)
 {
     int64_t cores = MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L);
-    int64_t fit = available_memory() / MEMORY_PER_SLOT;
+    int64_t fit = machine_memory_available() / MEMORY_PER_SLOT;
     return (int)MAX(MIN(MIN(cores * SLOTS_PER_CORE, fit), (int64_t)THREADS_MAX), (int64_t)1);
 }
 

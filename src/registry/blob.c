@@ -1,4 +1,5 @@
 /* Blobs of a repository. */
+#include "base/lock.h"
 #include "base/timeutil.h"
 #include "registry/mirror.h"
 
@@ -36,11 +37,12 @@ static void touch(struct registry *r, const char *repository, const char *digest
 }
 
 /* Rows that were found lately, so that a pull of many small blobs asks the store for none of them twice. They
- * hold for one version of the database: whatever is written there empties them. */
+ * hold for one version of the database: whatever is written there empties them. Who asks for several blobs of
+ * a repository between two writes pulls: then all of its rows come at once. */
 struct known_blob {
     int64_t seen;
 };
-enum { KNOWN_MAX = 16384 };
+enum { KNOWN_MAX = 16384, AT_ONCE_MAX = 8192, AT_ONCE_FROM = 4 };
 
 /* lock held. */
 static void forget_older(struct registry *r, uint64_t version)
@@ -50,6 +52,7 @@ static void forget_older(struct registry *r, uint64_t version)
     map_done(&r->known);
     r->known = MAP_INIT(free);
     r->known_at = version;
+    r->known_asked = 0;
 }
 
 static bool recall(struct registry *r, const char *key, uint64_t version, int64_t *ret_seen)
@@ -62,17 +65,36 @@ static bool recall(struct registry *r, const char *key, uint64_t version, int64_
     return k;
 }
 
-static void remember(struct registry *r, const char *key, uint64_t version, int64_t seen)
+/* lock held. Nothing, if something was written since. */
+static void remember(struct registry *r, char *key, uint64_t version, int64_t seen)
 {
+    if (version != store_version(r->store))
+        return;
     struct known_blob *k = NEW(struct known_blob);
     k->seen = seen;
-    pthread_mutex_lock(&r->lock);
-    if (version == store_version(r->store)) {
-        forget_older(r, version);
-        map_put(&r->known, key, take_ptr(k));
-    }
-    pthread_mutex_unlock(&r->lock);
-    free(k);
+    forget_older(r, version);
+    map_put(&r->known, key, k);
+}
+
+struct rows {
+    struct registry *registry;
+    const char *repository;
+    uint64_t version;
+};
+
+static int take_rows(void *context, const struct store_value *c, size_t count, struct err *err)
+{
+    struct rows *rows = context;
+    _cleanup_free_ char *key = str_printf("%s@%s", rows->repository, (const char *)c[0].bytes);
+    SCOPED_LOCK(locked, &rows->registry->lock);
+    remember(rows->registry, key, rows->version, c[1].integer);
+    return 0;
+}
+
+static bool comes_at_once(struct registry *r, uint64_t version)
+{
+    SCOPED_LOCK(locked, &r->lock);
+    return r->known_at == version && ++r->known_asked == AT_ONCE_FROM;
 }
 
 int registry__blob_known(struct registry *r, const char *repository, const char *digest, bool *ret,
@@ -92,7 +114,15 @@ int registry__blob_known(struct registry *r, const char *repository, const char 
         return registry__internal(err);
     if (!row.found)
         return registry__local_has(r, repository, digest, ret, err);
+    pthread_mutex_lock(&r->lock);
     remember(r, key, version, row.seen);
+    pthread_mutex_unlock(&r->lock);
+    if (comes_at_once(r, version)) {
+        struct rows rows = {.registry = r, .repository = repository, .version = version};
+        const struct store_value some[] = {STORE_STR(repository), STORE_I64(AT_ONCE_MAX)};
+        store_query(r->store, "SELECT digest, seen FROM repository_blob WHERE repository = ? LIMIT ?", some,
+                    2, take_rows, &rows, NULL);
+    }
     touch(r, repository, digest, row.seen);
     *ret = true;
     return 0;

@@ -4,6 +4,7 @@
 #include "base/timeutil.h"
 #include "registry/notify.h"
 #include "registry/replicate.h"
+#include "registry/warm.h"
 
 #include <time.h>
 
@@ -234,6 +235,8 @@ int registry_start(struct images *im, int64_t grace_ns, struct registry **ret, s
     pthread_cond_init(&r->fetched, NULL);
     r->fetching = MAP_INIT(NULL);
     int code = registry__sizes_fill(r, err);
+    if (code == 0)
+        code = registry__warmer_start(&r->warmer, err);
     if (code < 0) {
         registry_stop(r);
         return code;
@@ -265,6 +268,7 @@ void registry_stop(struct registry *r)
         pthread_mutex_unlock(&r->lock);
         pthread_join(r->collector, NULL);
     }
+    registry__warmer_stop(r->warmer);
     registry__queue_stop(r->notifier);
     registry__queue_stop(r->replicator);
     registry_policy_unref(r->policy);

@@ -16,6 +16,7 @@ struct registry {
     struct images *images;
     struct store *store;
     struct registry_queue *notifier, *replicator;
+    struct registry_warmer *warmer; /* see warm.h */
     int64_t grace_ns;
     pthread_mutex_t lock;
     pthread_mutex_t quota_lock; /* held from the look at a quota to the rows that use it up */
@@ -27,6 +28,7 @@ struct registry {
     struct registry_policy *policy; /* or NULL; under lock */
     struct map known;               /* "REPOSITORY@DIGEST" -> struct known_blob of blob.c; under lock */
     uint64_t known_at;              /* the store's version that `known` is of */
+    unsigned known_asked;           /* how many rows were looked up singly since */
     struct map hashes;              /* upload id -> struct upload_hash, see upload.c */
 };
 

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/timeutil.h"
 #include "registry/mirror.h"
+#include "registry/warm.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -382,6 +383,14 @@ static void let_go(struct registry *r, const char *digest)
     content_let_go(r->images, list);
 }
 
+static void warm(struct registry *r, const char *digest)
+{
+    int fd;
+    int64_t size;
+    if (content_open(r->images, digest, &fd, &size, NULL) == 0)
+        registry__warm(r->warmer, fd, size);
+}
+
 int registry_upload_finish(struct registry *r, const char *repository, const char *id, const char *digest,
                            struct registry_err *err)
 {
@@ -408,6 +417,8 @@ int registry_upload_finish(struct registry *r, const char *repository, const cha
         /* Its bytes have become the blob, or, when that was refused after all, have gone with it. */
         if (code == 0 || !file_exists(u.path))
             forget_upload(&u);
+        if (code == 0 && u.size >= BUFFER_BYTES)
+            warm(r, digest);
     }
     upload_done(&u);
     return code;

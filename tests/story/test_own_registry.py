@@ -1,9 +1,24 @@
 """Names without an address: `web:1.4` is this node's own registry's."""
+import ctypes
 import json
+import mmap
 import os
 
 from distribution import OCI_INDEX, RegistryStory, digest_of
-from harness import DROVER, Drover, Story, busybox_root_tar, run
+from harness import DROVER, Drover, Story, busybox_root_tar, run, wait_for
+
+
+def pages_in_memory(path):
+    """How many of a file's pages the page cache has, and how many there are."""
+    with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE) as pages:
+        count = -(-len(pages) // mmap.PAGESIZE)
+        there = ctypes.create_string_buffer(count)
+        start = ctypes.c_char.from_buffer(pages)
+        failed = ctypes.CDLL(None, use_errno=True).mincore(ctypes.byref(start), ctypes.c_size_t(len(pages)), there)
+        del start
+        if failed:
+            raise OSError(ctypes.get_errno(), "mincore")
+        return sum(page & 1 for page in there.raw), count
 
 
 class OwnNames(RegistryStory):
@@ -47,6 +62,13 @@ class OwnNames(RegistryStory):
         self.d.docker("rmi", f"team/web@{digest}")
         self.d.drover("pull", "team/web:1.4")
         self.assertEqual(self.d.drover("run", "--rm", "team/web:1.4", "echo", "ours too").out, "ours too\n")
+
+    def test_what_was_pushed_is_in_memory_for_who_pulls_it_next(self):
+        data = os.urandom(24 << 20)  # whole buffers go past the page cache
+        digest = self.push_blob("team/large", data)
+        path = os.path.join(self.d.data, "blobs/sha256", digest.split(":")[1])
+        wait_for(lambda: len(set(pages_in_memory(path))) == 1, "all pages of the blob to be in memory")
+        self.assertEqual(self.want(200, "GET", f"/v2/team/large/blobs/{digest}").body, data)
 
     def test_a_pull_brings_what_was_pushed_last_and_all_tags_when_asked(self):
         self.push_web("app:1", "one")
