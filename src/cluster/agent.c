@@ -11,13 +11,7 @@
 #include "image/image.h"
 
 enum step { STEP_NONE, STEP_FREE, STEP_STOP, STEP_HALT, STEP_PREPARE, STEP_START, STEP_REVIVE };
-enum { SWEEP_S = 30, REVIVE_MIN_MS = 100 };
-
-/* Nobody could replace what ends: no leader hears this node. */
-static bool is_alone(const struct cluster *c)
-{
-    return c->role != ROLE_LEADS && (c->trouble || !c->assignment_fresh);
-}
+enum { SWEEP_S = 30 };
 
 static enum step next_step(const struct cluster *c, const struct task *t)
 {
@@ -33,7 +27,7 @@ static enum step next_step(const struct cluster *c, const struct task *t)
         return c->role == ROLE_LEADS || c->assignment_fresh ? STEP_PREPARE : STEP_NONE;
     if (t->state == TASK_READY && t->desired >= TASK_RUNNING)
         return STEP_START;
-    if (t->revive_ns && t->revive_ns <= time_monotonic_ns() && is_alone(c))
+    if (t->revive_ns && t->revive_ns <= time_monotonic_ns() && revive__is_alone(c))
         return STEP_REVIVE;
     return STEP_NONE;
 }
@@ -143,23 +137,11 @@ void agent__forget(struct cluster *c, struct task *t)
 
 /* --- How a task ends --- */
 
-/* A task is replaced, never revived, but for this: while no leader can do it, its node starts its container
- * again as the service's restart policy says. */
-static bool is_to_revive(const struct cluster *c, const struct task *t, int code)
-{
-    const struct deploy_spec *s = &t->service->parsed;
-    return is_alone(c) && t->desired == TASK_RUNNING && t->container && !deploy_is_job(s->mode) &&
-           (s->condition == RESTART_ANY || (s->condition == RESTART_ON_FAILURE && code)) &&
-           (!s->max_attempts || t->revived < s->max_attempts);
-}
-
 void agent__ended(struct cluster *c, struct task *t, int code, const char *error)
 {
     char text[64];
-    if (!error && is_to_revive(c, t, code)) {
-        if (!t->revive_ns)
-            t->revive_ns =
-                time_monotonic_ns() + MAX(t->service->parsed.restart_delay_ns, REVIVE_MIN_MS * NS_PER_MS);
+    if (!error && revive__wanted(c, t, code)) {
+        revive__later(t, code);
         task__set(c, t, TASK_STARTING, "starting", NULL); /* of one that this process has not seen before */
         return;
     }
@@ -285,21 +267,6 @@ static void start(struct cluster *c, struct task *t)
         agent__observe(c, t, inspection);
 }
 
-static void revive(struct cluster *c, struct task *t)
-{
-    _cleanup_free_ char *id = mem_strdup(t->container);
-    struct err err;
-    t->revive_ns = 0;
-    t->revived++;
-    pthread_mutex_unlock(&c->lock);
-    int r = engine_container_start(c->engine, id, &err);
-    pthread_mutex_lock(&c->lock);
-    if (r < 0 && r != -ERR_NOT_MODIFIED)
-        task__set(c, t, TASK_FAILED, "starting", err.msg);
-    else
-        task__set(c, t, TASK_RUNNING, "started again while no manager could be reached", NULL);
-}
-
 static void stop_container(struct cluster *c, const char *id)
 {
     struct err err;
@@ -355,7 +322,7 @@ static bool do_step(struct cluster *c, struct task *t, enum step step)
         start(c, t);
         break;
     case STEP_REVIVE:
-        revive(c, t);
+        revive__do(c, t);
         break;
     case STEP_STOP:
     case STEP_HALT:
@@ -485,7 +452,7 @@ static void sweep(struct cluster *c)
 static void give_due(struct cluster *c)
 {
     struct map_entry *e;
-    for (size_t i = 0; is_alone(c) && (e = map_next(&c->containers, &i));)
+    for (size_t i = 0; revive__is_alone(c) && (e = map_next(&c->containers, &i));)
         if (((const struct task *)e->value)->revive_ns)
             agent__give(c, e->value);
 }

@@ -161,7 +161,7 @@ static void describe(struct cluster *c, struct node *n, const json_t *given)
     n->o.name = mem_strdup(json_str(fresh, "Hostname"));
     cluster__touch(c, &n->o);
     n->dirty = true;
-    place__forget(c);
+    place__node_changed(c, n);
     c->all_dirty = true;
     pthread_cond_signal(&c->decide);
 }
@@ -179,7 +179,7 @@ static void set_lost(struct cluster *c, struct node *n, bool lost, const char *w
     cluster__touch(c, &n->o);
     cluster__event(c, &n->o, "update", NULL);
     log_info("cluster: node %s (%s) is %s", n->o.id, n->o.name, lost ? "down" : "ready");
-    place__forget(c);
+    place__node_changed(c, n);
     c->all_dirty = true;
     pthread_cond_signal(&c->decide);
     assign__changed(c, n->o.id);

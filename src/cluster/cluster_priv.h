@@ -105,9 +105,11 @@ struct task {
     char *node; /* or NULL */
     enum task_state state, desired;
     int64_t stated_ns, running_ns, ended_ns, start_at_ns;
+    int64_t failures; /* in a row, of those before it in its slot */
     bool settled;
     bool moves;                 /* rebalance.c: a successor on another node is to take its place */
-    int64_t revive_ns, revived; /* when its node starts it again, having no leader; how often it has */
+    /* When its node starts it again, having no leader; when it last did, and how often. */
+    int64_t revive_ns, revived_ns, revived, revived_in_a_row;
     int64_t stop_at_ns; /* of the monotonic clock: when its connections are drained; 0: it is not to stop */
     bool unknown;       /* to this node, which has just been assigned it */
     bool queued, busy;  /* for a worker, with one */
@@ -362,7 +364,10 @@ int place__check(const json_t *placement, struct err *err);
 int place__task(struct cluster *c, struct task *t, struct err *why);
 void place__left(struct cluster *c, struct task *t); /* it no longer takes room on its node */
 bool place__fits(struct cluster *c, const struct service *s, const struct node *n, bool *ret_stays);
-void place__forget(struct cluster *c); /* after nodes or strategies have changed */
+void place__forget(struct cluster *c); /* after what the model cannot be told has changed */
+/* Whether it is new, lost, back, or described otherwise. What has failed where stays known. */
+void place__node_changed(struct cluster *c, const struct node *n);
+void place__forgive(struct cluster *c, const struct service *s); /* its new version has not failed anywhere */
 struct sched_action;
 struct sched_label;
 struct sched_port;
@@ -408,6 +413,17 @@ int preempt__wait(struct cluster *c, const struct task *t, struct err *why);
 int64_t balance__tick(struct cluster *c); /* when it wants to be called again, as assign__tick(); 0: never */
 void balance__stay(struct task *t);
 int balance__check(const json_t *labels, struct err *err);
+
+/* loop.c: as src/deploy is shown them, without nodes; the caller frees the tasks. */
+struct deploy_task loop__task_view(struct task *t);
+struct deploy_task *loop__view(const struct service *s, struct deploy_view *ret);
+
+/* revive.c: nobody could replace what ends, as no leader hears this node; whether it starts the container
+ * again, which ended with `code`; from when; and that, with the lock let go in between. */
+bool revive__is_alone(const struct cluster *c);
+bool revive__wanted(const struct cluster *c, const struct task *t, int code);
+void revive__later(struct task *t, int code);
+void revive__do(struct cluster *c, struct task *t);
 
 /* failures.c */
 void failures__note(struct cluster *c, const struct task *t); /* which has just ended */

@@ -195,7 +195,7 @@ int join__take(struct http_request *q, void *context, struct err *err)
         r = add_keys(c, answer, err);
     cluster__event(c, &n->o, "create", NULL);
     log_info("cluster: node %s (%s, %s) has joined", n->o.id, n->o.name, n->address);
-    place__forget(c);
+    place__node_changed(c, n);
     c->all_dirty = true;
     pthread_cond_signal(&c->decide);
     if (r == 0)

@@ -18,7 +18,7 @@ static int64_t history_of(const struct cluster *c)
 
 /* --- One service --- */
 
-static struct deploy_task task_view(struct task *t)
+struct deploy_task loop__task_view(struct task *t)
 {
     return (struct deploy_task){.id = t->o.id,
                                 .slot = t->slot,
@@ -30,6 +30,7 @@ static struct deploy_task task_view(struct task *t)
                                 .running_ns = t->running_ns,
                                 .ended_ns = t->ended_ns,
                                 .start_at_ns = t->start_at_ns,
+                                .failures = t->failures,
                                 .settled = t->settled,
                                 .moves = t->moves,
                                 .owner = t};
@@ -87,6 +88,7 @@ static void apply(struct cluster *c, struct service *s, const struct deploy_acti
         t = task__new(c, s, a->slot, a->node);
         t->desired = a->desired;
         t->start_at_ns = a->start_at_ns;
+        t->failures = a->failures;
         break;
     case DEPLOY_DESIRE:
         loop__desire(c, t, a->desired);
@@ -130,23 +132,30 @@ static struct deploy_node *nodes_for(struct cluster *c, const struct service *s,
     return list;
 }
 
+struct deploy_task *loop__view(const struct service *s, struct deploy_view *ret)
+{
+    struct deploy_task *tasks = NEW_N(struct deploy_task, s->tasks.count + 1);
+    struct map_entry *e;
+    *ret = (struct deploy_view){.spec = &s->parsed,
+                                .version = deploy_is_job(s->parsed.mode) ? s->iteration : s->version,
+                                .can_revert = s->previous != NULL,
+                                .removed = s->removed,
+                                .tasks = tasks,
+                                .now_ns = time_now_ns(),
+                                .status = s->status};
+    for (size_t i = 0; (e = map_next(&s->tasks, &i));)
+        tasks[ret->task_count++] = loop__task_view(e->value);
+    return tasks;
+}
+
 /* True when something was done. */
 static bool decide_once(struct cluster *c, struct service *s)
 {
-    struct deploy_view view = {.spec = &s->parsed,
-                               .version = deploy_is_job(s->parsed.mode) ? s->iteration : s->version,
-                               .can_revert = s->previous != NULL,
-                               .removed = s->removed,
-                               .history = (int)history_of(c),
-                               .now_ns = time_now_ns(),
-                               .status = s->status};
-    struct deploy_node *nodes = nodes_for(c, s, &view.node_count);
-    struct deploy_task *tasks = NEW_N(struct deploy_task, s->tasks.count + 1);
+    struct deploy_view view;
     struct deploy_plan plan;
-    struct map_entry *e;
-    for (size_t i = 0; (e = map_next(&s->tasks, &i));)
-        tasks[view.task_count++] = task_view(e->value);
-    view.tasks = tasks;
+    struct deploy_task *tasks = loop__view(s, &view);
+    struct deploy_node *nodes = nodes_for(c, s, &view.node_count);
+    view.history = (int)history_of(c);
     view.nodes = nodes;
     deploy_reconcile(&view, &plan);
     bool moves = plan.status.state != s->status.state;

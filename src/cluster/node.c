@@ -244,7 +244,7 @@ int node__change(struct cluster *c, struct node *n, const json_t *spec, struct e
     if (r < 0)
         n->o.spec = before;
     json_decref(r < 0 ? kept : before);
-    place__forget(c);
+    place__node_changed(c, n);
     c->all_dirty = true;
     pthread_cond_signal(&c->decide);
     return r;

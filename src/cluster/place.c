@@ -211,6 +211,18 @@ void place__forget(struct cluster *c)
     c->model = NULL;
 }
 
+void place__node_changed(struct cluster *c, const struct node *n)
+{
+    if (c->model && put_node(c->model, n, &(struct err){0}) < 0)
+        place__forget(c);
+}
+
+void place__forgive(struct cluster *c, const struct service *s)
+{
+    if (c->model)
+        sched_forgive(c->model, s->o.id);
+}
+
 static const json_t *labels_for(const struct service *s)
 {
     return json_object_get(s->o.spec, "Labels");

@@ -43,71 +43,37 @@ static bool is_moving(const struct task *t)
     return t->moves && !task_ended(t->state);
 }
 
-/* Runs as long as a task must to count as good; the clock may have been set back. */
-static bool holds(const struct task *t, int64_t now_ns)
-{
-    int64_t monitor = t->service->parsed.update.monitor_ns;
-    return t->state == TASK_RUNNING && t->desired == TASK_RUNNING && !t->moves &&
-           t->version == t->service->version && (now_ns < t->running_ns || now_ns - t->running_ns >= monitor);
-}
-
 static int64_t any_number(void *context, const char *service)
 {
     struct cluster *c = context;
     return may_move(map_get(&c->objects[CLUSTER_SERVICE], service)) ? DEPLOY_REPLICAS_MAX : 0;
 }
 
-/* Of a service that is whole: as many at once as in an update, and where the old one goes first never the
- * last. */
 static int64_t spare_of(void *context, const char *service)
 {
     struct cluster *c = context;
     const struct service *s = map_get(&c->objects[CLUSTER_SERVICE], service);
-    int64_t good = 0, moving = 0, now = time_now_ns();
-    struct map_entry *e;
-    if (!may_move(s) || s->status.state == ROLLOUT_UPDATING || s->status.state == ROLLOUT_ROLLBACK_STARTED)
+    struct deploy_view view;
+    if (!may_move(s))
         return 0;
-    for (size_t i = 0; (e = map_next(&s->tasks, &i));) {
-        good += holds(e->value, now);
-        moving += is_moving(e->value);
-    }
-    const struct deploy_rollout *how = &s->parsed.update;
-    int64_t at_once = how->parallelism ? how->parallelism : 1;
-    if (good + moving < s->parsed.replicas)
-        return 0;
-    return (how->start_first ? at_once : MIN(at_once, s->parsed.replicas - 1)) - moving;
+    struct deploy_task *tasks = loop__view(s, &view);
+    int64_t spare = deploy_spare(&view);
+    free(tasks);
+    return spare;
 }
 
-/* --- What is under way counts where it goes --- */
-
-struct lifted {
-    struct task *task;
-    struct sched_shape *shape;
-};
-
-static size_t lift(struct cluster *c, struct lifted **ret)
+/* Those on their way; the caller frees. */
+static sched_task *under_way(struct cluster *c, size_t *ret_count)
 {
+    sched_task *list = NEW_N(sched_task, c->objects[CLUSTER_TASK].count + 1);
     struct map_entry *e;
-    size_t n = 0;
-    *ret = NEW_N(struct lifted, c->objects[CLUSTER_TASK].count + 1);
+    *ret_count = 0;
     for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_TASK], &i));) {
-        struct task *t = e->value;
-        if (!is_moving(t) || t->placed == SCHED_NONE)
-            continue;
-        (*ret)[n++] = (struct lifted){t, sched_shape_ref(sched_task_shape(c->model, t->placed))};
-        sched_task_remove(c->model, t->placed);
+        const struct task *t = e->value;
+        if (is_moving(t) && t->placed != SCHED_NONE)
+            list[(*ret_count)++] = t->placed;
     }
-    return n;
-}
-
-static void put_back(struct cluster *c, struct lifted *list, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        struct task *t = list[i].task;
-        must(sched_task_add(c->model, list[i].shape, t->node, &t->placed, NULL) == 0); /* it was there */
-        sched_shape_unref(list[i].shape);
-    }
-    free(list);
+    return list;
 }
 
 /* --- Moves --- */
@@ -130,28 +96,30 @@ static void begin(struct cluster *c, struct task *t, const char *to)
     service__wake(c, t->service);
 }
 
+static bool holds(struct task *t, int64_t now_ns)
+{
+    const struct deploy_view view = {
+        .spec = &t->service->parsed, .version = t->service->version, .now_ns = now_ns};
+    const struct deploy_task as_told = loop__task_view(t);
+    return deploy_holds(&view, &as_told);
+}
+
 /* True while there is something left to move. */
 static bool look(struct cluster *c, int64_t budget)
 {
-    struct sched_move *moves = NEW_N(struct sched_move, (size_t)budget + 1);
-    struct task *tasks[BUDGET_MAX];
-    char *to[BUDGET_MAX];
-    struct lifted *lifted;
-    size_t under_way = lift(c, &lifted), n = 0;
+    struct sched_move *moves = NEW_N(struct sched_move, (size_t)budget + 1), any;
     int64_t now = time_now_ns();
-    if ((int64_t)under_way < budget)
-        n = sched_rebalance(c->model, (size_t)budget - under_way, now, spare_of, c, moves);
-    for (size_t i = 0; i < n; i++) { /* the texts are the model's */
-        tasks[i] = place__task_at(c, moves[i].task);
-        to[i] = mem_strdup(moves[i].to);
-    }
-    bool more = n || under_way || sched_rebalance(c->model, 1, now, any_number, c, moves);
-    put_back(c, lifted, under_way);
+    size_t leaving_count;
+    sched_task *leaving = under_way(c, &leaving_count);
+    size_t n = sched_rebalance(c->model, leaving, leaving_count, (size_t)budget, now, spare_of, c, moves);
+    bool more =
+        n || leaving_count || sched_rebalance(c->model, NULL, 0, 1, now, any_number, c, &any);
     for (size_t i = 0; i < n; i++) {
-        if (tasks[i] && holds(tasks[i], now))
-            begin(c, tasks[i], to[i]);
-        free(to[i]);
+        struct task *t = place__task_at(c, moves[i].task);
+        if (t && holds(t, now))
+            begin(c, t, moves[i].to);
     }
+    free(leaving);
     free(moves);
     return more;
 }

@@ -409,7 +409,7 @@ void service__revert(struct cluster *c, struct service *s)
     put_spec(c, s, back);
     s->version = s->previous_version;
     s->previous_version = version;
-    place__forget(c);
+    place__forgive(c, s);
     s->revision = s->previous_revision;
     s->previous_revision = revision;
     s->auth = s->previous_auth;
@@ -444,7 +444,7 @@ static int adopt(struct cluster *c, struct service *s, const struct cluster_serv
     if (!service__same_tasks(s->o.spec, spec)) {
         s->previous_version = s->version;
         s->version = ++s->next_version;
-        place__forget(c); /* with what has failed: this version has not */
+        place__forgive(c, s);
     } else
         s->previous_version = s->version;
     json_decref(s->previous);

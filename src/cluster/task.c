@@ -90,6 +90,18 @@ static json_t *attachments(struct cluster *c, const struct task *t)
     return out;
 }
 
+/* Why one that is ready does not begin. */
+static void show_wait(const struct task *t, json_t *status)
+{
+    char time[TIME_RFC3339_BYTES], text[128];
+    int64_t left = (t->start_at_ns - time_now_ns() + NS_PER_S - 1) / NS_PER_S * NS_PER_S;
+    if (t->error || t->failures < 2 || t->desired != TASK_READY || left <= 0)
+        return;
+    snprintf(text, sizeof(text), "%lld failed in a row: this one starts in %s", (long long)t->failures,
+             time_format_duration(left, time));
+    json_set_str(status, "Err", text);
+}
+
 json_t *task__show(struct cluster *c, const struct task *t)
 {
     json_t *out = cluster__head(&t->o), *status = json_object();
@@ -107,6 +119,7 @@ json_t *task__show(struct cluster *c, const struct task *t)
     json_set_str(status, "Message", t->message);
     if (t->error)
         json_set_str(status, "Err", t->error);
+    show_wait(t, status);
     if (t->container)
         json_object_set_new(status, "ContainerStatus",
                             json_pack("{s:s, s:I, s:I}", "ContainerID", t->container, "PID",

@@ -59,6 +59,8 @@ struct deploy_rollout {
 enum {
     DEPLOY_REPLICAS_MAX = 10000, /* of one service */
     DEPLOY_MOVE_WAIT_S = 30,     /* for a node, before a move is given up */
+    DEPLOY_BACKOFF_MAX_S = 300,  /* between a failure and the next try */
+    DEPLOY_RAN_WELL_S = 60,
 };
 
 /* What a ServiceSpec says that decides about tasks. */
@@ -76,6 +78,15 @@ struct deploy_spec {
 #define DEPLOY_PROGRESS_LABEL "sh.drover.progress-deadline"
 /* ERR_INVALID in swarmkit's words. */
 int deploy_spec_parse(const json_t *service_spec, struct deploy_spec *ret, struct err *err);
+/* How long after its end a task is replaced that has failed for the `failures`-th time in a row: the spec's delay
+ * after the first, doubled with each more up to DEPLOY_BACKOFF_MAX_S, or to the delay where that is longer. Where
+ * a most of attempts within a window is given it does not grow: that says how often is too often. */
+int64_t deploy_restart_delay_ns(const struct deploy_spec *spec, int64_t failures);
+/* A task that ran this long and then fails has failed for the first time. */
+static inline bool deploy_ran_well(int64_t ran_ns)
+{
+    return ran_ns >= DEPLOY_RAN_WELL_S * INT64_C(1000000000);
+}
 static inline bool deploy_is_global(enum deploy_mode m)
 {
     return m == DEPLOY_GLOBAL || m == DEPLOY_GLOBAL_JOB;
@@ -114,6 +125,7 @@ struct deploy_task {
     int64_t running_ns;  /* when it began to run; 0: not yet */
     int64_t ended_ns;    /* 0: not yet */
     int64_t start_at_ns; /* with desired TASK_READY: not before then */
+    int64_t failures;    /* of those before it in its slot, in a row, as its DEPLOY_CREATE told */
     bool settled;
     bool moves;  /* it is to be replaced by one on another node, by the order of an update */
     void *owner; /* the caller's */
@@ -126,7 +138,7 @@ struct deploy_node {
 };
 
 enum deploy_action_kind {
-    DEPLOY_CREATE, /* a task for `slot` or `node`, with `desired` and `start_at_ns` */
+    DEPLOY_CREATE, /* a task for `slot` or `node`, with `desired`, `start_at_ns` and `failures` */
     DEPLOY_DESIRE, /* task->desired becomes `desired` */
     DEPLOY_SETTLE, /* task->desired becomes TASK_SHUTDOWN, and it stands for its slot */
     DEPLOY_STAY,   /* the task does not move any more: its successor failed, or finds no node */
@@ -139,7 +151,7 @@ struct deploy_action {
     int64_t slot;
     const char *node;
     enum task_state desired;
-    int64_t start_at_ns;
+    int64_t start_at_ns, failures;
 };
 
 struct deploy_view {
@@ -163,6 +175,13 @@ struct deploy_plan {
     int64_t next_ns;                     /* when to ask again though nothing changes; 0: never */
 };
 void deploy_plan_done(struct deploy_plan *p);
+
+/* A task that runs as long as it must to count as good, and is not on its way to another node. */
+bool deploy_holds(const struct deploy_view *view, const struct deploy_task *t);
+/* How many more of a replicated service's tasks may be told to move (deploy_task.moves) without breaking its
+ * health: none while one is missing or a rollout is under way, else as many at once as in an update, and
+ * where the old one goes first never its last. */
+int64_t deploy_spare(const struct deploy_view *view);
 
 void deploy_reconcile(const struct deploy_view *view, struct deploy_plan *ret);
 

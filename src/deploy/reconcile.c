@@ -38,16 +38,21 @@ enum task_state deploy__goal(const struct work *w)
     return deploy_is_job(w->v->spec->mode) ? TASK_COMPLETE : TASK_RUNNING;
 }
 
-/* One that is to run at once waits where another of its slot has yet to end. */
-void deploy__create(struct work *w, const struct group *g, enum task_state desired, int64_t start_at_ns)
+/* In the place of others, of which so many failed in a row. */
+static void create_after(struct work *w, const struct group *g, enum task_state desired, int64_t start_at_ns,
+                         int64_t failures)
 {
-    if (g->leaving && desired == deploy__goal(w))
-        desired = TASK_READY;
     deploy__act(w, (struct deploy_action){.kind = DEPLOY_CREATE,
                                           .slot = g->slot,
                                           .node = g->node,
-                                          .desired = desired,
-                                          .start_at_ns = start_at_ns});
+                                          .desired = g->leaving ? MIN(desired, TASK_READY) : desired,
+                                          .start_at_ns = start_at_ns,
+                                          .failures = failures});
+}
+
+void deploy__create(struct work *w, const struct group *g, enum task_state desired)
+{
+    create_after(w, g, desired, 0, 0);
 }
 
 static bool stands(const struct work *w, const struct deploy_task *t)
@@ -171,7 +176,7 @@ static void want_replicas(struct work *w)
         const struct group fresh = {.slot = slot}, *g = by_slot[slot] ? by_slot[slot] : &fresh;
         if (standing(g))
             continue;
-        deploy__create(w, g, deploy__goal(w), 0);
+        deploy__create(w, g, deploy__goal(w));
         missing--;
     }
     free(by_slot);
@@ -207,7 +212,7 @@ static void want_nodes(struct work *w)
         const struct deploy_node *node = &w->v->nodes[i];
         const struct group fresh = {.node = node->id}, *g = group_of_node(w, node->id);
         if (node->usable && !(g && g->wanted))
-            deploy__create(w, g ? g : &fresh, deploy__goal(w), 0);
+            deploy__create(w, g ? g : &fresh, deploy__goal(w));
     }
 }
 
@@ -218,34 +223,6 @@ bool deploy__is_to_come(const struct work *w, int64_t at_ns, int64_t length)
 
 /* --- What has ended --- */
 
-static bool restarts(const struct work *w, const struct group *g, const struct deploy_task *t)
-{
-    const struct deploy_spec *s = w->v->spec;
-    if (s->condition == RESTART_NONE || (s->condition == RESTART_ON_FAILURE && t->state == TASK_COMPLETE))
-        return false;
-    if (!s->max_attempts)
-        return true;
-    int64_t ended = 0;
-    for (size_t i = 0; i < g->count; i++) {
-        const struct deploy_task *one = g->tasks[i];
-        ended += task_ended(one->state) && one->state != TASK_SHUTDOWN && one->version == t->version &&
-                 (!s->restart_window_ns || one->ended_ns >= w->v->now_ns - s->restart_window_ns);
-    }
-    return ended <= s->max_attempts;
-}
-
-/* Its only reason to be replaced is that it moves. */
-bool deploy__only_moves(const struct work *w, const struct deploy_task *t)
-{
-    return t && t->moves && t->version == w->v->version;
-}
-
-void deploy__stay(struct work *w, const struct group *g)
-{
-    deploy__desire(w, g->now, TASK_SHUTDOWN);
-    deploy__act(w, (struct deploy_action){.kind = DEPLOY_STAY, .task = g->old});
-}
-
 static void replace_ended(struct work *w, const struct group *g, struct deploy_task *t)
 {
     if (!t || t->settled || !task_ended(t->state) ||
@@ -255,15 +232,16 @@ static void replace_ended(struct work *w, const struct group *g, struct deploy_t
         deploy__stay(w, g);
         return;
     }
-    if (!restarts(w, g, t)) {
+    if (!deploy__restarts(w, g, t)) {
         deploy__act(w, (struct deploy_action){.kind = DEPLOY_SETTLE, .task = t});
         return;
     }
     deploy__desire(w, t, TASK_SHUTDOWN);
     if (t == g->old && g->now)
         return; /* its successor is on its way */
-    int64_t at = t->ended_ns + w->v->spec->restart_delay_ns;
-    deploy__create(w, g, TASK_READY, at);
+    int64_t failures = deploy__failures_after(t);
+    int64_t at = t->ended_ns + deploy_restart_delay_ns(w->v->spec, failures);
+    create_after(w, g, TASK_READY, at, failures);
     deploy__ask_again_at(w, at);
 }
 
@@ -277,14 +255,14 @@ static void move_away(struct work *w, const struct group *g, struct deploy_task 
         return;
     deploy__desire(w, t, TASK_SHUTDOWN);
     if (!(t == g->old && g->now))
-        deploy__create(w, g, TASK_READY, 0);
+        create_after(w, g, TASK_READY, t->start_at_ns, t->failures); /* it waits on as the other did */
 }
 
 static void promote(struct work *w, const struct group *g, struct deploy_task *t)
 {
     if (!t || t->desired != TASK_READY)
         return;
-    if (deploy__is_to_come(w, t->start_at_ns, w->v->spec->restart_delay_ns))
+    if (deploy__is_to_come(w, t->start_at_ns, deploy_restart_delay_ns(w->v->spec, t->failures)))
         deploy__ask_again_at(w, t->start_at_ns);
     else if (!g->leaving)
         deploy__desire(w, t, deploy__goal(w));
@@ -296,9 +274,11 @@ static void promote(struct work *w, const struct group *g, struct deploy_task *t
 static void start_run(struct work *w, const struct group *g)
 {
     const struct deploy_task *last = g->count ? g->tasks[g->count - 1] : NULL;
-    int64_t at = last && last->version == w->v->version ? last->ended_ns + w->v->spec->restart_delay_ns : 0;
-    bool waits = deploy__is_to_come(w, at, w->v->spec->restart_delay_ns);
-    deploy__create(w, g, waits ? TASK_READY : TASK_COMPLETE, at);
+    int64_t failures = last && last->version == w->v->version ? deploy__failures_after(last) : 0;
+    int64_t delay = deploy_restart_delay_ns(w->v->spec, failures);
+    int64_t at = last && last->version == w->v->version ? last->ended_ns + delay : 0;
+    bool waits = deploy__is_to_come(w, at, delay);
+    create_after(w, g, waits ? TASK_READY : TASK_COMPLETE, at, failures);
     if (waits)
         deploy__ask_again_at(w, at);
 }
@@ -330,7 +310,7 @@ static void reconcile_job(struct work *w)
         else if (g->now && g->now->settled)
             done++; /* given up */
         else if (g->now && (lost || task_ended(g->now->state))) {
-            if (!lost && !restarts(w, g, g->now)) {
+            if (!lost && !deploy__restarts(w, g, g->now)) {
                 deploy__act(w, (struct deploy_action){.kind = DEPLOY_SETTLE, .task = g->now});
                 done++;
             } else {

@@ -30,20 +30,27 @@ void deploy__desire(struct work *w, struct deploy_task *t, enum task_state desir
 /* What a task is to reach that runs as long as it should. */
 enum task_state deploy__goal(const struct work *w);
 /* One that is to run at once waits where another of its slot has yet to end. */
-void deploy__create(struct work *w, const struct group *g, enum task_state desired, int64_t start_at_ns);
-/* The task's only reason to be replaced is that it moves. */
-bool deploy__only_moves(const struct work *w, const struct deploy_task *t);
-/* It does not move after all; its successor ends. */
-void deploy__stay(struct work *w, const struct group *g);
+void deploy__create(struct work *w, const struct group *g, enum task_state desired);
 
 /* Whether a time that lies at most `length` ahead is still to come. Times are of the wall clock, which may be
  * set back, and which on another machine that comes to lead may be behind: what lies further ahead is
  * measured from a moment that by this clock has not been yet, and nobody waits an hour for that. */
 bool deploy__is_to_come(const struct work *w, int64_t at_ns, int64_t length);
 
+/* restart.c: whether the task, which has ended, is replaced; how many of its slot failed in a row, with it. */
+bool deploy__restarts(const struct work *w, const struct group *g, const struct deploy_task *t);
+int64_t deploy__failures_after(const struct deploy_task *t);
+
+/* move.c */
+void deploy__move(struct work *w, const struct group *g);
+/* The task's only reason to be replaced is that it moves. */
+bool deploy__only_moves(const struct work *w, const struct deploy_task *t);
+/* It does not move after all; its successor ends. */
+void deploy__stay(struct work *w, const struct group *g);
+
 /* rollout.c */
 void deploy__roll(struct work *w);
-void deploy__move(struct work *w, const struct group *g);
+void deploy__roll_slot(struct work *w, const struct group *g, const struct deploy_rollout *how);
 void deploy__retire(struct work *w, const struct group *g);
 
 #endif

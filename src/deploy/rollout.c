@@ -93,15 +93,15 @@ static bool stalls(struct work *w, const struct deploy_rollout *how)
     return true;
 }
 
-static void roll_slot(struct work *w, const struct group *g, const struct deploy_rollout *how)
+void deploy__roll_slot(struct work *w, const struct group *g, const struct deploy_rollout *how)
 {
     bool runs = !task_ended(g->old->state) && g->old->state == TASK_RUNNING;
     if (runs && how->start_first) {
-        deploy__create(w, g, deploy__goal(w), 0);
+        deploy__create(w, g, deploy__goal(w));
         return;
     }
     deploy__desire(w, g->old, TASK_SHUTDOWN);
-    deploy__create(w, g, task_ended(g->old->state) ? deploy__goal(w) : TASK_READY, 0);
+    deploy__create(w, g, task_ended(g->old->state) ? deploy__goal(w) : TASK_READY);
 }
 
 /* How far a slot that has been rolled over is: 0 when it holds, else when to look again (INT64_MAX: when
@@ -157,7 +157,7 @@ void deploy__roll(struct work *w)
     for (size_t i = 0; i < w->count && (!how->parallelism || moving < how->parallelism); i++) {
         const struct group *g = &w->groups[i];
         if (is_dirty(w, g)) {
-            roll_slot(w, g, how);
+            deploy__roll_slot(w, g, how);
             moving++;
         }
     }
@@ -171,20 +171,4 @@ void deploy__retire(struct work *w, const struct group *g)
 {
     if (g->old && g->now && g->now->state == TASK_RUNNING)
         deploy__desire(w, g->old, TASK_SHUTDOWN);
-}
-
-/* To another node. The old one goes as in an update: when the new one runs, or first. */
-void deploy__move(struct work *w, const struct group *g)
-{
-    enum rollout_state state = w->v->status.state;
-    if (!deploy__only_moves(w, g->old) || g->old->state != TASK_RUNNING)
-        return;
-    int64_t patience = (g->now ? g->now->created_ns : 0) + DEPLOY_MOVE_WAIT_S * NS_PER_S;
-    if (!g->now && state != ROLLOUT_UPDATING && state != ROLLOUT_ROLLBACK_STARTED)
-        roll_slot(w, g, &w->v->spec->update);
-    else if (g->now && g->now->state <= TASK_PENDING &&
-             !deploy__is_to_come(w, patience, DEPLOY_MOVE_WAIT_S * NS_PER_S))
-        deploy__stay(w, g);
-    else if (g->now && g->now->state <= TASK_PENDING)
-        deploy__ask_again_at(w, patience);
 }

@@ -105,8 +105,9 @@ static bool node_relieve(struct sched *s, uint32_t node, int64_t now_ns, sched_s
     return moved;
 }
 
-size_t sched_rebalance(struct sched *s, size_t budget, int64_t now_ns, sched_spare_fn *spare, void *context,
-                       struct sched_move *moves)
+/* The model has none that is leaving. */
+static size_t find_moves(struct sched *s, size_t budget, int64_t now_ns, sched_spare_fn *spare, void *context,
+                         struct sched_move *moves)
 {
     struct loaded *nodes = NEW_N(struct loaded, s->node_count + 1);
     struct moved *done = NEW_N(struct moved, budget + 1);
@@ -133,6 +134,23 @@ size_t sched_rebalance(struct sched *s, size_t budget, int64_t now_ns, sched_spa
     free(done);
     free(nodes);
     return count;
+}
+
+size_t sched_rebalance(struct sched *s, const sched_task *leaving, size_t leaving_count, size_t budget,
+                       int64_t now_ns, sched_spare_fn *spare, void *context, struct sched_move *moves)
+{
+    if (leaving_count >= budget)
+        return 0;
+    struct moved *gone = NEW_N(struct moved, leaving_count + 1);
+    for (size_t i = 0; i < leaving_count; i++) {
+        gone[i].task = leaving[i];
+        task_lift(s, leaving[i], &gone[i].shape, &gone[i].from);
+    }
+    size_t n = find_moves(s, budget - leaving_count, now_ns, spare, context, moves);
+    for (size_t i = leaving_count; i-- > 0;)
+        task_return(s, gone[i].task, gone[i].shape, gone[i].from);
+    free(gone);
+    return n;
 }
 
 /* ---- plan ---- */

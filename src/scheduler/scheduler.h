@@ -205,6 +205,8 @@ bool sched_node_possible(struct sched *s, struct sched_shape *shape, const char 
 #define SCHED_BACKOFF_NS        (INT64_C(30) * 1000000000)
 #define SCHED_BACKOFF_MAX_NS    (INT64_C(1800) * 1000000000)
 int sched_failure(struct sched *s, const char *service, const char *node, int64_t now_ns, struct err *err);
+/* Nothing is remembered of the service any more. */
+void sched_forgive(struct sched *s, const char *service);
 
 /* ---- preemption ---- */
 enum { SCHED_VICTIMS_MAX = 64, SCHED_PREEMPT_NODES = 128 };

@@ -202,3 +202,12 @@ int sched_failure(struct sched *s, const char *service, const char *node, int64_
     f->last_ns = now_ns;
     return 0;
 }
+
+void sched_forgive(struct sched *s, const char *service)
+{
+    struct service *found = map_get(&s->services, service);
+    if (!found)
+        return;
+    s->generation++;
+    found->failure_count = 0;
+}

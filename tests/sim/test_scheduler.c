@@ -491,7 +491,7 @@ static void moves_keep_to_the_budget_and_to_each_services_spare(void **unused)
             struct sched_move moves[MOVES];
             counts_of(s, before, &least, &most);
             size_t budget = 1 + chance(MOVES);
-            made = sched_rebalance(s, budget, 0, spare_of, NULL, moves);
+            made = sched_rebalance(s, NULL, 0, budget, 0, spare_of, NULL, moves);
             counts_of(s, after, &least_after, &most_after);
             assert_memory_equal(before, after, sizeof(before)); /* it only says */
             assert_true(made <= budget);

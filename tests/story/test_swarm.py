@@ -203,6 +203,20 @@ class Swarm(SwarmStory):
         time.sleep(0.5)
         self.assertEqual((self.states("never"), self.states("thrice"), self.states("well")), (["failed"], ["failed"] * 3, ["complete"]))
 
+    def test_what_fails_again_and_again_is_tried_at_growing_intervals(self):
+        self.service("--name", "bad", "--restart-delay", "100ms", command=["false"])
+        waits = lambda: [t["Status"]["Err"] for t in self.tasks("bad") if "failed in a row: this one starts in" in t["Status"].get("Err", "")]
+        wait_for(lambda: any(int(e.split()[0]) >= 6 for e in waits()), "six to have failed and the next to wait")
+        self.assertRegex(self.d.docker("service", "ps", "--no-trunc", "bad").out, r"failed in a row: this one starts in \d+s")
+        ends = sorted(docker_time(t["Status"]["Timestamp"]) for t in self.tasks("bad") if t["Status"]["State"] == "failed")
+        gaps = [b - a for a, b in zip(ends, ends[1:])]
+        self.assertGreaterEqual(len(gaps), 3, ends)
+        for failures, gap in enumerate(reversed(gaps)):
+            self.assertGreaterEqual(gap, 1.6 / 2 ** failures, gaps)
+        self.update("bad", "--args", "sleep 1000")
+        self.runs("bad", 1)
+        self.assertEqual(waits(), [])
+
     def test_a_task_whose_health_check_fails_is_replaced(self):
         self.service("--name", "web", "--restart-delay", "50ms", "--health-cmd", "test ! -f /tmp/ill", "--health-interval", "100ms", "--health-retries", "1", "--stop-grace-period", "1s")
         ill = self.runs("web", 1)[0]
