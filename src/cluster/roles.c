@@ -50,6 +50,7 @@ static int set_manager(struct cluster *c, struct node *n, bool manager, struct e
         return r;
     }
     identity__know_manager(c, n->o.id, manager ? n->door : NULL);
+    place__node_changed(c, n);
     assign__changed(c, NULL); /* all know the managers */
     log_info("cluster: node %s (%s) is a %s", n->o.id, n->o.name, manager ? "manager" : "worker");
     return 0;
