@@ -107,7 +107,7 @@ struct task {
     int64_t stated_ns, running_ns, ended_ns, start_at_ns;
     int64_t failures; /* in a row, of those before it in its slot */
     bool settled;
-    bool moves;                 /* rebalance.c: a successor on another node is to take its place */
+    bool moves; /* rebalance.c: a successor on another node is to take its place */
     /* When its node starts it again, having no leader; when it last did, and how often. */
     int64_t revive_ns, revived_ns, revived, revived_in_a_row;
     int64_t stop_at_ns; /* of the monotonic clock: when its connections are drained; 0: it is not to stop */
@@ -119,7 +119,8 @@ struct task {
     bool halt;              /* ended, but its container is to be stopped */
     char *message, *error;
     char *why;         /* the cluster ended it, or NULL */
-    char *gives_way;   /* id of the task that has its room next, or NULL */
+    char *gives_way;   /* id of the task that it first made room for, or NULL */
+    bool made_room;    /* others made room for it: it waits for all on its node that do so for anybody */
     char *container;   /* id, or NULL */
     json_t *ports;     /* the service's as the task was made */
     json_t *addresses; /* {network id: "10.0.1.5/24"}, from when it is placed; or NULL */

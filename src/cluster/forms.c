@@ -53,7 +53,7 @@ static const struct field task_fields[] = {
     FIELD(task, running_ns), FIELD(task, ended_ns),  FIELD(task, start_at_ns), FIELD(task, settled),
     FIELD(task, message),    FIELD(task, error),     FIELD(task, container),   FIELD(task, ports),
     FIELD(task, addresses),  FIELD(task, exit_code), FIELD(task, why),         FIELD(task, gives_way),
-    FIELD(task, moves),      FIELD(task, failures),
+    FIELD(task, moves),      FIELD(task, failures),  FIELD(task, made_room),
 };
 
 static void put_fields(json_t *doc, const void *from, const struct field *fields, size_t count)

@@ -387,14 +387,9 @@ static void explain(struct cluster *c, struct sched_shape *shape, struct err *wh
     err_set(why, ERR_UNAVAILABLE, "no suitable node (%s)", text.len ? str_get(&text) : "there is none");
 }
 
-/* Where tasks of a service fail, others come first; a node that rests is better than none. */
-#define ALL_RESTED_NS (INT64_MAX / 2)
-
 static int choose(struct cluster *c, struct task *t, struct sched_shape *shape, struct err *why)
 {
-    if (sched_place(c->model, shape, 1, time_now_ns(), &t->placed) != 1 &&
-        sched_place(c->model, shape, 1, ALL_RESTED_NS, &t->placed) != 1) {
-        t->placed = SCHED_NONE;
+    if (!sched_place_one(c->model, shape, time_now_ns(), &t->placed)) {
         if (preempt__make_room(c, t, shape, why) == 0)
             return 0;
         explain(c, shape, why);
@@ -403,6 +398,9 @@ static int choose(struct cluster *c, struct task *t, struct sched_shape *shape, 
     t->node = mem_strdup(sched_task_node(c->model, t->placed));
     return 0;
 }
+
+/* A node that rests after failures is better than none. */
+#define ALL_RESTED_NS (INT64_MAX / 2)
 
 /* Whatever filters say: the service is to be there. */
 static int put_on_its_node(struct cluster *c, struct task *t, struct sched_shape *shape, struct err *why)

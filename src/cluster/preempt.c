@@ -61,6 +61,7 @@ int preempt__make_room(struct cluster *c, struct task *t, struct sched_shape *sh
         r = sched_task_add(c->model, shape, node, &t->placed, err);
         free(t->node);
         t->node = node;
+        t->made_room = true;
         for (size_t i = 0; r == 0 && i < p->count; i++)
             if (victims[i])
                 make_way(c, victims[i], t);
@@ -73,9 +74,9 @@ int preempt__wait(struct cluster *c, const struct task *t, struct err *why)
 {
     int64_t left = 0;
     struct map_entry *e;
-    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_TASK], &i));) {
+    for (size_t i = 0; t->made_room && (e = map_next(&c->objects[CLUSTER_TASK], &i));) {
         const struct task *other = e->value;
-        left += other->gives_way && str_eq(other->gives_way, t->o.id) && !task_ended(other->state);
+        left += other->gives_way && str_eq(other->node, t->node) && !task_ended(other->state);
     }
     if (!left)
         return 0;

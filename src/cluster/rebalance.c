@@ -112,8 +112,7 @@ static bool look(struct cluster *c, int64_t budget)
     size_t leaving_count;
     sched_task *leaving = under_way(c, &leaving_count);
     size_t n = sched_rebalance(c->model, leaving, leaving_count, (size_t)budget, now, spare_of, c, moves);
-    bool more =
-        n || leaving_count || sched_rebalance(c->model, NULL, 0, 1, now, any_number, c, &any);
+    bool more = n || leaving_count || sched_rebalance(c->model, NULL, 0, 1, now, any_number, c, &any);
     for (size_t i = 0; i < n; i++) {
         struct task *t = place__task_at(c, moves[i].task);
         if (t && holds(t, now))

@@ -78,9 +78,10 @@ struct deploy_spec {
 #define DEPLOY_PROGRESS_LABEL "sh.drover.progress-deadline"
 /* ERR_INVALID in swarmkit's words. */
 int deploy_spec_parse(const json_t *service_spec, struct deploy_spec *ret, struct err *err);
-/* How long after its end a task is replaced that has failed for the `failures`-th time in a row: the spec's delay
- * after the first, doubled with each more up to DEPLOY_BACKOFF_MAX_S, or to the delay where that is longer. Where
- * a most of attempts within a window is given it does not grow: that says how often is too often. */
+/* How long after its end a task is replaced that has failed for the `failures`-th time in a row: the spec's
+ * delay after the first, doubled with each more up to DEPLOY_BACKOFF_MAX_S, or to the delay where that is
+ * longer. Where a most of attempts within a window is given it does not grow: that says how often is too
+ * often. */
 int64_t deploy_restart_delay_ns(const struct deploy_spec *spec, int64_t failures);
 /* A task that ran this long and then fails has failed for the first time. */
 static inline bool deploy_ran_well(int64_t ran_ns)

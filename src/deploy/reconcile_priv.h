@@ -37,7 +37,8 @@ void deploy__create(struct work *w, const struct group *g, enum task_state desir
  * measured from a moment that by this clock has not been yet, and nobody waits an hour for that. */
 bool deploy__is_to_come(const struct work *w, int64_t at_ns, int64_t length);
 
-/* restart.c: whether the task, which has ended, is replaced; how many of its slot failed in a row, with it. */
+/* restart.c: whether the task, which has ended, is replaced; how many of its slot failed in a row, with it.
+ */
 bool deploy__restarts(const struct work *w, const struct group *g, const struct deploy_task *t);
 int64_t deploy__failures_after(const struct deploy_task *t);
 

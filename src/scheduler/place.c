@@ -380,3 +380,16 @@ bool sched_node_possible(struct sched *s, struct sched_shape *shape, const char 
     return sched__class_answer(s, shape, s->nodes[index]->class)->possible &&
            sched__node_refusal(s, shape, index, now_ns).filter == SCHED_FILTER_COUNT;
 }
+
+bool sched_place_one(struct sched *s, struct sched_shape *shape, int64_t now_ns, sched_task *ret)
+{
+    int64_t later_ns = 0;
+    while (sched_place(s, shape, 1, now_ns + later_ns, ret) == 0) {
+        if (later_ns > SCHED_BACKOFF_MAX_NS || !shape->service->failure_count) {
+            *ret = SCHED_NONE;
+            return false;
+        }
+        later_ns += SCHED_BACKOFF_NS;
+    }
+    return true;
+}

@@ -15,9 +15,10 @@ typedef int64_t sched_spare_fn(void *context, const char *service);
 
 /* Moves from the nodes with the most tasks to where they would be placed now, when a new node has joined. At
  * most `budget` of them, less those `leaving`: tasks that are being moved already, which count where their
- * successors go and not where they are. Of each service at most its spare. Each move lets the two nodes' numbers of tasks come closer, so that asking again and again ends.
- * Only tasks of the `spread` strategy move: to the others an empty node is as it should be. Tasks with
- * volumes or ports of the node stay. Returns how many moves. */
+ * successors go and not where they are. Of each service at most its spare. Each move lets the two nodes'
+ * numbers of tasks come closer, so that asking again and again ends. Only tasks of the `spread` strategy
+ * move: to the others an empty node is as it should be. Tasks with volumes or ports of the node stay. Returns
+ * how many moves. */
 size_t sched_rebalance(struct sched *s, const sched_task *leaving, size_t leaving_count, size_t budget,
                        int64_t now_ns, sched_spare_fn *spare, void *context, struct sched_move *moves);
 

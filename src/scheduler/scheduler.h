@@ -184,6 +184,9 @@ int32_t sched_shape_priority(const struct sched_shape *shape);
  * only when no node is possible for the next. */
 size_t sched_place(struct sched *s, struct sched_shape *shape, size_t count, int64_t now_ns,
                    sched_task *tasks);
+/* One of them. Where only nodes would do that rest after failures (below), the one whose rest ends first
+ * does. False, and SCHED_NONE: there is none. */
+bool sched_place_one(struct sched *s, struct sched_shape *shape, int64_t now_ns, sched_task *ret);
 /* A task that is known to be on a node, whatever filters say: when the model is filled from the store. */
 int sched_task_add(struct sched *s, struct sched_shape *shape, const char *node, sched_task *ret,
                    struct err *err);

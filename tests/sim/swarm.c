@@ -6,7 +6,6 @@
 #include "unit.h"
 
 enum { PASSES = 200, HISTORY = 5 };
-#define ALL_RESTED_NS (INT64_MAX / 2)
 
 uint64_t swarm_draw(struct swarm *w, uint64_t below)
 {
@@ -108,7 +107,7 @@ int64_t swarm_running(const struct swarm *w, int service)
 
 /* --- Tasks --- */
 
-static void ended(struct swarm *w, struct swarm_task *t, enum task_state state)
+void swarm_end(struct swarm *w, struct swarm_task *t, enum task_state state)
 {
     t->t.state = state;
     t->t.ended_ns = w->now_ns;
@@ -125,9 +124,9 @@ static void desire(struct swarm *w, struct swarm_task *t, enum task_state desire
     t->t.desired = desired;
     t->t.settled = false;
     if (desired >= TASK_SHUTDOWN && t->t.state <= TASK_ASSIGNED)
-        ended(w, t, TASK_SHUTDOWN);
+        swarm_end(w, t, TASK_SHUTDOWN);
     if (desired >= TASK_SHUTDOWN && n && n->lost && !task_ended(t->t.state))
-        ended(w, t, TASK_ORPHANED);
+        swarm_end(w, t, TASK_ORPHANED);
 }
 
 static void create(struct swarm *w, int service, const struct deploy_action *a)
@@ -235,9 +234,9 @@ static bool make_room(struct swarm *w, struct swarm_task *t)
     for (size_t i = 0; i < p.count; i++)
         victims[i] = task_at(w, p.victims[i]);
     assert_ok(sched_task_add(w->model, shape, t->t.node, &t->placed, &err), &err);
+    t->made_room = true;
     for (size_t i = 0; i < p.count; i++) {
-        if (!*victims[i]->gives_way)
-            memcpy(victims[i]->gives_way, t->id, sizeof(t->id));
+        victims[i]->gives_way = true;
         if (victims[i]->t.desired < TASK_SHUTDOWN)
             desire(w, victims[i], TASK_SHUTDOWN);
     }
@@ -247,7 +246,8 @@ static bool make_room(struct swarm *w, struct swarm_task *t)
 static bool others_leave(const struct swarm *w, const struct swarm_task *t)
 {
     for (size_t i = 0; i < w->task_count; i++)
-        if (str_eq(w->tasks[i]->gives_way, t->id) && !task_ended(w->tasks[i]->t.state))
+        if (t->made_room && w->tasks[i]->gives_way && str_eq(w->tasks[i]->t.node, t->t.node) &&
+            !task_ended(w->tasks[i]->t.state))
             return true;
     return false;
 }
@@ -256,14 +256,10 @@ static bool place(struct swarm *w, struct swarm_task *t)
 {
     struct sched_shape *shape = w->services[t->service].shape;
     if (t->placed == SCHED_NONE) {
-        if (sched_place(w->model, shape, 1, w->now_ns, &t->placed) == 1 ||
-            sched_place(w->model, shape, 1, ALL_RESTED_NS, &t->placed) == 1)
+        if (sched_place_one(w->model, shape, w->now_ns, &t->placed))
             t->t.node = node_of(w, sched_task_node(w->model, t->placed))->id;
-        else {
-            t->placed = SCHED_NONE;
-            if (!make_room(w, t))
-                return false;
-        }
+        else if (!make_room(w, t))
+            return false;
     }
     if (others_leave(w, t))
         return false;
@@ -279,7 +275,7 @@ static bool decide(struct swarm *w, int service)
         const struct swarm_node *n = node_of(w, w->tasks[i]->t.node);
         if (w->tasks[i]->service == service && n && n->lost && !task_ended(w->tasks[i]->t.state) &&
             w->tasks[i]->t.desired >= TASK_SHUTDOWN)
-            ended(w, w->tasks[i], TASK_ORPHANED);
+            swarm_end(w, w->tasks[i], TASK_ORPHANED);
     }
     while (decide_once(w, service)) {
         any = true;
@@ -348,10 +344,10 @@ static void balance(struct swarm *w)
         if (w->tasks[i]->t.moves && w->tasks[i]->placed != SCHED_NONE)
             leaving[leaving_count++] = w->tasks[i]->placed;
     size_t n = sched_rebalance(w->model, leaving, leaving_count, w->budget, w->now_ns, spare_of, w, moves);
-    w->balance_ns = n || leaving_count ||
-                            sched_rebalance(w->model, NULL, 0, 1, w->now_ns, any_number, w, &any)
-                        ? w->now_ns + NS_PER_S
-                        : 0;
+    w->balance_ns =
+        n || leaving_count || sched_rebalance(w->model, NULL, 0, 1, w->now_ns, any_number, w, &any)
+            ? w->now_ns + NS_PER_S
+            : 0;
     for (size_t i = 0; i < n; i++) {
         struct swarm_task *t = task_at(w, moves[i].task);
         struct deploy_view view;
@@ -369,13 +365,13 @@ static void go_on(struct swarm *w, struct swarm_task *t)
 {
     bool may_begin = t->t.state == TASK_READY && t->t.desired >= TASK_RUNNING;
     if (t->t.desired >= TASK_SHUTDOWN) {
-        ended(w, t, TASK_SHUTDOWN);
+        swarm_end(w, t, TASK_SHUTDOWN);
         return;
     }
     if (may_begin && w->begins)
         w->begins(w, t);
     if ((may_begin || t->t.state == TASK_RUNNING) && w->fails && w->fails(w, t))
-        ended(w, t, TASK_FAILED);
+        swarm_end(w, t, TASK_FAILED);
     else if (may_begin) {
         t->t.state = TASK_RUNNING;
         t->t.running_ns = w->now_ns;

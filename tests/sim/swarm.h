@@ -1,5 +1,6 @@
-/* A swarm in virtual time: src/deploy decides, src/scheduler chooses, and nodes do what they are told, slowly and
- * with failures. It does with the two what src/cluster does, without its store, its calls and its threads. */
+/* A swarm in virtual time: src/deploy decides, src/scheduler chooses, and nodes do what they are told, slowly
+ * and with failures. It does with the two what src/cluster does, without its store, its calls and its
+ * threads. */
 #ifndef TESTS_SIM_SWARM_H
 #define TESTS_SIM_SWARM_H
 
@@ -9,7 +10,7 @@
 enum {
     SWARM_NODES = 12,
     SWARM_SERVICES = 8,
-    SWARM_TASKS = 4096, /* at a time, ended ones that are kept included */
+    SWARM_TASKS = 4096,  /* at a time, ended ones that are kept included */
     SWARM_SETTLE_S = 15, /* after a node has come, before tasks move to it */
 };
 
@@ -24,7 +25,8 @@ struct swarm_task {
     char id[12];
     int service;
     sched_task placed;
-    char gives_way[12]; /* the task that has its room next, or "" */
+    bool gives_way; /* it ends so that another has its room */
+    bool made_room; /* others end, or ended, so that it has theirs */
 };
 
 struct swarm_service {
@@ -47,12 +49,13 @@ struct swarm {
     int service_count;
     struct swarm_task *tasks[SWARM_TASKS];
     size_t task_count;
-    int64_t made; /* tasks so far */
+    int64_t made;  /* tasks so far */
     size_t budget; /* moves at once */
     int64_t balance_ns;
     /* Hooks of the test; NULL: nothing. */
-    bool (*fails)(struct swarm *w, const struct swarm_task *t); /* asked when it is to begin, and while it runs */
-    void (*check)(struct swarm *w);                              /* after each decision */
+    bool (*fails)(struct swarm *w,
+                  const struct swarm_task *t); /* asked when it is to begin, and while it runs */
+    void (*check)(struct swarm *w);            /* after each decision */
     void (*moved)(struct swarm *w, const struct swarm_task *t, const char *to);
     void (*begins)(struct swarm *w, const struct swarm_task *t); /* to run or to fail */
     void *own;
@@ -67,13 +70,15 @@ int swarm_node_add(struct swarm *w, int64_t cpu);
 void swarm_node_set(struct swarm *w, int node, bool lost, bool drained);
 /* Lets time pass, in steps of up to a second. */
 void swarm_pass(struct swarm *w, int64_t seconds);
+/* A task ends on its node. */
+void swarm_end(struct swarm *w, struct swarm_task *t, enum task_state state);
 int64_t swarm_running(const struct swarm *w, int service);
 /* Fails with the seed and the words. */
 #define swarm_fail(w, ...)                                                                                   \
     do {                                                                                                     \
         char words_[400];                                                                                    \
         snprintf(words_, sizeof(words_), __VA_ARGS__);                                                       \
-        fail_msg("seed %llu, %.1f s: %s", (unsigned long long)(w)->seed, (double)(w)->now_ns / 1e9, words_);  \
+        fail_msg("seed %llu, %.1f s: %s", (unsigned long long)(w)->seed, (double)(w)->now_ns / 1e9, words_); \
     } while (0)
 
 #endif

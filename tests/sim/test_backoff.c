@@ -1,4 +1,5 @@
-/* What fails again and again is tried less and less often, whatever its policy: in virtual time, with seeds. */
+/* What fails again and again is tried less and less often, whatever its policy: in virtual time, with seeds.
+ */
 #include "swarm.h"
 
 #include "base/mem.h"
@@ -17,7 +18,8 @@ struct course {
 
 static int64_t doubled(int64_t delay_ns, int64_t failures)
 {
-    int64_t most = MAX(delay_ns, 300 * NS_PER_S), ns = failures > 1 ? MAX(delay_ns, 100 * NS_PER_MS) : delay_ns;
+    int64_t most = MAX(delay_ns, 300 * NS_PER_S),
+            ns = failures > 1 ? MAX(delay_ns, 100 * NS_PER_MS) : delay_ns;
     for (; failures > 1 && ns < most; failures--)
         ns *= 2;
     return MIN(ns, most);
@@ -54,7 +56,8 @@ static struct swarm *swarm_of(uint64_t seed, const char *policy, int replicas, s
     char spec[400];
     struct swarm *w = swarm_new(seed, 3, 100);
     snprintf(spec, sizeof(spec),
-             "{\"Name\":\"x\",\"Mode\":{\"Replicated\":{\"Replicas\":%d}},\"TaskTemplate\":{\"RestartPolicy\":{%s}}}",
+             "{\"Name\":\"x\",\"Mode\":{\"Replicated\":{\"Replicas\":%d}},\"TaskTemplate\":{"
+             "\"RestartPolicy\":{%s}}}",
              replicas, policy);
     swarm_service_add(w, spec, 1, 0);
     c->delay_ns = w->services[0].spec.restart_delay_ns;
@@ -73,9 +76,9 @@ static void tries_come_at_growing_intervals(void **unused)
         {"\"Delay\":0", 20, 24},
         {"\"Delay\":100000000", 20, 24},
         {"\"Delay\":1000000000,\"Condition\":\"on-failure\"", 16, 20},
-        {"", 12, 18},                                 /* 5 s */
+        {"", 12, 18},                                             /* 5 s */
         {"\"Delay\":30000000000,\"Window\":10000000000", 12, 16}, /* a window without a most says nothing */
-        {"\"Delay\":600000000000", 5, 7},             /* longer than the bound: what was promised */
+        {"\"Delay\":600000000000", 5, 7}, /* longer than the bound: what was promised */
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
         for (uint64_t seed = 1; seed <= 20; seed++) {
@@ -105,11 +108,7 @@ static void a_minute_that_went_well_begins_it_anew(void **unused)
 static bool ends_well(struct swarm *w, const struct swarm_task *t)
 {
     if (t->t.state == TASK_RUNNING) { /* a program that is run once a minute */
-        struct swarm_task *own = t->t.owner;
-        own->t.state = TASK_COMPLETE;
-        own->t.ended_ns = w->now_ns;
-        sched_task_remove(w->model, own->placed);
-        own->placed = SCHED_NONE;
+        swarm_end(w, t->t.owner, TASK_COMPLETE);
         ((struct course *)w->own)->failed_ns[t->t.slot - 1] = w->now_ns;
     }
     return false;
@@ -145,8 +144,8 @@ static void attempts_are_counted_as_docker_counts(void **unused)
         char policy[200];
         int64_t attempts = 1 + (int64_t)seed % 5, delay_s = (int64_t)seed % 4;
         int64_t window_s = seed % 3 ? (attempts + 1) * (delay_s + c.runs_s + SLACK_S) : 0;
-        snprintf(policy, sizeof(policy), "\"Delay\":%lld000000000,\"MaxAttempts\":%lld,\"Window\":%lld000000000",
-                 (long long)delay_s, (long long)attempts, (long long)window_s);
+        snprintf(policy, sizeof(policy), "\"Delay\":%lld,\"MaxAttempts\":%lld,\"Window\":%lld",
+                 (long long)(delay_s * NS_PER_S), (long long)attempts, (long long)(window_s * NS_PER_S));
         struct swarm *w = swarm_of(seed, policy, SLOTS, &c);
         w->begins = NULL;
         swarm_pass(w, 1200);

@@ -1,6 +1,7 @@
 """Swarm mode on one machine, through the docker CLI: services, their rollouts, secrets, and what outlives what."""
 import base64
 import contextlib
+import datetime
 import json
 import os
 import time
@@ -208,7 +209,8 @@ class Swarm(SwarmStory):
         waits = lambda: [t["Status"]["Err"] for t in self.tasks("bad") if "failed in a row: this one starts in" in t["Status"].get("Err", "")]
         wait_for(lambda: any(int(e.split()[0]) >= 6 for e in waits()), "six to have failed and the next to wait")
         self.assertRegex(self.d.docker("service", "ps", "--no-trunc", "bad").out, r"failed in a row: this one starts in \d+s")
-        ends = sorted(docker_time(t["Status"]["Timestamp"]) for t in self.tasks("bad") if t["Status"]["State"] == "failed")
+        time_of = lambda t: datetime.datetime.fromisoformat(t["Status"]["Timestamp"][:26].rstrip("Z").ljust(26, "0") if "." in t["Status"]["Timestamp"] else t["Status"]["Timestamp"].rstrip("Z"))
+        ends = sorted(time_of(t).timestamp() for t in self.tasks("bad") if t["Status"]["State"] == "failed")
         gaps = [b - a for a, b in zip(ends, ends[1:])]
         self.assertGreaterEqual(len(gaps), 3, ends)
         for failures, gap in enumerate(reversed(gaps)):
