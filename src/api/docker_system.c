@@ -9,7 +9,8 @@ int api_ping(struct http_request *q, void *context, struct err *err)
     http_set_header(q, "Builder-Version", "1");
     struct cluster *c = ((struct api *)context)->cluster;
     http_set_header(q, "Swarm",
-                    !cluster_active(c)     ? "inactive"
+                    cluster_locked(c)      ? "locked"
+                    : !cluster_active(c)   ? "inactive"
                     : cluster_is_worker(c) ? "active/worker"
                                            : "active/manager");
     http_set_header(q, "Cache-Control", "no-cache, no-store, must-revalidate");

@@ -139,7 +139,7 @@ static const struct http_route routes[] = {
     {"POST", "/swarm/init", .attempt = api_swarm_init},
     {"POST", "/swarm/join", .attempt = api_swarm_join},
     {"POST", "/swarm/leave", .query = "force", .attempt = api_swarm_leave},
-    {"POST", "/swarm/update", .query = "version rotateWorkerToken rotateManagerToken -rotateManagerUnlockKey",
+    {"POST", "/swarm/update", .query = "version rotateWorkerToken rotateManagerToken rotateManagerUnlockKey",
      .attempt = api_swarm_update, .needs = API_NEEDS_LEADER},
     {"POST", "/swarm/unlock", .attempt = api_swarm_unlock},
     {"GET", "/drover/services/{id}/versions", .attempt = api_service_versions, .needs = API_NEEDS_LEADER},

@@ -64,7 +64,8 @@ int api_swarm_update(struct http_request *q, void *context, struct err *err)
     _cleanup_json_ json_t *body = NULL;
     int64_t version = 0;
     const struct cluster_rotate rotate = {.worker_token = http_query_bool(q, "rotateWorkerToken", false),
-                                          .manager_token = http_query_bool(q, "rotateManagerToken", false)};
+                                          .manager_token = http_query_bool(q, "rotateManagerToken", false),
+                                          .unlock_key = http_query_bool(q, "rotateManagerUnlockKey", false)};
     int r = api__body(q, false, &body, err);
     if (r == 0)
         r = get_version(q, "swarm", &version, err);
@@ -75,25 +76,29 @@ int api_swarm_update(struct http_request *q, void *context, struct err *err)
     return r;
 }
 
-/* No swarm here is locked: its key is asked for, and is "". */
 int api_swarm_unlock_key(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
-    _cleanup_json_ json_t *swarm = NULL;
-    int r = cluster_inspect(a->cluster, &swarm, err);
+    _cleanup_free_ char *key = NULL;
+    int r = cluster_unlock_key(a->cluster, &key, err);
     if (r == 0)
-        http_reply_json(q, 200, json_pack("{s:s}", "UnlockKey", ""));
+        http_reply_json(q, 200, json_pack("{s:s}", "UnlockKey", key));
     return r;
 }
 
 int api_swarm_unlock(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
-    _cleanup_json_ json_t *body = NULL, *swarm = NULL;
+    _cleanup_json_ json_t *body = NULL;
+    const char *key = "";
     int r = api__body(q, false, &body, err);
     if (r == 0)
-        r = cluster_inspect(a->cluster, &swarm, err);
-    return r < 0 ? r : err_set(err, ERR_CONFLICT, "swarm is not locked");
+        r = json_get_string(body, "", "UnlockKey", &key, err);
+    if (r == 0)
+        r = cluster_unlock(a->cluster, key, err);
+    if (r == 0)
+        http_reply_empty(q, 200);
+    return r;
 }
 
 /* A certificate for who uses the cluster as one engine; the key stays with who asks. */

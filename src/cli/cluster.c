@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/call.h"
+#include "cli/cluster_verbs.h"
 #include "cli/group.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -52,14 +53,13 @@ static int print_join(const char *role, bool quiet, struct err *err)
     return 0;
 }
 
-static int rotate(const char *role, struct err *err)
+int cluster_update_swarm(const json_t *spec, const char *query, struct err *err)
 {
     _cleanup_json_ json_t *swarm = NULL;
     int r = cli_get(&swarm, err, "/swarm");
-    return r == 0 ? cli_call("POST", json_object_get(swarm, "Spec"), NULL, err,
-                             "/swarm/update?version=%lld&rotate%sToken=true",
-                             (long long)json_int(json_object_get(swarm, "Version"), "Index"),
-                             str_eq(role, "manager") ? "Manager" : "Worker")
+    return r == 0 ? cli_call("POST", spec ? spec : json_object_get(swarm, "Spec"), NULL, err,
+                             "/swarm/update?version=%lld%s",
+                             (long long)json_int(json_object_get(swarm, "Version"), "Index"), query)
                   : r;
 }
 
@@ -68,7 +68,11 @@ static int rotate(const char *role, struct err *err)
 static int cluster_init_verb(int argc, char **argv)
 {
     struct own own = {0};
-    const struct cli_option options[] = {OWN_OPTIONS(own), {0}};
+    bool lock = false;
+    const struct cli_option options[] = {OWN_OPTIONS(own),
+                                         {0, "autolock", CLI_FLAG, &lock, NULL,
+                                          "Managers keep their keys encrypted, as with cluster autolock"},
+                                         {0}};
     const struct cli_command command = {
         "cluster init [OPTIONS]",
         "Makes this machine the first of a cluster, and says how others join.",
@@ -82,11 +86,14 @@ static int cluster_init_verb(int argc, char **argv)
     if (status >= 0)
         return status;
     _cleanup_json_ json_t *body = own_body(&own);
+    json_object_set_new(body, "AutoLockManagers", json_boolean(lock));
     int r = cli_call("POST", body, NULL, &err, "/swarm/init");
     if (r == 0) {
         printf("this machine is the first of a cluster, and its manager; another joins with\n    ");
         r = print_join("worker", false, &err);
     }
+    if (r == 0 && lock)
+        r = cluster_print_unlock(&err);
     return r < 0 ? cli_fail(&err) : 0;
 }
 
@@ -113,7 +120,11 @@ static int cluster_token_verb(int argc, char **argv)
                 rest[0]);
         return 2;
     }
-    int r = fresh ? rotate(rest[0], &err) : 0;
+    int r = fresh ? cluster_update_swarm(NULL,
+                                         str_eq(rest[0], "manager") ? "&rotateManagerToken=true"
+                                                                    : "&rotateWorkerToken=true",
+                                         &err)
+                  : 0;
     if (r == 0)
         r = print_join(rest[0], quiet, &err);
     return r < 0 ? cli_fail(&err) : 0;
@@ -301,6 +312,7 @@ static const struct {
     const char *name, *summary;
     int (*main)(int argc, char **argv);
 } cluster_verbs[] = {
+    {"autolock", "Have managers locked when they start, or not", cluster_autolock_verb},
     {"client", "Let somebody use the whole cluster as one Docker engine", cluster_client_verb},
     {"clients", "List whom the whole cluster is one Docker engine for", cluster_clients_verb},
     {"init", "Make this machine the first of a cluster", cluster_init_verb},
@@ -308,6 +320,8 @@ static const struct {
     {"ls", "List the nodes", cluster_list_verb},
     {"revoke", "Refuse a client's certificate from now on", cluster_revoke_verb},
     {"rm", "Take nodes off the list", cluster_remove_verb},
+    {"unlock", "Give a manager that is locked its keys back", cluster_unlock_verb},
+    {"unlock-key", "Print the key that does it", cluster_unlock_key_verb},
 };
 
 int cli_cluster(int argc, char **argv)

@@ -6,6 +6,7 @@
 
 #include "base/base64.h"
 #include "base/log.h"
+#include "cluster/autolock.h"
 #include "cluster/identity.h"
 #include "cluster/port.h"
 #include "image/image.h"
@@ -460,6 +461,7 @@ static void give_due(struct cluster *c)
 static bool watcher_gone(void *context)
 {
     struct cluster *c = context;
+    struct err err;
     pthread_mutex_lock(&c->lock);
     bool stopping = c->stopping, leads = c->role == ROLE_LEADS;
     if (!leads)
@@ -476,6 +478,8 @@ static bool watcher_gone(void *context)
             identity__renew_when_due(c, life_ns);
         SCOPED_LOCK(locked, &c->lock);
         traffic__again(c);
+        if (c->role == ROLE_LEADS && autolock__obey(c, c->swarm, &err) < 0)
+            log_error("cluster: %s", err.msg);
     }
     return stopping;
 }

@@ -4,6 +4,7 @@
 
 #include "base/base64.h"
 #include "base/log.h"
+#include "cluster/autolock.h"
 #include "cluster/identity.h"
 #include "cluster/join.h"
 #include "cluster/port.h"
@@ -210,6 +211,8 @@ void assign__begin(struct cluster *c)
     struct err err;
     bool same = json_equal(managers, c->managers);
     revoke__publish(c);
+    if (autolock__obey(c, c->swarm, &err) < 0)
+        log_error("cluster: %s", err.msg);
     json_decref(c->managers);
     c->managers = managers;
     if (!same && identity__save(c, &err) < 0)
@@ -335,6 +338,8 @@ static int answer_session(struct cluster *c, struct http_request *q, const json_
     if (news) {
         add_assignment(c, n, answer);
         revoke__add(c, answer);
+        if (n->manager && peer.manager)
+            autolock__add(c, answer);
     }
     http_reply_json(q, 200, answer);
     return 0;

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "cluster/autolock.h"
 #include "cluster/identity.h"
 #include "cluster/managers.h"
 #include "cluster/place_alone.h"
@@ -382,7 +383,6 @@ static int become_known(struct cluster *c, struct err *err)
 static int open_role(struct cluster *c, struct err *err)
 {
     struct err why;
-    SCOPED_LOCK(change, &c->change_lock); /* the managers' thread may be at it */
     int r = c->role == ROLE_NONE && c->swarm ? become_known(c, err) : 0;
     if (r < 0 || c->role == ROLE_NONE)
         return r;
@@ -392,13 +392,57 @@ static int open_role(struct cluster *c, struct err *err)
     SCOPED_LOCK(locked, &c->lock);
     if (c->role != ROLE_LEADS)
         r = session__load(c, err);
-    return r == 0 ? loop__start(c, err) : r;
+    if (r == 0)
+        r = loop__start(c, err);
+    c->locked = c->locked && r < 0;
+    return r;
+}
+
+int cluster__take_up(struct cluster *c, struct err *err)
+{
+    int r = keys__load(c, err);
+    if (r == 0) {
+        SCOPED_LOCK(locked, &c->lock);
+        r = identity__load(c, err);
+    }
+    if (r == 0)
+        r = managers__open(c, err);
+    if (r == 0 && !managers__replicated(c)) {
+        r = c->store ? 0 : cluster__open_file(c, err);
+        if (r == 0)
+            r = cluster__load(c, err);
+    }
+    return r == 0 ? open_role(c, err) : r;
+}
+
+void cluster__put_down(struct cluster *c)
+{
+    managers__close(c);
+    port__close(c, 0);
+    SCOPED_LOCK(locked, &c->lock);
+    cluster__free_all(c);
+    if (c->store)
+        store_close(c->store);
+    c->store = NULL;
+    c->role = ROLE_NONE;
+}
+
+/* Who is locked is asked nothing but who it is. */
+static int open_locked(struct cluster *c, struct err *err)
+{
+    int r = identity__load(c, err);
+    c->role = ROLE_NONE;
+    log_warning(
+        "cluster: this node is locked, and its containers go on without the swarm: docker swarm unlock");
+    return r;
 }
 
 int cluster_open(struct engine *e, struct cluster **ret, struct err *err)
 {
     struct cluster *c = NEW(struct cluster);
+    bool locked = false;
     c->engine = e;
+    c->seal.key_fd = -EBADF;
     c->dir = str_printf("%s/cluster", engine_root(e));
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->change_lock, NULL);
@@ -409,18 +453,12 @@ int cluster_open(struct engine *e, struct cluster **ret, struct err *err)
     cond_init(&c->idle);
     int r = file_mkdirs(c->dir, 0711, err);
     if (r == 0)
-        r = keys__load(c, err);
+        r = seal__begin(c, &locked, err);
+    c->locked = locked;
+    pthread_mutex_lock(&c->change_lock);
     if (r == 0)
-        r = identity__load(c, err);
-    if (r == 0)
-        r = managers__open(c, err);
-    if (r == 0 && !managers__replicated(c)) {
-        r = c->store ? 0 : cluster__open_file(c, err);
-        if (r == 0)
-            r = cluster__load(c, err);
-    }
-    if (r == 0)
-        r = open_role(c, err);
+        r = locked ? open_locked(c, err) : cluster__take_up(c, err);
+    pthread_mutex_unlock(&c->change_lock);
     if (r < 0) {
         cluster_close(c, -1);
         return r;
@@ -460,7 +498,8 @@ bool cluster_close(struct cluster *c, int grace_ms)
     free(c->queue);
     free(c->dir);
     free(c->socket);
-    memset(c->key, 0, sizeof(c->key));
+    explicit_bzero(c->key, sizeof(c->key));
+    seal__done(c);
     pthread_mutex_destroy(&c->lock);
     pthread_mutex_destroy(&c->change_lock);
     pthread_mutex_destroy(&c->clients_lock);

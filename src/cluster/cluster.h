@@ -34,10 +34,16 @@ int cluster_join(struct cluster *c, const json_t *body, struct err *err);
 int cluster_leave(struct cluster *c, bool force, struct err *err);
 int cluster_inspect(struct cluster *c, json_t **ret, struct err *err);
 struct cluster_rotate {
-    bool worker_token, manager_token;
+    bool worker_token, manager_token, unlock_key;
 };
 int cluster_update(struct cluster *c, int64_t version, const struct cluster_rotate *rotate,
                    const json_t *spec, struct err *err);
+/* The key with which managers that start are unlocked (autolock.h): "SWMKEY-1-...", or "" when they need
+ * none. The caller frees. */
+int cluster_unlock_key(struct cluster *c, char **ret, struct err *err);
+bool cluster_locked(struct cluster *c);
+/* On a manager that is locked. ERR_UNAUTHORIZED: the key is another; ERR_CONFLICT: it is not locked. */
+int cluster_unlock(struct cluster *c, const char *key, struct err *err);
 /* The "Swarm" of GET /info. */
 json_t *cluster_info(struct cluster *c);
 

@@ -8,6 +8,7 @@
 #include "base/lock.h"
 #include "base/map.h"
 #include "base/timeutil.h"
+#include "cluster/seal.h"
 #include "deploy/deploy.h"
 #include "store/store.h"
 
@@ -174,6 +175,9 @@ struct cluster {
     _Atomic bool cancel;                  /* calls to other nodes are to end */
     char *dir;                            /* <root>/cluster: keys, certificates (identity.h) */
     unsigned char key[32];                /* of the secrets at rest */
+    struct seal seal;                     /* of what is secret in `dir` */
+    _Atomic bool locked;                  /* autolock.h: this node has a role, and cannot read its keys */
+    _Atomic bool renews;                  /* its certificate is to be another soon */
     char lead_id[17];              /* of this process's leading: tells its assignments from another's */
     char heard_lead[17];           /* session.h: whom this node heard last, */
     int64_t heard_epoch, heard_ns; /* and when, of the monotonic clock */
@@ -218,6 +222,10 @@ char *swarm__host_of(const char *address); /* of "HOST:PORT", bare; the caller f
 json_t *swarm__summary(struct cluster *c); /* on the leader: what `docker info` says of all */
 int swarm__set_label(struct cluster *c, const char *key, const char *value, struct err *err);
 int swarm__make_ingress(struct cluster *c, struct err *err);
+
+/* cluster.c; with the change_lock. What the disk has of a swarm is gone on with, or that is undone. */
+int cluster__take_up(struct cluster *c, struct err *err);
+void cluster__put_down(struct cluster *c);
 
 /* objects.c */
 void cluster__new_id(char ret[ID_BYTES]);
@@ -286,9 +294,20 @@ char *keys__fingerprint(const char *pem);           /* 50 characters of base 36 
 json_t *keys__tls_info(const char *pem);            /* TLSInfo */
 char *keys__token(const char *fingerprint);         /* "SWMTKN-1-..." */
 int keys__load(struct cluster *c, struct err *err); /* the key of secrets at rest, made when missing */
-int keys__seal(struct cluster *c, const char *id, const void *bytes, size_t n, struct str *ret,
+int keys__take(struct cluster *c, const void *bytes, size_t n, struct err *err); /* it is this from now on */
+int keys__renew(struct cluster *c, struct err *err); /* for a swarm that has no secrets yet, or none */
+/* The swarm's goes from the disk of who is no manager any more; what is encrypted in memory stays readable.
+ */
+int keys__leave(struct cluster *c, struct err *err);
+/* `id`: must be the same to open it. */
+int keys__seal(const struct cluster *c, const char *id, const void *bytes, size_t n, struct str *ret,
                struct err *err);
-int keys__open(struct cluster *c, const char *id, const struct str *sealed, struct str *ret, struct err *err);
+int keys__open(const struct cluster *c, const char *id, const struct str *sealed, struct str *ret,
+               struct err *err);
+/* The same with another key, of 32 bytes; the latter is ERR_CORRUPT, and says nothing. */
+int keys__seal_with(const unsigned char *key, const char *id, const void *bytes, size_t n, struct str *ret,
+                    struct err *err);
+int keys__open_with(const unsigned char *key, const char *id, const char *sealed, size_t n, struct str *ret);
 void keys__random(void *bytes, size_t n);
 
 /* service.c */

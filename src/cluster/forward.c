@@ -26,7 +26,7 @@ enum {
 bool cluster_elsewhere(struct cluster *c)
 {
     SCOPED_LOCK(locked, &c->lock);
-    return c->role == ROLE_FOLLOWS || c->role == ROLE_WORKS;
+    return !c->locked && (c->role == ROLE_FOLLOWS || c->role == ROLE_WORKS);
 }
 
 /* --- Passed on --- */
@@ -63,9 +63,9 @@ void forward__drop_clients(struct cluster *c)
 static int call_once(struct cluster *c, const struct cluster_forward *f, const char *address,
                      struct http_response *ret, struct err *err)
 {
-    _cleanup_free_ char *authority = identity__path(c, "ca.pem"), *revoked = identity__path(c, "ca.crl"),
-                        *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key"),
-                        *url = str_printf("https://" PKI_MANAGER PORT_API_PREFIX "%s", f->target);
+    _cleanup_identity_files_ struct identity_files files;
+    _cleanup_free_ char *url = str_printf("https://" PKI_MANAGER PORT_API_PREFIX "%s", f->target);
+    identity__files(c, &files);
     struct http_client *client = client_take(c, err);
     if (!client)
         return -err->code;
@@ -79,10 +79,10 @@ static int call_once(struct cluster *c, const struct cluster_forward *f, const c
                                    .head = f->head,
                                    .head_context = f->context,
                                    .max_body_bytes = PORT_ANSWER_MAX,
-                                   .ca_file = authority,
-                                   .crl_file = revoked,
-                                   .certificate_file = certificate,
-                                   .key_file = key,
+                                   .ca_file = files.authority,
+                                   .crl_file = files.revoked,
+                                   .certificate_file = files.certificate,
+                                   .key_file = files.key,
                                    .connect_to = address,
                                    .connect_timeout_ms = CONNECT_MS,
                                    .idle_timeout_ms = f->head    ? 0

@@ -25,11 +25,32 @@ char *identity__path(struct cluster *c, const char *name)
     return str_printf("%s/%s", c->dir, name);
 }
 
+void identity__files(struct cluster *c, struct identity_files *ret)
+{
+    *ret = (struct identity_files){.authority = identity__path(c, "ca.pem"),
+                                   .certificate = identity__path(c, "node.pem"),
+                                   .revoked = identity__path(c, "ca.crl"),
+                                   .key = seal__key_path(c)};
+}
+
+void identity__files_done(struct identity_files *f)
+{
+    free(f->authority);
+    free(f->certificate);
+    free(f->revoked);
+}
+
 static char *read_text(struct cluster *c, const char *name, size_t max, struct err *err)
 {
     _cleanup_free_ char *path = identity__path(c, name);
     _cleanup_str_ struct str text = STR_INIT;
     return file_read(path, max, &text, err) < 0 ? NULL : str_take(&text);
+}
+
+static char *read_secret(struct cluster *c, const char *name, struct err *err)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    return seal__read(c, name, &text, err) < 0 ? NULL : str_take(&text);
 }
 
 char *identity__authority(struct cluster *c)
@@ -42,21 +63,28 @@ char *identity__certificate(struct cluster *c)
     return read_text(c, "node.pem", PEM_MAX, &(struct err){0});
 }
 
-static int write_text(struct cluster *c, const char *name, const char *text, mode_t mode, struct err *err)
+static int write_text(struct cluster *c, const char *name, const char *text, struct err *err)
 {
     _cleanup_free_ char *path = identity__path(c, name);
-    return text ? file_replace(path, text, strlen(text), mode, true, err) : 0;
+    return text ? file_replace(path, text, strlen(text), 0644, true, err) : 0;
+}
+
+static int write_secret(struct cluster *c, const char *name, const char *text, struct err *err)
+{
+    return text ? seal__write(c, name, text, strlen(text), err) : 0;
 }
 
 int identity__write(struct cluster *c, const char *authority, const char *certificate, const char *key,
                     const char *authority_key, struct err *err)
 {
-    int r = write_text(c, "ca.pem", authority, 0644, err);
+    int r = write_text(c, "ca.pem", authority, err);
     if (r == 0)
-        r = write_text(c, "ca.key", authority_key, 0600, err);
+        r = write_secret(c, "ca.key", authority_key, err);
     if (r == 0)
-        r = write_text(c, "node.key", key, 0600, err);
-    return r == 0 ? write_text(c, "node.pem", certificate, 0644, err) : r;
+        r = write_secret(c, "node.key", key, err);
+    if (r == 0 && key)
+        r = seal__show_key(c, key, err);
+    return r == 0 ? write_text(c, "node.pem", certificate, err) : r;
 }
 
 /* --- Certificates --- */
@@ -72,7 +100,7 @@ int identity__issue(struct cluster *c, const char *csr, const struct pki_subject
                     char **ret_certificate, struct err *err)
 {
     _cleanup_free_ char *authority = read_text(c, "ca.pem", PEM_MAX, err);
-    _cleanup_free_ char *key = authority ? read_text(c, "ca.key", PEM_MAX, err) : NULL;
+    _cleanup_free_ char *key = authority ? read_secret(c, "ca.key", err) : NULL;
     if (!key)
         return err_wrap(err, "read the cluster's authority");
     struct pki_subject whole = *subject;
@@ -84,7 +112,7 @@ int identity__issue(struct cluster *c, const char *csr, const struct pki_subject
 
 char *identity__authority_key(struct cluster *c, struct err *err)
 {
-    return read_text(c, "ca.key", PEM_MAX, err);
+    return read_secret(c, "ca.key", err);
 }
 
 int identity__issue_own(struct cluster *c, struct err *err)
@@ -143,7 +171,7 @@ void identity__renew_when_due(struct cluster *c, int64_t life_ns)
         return;
     int64_t left = s.ends_ns - time_now_ns();
     bool shorter = life_ns > 0 && left > life_ns + life_ns / 10;
-    if (left > (s.ends_ns - s.begins_ns) / 4 && !shorter)
+    if (left > (s.ends_ns - s.begins_ns) / 4 && !shorter && !c->renews)
         return;
     if (renew(c, &err) < 0) {
         if (time_monotonic_ns() > c->renew_told_ns + RENEW_TELL_S * NS_PER_S || !c->renew_told_ns) {
@@ -152,11 +180,32 @@ void identity__renew_when_due(struct cluster *c, int64_t life_ns)
         }
         return;
     }
+    c->renews = false;
     log_info("cluster: this node's certificate is renewed");
     port__renewed(c);
 }
 
 /* --- node.json --- */
+
+/* Who listens or calls without says more. */
+static void show_key(struct cluster *c)
+{
+    struct err err;
+    _cleanup_free_ char *key = c->locked && !c->seal.known ? NULL : read_secret(c, "node.key", &err);
+    if (key && seal__show_key(c, key, &err) < 0)
+        log_error("cluster: %s", err.msg);
+}
+
+static void forget_texts(struct cluster *c)
+{
+    char **texts[] = {&c->self, &c->swarm_id, &c->listen, &c->address, &c->leader, &c->trouble};
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        free(*texts[i]);
+        *texts[i] = NULL;
+    }
+    json_decref(c->managers);
+    c->managers = NULL;
+}
 
 int identity__load(struct cluster *c, struct err *err)
 {
@@ -180,12 +229,14 @@ int identity__load(struct cluster *c, struct err *err)
             "%s: no node or role in it: put the file back from a backup, or take the directory away "
             "to join anew",
             path);
+    forget_texts(c); /* of when it was locked */
     c->self = mem_strdup(json_str(doc, "node"));
     c->swarm_id = mem_strdup(json_str(doc, "swarm"));
     c->listen = mem_strdup(json_str(doc, "listen"));
     c->address = mem_strdup(json_str(doc, "address"));
     json_t *managers = json_object_get(doc, "managers");
     c->managers = json_is_array(managers) ? json_incref(managers) : json_array();
+    show_key(c);
     return 0;
 }
 
@@ -202,6 +253,7 @@ int identity__save(struct cluster *c, struct err *err)
 
 void identity__forget(struct cluster *c)
 {
+    struct err err;
     c->heard_epoch = 0;
     *c->heard_lead = '\0';
     static const char *const files[] = {"node.json", "assigned.json", "node.key", "node.pem",
@@ -210,15 +262,12 @@ void identity__forget(struct cluster *c)
         _cleanup_free_ char *path = identity__path(c, files[i]);
         unlink(path);
     }
-    char **texts[] = {&c->self, &c->swarm_id, &c->listen, &c->address, &c->leader, &c->trouble};
-    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
-        free(*texts[i]);
-        *texts[i] = NULL;
-    }
+    seal__forget(c);
+    if (keys__renew(c, &err) < 0)
+        log_error("cluster: %s", err.msg);
+    forget_texts(c);
     free(c->revocations);
     c->revocations = NULL;
-    json_decref(c->managers);
-    c->managers = NULL;
     c->role = ROLE_NONE;
 }
 

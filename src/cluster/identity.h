@@ -5,6 +5,7 @@
  *   node.json            its id, role and addresses, and the managers that it knows
  *   ca.key               on managers: the authority's key
  *
+ * The keys may be encrypted there (seal.h), and are read and written by way of that.
  * node.json is written last and taken away first: while it is there, so are the others. */
 #ifndef CLUSTER_IDENTITY_H
 #define CLUSTER_IDENTITY_H
@@ -44,6 +45,14 @@ char *identity__authority_key(struct cluster *c,
 char *identity__authority(struct cluster *c);
 char *identity__certificate(struct cluster *c); /* the same of node.pem */
 char *identity__path(struct cluster *c, const char *name);
+/* What a connection to or from another node needs: paths of PEM files. */
+struct identity_files {
+    char *authority, *certificate, *revoked;
+    const char *key;
+};
+void identity__files(struct cluster *c, struct identity_files *ret);
+void identity__files_done(struct identity_files *f);
+#define _cleanup_identity_files_ _cleanup_(identity__files_done)
 
 /* "HOST:PORT", of an address with or without its port. The caller frees. */
 char *identity__door(const char *address, int port);

@@ -2,6 +2,7 @@
 
 #include "base/base64.h"
 #include "base/log.h"
+#include "cluster/autolock.h"
 #include "cluster/identity.h"
 #include "cluster/managers.h"
 #include "cluster/peer.h"
@@ -152,6 +153,7 @@ static int add_keys(struct cluster *c, json_t *answer, struct err *err)
     _cleanup_free_ char *secrets = base64_encode(c->key, sizeof(c->key));
     json_set_str(answer, "authority_key", key);
     json_set_str(answer, "secrets_key", secrets);
+    autolock__add(c, answer);
     return 0;
 }
 
@@ -344,6 +346,8 @@ static int take_answer(struct cluster *c, const json_t *answer, const char *key,
 {
     bool manager = str_eq(json_str(answer, "role"), "manager");
     int r = check_answer(answer, err);
+    if (r == 0 && manager) /* before there is anything to lock */
+        r = autolock__follow(c, answer, err);
     if (r == 0)
         r = identity__write(c, NULL, json_str(answer, "certificate"), key,
                             manager ? json_str(answer, "authority_key") : NULL, err);

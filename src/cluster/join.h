@@ -4,8 +4,8 @@
  *     GET  /cluster/authority   from whoever answers; believed only if its digest is the token's
  *     POST /cluster/join        to a manager of that authority: {protocol, token, csr, description, address,
  * port, availability} -> {node, swarm, role, certificate, managers}, and for a manager {authority_key,
- * secrets_key} POST /cluster/renew       {csr} -> {certificate}; a node, for itself, before its certificate's
- * end */
+ * secrets_key, unlock_key} POST /cluster/renew       {csr} -> {certificate}; a node, for itself, before its
+ * certificate's end */
 #ifndef CLUSTER_JOIN_H
 #define CLUSTER_JOIN_H
 

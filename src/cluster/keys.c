@@ -5,7 +5,7 @@
 
 #include "base/base64.h"
 #include "base/digest.h"
-#include "base/file.h"
+#include "cluster/seal.h"
 
 #include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
@@ -13,7 +13,16 @@
 #include <gnutls/x509.h>
 #include <time.h>
 
-enum { AUTHORITY_YEARS = 20, NONCE_BYTES = 12, TAG_BYTES = 16, DIGITS_OF_DIGEST = 50, DIGITS_OF_SECRET = 25 };
+#define KEY_FILE "secrets.key"
+
+enum {
+    AUTHORITY_YEARS = 20,
+    NONCE_BYTES = 12,
+    TAG_BYTES = 16,
+    DIGITS_OF_DIGEST = 50,
+    DIGITS_OF_SECRET = 25,
+    KEY_BYTES = 32
+};
 
 void keys__random(void *bytes, size_t n)
 {
@@ -156,34 +165,63 @@ char *keys__token(const char *fingerprint)
 
 int keys__load(struct cluster *c, struct err *err)
 {
-    _cleanup_free_ char *path = str_printf("%s/secrets.key", c->dir);
     _cleanup_str_ struct str text = STR_INIT;
-    int r = file_read(path, 4096, &text, err);
-    if (r == -ERR_NOT_FOUND) {
-        keys__random(c->key, sizeof(c->key));
-        return file_replace(path, c->key, sizeof(c->key), 0600, true, err);
-    }
+    int r = seal__read(c, KEY_FILE, &text, err);
+    if (r == -ERR_NOT_FOUND)
+        return keys__renew(c, err);
     if (r < 0)
         return r;
     if (text.len != sizeof(c->key))
-        return err_set(err, ERR_CORRUPT, "%s: expected %zu bytes, not %zu: put the file back from a backup",
-                       path, sizeof(c->key), text.len);
+        return err_set(err, ERR_CORRUPT,
+                       "%s/" KEY_FILE ": expected %zu bytes, not %zu: put the file back from a backup",
+                       c->dir, sizeof(c->key), text.len);
     memcpy(c->key, text.data, sizeof(c->key));
     return 0;
 }
 
-static gnutls_aead_cipher_hd_t cipher(struct cluster *c)
+int keys__take(struct cluster *c, const void *bytes, size_t n, struct err *err)
+{
+    int r = n == sizeof(c->key)
+                ? seal__write(c, KEY_FILE, bytes, n, err)
+                : err_set(err, ERR_PROTOCOL, "the key of the swarm's secrets has %zu bytes, not %zu", n,
+                          sizeof(c->key));
+    if (r == 0)
+        memcpy(c->key, bytes, n);
+    return r;
+}
+
+int keys__renew(struct cluster *c, struct err *err)
+{
+    unsigned char key[sizeof(c->key)];
+    keys__random(key, sizeof(key));
+    return keys__take(c, key, sizeof(key), err);
+}
+
+int keys__leave(struct cluster *c, struct err *err)
+{
+    unsigned char key[sizeof(c->key)];
+    keys__random(key, sizeof(key));
+    return seal__write(c, KEY_FILE, key, sizeof(key), err);
+}
+
+static gnutls_aead_cipher_hd_t cipher(const unsigned char *key)
 {
     gnutls_aead_cipher_hd_t handle;
-    const gnutls_datum_t key = {c->key, sizeof(c->key)};
-    must(gnutls_aead_cipher_init(&handle, GNUTLS_CIPHER_AES_256_GCM, &key) == 0);
+    const gnutls_datum_t datum = {(unsigned char *)key, KEY_BYTES};
+    must(gnutls_aead_cipher_init(&handle, GNUTLS_CIPHER_AES_256_GCM, &datum) == 0);
     return handle;
 }
 
-int keys__seal(struct cluster *c, const char *id, const void *bytes, size_t n, struct str *ret,
+int keys__seal(const struct cluster *c, const char *id, const void *bytes, size_t n, struct str *ret,
                struct err *err)
 {
-    gnutls_aead_cipher_hd_t handle = cipher(c);
+    return keys__seal_with(c->key, id, bytes, n, ret, err);
+}
+
+int keys__seal_with(const unsigned char *key, const char *id, const void *bytes, size_t n, struct str *ret,
+                    struct err *err)
+{
+    gnutls_aead_cipher_hd_t handle = cipher(key);
     unsigned char *nonce = (unsigned char *)str_reserve(ret, NONCE_BYTES + n + TAG_BYTES);
     size_t size = n + TAG_BYTES;
     keys__random(nonce, NONCE_BYTES);
@@ -196,19 +234,27 @@ int keys__seal(struct cluster *c, const char *id, const void *bytes, size_t n, s
     return 0;
 }
 
-int keys__open(struct cluster *c, const char *id, const struct str *sealed, struct str *ret, struct err *err)
+int keys__open(const struct cluster *c, const char *id, const struct str *sealed, struct str *ret,
+               struct err *err)
 {
-    if (sealed->len < NONCE_BYTES + TAG_BYTES)
-        return err_set(err, ERR_CORRUPT, "secret %s is damaged", id);
-    gnutls_aead_cipher_hd_t handle = cipher(c);
-    const unsigned char *nonce = (const unsigned char *)sealed->data;
-    size_t size = sealed->len - NONCE_BYTES - TAG_BYTES;
-    int r =
-        gnutls_aead_cipher_decrypt(handle, nonce, NONCE_BYTES, id, strlen(id), TAG_BYTES, nonce + NONCE_BYTES,
-                                   sealed->len - NONCE_BYTES, str_reserve(ret, size), &size);
+    if (keys__open_with(c->key, id, sealed->data, sealed->len, ret) == 0)
+        return 0;
+    return err_set(err, ERR_CORRUPT, "secret %s is damaged, or not encrypted with the key of this machine",
+                   id);
+}
+
+int keys__open_with(const unsigned char *key, const char *id, const char *sealed, size_t n, struct str *ret)
+{
+    if (n < NONCE_BYTES + TAG_BYTES)
+        return -ERR_CORRUPT;
+    gnutls_aead_cipher_hd_t handle = cipher(key);
+    const unsigned char *nonce = (const unsigned char *)sealed;
+    size_t size = n - NONCE_BYTES - TAG_BYTES;
+    int r = gnutls_aead_cipher_decrypt(handle, nonce, NONCE_BYTES, id, strlen(id), TAG_BYTES,
+                                       nonce + NONCE_BYTES, n - NONCE_BYTES, str_reserve(ret, size), &size);
     gnutls_aead_cipher_deinit(handle);
     if (r < 0)
-        return err_set(err, ERR_CORRUPT, "secret %s cannot be decrypted with the key of this machine", id);
+        return -ERR_CORRUPT;
     ret->len += size;
     ret->data[ret->len] = '\0'; /* templates read it as text; str_reserve left room */
     return 0;

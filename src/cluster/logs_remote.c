@@ -48,27 +48,26 @@ static int on_bytes(void *context, const void *bytes, size_t n, struct err *err)
 int logs__read_remote(struct cluster *c, const struct logs_place *place, const struct engine_logs *logs,
                       struct err *err)
 {
-    _cleanup_free_ char *
-        authority = identity__path(c, "ca.pem"),
-       *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key"),
-       *revoked = identity__path(c, "ca.crl"),
-       *url = str_printf("https://%s/cluster/logs/%s?follow=%d&out=%d&err=%d&since=%lld&until=%lld&tail=%lld",
-                         place->node, place->container, logs->follow, logs->out, logs->err_stream,
-                         (long long)logs->since_ns, (long long)logs->until_ns, (long long)logs->tail);
+    _cleanup_identity_files_ struct identity_files files = {0};
+    _cleanup_free_ char *url =
+        str_printf("https://%s/cluster/logs/%s?follow=%d&out=%d&err=%d&since=%lld&until=%lld&tail=%lld",
+                   place->node, place->container, logs->follow, logs->out, logs->err_stream,
+                   (long long)logs->since_ns, (long long)logs->until_ns, (long long)logs->tail);
     struct reading reading = {.logs = logs};
     struct http_response answer = {0};
     struct http_client *client = NULL;
     int r = http_client_new(NULL, &client, err);
     if (r < 0)
         return r;
+    identity__files(c, &files);
     const struct http_call call = {.method = "GET",
                                    .url = url,
                                    .sink = on_bytes,
                                    .sink_context = &reading,
-                                   .ca_file = authority,
-                                   .crl_file = revoked,
-                                   .certificate_file = certificate,
-                                   .key_file = key,
+                                   .ca_file = files.authority,
+                                   .crl_file = files.revoked,
+                                   .certificate_file = files.certificate,
+                                   .key_file = files.key,
                                    .connect_to = place->door,
                                    .connect_timeout_ms = CONNECT_MS,
                                    .cancel = &c->cancel,

@@ -135,10 +135,11 @@ static struct managers *make(struct cluster *c, const char *member)
     m->cluster = c;
     snprintf(m->address, sizeof(m->address), "%s", member);
     m->directory = str_printf("%s/store", c->dir);
-    m->tls = (struct tls_files){.authority = str_printf("%s/ca.pem", c->dir),
-                                .certificate = str_printf("%s/node.pem", c->dir),
-                                .key = str_printf("%s/node.key", c->dir),
-                                .revoked = str_printf("%s/ca.crl", c->dir)};
+    identity__files(c, &m->files);
+    m->tls = (struct tls_files){.authority = m->files.authority,
+                                .certificate = m->files.certificate,
+                                .key = m->files.key,
+                                .revoked = m->files.revoked};
     m->member_list[0] = m->address;
     m->members = (struct store_members){m->member_list, m->tls, MANAGER_STORE_MS};
     pthread_mutex_init(&m->lock, NULL);
@@ -151,10 +152,7 @@ static void discard(struct managers *m)
 {
     free(m->directory);
     strv_free(m->others);
-    free((char *)m->tls.authority);
-    free((char *)m->tls.certificate);
-    free((char *)m->tls.key);
-    free((char *)m->tls.revoked);
+    identity__files_done(&m->files);
     pthread_mutex_destroy(&m->lock);
     pthread_cond_destroy(&m->wake);
     pthread_cond_destroy(&m->confirmed);
@@ -342,17 +340,9 @@ int managers__replicate(struct cluster *c, const char *address, struct err *err)
 
 static int take_key(struct cluster *c, const char *text, struct err *err)
 {
-    _cleanup_free_ char *path = str_printf("%s/secrets.key", c->dir);
     _cleanup_str_ struct str key = STR_INIT;
     int r = base64_decode(text, &key, err);
-    if (r == 0 && key.len != sizeof(c->key))
-        r = err_set(err, ERR_PROTOCOL, "the key of the swarm's secrets has %zu bytes, not %zu", key.len,
-                    sizeof(c->key));
-    if (r == 0)
-        r = file_replace(path, key.data, key.len, 0600, true, err);
-    if (r == 0)
-        memcpy(c->key, key.data, key.len);
-    return r;
+    return r == 0 ? keys__take(c, key.data, key.len, err) : r;
 }
 
 int managers__begin(struct cluster *c, const json_t *answer, struct err *err)
@@ -398,9 +388,22 @@ static void new_file(struct cluster *c)
         log_error("cluster: %s", err.msg);
 }
 
-void managers__forget(struct cluster *c)
+static void remove_member(struct cluster *c)
 {
     _cleanup_free_ char *directory = str_printf("%s/store", c->dir);
+    record_remove(c);
+    file_remove_tree(directory, &(struct err){0});
+}
+
+void managers__discard(struct cluster *c)
+{
+    must(!c->manager && !c->store);
+    remove_member(c);
+    new_file(c);
+}
+
+void managers__forget(struct cluster *c)
+{
     struct managers *m = c->manager;
     if (!m)
         return;
@@ -416,8 +419,7 @@ void managers__forget(struct cluster *c)
     store_close(m->store);
     m->store = m->before = NULL;
     retire(m);
-    record_remove(c);
-    file_remove_tree(directory, &(struct err){0});
+    remove_member(c);
     if (!c->store)
         new_file(c);
 }

@@ -58,6 +58,8 @@ int managers__remove(struct cluster *c, const char *address, struct err *err);
 int managers__hand_over(struct cluster *c, struct err *err);
 /* On who is no manager any more: the member's data go too. */
 void managers__forget(struct cluster *c);
+/* The same of one that was never opened, because it is locked; its file is empty afterwards. */
+void managers__discard(struct cluster *c);
 
 /* A batch with the fence of this epoch was committed, and was begun at that time of managers__now(): lead.c
  * says what follows from that. Any lock. */

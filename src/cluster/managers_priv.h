@@ -3,6 +3,7 @@
 #define CLUSTER_MANAGERS_PRIV_H
 
 #include "cluster/cluster_priv.h"
+#include "cluster/identity.h"
 #include "cluster/managers.h"
 
 struct managers {
@@ -11,7 +12,8 @@ struct managers {
     char address[STORE_ADDRESS_BYTES]; /* of the own member */
     char *directory;
     char **others; /* members to join; NULL: the first */
-    struct tls_files tls;
+    struct identity_files files;
+    struct tls_files tls; /* the same */
     struct store_members members;
     char *member_list[2]; /* the own one; it knows the others */
     struct store *store;  /* of the thread's; open since the first lead */

@@ -1,4 +1,5 @@
 /* Objects of all kinds: ids, names, versions, and their rows. */
+#include "cluster/autolock.h"
 #include "cluster/cluster_priv.h"
 #include "cluster/managers.h"
 
@@ -27,6 +28,8 @@ void cluster__new_id(char ret[ID_BYTES])
 
 int cluster__no_swarm(const struct cluster *c, struct err *err)
 {
+    if (c->locked)
+        return autolock__locked(err);
     if (c->role == ROLE_LEADS)
         return 0;
     return c->role == ROLE_NONE
@@ -213,8 +216,9 @@ void change_put(struct change *ch, const struct object *o)
 
 void change_put_swarm(struct change *ch, const struct cluster *c)
 {
+    _cleanup_json_ json_t *doc = autolock__store_form(c);
     change_add(ch, "INSERT OR REPLACE INTO objects (kind, id, doc) VALUES (?1, ?2, ?3)", 3, swarm_kind,
-               json_str(c->swarm, "ID"), json_format(c->swarm));
+               json_str(c->swarm, "ID"), json_format(doc));
 }
 
 void change_remove(struct change *ch, const struct object *o)
@@ -282,6 +286,7 @@ static int load_row(void *context, const struct store_value *columns, size_t cou
     if (l->kind == CLUSTER_KINDS) {
         json_decref(c->swarm);
         c->swarm = json_incref(doc);
+        autolock__restore(c, c->swarm);
         c->index = MAX(c->index, json_int(json_object_get(doc, "Version"), "Index"));
         return 0;
     }

@@ -126,11 +126,10 @@ void peer_kept_done(struct peer_kept *kept)
 static int call_over(struct cluster *c, struct peer_kept *kept, const char *address, const char *method,
                      const char *path, const json_t *body, int timeout_ms, json_t **ret, struct err *err)
 {
-    _cleanup_free_ char *authority = identity__path(c, "ca.pem"),
-                        *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key"),
-                        *revoked = identity__path(c, "ca.crl");
-    struct call call = {method, path,    body,       authority,  certificate,
-                        key,    revoked, timeout_ms, &c->cancel, NULL};
+    _cleanup_identity_files_ struct identity_files files;
+    identity__files(c, &files);
+    struct call call = {method,    path,          body,       files.authority, files.certificate,
+                        files.key, files.revoked, timeout_ms, &c->cancel,      NULL};
     int r = kept ? open_kept(kept, &call, err) : 0;
     if (r < 0)
         return r;

@@ -157,15 +157,15 @@ static int bind_address(const char *address, int *ret_fd, struct err *err)
 
 int port__open(struct cluster *c, struct err *err)
 {
-    _cleanup_free_ char *authority = identity__path(c, "ca.pem"),
-                        *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key"),
-                        *revoked = identity__path(c, "ca.crl");
+    _cleanup_identity_files_ struct identity_files files;
     int fd = -EBADF;
+    identity__files(c, &files);
     if (c->port)
         return 0;
     int r = bind_address(c->listen, &fd, err);
     if (r == 0)
-        r = http_tls_new_mutual(certificate, key, authority, revoked, &c->port_tls, err);
+        r = http_tls_new_mutual(files.certificate, files.key, files.authority, files.revoked, &c->port_tls,
+                                err);
     if (r < 0) {
         close_fd(fd);
         return r;

@@ -83,11 +83,11 @@ static void *relay(void *context)
 
 static int open_other(struct cluster *c, const json_t *node, struct reach *r, struct err *err)
 {
-    _cleanup_free_ char *authority = identity__path(c, "ca.pem"),
-                        *certificate = identity__path(c, "node.pem"), *key = identity__path(c, "node.key"),
-                        *revoked = identity__path(c, "ca.crl");
-    const struct tls_files files = {authority, certificate, key, revoked, json_str(node, "ID")};
+    _cleanup_identity_files_ struct identity_files own;
     int ends[2];
+    identity__files(c, &own);
+    const struct tls_files files = {own.authority, own.certificate, own.key, own.revoked,
+                                    json_str(node, "ID")};
     int status = tls_connect(json_str(node, "Door"), &files, time_monotonic_ns() + CONNECT_MS * NS_PER_MS,
                              &r->link, err);
     if (status < 0)

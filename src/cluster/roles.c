@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "cluster/autolock.h"
 #include "cluster/identity.h"
 #include "cluster/managers.h"
 #include "cluster/peer.h"
@@ -146,7 +147,9 @@ int roles__left(struct cluster *c, const char *id, struct err *err)
 
 static int take_manager(struct cluster *c, const json_t *answer, const char *key, struct err *err)
 {
-    int r = identity__write(c, NULL, json_str(answer, "certificate"), key, json_str(answer, "authority_key"),
+    int r = autolock__follow(c, answer, err);
+    if (r == 0)
+        r = identity__write(c, NULL, json_str(answer, "certificate"), key, json_str(answer, "authority_key"),
                             err);
     SCOPED_LOCK(locked, &c->lock);
     if (r == 0)
@@ -166,6 +169,11 @@ static int take_worker(struct cluster *c, const json_t *answer, const char *key,
         return r;
     managers__forget(c);
     unlink(authority_key);
+    r = keys__leave(c, err);
+    if (r == 0) /* a worker has nothing left that is to be locked */
+        r = seal__set(c, NULL, err);
+    if (r < 0)
+        return r;
     SCOPED_LOCK(locked, &c->lock);
     c->role = ROLE_WORKS;
     return identity__save(c, err);

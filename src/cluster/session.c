@@ -4,6 +4,7 @@
 #include "base/base64.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cluster/autolock.h"
 #include "cluster/identity.h"
 #include "cluster/join.h"
 #include "cluster/peer.h"
@@ -300,6 +301,8 @@ static void apply(struct cluster *c, const json_t *answer, char **version)
         roles__follow(c, json_bool(node, "manager"));
     if (changed) {
         revoke__follow(c, answer);
+        if (c->role == ROLE_FOLLOWS && autolock__follow(c, answer, &err) < 0)
+            log_error("cluster: %s", err.msg);
         traffic__follow(c, answer);
         put_secrets(c, CLUSTER_SECRET, json_object_get(answer, "secrets"));
         put_secrets(c, CLUSTER_CONFIG, json_object_get(answer, "configs"));

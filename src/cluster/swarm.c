@@ -1,17 +1,16 @@
 /* The swarm itself: made, shown, changed, left. */
 #include "cluster/cluster_priv.h"
 
-#include "base/file.h"
 #include "base/log.h"
+#include "cluster/autolock.h"
 #include "cluster/identity.h"
 #include "cluster/managers.h"
-#include "cluster/peer.h"
 #include "cluster/port.h"
 #include "cluster/revoke.h"
-#include "cluster/roles.h"
+#include "cluster/session.h"
 #include "cluster/traffic.h"
 
-enum { LEAVE_TIMEOUT_MS = 3000, POOL_BITS = 24 };
+enum { POOL_BITS = 24 };
 
 /* --- The document of the swarm --- */
 
@@ -59,10 +58,6 @@ static int check_spec(const json_t *spec, struct err *err)
         r = json_get_object(spec, "", "EncryptionConfig", &part, err);
     if (r == 0)
         r = json_get_bool(part, "EncryptionConfig", "AutoLockManagers", &lock, err);
-    if (r == 0 && lock)
-        r = err_set(err, ERR_UNSUPPORTED,
-                    "AutoLockManagers: not supported by Drover; secrets are encrypted with a key in its own "
-                    "directory");
     part = NULL;
     if (r == 0)
         r = json_get_object(spec, "", "Orchestration", &part, err);
@@ -92,7 +87,7 @@ static int make_swarm(struct cluster *c, const json_t *body, const json_t *spec,
     char id[ID_BYTES], when[TIME_RFC3339_BYTES];
     int r = keys__make_authority(&pem, &key, err);
     if (r == 0)
-        r = identity__write(c, pem, NULL, NULL, key, err);
+        r = keys__renew(c, err); /* with that of a swarm before nothing is encrypted any more */
     if (r < 0)
         return r;
     _cleanup_free_ char *fingerprint = keys__fingerprint(pem);
@@ -108,7 +103,10 @@ static int make_swarm(struct cluster *c, const json_t *body, const json_t *spec,
                          "JoinTokens", make_tokens(fingerprint));
     must(c->swarm);
     c->swarm_id = mem_strdup(id);
-    return 0;
+    r = autolock__choose(c, c->swarm, false, err);
+    if (r == 0) /* before there is anything to lock */
+        r = autolock__obey(c, c->swarm, err);
+    return r == 0 ? identity__write(c, pem, NULL, NULL, key, err) : r;
 }
 
 int swarm__make_ingress(struct cluster *c, struct err *err)
@@ -225,6 +223,8 @@ static int prepare_init(struct cluster *c, const json_t *body, struct node **ret
     if (r < 0)
         return r;
     merge(spec, given);
+    if (json_bool(body, "AutoLockManagers"))
+        json_object_set_new(json_object_get(spec, "EncryptionConfig"), "AutoLockManagers", json_true());
     r = make_swarm(c, body, spec, err);
     if (r == 0)
         r = make_self(c, body, ret_self, err);
@@ -283,67 +283,6 @@ int cluster_init(struct cluster *c, const json_t *body, char **ret_node, struct 
     return r;
 }
 
-/* --- Leaving: its containers, networks and files go --- */
-
-static void remove_traces(struct cluster *c)
-{
-    _cleanup_json_ json_t *containers = NULL,
-                          *filters = json_pack("{s:[s]}", "label", "com.docker.swarm.task.id");
-    json_t *one;
-    size_t i;
-    if (engine_container_list(c->engine, true, 0, false, filters, &containers, &(struct err){0}) == 0)
-        json_array_foreach (containers, i, one)
-            engine_container_remove(c->engine, json_str(one, "Id"), true, true, &(struct err){0});
-    traffic__apply(c, NULL, NULL, &(struct err){0});
-}
-
-/* So that its tasks are replaced at once; a leader that does not hear it finds out by itself. */
-static void tell_of_leaving(struct cluster *c)
-{
-    struct err err;
-    if (peer_call_leader(c, "POST", "/cluster/leave", NULL, LEAVE_TIMEOUT_MS, NULL, &err) < 0)
-        log_warning("cluster: tell the leader that this node leaves: %s", err.msg);
-}
-
-int cluster_leave(struct cluster *c, bool force, struct err *err)
-{
-    SCOPED_LOCK(change, &c->change_lock);
-    pthread_mutex_lock(&c->lock);
-    enum cluster_role role = c->role;
-    pthread_mutex_unlock(&c->lock);
-    if (role == ROLE_NONE)
-        return err_set(err, ERR_UNAVAILABLE, "This node is not part of a swarm");
-    if (!force && role != ROLE_WORKS)
-        return err_set(
-            err, ERR_UNAVAILABLE,
-            "You are attempting to leave the swarm on a node that is participating as a manager. Removing "
-            "the last manager erases all current state of the swarm. Use `--force` to ignore this message. ");
-    if (role == ROLE_WORKS)
-        tell_of_leaving(c);
-    bool replicated = managers__replicated(c);
-    if (replicated) { /* the managers' thread may need the lock */
-        pthread_mutex_unlock(&c->change_lock);
-        roles__keep(c, true); /* that it is no manager any more is not to be followed meanwhile */
-        roles__leave(c);
-        managers__forget(c);
-        pthread_mutex_lock(&c->change_lock);
-    }
-    loop__stop(c, -1);
-    port__close(c, 0);
-    SCOPED_LOCK(locked, &c->lock);
-    c->role_kept = false;
-    const struct store_statement erase = {.sql = "DELETE FROM objects", .expect_changes = -1};
-    int r = store_batch(c->store, &erase, 1, STORE_DURABLE, err);
-    if (r < 0) {
-        loop__start(c, NULL);
-        return r;
-    }
-    remove_traces(c);
-    cluster__free_all(c);
-    identity__forget(c);
-    return 0;
-}
-
 /* --- Shown and changed --- */
 
 /* What is kept in the document and is not Docker's. */
@@ -353,6 +292,7 @@ static void hide_own(json_t *document)
     json_object_del(document, "Networks");
     json_object_del(document, "Revoked");
     json_object_del(document, "Clients");
+    json_object_del(document, "UnlockKey");
 }
 
 int cluster_inspect(struct cluster *c, json_t **ret, struct err *err)
@@ -364,6 +304,18 @@ int cluster_inspect(struct cluster *c, json_t **ret, struct err *err)
     *ret = json_copy_tree(c->swarm);
     hide_own(*ret);
     return 0;
+}
+
+/* This manager at once, the others as they hear of it. */
+static void lock_as_told(struct cluster *c, const json_t *before)
+{
+    struct err err;
+    if (str_eq(json_str(before, "UnlockKey"), json_str(c->swarm, "UnlockKey")))
+        return;
+    if (autolock__obey(c, c->swarm, &err) < 0)
+        log_error("cluster: %s", err.msg);
+    c->swept_ns = 0; /* its certificate is renewed soon */
+    assign__changed(c, NULL);
 }
 
 int cluster_update(struct cluster *c, int64_t version, const struct cluster_rotate *rotate,
@@ -390,10 +342,15 @@ int cluster_update(struct cluster *c, int64_t version, const struct cluster_rota
         json_object_set(tokens, "Manager", json_object_get(fresh, "Manager"));
     json_object_set_new(json_object_get(after, "Version"), "Index", json_integer(++c->index));
     json_set_str(after, "UpdatedAt", time_format_rfc3339(time_now_ns(), when));
+    r = autolock__choose(c, after, rotate->unlock_key, err);
     c->swarm = after;
     struct change ch = {0};
-    change_put_swarm(&ch, c);
-    r = change_commit(c, &ch, true, err);
+    if (r == 0) {
+        change_put_swarm(&ch, c);
+        r = change_commit(c, &ch, true, err);
+    }
+    if (r == 0)
+        lock_as_told(c, before);
     c->swarm = r < 0 ? before : after;
     json_decref(r < 0 ? after : before);
     place__forget(c); /* its labels may choose another strategy */
@@ -442,9 +399,20 @@ json_t *swarm__summary(struct cluster *c)
     return out;
 }
 
+static json_t *locked_info(const struct cluster *c)
+{
+    struct err why;
+    autolock__locked(&why);
+    _cleanup_free_ char *host = swarm__host_of(c->address);
+    return json_pack("{s:s, s:s, s:s, s:b, s:s, s:n}", "NodeID", c->self, "NodeAddr", host, "LocalNodeState",
+                     "locked", "ControlAvailable", 0, "Error", why.msg, "RemoteManagers");
+}
+
 json_t *cluster_info(struct cluster *c)
 {
     SCOPED_LOCK(locked, &c->lock);
+    if (c->locked)
+        return locked_info(c);
     if (c->role == ROLE_NONE)
         return json_pack("{s:s, s:s, s:s, s:b, s:s, s:n}", "NodeID", "", "NodeAddr", "", "LocalNodeState",
                          "inactive", "ControlAvailable", 0, "Error", "", "RemoteManagers");
@@ -464,7 +432,7 @@ json_t *cluster_info(struct cluster *c)
 bool cluster_active(struct cluster *c)
 {
     SCOPED_LOCK(locked, &c->lock);
-    return c->role != ROLE_NONE;
+    return c->role != ROLE_NONE || c->locked;
 }
 
 bool cluster_is_worker(struct cluster *c)

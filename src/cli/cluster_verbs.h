@@ -1,0 +1,20 @@
+/* What the files of `drover cluster` share: cluster.c has the table of its verbs. */
+#ifndef CLI_CLUSTER_VERBS_H
+#define CLI_CLUSTER_VERBS_H
+
+#include "base/err.h"
+
+#include <jansson.h>
+
+/* POST /swarm/update of the swarm as it is. `spec`: what changes in its spec, or NULL; `query`: "&key=value",
+ * or "". */
+int cluster_update_swarm(const json_t *spec, const char *query, struct err *err);
+
+/* cluster_lock.c */
+int cluster_autolock_verb(int argc, char **argv);
+int cluster_unlock_verb(int argc, char **argv);
+int cluster_unlock_key_verb(int argc, char **argv);
+/* Says how managers are unlocked from now on. ERR_NOT_FOUND: they need no key. */
+int cluster_print_unlock(struct err *err);
+
+#endif
