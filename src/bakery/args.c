@@ -21,10 +21,26 @@ int build__platforms(struct builder *b, struct err *err)
     return 0;
 }
 
+/* TARGETSTAGE: what --target says, else the last stage's name. */
+static const char *target_stage(const struct builder *b)
+{
+    if (!str_empty(b->o->target))
+        return b->o->target;
+    const char *name = NULL;
+    for (size_t i = 0; i < b->file.step_count; i++) {
+        const struct df_step *step = &b->file.steps[i];
+        if (step->op == DF_FROM)
+            name = strv_len(step->args) == 3 ? step->args[2] : NULL;
+    }
+    return name ? name : "default";
+}
+
 /* TARGETPLATFORM, TARGETOS, ... and BUILD...: values a build knows by itself. Kept in global_args once
  * made, so that what is returned stays. */
-static const char *platform_arg(struct builder *b, const char *name)
+static const char *own_arg(struct builder *b, const char *name)
 {
+    if (str_eq(name, "TARGETSTAGE"))
+        return target_stage(b);
     const char *rest = str_after(name, "TARGET");
     const struct platform *p = rest ? &b->target_platform : &b->build_platform;
     if (!rest)
@@ -60,7 +76,7 @@ const char *build__arg_value(struct builder *b, const char *name, const char *fa
     if (fallback)
         return fallback;
     value = map_get(&b->global_args, name);
-    return value ? value : platform_arg(b, name);
+    return value ? value : own_arg(b, name);
 }
 
 static int compare(const void *a, const void *b)
@@ -87,7 +103,7 @@ static const char *lookup_global(void *context, const char *name)
     struct builder *b = context;
     SCOPED_LOCK(locked, &b->args_lock);
     const char *value = map_get(&b->global_args, name);
-    return value ? value : platform_arg(b, name);
+    return value ? value : own_arg(b, name);
 }
 
 static const char *lookup_stage(void *context, const char *name)

@@ -67,6 +67,14 @@ static char *flag_text(const char *word, size_t n, char escape)
     return str_take(&s);
 }
 
+static int unknown_flag(const struct df_instruction *in, const char *name, struct err *err)
+{
+    for (const struct df_flag_kind *k = in->flags; k && k->name; k++)
+        if (df__distance(name, k->name) <= 2 && strlen(k->name) > 2)
+            return err_set(err, ERR_INVALID, "unknown flag: --%s (did you mean --%s?)", name, k->name);
+    return err_set(err, ERR_INVALID, "unknown flag: --%s", name);
+}
+
 static int add_flag(const struct df_instruction *in, struct df_step *s, size_t *capacity, char *text,
                     struct err *err)
 {
@@ -77,7 +85,7 @@ static int add_flag(const struct df_instruction *in, struct df_step *s, size_t *
     while (kind && kind->name && strcmp(kind->name, text) != 0)
         kind++;
     if (!kind || !kind->name)
-        return err_set(err, ERR_INVALID, "unknown flag: --%s", text);
+        return unknown_flag(in, text, err);
     if (kind->value != DF_FLAG_LIST && df_flag(s, text))
         return err_set(err, ERR_INVALID, "flag --%s is given twice", text);
     bool on;

@@ -82,6 +82,7 @@ struct builder {
     pthread_cond_t changed; /* ... one of these has */
     size_t next_stage;      /* that no thread has looked at */
     int slots;              /* free ones: how many stages may work at the same time, see schedule.c */
+    int helpers;            /* threads that prepare steps, see ahead.c */
     struct err failed;      /* of the stage that failed first; code 0: none has */
     ssize_t failed_stage;
 
@@ -105,6 +106,8 @@ struct build {
     bool command_set;              /* CMD given in this stage */
     int number, step, steps;       /* of the present step: in the build, in the stage, of how many there */
     bool cached;                   /* the present step came from the cache */
+    struct ahead *ahead;           /* what is prepared for its later steps, or NULL */
+    struct ahead *helps;           /* not the stage itself, but what a helper of it sees of it; else NULL */
 };
 
 /* --- build.c --- */
@@ -127,6 +130,11 @@ void build__event(struct builder *b, const struct bakery_event *event);
 int build__stages(struct builder *b, struct err *err);
 /* Another stage that the stage in work needs; builds it when nobody does, else waits for it. */
 int build__need(struct build *s, size_t index, struct err *err);
+/* Around a wait, with the lock held. */
+void build__give_slot(struct builder *b);
+void build__take_slot(struct builder *b);
+/* The stage has failed: the first failure is the build's, and ends it. */
+void build__stage_failed(struct builder *b, size_t index, const struct err *why);
 
 /* --- plan.c --- */
 /* What a named context stands for, or NULL. */
@@ -146,7 +154,12 @@ int build__expand_heredoc(struct build *s, const char *text, char **ret, struct 
 /* NAME=value of the stage's arguments that ENV does not hide, sorted; what RUN sees and its key holds. */
 char **build__effective_args(struct build *s);
 
+/* --- ahead.c --- */
+bool build__stopped(const struct build *s); /* the build is cancelled, or the helper's stage has ended */
+
 /* --- stage.c --- */
+/* An ARG's values become the stage's; its text is added to *text. */
+int build__take_args(struct build *s, const struct df_step *step, struct str *text, struct err *err);
 int build__stage(struct builder *b, size_t index, struct err *err); /* called by schedule.c alone */
 /* An image by name: the local one, else as the caller fetches it. */
 int build__find_image(struct builder *b, const char *name, char **ret_id, struct err *err);
@@ -210,6 +223,9 @@ int build__layer_commit(struct build *s, struct layer *l, const char *created_by
  * image. */
 int build__link_commit(struct build *s, struct layer *l, const char *created_by, const char *key,
                        const char *link_key, struct err *err);
+/* The same of a layer that is in the store; NULL: nothing was copied. */
+int build__link_keep(struct build *s, const char *layer_digest, const char *created_by, const char *key,
+                     const char *link_key, struct err *err);
 /* On a hit the layer found goes upon the stage's image, whatever it stood upon when it was made. */
 int build__link_try(struct build *s, const char *created_by, const char *key, const char *link_key,
                     bool *ret_hit, struct err *err);
@@ -224,6 +240,9 @@ char **build__shell(struct build *s); /* ["/bin/sh", "-c"] */
 
 int build__metadata(struct build *s, const struct df_step *step, struct err *err);
 int build__workdir(struct build *s, const struct df_step *step, struct err *err);
+/* What ENV and WORKDIR set, without an image of it; what ENV says is added to *text. */
+int build__take_env(struct build *s, const struct df_step *step, struct str *text, struct err *err);
+int build__take_workdir(struct build *s, const struct df_step *step, struct err *err);
 int build__run(struct build *s, const struct df_step *step, struct err *err);
 int build__copy(struct build *s, const struct df_step *step, struct err *err);
 int build__labels(struct build *s, char *const *labels, struct err *err);

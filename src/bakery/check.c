@@ -143,9 +143,9 @@ static void platform_redundant(struct checking *c)
 
 static bool predefined(const char *name)
 {
-    static const char *const names[] = {"TARGETPLATFORM", "TARGETOS",      "TARGETARCH",
-                                        "TARGETVARIANT",  "BUILDPLATFORM", "BUILDOS",
-                                        "BUILDARCH",      "BUILDVARIANT",  NULL};
+    static const char *const names[] = {
+        "TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT", "TARGETSTAGE",
+        "BUILDPLATFORM",  "BUILDOS",  "BUILDARCH",  "BUILDVARIANT",  NULL};
     static const char *const proxies[] = {"http_proxy", "https_proxy", "ftp_proxy",
                                           "no_proxy",   "all_proxy",   NULL};
     _cleanup_free_ char *lower = str_lower(name);

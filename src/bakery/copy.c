@@ -1,4 +1,4 @@
-#include "bakery/copy_priv.h"
+#include "bakery/ahead.h"
 
 #include "bakery/path.h"
 #include "base/file.h"
@@ -9,8 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void copy_done(struct copy *c)
+void copy__done(struct copy *c)
 {
+    if (c->made_layer)
+        image_layer_drop(c->s->b->im, c->made_layer);
+    free(c->made_layer);
+    free(c->hash);
     sources_done(&c->sources);
     build__layer_done(&c->from);
     ignore_free(c->exclude);
@@ -54,8 +58,6 @@ static int find_destination(struct copy *c, struct err *err)
     int r = build__expand(c->s, c->step->args[strv_len(c->step->args) - 1], &text, err);
     if (r < 0)
         return r;
-    if (!*text)
-        return err_set(err, ERR_INVALID, "an empty destination");
     const char *workdir = json_str(build__config(c->s), "WorkingDir");
     c->destination = path_resolve(*workdir ? workdir : "/", text);
     const char *last = path_base(text);
@@ -146,6 +148,7 @@ static struct tree_copy tree_copy_of(const struct copy *c, struct source *source
 {
     return (struct tree_copy){.from_fd = source->root.fd,
                               .contents = source->is_dir,
+                              .root_stays = true,
                               .keep_owner = source->root.keep_owner && !c->owner,
                               .uid = uid,
                               .gid = gid,
@@ -267,7 +270,7 @@ static int copy_all(struct copy *c, struct layer *layer, uid_t uid, gid_t gid, s
     return r < 0 ? r : fill_all(c, layer, uid, gid, err);
 }
 
-static char *created_by_of(const struct copy *c, const char *hash)
+static char *created_by_of(const struct copy *c)
 {
     struct str s = STR_INIT;
     str_addf(&s, "/bin/sh -c #(nop) %s ", df_name(c->step->op));
@@ -279,7 +282,7 @@ static char *created_by_of(const struct copy *c, const char *hash)
         str_addf(&s, "--chmod=%s ", c->mode_text);
     if (c->parents)
         str_add(&s, "--parents ");
-    str_addf(&s, "%s in %s%s ", hash, c->destination, c->into_dir && c->destination[1] ? "/" : "");
+    str_addf(&s, "%s in %s%s ", c->hash, c->destination, c->into_dir && c->destination[1] ? "/" : "");
     return str_take(&s);
 }
 
@@ -295,6 +298,48 @@ static int find_owner(struct copy *c, uid_t *ret_uid, gid_t *ret_gid, struct err
     return r < 0 ? r : build__owner(base.root_fd, c->owner, ret_uid, ret_gid, err);
 }
 
+static void link_key_of(const struct copy *c, const char *created_by, uid_t uid, gid_t gid,
+                        char ret[DIGEST_BYTES])
+{
+    _cleanup_free_ char *text = str_printf("%s %u:%u", created_by, uid, gid);
+    build__link_key(c->s, text, ret);
+}
+
+/* Whether the layer of --link is needed whatever the image below it turns out to be. */
+static bool link_is_wanted(const struct copy *c, uid_t uid, gid_t gid)
+{
+    const struct builder *b = c->s->b;
+    if (b->cache_limited || b->source_count) /* what these give shows when the step's turn comes */
+        return false;
+    if (build__no_cache(c->s))
+        return true;
+    _cleanup_free_ char *created_by = created_by_of(c), *id = NULL;
+    char link_key[DIGEST_BYTES];
+    link_key_of(c, created_by, uid, gid, link_key);
+    return image_cache_get(b->im, link_key, &id, NULL) == -ERR_NOT_FOUND;
+}
+
+int copy__make_link(struct copy *c, struct err *err)
+{
+    uid_t uid = 0;
+    gid_t gid = 0;
+    /* Names are looked up in the image below. */
+    bool by_name = c->owner && c->owner[strspn(c->owner, "0123456789:")];
+    if (!c->link || by_name)
+        return 0;
+    int r = c->owner ? build__owner(-EBADF, c->owner, &uid, &gid, err) : 0;
+    if (r < 0 || !link_is_wanted(c, uid, gid))
+        return r;
+    _cleanup_layer_ struct layer layer = LAYER_INIT;
+    r = build__layer_begin_empty(c->s, &layer, err);
+    if (r == 0)
+        r = copy_all(c, &layer, uid, gid, err);
+    if (r < 0)
+        return r;
+    build__layer_unmount(&layer);
+    return image_layer_write(c->s->b->im, layer.snapshot.upper, c->s->b->epoch, &c->made_layer, err);
+}
+
 static int copy_linked(struct copy *c, const char *created_by, const char *key, struct err *err)
 {
     uid_t uid = 0;
@@ -302,13 +347,14 @@ static int copy_linked(struct copy *c, const char *created_by, const char *key, 
     int r = find_owner(c, &uid, &gid, err);
     if (r < 0)
         return r;
-    _cleanup_free_ char *text = str_printf("%s %u:%u", created_by, uid, gid);
     char link_key[DIGEST_BYTES];
     bool hit;
-    build__link_key(c->s, text, link_key);
+    link_key_of(c, created_by, uid, gid, link_key);
     r = build__link_try(c->s, created_by, key, link_key, &hit, err);
     if (r < 0 || hit)
         return r;
+    if (c->made_layer)
+        return build__link_keep(c->s, c->made_layer, created_by, key, link_key, err);
     _cleanup_layer_ struct layer layer = LAYER_INIT;
     r = build__layer_begin_empty(c->s, &layer, err);
     if (r == 0)
@@ -331,20 +377,26 @@ static int copy_upon(struct copy *c, const char *created_by, const char *key, st
     return r < 0 ? r : build__layer_commit(c->s, &layer, created_by, key, err);
 }
 
+int copy__prepare(struct copy *c, struct err *err)
+{
+    int r = parse_flags(c, err);
+    if (r == 0)
+        r = find_destination(c, err);
+    if (r == 0)
+        r = copy__find_sources(c, err);
+    return r < 0 ? r : sources_hash(&c->sources, &c->hash, err);
+}
+
 int build__copy(struct build *s, const struct df_step *step, struct err *err)
 {
-    _cleanup_(copy_done) struct copy c = {.s = s, .step = step, .from = LAYER_INIT};
-    int r = parse_flags(&c, err);
-    if (r == 0)
-        r = find_destination(&c, err);
-    if (r == 0)
-        r = copy__find_sources(&c, err);
-    _cleanup_free_ char *hash = NULL;
-    if (r == 0)
-        r = sources_hash(&c.sources, &hash, err);
+    _cleanup_(copy__done) struct copy c = {.s = s, .step = step, .from = LAYER_INIT};
+    bool taken;
+    int r = build__ahead_take(s, &c, &taken, err);
+    if (r == 0 && !taken)
+        r = copy__prepare(&c, err);
     if (r < 0)
         return r;
-    _cleanup_free_ char *created_by = created_by_of(&c, hash);
+    _cleanup_free_ char *created_by = created_by_of(&c);
     char key[DIGEST_BYTES];
     bool hit;
     build__cache_key(s, created_by, NULL, key);

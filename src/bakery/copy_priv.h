@@ -26,7 +26,16 @@ struct copy {
     struct later *later;
     size_t later_count, later_capacity;
     struct layer from; /* COPY --from: the other image, read-only */
+    char *hash;        /* of the sources */
+    char *made_layer;  /* --link: the layer's blob, when it was made ahead */
 };
+
+/* All that does not depend on the image below: flags, destination, sources and their hash. `c` has s and
+ * step. */
+int copy__prepare(struct copy *c, struct err *err);
+/* Writes the layer of a --link that is prepared, where it is sure to be needed. */
+int copy__make_link(struct copy *c, struct err *err);
+void copy__done(struct copy *c);
 
 /* Fills c->sources, in the order of the instruction; downloads and checks out what is elsewhere. */
 int copy__find_sources(struct copy *c, struct err *err);

@@ -31,6 +31,11 @@ static int open_from(struct copy *c, const char *from, struct err *err)
         int r = build__need(c->s, (size_t)index, err);
         return r < 0 ? r : open_image(c, b->stages[index].image_id, err);
     }
+    if (strchr(from, '$'))
+        return err_set(err, ERR_INVALID,
+                       "--from=%s: variables are not expanded in --from; put FROM %s AS a-name before this "
+                       "stage, with the ARG before the first FROM, and take --from=a-name",
+                       from, from);
     int64_t number;
     if (parse_i64(from, 0, INT32_MAX, &number, NULL) == 0)
         return err_set(err, ERR_INVALID, "--from=%s: no earlier stage has that number", from);
@@ -90,12 +95,16 @@ static int add_heredoc(struct copy *c, const struct df_heredoc *h, struct err *e
     return r < 0 ? r : add_made_file(c, dir, h->name, err);
 }
 
+static bool stopped(void *context)
+{
+    return build__stopped(context);
+}
+
 static int add_url(struct copy *c, const char *url, struct err *err)
 {
     _cleanup_free_ char *dir = NULL, *name = NULL;
-    int r = fetch_name(url, &name, err);
-    if (r == 0)
-        r = check_file_name(name, err);
+    name = fetch_name(url);
+    int r = check_file_name(name, err);
     if (r < 0)
         return err_wrap(err, "%s", url);
     r = make_dir(c, &dir, err);
@@ -106,7 +115,7 @@ static int add_url(struct copy *c, const char *url, struct err *err)
     _cleanup_free_ char *checksum = NULL;
     r = flag ? build__expand(c->s, flag, &checksum, err) : 0;
     if (r == 0)
-        r = fetch_url(url, path, checksum, err);
+        r = fetch_url_until(url, path, checksum, stopped, c->s, err);
     return r < 0 ? r : add_made_file(c, dir, name, err);
 }
 
@@ -201,6 +210,28 @@ static int add_source(struct copy *c, size_t arg, struct err *err)
     return r < 0 ? r : find_archives(c, before, local, err);
 }
 
+/* A wildcard may find nothing where another source is there. */
+static int nothing_found(const struct copy *c, size_t n, struct err *err)
+{
+    if (c->exclude)
+        return err_set(err, ERR_NOT_FOUND,
+                       "no source files were specified: --exclude leaves out all of them");
+    _cleanup_str_ struct str all = STR_INIT;
+    for (size_t i = 0; i < n; i++)
+        str_addf(&all, "%s%s", i ? " " : "", c->step->args[i]);
+    return err_set(err, ERR_NOT_FOUND, "no source files were specified: nothing matches %.300s",
+                   str_get(&all));
+}
+
+/* What one wildcard found goes into a directory when it is more than one file; archives do in any case. */
+static bool several_files(const struct sources *s)
+{
+    size_t files = 0;
+    for (size_t i = 0; i < s->count; i++)
+        files += !s->list[i].is_dir && !s->list[i].unpack;
+    return files > 1;
+}
+
 int copy__find_sources(struct copy *c, struct err *err)
 {
     const char *from = df_flag(c->step, "from");
@@ -213,13 +244,13 @@ int copy__find_sources(struct copy *c, struct err *err)
     if (df_flag(c->step, "checksum") && (n != 1 || !c->sources.count || !c->sources.list[0].owned))
         return err_set(err, ERR_INVALID, "--checksum is for one source that is a URL or a git repository");
     if (!c->sources.count)
-        return err_set(err, ERR_NOT_FOUND,
-                       "no source files were specified: --exclude leaves out all of them");
-    if (c->sources.count > 1 && !c->into_dir && !c->parents)
+        return nothing_found(c, n, err);
+    if (n > 1 && !c->into_dir && !c->parents)
         return err_set(
             err, ERR_INVALID,
             "When using %s with more than one source file, the destination must be a directory and "
             "end with a /",
             df_name(c->step->op));
+    c->into_dir = c->into_dir || several_files(&c->sources);
     return 0;
 }

@@ -61,6 +61,10 @@ static int read_heredocs(struct parser *p, struct df_step *s, const char *rest)
     STRV_FOREACH (word, words) {
         struct df_heredoc h;
         bool strip;
+        if (df__heredoc_open(*word))
+            return err_set(p->err, ERR_INVALID,
+                           "%s:%d: %s: a quote in the heredoc's name %.80s is not closed", s->file, s->line,
+                           df_name(s->op), *word);
         if (!df__heredoc_word(*word, &h, &strip))
             continue;
         GROW(s->heredocs, s->heredoc_count, capacity);

@@ -55,6 +55,7 @@ struct df_directives {
 int df__read_directives(struct df_lines *in, const char *name, struct df_directives *ret, struct err *err);
 /* "3<<-'EOF'": digits, <<, perhaps a dash, a name without '<'. Sets name and expand of *ret. */
 bool df__heredoc_word(const char *word, struct df_heredoc *ret, bool *ret_strip);
+bool df__heredoc_open(const char *word); /* it would be one, were a quote in its name closed */
 void df__groups_free(struct df_group *groups, size_t n);
 
 /* Reads flags and arguments from `rest`, what follows the instruction's name. */

@@ -12,6 +12,7 @@ struct expansion {
     char **words; /* finished ones, when splitting */
     bool split;
     bool pattern; /* the text is a pattern: escapes stay, and what is quoted is escaped */
+    bool literal; /* what a pattern's match is replaced by: escapes stay */
     char stop;    /* ends the text, besides its end; '\0': nothing does */
     char stop_too;
     int depth;
@@ -86,11 +87,12 @@ static char *read_name(struct expansion *e)
 }
 
 /* The text behind a modifier up to `stop` or the closing brace, itself expanded; e->at is on its end. */
-static int read_operand(struct expansion *e, bool pattern, char stop, char **ret)
+static int read_operand(struct expansion *e, bool pattern, bool literal, char stop, char **ret)
 {
     struct expansion inner = {.x = e->x,
                               .at = e->at,
                               .pattern = pattern,
+                              .literal = literal,
                               .stop = '}',
                               .stop_too = stop,
                               .depth = e->depth + 1,
@@ -112,7 +114,7 @@ static int with_default(struct expansion *e, const char *name, const char *value
 {
     char modifier = *e->at++;
     _cleanup_free_ char *text = NULL;
-    int r = read_operand(e, false, '\0', &text);
+    int r = read_operand(e, false, false, '\0', &text);
     if (r < 0)
         return r;
     e->at++;
@@ -130,10 +132,10 @@ static int with_pattern(struct expansion *e, const char *value, bool quoted)
     bool twice = *e->at == modifier;
     e->at += twice;
     _cleanup_free_ char *pattern = NULL, *replacement = NULL, *result = NULL;
-    int r = read_operand(e, true, modifier == '/' ? '/' : '\0', &pattern);
+    int r = read_operand(e, true, false, modifier == '/' ? '/' : '\0', &pattern);
     if (r == 0 && modifier == '/' && *e->at == '/') {
         e->at++;
-        r = read_operand(e, false, '\0', &replacement);
+        r = read_operand(e, false, true, '\0', &replacement);
     }
     if (r < 0)
         return r;
@@ -181,9 +183,9 @@ static int escape(struct expansion *e, bool quoted)
 {
     char next = e->at[1];
     int r = 0;
-    /* Between double quotes, and in a heredoc, the escape character is itself unless it guards something. */
-    bool guards = next == '$' || next == e->x->escape || (next == '"' && !e->x->raw);
-    if ((quoted || e->x->raw) && !guards)
+    /* Between double quotes the escape character is itself unless it guards something. */
+    bool guards = next == '$' || next == e->x->escape || next == '"';
+    if (e->literal || (quoted && !guards))
         r = add_literal(e, e->x->escape);
     e->at++;
     if (r == 0 && next) {

@@ -16,8 +16,7 @@ struct expand {
     char escape; /* '\\' or '`' */
     expand_lookup_fn lookup;
     void *context;
-    bool
-        raw; /* the content of a heredoc: quotes are letters, the escape character guards only $ and itself */
+    bool raw; /* the content of a heredoc: quotes are letters */
 };
 
 enum { EXPAND_MAX_BYTES = 1 << 20, EXPAND_MAX_DEPTH = 32 };

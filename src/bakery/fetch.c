@@ -15,6 +15,8 @@ struct sink {
     int fd;
     int64_t bytes;
     struct digest_hasher *hasher;
+    bool (*stopped)(void *context);
+    void *context;
 };
 
 bool fetch_is_url(const char *text)
@@ -22,20 +24,22 @@ bool fetch_is_url(const char *text)
     return str_after(text, "http://") || str_after(text, "https://");
 }
 
-int fetch_name(const char *url, char **ret, struct err *err)
+char *fetch_name(const char *url)
 {
     const char *host = strstr(url, "://") + 3;
     _cleanup_free_ char *path = mem_strndup(host, strcspn(host, "?#"));
+    size_t end = strlen(path);
+    while (end && path[end - 1] == '/')
+        path[--end] = '\0';
     const char *slash = strrchr(path, '/');
-    if (!slash || !slash[1])
-        return err_set(err, ERR_INVALID, "cannot determine a file name from the URL");
-    *ret = mem_strdup(slash + 1);
-    return 0;
+    return mem_strdup(slash ? slash + 1 : "__unnamed__");
 }
 
 static int write_some(void *context, const void *bytes, size_t n, struct err *err)
 {
     struct sink *s = context;
+    if (s->stopped && s->stopped(s->context))
+        return err_set(err, ERR_CANCELLED, "build cancelled");
     s->bytes += (int64_t)n;
     if (s->bytes > FETCH_MAX_BYTES)
         return err_set(err, ERR_LIMIT, "more than %lld bytes", (long long)FETCH_MAX_BYTES);
@@ -63,13 +67,19 @@ static int call(const char *url, struct sink *s, struct err *err)
 
 int fetch_url(const char *url, const char *path, const char *checksum, struct err *err)
 {
+    return fetch_url_until(url, path, checksum, NULL, NULL, err);
+}
+
+int fetch_url_until(const char *url, const char *path, const char *checksum, bool (*stopped)(void *context),
+                    void *context, struct err *err)
+{
     if (checksum && !digest_valid(checksum))
         return err_set(err, ERR_INVALID, "--checksum=%s: it must be sha256:<64 hex digits>", checksum);
     _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_sys(err, errno, "make %s", path);
     _cleanup_hasher_ struct digest_hasher *hasher = digest_hasher_new(checksum ? checksum : "sha256");
-    struct sink s = {.fd = fd, .hasher = hasher};
+    struct sink s = {.fd = fd, .hasher = hasher, .stopped = stopped, .context = context};
     int r = call(url, &s, err);
     char digest[DIGEST_BYTES];
     digest_hasher_format(hasher, digest);

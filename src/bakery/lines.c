@@ -120,33 +120,56 @@ int df__read_directives(struct df_lines *in, const char *name, struct df_directi
 
 /* --- Heredocs --- */
 
+/* A backslash takes the next letter as it is, and is no quote. NULL: a quote is not closed. */
 static char *unquote(const char *word, bool *ret_quoted)
 {
     struct str s = STR_INIT;
+    char quote = '\0';
     *ret_quoted = false;
     for (; *word; word++) {
-        if (*word == '"' || *word == '\'' || *word == '\\')
+        bool guards = word[1] && quote != '\'' && (!quote || strchr("\"$\\", word[1]));
+        if (*word == '\\' && guards) {
+            str_addc(&s, *++word);
+        } else if (quote ? *word == quote : *word == '"' || *word == '\'') {
+            quote = quote ? '\0' : *word;
             *ret_quoted = true;
-        else
+        } else {
             str_addc(&s, *word);
+        }
     }
-    return str_take(&s);
+    char *name = str_take(&s);
+    if (!quote)
+        return name;
+    free(name);
+    return NULL;
 }
 
-/* "3<<-'EOF'": digits, <<, perhaps a dash, a name without '<'. */
-bool df__heredoc_word(const char *word, struct df_heredoc *ret, bool *ret_strip)
+/* What follows "3<<-" when it may be a heredoc's name, else NULL. */
+static const char *name_of_heredoc(const char *word, bool *ret_strip)
 {
     word += strspn(word, "0123456789");
     if (strncmp(word, "<<", 2) != 0)
-        return false;
+        return NULL;
     word += 2;
     *ret_strip = *word == '-';
     word += *ret_strip;
-    if (!*word || strchr(word, '<'))
-        return false;
-    bool quoted;
-    char *name = unquote(word, &quoted);
-    if (!*name) {
+    return !*word || strchr(word, '<') ? NULL : word;
+}
+
+bool df__heredoc_open(const char *word)
+{
+    bool strip, quoted;
+    word = name_of_heredoc(word, &strip);
+    _cleanup_free_ char *name = word ? unquote(word, &quoted) : NULL;
+    return word && !name;
+}
+
+bool df__heredoc_word(const char *word, struct df_heredoc *ret, bool *ret_strip)
+{
+    bool quoted = false;
+    word = name_of_heredoc(word, ret_strip);
+    char *name = word ? unquote(word, &quoted) : NULL;
+    if (str_empty(name)) {
         free(name);
         return false;
     }

@@ -30,11 +30,16 @@ int build__link_commit(struct build *s, struct layer *l, const char *created_by,
     _cleanup_free_ char *digest = NULL, *diff_id = NULL;
     int r = image_layer_commit(s->b->im, NULL, l->snapshot.lowers, l->snapshot.upper, true, s->b->epoch,
                                &digest, &diff_id, err);
-    if (r == 0)
-        r = build__commit(s, created_by, diff_id ? digest : NULL, key, err);
-    if (r == 0 && diff_id) /* else nothing was copied, and the top layer is another's */
+    return r < 0 ? r : build__link_keep(s, digest, created_by, key, link_key, err);
+}
+
+int build__link_keep(struct build *s, const char *layer_digest, const char *created_by, const char *key,
+                     const char *link_key, struct err *err)
+{
+    int r = build__commit(s, created_by, layer_digest, key, err);
+    if (r == 0 && layer_digest) /* else nothing was copied, and the top layer is another's */
         r = image_cache_put(s->b->im, link_key, s->image_id, err);
-    if (r == 0 && diff_id)
+    if (r == 0 && layer_digest)
         build__remember(s, link_key, true);
     return r;
 }

@@ -86,22 +86,28 @@ static int expand_pair(struct build *s, const struct df_pair *pair, char **ret_n
 }
 
 /* All values of one ENV see the variables as they were before it. */
-static int step_env(struct build *s, const struct df_step *step, struct err *err)
+int build__take_env(struct build *s, const struct df_step *step, struct str *text, struct err *err)
 {
     _cleanup_strv_ char **flat = NULL;
-    _cleanup_str_ struct str text = STR_INIT;
     for (size_t i = 0; i < step->pair_count; i++) {
         char *name, *value;
         int r = expand_pair(s, &step->pairs[i], &name, &value, err);
         if (r < 0)
             return r;
-        str_addf(&text, "%s%s=%s", i ? " " : "", name, value);
+        str_addf(text, "%s%s=%s", i ? " " : "", name, value);
         strv_take(&flat, name);
         strv_take(&flat, value);
     }
     for (size_t i = 0; flat && flat[i]; i += 2)
         build__env_set(s, flat[i], flat[i + 1]);
-    return commit(s, step, str_get(&text), err);
+    return 0;
+}
+
+static int step_env(struct build *s, const struct df_step *step, struct err *err)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    int r = build__take_env(s, step, &text, err);
+    return r < 0 ? r : commit(s, step, str_get(&text), err);
 }
 
 static json_t *config_object(struct build *s, const char *key)
@@ -276,7 +282,8 @@ static int health_durations(const struct df_step *step, json_t *health, struct e
             r = err_set(err, ERR_INVALID, "%s cannot be less than 1ms", text);
         if (r < 0)
             return err_wrap(err, "--%s", table[i][0]);
-        json_object_set_new(health, table[i][1], json_integer(ns));
+        if (ns) /* 0 is what it is without the flag */
+            json_object_set_new(health, table[i][1], json_integer(ns));
     }
     return 0;
 }
@@ -300,7 +307,8 @@ static int step_health(struct build *s, const struct df_step *step, struct err *
         r = parse_i64(retries, 0, INT32_MAX, &count, err);
         if (r < 0)
             return err_wrap(err, "--retries");
-        json_object_set_new(health, "Retries", json_integer(count));
+        if (count)
+            json_object_set_new(health, "Retries", json_integer(count));
     }
     if (r < 0)
         return r;
@@ -356,7 +364,7 @@ int build__metadata(struct build *s, const struct df_step *step, struct err *err
     }
 }
 
-int build__workdir(struct build *s, const struct df_step *step, struct err *err)
+int build__take_workdir(struct build *s, const struct df_step *step, struct err *err)
 {
     _cleanup_free_ char *text = NULL;
     int r = build__expand(s, step->args[0], &text, err);
@@ -367,6 +375,15 @@ int build__workdir(struct build *s, const struct df_step *step, struct err *err)
     const char *before = json_str(build__config(s), "WorkingDir");
     _cleanup_free_ char *path = path_resolve(*before ? before : "/", text);
     json_set_str(build__config(s), "WorkingDir", path);
+    return 0;
+}
+
+int build__workdir(struct build *s, const struct df_step *step, struct err *err)
+{
+    int r = build__take_workdir(s, step, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *path = mem_strdup(json_str(build__config(s), "WorkingDir"));
     _cleanup_free_ char *created_by = nop("WORKDIR", path);
     if (!s->b)
         return 0;

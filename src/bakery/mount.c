@@ -162,12 +162,18 @@ static int take_value(struct mount_flag *m, enum key key, const char *name, cons
 }
 
 /* "type" may stand anywhere, and says which keys there may be. */
-static int find_type(char **parts, unsigned *ret_bit, struct mount_flag *m, struct err *err)
+static int find_type(char **parts, mount_expand_fn expand, void *context, unsigned *ret_bit,
+                     struct mount_flag *m, struct err *err)
 {
-    const char *name = "bind";
+    const char *text = "bind";
+    _cleanup_free_ char *expanded = NULL;
     STRV_FOREACH (part, parts)
         if (str_after(*part, "type="))
-            name = str_after(*part, "type=");
+            text = str_after(*part, "type=");
+    int r = expand ? expand(context, text, &expanded, err) : 0;
+    if (r < 0)
+        return r;
+    const char *name = expanded ? expanded : text;
     for (size_t i = 0; i < ARRAY_SIZE(types); i++)
         if (str_eq(types[i].name, name)) {
             m->mount.type = types[i].type;
@@ -267,7 +273,7 @@ int mount_parse(const char *text, const char *workdir, mount_expand_fn expand, v
     if (strlen(text) > TEXT_MAX)
         return err_set(err, ERR_LIMIT, "--mount: longer than %d bytes", TEXT_MAX);
     _cleanup_strv_ char **parts = strv_split(text, ',');
-    int r = find_type(parts, &bit, &m, err);
+    int r = find_type(parts, expand, context, &bit, &m, err);
     for (char **part = parts; r == 0 && *part; part++)
         r = take_part(&m, bit, *part, expand, context, err);
     if (r == 0)

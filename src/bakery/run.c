@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "base/timeutil.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -107,6 +108,31 @@ static int remove_script(struct layer *l, const char *name, struct err *err)
     return unlink(path) < 0 && errno != ENOENT ? err_sys(err, errno, "remove the script of the heredoc") : 0;
 }
 
+/* Whether a build argument, an ARG or ENV gives the name a value of its own. */
+static bool is_given(struct build *s, const char *name)
+{
+    size_t n = strlen(name);
+    STRV_FOREACH (arg, (char **)s->b->o->build_args)
+        if (strncmp(*arg, name, n) == 0 && (*arg)[n] == '=')
+            return true;
+    return map_has(&s->args, name) || build__env_get(s, name);
+}
+
+/* A proxy of the build's, which programs look for under its name in capitals and in small letters. */
+static void add_proxy(struct build *s, char ***env, const char *arg)
+{
+    const char *equals = strchr(arg, '=');
+    _cleanup_free_ char *name = mem_strndup(arg, equals ? (size_t)(equals - arg) : strlen(arg));
+    _cleanup_free_ char *lower = str_lower(name), *other = mem_strdup(lower);
+    if (!equals || !str_ends_with(lower, "_proxy") || map_has(&s->args, name) || build__env_get(s, name))
+        return;
+    strv_add(env, arg);
+    for (char *c = other; str_eq(name, lower) && *c; c++)
+        *c = (char)toupper((unsigned char)*c);
+    if (!is_given(s, other))
+        strv_take(env, str_printf("%s%s", other, equals));
+}
+
 /* ENV, the stage's ARGs, and the proxies that every build may be given without an ARG. */
 static char **environment(struct build *s, char *const *args)
 {
@@ -118,13 +144,8 @@ static char **environment(struct build *s, char *const *args)
             strv_add(&env, json_string_value(entry));
     STRV_FOREACH (arg, (char **)args)
         strv_add(&env, *arg);
-    STRV_FOREACH (arg, (char **)s->b->o->build_args) {
-        _cleanup_free_ char *name = mem_strndup(*arg, strcspn(*arg, "="));
-        _cleanup_free_ char *lower = str_lower(name);
-        if ((*arg)[strlen(name)] && str_ends_with(lower, "_proxy") && !map_has(&s->args, name) &&
-            !build__env_get(s, name))
-            strv_add(&env, *arg);
-    }
+    STRV_FOREACH (arg, (char **)s->b->o->build_args)
+        add_proxy(s, &env, *arg);
     return env;
 }
 

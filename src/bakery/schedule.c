@@ -21,17 +21,27 @@ static int slots_of_machine(void)
     return (int)MAX(MIN(MIN(cores * SLOTS_PER_CORE, fit), (int64_t)THREADS_MAX), (int64_t)1);
 }
 
-/* With the lock held. */
-static void take_slot(struct builder *b)
+void build__take_slot(struct builder *b)
 {
     while (!b->slots && !build__cancelled(b))
         pthread_cond_wait(&b->changed, &b->lock);
     b->slots--;
 }
 
-static void give_slot(struct builder *b)
+void build__give_slot(struct builder *b)
 {
     b->slots++;
+    pthread_cond_broadcast(&b->changed);
+}
+
+void build__stage_failed(struct builder *b, size_t index, const struct err *why)
+{
+    SCOPED_LOCK(locked, &b->lock);
+    if (!b->failed.code) {
+        err_copy(&b->failed, why);
+        b->failed_stage = (ssize_t)index;
+    }
+    __atomic_store_n(&b->cancelled, true, __ATOMIC_RELAXED);
     pthread_cond_broadcast(&b->changed);
 }
 
@@ -43,17 +53,12 @@ static int build_claimed(struct builder *b, size_t index, struct err *err)
     int r = build__stage(b, index, &why);
     if (r == 0)
         build__said_all(b, stage);
-    pthread_mutex_lock(&b->lock);
-    stage->done = r == 0;
-    if (r < 0 && !b->failed.code) {
-        err_copy(&b->failed, &why);
-        b->failed_stage = (ssize_t)index;
-    }
     if (r < 0)
-        __atomic_store_n(&b->cancelled, true, __ATOMIC_RELAXED);
+        return err_copy(err, &why);
+    SCOPED_LOCK(locked, &b->lock);
+    stage->done = true;
     pthread_cond_broadcast(&b->changed);
-    pthread_mutex_unlock(&b->lock);
-    return r < 0 ? err_copy(err, &why) : 0;
+    return 0;
 }
 
 int build__need(struct build *s, size_t index, struct err *err)
@@ -68,10 +73,12 @@ int build__need(struct build *s, size_t index, struct err *err)
         return build_claimed(b, index, err);
     }
     if (!stage->done) {
-        give_slot(b);
-        while (!stage->done && !build__cancelled(b))
+        if (!s->helps) /* a helper has no slot */
+            build__give_slot(b);
+        while (!stage->done && !build__stopped(s))
             pthread_cond_wait(&b->changed, &b->lock);
-        take_slot(b);
+        if (!s->helps)
+            build__take_slot(b);
     }
     bool done = stage->done;
     pthread_mutex_unlock(&b->lock);
@@ -88,11 +95,11 @@ static void *work(void *context)
         if (!stage->needed || stage->claimed)
             continue;
         stage->claimed = true;
-        take_slot(b);
+        build__take_slot(b);
         pthread_mutex_unlock(&b->lock);
         build_claimed(b, index, NULL);
         pthread_mutex_lock(&b->lock);
-        give_slot(b);
+        build__give_slot(b);
     }
     pthread_mutex_unlock(&b->lock);
     return NULL;

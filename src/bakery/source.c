@@ -333,11 +333,7 @@ int sources_find(struct sources *s, const struct source_root *root, const char *
     if (!pattern_has_wildcard(path))
         return add_path(&f, path);
     _cleanup_strv_ char **parts = strv_split(path, '/');
-    size_t before = s->count;
-    int r = glob_dir(&f, "", parts, 0);
-    if (r == 0 && s->count == before)
-        r = err_set(err, ERR_NOT_FOUND, "no source files were specified: nothing matches %s", text);
-    return r;
+    return glob_dir(&f, "", parts, 0);
 }
 
 /* --- A context that is not unpacked --- */

@@ -45,8 +45,8 @@ enum { SOURCES_MAX = 100000 };
 void sources_done(struct sources *s);
 struct source *sources_add(struct sources *s, const struct source *source); /* takes its texts */
 
-/* Adds what `text` names in the root: one file or directory, or all that match its wildcards, sorted; what is
- * excluded is left out. ERR_NOT_FOUND in Docker's words. */
+/* Adds what `text` names in the root: one file or directory, or all that match its wildcards, sorted, which
+ * may be none; what is excluded is left out. ERR_NOT_FOUND in Docker's words. */
 int sources_find(struct sources *s, const struct source_root *root, const char *text, struct err *err);
 /* Those in a context that is not unpacked get its directory: before their content is read. */
 int sources_unpack(struct sources *s, struct bakery_context *context, struct err *err);

@@ -1,4 +1,4 @@
-#include "bakery/build_priv.h"
+#include "bakery/ahead.h"
 
 #include "base/str.h"
 
@@ -171,10 +171,8 @@ static int step_from(struct build *s, const struct df_step *step, struct err *er
 
 /* --- Steps --- */
 
-static int step_arg(struct build *s, const struct df_step *step, struct err *err)
+int build__take_args(struct build *s, const struct df_step *step, struct str *text, struct err *err)
 {
-    _cleanup_str_ struct str text = STR_INIT;
-    str_add(&text, "/bin/sh -c #(nop)  ARG");
     for (size_t i = 0; i < step->pair_count; i++) {
         const struct df_pair *pair = &step->pairs[i];
         _cleanup_free_ char *name = NULL, *fallback = NULL;
@@ -184,9 +182,17 @@ static int step_arg(struct build *s, const struct df_step *step, struct err *err
         if (r < 0)
             return r;
         map_put(&s->args, name, mem_strdup(build__arg_value(s->b, name, fallback)));
-        str_addf(&text, fallback ? " %s=%s" : " %s", name, fallback);
+        str_addf(text, fallback ? " %s=%s" : " %s", name, fallback);
     }
-    return build__commit_config(s, str_get(&text), err);
+    return 0;
+}
+
+static int step_arg(struct build *s, const struct df_step *step, struct err *err)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    str_add(&text, "/bin/sh -c #(nop)  ARG");
+    int r = build__take_args(s, step, &text, err);
+    return r < 0 ? r : build__commit_config(s, str_get(&text), err);
 }
 
 static int dispatch(struct build *s, const struct df_step *step, struct err *err)
@@ -319,6 +325,8 @@ static int run_steps(struct build *s, struct err *err)
             r = run_step(s, step, err);
         if (r == 0 && step->op == DF_FROM)
             r = run_triggers(s, err);
+        if (r == 0 && step->op == DF_FROM)
+            build__ahead_begin(s, i + 1);
     }
     return r < 0 ? r : add_labels(s, err);
 }
@@ -330,6 +338,9 @@ int build__stage(struct builder *b, size_t index, struct err *err)
     int r = stage->base_stage >= 0 ? build__need(&s, (size_t)stage->base_stage, err) : 0;
     if (r == 0)
         r = run_steps(&s, err);
+    if (r < 0) /* before its helpers are waited for, which it ends */
+        build__stage_failed(b, index, err);
+    build__ahead_end(&s);
     if (r == 0)
         stage->image_id = take_ptr(s.image_id);
     free(s.image_id);

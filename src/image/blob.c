@@ -26,7 +26,19 @@ char *image__blob_path(struct images *im, const char *digest)
 void image__pin(struct images *im, const char *name)
 {
     pthread_mutex_lock(&im->mutex);
-    map_put(&im->pins, name, im);
+    uintptr_t count = (uintptr_t)map_get(&im->pins, name);
+    map_put(&im->pins, name, (void *)(count + 1));
+    pthread_mutex_unlock(&im->mutex);
+}
+
+void image__unpin_one(struct images *im, const char *name)
+{
+    pthread_mutex_lock(&im->mutex);
+    uintptr_t count = (uintptr_t)map_get(&im->pins, name);
+    if (count > 1)
+        map_put(&im->pins, name, (void *)(count - 1));
+    else
+        map_remove(&im->pins, name);
     pthread_mutex_unlock(&im->mutex);
 }
 

@@ -235,6 +235,31 @@ int image_layer_commit(struct images *im, const char *parent_id_or_null, char *c
     return 0;
 }
 
+int image_layer_write(struct images *im, const char *dir, int64_t epoch, char **ret_layer_digest,
+                      struct err *err)
+{
+    _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_sys(err, errno, "open %s", dir);
+    if (dir_is_empty(fd, err))
+        return 0;
+    struct layer layer = {0};
+    int64_t bytes = 0;
+    int r = write_upper(im, NULL, fd, epoch, &layer, &bytes, err);
+    if (r < 0)
+        return err_wrap(err, "write layer");
+    remember_diff(im, layer.blob, layer.diff_id);
+    *ret_layer_digest = mem_strdup(layer.blob);
+    return 0;
+}
+
+void image_layer_drop(struct images *im, const char *layer_digest)
+{
+    char *const digests[] = {(char *)layer_digest, NULL};
+    image__unpin_one(im, layer_digest);
+    image__blob_sweep(im, digests, NULL);
+}
+
 /* --- image_create --- */
 
 static int hash_content(struct images *im, const char *blob, char ret[DIGEST_BYTES], struct err *err)

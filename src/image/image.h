@@ -196,6 +196,12 @@ int image_layer_commit(struct images *im, const char *parent_id_or_null, char *c
                        const char *upper, bool consume, int64_t epoch, char **ret_layer_digest,
                        char **ret_diff_id, struct err *err);
 
+/* The same of a directory that stands on nothing, as a blob alone, for images that are made later; NULL when
+ * it is empty. It stays until an image has it or it is dropped. */
+int image_layer_write(struct images *im, const char *dir, int64_t epoch, char **ret_layer_digest,
+                      struct err *err);
+void image_layer_drop(struct images *im, const char *layer_digest);
+
 /* A new image: `base_id`'s layers plus `layer_digests` (already committed on top, bottom first,
  * NULL-terminated), with the config document given (its rootfs.diff_ids are filled in). reference may be
  * NULL. */

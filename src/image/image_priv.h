@@ -41,7 +41,7 @@ struct images {
     struct store *store;
     pthread_mutex_t mutex; /* all below */
     pthread_cond_t changed;
-    struct map pins;      /* digests and chain ids that the sweep leaves alone */
+    struct map pins;      /* digests and chain ids that the sweep leaves alone -> how many times */
     struct map unpacking; /* chain ids in work */
     struct map uses;      /* image -> when it was last used, see use.c */
     struct map diffs;     /* blob -> diff id of layers made here */
@@ -82,7 +82,8 @@ int image__blob_verify(struct images *im, const char *digest, struct err *err);
 int image__blob_corrupt(struct images *im, const char *digest, const char *why, struct err *err);
 char *image__blob_path(struct images *im, const char *digest);
 void image__pin(struct images *im, const char *name);
-void image__unpin(struct images *im, const char *name);
+void image__unpin(struct images *im, const char *name);     /* whoever has pinned it */
+void image__unpin_one(struct images *im, const char *name); /* one that was pinned once here */
 /* Deletes those of the blobs that no image names and nothing pins. `freed` (may be NULL) grows by the bytes
  * that they took on the disk. */
 void image__blob_sweep(struct images *im, char *const *digests, int64_t *freed);

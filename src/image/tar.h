@@ -90,6 +90,7 @@ struct tree_copy {
     const char *to; /* directory or file name; missing parents are made */
     bool contents;  /* `from` is a directory whose content goes into directory `to` */
     bool keep_owner;
+    bool root_stays; /* with contents: an empty directory `to` does not become like `from` */
     uid_t uid;
     gid_t gid;
     const struct file_mode *mode;                                      /* NULL: as they are */

@@ -179,9 +179,7 @@ static int copy_dir(struct copying *w, int from_dir, const char *from, int to_di
     bool later = made && w->c->later && w->c->later(w->c->later_context, str_get(&w->from), str_get(&w->to));
     int r = later ? 0 : copy_children(w, in, out, depth + 1, err);
     apply_choice(w, &st);
-    if (r == 0 && (made || w->c->mode))
-        r = tar__copy_attributes(in, out, &st, err);
-    return r;
+    return r < 0 ? r : tar__copy_attributes(in, out, &st, err);
 }
 
 static int copy_one(struct copying *w, int from_dir, const char *from, int to_dir, const char *to, int depth,
@@ -250,7 +248,7 @@ static int copy_contents(struct copying *w, struct err *err)
         return err_sys(err, errno, "open %s", c->to);
     /* An empty destination becomes the source's likeness: a fresh volume gets the owner that its program
      * expects. */
-    bool whole = c->keep_owner && is_empty(to);
+    bool whole = c->keep_owner && !c->root_stays && is_empty(to);
     int r = copy_children(w, from, to, 0, err);
     struct stat st;
     if (r < 0 || !whole)

@@ -18,6 +18,7 @@ import cases  # noqa: E402
 import compare  # noqa: E402
 import harness  # noqa: E402
 import images  # noqa: E402
+import retold  # noqa: E402,F401 (adds its cases)
 
 
 def write_tree(folder, files):

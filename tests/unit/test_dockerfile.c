@@ -100,6 +100,26 @@ static void heredocs_take_their_lines(void **state)
     assert_string_equal(d.steps[4].args[0], "RUN <<X\nhello\nX");
     assert_int_equal(d.steps[5].line, 16);
     dockerfile_done(&d);
+    d = parsed("FROM a\nRUN <<eo'f'\nx\neof\nRUN <<eo\\'f\nx\neo'f\nRUN <<'e'o\\'f\nx\neo'f\nRUN <<$E\n$E\n"
+               "RUN \"<<no\" '<<no'\nRUN [\"<<no\"]\nRUN echo $((1 << 2))\nCOPY <<X <<Y "
+               "/d/\nY\nX\nX\nY\nUSER <<X\n");
+    static const struct {
+        const char *name;
+        bool expand;
+    } names[] = {{"eof", false}, {"eo'f", true}, {"eo'f", false}, {"$E", true}};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        assert_int_equal(d.steps[i + 1].heredoc_count, 1);
+        assert_string_equal(d.steps[i + 1].heredocs[0].name, names[i].name);
+        assert_int_equal(d.steps[i + 1].heredocs[0].expand, names[i].expand);
+    }
+    for (size_t i = 5; i < 8; i++)
+        assert_int_equal(d.steps[i].heredoc_count, 0);
+    assert_string_equal(d.steps[8].heredocs[0].content, "Y\n");
+    assert_string_equal(d.steps[8].heredocs[1].content, "X\n");
+    assert_int_equal(d.steps[9].heredoc_count, 0);
+    dockerfile_done(&d);
+    refused("FROM a\nRUN <<'EOF\nx\nEOF\n",
+            "Dockerfile:2: RUN: a quote in the heredoc's name <<'EOF is not closed");
     refused("FROM a\nRUN <<EOF\nx\n",
             "Dockerfile:2: RUN: the heredoc \"EOF\" is not ended by a line \"EOF\"");
 }
@@ -113,7 +133,7 @@ static void mistakes_are_named_with_their_line(void **state)
     refused("ARG x\n", "Dockerfile: no FROM in it");
     refused("FROM a b\n", "Dockerfile:1: FROM: either one argument, or three: FROM <image> [AS <name>]");
     refused("FROM a as 1b\n", "Dockerfile:1: FROM: invalid name for build stage: \"1b\"");
-    refused("FROM a\nCOPY --form=x a b\n", "Dockerfile:2: COPY: unknown flag: --form");
+    refused("FROM a\nCOPY --form=x a b\n", "Dockerfile:2: COPY: unknown flag: --form (did you mean --from?)");
     refused("FROM a\nCOPY a\n",
             "Dockerfile:2: COPY requires at least two arguments: sources and a destination");
     refused("FROM a\nENV a\n", "Dockerfile:2: ENV: a needs a value: name=value");
@@ -191,6 +211,16 @@ static void words_expand_as_docker_expands_them(void **state)
         {"${I#?}${I%?}${I/?/x}", "n\xc3\xa9\xc3\xa9nxn\xc3\xa9"},
         {"${S#* }\"${S%o*}\"", "wordstwo w"},
         {"${V#${V%e}}", "e"},
+        {"${P//\\//\\/}", "a\\/b\\/c.tar.gz"},
+        {"${P/$G/.}${P//a\\/b/$n1}", "a/b/c.tar.gzN/c.tar.gz"},
+        {"${U#()[]{\\}^$.\\*\\?|\\\\}${U/x/y}", ""},
+        {"${V:+${n1}}${U:+$V}${U:-\\${V}z}${E:-\\$V:}", "N${Vz}$V:"},
+        {"he'll'o\"$V\"'$V'", "hellovalue$V"},
+        {"\"a'$V'b\"", "a'value'b"},
+        {"a$1x${2}y$*$#$?$-$!", "axy"},
+        {"\\\\$V\"\\\\$V\"", "\\value\\value"},
+        {"${V:-${U:-x}}${U:-${U2:-${E:-y}}}", "valuey"},
+        {"a\\'b\\\"c", "a'b\"c"},
     };
     struct expand x = {.escape = '\\', .lookup = lookup};
     struct err err;
@@ -210,6 +240,11 @@ static void words_expand_as_docker_expands_them(void **state)
         {"${U:?wanted}", "U: wanted"},
         {"${V#x", "a \"${\" is not closed"},
         {"${V/x/y", "a \"${\" is not closed"},
+        {"${V=x}", "\"${V=x}\": expected } or one of the modifiers :- :+ :? - + ? # ## % %% / //"},
+        {"${V:x}", "\"${V:x}\": expected } or one of the modifiers :- :+ :? - + ? # ## % %% / //"},
+        {"${.}", "\"${\" without a variable's name"},
+        {"${U:?a $n1 \"b\"}", "U: a N b"},
+        {"'a\\'b'", "a single quote is not closed"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
         char *got;
@@ -239,8 +274,8 @@ static void heredoc_text_keeps_quotes_and_expands_variables(void **state)
     struct expand x = {.escape = '\\', .lookup = lookup, .raw = true};
     struct err err;
     _cleanup_free_ char *got = NULL;
-    assert_ok(expand_word(&x, "it's \"$V\" \\$V \\n\n", &got, &err), &err);
-    assert_string_equal(got, "it's \"value\" $V \\n\n");
+    assert_ok(expand_word(&x, "it's \"$V\" \\$V \\\\ \\n \\\n", &got, &err), &err);
+    assert_string_equal(got, "it's \"value\" $V \\ n \n");
 }
 
 static void patterns_match_as_go_matches(void **state)
