@@ -59,9 +59,8 @@ int api__base64_decode(const char *text, struct str *ret, struct err *err);     
 int api__apply_changes(struct http_request *q, json_t **config, struct err *err);
 
 /* create_version.c: makes `body` mean in this version what its client means by it in its own. *ret_flags:
- * enum engine_create_flags; *ret_warning: for the answer, or NULL. */
-int api__fit_create(json_t *body, int version, unsigned *ret_flags, const char **ret_warning,
-                    struct err *err);
+ * enum engine_create_flags; to `warnings` goes what the answer warns of. */
+int api__fit_create(json_t *body, int version, unsigned *ret_flags, json_t *warnings, struct err *err);
 
 /* forward.c: when the route is the leader's to answer and this node is not it, has it do that: true. */
 bool api__forward(struct http_request *q, struct api *a);
@@ -75,6 +74,18 @@ int api__pass_on(struct http_request *q, struct api *a, const char *method, cons
 /* Answers each gRPC call of an HTTP/2 connection with an error, until the client has gone. */
 void api__buildkit_refuse(int fd, const char *early, size_t early_bytes);
 
+/* platform.c: the query's "platform", an OCI platform as JSON; NULL: none, or before the version. */
+int api__platform_asked(struct http_request *q, int since_version, json_t **ret, struct err *err);
+/* Likewise "platforms", which may be given several times, as a list. */
+int api__platforms_asked(struct http_request *q, int since_version, json_t **ret, struct err *err);
+char *api__platform_text(const json_t *platform); /* "linux/arm64/v8" */
+/* ERR_NOT_FOUND in Docker's words unless the image is for it; NULL: any will do. */
+int api__platform_check(const struct image_info *info, const char *reference, const json_t *platform,
+                        struct err *err);
+/* The image of the route's "name", which has to be for the platform that is asked for. */
+int api__image_of(struct http_request *q, struct api *a, int since_version, struct image_info *ret,
+                  struct err *err);
+
 /* image_json.c: images in Docker's forms. */
 json_t *api__image_inspect(struct images *im, const struct image_info *info, int version);
 /* As GET /images/json lists it, under those of its names that are given. */
@@ -85,7 +96,11 @@ json_t *api__familiar_list(char *const *references);
 /* docker_images.c: the event of a prune, which says what it gave back. */
 void api__tell_pruned(struct api *a, const char *type, int64_t reclaimed);
 
-/* docker_usage.c: the least recently used of the build cache goes until it takes no more than `max_bytes` (0:
+/* docker_usage.c: how many containers each image has, by its id, as an intptr_t. */
+struct map;
+int api__count_image_users(struct api *a, struct map *users, struct err *err);
+
+/* The least recently used of the build cache goes until it takes no more than `max_bytes` (0:
  * no bound), and what was not used since then (0: no bound). */
 int api__limit_build_cache(struct api *a, int64_t max_bytes, int64_t unused_since_ns, struct err *err);
 

@@ -277,7 +277,7 @@ struct loading {
 static int load_from(void *context, int fd, struct err *err)
 {
     struct loading *l = context;
-    return image_load(l->api->images, fd, NULL, &l->ids, err);
+    return image_load(l->api->images, fd, NULL, NULL, &l->ids, err);
 }
 
 static int image_of_layout(struct api *a, struct http_request *q, char **ret_id, struct err *err)

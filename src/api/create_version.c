@@ -35,6 +35,8 @@ static int fit_mounts(json_t *host, int version, struct err *err)
     json_t *mount;
     size_t i;
     json_array_foreach (json_object_get(host, "Mounts"), i, mount) {
+        if (version < 1048 && str_eq(json_str(mount, "Type"), "image"))
+            return err_set(err, ERR_INVALID, "a mount of type \"image\" needs API v1.48 or newer");
         json_t *bind = json_object_get(mount, "BindOptions");
         if (version < 1044 && json_bool(bind, "ReadOnlyForceRecursive"))
             return err_set(err, ERR_INVALID, "BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer");
@@ -46,6 +48,24 @@ static int fit_mounts(json_t *host, int version, struct err *err)
             json_object_del(bind, "CreateMountpoint");
     }
     return 0;
+}
+
+/* The driver of all volumes is not that of mounts that are objects. */
+static void warn_of_driver(const json_t *host, json_t *warnings)
+{
+    const json_t *mount;
+    size_t i;
+    json_array_foreach (json_object_get(host, "Mounts"), i, mount) {
+        const json_t *config = json_object_get(json_object_get(mount, "VolumeOptions"), "DriverConfig");
+        if (!str_eq(json_str(mount, "Type"), "volume") || *json_str(config, "Name"))
+            continue;
+        json_array_append_new(
+            warnings,
+            json_string("WARNING: the container-wide volume-driver configuration is ignored for "
+                        "volumes specified via 'mount'. Use '--mount type=volume,volume-driver=...' "
+                        "instead"));
+        return;
+    }
 }
 
 /* --- networks --- */
@@ -92,11 +112,14 @@ static int move_mac(json_t *body, const char *mac, struct err *err)
     return 0;
 }
 
-static int fit_networks(json_t *body, int version, const char **ret_warning, struct err *err)
+static int fit_networks(json_t *body, int version, json_t *warnings, struct err *err)
 {
     json_t *endpoints = endpoints_of(body), *one;
     const char *mac = json_str(body, "MacAddress"), *name;
     bool movable = has_interface(main_network(json_object_get(body, "HostConfig")));
+    json_object_foreach (endpoints, name, one)
+        if (version < 1048)
+            json_object_del(one, "GwPriority");
     if (version < 1044) {
         /* The field was an endpoint's answer alone; clients sent it back as they had got it. */
         json_object_foreach (endpoints, name, one)
@@ -109,8 +132,9 @@ static int fit_networks(json_t *body, int version, const char **ret_warning, str
     int r = movable ? move_mac(body, copy, err) : 0;
     if (r == 0) {
         json_object_del(body, "MacAddress");
-        *ret_warning = "The container-wide MacAddress field is now deprecated. It should be specified in "
-                       "EndpointsConfig instead.";
+        json_array_append_new(
+            warnings, json_string("The container-wide MacAddress field is now deprecated. It should be "
+                                  "specified in EndpointsConfig instead."));
     }
     return r;
 }
@@ -162,11 +186,10 @@ static void move_old_limits(json_t *body)
     }
 }
 
-int api__fit_create(json_t *body, int version, unsigned *ret_flags, const char **ret_warning, struct err *err)
+int api__fit_create(json_t *body, int version, unsigned *ret_flags, json_t *warnings, struct err *err)
 {
     move_old_limits(body);
     json_t *host = json_object_get(body, "HostConfig");
-    *ret_warning = NULL;
     /* A read-only bind was so at its top alone. */
     *ret_flags = version < 1044 ? ENGINE_CREATE_SHALLOW_READ_ONLY : 0;
     if (json_is_object(host))
@@ -174,5 +197,7 @@ int api__fit_create(json_t *body, int version, unsigned *ret_flags, const char *
     if (version < 1044)
         json_object_del(json_object_get(body, "Healthcheck"), "StartInterval");
     int r = fit_mounts(host, version, err);
-    return r < 0 ? r : fit_networks(body, version, ret_warning, err);
+    if (r == 0 && version >= 1048 && *json_str(host, "VolumeDriver"))
+        warn_of_driver(host, warnings);
+    return r < 0 ? r : fit_networks(body, version, warnings, err);
 }

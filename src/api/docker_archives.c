@@ -78,6 +78,7 @@ int api__image_import(struct http_request *q, struct api *a, const char *source,
 struct load {
     struct api *api;
     struct api_progress *progress;
+    const char *platform; /* NULL: any */
     char **loaded;
 };
 
@@ -94,7 +95,7 @@ static int load_from(void *context, int fd, struct err *err)
 {
     struct load *l = context;
     struct image_progress progress = {.context = l, .report = report};
-    return image_load(l->api->images, fd, &progress, &l->loaded, err);
+    return image_load(l->api->images, fd, l->platform, &progress, &l->loaded, err);
 }
 
 /* "Loaded image: name" and "Loaded image ID: id" are also events of the image. */
@@ -121,8 +122,13 @@ int api_image_load(struct http_request *q, void *context, struct err *err)
 {
     _cleanup_progress_ struct api_progress *p = api__progress_new(q, http_query_bool(q, "quiet", false));
     _cleanup_strv_ char **told = NULL;
-    struct load l = {.api = context, .progress = p};
-    int r = api__stream_in(q, load_from, &l, err);
+    _cleanup_json_ json_t *platform = NULL;
+    int r = api__platform_asked(q, 1048, &platform, err);
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *text = platform ? api__platform_text(platform) : NULL;
+    struct load l = {.api = context, .progress = p, .platform = text};
+    r = api__stream_in(q, load_from, &l, err);
     STRV_FOREACH (line, l.loaded)
         tell_loaded(&l, *line, &told);
     strv_free(l.loaded);
@@ -162,13 +168,31 @@ static char **names_to_save(struct http_request *q)
     return names;
 }
 
+/* Before the answer begins. */
+static int check_saved(struct http_request *q, struct api *a, char **names, struct err *err)
+{
+    _cleanup_json_ json_t *platform = NULL;
+    int r = api__platform_asked(q, 1048, &platform, err);
+    for (char **name = names; r == 0 && platform && *name; name++) {
+        struct image_info info;
+        r = image_get(a->images, *name, &info, err);
+        if (r < 0)
+            break;
+        r = api__platform_check(&info, *name, platform, err);
+        image_info_done(&info);
+    }
+    return r;
+}
+
 int api_image_save(struct http_request *q, void *context, struct err *err)
 {
     _cleanup_strv_ char **names = names_to_save(q), **ids = NULL;
     if (!names)
         return err_set(err, ERR_INVALID, "no images were named: query parameter \"names\"");
     struct save s = {context, names, &ids};
-    int r = api__stream_out(q, "application/x-tar", save_to, &s, err);
+    int r = check_saved(q, context, names, err);
+    if (r == 0)
+        r = api__stream_out(q, "application/x-tar", save_to, &s, err);
     if (r < 0)
         return r;
     STRV_FOREACH (id, ids)

@@ -44,10 +44,10 @@ int api_container_create(struct http_request *q, void *context, struct err *err)
     if (r < 0)
         return r;
     unsigned flags;
-    const char *name = http_query(q, "name"), *platform = http_query(q, "platform"), *warning;
+    const char *name = http_query(q, "name"), *platform = http_query(q, "platform");
     _cleanup_free_ char *id = NULL;
-    _cleanup_json_ json_t *warnings = NULL;
-    r = api__fit_create(body, api__version(q), &flags, &warning, err);
+    _cleanup_json_ json_t *warnings = NULL, *own = json_array();
+    r = api__fit_create(body, api__version(q), &flags, own, err);
     if (r == 0)
         r = engine_container_create(a->engine, str_empty(name) ? NULL : name, body,
                                     str_empty(platform) ? NULL : platform, flags, &id, &warnings, err);
@@ -55,8 +55,7 @@ int api_container_create(struct http_request *q, void *context, struct err *err)
         return r;
     if (!warnings)
         warnings = json_array();
-    if (warning)
-        json_array_append_new(warnings, json_string(warning));
+    json_array_extend(warnings, own);
     http_reply_json(q, 201, json_pack("{s:s, s:O}", "Id", id, "Warnings", warnings));
     return 0;
 }

@@ -61,6 +61,10 @@ int api_image_list(struct http_request *q, void *context, struct err *err)
     take_listed(&images, filter, http_query_bool(q, "all", false));
     if (http_query_bool(q, "shared-size", false))
         r = image_shared_sizes(a->images, images.list, images.count, &shared, err);
+    _cleanup_(map_done) struct map users = MAP_INIT(NULL);
+    bool count_users = api__version(q) >= 1051;
+    if (r == 0 && count_users)
+        r = api__count_image_users(a, &users, err);
     if (r < 0)
         return r;
     json_t *out = json_array();
@@ -71,6 +75,8 @@ int api_image_list(struct http_request *q, void *context, struct err *err)
         json_t *summary = api__image_summary(info, tags, digests, api__version(q));
         if (shared)
             json_object_set_new(summary, "SharedSize", json_integer(shared[i]));
+        if (count_users)
+            json_object_set_new(summary, "Containers", json_integer((intptr_t)map_get(&users, info->id)));
         json_array_append_new(out, summary);
     }
     http_reply_json(q, 200, out);
@@ -81,7 +87,11 @@ int api_image_inspect(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
     struct image_info info;
-    int r = image_get(a->images, http_param(q, "name"), &info, err);
+    if (api__version(q) >= 1049 && !str_empty(http_query(q, "platform")) &&
+        http_query_bool(q, "manifests", false))
+        return err_set(err, ERR_INVALID,
+                       "conflicting options: manifests and platform options cannot both be set");
+    int r = api__image_of(q, a, 1049, &info, err);
     if (r < 0)
         return r;
     http_reply_json(q, 200, api__image_inspect(a->images, &info, api__version(q)));
@@ -141,7 +151,7 @@ int api_image_history(struct http_request *q, void *context, struct err *err)
     struct image_info info;
     _cleanup_free_ int64_t *sizes = NULL;
     size_t count = 0;
-    int r = image_get(a->images, http_param(q, "name"), &info, err);
+    int r = api__image_of(q, a, 1048, &info, err);
     if (r < 0)
         return r;
     r = image_layer_sizes(a->images, info.id, &sizes, &count, err);
@@ -170,11 +180,33 @@ int api_image_tag(struct http_request *q, void *context, struct err *err)
     return 0;
 }
 
+/* Of an image that is of one platform, only that can be removed. */
+static int check_removal(struct http_request *q, struct api *a, struct err *err)
+{
+    _cleanup_json_ json_t *platforms = NULL;
+    const json_t *platform;
+    struct image_info info;
+    size_t i;
+    int r = api__platforms_asked(q, 1050, &platforms, err);
+    if (r < 0 || !platforms)
+        return r;
+    r = image_get(a->images, http_param(q, "name"), &info, err);
+    if (r < 0)
+        return r;
+    json_array_foreach (platforms, i, platform)
+        if (r == 0)
+            r = api__platform_check(&info, http_param(q, "name"), platform, err);
+    image_info_done(&info);
+    return r;
+}
+
 int api_image_remove(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
     json_t *log = NULL;
-    int r = engine_image_remove(a->engine, http_param(q, "name"), http_query_bool(q, "force", false),
+    int r = check_removal(q, a, err);
+    if (r == 0)
+        r = engine_image_remove(a->engine, http_param(q, "name"), http_query_bool(q, "force", false),
                                 http_query_bool(q, "noprune", false), &log, NULL, err);
     if (r == 0)
         http_reply_json(q, 200, log);
@@ -193,6 +225,7 @@ static int used_ids(struct api *a, struct map *ids, struct err *err)
         return r;
     json_array_foreach (containers, i, c)
         map_put(ids, json_str(c, "ImageID"), ids);
+    engine_images_mounted(a->engine, ids);
     return 0;
 }
 

@@ -132,6 +132,8 @@ static int change_connection(struct http_request *q, struct api *a,
 {
     _cleanup_json_ json_t *body = NULL;
     int r = api__docker_body(q, false, &body, err);
+    if (r == 0 && api__version(q) < 1048)
+        json_object_del(json_object_get(body, "EndpointConfig"), "GwPriority");
     if (r == 0)
         r = change(a->engine, http_param(q, "id"), body, err);
     if (r == 0)

@@ -51,21 +51,46 @@ int api_version(struct http_request *q, void *context, struct err *err)
     return 0;
 }
 
+/* What newer versions of the API have left out, and what came with one. */
+static void fit_info(json_t *info, int version)
+{
+    static const char *const commits[] = {"ContainerdCommit", "RuncCommit", "InitCommit"};
+    static const char *const artifacts[] = {"AllowNondistributableArtifactsCIDRs",
+                                            "AllowNondistributableArtifactsHostnames"};
+    json_t *registries = json_object_get(info, "RegistryConfig");
+    if (version >= 1042) /* the kernel has no such limit any more */
+        json_object_del(info, "KernelMemory");
+    for (size_t i = 0; i < ARRAY_SIZE(commits) && version >= 1049; i++)
+        json_object_del(json_object_get(info, commits[i]), "Expected");
+    for (size_t i = 0; i < ARRAY_SIZE(artifacts); i++) {
+        if (version >= 1049)
+            json_object_del(registries, artifacts[i]);
+        else if (version >= 1048)
+            json_object_set_new(registries, artifacts[i], json_null());
+    }
+    if (version >= 1049)
+        json_object_set_new(info, "FirewallBackend", json_pack("{s:s}", "Driver", "nftables"));
+    if (version >= 1050) {
+        json_object_del(info, "BridgeNfIptables");
+        json_object_del(info, "BridgeNfIp6tables");
+        json_object_set_new(info, "DiscoveredDevices", json_array());
+    }
+    if (version < 1025)
+        json_set_str(info, "ExecutionDriver", "<not supported>");
+}
+
 int api_info(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
     json_t *info;
     int version = api__version(q);
     int r = engine_info(a->engine, version >= 1044, &info, err);
-    if (r == 0 && version >= 1042) /* the kernel has no such limit any more */
-        json_object_del(info, "KernelMemory");
-    if (r == 0 && version < 1025)
-        json_set_str(info, "ExecutionDriver", "<not supported>");
-    if (r == 0)
-        json_object_set_new(info, "Swarm", cluster_info(a->cluster));
-    if (r == 0)
-        http_reply_json(q, 200, info);
-    return r;
+    if (r < 0)
+        return r;
+    fit_info(info, version);
+    json_object_set_new(info, "Swarm", cluster_info(a->cluster));
+    http_reply_json(q, 200, info);
+    return 0;
 }
 
 static int send_event(void *request, const json_t *event)

@@ -193,38 +193,13 @@ static int tags_to_push(struct api *a, const struct image_ref *ref, bool all, ch
     return 0;
 }
 
-/* What a push asks for by its parameter, {"os": ..., "architecture": ..., "variant": ...}, since API 1.46. */
-static int platform_asked(struct http_request *q, json_t **ret, struct err *err)
-{
-    const char *text = http_query(q, "platform");
-    *ret = NULL;
-    if (str_empty(text) || api__version(q) < 1046)
-        return 0;
-    _cleanup_json_ json_t *platform = json_loads(text, 0, NULL);
-    if (!json_is_object(platform))
-        return err_set(err, ERR_INVALID, "failed to parse platform: it must be a JSON object");
-    if (!*json_str(platform, "os") || !*json_str(platform, "architecture"))
-        return err_set(err, ERR_INVALID, "both OS and Architecture must be provided");
-    *ret = take_ptr(platform);
-    return 0;
-}
-
-/* An image here is of one platform: nothing else can be pushed of it. */
 static int check_platform(struct api *a, const char *reference, const json_t *platform, struct err *err)
 {
-    static const char *const parts[] = {"os", "architecture", "variant"};
     struct image_info info;
     int r = platform ? image_get(a->images, reference, &info, err) : 0;
     if (r < 0 || !platform)
         return r;
-    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++) {
-        const char *wanted = json_str(platform, parts[i]);
-        if (*wanted && !str_eq(wanted, json_str(info.config, parts[i])))
-            r = err_set(err, ERR_NOT_FOUND,
-                        "image with reference %s was found but does not provide the specified platform "
-                        "(%.50s/%.50s)",
-                        reference, json_str(platform, "os"), json_str(platform, "architecture"));
-    }
+    r = api__platform_check(&info, reference, platform, err);
     image_info_done(&info);
     return r;
 }
@@ -256,7 +231,7 @@ int api_image_push(struct http_request *q, void *context, struct err *err)
     _cleanup_json_ json_t *platform = NULL;
     int r = api__auth_of_push(q, &auth, err);
     if (r == 0)
-        r = platform_asked(q, &platform, err);
+        r = api__platform_asked(q, 1046, &platform, err);
     if (r == 0)
         r = api__join_reference(name, tag, &reference, err);
     if (r == 0)

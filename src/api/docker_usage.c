@@ -4,6 +4,8 @@
 #include "base/map.h"
 #include "base/timeutil.h"
 
+#include <sys/statfs.h>
+
 /* --- the build cache --- */
 
 struct records {
@@ -221,34 +223,6 @@ static int prune_mounts(struct api *a, const struct cache_filter *f, int64_t kee
     return r;
 }
 
-int api_build_prune(struct http_request *q, void *context, struct err *err)
-{
-    struct api *a = context;
-    _cleanup_json_ json_t *filters = NULL, *ids = json_array();
-    _cleanup_(cache_filter_done) struct cache_filter f = {0};
-    int64_t keep = 0, freed = 0;
-    bool all = http_query_bool(q, "all", false);
-    int r = api__filters(q, &filters, err);
-    if (r == 0)
-        r = read_cache_filter(filters, &f, err);
-    if (r == 0)
-        r = api__query_i64(q, "keep-storage", 0, INT64_MAX, &keep, err);
-    if (r < 0)
-        return err_wrap(err, "failed to prune build cache");
-    f.in_use_from = build_limit_in_use_from(a->limit);
-    for (bool more = true; r == 0 && more;)
-        r = prune_round(a, &f, all, keep, ids, &freed, &more, err);
-    if (r == 0)
-        r = prune_mounts(a, &f, keep, ids, &freed, err);
-    if (r < 0)
-        return r;
-    api__tell_pruned(a, "builder", freed);
-    http_reply_json(q, 200,
-                    json_pack("{s:O, s:I}", "CachesDeleted", json_array_size(ids) ? ids : json_null(),
-                              "SpaceReclaimed", (json_int_t)freed));
-    return 0;
-}
-
 static int cache_sizes(struct api *a, int64_t *ret_records, int64_t *ret_mounts, struct err *err)
 {
     _cleanup_records_ struct records records = {0};
@@ -266,32 +240,85 @@ static int cache_sizes(struct api *a, int64_t *ret_records, int64_t *ret_mounts,
     return r;
 }
 
-static int prune_until(struct api *a, const struct cache_filter *f, int64_t keep_records, int64_t keep_mounts,
-                       struct err *err)
+/* How much of the cache is to stay: what is reserved in any case, else as much as neither takes more than is
+ * allowed nor leaves less free than is asked for. 0: no bound is given, nothing stays. */
+static int read_bounds(struct http_request *q, struct api *a, int64_t *ret_keep, struct err *err)
 {
-    _cleanup_json_ json_t *ids = json_array();
-    int64_t freed = 0;
-    int r = 0;
+    int64_t reserved = 0, most = 0, free_wanted = 0, records, mounts;
+    bool old = api__version(q) < 1048;
+    int r = api__query_i64(q, "keep-storage", 0, INT64_MAX, &reserved, err);
+    if (r == 0 && !old)
+        r = api__query_i64(q, "reserved-space", 0, INT64_MAX, &reserved, err);
+    if (r == 0 && !old)
+        r = api__query_i64(q, "max-used-space", 0, INT64_MAX, &most, err);
+    if (r == 0 && !old)
+        r = api__query_i64(q, "min-free-space", 0, INT64_MAX, &free_wanted, err);
+    if (r == 0)
+        r = cache_sizes(a, &records, &mounts, err);
+    if (r < 0)
+        return r;
+    struct statfs fs;
+    if (free_wanted && statfs(engine_root(a->engine), &fs) < 0)
+        return err_sys(err, errno, "ask how much of %s is free", engine_root(a->engine));
+    int64_t keep = most ? most : free_wanted ? INT64_MAX : 0;
+    if (free_wanted) {
+        int64_t missing = free_wanted - (int64_t)fs.f_bavail * (int64_t)fs.f_frsize;
+        keep = missing > 0 ? MIN(keep, MAX(records + mounts - missing, (int64_t)1)) : keep;
+    }
+    *ret_keep = MAX(keep, reserved);
+    return 0;
+}
+
+/* The steps' results and the caches that they mounted together; `keep` 0: nothing stays. */
+static int prune_to(struct api *a, const struct cache_filter *f, bool all, int64_t keep, json_t *ids,
+                    int64_t *freed, struct err *err)
+{
+    int64_t records, mounts;
+    int r = cache_sizes(a, &records, &mounts, err);
+    if (r < 0 || (keep && records + mounts <= keep))
+        return r;
+    /* 0 would mean everything. */
+    int64_t keep_records = keep ? MAX(keep - mounts, (int64_t)1) : 0;
     for (bool more = true; r == 0 && more;)
-        r = prune_round(a, f, false, keep_records, ids, &freed, &more, err);
-    return r < 0 ? r : prune_mounts(a, f, keep_mounts, ids, &freed, err);
+        r = prune_round(a, f, all, keep_records, ids, freed, &more, err);
+    if (r == 0)
+        r = cache_sizes(a, &records, &mounts, err);
+    return r < 0 ? r : prune_mounts(a, f, keep ? MAX(keep - records, (int64_t)1) : 0, ids, freed, err);
+}
+
+int api_build_prune(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *filters = NULL, *ids = json_array();
+    _cleanup_(cache_filter_done) struct cache_filter f = {0};
+    int64_t keep = 0, freed = 0;
+    bool all = http_query_bool(q, "all", false);
+    int r = api__filters(q, &filters, err);
+    if (r == 0)
+        r = read_cache_filter(filters, &f, err);
+    if (r == 0)
+        r = read_bounds(q, a, &keep, err);
+    if (r < 0)
+        return err_wrap(err, "failed to prune build cache");
+    f.in_use_from = build_limit_in_use_from(a->limit);
+    r = prune_to(a, &f, all, keep, ids, &freed, err);
+    if (r < 0)
+        return r;
+    api__tell_pruned(a, "builder", freed);
+    http_reply_json(q, 200,
+                    json_pack("{s:O, s:I}", "CachesDeleted", json_array_size(ids) ? ids : json_null(),
+                              "SpaceReclaimed", (json_int_t)freed));
+    return 0;
 }
 
 int api__limit_build_cache(struct api *a, int64_t max_bytes, int64_t unused_since_ns, struct err *err)
 {
     struct cache_filter f = {.until = unused_since_ns, .idle_only = true};
-    int64_t records, mounts;
-    int r = unused_since_ns ? prune_until(a, &f, 0, 0, err) : 0;
+    _cleanup_json_ json_t *ids = json_array();
+    int64_t freed = 0;
+    int r = unused_since_ns ? prune_to(a, &f, false, 0, ids, &freed, err) : 0;
     f.until = 0;
-    if (r == 0 && max_bytes)
-        r = cache_sizes(a, &records, &mounts, err);
-    if (r < 0 || !max_bytes || records + mounts <= max_bytes)
-        return r;
-    /* 0 would mean everything. */
-    r = prune_until(a, &f, MAX(max_bytes - mounts, (int64_t)1), INT64_MAX, err);
-    if (r == 0)
-        r = cache_sizes(a, &records, &mounts, err);
-    return r < 0 ? r : prune_until(a, &f, INT64_MAX, MAX(max_bytes - records, (int64_t)1), err);
+    return r < 0 || !max_bytes ? r : prune_to(a, &f, false, max_bytes, ids, &freed, err);
 }
 
 int api__reclaim_build_mounts(struct api *a, int64_t bytes, int64_t unused_since_ns, int64_t *freed,
@@ -311,7 +338,7 @@ int api__reclaim_build_mounts(struct api *a, int64_t bytes, int64_t unused_since
 
 /* --- GET /system/df --- */
 
-static int count_users(struct api *a, struct map *users, struct err *err)
+int api__count_image_users(struct api *a, struct map *users, struct err *err)
 {
     _cleanup_json_ json_t *containers = NULL;
     json_t *c;
@@ -356,7 +383,7 @@ static int show_images(struct api *a, int version, json_t **ret, int64_t *ret_by
     _cleanup_(image_disk_done) struct image_disk disk = {0};
     struct image_info *list = NULL;
     size_t count = 0;
-    int r = count_users(a, &users, err);
+    int r = api__count_image_users(a, &users, err);
     if (r == 0)
         r = image_list(a->images, &list, &count, err);
     if (r < 0)

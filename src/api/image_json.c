@@ -55,6 +55,18 @@ static json_t *maker_config(const json_t *image_config)
     return c;
 }
 
+/* From 1.50 on without what an image has not: those fields were there because of the form alone. */
+static json_t *image_config(const json_t *own, int version)
+{
+    static const char *const of_containers[] = {
+        "Hostname",  "Domainname", "AttachStdin", "AttachStdout",    "AttachStderr", "Tty",
+        "OpenStdin", "StdinOnce",  "Image",       "NetworkDisabled", "MacAddress",   "StopTimeout"};
+    json_t *c = container_config(own);
+    for (size_t i = 0; i < ARRAY_SIZE(of_containers) && version >= 1050; i++)
+        json_object_del(c, of_containers[i]);
+    return c;
+}
+
 static json_t *text_or_empty(const json_t *object, const char *key)
 {
     json_t *v = json_object_get(object, key);
@@ -124,7 +136,7 @@ json_t *api__image_inspect(struct images *im, const struct image_info *info, int
     json_object_set_new(d, "ContainerConfig", maker_config(config));
     json_object_set_new(d, "DockerVersion", text_or_empty(config, "docker_version"));
     json_object_set_new(d, "Author", text_or_empty(config, "author"));
-    json_object_set_new(d, "Config", container_config(json_object_get(config, "config")));
+    json_object_set_new(d, "Config", image_config(json_object_get(config, "config"), version));
     json_object_set_new(d, "Architecture", text_or_empty(config, "architecture"));
     if (!str_empty(json_str(config, "variant")))
         json_object_set_new(d, "Variant", text_or_empty(config, "variant"));

@@ -10,7 +10,7 @@
 #include <jansson.h>
 
 #define CLI_DEFAULT_SOCKET "/run/drover.sock"
-#define CLI_API_VERSION    "/v1.47"
+#define CLI_API_VERSION    "/v1.51"
 
 /* --dry-run: nothing is changed. A request that would change something is an error that names it. */
 extern bool cli_dry_run;

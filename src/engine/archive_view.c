@@ -72,11 +72,22 @@ static int open_target(struct view_work *w, const char *destination, bool direct
     return fd;
 }
 
+static int open_source(const char *source, const char *subpath)
+{
+    _cleanup_close_ int part = -EBADF;
+    if (!*subpath)
+        return sys_open_tree(AT_FDCWD, source, AT_RECURSIVE);
+    return volume__open_part(source, subpath, &part, NULL) < 0
+               ? -EBADF
+               : sys_open_tree(part, "", AT_RECURSIVE | AT_EMPTY_PATH);
+}
+
 /* What is not there any more leaves its place as it is in the container's own files. */
-static int put_mount(struct view_work *w, const char *source, const char *destination, bool writable)
+static int put_mount(struct view_work *w, const char *source, const char *subpath, const char *destination,
+                     bool writable)
 {
     struct stat st;
-    _cleanup_close_ int tree = sys_open_tree(AT_FDCWD, source, AT_RECURSIVE);
+    _cleanup_close_ int tree = open_source(source, subpath);
     if (tree < 0 || fstat(tree, &st) < 0)
         return 0;
     struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
@@ -100,13 +111,14 @@ static int put_points(struct view_work *w)
     int r = 0;
     json_array_foreach (w->points, i, p) {
         const char *type = json_str(p, "Type");
-        if (r == 0 && (str_eq(type, "bind") || str_eq(type, "volume")))
-            r = put_mount(w, json_str(p, "Source"), json_str(p, "Destination"), json_bool(p, "RW"));
+        if (r == 0 && !str_eq(type, "tmpfs"))
+            r = put_mount(w, json_str(p, "Source"), json_str(p, "Subpath"), json_str(p, "Destination"),
+                          json_bool(p, "RW"));
     }
     for (size_t k = 0; r == 0 && w->there_fd >= 0 && k < ARRAY_SIZE(own); k++) {
         _cleanup_free_ char *source = str_printf("%s/%s", files, own[k]),
                             *destination = str_printf("/etc/%s", own[k]);
-        r = put_mount(w, source, destination, true);
+        r = put_mount(w, source, "", destination, true);
     }
     return r;
 }

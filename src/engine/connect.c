@@ -70,7 +70,30 @@ static int body_container(struct engine *e, const json_t *body, struct container
     return r < 0 ? r : container__find(e, ref, ret, err);
 }
 
-/* Into the namespace of a container that runs; the first way out takes the published ports too. */
+/* Another network becomes the way out, or none; the published ports go along. */
+static void reroute(struct container *c, json_t *net, int netns)
+{
+    json_t *host = json_object_get(net, "Host"), *entry;
+    _cleanup_json_ json_t *doc = container__doc(c);
+    struct err err = {0};
+    const char *name, *way_out = endpoint__way_out(c->engine, net, true);
+    if (net_ports_withdraw(c->engine->net, c->id, &err) < 0)
+        log_warning("container %.12s: withdraw its ports: %s", c->id, err.msg);
+    json_object_set_new(net, "Ports", json_object());
+    json_object_foreach (host, name, entry)
+        json_object_set_new(entry, "routed", json_false());
+    const json_t *settings = way_out ? json_object_get(json_object_get(net, "Networks"), way_out) : NULL;
+    entry = way_out ? json_object_get(host, way_out) : NULL;
+    if (!entry)
+        return;
+    if (net_endpoint_route(c->engine->net, netns, json_str(entry, "ifname"), json_str(settings, "Gateway"),
+                           json_str(settings, "IPv6Gateway"), &err) < 0 ||
+        (json_object_set_new(entry, "routed", json_true()), ports__publish(c, doc, net, &err)) < 0)
+        log_warning("container %.12s: its way out over network %s: %s", c->id, way_out, err.msg);
+}
+
+/* Into the namespace of a container that runs; the first way out takes the published ports too, and a later
+ * one of a higher priority takes them over. */
 static int connect_running(struct container *c, const char *name, json_t *net, struct err *err)
 {
     json_t *settings = json_object_get(json_object_get(net, "Networks"), name);
@@ -78,10 +101,12 @@ static int connect_running(struct container *c, const char *name, json_t *net, s
     _cleanup_close_ int netns = netns_of(c, err);
     if (netns < 0)
         return netns;
-    bool outward = !endpoint__routed(net) && !endpoint__internal(c->engine, settings);
+    bool first = !endpoint__routed(net), outward = first && !endpoint__internal(c->engine, settings);
     int r = endpoint__connect_one(c, name, settings, host, netns, free_index(host), outward, err);
     if (r == 0)
         r = endpoint__resolver(c, net, netns, false, err);
+    if (r == 0 && !first && str_eq(endpoint__way_out(c->engine, net, true), name))
+        reroute(c, net, netns);
     if (r == 0 && outward && json_bool(json_object_get(host, name), "routed")) {
         _cleanup_json_ json_t *doc = container__doc(c);
         r = ports__publish(c, doc, net, err);
@@ -124,28 +149,6 @@ int engine_network_connect(struct engine *e, const char *ref, const json_t *body
     container__set_net(c, take_ptr(net));
     container__save(c);
     return 0;
-}
-
-/* When the way out goes, another network that has one becomes it. */
-static void reroute(struct container *c, json_t *net, int netns)
-{
-    json_t *host = json_object_get(net, "Host"), *settings;
-    _cleanup_json_ json_t *doc = container__doc(c);
-    struct err err = {0};
-    const char *name;
-    if (net_ports_withdraw(c->engine->net, c->id, &err) < 0)
-        log_warning("container %.12s: withdraw its ports: %s", c->id, err.msg);
-    json_object_set_new(net, "Ports", json_object());
-    json_object_foreach (json_object_get(net, "Networks"), name, settings) {
-        json_t *entry = json_object_get(host, name);
-        if (!entry || !*json_str(settings, "Gateway"))
-            continue;
-        if (net_endpoint_route(c->engine->net, netns, json_str(entry, "ifname"),
-                               json_str(settings, "Gateway"), json_str(settings, "IPv6Gateway"), &err) < 0 ||
-            (json_object_set_new(entry, "routed", json_true()), ports__publish(c, doc, net, &err)) < 0)
-            log_warning("container %.12s: its way out over network %s: %s", c->id, name, err.msg);
-        return;
-    }
 }
 
 static int disconnect_running(struct container *c, const char *name, const char *network_id, json_t *net,

@@ -71,6 +71,7 @@ void container__unref(struct container *c)
     json_decref(c->labels);
     free(c->state.error);
     strv_free(c->volumes);
+    strv_free(c->images);
     strv_free(c->execs);
     strv_free(c->links);
     free(c->last_health);
@@ -101,11 +102,15 @@ static void read_facts(struct container *c, const json_t *doc)
     strv_free(c->links);
     c->links = links__read(doc);
     c->volumes = strv_free(c->volumes);
+    c->images = strv_free(c->images);
     size_t i;
     const json_t *point;
-    json_array_foreach (json_object_get(doc, "MountPoints"), i, point)
+    json_array_foreach (json_object_get(doc, "MountPoints"), i, point) {
         if (str_eq(json_str(point, "Type"), "volume"))
             strv_add(&c->volumes, json_str(point, "Name"));
+        if (str_eq(json_str(point, "Type"), "image"))
+            strv_add(&c->images, json_str(point, "Image"));
+    }
 }
 
 static void note_net(struct container *c, const json_t *net)

@@ -365,6 +365,30 @@ bool endpoint__internal(struct engine *e, const json_t *settings)
     return n && n->internal;
 }
 
+static bool leads_out(struct engine *e, const char *name, const json_t *settings)
+{
+    struct err ignored;
+    SCOPED_LOCK(lock, &e->lock);
+    const struct network *n = network_of(e, name, settings, &ignored);
+    return n && !n->internal && n->subnet_count;
+}
+
+const char *endpoint__way_out(struct engine *e, const json_t *net, bool wired)
+{
+    const char *name, *found = NULL;
+    json_t *settings;
+    int64_t best = 0;
+    json_object_foreach (json_object_get(net, "Networks"), name, settings) {
+        int64_t priority = json_int(settings, "GwPriority");
+        bool can = wired ? *json_str(settings, "Gateway") != '\0' : leads_out(e, name, settings);
+        if (can && (!found || priority > best)) {
+            found = name;
+            best = priority;
+        }
+    }
+    return found;
+}
+
 /* --- a run's networks --- */
 
 bool endpoint__wired(const json_t *net)
@@ -413,10 +437,10 @@ int endpoint__connect_all(struct container *c, const json_t *doc, json_t *net, i
     json_t *networks = json_object_get(net, "Networks"), *host = json_object(), *settings;
     const char *name;
     int index = 0, r = 0;
+    const char *way_out = endpoint__way_out(c->engine, net, false);
     json_object_set_new(net, "Host", host);
     json_object_foreach (networks, name, settings) {
-        bool outward = !endpoint__routed(net) && !endpoint__internal(c->engine, settings);
-        r = endpoint__connect_one(c, name, settings, host, netns_fd, index, outward, err);
+        r = endpoint__connect_one(c, name, settings, host, netns_fd, index, str_eq(name, way_out), err);
         if (r < 0)
             break;
         index++;

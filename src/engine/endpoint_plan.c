@@ -72,6 +72,7 @@ int endpoint__check_settings(const json_t *settings, const char *where, struct e
 {
     json_t *ipam = NULL, *options = NULL, *value;
     const char *mac = "", *key;
+    int64_t priority;
     if (json_is_null(settings))
         return 0;
     if (!json_is_object(settings))
@@ -87,6 +88,8 @@ int endpoint__check_settings(const json_t *settings, const char *where, struct e
         r = json_get_string(settings, where, "MacAddress", &mac, err);
     if (r == 0)
         r = check_mac(mac, err);
+    if (r == 0)
+        r = json_get_i64(settings, where, "GwPriority", &priority, err);
     if (r == 0)
         r = json_get_object(settings, where, "DriverOpts", &options, err);
     if (r < 0)
@@ -121,6 +124,7 @@ static json_t *settings_new(const struct network *n, const json_t *wished, const
         json_set_str(o, empty[i], "");
     json_object_set_new(o, "IPPrefixLen", json_integer(0));
     json_object_set_new(o, "GlobalIPv6PrefixLen", json_integer(0));
+    json_object_set_new(o, "GwPriority", json_integer(json_int(wished, "GwPriority")));
     const char *own = json_str(wished, "MacAddress");
     json_set_str(o, "WishedMac", *own ? own : mac);
     return o;

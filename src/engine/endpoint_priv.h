@@ -25,9 +25,12 @@ void endpoint__event(struct container *c, const char *action, const char *networ
 
 /* Has names answered at 127.0.0.11 by the first network that answers for them. */
 int endpoint__resolver(struct container *c, const json_t *net, int netns_fd, bool fresh, struct err *err);
-bool endpoint__internal(struct engine *e, const json_t *settings);
 void endpoint__clear(json_t *settings);          /* what is of a run goes */
 const char *endpoint__routed(const json_t *net); /* the network whose interface is the way out, or NULL */
+/* The network that is to be the way out: of those that lead out the one of the highest GwPriority, the first
+ * of equals. `wired`: of those that have a gateway in the present run. NULL: none leads out. */
+const char *endpoint__way_out(struct engine *e, const json_t *net, bool wired);
+bool endpoint__internal(struct engine *e, const json_t *settings);
 
 /* Publishes what the container's document asks for at its routed network's addresses; fills net's Ports. */
 int ports__publish(struct container *c, const json_t *doc, json_t *net, struct err *err);

@@ -1,7 +1,7 @@
 /* The engine of one machine: containers with their networks, volumes, logs, health and restarts.
  *
  * Its documents are Docker's: a container is created from the body of `POST /containers/create` (Docker
- * Engine API, version 1.47), kept as validated, and shown as `GET /containers/{id}/json` shows it; the same
+ * Engine API, version 1.51), kept as validated, and shown as `GET /containers/{id}/json` shows it; the same
  * for networks and volumes. A field that is not supported and is set to other than its default is
  * ERR_UNSUPPORTED naming it, never ignored.
  *
@@ -207,6 +207,9 @@ void engine_reservations(const json_t *host, int64_t *ret_cpu_nano, int64_t *ret
 int engine_info(struct engine *e, bool features, json_t **ret, struct err *err);
 /* The containers and volumes of GET /system/df with their sizes; null for what is not asked. */
 int engine_disk_usage(struct engine *e, bool containers, bool volumes, json_t **ret, struct err *err);
+/* Adds the ids of images that containers have mounted. */
+struct map;
+void engine_images_mounted(struct engine *e, struct map *ids);
 /* docker rmi with the engine's knowledge of which containers use an image. `freed`: see struct image_removal.
  */
 int engine_image_remove(struct engine *e, const char *name, bool force, bool keep_parents, json_t **ret_log,

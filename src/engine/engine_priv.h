@@ -76,6 +76,7 @@ struct container {
     int64_t lost_run_ns, lost_until_ns;
     char *image_id; /* or "" */
     char **volumes; /* names of the named volumes it uses */
+    char **images;  /* ids of those that it has mounted */
     struct container_state state;
     uint64_t exits; /* how often it has ended, for "next-exit" */
     bool removing, removed;
@@ -446,14 +447,23 @@ int volume__mount(struct engine *e, const char *name, const char *id, char **ret
 void volume__unmount(struct engine *e, const char *name, const char *id);
 /* A part of a volume whose directory is `path`, as a descriptor (O_PATH). */
 int volume__open_part(const char *path, const char *subpath, int *ret_fd, struct err *err);
+/* The same mounted at a place of the container's own for its `index`-th mount point, for a run. */
+int volume__mount_part(struct container *c, const char *path, const char *subpath, size_t index, char **ret,
+                       struct err *err);
 /* All of a container's volumes for a run: their places go into `doc`'s mount points and are kept. */
 int volumes__mount(struct container *c, json_t *doc, struct err *err);
-void volumes__unmount(struct container *c);
+void volumes__unmount(struct container *c);                               /* and its images */
 void volumes__tell(struct container *c, const json_t *doc, bool mounted); /* the events of its volumes */
 void volumes__restore(struct container *c); /* that it has them mounted, after a restart of ours */
 bool volume__anonymous(struct engine *e, const char *name);
 int volume__remove(struct engine *e, const char *name, bool force, struct err *err);
 void volume__free(void *volume);
+
+/* --- image_mount.c --- */
+/* As volumes__mount(), of the images that a container has mounted. `mapping` NULL: owners as they are. */
+int image_mounts__mount(struct container *c, json_t *doc, const struct image_mapping *mapping,
+                        struct err *err);
+void image_mounts__unmount(struct container *c, const json_t *points);
 
 /* --- exec.c, health.c, events.c, filter.c, inspect.c --- */
 int exec__process(struct container *c, const json_t *doc, const json_t *body, json_t **ret, struct err *err);

@@ -1,13 +1,19 @@
 /* docker rmi, which must know the containers that use an image. */
 #include "engine/engine_priv.h"
 
+static bool mounts(struct container *c, const char *id)
+{
+    SCOPED_LOCK(lock, &c->lock);
+    return strv_has(c->images, id);
+}
+
 /* Names the container that keeps an image from being removed, a running one before others; NULL: none. */
 static char *user_of(void *context, const char *id)
 {
     char *user = NULL;
     struct container **all = container__all(context);
     for (struct container **c = all; *c; c++) {
-        if (strcmp((*c)->image_id, id) != 0)
+        if (!str_eq((*c)->image_id, id) && !mounts(*c, id))
             continue;
         bool running = container__running(*c);
         if (user && !running)
@@ -19,6 +25,17 @@ static char *user_of(void *context, const char *id)
     }
     container__all_free(all);
     return user;
+}
+
+void engine_images_mounted(struct engine *e, struct map *ids)
+{
+    struct container **all = container__all(e);
+    for (struct container **c = all; *c; c++) {
+        SCOPED_LOCK(lock, &(*c)->lock);
+        STRV_FOREACH (id, (*c)->images)
+            map_put(ids, *id, ids);
+    }
+    container__all_free(all);
 }
 
 void engine_image_event(struct engine *e, const char *action, const char *id, const char *name)

@@ -100,10 +100,10 @@ json_t *inspect__ports_list(const json_t *net, const json_t *config)
 /* What every endpoint shows. */
 static json_t *endpoint_form(void)
 {
-    return json_pack("{s:n,s:n,s:n,s:s,s:s,s:s,s:s,s:s,s:i,s:s,s:s,s:i,s:n,s:n}", "IPAMConfig", "Links",
+    return json_pack("{s:n,s:n,s:n,s:s,s:s,s:s,s:s,s:s,s:i,s:s,s:s,s:i,s:n,s:i,s:n}", "IPAMConfig", "Links",
                      "Aliases", "MacAddress", "", "NetworkID", "", "EndpointID", "", "Gateway", "",
                      "IPAddress", "", "IPPrefixLen", 0, "IPv6Gateway", "", "GlobalIPv6Address", "",
-                     "GlobalIPv6PrefixLen", 0, "DriverOpts", "DNSNames");
+                     "GlobalIPv6PrefixLen", 0, "DriverOpts", "GwPriority", 0, "DNSNames");
 }
 
 /* Whether names of containers are answered there. */
@@ -145,8 +145,8 @@ static json_t *networks_shown(struct container *c, const char *own_name, bool al
 json_t *inspect__networks_listed(const json_t *net)
 {
     static const char *const listed[] = {
-        "IPAMConfig", "MacAddress",  "NetworkID",   "EndpointID",        "Gateway",
-        "IPAddress",  "IPPrefixLen", "IPv6Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen"};
+        "IPAMConfig",  "MacAddress",  "NetworkID",         "EndpointID",          "Gateway",   "IPAddress",
+        "IPPrefixLen", "IPv6Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen", "GwPriority"};
     json_t *networks = json_object(), *settings;
     const char *name;
     json_object_foreach (json_object_get(net, "Networks"), name, settings) {

@@ -4,8 +4,11 @@
 #include "base/file.h"
 
 static const struct {
-    const char *type, *options; /* which of the three objects of options it may have */
-} types[] = {{"bind", "BindOptions"}, {"volume", "VolumeOptions"}, {"tmpfs", "TmpfsOptions"}};
+    const char *type, *options; /* which of the objects of options it may have */
+} types[] = {{"bind", "BindOptions"},
+             {"volume", "VolumeOptions"},
+             {"tmpfs", "TmpfsOptions"},
+             {"image", "ImageOptions"}};
 
 static int wrong(const char *type, const char *what, struct err *err)
 {
@@ -25,9 +28,9 @@ static int check_keys(const json_t *object, const char *where, const char *const
 
 static int check_form(const json_t *m, struct err *err)
 {
-    static const char *const known[] = {"Type",          "Source",       "Target",
-                                        "ReadOnly",      "Consistency",  "BindOptions",
-                                        "VolumeOptions", "TmpfsOptions", NULL};
+    static const char *const known[] = {"Type",         "Source",      "Target",        "ReadOnly",
+                                        "Consistency",  "BindOptions", "VolumeOptions", "TmpfsOptions",
+                                        "ImageOptions", NULL};
     static const char *const texts[] = {"Type", "Source", "Target", "Consistency"};
     static const char *const where = "HostConfig.Mounts";
     const char *text;
@@ -135,7 +138,7 @@ static int bind_object(struct resolve *x, const json_t *m, json_t **ret, struct 
 
 /* --- volume --- */
 
-static int check_subpath(const char *subpath, struct err *err)
+static int check_subpath(const char *type, const char *subpath, struct err *err)
 {
     _cleanup_strv_ char **parts = strv_split(subpath, '/');
     bool out = *subpath == '/' || strlen(subpath) > 4000;
@@ -144,7 +147,8 @@ static int check_subpath(const char *subpath, struct err *err)
         depth += str_eq(*p, "..") ? -1 : **p && !str_eq(*p, ".");
         out = out || depth < 0;
     }
-    return out ? wrong("volume", "subpath must be a relative path within the volume", err) : 0;
+    _cleanup_free_ char *what = str_printf("subpath must be a relative path within the %s", type);
+    return out ? wrong(type, what, err) : 0;
 }
 
 static int volume_object(struct resolve *x, const json_t *m, json_t **ret, struct err *err)
@@ -161,7 +165,7 @@ static int volume_object(struct resolve *x, const json_t *m, json_t **ret, struc
         (r = json_get_string(options, "VolumeOptions", "Subpath", &subpath, err)) < 0 ||
         (r = json_get_string(config, "VolumeOptions.DriverConfig", "Name", &driver, err)) < 0 ||
         (r = json_get_object(config, "VolumeOptions.DriverConfig", "Options", &driver_options, err)) < 0 ||
-        (r = check_subpath(subpath, err)) < 0)
+        (r = check_subpath("volume", subpath, err)) < 0)
         return r;
     struct volume_wish w = {.name = json_str(m, "Source"),
                             .driver = driver,
@@ -178,6 +182,34 @@ static int volume_object(struct resolve *x, const json_t *m, json_t **ret, struc
     if (r == 0 && *subpath)
         json_set_str(*ret, "Subpath", subpath);
     return r;
+}
+
+/* --- image --- */
+
+/* Read-only, whatever is asked for, as with Docker. */
+static int image_object(struct resolve *x, const json_t *m, json_t **ret, struct err *err)
+{
+    static const char *const known[] = {"Subpath", NULL};
+    const json_t *options = json_object_get(m, "ImageOptions");
+    const char *source = json_str(m, "Source"), *subpath = "";
+    struct image_info info;
+    if (!*source)
+        return wrong("image", "field Source must not be empty", err);
+    int r = check_keys(options, "ImageOptions.", known, err);
+    if (r == 0)
+        r = json_get_string(options, "ImageOptions", "Subpath", &subpath, err);
+    if (r == 0)
+        r = check_subpath("image", subpath, err);
+    if (r == 0)
+        r = image_get(x->e->images, source, &info, err);
+    if (r < 0)
+        return r;
+    *ret = json_pack("{s:s,s:s,s:s,s:s,s:s,s:b,s:s}", "Type", "image", "Name", source, "Image", info.id,
+                     "Source", "", "Mode", "", "RW", 0, "Propagation", "");
+    if (*subpath)
+        json_set_str(*ret, "Subpath", subpath);
+    image_info_done(&info);
+    return 0;
 }
 
 /* --- tmpfs --- */
@@ -243,6 +275,8 @@ int mounts__add_object(struct resolve *x, const json_t *m, struct err *err)
         r = bind_object(x, m, &point, err);
     else if (str_eq(type, "volume"))
         r = volume_object(x, m, &point, err);
+    else if (str_eq(type, "image"))
+        r = image_object(x, m, &point, err);
     else
         r = tmpfs_object(m, &point, err);
     return r < 0 ? r : mounts__put(x, target, point, false, err);

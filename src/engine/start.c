@@ -98,6 +98,21 @@ static int connect_network(struct starting *s, struct err *err)
     return r;
 }
 
+static struct image_mapping mapping_of(const struct starting *s)
+{
+    struct userns u = userns__of(s->doc);
+    return (struct image_mapping){s->fds.fd[s->userns_index], u.uid, u.gid};
+}
+
+static int mount_volumes(struct starting *s, struct err *err)
+{
+    int r = volumes__mount(s->c, s->doc, err);
+    if (r < 0 || s->userns_index < 0)
+        return r < 0 ? r : image_mounts__mount(s->c, s->doc, NULL, err);
+    const struct image_mapping mapping = mapping_of(s);
+    return image_mounts__mount(s->c, s->doc, &mapping, err);
+}
+
 static int build_spec(struct starting *s, struct err *err)
 {
     struct spec_input in = {.c = s->c,
@@ -122,8 +137,7 @@ static struct keeper_log log_of(const struct container *c, const json_t *host, c
 static int mount_mapped_root(struct starting *s, struct image_snapshot *snapshot, bool is_volatile,
                              int *ret_index, struct err *err)
 {
-    struct userns u = userns__of(s->doc);
-    struct image_mapping mapping = {s->fds.fd[s->userns_index], u.uid, u.gid};
+    const struct image_mapping mapping = mapping_of(s);
     int fd;
     int r = image_snapshot_mount_mapped(s->c->engine->images, snapshot, &mapping, is_volatile, &fd, err);
     if (r == 0)
@@ -279,7 +293,7 @@ int container__start(struct container *c, bool by_policy, struct err *err)
         r = connect_network(&s, err);
     FAILPOINT("serve-network-connected");
     if (r == 0)
-        r = volumes__mount(c, s.doc, err);
+        r = mount_volumes(&s, err);
     if (r == 0)
         r = build_spec(&s, err);
     if (r == 0)

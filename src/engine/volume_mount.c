@@ -136,8 +136,8 @@ static int make_place(const char *place, int fd, struct err *err)
     return file < 0 ? err_sys(err, errno, "create %s", place) : 0;
 }
 
-static int mount_part(struct container *c, const char *path, const char *subpath, size_t index, char **ret,
-                      struct err *err)
+int volume__mount_part(struct container *c, const char *path, const char *subpath, size_t index, char **ret,
+                       struct err *err)
 {
     _cleanup_free_ char *dir = container__dir(c), *places = str_printf("%s/subpaths", dir),
                         *place = str_printf("%s/%zu", places, index);
@@ -183,7 +183,7 @@ static int mount_one(struct container *c, json_t *point, size_t index, struct er
     int r = volume__mount(c->engine, json_str(point, "Name"), c->id, &path, err);
     if (r == 0)
         json_set_str(point, "Source", path);
-    if (r == 0 && *subpath && (r = mount_part(c, path, subpath, index, &part, err)) == 0)
+    if (r == 0 && *subpath && (r = volume__mount_part(c, path, subpath, index, &part, err)) == 0)
         json_set_str(point, "Part", part);
     return r;
 }
@@ -231,11 +231,14 @@ void volumes__unmount(struct container *c)
     _cleanup_strv_ char **names = NULL;
     pthread_mutex_lock(&c->lock);
     names = strv_dup(c->volumes);
+    bool images = c->images;
     pthread_mutex_unlock(&c->lock);
-    if (!strv_len(names))
+    if (!strv_len(names) && !images)
         return;
     _cleanup_json_ json_t *doc = container__doc(c);
-    unmount_parts(c, json_object_get(doc, "MountPoints"));
+    const json_t *points = json_object_get(doc, "MountPoints");
+    unmount_parts(c, points);
+    image_mounts__unmount(c, points);
     STRV_FOREACH (name, names)
         volume__unmount(c->engine, *name, c->id);
 }

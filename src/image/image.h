@@ -97,8 +97,10 @@ void image_disk_done(struct image_disk *d);
 
 /* Archives: `fd` is read or written as a stream. Load takes docker-archive and OCI layouts, plain or
  * compressed; ret_loaded lists "Loaded image: name:tag" / "Loaded image ID: sha256:.." subjects. */
-int image_load(struct images *im, int fd, const struct image_progress *p, char ***ret_loaded,
-               struct err *err);
+/* `platform` NULL: of several this machine's, else the first. ERR_NOT_FOUND when one is wanted that an image
+ * has not. */
+int image_load(struct images *im, int fd, const char *platform, const struct image_progress *p,
+               char ***ret_loaded, struct err *err);
 /* Readable by docker load and as OCI layout; nothing is written before all is found to be there. ret_ids (may
  * be NULL) gets the ids of the images, as a list the caller frees. */
 int image_save(struct images *im, char *const *names, int fd, char ***ret_ids, struct err *err);

@@ -14,6 +14,7 @@ enum { CHUNK = 256 * 1024, ENTRIES_MAX = 100000, LINK_HOPS_MAX = 16 };
 
 struct loading {
     struct images *im;
+    const char *platform; /* wanted, or NULL */
     const struct image_progress *progress;
     struct map files; /* clean name -> digest */
     struct map links; /* clean name -> clean name */
@@ -229,10 +230,33 @@ static int choose(struct loading *l, const json_t *manifests, char **ret_digest,
     if (json_array_size(present) == 0)
         return err_set(err, ERR_INVALID, "the archive's index names no manifest that is in the archive");
     json_object_set(index, "manifests", present);
-    if (json_array_size(present) > 1 && image__choose_platform(index, NULL, ret_digest, NULL) == 0)
-        return 0;
+    if (json_array_size(present) > 1) {
+        int r = image__choose_platform(index, l->platform, ret_digest, err);
+        if (r == 0 || l->platform)
+            return r;
+    }
     *ret_digest = mem_strdup(json_str(json_array_get(present, 0), "digest"));
     return 0;
+}
+
+/* Of an image that stands alone only its config says what it is for. */
+static int check_platform(struct loading *l, const char *config, struct err *err)
+{
+    _cleanup_json_ json_t *doc = NULL;
+    if (!l->platform)
+        return 0;
+    int r = digest_valid(config) ? image__blob_json(l->im, config, &doc, err)
+                                 : err_set(err, ERR_INVALID, "a manifest of the archive names no config");
+    if (r < 0)
+        return r;
+    const char *variant = json_str(doc, "variant");
+    _cleanup_free_ char *bare = str_printf("%.50s/%.50s", json_str(doc, "os"), json_str(doc, "architecture"));
+    _cleanup_free_ char *own = str_printf("%s%s%.50s", bare, *variant ? "/" : "", variant);
+    const char *rest = str_after(l->platform, bare);
+    if (rest && (!*rest || (*rest == '/' && (!*variant || str_eq(rest + 1, variant)))))
+        return 0;
+    return err_set(err, ERR_NOT_FOUND, "requested platform (%s) not found: the image is for %s", l->platform,
+                   own);
 }
 
 static int ingest_named(struct loading *l, const char *digest, const char *reference, int depth,
@@ -251,7 +275,9 @@ static int ingest_named(struct loading *l, const char *digest, const char *refer
         return r < 0 ? r : ingest_named(l, chosen, reference, depth + 1, err);
     }
     _cleanup_free_ char *id = NULL;
-    r = image__ingest(l->im, digest, reference, NULL, l->progress, &id, err);
+    r = check_platform(l, json_str(json_object_get(doc, "config"), "digest"), err);
+    if (r == 0)
+        r = image__ingest(l->im, digest, reference, NULL, l->progress, &id, err);
     if (r < 0)
         return r;
     strv_add(&l->ids, id);
@@ -325,7 +351,9 @@ static int load_archived(struct loading *l, const json_t *item, char **ret_id, s
                        config_name, config);
     _cleanup_strv_ char **layers = NULL;
     char manifest[DIGEST_BYTES];
-    int r = archived_layers(l, item, &layers, err);
+    int r = check_platform(l, config, err);
+    if (r == 0)
+        r = archived_layers(l, item, &layers, err);
     if (r == 0)
         r = image__make_manifest(l->im, config, layers, manifest, err);
     if (r < 0)
@@ -423,9 +451,11 @@ static int load_all(struct loading *l, int fd, struct err *err)
     return r;
 }
 
-int image_load(struct images *im, int fd, const struct image_progress *p, char ***ret_loaded, struct err *err)
+int image_load(struct images *im, int fd, const char *platform, const struct image_progress *p,
+               char ***ret_loaded, struct err *err)
 {
-    struct loading l = {.im = im, .progress = p, .files = MAP_INIT(free), .links = MAP_INIT(free)};
+    struct loading l = {
+        .im = im, .platform = platform, .progress = p, .files = MAP_INIT(free), .links = MAP_INIT(free)};
     image__hold(im);
     int r = load_all(&l, fd, err);
     image__let_go(im, l.digests);

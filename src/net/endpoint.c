@@ -216,7 +216,7 @@ static int inner_configure_v6(struct mnl_socket *inside, int index, const struct
     if (!p->gateway6.family)
         return 0;
     net__ip_bytes(p->gateway6, bytes);
-    r = rtnl_route6_add_default(inside, index, bytes);
+    r = rtnl_route6_add_default(inside, index, bytes, false);
     return r < 0 && r != -EEXIST ? err_sys(err, -r, "set the default route through %s", e->gateway6) : 0;
 }
 
@@ -240,7 +240,7 @@ static int inner_configure(struct mnl_socket *inside, const struct net_endpoint 
     if (r < 0 || (!p->gateway && !e->link_route))
         return r;
     /* A second network's endpoint does not replace the first one's way out. */
-    r = rtnl_route_add_default(inside, link.index, htonl(p->gateway));
+    r = rtnl_route_add_default(inside, link.index, htonl(p->gateway), false);
     return r < 0 && r != -EEXIST
                ? err_sys(err, -r, "set the default route through %s", e->gateway ? e->gateway : e->ifname)
                : 0;
@@ -392,12 +392,12 @@ int net_endpoint_route(struct net *n, int namespace_fd, const char *ifname, cons
         return r;
     r = rtnl_link_get(inside, ifname, &link);
     if (r == 0 && net__address_parse(gateway, &v4))
-        r = rtnl_route_add_default(inside, link.index, htonl(v4));
-    if ((r == 0 || r == -EEXIST) && net__ip_parse(gateway6, &v6) && v6.family == AF_INET6) {
+        r = rtnl_route_add_default(inside, link.index, htonl(v4), true);
+    if (r == 0 && net__ip_parse(gateway6, &v6) && v6.family == AF_INET6) {
         net__ip_bytes(v6, bytes);
-        r = rtnl_route6_add_default(inside, link.index, bytes);
+        r = rtnl_route6_add_default(inside, link.index, bytes, true);
     }
-    return r < 0 && r != -EEXIST ? err_sys(err, -r, "set the default route through %s", ifname) : 0;
+    return r < 0 ? err_sys(err, -r, "set the default route through %s", ifname) : 0;
 }
 
 int net_endpoint_remove(struct net *n, int namespace_fd, const char *ifname, struct err *err)

@@ -117,7 +117,7 @@ int net_endpoint_add(struct net *n, int namespace_fd, const struct net_endpoint 
 /* Names are answered at 127.0.0.11 too, as programs made for Docker expect: by `gateway`. `fresh`: a
  * namespace that has no resolver yet. */
 int net_resolver_set(int namespace_fd, const char *gateway, bool fresh, struct err *err);
-/* The default routes through an interface that is there; "" leaves one out. */
+/* The default routes through an interface that is there, instead of those there may be; "" leaves one out. */
 int net_endpoint_route(struct net *n, int namespace_fd, const char *ifname, const char *gateway,
                        const char *gateway6, struct err *err);
 int net_endpoint_remove(struct net *n, int namespace_fd, const char *ifname, struct err *err);

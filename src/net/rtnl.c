@@ -337,12 +337,12 @@ int rtnl_address_delete(struct mnl_socket *s, int index, uint32_t address, int b
     return talk(s, address_request(buffer, RTM_DELADDR, 0, index, address, bits), NULL, NULL);
 }
 
-int rtnl_route_add_default(struct mnl_socket *s, int index, uint32_t gateway)
+int rtnl_route_add_default(struct mnl_socket *s, int index, uint32_t gateway, bool replace)
 {
     char buffer[REQUEST_BYTES];
     struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
     h->nlmsg_type = RTM_NEWROUTE;
-    h->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+    h->nlmsg_flags = NLM_F_CREATE | (replace ? NLM_F_REPLACE : NLM_F_EXCL);
     struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
     m->rtm_family = AF_INET;
     m->rtm_table = RT_TABLE_MAIN;
@@ -417,12 +417,12 @@ int rtnl_address6_delete(struct mnl_socket *s, int index, const uint8_t address[
     return talk(s, address6_request(buffer, RTM_DELADDR, 0, index, address, bits), NULL, NULL);
 }
 
-int rtnl_route6_add_default(struct mnl_socket *s, int index, const uint8_t gateway[16])
+int rtnl_route6_add_default(struct mnl_socket *s, int index, const uint8_t gateway[16], bool replace)
 {
     char buffer[REQUEST_BYTES];
     struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
     h->nlmsg_type = RTM_NEWROUTE;
-    h->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+    h->nlmsg_flags = NLM_F_CREATE | (replace ? NLM_F_REPLACE : NLM_F_EXCL);
     struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
     m->rtm_family = AF_INET6;
     m->rtm_table = RT_TABLE_MAIN;

@@ -65,11 +65,13 @@ int rtnl_address_delete(struct mnl_socket *s, int index, uint32_t address, int b
 int rtnl_route_set(struct mnl_socket *s, uint32_t address, uint32_t gateway, bool there);
 /* Whether the link answers for an address that is reached through another one. */
 int rtnl_proxy_set(struct mnl_socket *s, int index, uint32_t address, bool there);
-int rtnl_route_add_default(struct mnl_socket *s, int index, uint32_t gateway); /* 0: by the link alone */
+/* gateway 0: by the link alone. `replace`: in the place of another default route; else -EEXIST when there is
+ * one. */
+int rtnl_route_add_default(struct mnl_socket *s, int index, uint32_t gateway, bool replace);
 /* IPv6: usable at once, without asking the neighbours whether it is taken (we know). */
 int rtnl_address6_add(struct mnl_socket *s, int index, const uint8_t address[16], int bits);
 int rtnl_address6_delete(struct mnl_socket *s, int index, const uint8_t address[16], int bits);
-int rtnl_route6_add_default(struct mnl_socket *s, int index, const uint8_t gateway[16]);
+int rtnl_route6_add_default(struct mnl_socket *s, int index, const uint8_t gateway[16], bool replace);
 /* IPv4 addresses (index > 0 only those of that link; 0 all), and destinations of the main table's routes. */
 typedef void (*rtnl_net_fn)(void *context, int index, uint32_t address, int bits);
 int rtnl_address_list(struct mnl_socket *s, int index, rtnl_net_fn fn, void *context);

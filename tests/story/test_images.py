@@ -64,6 +64,62 @@ class Images(Story):
         events = self.d.api("GET", f'/events?since={since:.6f}&until={time.time() + 0.01:.6f}&filters={{"type":["image"]}}')[2].decode().splitlines()
         self.assertEqual([json.loads(e)["Action"] for e in events], ["create"])
 
+    def test_what_came_with_api_1_48_to_1_51(self):
+        """A platform wherever an image is read or removed; what is left out; bounds of the build cache."""
+        own, other = query(platform={"os": "linux", "architecture": self.call("GET", "/images/busybox/json")["Architecture"]}), query(platform={"os": "linux", "architecture": "s390x"})
+        for since, path in ((48, "/images/busybox/history"), (48, "/images/busybox/get"), (48, "/images/get?names=busybox"), (49, "/images/busybox/json")):
+            joined = path + ("&" if "?" in path else "?")
+            self.assertEqual(self.d.api("GET", f"/v1.{since}{joined}{own}")[0], 200, path)
+            self.refused("GET", f"/v1.{since}{joined}{other}", 404, "image with reference busybox was found but does not provide the specified platform (linux/s390x)")
+            self.refused("GET", f"/v1.{since}{joined}platform=x", 400, "failed to parse platform")
+            self.refused("GET", f"/v1.{since}{joined}{own}&{own}", 400, "only one platform")
+            self.assertEqual(self.d.api("GET", f"/v1.{since - 1}{joined}{other}")[0], 200, path)
+        self.refused("GET", f"/v1.49/images/busybox/json?manifests=1&{own}", 400, "conflicting options: manifests and platform")
+        identity = self.small("placed:1")
+        archive = self.d.api("GET", "/images/placed:1/get")[2]
+        self.refused("DELETE", "/v1.50/images/placed:1?" + other.replace("platform", "platforms"), 404, "does not provide")
+        self.call("DELETE", "/v1.50/images/placed:1?" + own.replace("platform", "platforms"))
+        told = self.stream("POST", f"/v1.48/images/load?{other}", archive)
+        self.assertIn("requested platform (linux/s390x) not found: the image is for linux/", told[-1]["error"])
+        self.assertEqual(self.d.api("GET", "/images/placed:1/json")[0], 404)
+        self.assertEqual(self.stream("POST", f"/v1.48/images/load?{own}", archive)[-1]["stream"], "Loaded image: placed:1\n")
+        before, after = (self.call("GET", f"/v1.{v}/images/busybox/json")["Config"] for v in (49, 50))
+        self.assertEqual(set(before) - set(after), {"Hostname", "Domainname", "AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce", "Image"})
+        self.assertEqual({k: before[k] for k in after}, after)
+        self.d.docker("create", "--name", "counted", "placed:1", "x")
+        for version, count in ((50, -1), (51, 1)):
+            self.assertEqual(next(i for i in self.call("GET", f"/v1.{version}/images/json") if i["Id"] == identity)["Containers"], count)
+        self.d.docker("rm", "counted")
+        self.d.docker("rmi", "placed:1")
+        infos = {v: self.call("GET", f"/v1.{v}/info") for v in (47, 48, 49, 50)}
+        artifacts = "AllowNondistributableArtifactsCIDRs"
+        self.assertEqual([infos[v]["RegistryConfig"].get(artifacts, "gone") for v in infos], [[], None, "gone", "gone"])
+        self.assertEqual(["Expected" in infos[v]["RuncCommit"] for v in infos], [True, True, False, False])
+        self.assertEqual([infos[v].get("FirewallBackend", {}).get("Driver") for v in infos], [None, None, "nftables", "nftables"])
+        self.assertEqual(["BridgeNfIptables" in infos[v] for v in infos], [True, True, True, False])
+        self.assertEqual([infos[v].get("DiscoveredDevices") for v in infos], [None, None, None, []])
+
+    def test_bounds_of_the_build_cache_say_what_stays(self):
+        self.d.docker("builder", "prune", "-a", "-f")
+        for n in "ab":
+            self.d.docker("build", "-q", "-", stdin=f"FROM busybox AS big\nRUN dd if=/dev/zero of=/{n} bs=1024 count=1024 && echo {n} >> /{n}\n"
+                                                    f"FROM busybox\nCOPY --from=big /etc/passwd /{n}".encode())
+        cached = lambda: [r["ID"] for r in self.call("GET", "/v1.51/system/df?type=build-cache")["BuildCache"] if r["Size"] > 1 << 20]  # noqa: E731
+        prune = lambda **bounds: len(self.call("POST", "/v1.51/build/prune?" + urllib.parse.urlencode(bounds))["CachesDeleted"] or [])  # noqa: E731
+        count = len(cached())
+        self.assertEqual(count, 2)
+        self.assertEqual(prune(all=1, **{"min-free-space": 1}), 0)
+        self.assertEqual(prune(all=1, **{"max-used-space": 1, "reserved-space": 1 << 40}), 0)
+        self.assertEqual(prune(all=1, **{"max-used-space": 1 << 40}), 0)
+        self.assertEqual(len(cached()), count)
+        prune(all=1, **{"max-used-space": 1500 << 10})
+        self.assertEqual(len(cached()), 1)
+        self.assertGreater(prune(all=1, **{"min-free-space": (1 << 63) - 1}), 0)
+        self.assertEqual(cached(), [])
+        self.refused("POST", "/v1.51/build/prune?max-used-space=x", 400, "max-used-space")
+        self.call("POST", "/v1.47/build/prune?max-used-space=x")  # nothing that version knows of
+        self.d.docker("image", "prune", "-f")
+
     def test_a_list_has_names_and_sizes_as_each_version_expects(self):
         identity = self.small("listed:1")
         self.call("POST", "/images/listed:1/tag?repo=listed&tag=2", expect=201)
@@ -78,7 +134,7 @@ class Images(Story):
         self.assertEqual(entry("/v1.41/images/json", nameless)["RepoDigests"], ["<none>@<none>"])
         self.assertIsNone(entry("/v1.41/images/json", identity)["RepoDigests"])
         plain = entry("/images/json", identity)
-        self.assertEqual((plain["Containers"], plain["SharedSize"], plain["ParentId"]), (-1, -1, ""))
+        self.assertEqual((plain["Containers"], plain["SharedSize"], plain["ParentId"]), (0, -1, ""))
         self.assertEqual(entry("/images/json?shared-size=1", identity)["SharedSize"], 0)
         narrowed = self.call("GET", "/images/json?" + query(filters={"reference": ["listed:2"]}))
         self.assertEqual([i["RepoTags"] for i in narrowed], [["listed:2"]])

@@ -309,6 +309,45 @@ class Networks(Base):
         self.assertEqual(list(d.inspect("cc")["NetworkSettings"]["Networks"]), ["one"])
         self.end("cc", "peer", networks=["one", "two"])
 
+    def test_the_network_of_the_highest_priority_is_the_way_out_and_has_the_ports(self):
+        d = self.d
+        for n in (1, 2, 3):
+            d.docker("network", "create", "--subnet", f"10.86.{n}.0/24", f"way{n}")
+        d.docker("network", "create", "--internal", "--subnet", "10.86.4.0/24", "way4")
+        body = {"Image": "busybox", "Cmd": ["sh", "-c", WEB.format(text="w", port=80)], "ExposedPorts": {"80/tcp": {}},
+                "HostConfig": {"NetworkMode": "way1", "PortBindings": {"80/tcp": [{"HostPort": "18107"}]}},
+                "NetworkingConfig": {"EndpointsConfig": {"way1": {}, "way2": {"GwPriority": 5}, "way4": {"GwPriority": 9}}}}
+        self.assertEqual(self.ask("POST", "/containers/create?name=ways", body, version="v1.48")[0], 201)
+        d.docker("start", "ways")
+
+        def way():
+            routes = [line for line in self.inside("ways", "ip", "route").out.splitlines() if line.startswith("default")]
+            self.assertEqual(len(routes), 1, routes)
+            return routes[0].split()[2]
+
+        def answers():
+            wait_for(lambda: http6("127.0.0.1", 18107) == "w\n", "the published port")
+            return way()
+        self.assertEqual(answers(), "10.86.2.1")
+        shown = self.ask("GET", "/containers/ways/json", version="v1.48")[1]["NetworkSettings"]["Networks"]
+        self.assertEqual({n: s["GwPriority"] for n, s in shown.items()}, {"way1": 0, "way2": 5, "way4": 9})
+        listed = self.ask("GET", "/containers/json", version="v1.48")[1][0]["NetworkSettings"]["Networks"]
+        self.assertEqual(listed["way2"]["GwPriority"], 5)
+        connect = lambda priority, version: self.ask("POST", "/networks/way3/connect", {"Container": "ways", "EndpointConfig": {"GwPriority": priority}}, version=version)  # noqa: E731
+        self.assertEqual(connect("high", "v1.48")[0], 400)
+        self.assertEqual(connect(99, "v1.47")[0], 200)  # nothing that version knows of
+        self.assertEqual(answers(), "10.86.2.1")
+        d.docker("network", "disconnect", "way3", "ways")
+        self.assertEqual(connect(6, "v1.48")[0], 200)
+        self.assertEqual(answers(), "10.86.3.1")
+        d.docker("restart", "-t", "0", "ways")
+        self.assertEqual(answers(), "10.86.3.1")
+        d.docker("network", "disconnect", "way3", "ways")
+        self.assertEqual(answers(), "10.86.2.1")
+        d.docker("network", "disconnect", "way2", "ways")
+        self.assertEqual(answers(), "10.86.1.1")
+        self.end("ways", networks=["way1", "way2", "way3", "way4"])
+
     def test_links_on_a_network_of_ones_own_are_names_of_one_container(self):
         d = self.d
         self.network("linked")

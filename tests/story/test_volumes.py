@@ -280,6 +280,52 @@ class Mounts(Base):
         self.assertIn("cannot access path", start("nothing", "true").err)
         d.docker("volume", "rm", "parts")
 
+    def test_an_image_is_mounted_read_only_and_kept_while_it_is(self):
+        d = self.d
+        d.docker("build", "-q", "-t", "files:1", "-", stdin=b"FROM busybox\nRUN mkdir -p /data/in && echo one > /data/in/f && ln -s /etc /data/out")
+        identity = d.inspect("files:1")["Id"]
+
+        def made(name, *mounts, version="v1.48", command=("sleep", "1000")):
+            body = {"Image": "busybox", "Cmd": list(command), "HostConfig": {"Mounts": list(mounts)}}
+            return self.ask("POST", f"/containers/create?name={name}", body, version=version)
+        whole = {"Type": "image", "Source": "files:1", "Target": "/whole"}
+        part = {"Type": "image", "Source": identity, "Target": "/part", "ImageOptions": {"Subpath": "data/in"}}
+        self.assertEqual(made("viewer", whole, part)[0], 201)
+        d.docker("start", "viewer")
+        self.assertEqual(d.docker("exec", "viewer", "cat", "/whole/data/in/f", "/part/f").out, "one\none\n")
+        for path in ("/whole/data/new", "/part/new"):
+            self.assertIn("Read-only file system", d.docker("exec", "viewer", "touch", path, check=False).err)
+        point = next(m for m in d.inspect("viewer")["Mounts"] if m["Destination"] == "/whole")
+        self.assertEqual((point["Type"], point["Name"], point["RW"]), ("image", "files:1", False))
+        with tempfile.TemporaryDirectory() as folder:
+            d.docker("cp", "viewer:/part/f", folder)
+            with open(os.path.join(folder, "f")) as file:
+                self.assertEqual(file.read(), "one\n")
+        # It is in use, whatever its names are.
+        self.assertNotEqual(d.docker("rmi", "files:1", check=False).status, 0)
+        d.docker("image", "prune", "-a", "-f")
+        self.assertEqual(d.inspect("files:1")["Id"], identity)
+        d.kill9()
+        d.start()
+        d.docker("restart", "-t", "0", "viewer")
+        self.assertEqual(d.docker("exec", "viewer", "cat", "/part/f").out, "one\n")
+        place = point["Source"]
+        self.assertTrue(os.path.ismount(place))
+        d.docker("rm", "-f", "viewer")
+        self.assertFalse(os.path.exists(place))
+        for mount, status, words in (
+                (dict(whole, Source="nobody:1"), 404, "No such image: nobody:1"), (dict(whole, Source=""), 400, "field Source must not be empty"),
+                (dict(part, ImageOptions={"Subpath": "../x"}), 400, "subpath must be a relative path within the image"),
+                (dict(whole, VolumeOptions={"NoCopy": True}), 400, "field VolumeOptions must not be specified"),
+                (dict(whole, ImageOptions={"Other": "x"}), 501, '"HostConfig.Mounts.ImageOptions.Other" is not supported')):
+            self.assertEqual(made("refused", mount)[0], status, mount)
+            self.assertIn(words, made("refused", mount)[1]["message"])
+        self.assertIn("needs API v1.48", made("refused", whole, version="v1.47")[1]["message"])
+        self.assertEqual(made("outside", dict(part, ImageOptions={"Subpath": "data/out"}))[0], 201)
+        self.assertIn("of the volume", d.docker("start", "outside", check=False).err)
+        d.docker("rm", "outside")
+        d.docker("rmi", "files:1")
+
     def test_events_tell_when_a_volume_is_mounted_and_unmounted(self):
         d = self.d
         since = d.docker("info", "-f", "{{.SystemTime}}").out.strip()

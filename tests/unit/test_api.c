@@ -272,9 +272,9 @@ static void fits(int version, const char *body, const char *expected, const char
 {
     struct err err = {0};
     unsigned flags;
-    const char *told;
-    _cleanup_json_ json_t *fitted = json_loads(body, 0, NULL), *wanted = json_loads(expected, 0, NULL);
-    int r = api__fit_create(fitted, version, &flags, &told, &err);
+    _cleanup_json_ json_t *fitted = json_loads(body, 0, NULL), *wanted = json_loads(expected, 0, NULL),
+                          *told = json_array();
+    int r = api__fit_create(fitted, version, &flags, told, &err);
     if (!wanted) {
         assert_int_equal(r, -ERR_INVALID);
         assert_string_equal(err.msg, expected);
@@ -284,10 +284,9 @@ static void fits(int version, const char *body, const char *expected, const char
     _cleanup_free_ char *got = json_dumps(fitted, JSON_SORT_KEYS), *want = json_dumps(wanted, JSON_SORT_KEYS);
     assert_string_equal(got, want);
     assert_int_equal(flags & ENGINE_CREATE_SHALLOW_READ_ONLY, version < 1044);
+    assert_int_equal(json_array_size(told), warning ? 1 : 0);
     if (warning)
-        assert_non_null(strstr(told, warning));
-    else
-        assert_null(told);
+        assert_non_null(strstr(json_string_value(json_array_get(told, 0)), warning));
 }
 
 static void fields_are_nothing_before_their_version(void **state)
@@ -296,6 +295,19 @@ static void fields_are_nothing_before_their_version(void **state)
     fits(1044, "{\"Healthcheck\":{\"StartInterval\":5}}", "{\"Healthcheck\":{\"StartInterval\":5}}", NULL);
     fits(1042, "{\"HostConfig\":{\"Annotations\":{},\"KernelMemory\":1}}", "{\"HostConfig\":{}}", NULL);
     fits(1041, "{\"HostConfig\":{\"ConsoleSize\":[1,2]}}", "{\"HostConfig\":{}}", NULL);
+    static const char prior[] = "{\"NetworkingConfig\":{\"EndpointsConfig\":{\"n\":{\"GwPriority\":5}}}}",
+                      image[] = "{\"HostConfig\":{\"Mounts\":[{\"Type\":\"image\",\"Source\":\"x\"}]}}",
+                      driver[] = "{\"HostConfig\":{\"VolumeDriver\":\"d\",\"Mounts\":[{\"Type\":\"bind\"},"
+                                 "{\"Type\":\"volume\",\"Source\":\"x\"}]}}",
+                      named[] = "{\"HostConfig\":{\"VolumeDriver\":\"d\",\"Mounts\":[{\"Type\":\"volume\","
+                                "\"VolumeOptions\":{\"DriverConfig\":{\"Name\":\"e\"}}}]}}";
+    fits(1047, prior, "{\"NetworkingConfig\":{\"EndpointsConfig\":{\"n\":{}}}}", NULL);
+    fits(1048, prior, prior, NULL);
+    fits(1047, image, "a mount of type \"image\" needs API v1.48 or newer", NULL);
+    fits(1048, image, image, NULL);
+    fits(1047, driver, driver, NULL);
+    fits(1048, driver, driver, "volume-driver configuration is ignored");
+    fits(1048, named, named, NULL);
     fits(1039, "{\"HostConfig\":{\"KernelMemoryTCP\":1}}", "{\"HostConfig\":{\"IpcMode\":\"shareable\"}}",
          NULL);
     fits(1024, "{\"HostConfig\":{\"AutoRemove\":true,\"IpcMode\":\"private\"}}",

@@ -147,7 +147,7 @@ static int load(struct place *p, struct str *bytes, char ***ret, struct err *err
 {
     int fd = fd_of(bytes);
     char **loaded = NULL;
-    int r = image_load(p->im, fd, NULL, &loaded, err);
+    int r = image_load(p->im, fd, NULL, NULL, &loaded, err);
     close(fd);
     if (r == 0 && ret)
         *ret = loaded;
@@ -195,7 +195,7 @@ static void loads_a_published_image_and_mounts_it(void **state)
     struct err err = {0};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     char **loaded = NULL;
-    assert_ok(image_load(p.im, fd, NULL, &loaded, &err), &err);
+    assert_ok(image_load(p.im, fd, NULL, NULL, &loaded, &err), &err);
     close(fd);
     assert_string_equal(loaded[0], "Loaded image: busybox:1.37.0-glibc");
     strv_free(loaded);
@@ -232,7 +232,7 @@ static void what_is_saved_loads_as_the_same_image(void **state)
     assert_ok(image_save(p.im, names, fd, NULL, &err), &err);
     lseek(fd, 0, SEEK_SET);
     char **loaded = NULL;
-    assert_ok(image_load(q.im, fd, NULL, &loaded, &err), &err);
+    assert_ok(image_load(q.im, fd, NULL, NULL, &loaded, &err), &err);
     assert_int_equal(strv_len(loaded), 1);
     assert_string_equal(loaded[0], "Loaded image: app:1");
     char *id2 = id_of(&q, "app:1");
@@ -427,7 +427,7 @@ static void a_commit_is_the_changes_and_nothing_else(void **state)
     int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     assert_ok(image_save(p.im, names, fd, NULL, &err), &err);
     lseek(fd, 0, SEEK_SET);
-    assert_ok(image_load(q.im, fd, NULL, &loaded, &err), &err);
+    assert_ok(image_load(q.im, fd, NULL, NULL, &loaded, &err), &err);
     strv_free(loaded);
     close(fd);
     struct place *both[] = {&p, &q};
@@ -691,7 +691,7 @@ static void a_load_that_is_killed_leaves_a_sound_store(void **state)
             struct err err = {0};
             char **loaded;
             struct image_progress progress = {.context = &fds[1], .report = tell_pipe};
-            _exit(images_open(root, &im, &err) < 0 || image_load(im, fd, &progress, &loaded, &err) < 0);
+            _exit(images_open(root, &im, &err) < 0 || image_load(im, fd, NULL, &progress, &loaded, &err) < 0);
         }
         close(fds[1]);
         char c;
@@ -716,7 +716,7 @@ static void a_load_that_is_killed_leaves_a_sound_store(void **state)
         image_info_done(&info);
         lseek(fd, 0, SEEK_SET);
         char **loaded = NULL;
-        assert_ok(image_load(p.im, fd, NULL, &loaded, &err), &err);
+        assert_ok(image_load(p.im, fd, NULL, NULL, &loaded, &err), &err);
         strv_free(loaded);
         struct image_snapshot s = {0};
         close(mounted(&p, "app", &s));
