@@ -1,4 +1,4 @@
-#include "bakery/context.h"
+#include "bakery/context_tree.h"
 
 #include "bakery/dockerfile.h"
 #include "bakery/path.h"
@@ -13,20 +13,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-enum { NODES_MAX = 200000, PATH_BYTES_MAX = 64 << 20, SYMLINKS_MAX = 40, BLOCK = 512, MAGIC_AT = 257 };
-
-struct node {
-    mode_t mode;
-    int64_t size;
-    char *text; /* of a file its content's digest, of a link its target */
-    char **names;
-    size_t count, capacity;
-};
-
-struct context_tree {
-    struct map nodes; /* path -> struct node; "" is the root */
-    size_t path_bytes;
-};
+enum { BLOCK = 512, MAGIC_AT = 257 };
 
 struct bakery_context {
     char *dir;
@@ -38,181 +25,10 @@ struct bakery_context {
     struct map texts; /* path -> struct str: files that are read by name */
 };
 
-/* --- the tree --- */
-
-static void node_free(void *node)
-{
-    struct node *n = node;
-    free(n->text);
-    for (size_t i = 0; i < n->count; i++)
-        free(n->names[i]);
-    free(n->names);
-    free(n);
-}
-
 static void text_free(void *text)
 {
     str_free(text);
     free(text);
-}
-
-static struct context_tree *tree_new(void)
-{
-    struct context_tree *t = NEW(struct context_tree);
-    t->nodes = MAP_INIT(node_free);
-    struct node *root = NEW(struct node);
-    root->mode = S_IFDIR | 0755;
-    map_put(&t->nodes, "", root);
-    return t;
-}
-
-static void tree_free(struct context_tree *t)
-{
-    if (!t)
-        return;
-    map_done(&t->nodes);
-    free(t);
-}
-
-/* The directory that `path` is in, made with those above it as extraction makes them; NULL: something there
- * is no directory, or there is too much. */
-static struct node *parent_of(struct context_tree *t, const char *path);
-
-static struct node *add_node(struct context_tree *t, const char *path, mode_t mode)
-{
-    t->path_bytes += strlen(path);
-    struct node *dir =
-        t->nodes.count < NODES_MAX && t->path_bytes < PATH_BYTES_MAX ? parent_of(t, path) : NULL;
-    if (!dir)
-        return NULL;
-    struct node *n = NEW(struct node);
-    n->mode = mode;
-    map_put(&t->nodes, path, n);
-    GROW(dir->names, dir->count, dir->capacity);
-    dir->names[dir->count++] = mem_strdup(path_base(path));
-    return n;
-}
-
-static struct node *parent_of(struct context_tree *t, const char *path)
-{
-    struct node *at = map_get(&t->nodes, "");
-    for (const char *slash = path; (slash = strchr(slash, '/')); slash++) {
-        _cleanup_free_ char *above = mem_strndup(path, (size_t)(slash - path));
-        struct node *next = map_get(&t->nodes, above);
-        if (!next && t->nodes.count < NODES_MAX && (t->path_bytes += strlen(above)) < PATH_BYTES_MAX) {
-            next = NEW(struct node);
-            next->mode = S_IFDIR | 0755;
-            map_put(&t->nodes, above, next);
-            GROW(at->names, at->count, at->capacity);
-            at->names[at->count++] = mem_strdup(path_base(above));
-        }
-        if (!next || !S_ISDIR(next->mode))
-            return NULL;
-        at = next;
-    }
-    return at;
-}
-
-static int compare(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void tree_sort(struct context_tree *t)
-{
-    struct map_entry *e;
-    for (size_t i = 0; (e = map_next(&t->nodes, &i));) {
-        struct node *n = e->value;
-        if (n->count)
-            qsort(n->names, n->count, sizeof(*n->names), compare);
-    }
-}
-
-/* The first part of *rest, which then is what follows; NULL: there is none. */
-static char *take_part(const char **rest)
-{
-    *rest += strspn(*rest, "/");
-    size_t n = strcspn(*rest, "/");
-    if (!n)
-        return NULL;
-    char *part = mem_strndup(*rest, n);
-    *rest += n;
-    *rest += strspn(*rest, "/");
-    return part;
-}
-
-/* As openat2(RESOLVE_IN_ROOT) goes through a tree. */
-static int find(const struct context_tree *t, const char *path, bool follow, struct node **ret,
-                struct err *err)
-{
-    _cleanup_free_ char *at = mem_strdup(""), *pending = mem_strdup(path);
-    const char *rest = pending;
-    struct node *node = map_get(&t->nodes, "");
-    int links = 0;
-    for (char *taken; (taken = take_part(&rest));) {
-        _cleanup_free_ char *part = taken;
-        if (!S_ISDIR(node->mode))
-            return err_sys(err, ENOTDIR, "open %s", path);
-        if (str_eq(part, "."))
-            continue;
-        _cleanup_free_ char *absolute = str_printf("/%s", at), *next = path_resolve(absolute, part);
-        struct node *found = map_get(&t->nodes, next + 1);
-        if (!found)
-            return err_sys(err, ENOENT, "open %s", path);
-        if (S_ISLNK(found->mode) && (*rest || follow)) {
-            if (++links > SYMLINKS_MAX)
-                return err_sys(err, ELOOP, "open %s", path);
-            char *more = str_printf("%s/%s", found->text, rest);
-            if (*found->text == '/') {
-                at[0] = '\0';
-                node = map_get(&t->nodes, "");
-            }
-            free(pending);
-            rest = pending = more;
-            continue;
-        }
-        free(at);
-        at = mem_strdup(next + 1);
-        node = found;
-    }
-    *ret = node;
-    return 0;
-}
-
-int context_stat(const struct context_tree *t, const char *path, struct stat *ret, struct err *err)
-{
-    struct node *n;
-    int r = find(t, path, false, &n, err);
-    if (r == 0)
-        *ret = (struct stat){.st_mode = n->mode, .st_size = n->size, .st_nlink = 1};
-    return r;
-}
-
-const char *context_digest(const struct context_tree *t, const char *path)
-{
-    struct node *n;
-    return find(t, path, false, &n, NULL) == 0 && S_ISREG(n->mode) ? n->text : NULL;
-}
-
-const char *context_link(const struct context_tree *t, const char *path)
-{
-    struct node *n;
-    return find(t, path, false, &n, NULL) == 0 && S_ISLNK(n->mode) ? n->text : NULL;
-}
-
-int context_names(const struct context_tree *t, const char *path, char ***ret, struct err *err)
-{
-    struct node *n;
-    int r = find(t, path, true, &n, err);
-    if (r == 0 && !S_ISDIR(n->mode))
-        r = err_sys(err, ENOTDIR, "open %s", path);
-    if (r < 0)
-        return r;
-    char **names = NEW_N(char *, n->count + 1);
-    for (size_t i = 0; i < n->count; i++)
-        names[i] = mem_strdup(n->names[i]);
-    *ret = names;
-    return 0;
 }
 
 /* --- receiving --- */
@@ -290,8 +106,8 @@ static int not_plain(struct err *err)
     return err_set(err, ERR_UNSUPPORTED, "an archive that has to be unpacked to be understood");
 }
 
-static int take_file(struct receiving *v, const struct tar_entry *e, struct node *n, tar_read_fn read_fn,
-                     void *read_context, struct err *err)
+static int take_file(struct receiving *v, const struct tar_entry *e, struct context_node *n,
+                     tar_read_fn read_fn, void *read_context, struct err *err)
 {
     _cleanup_hasher_ struct digest_hasher *h = digest_hasher_new("sha256");
     char buffer[16 << 10], digest[DIGEST_BYTES];
@@ -311,20 +127,20 @@ static int take_file(struct receiving *v, const struct tar_entry *e, struct node
     if (got < 0)
         return (int)got;
     digest_hasher_format(h, digest);
-    n->text = mem_strdup(digest);
-    n->size = e->size;
+    context_node_set_file(n, e->size, digest);
     v->last_size = e->size;
     return bytes == e->size ? 0 : not_plain(err); /* else it has holes */
 }
 
 static int take_hard_link(struct receiving *v, const struct tar_entry *e, struct err *err)
 {
-    const struct node *to = map_get(&v->c->tree->nodes, e->link);
-    struct node *n = to && S_ISREG(to->mode) ? add_node(v->c->tree, e->path, to->mode) : NULL;
+    struct context_tree *t = v->c->tree;
+    const struct context_node *to = context_tree_at(t, e->link);
+    mode_t mode = to ? context_node_mode(to) : 0;
+    struct context_node *n = S_ISREG(mode) ? context_tree_add(t, e->path, mode) : NULL;
     if (!n || read_by_name(v->c, e->path))
         return not_plain(err);
-    n->size = to->size;
-    n->text = mem_strdup(to->text);
+    context_node_set_same(n, to);
     return 0;
 }
 
@@ -332,12 +148,12 @@ static int take_entry(void *context, const struct tar_entry *e, tar_read_fn read
                       struct err *err)
 {
     struct receiving *v = context;
-    struct node *there = map_get(&v->c->tree->nodes, e->path);
+    struct context_node *there = context_tree_at(v->c->tree, e->path);
     bool is_dir = S_ISDIR(e->mode);
     v->last_size = -1;
-    if (there && is_dir && S_ISDIR(there->mode)) {
+    if (there && is_dir && S_ISDIR(context_node_mode(there))) {
         if (*e->path) /* the root stays as it is */
-            there->mode = e->mode;
+            context_node_set_mode(there, e->mode);
         return 0;
     }
     if (there)
@@ -348,11 +164,9 @@ static int take_entry(void *context, const struct tar_entry *e, tar_read_fn read
     if ((!is_dir && !is_link && !S_ISREG(e->mode)) ||
         (is_link && (!e->link || !*e->link || strlen(e->link) > 4095)))
         return not_plain(err);
-    struct node *n = add_node(v->c->tree, e->path, is_link ? S_IFLNK | 0777 : e->mode);
-    if (!n)
+    struct context_node *n = context_tree_add(v->c->tree, e->path, is_link ? S_IFLNK | 0777 : e->mode);
+    if (!n || (is_link && !context_node_set_target(v->c->tree, n, e->link)))
         return not_plain(err);
-    if (is_link)
-        n->text = mem_strdup(e->link);
     return is_dir || is_link ? 0 : take_file(v, e, n, read_fn, read_context, err);
 }
 
@@ -375,7 +189,7 @@ static struct bakery_context *context_new(const char *dir, const char *dockerfil
     c->archive_fd = c->dir_fd = -EBADF;
     c->limits.max_entries = max_entries ? max_entries : CONTEXT_ENTRIES_MAX;
     c->texts = MAP_INIT(text_free);
-    c->tree = tree_new();
+    c->tree = context_tree_new();
     pthread_mutex_init(&c->lock, NULL);
     return c;
 }
@@ -414,10 +228,10 @@ static int receive(struct bakery_context *c, tar_read_fn read_fn, void *read_con
     if (r < 0)
         return r;
     if (plain && !cut_off(&v)) {
-        tree_sort(c->tree);
+        context_tree_sort(c->tree);
         return 0;
     }
-    tree_free(take_ptr(c->tree));
+    context_tree_free(take_ptr(c->tree));
     return unpack(c, err);
 }
 
@@ -441,7 +255,7 @@ void bakery_context_free(struct bakery_context *c)
 {
     if (!c)
         return;
-    tree_free(c->tree);
+    context_tree_free(c->tree);
     map_done(&c->texts);
     close_fd(c->archive_fd);
     close_fd(c->dir_fd);
@@ -487,12 +301,12 @@ static int read_unpacked(struct bakery_context *c, const char *path, size_t max,
 
 int context_read(struct bakery_context *c, const char *path, size_t max, struct str *ret, struct err *err)
 {
-    struct node *n;
+    struct context_node *n;
     const struct str *text = c->tree ? map_get(&c->texts, path) : NULL;
     if (text && text->len <= max) {
         str_addn(ret, str_get(text), text->len);
         return 0;
     }
-    int r = c->tree ? find(c->tree, path, true, &n, err) : 0;
+    int r = c->tree ? context_tree_find(c->tree, path, true, &n, err) : 0;
     return r == -ERR_NOT_FOUND ? r : read_unpacked(c, path, max, ret, err);
 }

@@ -11,6 +11,7 @@
 #define BAKERY_CONTEXT_H
 
 #include "bakery/bakery.h"
+#include "base/digest.h"
 #include "base/str.h"
 
 #include <sys/stat.h>
@@ -30,8 +31,9 @@ int context_read(struct bakery_context *c, const char *path, size_t max, struct 
 /* As the calls of these names do below a root directory: links on the way are followed inside the tree, one
  * at the end is not. ERR_NOT_FOUND. */
 int context_stat(const struct context_tree *t, const char *path, struct stat *ret, struct err *err);
-/* "sha256:<hex>" of a regular file, or a link's target; borrowed. NULL: it is neither. */
-const char *context_digest(const struct context_tree *t, const char *path);
+/* "sha256:<hex>" of a regular file's content; false: it is none. */
+bool context_digest(const struct context_tree *t, const char *path, char ret[DIGEST_BYTES]);
+/* A link's target; borrowed. NULL: it is none. */
 const char *context_link(const struct context_tree *t, const char *path);
 /* The names in a directory, which may be behind a link, sorted; the caller frees. */
 int context_names(const struct context_tree *t, const char *path, char ***ret, struct err *err);

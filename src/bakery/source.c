@@ -400,9 +400,8 @@ static int hash_content(struct digest_hasher *h, const struct source_root *root,
                         struct err *err)
 {
     char digest[DIGEST_BYTES];
-    const char *known = root->tree ? context_digest(root->tree, path) : NULL;
-    if (known) {
-        hash_text(h, known);
+    if (root->tree && context_digest(root->tree, path, digest)) {
+        hash_text(h, digest);
         return 0;
     }
     _cleanup_close_ int fd = file_open_in_root(root->fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, err);

@@ -96,6 +96,77 @@ static char *key_of(const struct source_root *root, const char *text)
     return key;
 }
 
+/* An archive of `count` empty files, a thousand to a directory, made as it is read. */
+struct many {
+    char block[512];
+    size_t left; /* of the block */
+    int next, count, zeros;
+};
+
+static void next_block(struct many *m)
+{
+    memset(m->block, 0, sizeof(m->block));
+    m->left = sizeof(m->block);
+    if (m->next == m->count) {
+        m->zeros++;
+        return;
+    }
+    snprintf(m->block, 100, "d%03d/sub/f%06d", m->next / 1000, m->next);
+    memcpy(m->block + 100, "0000644", 8);
+    memcpy(m->block + 124, "00000000000", 12);
+    memcpy(m->block + 136, "00000000000", 12);
+    memset(m->block + 148, ' ', 8);
+    m->block[156] = '0';
+    memcpy(m->block + 257, "ustar\00000", 8);
+    unsigned sum = 0;
+    for (size_t i = 0; i < sizeof(m->block); i++)
+        sum += (unsigned char)m->block[i];
+    snprintf(m->block + 148, 8, "%06o", sum);
+    m->next++;
+}
+
+static ssize_t read_many(void *context, void *buffer, size_t n, struct err *err)
+{
+    struct many *m = context;
+    size_t got = 0;
+    while (got < n && (m->left || m->zeros < 2)) {
+        if (!m->left)
+            next_block(m);
+        size_t part = MIN(n - got, m->left);
+        memcpy((char *)buffer + got, m->block + sizeof(m->block) - m->left, part);
+        m->left -= part;
+        got += part;
+    }
+    return (ssize_t)got;
+}
+
+static void a_context_of_many_files_is_not_unpacked_to_be_understood(void **state)
+{
+    struct fixture *f = *state;
+    _cleanup_free_ char *dir = new_dir(f);
+    struct many m = {.count = 300000};
+    struct bakery_context *c = NULL;
+    assert_ok(bakery_context_receive(dir, NULL, 0, read_many, &m, &c, &f->err), &f->err);
+    const struct context_tree *t = context_tree(c);
+    assert_non_null(t);
+    assert_int_equal(files_in(dir), 0);
+    _cleanup_strv_ char **all = NULL, **some = NULL;
+    assert_ok(context_names(t, "", &all, &f->err), &f->err);
+    assert_ok(context_names(t, "d123/sub", &some, &f->err), &f->err);
+    assert_int_equal(strv_len(all), 300);
+    assert_int_equal(strv_len(some), 1000);
+    assert_string_equal(some[999], "f123999");
+    char digest[DIGEST_BYTES];
+    for (int i = 0; i < m.count; i++) {
+        char path[64];
+        snprintf(path, sizeof(path), "d%03d/../d%03d/sub/f%06d", (i + 1) % 300, i / 1000, i);
+        assert_true(context_digest(t, path, digest));
+    }
+    assert_string_equal(digest, "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    assert_false(context_digest(t, "d000/sub/f300000", digest));
+    bakery_context_free(c);
+}
+
 static void a_context_of_too_many_files_is_refused_before_its_rest_is_read(void **state)
 {
     struct fixture *f = *state;
@@ -341,6 +412,7 @@ static void an_archive_may_end_behind_its_last_byte_and_no_sooner(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IN_SCRATCH(a_context_of_many_files_is_not_unpacked_to_be_understood),
         IN_SCRATCH(a_context_of_too_many_files_is_refused_before_its_rest_is_read),
         IN_SCRATCH(an_archive_has_the_keys_of_its_unpacked_tree),
         IN_SCRATCH(content_and_mode_decide),
