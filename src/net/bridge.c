@@ -140,7 +140,7 @@ static int bridge_link(struct mnl_socket *nl, const char *name, uint32_t gateway
 
 static int bridge_make(struct net *n, const struct net_bridge *b, uint32_t gateway, int bits, struct err *err)
 {
-    _cleanup_rtnl_ struct mnl_socket *nl = NULL;
+    _cleanup_netlink_ struct mnl_socket *nl = NULL;
     struct rtnl_link link;
     int mtu = b->mtu ? b->mtu : 1500;
     int r = rtnl_open(&nl, err);
@@ -259,7 +259,7 @@ int net_bridge_ensure(struct net *n, const struct net_bridge *b, struct err *err
 
 int net_bridge_remove(struct net *n, const char *name, struct err *err)
 {
-    _cleanup_rtnl_ struct mnl_socket *nl = NULL;
+    _cleanup_netlink_ struct mnl_socket *nl = NULL;
     struct rtnl_link link;
     int r = rtnl_open(&nl, err);
     if (r < 0)

@@ -1,7 +1,7 @@
 /* Forgetting connections (ctnetlink). The kernel decides about mapping at a flow's first packet and keeps to
  * it: a UDP client that goes on sending from the same port would for ever reach the container that was, or
  * nobody, after its port was published anew. TCP ends by itself. */
-#include "base/deferred.h"
+#include "base/netlink.h"
 #include "net/priv.h"
 
 #include <arpa/inet.h>
@@ -10,7 +10,7 @@
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/in.h>
 
-enum { STALE_MAX = 4096, MESSAGE_BYTES = 16384 };
+enum { STALE_MAX = 4096 };
 
 struct tuple {
     struct net__ip source, destination;
@@ -87,44 +87,30 @@ static struct nlmsghdr *request(void *buffer, int family, uint16_t type, uint16_
 {
     struct nlmsghdr *h = mnl_nlmsg_put_header(buffer);
     h->nlmsg_type = (uint16_t)(NFNL_SUBSYS_CTNETLINK << 8 | type);
-    h->nlmsg_flags = NLM_F_REQUEST | flags;
-    h->nlmsg_seq = 1;
+    h->nlmsg_flags = flags;
     struct nfgenmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
     m->nfgen_family = (uint8_t)family;
     m->version = NFNETLINK_V0;
     return h;
 }
 
-static void run(struct mnl_socket *s, struct nlmsghdr *h, mnl_cb_t fn, void *context)
-{
-    _cleanup_free_ char *answer = mem_new(MESSAGE_BYTES);
-    if (mnl_socket_sendto(s, h, h->nlmsg_len) < 0)
-        return;
-    for (int r = MNL_CB_OK; r > MNL_CB_STOP;) {
-        ssize_t n = mnl_socket_recvfrom(s, answer, MESSAGE_BYTES);
-        r = n <= 0 ? MNL_CB_ERROR : mnl_cb_run(answer, (size_t)n, 1, mnl_socket_get_portid(s), fn, context);
-    }
-}
-
 static void forget(struct stale *stale, int family)
 {
-    deferred_need(DEFERRED_MNL);
-    struct mnl_socket *s = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-    if (!s)
-        return;
+    _cleanup_netlink_ struct mnl_socket *s = NULL;
     char buffer[1024];
-    if (mnl_socket_bind(s, 0, MNL_SOCKET_AUTOPID) == 0)
-        run(s, request(buffer, family, IPCTNL_MSG_CT_GET, NLM_F_DUMP), on_flow, stale);
+    struct err ignored = {0};
+    if (netlink_open(NETLINK_NETFILTER, &s, &ignored) < 0)
+        return;
+    netlink_talk(s, request(buffer, family, IPCTNL_MSG_CT_GET, NLM_F_DUMP), on_flow, stale);
     for (size_t i = 0; i < stale->count; i++) {
-        struct nlmsghdr *h = request(buffer, family, IPCTNL_MSG_CT_DELETE, NLM_F_ACK);
+        struct nlmsghdr *h = request(buffer, family, IPCTNL_MSG_CT_DELETE, 0);
         if (h->nlmsg_len + stale->bytes[i] <= sizeof(buffer)) {
             memcpy(mnl_nlmsg_get_payload_tail(h), stale->messages[i], stale->bytes[i]);
             h->nlmsg_len += (uint32_t)stale->bytes[i];
-            run(s, h, NULL, NULL);
+            netlink_talk(s, h, NULL, NULL);
         }
         free(stale->messages[i]);
     }
-    mnl_socket_close(s);
 }
 
 void net__conntrack_forget(const struct net__port *port)

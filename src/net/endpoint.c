@@ -30,7 +30,7 @@ static void step_back(int fd)
 
 static int loopback_up(struct err *err)
 {
-    _cleanup_rtnl_ struct mnl_socket *nl = NULL;
+    _cleanup_netlink_ struct mnl_socket *nl = NULL;
     int r = rtnl_open(&nl, err);
     if (r < 0)
         return r;
@@ -346,7 +346,7 @@ static int child_make(struct mnl_socket *outside, int namespace_fd, const struct
 int net_endpoint_add(struct net *n, int namespace_fd, const struct net_endpoint *e, char ret_host_if[16],
                      struct err *err)
 {
-    _cleanup_rtnl_ struct mnl_socket *outside = NULL, *inside = NULL;
+    _cleanup_netlink_ struct mnl_socket *outside = NULL, *inside = NULL;
     struct endpoint p;
     struct rtnl_link host = {0};
     int r = endpoint_parse(e, &p, err);
@@ -382,7 +382,7 @@ int net_endpoint_route(struct net *n, int namespace_fd, const char *ifname, cons
                        const char *gateway6, struct err *err)
 {
     (void)n;
-    _cleanup_rtnl_ struct mnl_socket *inside = NULL;
+    _cleanup_netlink_ struct mnl_socket *inside = NULL;
     struct rtnl_link link;
     uint32_t v4;
     struct net__ip v6;
@@ -403,7 +403,7 @@ int net_endpoint_route(struct net *n, int namespace_fd, const char *ifname, cons
 int net_endpoint_remove(struct net *n, int namespace_fd, const char *ifname, struct err *err)
 {
     (void)n;
-    _cleanup_rtnl_ struct mnl_socket *inside = NULL;
+    _cleanup_netlink_ struct mnl_socket *inside = NULL;
     struct rtnl_link link;
     int r = rtnl_open_in(namespace_fd, &inside, err);
     if (r < 0)
@@ -417,7 +417,7 @@ int net_endpoint_remove(struct net *n, int namespace_fd, const char *ifname, str
 int net_endpoint_stats(struct net *n, const char *host_if, struct net_stats *ret, struct err *err)
 {
     (void)n;
-    _cleanup_rtnl_ struct mnl_socket *outside = NULL;
+    _cleanup_netlink_ struct mnl_socket *outside = NULL;
     struct rtnl_link link;
     int r = rtnl_open(&outside, err);
     if (r < 0)

@@ -198,7 +198,7 @@ static int put_ways(struct net *n, struct map *wanted, struct mnl_socket *nl, in
 
 static int put_list(struct net *n, const char *bridge, struct map *wanted, struct err *err)
 {
-    _cleanup_rtnl_ struct mnl_socket *nl = NULL;
+    _cleanup_netlink_ struct mnl_socket *nl = NULL;
     struct rtnl_link link;
     int r = rtnl_open(&nl, err);
     if (r == 0 && (r = rtnl_link_get(nl, bridge, &link)) < 0)
@@ -249,7 +249,7 @@ bool net_far_has(struct net *n, const char *bridge, const char *address)
 /* The bridge, with its neighbours, may be gone. */
 void net__far_drop(struct net *n, const char *bridge, struct str *to)
 {
-    _cleanup_rtnl_ struct mnl_socket *nl = NULL;
+    _cleanup_netlink_ struct mnl_socket *nl = NULL;
     _cleanup_strv_ char **keys = NULL;
     struct map_entry *e;
     for (size_t i = 0; (e = map_next(&n->far, &i));)

@@ -114,7 +114,7 @@ static bool ranges_overlap(const struct ranges *l, struct net__range r)
 
 static int host_ranges(struct ranges *used, struct err *err)
 {
-    _cleanup_rtnl_ struct mnl_socket *nl = NULL;
+    _cleanup_netlink_ struct mnl_socket *nl = NULL;
     int r = rtnl_open(&nl, err);
     if (r < 0)
         return r;

@@ -86,7 +86,7 @@ static void on_link(void *context, const struct rtnl_link *l)
 
 int net_teardown(struct net *n, struct err *err)
 {
-    _cleanup_rtnl_ struct mnl_socket *nl = NULL;
+    _cleanup_netlink_ struct mnl_socket *nl = NULL;
     int r = rtnl_open(&nl, err);
     if (r < 0)
         return r;

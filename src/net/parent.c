@@ -75,7 +75,7 @@ static void dummy_name(struct net *n, const char *network_id, char out[16])
 int net_parent_ensure(struct net *n, const char *network_id, const char *parent, char ret_name[16],
                       bool *ret_made, struct err *err)
 {
-    _cleanup_rtnl_ struct mnl_socket *nl = NULL;
+    _cleanup_netlink_ struct mnl_socket *nl = NULL;
     struct rtnl_link link;
     char name[16];
     *ret_made = false;
@@ -110,7 +110,7 @@ int net_parent_ensure(struct net *n, const char *network_id, const char *parent,
 int net_parent_remove(struct net *n, const char *name, struct err *err)
 {
     (void)n;
-    _cleanup_rtnl_ struct mnl_socket *nl = NULL;
+    _cleanup_netlink_ struct mnl_socket *nl = NULL;
     struct rtnl_link link;
     int r = rtnl_open(&nl, err);
     if (r < 0)

@@ -1,92 +1,14 @@
 #include "net/rtnl.h"
 
-#include "base/deferred.h"
-#include "base/mem.h"
-
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
-#include <stdatomic.h>
 #include <string.h>
 
-enum { REQUEST_BYTES = 2048, ANSWER_BYTES = 32768, DUMP_ATTEMPTS = 5 };
-
-static atomic_uint next_sequence = 1;
-
-int rtnl_open(struct mnl_socket **ret, struct err *err)
-{
-    deferred_need(DEFERRED_MNL);
-    struct mnl_socket *s = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-    if (!s)
-        return err_sys(err, errno, "open a netlink socket");
-    if (mnl_socket_bind(s, 0, MNL_SOCKET_AUTOPID) < 0) {
-        int sys = errno;
-        mnl_socket_close(s);
-        return err_sys(err, sys, "bind a netlink socket");
-    }
-    *ret = s;
-    return 0;
-}
-
-void rtnl_close(struct mnl_socket *s)
-{
-    if (s)
-        mnl_socket_close(s);
-}
-
-/* Takes the mark of a dump that something changed under off its messages, so that reading goes on to its end.
- */
-static bool interrupted(void *answer, ssize_t n)
-{
-    bool was = false;
-    int left = (int)n;
-    for (struct nlmsghdr *h = answer; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
-        was = was || (h->nlmsg_flags & NLM_F_DUMP_INTR);
-        h->nlmsg_flags &= (uint16_t)~NLM_F_DUMP_INTR;
-    }
-    return was;
-}
-
-/* Sends and reads until the acknowledgement or the end of the dump. -EINTR: the dump is complete, but for
- * what changed meanwhile. */
-static int talk_once(struct mnl_socket *s, struct nlmsghdr *request, mnl_cb_t fn, void *context)
-{
-    unsigned seq = atomic_fetch_add(&next_sequence, 1);
-    request->nlmsg_seq = seq;
-    request->nlmsg_flags |= NLM_F_REQUEST;
-    if ((request->nlmsg_flags & NLM_F_DUMP) != NLM_F_DUMP) /* one of its bits is NLM_F_EXCL */
-        request->nlmsg_flags |= NLM_F_ACK;
-    if (mnl_socket_sendto(s, request, request->nlmsg_len) < 0)
-        return -errno;
-    _cleanup_free_ char *answer = mem_new(ANSWER_BYTES);
-    bool partial = false;
-    for (;;) {
-        ssize_t n = mnl_socket_recvfrom(s, answer, ANSWER_BYTES);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        partial = interrupted(answer, n) || partial;
-        int r = mnl_cb_run(answer, (size_t)n, seq, mnl_socket_get_portid(s), fn, context);
-        if (r < 0)
-            return errno ? -errno : -EIO;
-        if (r == MNL_CB_STOP)
-            return partial ? -EINTR : 0;
-    }
-}
-
-/* A dump that was interrupted is taken again, so that `fn` may see things twice. On a machine where links
- * come and go all the time the last one has to do. */
-static int talk(struct mnl_socket *s, struct nlmsghdr *request, mnl_cb_t fn, void *context)
-{
-    int r = -EINTR;
-    for (int attempt = 0; r == -EINTR && attempt < DUMP_ATTEMPTS; attempt++)
-        r = talk_once(s, request, fn, context);
-    return r == -EINTR ? 0 : r;
-}
+enum { REQUEST_BYTES = 2048 };
 
 static struct nlmsghdr *link_request(void *buffer, uint16_t type, uint16_t flags, int index)
 {
@@ -164,13 +86,13 @@ int rtnl_link_get(struct mnl_socket *s, const char *name, struct rtnl_link *ret)
     char buffer[REQUEST_BYTES];
     struct nlmsghdr *h = link_request(buffer, RTM_GETLINK, 0, 0);
     mnl_attr_put_strz(h, IFLA_IFNAME, name);
-    return talk(s, h, on_link, ret);
+    return netlink_talk(s, h, on_link, ret);
 }
 
 int rtnl_link_get_index(struct mnl_socket *s, int index, struct rtnl_link *ret)
 {
     char buffer[REQUEST_BYTES];
-    return talk(s, link_request(buffer, RTM_GETLINK, 0, index), on_link, ret);
+    return netlink_talk(s, link_request(buffer, RTM_GETLINK, 0, index), on_link, ret);
 }
 
 struct link_walk {
@@ -193,13 +115,13 @@ int rtnl_link_list(struct mnl_socket *s, rtnl_link_fn fn, void *context)
 {
     char buffer[REQUEST_BYTES];
     struct link_walk w = {fn, context};
-    return talk(s, link_request(buffer, RTM_GETLINK, NLM_F_DUMP, 0), on_link_walk, &w);
+    return netlink_talk(s, link_request(buffer, RTM_GETLINK, NLM_F_DUMP, 0), on_link_walk, &w);
 }
 
 int rtnl_link_delete(struct mnl_socket *s, int index)
 {
     char buffer[REQUEST_BYTES];
-    return talk(s, link_request(buffer, RTM_DELLINK, 0, index), NULL, NULL);
+    return netlink_talk(s, link_request(buffer, RTM_DELLINK, 0, index), NULL, NULL);
 }
 
 int rtnl_link_set(struct mnl_socket *s, int index, bool up, int mtu)
@@ -211,7 +133,7 @@ int rtnl_link_set(struct mnl_socket *s, int index, bool up, int mtu)
     m->ifi_flags = up ? IFF_UP : 0;
     if (mtu)
         mnl_attr_put_u32(h, IFLA_MTU, (uint32_t)mtu);
-    return talk(s, h, NULL, NULL);
+    return netlink_talk(s, h, NULL, NULL);
 }
 
 int rtnl_port_set(struct mnl_socket *s, int index, bool hairpin, bool isolated)
@@ -224,7 +146,7 @@ int rtnl_port_set(struct mnl_socket *s, int index, bool hairpin, bool isolated)
     mnl_attr_put_u8(h, IFLA_BRPORT_MODE, hairpin);
     mnl_attr_put_u8(h, IFLA_BRPORT_ISOLATED, isolated);
     mnl_attr_nest_end(h, info);
-    return talk(s, h, NULL, NULL);
+    return netlink_talk(s, h, NULL, NULL);
 }
 
 int rtnl_bridge_add(struct mnl_socket *s, const char *name, const uint8_t mac[6], int mtu)
@@ -238,7 +160,7 @@ int rtnl_bridge_add(struct mnl_socket *s, const char *name, const uint8_t mac[6]
     struct nlattr *info = mnl_attr_nest_start(h, IFLA_LINKINFO);
     mnl_attr_put_strz(h, IFLA_INFO_KIND, "bridge");
     mnl_attr_nest_end(h, info);
-    return talk(s, h, NULL, NULL);
+    return netlink_talk(s, h, NULL, NULL);
 }
 
 int rtnl_veth_add(struct mnl_socket *s, const char *host, int master, int mtu, int peer_namespace_fd,
@@ -263,7 +185,7 @@ int rtnl_veth_add(struct mnl_socket *s, const char *host, int master, int mtu, i
     mnl_attr_nest_end(h, peer_info);
     mnl_attr_nest_end(h, data);
     mnl_attr_nest_end(h, info);
-    return talk(s, h, NULL, NULL);
+    return netlink_talk(s, h, NULL, NULL);
 }
 
 static void put_u16(struct nlmsghdr *h, uint16_t type, uint16_t value)
@@ -302,7 +224,7 @@ int rtnl_child_add(struct mnl_socket *s, const struct rtnl_child *c)
     if (strcmp(c->kind, "dummy") != 0)
         child_data(h, c);
     mnl_attr_nest_end(h, info);
-    return talk(s, h, NULL, NULL);
+    return netlink_talk(s, h, NULL, NULL);
 }
 
 static struct nlmsghdr *address_request(void *buffer, uint16_t type, uint16_t flags, int index,
@@ -328,13 +250,13 @@ int rtnl_address_add(struct mnl_socket *s, int index, uint32_t address, int bits
     uint32_t host_part = bits >= 31 ? 0 : htonl(UINT32_MAX >> bits);
     if (host_part)
         mnl_attr_put_u32(h, IFA_BROADCAST, address | host_part);
-    return talk(s, h, NULL, NULL);
+    return netlink_talk(s, h, NULL, NULL);
 }
 
 int rtnl_address_delete(struct mnl_socket *s, int index, uint32_t address, int bits)
 {
     char buffer[REQUEST_BYTES];
-    return talk(s, address_request(buffer, RTM_DELADDR, 0, index, address, bits), NULL, NULL);
+    return netlink_talk(s, address_request(buffer, RTM_DELADDR, 0, index, address, bits), NULL, NULL);
 }
 
 int rtnl_route_add_default(struct mnl_socket *s, int index, uint32_t gateway, bool replace)
@@ -352,7 +274,7 @@ int rtnl_route_add_default(struct mnl_socket *s, int index, uint32_t gateway, bo
     if (gateway)
         mnl_attr_put_u32(h, RTA_GATEWAY, gateway);
     mnl_attr_put_u32(h, RTA_OIF, (uint32_t)index);
-    return talk(s, h, NULL, NULL);
+    return netlink_talk(s, h, NULL, NULL);
 }
 
 int rtnl_route_set(struct mnl_socket *s, uint32_t address, uint32_t gateway, bool there)
@@ -370,7 +292,7 @@ int rtnl_route_set(struct mnl_socket *s, uint32_t address, uint32_t gateway, boo
     m->rtm_type = RTN_UNICAST;
     mnl_attr_put_u32(h, RTA_DST, address);
     mnl_attr_put_u32(h, RTA_GATEWAY, gateway);
-    return talk(s, h, NULL, NULL);
+    return netlink_talk(s, h, NULL, NULL);
 }
 
 int rtnl_proxy_set(struct mnl_socket *s, int index, uint32_t address, bool there)
@@ -385,7 +307,7 @@ int rtnl_proxy_set(struct mnl_socket *s, int index, uint32_t address, bool there
     m->ndm_state = NUD_PERMANENT;
     m->ndm_flags = NTF_PROXY;
     mnl_attr_put_u32(h, NDA_DST, address);
-    return talk(s, h, NULL, NULL);
+    return netlink_talk(s, h, NULL, NULL);
 }
 
 static struct nlmsghdr *address6_request(void *buffer, uint16_t type, uint16_t flags, int index,
@@ -408,13 +330,13 @@ int rtnl_address6_add(struct mnl_socket *s, int index, const uint8_t address[16]
 {
     char buffer[REQUEST_BYTES];
     uint16_t flags = NLM_F_CREATE | NLM_F_EXCL;
-    return talk(s, address6_request(buffer, RTM_NEWADDR, flags, index, address, bits), NULL, NULL);
+    return netlink_talk(s, address6_request(buffer, RTM_NEWADDR, flags, index, address, bits), NULL, NULL);
 }
 
 int rtnl_address6_delete(struct mnl_socket *s, int index, const uint8_t address[16], int bits)
 {
     char buffer[REQUEST_BYTES];
-    return talk(s, address6_request(buffer, RTM_DELADDR, 0, index, address, bits), NULL, NULL);
+    return netlink_talk(s, address6_request(buffer, RTM_DELADDR, 0, index, address, bits), NULL, NULL);
 }
 
 int rtnl_route6_add_default(struct mnl_socket *s, int index, const uint8_t gateway[16], bool replace)
@@ -431,7 +353,7 @@ int rtnl_route6_add_default(struct mnl_socket *s, int index, const uint8_t gatew
     m->rtm_type = RTN_UNICAST;
     mnl_attr_put(h, RTA_GATEWAY, 16, gateway);
     mnl_attr_put_u32(h, RTA_OIF, (uint32_t)index);
-    return talk(s, h, NULL, NULL);
+    return netlink_talk(s, h, NULL, NULL);
 }
 
 struct net_walk {
@@ -463,7 +385,7 @@ int rtnl_address_list(struct mnl_socket *s, int index, rtnl_net_fn fn, void *con
     struct ifaddrmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
     m->ifa_family = AF_INET;
     struct net_walk w = {index, fn, context};
-    return talk(s, h, on_address, &w);
+    return netlink_talk(s, h, on_address, &w);
 }
 
 static int on_route(const struct nlmsghdr *h, void *context)
@@ -489,5 +411,5 @@ int rtnl_route_list(struct mnl_socket *s, rtnl_net_fn fn, void *context)
     struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
     m->rtm_family = AF_INET;
     struct net_walk w = {0, fn, context};
-    return talk(s, h, on_route, &w);
+    return netlink_talk(s, h, on_route, &w);
 }

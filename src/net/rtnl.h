@@ -2,25 +2,25 @@
  * program.
  *
  * A socket belongs to the network namespace of the thread that opened it and may be used from another; one
- * thread at a time. Calls return 0 or a negative errno, so that callers can tell "exists already" from a
- * failure; they turn it into a struct err with their own words. Addresses are in network byte order. */
+ * thread at a time. Lists may show a thing twice (netlink_talk). Calls return 0 or a negative errno, so that
+ * callers can tell "exists already" from a failure; they turn it into a struct err with their own words.
+ * Addresses are in network byte order. */
 #ifndef NET_RTNL_H
 #define NET_RTNL_H
 
+#include "base/netlink.h"
+
 #include "net/net.h"
 
+#include <linux/netlink.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-struct mnl_socket;
-
-int rtnl_open(struct mnl_socket **ret, struct err *err);
-void rtnl_close(struct mnl_socket *s);
-static inline void rtnl_close_p(struct mnl_socket **s)
+/* What ends with netlink_close(). */
+static inline int rtnl_open(struct mnl_socket **ret, struct err *err)
 {
-    rtnl_close(*s);
+    return netlink_open(NETLINK_ROUTE, ret, err);
 }
-#define _cleanup_rtnl_ __attribute__((cleanup(rtnl_close_p)))
 
 struct rtnl_link {
     int index, master, peer; /* peer: IFLA_LINK, for a veth the index of its other end */

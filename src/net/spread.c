@@ -257,7 +257,7 @@ static void drop_addresses(struct mnl_socket *nl, int index, const struct net__s
 
 int net__spread_addresses(struct net *n, const char *bridge, struct err *err)
 {
-    _cleanup_rtnl_ struct mnl_socket *nl = NULL;
+    _cleanup_netlink_ struct mnl_socket *nl = NULL;
     struct rtnl_link link;
     struct map_entry *e;
     if (!n->spreads.count)
@@ -291,7 +291,7 @@ static bool has_addresses(const struct net__spread *s)
 
 static int change_addresses(const struct net__spread *s, bool there, struct err *err)
 {
-    _cleanup_rtnl_ struct mnl_socket *nl = NULL;
+    _cleanup_netlink_ struct mnl_socket *nl = NULL;
     struct rtnl_link link;
     int r = has_addresses(s) ? rtnl_open(&nl, err) : 0;
     if (r < 0 || !has_addresses(s))

@@ -1,8 +1,8 @@
 #include "runtime/net_devices.h"
 
-#include "base/deferred.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/netlink.h"
 #include "base/str.h"
 
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 #include <sched.h>
 #include <unistd.h>
 
-enum { REQUEST_BYTES = 1024, ANSWER_BYTES = 32768, ADDRESSES_MAX = 256, NUMBERS_MAX = 4096 };
+enum { REQUEST_BYTES = 1024, ADDRESSES_MAX = 256, NUMBERS_MAX = 4096 };
 
 /* --- the config --- */
 
@@ -77,22 +77,6 @@ void net_devices_done(struct net_devices *d)
 
 /* --- the kernel --- */
 
-static void socket_close_p(struct mnl_socket **s)
-{
-    if (*s)
-        mnl_socket_close(*s);
-}
-#define _cleanup_socket_ _cleanup_(socket_close_p)
-
-static int open_socket(struct mnl_socket **ret, struct err *err)
-{
-    deferred_need(DEFERRED_MNL);
-    *ret = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-    if (!*ret || mnl_socket_bind(*ret, 0, MNL_SOCKET_AUTOPID) < 0)
-        return err_sys(err, errno, "open a netlink socket");
-    return 0;
-}
-
 /* The socket stays in the namespace it was opened in. To fail to come back would put all that follows into
  * this container's. */
 static int open_socket_in(int namespace_fd, struct mnl_socket **ret, struct err *err)
@@ -102,31 +86,9 @@ static int open_socket_in(int namespace_fd, struct mnl_socket **ret, struct err 
         return err_sys(err, errno, "open /proc/self/ns/net");
     if (setns(namespace_fd, CLONE_NEWNET) < 0)
         return err_sys(err, errno, "enter the container's network namespace");
-    int r = open_socket(ret, err);
+    int r = netlink_open(NETLINK_ROUTE, ret, err);
     must(setns(home, CLONE_NEWNET) == 0);
     return r;
-}
-
-static int talk(struct mnl_socket *s, struct nlmsghdr *request, mnl_cb_t fn, void *context)
-{
-    static unsigned sequence;
-    request->nlmsg_seq = ++sequence;
-    request->nlmsg_flags |= NLM_F_REQUEST;
-    if ((request->nlmsg_flags & NLM_F_DUMP) != NLM_F_DUMP)
-        request->nlmsg_flags |= NLM_F_ACK;
-    if (mnl_socket_sendto(s, request, request->nlmsg_len) < 0)
-        return -errno;
-    _cleanup_free_ char *answer = mem_new(ANSWER_BYTES);
-    for (;;) {
-        ssize_t n = mnl_socket_recvfrom(s, answer, ANSWER_BYTES);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        int r = mnl_cb_run(answer, (size_t)n, request->nlmsg_seq, mnl_socket_get_portid(s), fn, context);
-        if (r <= 0)
-            return r < 0 ? -errno : 0;
-    }
 }
 
 static struct nlmsghdr *link_request(char *buffer, uint16_t type, int index)
@@ -152,7 +114,7 @@ static int index_of(struct mnl_socket *s, const char *name)
     struct nlmsghdr *h = link_request(buffer, RTM_GETLINK, 0);
     int index = 0;
     mnl_attr_put_strz(h, IFLA_IFNAME, name);
-    int r = talk(s, h, on_index, &index);
+    int r = netlink_talk(s, h, on_index, &index);
     return r == -ENODEV ? 0 : r < 0 ? r : index;
 }
 
@@ -175,6 +137,18 @@ static void keep(const struct nlattr *a, uint8_t bytes[16], size_t *ret_count)
 {
     *ret_count = MIN((size_t)16, (size_t)mnl_attr_get_payload_len(a));
     memcpy(bytes, mnl_attr_get_payload(a), *ret_count);
+}
+
+/* A dump may show an address twice. */
+static bool has_address(const struct addresses *all, const struct address *a)
+{
+    for (size_t i = 0; i < all->count; i++)
+        if (all->list[i].head.ifa_family == a->head.ifa_family &&
+            all->list[i].head.ifa_prefixlen == a->head.ifa_prefixlen &&
+            memcmp(all->list[i].local, a->local, sizeof(a->local)) == 0 &&
+            memcmp(all->list[i].address, a->address, sizeof(a->address)) == 0)
+            return true;
+    return false;
 }
 
 static int on_address(const struct nlmsghdr *h, void *context)
@@ -206,6 +180,8 @@ static int on_address(const struct nlmsghdr *h, void *context)
     }
     if (!(address.flags & IFA_F_PERMANENT))
         return MNL_CB_OK;
+    if (has_address(all, &address))
+        return MNL_CB_OK;
     all->too_many = all->count == ADDRESSES_MAX;
     if (!all->too_many)
         all->list[all->count++] = address;
@@ -220,7 +196,7 @@ static int list_addresses(struct mnl_socket *s, int index, struct addresses *ret
     h->nlmsg_flags = NLM_F_DUMP;
     mnl_nlmsg_put_extra_header(h, sizeof(struct ifaddrmsg));
     *ret = (struct addresses){.index = index};
-    int r = talk(s, h, on_address, ret);
+    int r = netlink_talk(s, h, on_address, ret);
     return r == 0 && ret->too_many ? -E2BIG : r;
 }
 
@@ -243,7 +219,7 @@ static int add_address(struct mnl_socket *s, int index, const struct address *a)
         mnl_attr_put(h, IFA_ADDRESS, a->address_bytes, a->address);
     if (a->broadcast_bytes)
         mnl_attr_put(h, IFA_BROADCAST, a->broadcast_bytes, a->broadcast);
-    return talk(s, h, NULL, NULL);
+    return netlink_talk(s, h, NULL, NULL);
 }
 
 static int raise_link(struct mnl_socket *s, int index)
@@ -252,7 +228,7 @@ static int raise_link(struct mnl_socket *s, int index)
     struct nlmsghdr *h = link_request(buffer, RTM_NEWLINK, index);
     struct ifinfomsg *m = mnl_nlmsg_get_payload(h);
     m->ifi_change = m->ifi_flags = IFF_UP;
-    return talk(s, h, NULL, NULL);
+    return netlink_talk(s, h, NULL, NULL);
 }
 
 /* --- moving --- */
@@ -303,7 +279,7 @@ static int send_over(const struct sockets *s, const struct net_device *d, int in
     struct nlmsghdr *h = link_request(buffer, RTM_NEWLINK, index);
     mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)s->namespace_fd);
     mnl_attr_put_strz(h, IFLA_IFNAME, name);
-    return talk(s->here, h, NULL, NULL);
+    return netlink_talk(s->here, h, NULL, NULL);
 }
 
 static int move_one(const struct sockets *s, const struct net_device *d, struct addresses *addresses,
@@ -331,9 +307,9 @@ static int move_one(const struct sockets *s, const struct net_device *d, struct 
 
 int net_devices_move(const struct net_devices *d, int namespace_fd, struct err *err)
 {
-    _cleanup_socket_ struct mnl_socket *here = NULL, *there = NULL;
+    _cleanup_netlink_ struct mnl_socket *here = NULL, *there = NULL;
     _cleanup_free_ struct addresses *addresses = NEW(struct addresses);
-    int r = open_socket(&here, err);
+    int r = netlink_open(NETLINK_ROUTE, &here, err);
     if (r == 0)
         r = open_socket_in(namespace_fd, &there, err);
     const struct sockets s = {here, there, namespace_fd};
