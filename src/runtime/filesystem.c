@@ -99,7 +99,7 @@ static int set_options(int fs, const struct plan_mount *m, const char *label, st
     return 0;
 }
 
-int rootfs__new_filesystem(const struct plan_mount *m, const char *label, struct err *err)
+static int new_filesystem(const struct plan_mount *m, const char *label, struct err *err)
 {
     _cleanup_close_ int fs = fsopen(m->type, FSOPEN_CLOEXEC);
     if (fs < 0)
@@ -112,6 +112,12 @@ int rootfs__new_filesystem(const struct plan_mount *m, const char *label, struct
         return refuse(fs, errno, m, err);
     int tree = fsmount(fs, FSMOUNT_CLOEXEC, (unsigned)m->attr_set);
     return tree < 0 ? refuse(fs, errno, m, err) : tree;
+}
+
+int rootfs__new_filesystem(const struct plan_mount *m, const char *label, struct err *err)
+{
+    int tree = new_filesystem(m, label, err);
+    return tree == -ERR_INVALID && label ? err_wrap(err, "\"linux.mountLabel\" is \"%s\"", label) : tree;
 }
 
 /* The tree is dressed while it is attached nowhere, so that there is no moment in which it could be used

@@ -158,11 +158,16 @@ static int old_mount(struct mounter *mr, const struct plan_mount *m, int target,
     return err_set(err, ERR_UNSUPPORTED, "a filesystem of type \"%s\" cannot be the root", m->type);
 }
 
+/* One that is mounted elsewhere too has the label that it was given there, and takes no other. */
+static bool is_the_machines(const char *type)
+{
+    return str_eq(type, "proc") || str_eq(type, "sysfs") || str_eq(type, "mqueue") ||
+           str_eq(type, "cgroup") || str_eq(type, "cgroup2");
+}
+
 static int open_filesystem(const struct mounter *mr, const struct plan_mount *m, struct err *err)
 {
-    const char *label = str_eq(m->type, "proc") || str_eq(m->type, "sysfs") || str_eq(m->type, "mqueue")
-                            ? NULL
-                            : mr->plan->mount_label;
+    const char *label = is_the_machines(m->type) ? NULL : mr->plan->mount_label;
     const char *gid = str_eq(m->type, "devpts") ? find_option(m->data, "gid") : NULL;
     struct plan_mount changed = *m;
     _cleanup_free_ char *data = NULL;

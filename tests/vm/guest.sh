@@ -26,6 +26,11 @@ done
 mkdir /sys/fs/cgroup/init.scope
 echo $$ >/sys/fs/cgroup/init.scope/cgroup.procs
 
+if grep -q security=selinux /proc/cmdline; then
+    /tests/selinux.sh
+    poweroff -f
+fi
+
 # Everything printed is a sign of life; what prints nothing for long is taken for a hang by the host.
 for program in /tests/unit/test-*; do
     [ -x "$program" ] || continue # no unit tests were asked for

@@ -2,7 +2,7 @@
 """Boots Debian's cloud kernel in QEMU (software emulation) and runs the runtime's unit tests and the engine as a black box in it:
 a host with cgroup v2 and every controller.
 
-    tests/vm/run.py [--build DIR] [--unit NAME...] [--verbose]
+    tests/vm/run.py [--build DIR] [--unit NAME...] [--selinux] [--verbose]
 
 Prints "@ok|FAILED|skipped SECONDS NAME" lines as the stories do, details of a failure before its line, and at the end
 "N passed, N failed, N skipped". The machine is an initramfs (busybox and the modules of the disk) and a disk that holds the root
@@ -181,8 +181,11 @@ def make_root(modules, build, work, units):
             if os.path.isfile(program) and os.access(program, os.X_OK):
                 put_program(program, root, "tests/unit/" + os.path.basename(program))
     put_systemd(root)
-    for name in ("guest.sh", "story.sh"):
+    for name in ("guest.sh", "promise.sh", "selinux.sh", "story.sh"):
         put(os.path.join(HERE, name), root, "tests/" + name)
+    if has_checkpolicy():
+        subprocess.run(["checkpolicy", "-U", "allow", "-o", os.path.join(root, "tests/selinux.policy"), os.path.join(HERE, "selinux.te")],
+                       check=True)
     with open(os.path.join(root, "tests/busybox.tar"), "wb") as f:
         f.write(harness.busybox_root_tar())
     reference = os.path.join(harness.SHARED, "data/schemas/docker-seccomp-default.json")
@@ -195,12 +198,16 @@ def make_root(modules, build, work, units):
         f.truncate((f.tell() + 4095) // 4096 * 4096)
 
 
-def boot(kernel, work):
+def has_checkpolicy():
+    return shutil.which("checkpolicy") is not None
+
+
+def boot(kernel, work, words):
     argv = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048", "-display", "none",
             "-no-reboot", "-nodefaults", "-serial", "stdio",
             "-kernel", glob.glob(os.path.join(kernel, "boot/vmlinuz-*"))[0],
             "-initrd", os.path.join(work, "initramfs.cpio"),
-            "-append", "console=ttyS0 quiet panic=-1 rdinit=/init mitigations=off nokaslr",
+            "-append", "console=ttyS0 quiet panic=-1 rdinit=/init mitigations=off nokaslr " + words,
             "-drive", f"if=none,id=root,format=raw,readonly=on,file={os.path.join(work, 'root.tar')}",
             "-device", "virtio-blk-pci,drive=root"]
     return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -213,10 +220,10 @@ def end(machine):
     machine.wait()
 
 
-def boot_until_life(kernel, work):
+def boot_until_life(kernel, work, words):
     """A machine that has printed something, or the last one that was tried."""
     for left in reversed(range(BOOTS)):
-        machine = boot(kernel, work)
+        machine = boot(kernel, work, words)
         with selectors.DefaultSelector() as selector:
             selector.register(machine.stdout, selectors.EVENT_READ)
             if selector.select(BOOT) or not left:
@@ -304,25 +311,17 @@ class Reader:
             self.lines.append(line)
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--build", default=os.path.join(TOP, "build"))
-    parser.add_argument("--unit", nargs="*", default=UNIT, help="patterns of unit tests to run; none: the stories only")
-    parser.add_argument("--verbose", action="store_true", help="show the console as it comes")
-    options = parser.parse_args()
-    kernel, work = os.path.join(TOP, "build/vm/kernel"), os.path.join(TOP, "build/vm")
-    modules = Modules(kernel)
-    make_initramfs(modules, work)
-    make_root(modules, os.path.abspath(options.build), work, options.unit)
+def watch(kernel, work, words, verbose):
+    """One machine, from its start to its end."""
     reader, hung = Reader(), False
-    machine = boot_until_life(kernel, work)
+    machine = boot_until_life(kernel, work, words)
     try:
-        with open(os.path.join(work, "console.log"), "wb") as transcript:
+        with open(os.path.join(work, "console.log"), "ab") as transcript:
             for line in console(machine, transcript):
                 if line is None:
                     hung = True
                     break
-                if options.verbose:
+                if verbose:
                     print("   ", line, flush=True)
                 reader.line(line)
                 if reader.done:
@@ -333,6 +332,28 @@ def main():
         report("FAILED", "the machine runs to its end", reader.lap(),
                reader.detail() + (f"\nnothing was printed for {SILENCE} s" if hung else
                                   f"\nthe machine ended with {machine.returncode}") + "; see build/vm/console.log")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", default=os.path.join(TOP, "build"))
+    parser.add_argument("--unit", nargs="*", default=UNIT, help="patterns of unit tests to run; none: the stories only")
+    parser.add_argument("--selinux", action="store_true", help="only the machine with SELinux")
+    parser.add_argument("--verbose", action="store_true", help="show the console as it comes")
+    options = parser.parse_args()
+    kernel, work = os.path.join(TOP, "build/vm/kernel"), os.path.join(TOP, "build/vm")
+    modules = Modules(kernel)
+    make_initramfs(modules, work)
+    make_root(modules, os.path.abspath(options.build), work, options.unit)
+    with open(os.path.join(work, "console.log"), "wb"):
+        pass
+    if not options.selinux:
+        watch(kernel, work, "", options.verbose)
+    # A second machine, since a kernel has only one of AppArmor and SELinux.
+    if has_checkpolicy():
+        watch(kernel, work, "security=selinux", options.verbose)
+    else:
+        report("skipped", "a host with SELinux", detail="checkpolicy is not installed")
     print(f"{counts['ok']} passed, {counts['FAILED']} failed, {counts['skipped']} skipped")
     return 1 if counts["FAILED"] or not counts["ok"] else 0
 

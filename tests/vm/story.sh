@@ -6,14 +6,8 @@ GROUPS_DIR=/sys/fs/cgroup/drover
 export DROVER_SOCKET=$ROOT/drover.sock DOCKER_HOST=unix://$ROOT/drover.sock DOCKER_CONFIG=$ROOT/docker
 mkdir -p $ROOT $DOCKER_CONFIG
 
-fail() {
-    echo "$*" >&2
-    exit 1
-}
-
-same() { # what, have, want
-    [ "$2" = "$3" ] || fail "$1 is \"$2\", not \"$3\""
-}
+DIR=$ROOT
+. /tests/promise.sh
 
 status_is() { # wanted status, command...
     want=$1
@@ -40,7 +34,7 @@ group_of() {
     echo "$GROUPS_DIR/$(docker inspect -f '{{.Id}}' "$1")"
 }
 
-promise() { # text, function
+promise() { # text, function; more than the other scripts' after each
     if (set -e; $2) >$ROOT/out 2>&1; then
         echo "@ok $1"
     else
@@ -211,7 +205,7 @@ oci_has_a_profile() {
     same "the profile" "$(drover-oci run oci)" "own (enforce)"
     sed -i -e 's/"own"/"nobodys"/' config.json
     status_is 1 drover-oci run oci 2>err
-    grep -q 'AppArmor profile "nobodys" is not loaded' err || fail "$(cat err)"
+    grep -q 'apparmor profile `nobodys`: profile not loaded' err || fail "$(cat err)"
     sed -i -e 's/"nobodys"/"own"/' -e 's#"cat","/proc/self/attr/current"#"sleep","1000"#' config.json
     drover-oci run -d oci </dev/null >/dev/null 2>&1
     same "an exec's profile" "$(drover-oci exec oci cat /proc/self/attr/current)" "own (enforce)"

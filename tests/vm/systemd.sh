@@ -8,19 +8,7 @@ cp /bin/busybox $DIR/rootfs/bin/
 for name in sh sleep cat; do ln -sf busybox $DIR/rootfs/bin/$name; done
 cd $DIR || exit 1
 
-fail() {
-    echo "$*" >&2
-    exit 1
-}
-
-promise() { # text, function
-    if (set -e; $2) >$DIR/out 2>&1; then
-        echo "@ok $1"
-    else
-        sed 's/^/| /' $DIR/out
-        echo "@FAILED $1"
-    fi
-}
+. /tests/promise.sh
 
 # Debian's config has more than is needed here; ours is changed by hand, since there is no jq.
 config() { # cgroupsPath, resources
