@@ -7,6 +7,7 @@
 #   make check-vm   only those on a booted cgroup v2 host (QEMU, software emulation; part of check)
 #   make soak       kill serve and keeper at random under LAUNCHES=500 launches, and check every byte (docs/soak.md)
 #   make reliability  write to a swarm of five while its machines are killed and cut off, RUNS=5 (docs/reliability.md)
+#   make suites     crun's, runc's and runtime-tools' own tests against drover-oci, crun and runc (docs/oci.md)
 #   make bench      the tables of docs/benchmarks.md, from one run
 #   make install    DESTDIR= PREFIX=/usr/local
 #   make format     clang-format over the tree
@@ -15,7 +16,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: all build setup demo demo-down check check-build check-vm lint soak reliability bench install format clean
+.PHONY: all build setup demo demo-down check check-build check-vm lint soak reliability suites bench install format clean
 
 all: build
 
@@ -57,6 +58,10 @@ RUNS ?= 5
 reliability: build
 	@scripts/setup check
 	@DROVER=$(CURDIR)/build/drover unshare --net python3 -u tests/hosts/reliability.py --runs $(RUNS)
+
+suites: build
+	@scripts/setup suites
+	@python3 -u tests/suites/main.py
 
 lint:
 	@python3 tests/run.py lint

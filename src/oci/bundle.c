@@ -3,6 +3,7 @@
 #include "base/file.h"
 
 #include <ctype.h>
+#include <unistd.h>
 
 enum { CONFIG_MAX = 8 << 20 };
 
@@ -92,6 +93,25 @@ static void allow_default_devices(json_t *config)
     }
 }
 
+json_t *bundle_one_id(unsigned host)
+{
+    return json_pack("[{s:i, s:I, s:i}]", "containerID", 0, "hostID", (json_int_t)host, "size", 1);
+}
+
+/* A new user namespace whose users nobody named has one: who asks for it, as root. */
+static void map_own_ids(json_t *config)
+{
+    json_t *linux_ = json_object_get(config, "linux"), *one, *list = json_object_get(linux_, "namespaces");
+    size_t i;
+    bool own = false;
+    json_array_foreach (list, i, one)
+        own = own || (str_eq(json_str(one, "type"), "user") && str_empty(json_str(one, "path")));
+    if (!own || json_object_get(linux_, "uidMappings") || json_object_get(linux_, "gidMappings"))
+        return;
+    json_object_set_new(linux_, "uidMappings", bundle_one_id(geteuid()));
+    json_object_set_new(linux_, "gidMappings", bundle_one_id(getegid()));
+}
+
 int bundle_load(const char *path, const char *config, struct bundle *ret, struct err *err)
 {
     _cleanup_bundle_ struct bundle b = {0};
@@ -114,6 +134,7 @@ int bundle_load(const char *path, const char *config, struct bundle *ret, struct
     if (r < 0)
         return r;
     allow_default_devices(b.config);
+    map_own_ids(b.config);
     *ret = b;
     b = (struct bundle){0};
     return 0;

@@ -20,5 +20,7 @@ void bundle_done(struct bundle *b);
  */
 int bundle_load(const char *path, const char *config, struct bundle *ret, struct err *err);
 bool bundle_wants_terminal(const struct bundle *b);
+/* Id maps that have one id: `host` as 0. */
+json_t *bundle_one_id(unsigned host);
 
 #endif

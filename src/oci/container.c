@@ -5,6 +5,7 @@
 #include "oci/report.h"
 #include "runtime/cgroup.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -44,7 +45,13 @@ static int check_id(const char *id, struct err *err)
     size_t n = strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.");
     if (!*id)
         return err_set(err, ERR_INVALID, "container id cannot be empty");
-    if (id[n] || *id == '-' || str_eq(id, ".") || str_eq(id, "..") || n > ID_MAX)
+    if (id[n])
+        return err_set(
+            err, ERR_INVALID,
+            "invalid character `%c` in the ID: invalid id format: \"%s\" (1 to %d of letters, digits, '_', "
+            "'+', '-', '.', and no '-' first)",
+            isprint((unsigned char)id[n]) ? id[n] : '?', id, (int)ID_MAX);
+    if (*id == '-' || str_eq(id, ".") || str_eq(id, "..") || n > ID_MAX)
         return err_set(err, ERR_INVALID,
                        "invalid id format: \"%s\" (1 to %d of letters, digits, '_', '+', '-', '.', and no "
                        "'-' first)",

@@ -5,6 +5,7 @@
  *   status       a link to it: the name, and the names of fields, that tools written for crun read
  *   config.json  the bundle's config as it was when the container was created
  *   start.sock   where a created container waits for `start`; there until it has been started
+ *   mounts-in-place  in_place.h
  *
  * A command that changes a container holds a lock (flock) on the directory while it does. A directory without
  * state.json is a creation that did not finish: the next creation of that id takes it over. */

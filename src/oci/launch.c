@@ -4,6 +4,7 @@
 #include "base/timeutil.h"
 #include "oci/bundle.h"
 #include "oci/console.h"
+#include "oci/in_place.h"
 #include "oci/notify.h"
 #include "oci/report.h"
 #include "runtime/cgroup.h"
@@ -177,6 +178,7 @@ static int prepare(const struct oci_args *args, const struct container *c, const
         .preserve_fds = a->inherited,
         .no_pivot = args->no_pivot,
         .no_new_keyring = args->no_new_keyring,
+        .mounts_in_place = in_place_wanted(bundle->config),
         .systemd_cgroup = args->systemd_cgroup || str_eq(args->cgroup_manager, "systemd"),
         .two_phase = two_phase,
         .start_fd = a->start_fd,
@@ -231,6 +233,8 @@ int launch_container(const struct oci_args *args, const char *id, bool two_phase
         r = notify_listen(&c, &ret_more->notify_fd, err);
     if (r == 0)
         r = prepare(args, &c, &bundle, two_phase, detached, &a, err);
+    if (r == 0 && a.launch.mounts_in_place)
+        r = in_place_prepare(&c, bundle.rootfs, err);
     if (r == 0)
         r = go(&c, &bundle, &a, err);
     if (r == 0)
@@ -283,6 +287,9 @@ static void end_processes(struct container *c, struct cgroup *cgroup)
 {
     if (c->pidfd >= 0)
         syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
+    /* Who was frozen in a v1 group of somebody else's does not die there; back in its own it thaws. */
+    if (cgroup && c->pidfd >= 0 && cgroup_host_version() != 2)
+        cgroup_add_pid(cgroup, c->pid, NULL);
     if (cgroup)
         cgroup_kill(cgroup, SIGKILL, NULL);
     if (c->pid > 0)
@@ -313,6 +320,7 @@ int launch_destroy(struct container *c, bool force, struct err *err)
     const json_t *ignored;
     if (existed)
         container_config(c, &ignored, NULL); /* for the hooks, while it is there */
+    in_place_undo(c);
     r = container_forget(c, err);
     if (r == 0 && existed)
         launch_run_hooks(c, "poststop", "stopped");

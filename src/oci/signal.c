@@ -1,5 +1,6 @@
 /* kill, delete, pause and resume. */
 #include "oci/commands.h"
+#include "oci/in_place.h"
 #include "oci/launch.h"
 #include "runtime/cgroup.h"
 
@@ -107,6 +108,7 @@ static int delete_remnant(const struct oci_args *args, const char *id, struct er
     if (cgroup_open(path, &cgroup, NULL) == 0)
         cgroup_remove(cgroup, NULL);
     cgroup_free(cgroup);
+    in_place_undo(&c);
     return container_forget(&c, err);
 }
 

@@ -1,6 +1,7 @@
 /* spec and features: a config to start from, and what the runtime can do. */
 #include "base/file.h"
 #include "base/json.h"
+#include "oci/bundle.h"
 #include "oci/commands.h"
 #include "runtime/cgroup.h"
 #include "runtime/runtime.h"
@@ -46,11 +47,6 @@ static json_t *parse(const char *text)
     return value;
 }
 
-static json_t *one_id(uid_t host)
-{
-    return json_pack("[{s:i, s:I, s:i}]", "containerID", 0, "hostID", (json_int_t)host, "size", 1);
-}
-
 static void remove_option(json_t *mount, const char *prefix)
 {
     json_t *options = json_object_get(mount, "options");
@@ -65,8 +61,8 @@ static void make_rootless(json_t *config)
     json_t *linux_ = json_object_get(config, "linux"), *mounts = json_object_get(config, "mounts");
     json_t *namespaces = json_object_get(linux_, "namespaces");
     json_object_del(linux_, "resources");
-    json_object_set_new(linux_, "uidMappings", one_id(geteuid()));
-    json_object_set_new(linux_, "gidMappings", one_id(getegid()));
+    json_object_set_new(linux_, "uidMappings", bundle_one_id(geteuid()));
+    json_object_set_new(linux_, "gidMappings", bundle_one_id(getegid()));
     for (size_t i = json_array_size(namespaces); i-- > 0;)
         if (str_eq(json_str(json_array_get(namespaces, i), "type"), "network"))
             json_array_remove(namespaces, i);

@@ -457,6 +457,9 @@ static int run(struct child *c, struct err *err)
         r = await_confirmation(c, err);
     if (r == 0 && c->start_fd >= 0)
         r = await_start(c, env, err);
+    /* Before the filter, which may know of no such call; what is opened later is CLOEXEC from birth. */
+    if (r == 0 && syscall(SYS_close_range, 3 + c->preserve_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+        r = err_sys(err, errno, "mark descriptors to be closed");
     if (r == 0)
         r = privileges_drop(c->plan, load_filter, c, err);
     /* They may be the image's own programs, so they get no more rights than it does. */
@@ -469,8 +472,6 @@ static int run(struct child *c, struct err *err)
         r = run_start_hooks(c, env, err);
     if (r < 0)
         return r;
-    if (syscall(SYS_close_range, 3 + c->preserve_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
-        return err_sys(err, errno, "mark descriptors to be closed");
     child__report_ready(c);
     if (late_filter && (r = load_filter(c, err)) < 0)
         return r;

@@ -57,7 +57,8 @@ int labels_apply(const char *apparmor_profile, const char *selinux_label, struct
         bool own = file_exists("/proc/self/attr/apparmor/exec");
         int r = file_poke(own ? "/proc/self/attr/apparmor/exec" : "/proc/self/attr/exec", text, err);
         if (r == -ERR_NOT_FOUND)
-            return err_set(err, ERR_NOT_FOUND, "the AppArmor profile \"%s\" is not loaded on this machine",
+            return err_set(err, ERR_NOT_FOUND,
+                           "apply apparmor profile `%s`: profile not loaded: load it with apparmor_parser",
                            apparmor_profile);
         if (r < 0)
             return err_wrap(err, "set the AppArmor profile \"%s\"", apparmor_profile);

@@ -160,6 +160,20 @@ static int check_whole(const struct plan *plan, struct err *err)
     return labels_check(plan->process.apparmor_profile, plan->process.selinux_label, plan->mount_label, err);
 }
 
+/* Without SELinux a label on mounts is nothing that could be missed: it is said, and left out, where somebody
+ * listens. */
+static void leave_out_mount_label(const struct runtime_launch *launch, struct plan *plan)
+{
+    if (str_empty(plan->mount_label) || !launch->warn || labels_have_selinux())
+        return;
+    char text[512];
+    snprintf(text, sizeof(text),
+             "\"linux.mountLabel\" is \"%.200s\", but SELinux is not enabled on this machine: left out",
+             plan->mount_label);
+    launch->warn(text);
+    plan->mount_label = NULL;
+}
+
 /* SemVer; what a later major version means is unknown. */
 static int check_version(const json_t *spec, struct err *err)
 {
@@ -223,6 +237,7 @@ int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err
                                        .root = launch->root,
                                        .bundle = launch->bundle,
                                        .no_pivot = launch->no_pivot,
+                                       .mounts_in_place = launch->mounts_in_place,
 
                                        .listener = {.fd = -EBADF},
                                        .personality = -1};
@@ -257,9 +272,9 @@ int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err
     if (r == 0)
         r = parse_root(launch->spec, &plan, err);
     if (r == 0)
-        r = plan__parse_mounts(mounts, launch, &plan, err);
-    if (r == 0)
         r = parse_linux(linux_, launch, &plan, err);
+    if (r == 0)
+        r = plan__parse_mounts(mounts, launch, &plan, err);
     /* A container may be made without knowing what it will run: config.md asks for it at start only. */
     if (r == 0 && !process && launch->two_phase)
         plan.process = (struct plan_process){.cwd = "/", .umask = -1};
@@ -271,8 +286,10 @@ int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err
         plan.process.keep_groups = wants_groups_kept(launch->spec);
         plan.process.block_signals = wants_signals_blocked(launch->spec);
     }
-    if (r == 0)
+    if (r == 0) {
+        leave_out_mount_label(launch, &plan);
         r = check_whole(&plan, err);
+    }
     if (r < 0)
         return r;
     *ret = plan;

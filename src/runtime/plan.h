@@ -89,6 +89,7 @@ struct plan_mount {
     unsigned long propagations[PLAN_MAX_PROPAGATIONS]; /* in order: MS_SHARED, ... maybe | MS_REC */
     size_t propagation_count;                          /* 0: rprivate for a bind */
     enum plan_idmap idmap;
+    const char *idmap_option;    /* what is behind "idmap=" */
     struct plan_id_maps id_maps; /* none given: the container's */
     int tree_fd;                 /* detached and dressed by the parent; negative: up to the child */
     int given;                   /* n > 0: the source is the launch's fds[n - 1], a detached tree ("fd:N") */
@@ -100,6 +101,7 @@ struct plan_device {
     dev_t number;
     uid_t uid;
     gid_t gid;
+    char *own_path; /* what `path` points to when the config's ends with a slash */
 };
 
 struct plan_join {
@@ -152,7 +154,7 @@ struct plan {
     int *node_fds; /* and device nodes, detached: those of the config, then the default ones */
     size_t node_count;
     const struct runtime_overlay *overlay;
-    bool no_pivot;
+    bool no_pivot, mounts_in_place;
     const char *mount_label; /* SELinux context of new filesystems; NULL: none */
     bool root_readonly;
     unsigned long root_propagation; /* 0: private */
@@ -192,6 +194,10 @@ int plan__parse_mounts(const json_t *list, const struct runtime_launch *launch, 
 void plan__mounts_done(struct plan *plan); /* mounts, devices, id maps, the prepared root */
 /* "uidMappings" and "gidMappings" of `object`. */
 int plan__parse_id_maps(const json_t *object, const char *where, struct plan_id_maps *ret, struct err *err);
+/* "uids=0-100-10#20-200-1;gids=@0-3-10", as crun has it: an id of the file system, the one it is shown as,
+ * how many. With "@" that one is a number in the container. */
+int plan__parse_id_map_option(struct plan_mount *mount, const struct plan_id_maps *container,
+                              struct err *err);
 int plan__parse_devices(const json_t *list, struct plan *plan, struct err *err);
 int plan__parse_sysctls(const json_t *sysctls, struct plan *plan, struct err *err);
 int plan__parse_namespaces(const json_t *list, const struct runtime_launch *launch, struct plan *plan,

@@ -8,6 +8,15 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+static void strip_slashes(struct plan_device *device)
+{
+    size_t n = strlen(device->path);
+    while (n > 1 && device->path[n - 1] == '/')
+        n--;
+    if (device->path[n])
+        device->path = device->own_path = mem_strndup(device->path, n);
+}
+
 static int parse_device(const json_t *entry, struct plan_device *device, struct err *err)
 {
     const char *type = "";
@@ -31,6 +40,7 @@ static int parse_device(const json_t *entry, struct plan_device *device, struct 
         return r;
     if (str_empty(device->path) || *device->path != '/')
         return err_set(err, ERR_INVALID, "\"linux.devices\": the path of a device must be absolute");
+    strip_slashes(device);
     mode_t kind = str_eq(type, "c") || str_eq(type, "u") ? S_IFCHR
                   : str_eq(type, "b")                    ? S_IFBLK
                   : str_eq(type, "p")                    ? S_IFIFO
@@ -93,9 +103,24 @@ static char *sysctl_path(const char *name)
     return path;
 }
 
+/* It becomes a path: one that leads elsewhere would be another name than the one that is checked. */
+static int check_sysctl_name(const char *name, struct err *err)
+{
+    for (const char *c = name; *c; c++)
+        if (!isalnum((unsigned char)*c) && !strchr("._-/:@", *c))
+            return err_set(err, ERR_INVALID, "sysctl \"%s\" is not a well-formed name", name);
+    if (!isalnum((unsigned char)*name) || strstr(name, "//") || strstr(name, ".."))
+        return err_set(err, ERR_INVALID,
+                       "sysctl \"%s\" is not a well-formed name: it contains an invalid path", name);
+    return 0;
+}
+
 static int parse_sysctl(const char *name, const json_t *value, struct plan *plan, struct err *err)
 {
     uint64_t owner = sysctl_namespace(name);
+    int r = check_sysctl_name(name, err);
+    if (r < 0)
+        return r;
     if (str_eq(name, "kernel.hostname"))
         return err_set(err, ERR_INVALID, "sysctl \"%s\" conflicts with the config's \"hostname\": use that",
                        name);
@@ -104,11 +129,6 @@ static int parse_sysctl(const char *name, const json_t *value, struct plan *plan
                        "sysctl \"%s\" is not of a namespace: it would change the whole machine", name);
     if (!json_is_string(value))
         return err_set(err, ERR_INVALID, "\"linux.sysctl.%s\" must be a string", name);
-    for (const char *c = name; *c; c++)
-        if (!isalnum((unsigned char)*c) && !strchr("._-/:@", *c))
-            return err_set(err, ERR_INVALID, "sysctl \"%s\" is not a well-formed name", name);
-    if (strstr(name, "//") || strstr(name, ".."))
-        return err_set(err, ERR_INVALID, "sysctl \"%s\" is not a well-formed name", name);
     if (!(plan->namespaces & owner))
         return err_set(err, ERR_DENIED,
                        "sysctl \"%s\" needs a namespace that the container shares with the machine", name);

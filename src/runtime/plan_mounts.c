@@ -7,7 +7,7 @@
 #include <sys/mount.h>
 
 /* Far above any list of layers; and what the kernel takes in a uid_map (user_namespaces(7)). */
-enum { MAX_DATA = 65536, MAX_ID_MAPS = 340 };
+enum { MAX_DATA = 65536 };
 
 /* config.md, "Linux mount options". `attr` is the same as an attribute of one mount, for binds and for the
  * recursive forms, which have an "r" in front. A clearing option names what it takes away. */
@@ -92,6 +92,7 @@ static void apply(const struct option *option, uint64_t *set, uint64_t *clear)
 /* What changes more than a flag. */
 static bool parse_special(const char *text, struct plan_mount *mount)
 {
+    const char *top_map = str_after(text, "idmap="), *tree_map = str_after(text, "ridmap=");
     if (str_eq(text, "bind") || str_eq(text, "rbind")) {
         mount->bind = true;
         mount->recursive |= *text == 'r';
@@ -99,6 +100,9 @@ static bool parse_special(const char *text, struct plan_mount *mount)
         mount->idmap = MAX(mount->idmap, IDMAP_TOP);
     } else if (str_eq(text, "ridmap")) {
         mount->idmap = IDMAP_TREE;
+    } else if (top_map || tree_map) {
+        mount->idmap = tree_map ? IDMAP_TREE : MAX(mount->idmap, IDMAP_TOP);
+        mount->idmap_option = tree_map ? tree_map : top_map;
     } else if (str_eq(text, "remount")) {
         mount->remount = true;
     } else if (str_eq(text, "tmpcopyup")) {
@@ -142,6 +146,20 @@ static int parse_option(const char *text, struct plan_mount *mount, struct str *
     return 0;
 }
 
+/* The kernel does not look at what a bind says of its file system, which is there already. Who says so may
+ * think that it is a new one, and is told, where somebody listens. */
+static void leave_out_data(const struct runtime_launch *launch, const struct plan_mount *mount,
+                           struct str *data)
+{
+    if (!mount->bind || !data->len || !launch->warn)
+        return;
+    _cleanup_free_ char *text =
+        str_printf("mount of %s: a bind mount cannot take the option \"%s\": it is left out",
+                   mount->destination, str_get(data));
+    launch->warn(text);
+    str_clear(data);
+}
+
 static int check_options(struct plan_mount *mount, const char *super, const struct str *data, struct err *err)
 {
     if (mount->bind && (data->len || (super && !mount->remount)))
@@ -165,7 +183,8 @@ static int check_options(struct plan_mount *mount, const char *super, const stru
     return 0;
 }
 
-static int parse_options(char **list, struct plan_mount *mount, struct err *err)
+static int parse_options(char **list, const struct runtime_launch *launch, struct plan_mount *mount,
+                         struct err *err)
 {
     _cleanup_str_ struct str data = STR_INIT;
     const char *super = NULL;
@@ -180,63 +199,10 @@ static int parse_options(char **list, struct plan_mount *mount, struct err *err)
     }
     if (!mount->idmap && (mount->id_maps.uid_count || mount->id_maps.gid_count))
         mount->idmap = IDMAP_TOP;
+    leave_out_data(launch, mount, &data);
     int r = check_options(mount, super, &data, err);
     if (r == 0 && data.len)
         mount->data = str_take(&data);
-    return r;
-}
-
-static int parse_id_map(const json_t *entry, const char *where, struct plan_id_map *ret, struct err *err)
-{
-    int64_t inside = -1, outside = -1, count = 0;
-    if (!json_is_object(entry))
-        return err_set(err, ERR_INVALID, "\"%s\": an id mapping must be an object", where);
-    int r = json_get_i64(entry, where, "containerID", &inside, err);
-    if (r == 0)
-        r = json_get_i64(entry, where, "hostID", &outside, err);
-    if (r == 0)
-        r = json_get_i64(entry, where, "size", &count, err);
-    if (r < 0)
-        return r;
-    /* The last id, 4294967295, means "none" to the kernel. */
-    if (inside < 0 || outside < 0 || count < 1 || count > UINT32_MAX || inside + count > UINT32_MAX ||
-        outside + count > UINT32_MAX)
-        return err_set(err, ERR_INVALID,
-                       "\"%s\": no such range of ids: containerID %lld, hostID %lld, size %lld", where,
-                       (long long)inside, (long long)outside, (long long)count);
-    *ret = (struct plan_id_map){(uint32_t)inside, (uint32_t)outside, (uint32_t)count};
-    return 0;
-}
-
-static int parse_id_map_list(const json_t *object, const char *where, const char *key,
-                             struct plan_id_map **ret, size_t *ret_count, struct err *err)
-{
-    json_t *list = NULL, *entry;
-    int r = json_get_array(object, where, key, &list, err);
-    if (r < 0 || !json_array_size(list))
-        return r;
-    if (json_array_size(list) > MAX_ID_MAPS)
-        return err_set(err, ERR_LIMIT, "\"%s.%s\": the kernel takes at most %d mappings", where, key,
-                       MAX_ID_MAPS);
-    free(*ret);
-    *ret = NEW_N(struct plan_id_map, json_array_size(list));
-    *ret_count = json_array_size(list);
-    char name[64];
-    snprintf(name, sizeof(name), "%s.%s", where, key);
-    size_t i;
-    json_array_foreach (list, i, entry)
-        if ((r = parse_id_map(entry, name, &(*ret)[i], err)) < 0)
-            return r;
-    return 0;
-}
-
-int plan__parse_id_maps(const json_t *object, const char *where, struct plan_id_maps *ret, struct err *err)
-{
-    int r = parse_id_map_list(object, where, "uidMappings", &ret->uids, &ret->uid_count, err);
-    if (r == 0)
-        r = parse_id_map_list(object, where, "gidMappings", &ret->gids, &ret->gid_count, err);
-    if (r == 0 && !ret->uid_count != !ret->gid_count)
-        return err_set(err, ERR_INVALID, "\"%s\": uidMappings and gidMappings must be given together", where);
     return r;
 }
 
@@ -290,7 +256,9 @@ static int parse_mount(const json_t *entry, const struct plan *plan, const struc
     if (r == 0)
         r = plan__parse_id_maps(entry, "mounts", &mount->id_maps, err);
     if (r == 0)
-        r = parse_options(list, mount, err);
+        r = parse_options(list, launch, mount, err);
+    if (r == 0 && mount->idmap_option)
+        r = plan__parse_id_map_option(mount, &plan->id_maps, err);
     if (r == 0)
         r = complete_paths(mount, plan, launch, err);
     if (r == 0 && !mount->bind && !mount->remount && str_empty(mount->type))
@@ -332,6 +300,8 @@ void plan__mounts_done(struct plan *plan)
         close_fd(mount->tree_fd);
     }
     free(plan->mounts);
+    for (size_t i = 0; i < plan->device_count; i++)
+        free(plan->devices[i].own_path);
     free(plan->devices);
     id_maps_done(&plan->id_maps);
     if (plan->root_prepared)

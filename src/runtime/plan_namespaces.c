@@ -200,10 +200,11 @@ int plan__check_namespaces(const struct plan *plan, struct err *err)
     if (!str_empty(plan->domainname) && !(plan->namespaces & CLONE_NEWUTS))
         return err_set(err, ERR_INVALID,
                        "\"domainname\" is given, but the container has no uts namespace of its own");
+    bool changes_tree = plan->mount_count || strv_len(plan->masked_paths) || strv_len(plan->readonly_paths) ||
+                        plan->device_count;
     if (!(plan->namespaces & CLONE_NEWNS) &&
-        (plan->mount_count || plan->overlay || strv_len(plan->masked_paths) ||
-         strv_len(plan->readonly_paths) || plan->root_readonly || plan->root_propagation ||
-         plan->device_count))
+        (plan->overlay || plan->root_readonly || plan->root_propagation ||
+         (changes_tree && !plan->mounts_in_place)))
         return err_set(err, ERR_INVALID,
                        "a container without a mount namespace cannot have mounts, devices, masked or "
                        "read-only paths: they would be made on the whole machine");

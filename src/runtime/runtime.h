@@ -74,8 +74,10 @@ struct runtime_launch {
     const char *bundle;    /* absolute; for the state that hooks and the seccomp listener are given */
     unsigned preserve_fds; /* descriptors 3 to 2 + n stay open in the program */
     bool no_pivot, no_new_keyring, systemd_cgroup;
-    bool two_phase; /* start_fd counts: the child stops when all is set up, until runtime_start() */
-    int start_fd;   /* a listening unix stream socket; closed in the program */
+    bool mounts_in_place; /* without a mount namespace: the root is a mount that the caller takes off
+                             afterwards */
+    bool two_phase;       /* start_fd counts: the child stops when all is set up, until runtime_start() */
+    int start_fd;         /* a listening unix stream socket; closed in the program */
 };
 
 struct runtime_child {

@@ -617,6 +617,45 @@ class Oci(unittest.TestCase):
             self.assertEqual((mounts(self.top), groups()), before)
             self.assertEqual(os.listdir(self.root) if os.path.isdir(self.root) else [], [])
 
+    def test_a_user_namespace_whose_users_nobody_named_has_the_caller(self):
+        self.configure("sh", "-c", "cat /proc/self/uid_map; id -u", linux__namespaces=[*self.template["linux"]["namespaces"], {"type": "user"}])
+        said = self.ok("run", f"story-{os.getpid()}-own").out.split()
+        self.assertEqual(said, ["0", str(os.geteuid()), "1", "0"])
+
+    def test_mounts_without_a_mount_namespace_go_with_the_container(self):
+        """It has the machine's, in which they are made below its root, and nothing of them is left: neither of one that ran nor of one
+        that could not be made."""
+        before, name = mounts(self.top), f"story-{os.getpid()}-place"
+        spaces = [n for n in self.template["linux"]["namespaces"] if n["type"] != "mount"]
+        self.configure("sh", "-c", "readlink /proc/self/ns/mnt; ls -d /proc/self", linux__namespaces=spaces, root__readonly=False)
+        self.assertEqual(self.ok("run", name).out.split(), [os.readlink("/proc/self/ns/mnt"), "/proc/self"])
+        self.assertEqual(mounts(self.top), before)
+        self.quiet("create", name)
+        self.assertIn("/rootfs/proc ", "".join(mounts(self.top)))
+        self.ok("delete", "--force", name)
+        self.assertEqual(mounts(self.top), before)
+        self.configure("/no/such/program", linux__namespaces=spaces, root__readonly=False)
+        self.assertNotEqual(self.oci("run", name).status, 0)
+        self.assertEqual(mounts(self.top), before)
+
+    @unittest.skipUnless(os.path.isdir("/sys/fs/cgroup/freezer"), "on cgroup v2 a frozen process can be killed")
+    def test_what_was_frozen_elsewhere_is_deleted_too(self):
+        name, frozen = f"story-{os.getpid()}-cold", f"/sys/fs/cgroup/freezer/drover/story-{os.getpid()}-frozen"
+        self.configure("sleep", "1000")
+        self.quiet("run", "-d", name)
+        pid = json.loads(self.ok("state", name).out)["pid"]
+        os.makedirs(frozen)
+        try:
+            for file, text in (("cgroup.procs", str(pid)), ("freezer.state", "FROZEN")):
+                with open(os.path.join(frozen, file), "w") as f:
+                    f.write(text)
+            self.assertEqual(self.ok("delete", "--force", name).err, "")
+            wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "the process to end")
+        finally:
+            with open(os.path.join(frozen, "freezer.state"), "w") as f:
+                f.write("THAWED")
+            os.rmdir(frozen)
+
     def test_every_part_of_a_config_may_be_missing_or_of_another_type(self):
         """Each node of a whole config is taken out, and replaced by a value of every other type."""
         config = self.configure("true", hooks={"poststop": [{"path": "/bin/true", "args": ["true"], "env": ["A=b"], "timeout": 5}]},

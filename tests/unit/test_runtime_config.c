@@ -195,6 +195,51 @@ static void versions_of_another_kind_are_refused(void **state)
     json_decref(spec);
 }
 
+static void a_sysctl_that_leads_elsewhere_is_refused(void **state)
+{
+    static const char *const names[] = {"net/../kernel/sysrq", "net/..//kernel/sysrq", "/net/ipv4/ip_forward",
+                                        ".net.ipv4.ip_forward", "net.ipv4..ip_forward"};
+    json_t *spec = full_config();
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        struct err err = {0};
+        json_object_set_new(json_object_get(spec, "linux"), "sysctl", json_pack("{s:s}", names[i], "1"));
+        assert_int_equal(read_config(spec, &err), -ERR_INVALID);
+        assert_non_null(strstr(err.msg, "contains an invalid path"));
+    }
+    json_decref(spec);
+}
+
+static void an_id_map_in_a_mounts_option_is_read(void **state)
+{
+    static const struct {
+        const char *option, *wrong; /* NULL: it is taken */
+    } cases[] = {
+        {"idmap=uids=0-1-10;gids=0-1-10", NULL},
+        {"ridmap=uids=0-1-10#10-20-1;gids=@0-3-2", NULL},
+        {"idmap=uids=0-1-10", "together"},
+        {"idmap=", "neither"},
+        {"idmap=uids=0-1;gids=0-1-1", "\"0-1\" is not ID-ID-SIZE"},
+        {"idmap=uids=0-1-0;gids=0-1-1", "no such range"},
+        {"idmap=uids=0-x-1;gids=0-1-1", "uids=0-x-1"},
+        {"idmap=uids=0-1-4294967295;gids=0-1-1", "no such range"},
+        {"idmap=uids=@0-9-1;gids=0-1-1", "nobody in the container"},
+        {"idmap=users=0-1-1", "\"users=0-1-1\" is neither"},
+    };
+    json_t *spec = full_config();
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct err err = {0};
+        json_object_set_new(spec, "mounts",
+                            json_pack("[{s:s,s:s,s:s,s:[s,s]}]", "destination", "/m", "type", "none",
+                                      "source", "/", "options", "bind", cases[i].option));
+        int r = read_config(spec, &err);
+        if (!cases[i].wrong)
+            assert_ok(r, &err);
+        else if (r != -ERR_INVALID || !strstr(err.msg, cases[i].wrong))
+            fail_msg("%s: %s", cases[i].option, err.msg);
+    }
+    json_decref(spec);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +248,8 @@ int main(void)
         cmocka_unit_test(an_annotation_has_a_name_and_may_have_an_empty_value),
         cmocka_unit_test(properties_that_nobody_knows_are_passed_over),
         cmocka_unit_test(versions_of_another_kind_are_refused),
+        cmocka_unit_test(a_sysctl_that_leads_elsewhere_is_refused),
+        cmocka_unit_test(an_id_map_in_a_mounts_option_is_read),
     };
     return cmocka_run_group_tests_name("runtime_config", tests, NULL, NULL);
 }

@@ -552,6 +552,13 @@ static void an_id_mapped_bind_shows_other_owners(void **state)
     json_object_set_new(last_mount(&b), "gidMappings", id_map(1000, 3000, 10));
     const char *text = box_sh(&b, "stat -c '%u %g' /plain/file /mapped/file");
     assert_string_equal(text, "1000 1001\n2000 3001\n");
+    json_object_del(last_mount(&b), "uidMappings");
+    json_object_del(last_mount(&b), "gidMappings");
+    json_object_set_new(last_mount(&b), "options",
+                        json_pack("[s,s]", "rbind", "idmap=uids=1000-2000-10;gids=1000-3000-10"));
+    assert_string_equal(box_sh(&b, "stat -c '%u %g' /plain/file /mapped/file"), "1000 1001\n2000 3001\n");
+    json_object_set_new(last_mount(&b), "uidMappings", id_map(1000, 2000, 10));
+    json_object_set_new(last_mount(&b), "gidMappings", id_map(1000, 3000, 10));
     /* Mappings without the word mean the same; one without the other is a mistake. */
     json_object_set_new(last_mount(&b), "options", json_pack("[s]", "bind"));
     assert_string_equal(box_sh(&b, "stat -c '%u %g' /plain/file /mapped/file"), "1000 1001\n2000 3001\n");

@@ -389,6 +389,18 @@ static void memory_lies_where_the_policy_says(void **state)
     box_done(&b);
 }
 
+static void a_filter_that_refuses_close_range_lets_the_program_start(void **state)
+{
+    struct box b;
+    box_init(&b);
+    json_object_set_new(json_object_get(b.spec, "process"), "noNewPrivileges", json_false());
+    json_object_set_new(box_linux(&b), "seccomp",
+                        json_pack("{s:s,s:[{s:[s],s:s}]}", "defaultAction", "SCMP_ACT_ALLOW", "syscalls",
+                                  "names", "close_range", "action", "SCMP_ACT_ERRNO"));
+    assert_non_null(strstr(box_sh(&b, "echo started"), "started\n"));
+    box_done(&b);
+}
+
 /* "The runtime MUST recognize the elements in this array", whatever the machine is. */
 static void what_features_name_is_taken(void **state)
 {
@@ -435,6 +447,7 @@ int main(void)
         cmocka_unit_test(a_capability_that_cannot_be_given_is_warned_of),
         cmocka_unit_test(an_agent_gets_the_listener_and_the_state),
         cmocka_unit_test(memory_lies_where_the_policy_says),
+        cmocka_unit_test(a_filter_that_refuses_close_range_lets_the_program_start),
         cmocka_unit_test(what_features_name_is_taken),
         cmocka_unit_test(features_name_what_is_there),
     };
