@@ -80,6 +80,7 @@ void sched__node_unlink(struct sched *s, uint32_t index)
     for (int order = 0; order < ORDER_COUNT; order++)
         if (s->order_on[order])
             index_remove(&s->index[order], &c->roots[order], index);
+    s->glances[index] = (struct glance){0};
 }
 
 void sched__node_link(struct sched *s, uint32_t index)
@@ -91,6 +92,7 @@ void sched__node_link(struct sched *s, uint32_t index)
         if (s->order_on[order])
             index_insert(&s->index[order], &c->roots[order], index, sched__key(n, (enum order)order),
                          (uint32_t)mix64(n->tie), node_free(n));
+    s->glances[index] = (struct glance){n->tasks, n->band_count ? n->bands[0].priority : 0};
 }
 
 bool sched__holds(const struct node *n, const struct symbol *symbol)
@@ -348,6 +350,7 @@ static uint32_t node_add(struct sched *s, const char *id)
     if (index >= s->node_cap) {
         s->node_cap = MAX(64u, s->node_cap * 2);
         s->nodes = mem_grow(s->nodes, s->node_cap, sizeof(*s->nodes));
+        s->glances = mem_grow(s->glances, s->node_cap, sizeof(*s->glances));
         s->free_nodes = mem_grow(s->free_nodes, s->node_cap, sizeof(*s->free_nodes));
     }
     struct node *n = s->nodes[index] = NEW(struct node);
@@ -404,7 +407,8 @@ int sched_node_remove(struct sched *s, const char *id, struct err *err)
     sched__node_unlink(s, index);
     own_unlist(s, index);
     struct map_entry *e;
-    for (size_t i = 0; (e = map_next(&s->services, &i));) { /* the place will be another node's */
+    for (size_t i = 0;
+         s->some_failed && (e = map_next(&s->services, &i));) { /* the place will be another's */
         struct service *service = e->value;
         for (size_t k = 0; k < service->failure_count; k++)
             if (service->failures[k].node == index)

@@ -210,7 +210,7 @@ static bool bound_of(const struct node *n, const struct sched_shape *shape, int3
 }
 
 struct cost {
-    int32_t highest; /* the bound, until the node is weighed */
+    int32_t bound, highest; /* the highest is the bound, until the node is weighed */
     size_t count;
     uint64_t level, key;
     uint32_t node;
@@ -228,29 +228,51 @@ static int cost_compare(const void *x, const void *y)
     return a->key < b->key ? -1 : a->key > b->key;
 }
 
-/* The nodes worth weighing, the cheapest by the bound first. */
+/* Fills in what weighing the node by the bound needs; false when it is not worth weighing. */
+static bool cost_of(struct sched *s, struct sched_shape *shape, int64_t now_ns, enum order order,
+                    struct cost *ret)
+{
+    const struct node *n = s->nodes[ret->node];
+    if (!bound_of(n, shape, &ret->bound) || !sched__class_answer(s, shape, n->class)->possible ||
+        sched__lasting_refusal(s, shape, ret->node, now_ns).filter != SCHED_FILTER_COUNT ||
+        sched__resource_refusal(s, shape, n).filter == SCHED_FILTER_COUNT)
+        return false;
+    ret->highest = ret->bound;
+    ret->level = sched__level(shape, ret->node, n, order == ORDER_SPREAD);
+    return true;
+}
+
+/* The nodes worth weighing, the cheapest by the bound first. Of thousands most are told at a glance to be
+ * behind those that were found. */
 static size_t nodes_list(struct sched *s, struct sched_shape *shape, int64_t now_ns, enum order order,
                          struct cost *list)
 {
     size_t count = 0;
+    sched__order_on(s, order);
     for (uint32_t i = 0; i < s->node_top; i++) {
-        const struct node *n = s->nodes[i];
-        struct cost c = {.node = i};
-        if (!n || !n->tasks || !bound_of(n, shape, &c.highest) ||
-            !sched__class_answer(s, shape, n->class)->possible ||
-            sched__lasting_refusal(s, shape, i, now_ns).filter != SCHED_FILTER_COUNT ||
-            sched__resource_refusal(s, shape, n).filter == SCHED_FILTER_COUNT)
+        const struct glance *g = &s->glances[i];
+        if (!g->tasks || g->lowest >= shape->priority)
             continue;
-        c.level = sched__level(shape, i, n, order == ORDER_SPREAD);
-        c.key = sched__key(n, order);
-        if (count == SCHED_PREEMPT_NODES && cost_compare(&c, &list[count - 1]) > 0)
+        struct cost c = {.node = i, .highest = g->lowest, .key = s->index[order].links[i].key};
+        bool full = count == SCHED_PREEMPT_NODES;
+        if ((full && cost_compare(&c, &list[count - 1]) > 0) || !cost_of(s, shape, now_ns, order, &c) ||
+            (full && cost_compare(&c, &list[count - 1]) > 0))
             continue;
-        size_t at = count < SCHED_PREEMPT_NODES ? count++ : count - 1;
+        size_t at = full ? count - 1 : count++;
         for (; at > 0 && cost_compare(&c, &list[at - 1]) < 0; at--)
             list[at] = list[at - 1];
         list[at] = c;
     }
     return count;
+}
+
+/* No node from `next` on in the list is cheaper than the best: what it takes is higher, or no fewer than one
+ * task and behind in rank. (A best that had to take more than its bound says may be behind in rank itself.)
+ */
+static bool is_settled(const struct cost *best, const struct cost *next)
+{
+    return next->bound > best->highest ||
+           (next->bound == best->highest && best->bound == best->highest && best->count == 1);
 }
 
 void sched_preempt(struct sched *s, struct sched_shape *shape, int64_t now_ns, struct sched_preemption *ret)
@@ -265,7 +287,7 @@ void sched_preempt(struct sched *s, struct sched_shape *shape, int64_t now_ns, s
     sched__targets_refresh(s, shape);
     struct cost list[SCHED_PREEMPT_NODES], best = {0};
     size_t count = nodes_list(s, shape, now_ns, order, list);
-    for (size_t i = 0; i < count && !(ret->node && list[i].highest > best.highest); i++) {
+    for (size_t i = 0; i < count && !(ret->node && is_settled(&best, &list[i])); i++) {
         struct sched_preemption found = {0};
         struct trial trial = {s, shape, list[i].node};
         if (!node_preempt(&trial, &found, &list[i].highest))

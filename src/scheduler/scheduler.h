@@ -178,6 +178,7 @@ struct sched_shape *sched_shape_ref(struct sched_shape *shape);
 void sched_shape_unref(struct sched_shape *shape); /* tasks hold their own */
 const char *sched_shape_service(const struct sched_shape *shape);
 int32_t sched_shape_priority(const struct sched_shape *shape);
+void sched_shape_asks(const struct sched_shape *shape, int64_t *ret_cpu_nano, int64_t *ret_memory_bytes);
 
 /* ---- tasks ---- */
 /* Chooses nodes for `count` equal tasks and adds them; returns how many found one, which is less than `count`

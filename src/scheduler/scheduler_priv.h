@@ -72,6 +72,12 @@ struct node {
     uint64_t batch; /* the batch in whose heap it is */
 };
 
+/* What a search through all nodes asks of each first; they lie side by side. */
+struct glance {
+    uint32_t tasks; /* 0 in a free place, too */
+    int32_t lowest; /* priority among them */
+};
+
 struct class
 {
     char *signature;
@@ -185,6 +191,8 @@ struct named_strategy {
 struct sched {
     uint64_t random;
     struct node **nodes; /* NULL: a free place */
+    struct glance *glances;
+    bool some_failed; /* at some time a failure was remembered */
     uint32_t *free_nodes;
     uint32_t node_cap, node_top, free_count, node_count;
     struct map by_id; /* -> index + 1 */

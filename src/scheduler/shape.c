@@ -216,6 +216,12 @@ const char *sched_shape_service(const struct sched_shape *shape)
     return shape->service->name;
 }
 
+void sched_shape_asks(const struct sched_shape *shape, int64_t *ret_cpu_nano, int64_t *ret_memory_bytes)
+{
+    *ret_cpu_nano = shape->cpu;
+    *ret_memory_bytes = shape->memory;
+}
+
 int32_t sched_shape_priority(const struct sched_shape *shape)
 {
     return shape->priority;

@@ -17,7 +17,9 @@ struct departure {
 struct wait {
     struct sched_shape *shape;
     int64_t since_ns, duration_ns;
+    int64_t cpu_nano, memory_bytes; /* what one asks for */
     uint32_t count;
+    int32_t priority;
     bool again; /* they had run before */
 };
 struct running {
@@ -119,8 +121,10 @@ static size_t run_tasks(struct simulation *m, struct sched_shape *shape, size_t 
 
 static void wait_add(struct simulation *m, struct wait w)
 {
+    w.priority = sched_shape_priority(w.shape);
+    sched_shape_asks(w.shape, &w.cpu_nano, &w.memory_bytes);
     size_t at = m->wait_count;
-    while (at > 0 && sched_shape_priority(m->waits[at - 1].shape) < sched_shape_priority(w.shape))
+    while (at > 0 && m->waits[at - 1].priority < w.priority)
         at--;
     struct wait *before = at > 0 ? &m->waits[at - 1] : NULL;
     if (before && before->shape == w.shape && before->duration_ns == w.duration_ns &&
@@ -153,22 +157,34 @@ static void wait_place(struct simulation *m, struct wait *w, size_t count)
     w->count -= (uint32_t)placed;
 }
 
-/* Something became free on this node only, so that whom it would not do for finds none elsewhere either. */
+static bool wait_fits(const struct wait *w, const struct sched_node_use *use)
+{
+    return (w->cpu_nano <= 0 || w->cpu_nano <= use->free_cpu_nano) &&
+           (w->memory_bytes <= 0 || w->memory_bytes <= use->free_memory_bytes);
+}
+
+/* Something became free on this node only, so that whom it would not do for finds none elsewhere either. Most
+ * are told by what is free, without a look at their requests. */
 static void waits_try_on(struct simulation *m, const char *node)
 {
     bool done = false;
+    struct sched_node_use use;
+    int64_t began = m->o->clock_ns();
+    if (sched_node_find(m->sched, node, &use, NULL) < 0)
+        return;
     for (size_t i = 0; i < m->wait_count; i++) {
         struct wait *w = &m->waits[i];
-        int64_t began = m->o->clock_ns();
-        bool possible = sched_node_possible(m->sched, w->shape, node, m->now_ns);
-        m->r->scheduler_ns += m->o->clock_ns() - began;
-        while (possible && w->count) {
+        while (w->count && wait_fits(w, &use) && sched_node_possible(m->sched, w->shape, node, m->now_ns)) {
             uint32_t before = w->count;
+            m->r->scheduler_ns += m->o->clock_ns() - began;
             wait_place(m, w, 1);
-            possible = w->count < before && sched_node_possible(m->sched, w->shape, node, m->now_ns);
+            began = m->o->clock_ns();
+            if (w->count == before || sched_node_find(m->sched, node, &use, NULL) < 0)
+                break;
         }
         done |= w->count == 0;
     }
+    m->r->scheduler_ns += m->o->clock_ns() - began;
     if (done)
         waits_settle(m);
 }
@@ -186,7 +202,9 @@ static void send_back(struct simulation *m, sched_task task)
     int64_t duration_ns = m->running[task].duration_ns;
     struct sched_shape *shape = sched_shape_ref(sched_task_shape(m->sched, task));
     timed_remove(m, task);
-    wait_add(m, (struct wait){shape, m->now_ns, duration_ns, 1, true});
+    wait_add(
+        m, (struct wait){
+               .shape = shape, .since_ns = m->now_ns, .duration_ns = duration_ns, .count = 1, .again = true});
     sched_shape_unref(shape);
 }
 
@@ -270,7 +288,10 @@ static int task_event(struct simulation *m, const struct trace_event *e, struct 
     }
     if (left) {
         m->r->waited += left;
-        wait_add(m, (struct wait){shape, m->now_ns, e->duration_ns, (uint32_t)left, false});
+        wait_add(m, (struct wait){.shape = shape,
+                                  .since_ns = m->now_ns,
+                                  .duration_ns = e->duration_ns,
+                                  .count = (uint32_t)left});
     }
     return 0;
 }

@@ -38,7 +38,7 @@ void sched_free(struct sched *s)
     for (size_t i = 0; i < ARRAY_SIZE(maps); i++)
         map_done(maps[i]);
     table_done(&s->ties);
-    void *owned[] = {s->nodes, s->free_nodes, s->tasks, s->default_strategy, s};
+    void *owned[] = {s->nodes, s->glances, s->free_nodes, s->tasks, s->default_strategy, s};
     for (size_t i = 0; i < ARRAY_SIZE(owned); i++)
         free(owned[i]);
 }
@@ -196,6 +196,7 @@ int sched_failure(struct sched *s, const char *service, const char *node, int64_
         GROW(found->failures, found->failure_count, found->failure_cap);
         f = &found->failures[found->failure_count++];
         *f = (struct failure){.node = index, .last_ns = now_ns};
+        s->some_failed = true;
     }
     int64_t windows = now_ns > f->last_ns ? (now_ns - f->last_ns) / SCHED_FAILURE_WINDOW_NS : 0;
     f->count = (windows > 31 ? 0 : f->count >> windows) + 1;
