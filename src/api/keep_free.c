@@ -141,8 +141,24 @@ static int find(const struct keep_free *k, const struct image_info *list, size_t
 
 /* --- reclaiming --- */
 
+/* Its unpacked layers, which its next use makes again. */
+static bool fold_image(struct keep_free *k, const struct candidate *c, const struct map *idle, int64_t *freed)
+{
+    int64_t bytes = 0;
+    if (!image_fold(k->api->images, c->info, idle, &bytes))
+        return false;
+    _cleanup_free_ char *shown =
+        image_ref_familiar_text(strv_len(c->info->references) ? c->info->references[0] : c->info->id);
+    char when[TIME_RFC3339_BYTES];
+    log_info("keep-free: %s, last used %s, is kept packed until its next use: %lld bytes", shown,
+             c->used_ns ? time_format_rfc3339(c->used_ns, when) : "never", (long long)bytes);
+    *freed += bytes;
+    return true;
+}
+
 /* All names, then the image itself; what has come into use meanwhile, or carries another, stays. */
-static bool remove_image(struct keep_free *k, const struct candidate *c, int64_t *freed)
+static bool remove_image(struct keep_free *k, const struct candidate *c, const struct map *idle,
+                         int64_t *freed)
 {
     _cleanup_strv_ char **names = strv_len(c->info->references) ? strv_dup(c->info->references) : NULL;
     bool removed = false;
@@ -164,9 +180,14 @@ static bool remove_image(struct keep_free *k, const struct candidate *c, int64_t
     return removed;
 }
 
+typedef bool (*reclaim_fn)(struct keep_free *k, const struct candidate *c, const struct map *idle,
+                           int64_t *freed);
+
 /* One look at all images. What a removed one stood on may go at the next. */
-static int reclaim_round(struct keep_free *k, int64_t until, int64_t *freed, bool *ret_more, struct err *err)
+static int reclaim_round(struct keep_free *k, reclaim_fn from, int64_t until, int64_t *freed, bool *ret_more,
+                         struct err *err)
 {
+    _cleanup_(map_done) struct map idle = MAP_INIT(NULL);
     struct image_info *list;
     size_t count, n;
     int64_t have, want;
@@ -176,13 +197,15 @@ static int reclaim_round(struct keep_free *k, int64_t until, int64_t *freed, boo
         return r;
     _cleanup_free_ struct candidate *candidates = NEW_N(struct candidate, count + 1);
     r = find(k, list, count, candidates, &n, err);
+    for (size_t i = 0; i < n; i++)
+        map_put(&idle, candidates[i].info->id, &idle);
     for (size_t i = 0; r == 0 && i < n && room(k, &have, &want) && have < until; i++) {
         /* Whatever there is a build may be about to use. */
         if (!build_limit_keep_idle(k->api->limit)) {
             *ret_more = false;
             break;
         }
-        *ret_more = remove_image(k, &candidates[i], freed) || *ret_more;
+        *ret_more = from(k, &candidates[i], &idle, freed) || *ret_more;
         build_limit_let_go(k->api->limit);
     }
     image_list_free(list, count);
@@ -198,9 +221,10 @@ static void reclaim(struct keep_free *k)
         return;
     }
     int64_t until = want + want / MORE_PART;
-    int r = 0;
-    for (bool more = true; r == 0 && more && room(k, &have, &want) && have < until;)
-        r = reclaim_round(k, until, &freed, &more, &err);
+    bool more = true;
+    int r = reclaim_round(k, fold_image, until, &freed, &more, &err);
+    for (more = true; r == 0 && more && room(k, &have, &want) && have < until;)
+        r = reclaim_round(k, remove_image, until, &freed, &more, &err);
     /* Caches that RUN mounted are no images. */
     if (r == 0 && room(k, &have, &want) && have < until)
         r = api__reclaim_build_mounts(k->api, until - have, time_now_ns() - k->config->unused_for_ns, &freed,

@@ -21,6 +21,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct map;
 struct images;
 
 /* Progress of pull, push, load, unpack: phase text as Docker's ("Downloading", "Extracting", "Pull
@@ -71,6 +72,11 @@ int image_remove(struct images *im, const char *name, const struct image_removal
 /* An image removed by force under a stopped container is gone for everybody else, and stays for it. To be
  * called when a container has gone: deletes those that `in_use` knows no user of. */
 void image_sweep_removed(struct images *im, char *(*in_use)(void *context, const char *id), void *context);
+
+/* Removes the unpacked layers of an image that no other image has but those whose ids are in `idle` (with its
+ * own); they are unpacked again at their next use. *freed grows by the bytes of the disk. False: there was
+ * nothing to remove. */
+bool image_fold(struct images *im, const struct image_info *info, const struct map *idle, int64_t *freed);
 
 /* An image was used just now: a container was made of it, or a build stands on it. Cheap. */
 void image_used(struct images *im, const char *id);

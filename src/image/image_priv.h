@@ -117,6 +117,8 @@ int image__layer_adopt(struct images *im, const struct layer *layer, const char 
 /* Removes the directories of those that no image has and nothing pins; their chain ids are added to
  * *ret_gone, and what they took on the disk to *freed; both may be NULL. */
 void image__layer_sweep(struct images *im, char *const *chains, char ***ret_gone, int64_t *freed);
+/* One of them, also while images have it when it `comes_again` at its next use. False: it stays. */
+bool image__layer_remove(struct images *im, const char *chain, bool comes_again, int64_t *freed);
 /* What an unpacked layer takes on the disk; 0 for one that is not. */
 int64_t image__layer_disk(struct images *im, const char *chain);
 /* One thread a chain id: waits for another's work. Returns whether the layer is there now; if not, the caller

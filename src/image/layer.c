@@ -158,32 +158,42 @@ int64_t image__layer_disk(struct images *im, const char *chain)
     return disk;
 }
 
+/* Nobody is about to use it, and unless it is to be made again no image has it. */
+static bool may_go(struct images *im, const char *chain, bool comes_again)
+{
+    _cleanup_free_ char *user = NULL;
+    if (map_has(&im->pins, chain) || map_has(&im->unpacking, chain))
+        return false;
+    return comes_again || (image__query_text(im, "SELECT image FROM image_layer WHERE chain = ? LIMIT 1",
+                                             chain, &user, NULL) == 0 &&
+                           !user);
+}
+
+bool image__layer_remove(struct images *im, const char *chain, bool comes_again, int64_t *freed)
+{
+    _cleanup_free_ char *dir = NULL, *trash = image__temp_path(im, "trash");
+    bool gone = false;
+    pthread_mutex_lock(&im->mutex);
+    if (may_go(im, chain, comes_again) && image__layer_find(im, chain, &dir, NULL, NULL) == 0) {
+        struct store_value v = store_text(chain);
+        const struct store_statement s = {
+            .sql = "DELETE FROM layer WHERE chain = ?", .params = &v, .param_count = 1, .expect_changes = -1};
+        gone = store_batch(im->store, &s, 1, STORE_DURABLE, NULL) == 0 &&
+               renameat(im->layers_fd, dir, AT_FDCWD, trash) == 0;
+    }
+    pthread_mutex_unlock(&im->mutex);
+    if (gone && freed)
+        *freed += tree_bytes_at(AT_FDCWD, trash);
+    if (gone)
+        file_remove_tree(trash, NULL);
+    return gone;
+}
+
 void image__layer_sweep(struct images *im, char *const *chains, char ***ret_gone, int64_t *freed)
 {
-    for (char *const *c = chains; c && *c; c++) {
-        _cleanup_free_ char *user = NULL, *dir = NULL, *trash = image__temp_path(im, "trash");
-        pthread_mutex_lock(&im->mutex);
-        bool gone = false;
-        if (!map_has(&im->pins, *c) &&
-            image__query_text(im, "SELECT image FROM image_layer WHERE chain = ? LIMIT 1", *c, &user, NULL) ==
-                0 &&
-            !user && image__layer_find(im, *c, &dir, NULL, NULL) == 0) {
-            struct store_value v = store_text(*c);
-            const struct store_statement s = {.sql = "DELETE FROM layer WHERE chain = ?",
-                                              .params = &v,
-                                              .param_count = 1,
-                                              .expect_changes = -1};
-            gone = store_batch(im->store, &s, 1, STORE_DURABLE, NULL) == 0 &&
-                   renameat(im->layers_fd, dir, AT_FDCWD, trash) == 0;
-        }
-        pthread_mutex_unlock(&im->mutex);
-        if (gone && freed)
-            *freed += tree_bytes_at(AT_FDCWD, trash);
-        if (gone)
-            file_remove_tree(trash, NULL);
-        if (gone && ret_gone)
+    for (char *const *c = chains; c && *c; c++)
+        if (image__layer_remove(im, *c, false, freed) && ret_gone)
             strv_add(ret_gone, *c);
-    }
 }
 
 /* --- one image's layers, by a few threads --- */
