@@ -303,6 +303,42 @@ static int call_once(struct registry *r, struct http_client *client, struct http
     return http_client_call(client, &with, ret, err);
 }
 
+/* The first error of an answer as Docker writes it: "manifest unknown: manifest unknown"; NULL: none. */
+static char *answer_text(const struct http_response *answer)
+{
+    _cleanup_json_ json_t *body = NULL;
+    if (json_parse(str_get(&answer->body), answer->body.len, "answer", &body, NULL) < 0)
+        return NULL;
+    const json_t *first = json_array_get(json_object_get(body, "errors"), 0);
+    const char *code = json_str(first, "code"), *message = json_str(first, "message");
+    if (!*code && !*message)
+        return NULL;
+    _cleanup_free_ char *words = str_lower(code);
+    for (char *c = words; *c; c++)
+        *c = *c == '_' ? ' ' : *c;
+    return str_printf("%.100s%s%.300s", words, *code && *message ? ": " : "", message);
+}
+
+static int refused(const struct registry *r, const struct http_response *answer, struct err *err)
+{
+    const char *what = r->repository ? r->repository : "/v2/";
+    if (answer->status == 403) {
+        _cleanup_free_ char *why = answer_text(answer);
+        return why ? err_set(err, ERR_DENIED, "%s (registry %s, %s)", why, r->host, what)
+                   : err_set(err, ERR_DENIED, "denied: registry %s does not allow access to %s", r->host,
+                             what);
+    }
+    bool hub = str_ends_with(r->host, "docker.io"); /* what a login without an address means */
+    if (!r->username && !r->identity_token)
+        return err_set(
+            err, ERR_UNAUTHORIZED,
+            "unauthorized: authentication required: registry %s wants to know who asks: docker login%s%s",
+            r->host, hub ? "" : " ", hub ? "" : r->host);
+    return err_set(err, ERR_UNAUTHORIZED,
+                   "unauthorized: authentication required: registry %s refuses these credentials%s", r->host,
+                   r->repository ? " for this repository" : "");
+}
+
 int registry_call(struct registry *r, struct http_client *client, struct http_call *call, const char *path,
                   struct http_response *ret, struct err *err)
 {
@@ -327,31 +363,10 @@ int registry_call(struct registry *r, struct http_client *client, struct http_ca
             if (!call->source)
                 continue;
         }
-        if (ret->status == 401)
-            return err_set(err, ERR_UNAUTHORIZED,
-                           "unauthorized: authentication required: registry %s refuses these credentials%s",
-                           r->host, r->repository ? " for this repository" : "");
-        if (ret->status == 403)
-            return err_set(err, ERR_DENIED, "denied: registry %s does not allow access to %s", r->host,
-                           r->repository ? r->repository : "/v2/");
+        if (ret->status == 401 || ret->status == 403)
+            return refused(r, ret, err);
         return 0;
     }
-}
-
-/* The first error of an answer as Docker writes it: "manifest unknown: manifest unknown"; NULL: none. */
-static char *answer_text(const struct http_response *answer)
-{
-    _cleanup_json_ json_t *body = NULL;
-    if (json_parse(str_get(&answer->body), answer->body.len, "answer", &body, NULL) < 0)
-        return NULL;
-    const json_t *first = json_array_get(json_object_get(body, "errors"), 0);
-    const char *code = json_str(first, "code"), *message = json_str(first, "message");
-    if (!*code && !*message)
-        return NULL;
-    _cleanup_free_ char *words = str_lower(code);
-    for (char *c = words; *c; c++)
-        *c = *c == '_' ? ' ' : *c;
-    return str_printf("%.100s%s%.300s", words, *code && *message ? ": " : "", message);
 }
 
 int registry_answer_err(const struct http_response *answer, const char *doing, struct err *err)

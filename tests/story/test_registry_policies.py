@@ -67,6 +67,15 @@ class Policies(RegistryStory):
         self.want(202, "DELETE", f"/v2/small/a/blobs/{digest_of(b'a' * 1900)}")
         self.assertEqual(post("small/b", b"d" * 500).status, 201)
 
+    def test_the_client_tells_why_it_was_refused(self):
+        at = f"{self.host}:{self.port}"
+        name = f"{at}/small/client:1"
+        self.d.busybox(name)
+        self.assert_clean_refusal(self.d.docker("push", name, check=False), f"docker login {at}")
+        self.d.docker("login", "-u", self.robot[0], "-p", self.robot[1], at)
+        self.assert_clean_refusal(self.d.docker("push", name, check=False), "quota: there is room for")
+        self.d.docker("logout", at)
+
     def test_retention_tells_and_then_does(self):
         for tag in ("one", "two", "stable", "three"):
             self.push("aged", tag, self.manifest("aged", tag))
