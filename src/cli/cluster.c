@@ -313,6 +313,7 @@ static const struct {
     int (*main)(int argc, char **argv);
 } cluster_verbs[] = {
     {"autolock", "Have managers locked when they start, or not", cluster_autolock_verb},
+    {"ca", "Print the cluster's authority, or have another take its place", cluster_ca_verb},
     {"client", "Let somebody use the whole cluster as one Docker engine", cluster_client_verb},
     {"clients", "List whom the whole cluster is one Docker engine for", cluster_clients_verb},
     {"init", "Make this machine the first of a cluster", cluster_init_verb},

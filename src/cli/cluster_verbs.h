@@ -10,6 +10,8 @@
  * or "". */
 int cluster_update_swarm(const json_t *spec, const char *query, struct err *err);
 
+int cluster_ca_verb(int argc, char **argv);
+
 /* cluster_lock.c */
 int cluster_autolock_verb(int argc, char **argv);
 int cluster_unlock_verb(int argc, char **argv);

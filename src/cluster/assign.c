@@ -4,6 +4,7 @@
 
 #include "base/base64.h"
 #include "base/log.h"
+#include "cluster/authority.h"
 #include "cluster/autolock.h"
 #include "cluster/identity.h"
 #include "cluster/join.h"
@@ -21,6 +22,7 @@ enum {
     CONTAINER_BYTES = 64,
     REPORTS_MAX = 20000,
     VERSION_BYTES = 64,
+    TRUST_BYTES = 64, /* a fingerprint */
     HEARTBEAT_MIN_MS = 100,
     HEARTBEAT_MAX_S = 600,
 };
@@ -127,7 +129,8 @@ static void add_assignment(struct cluster *c, const struct node *n, json_t *answ
 json_t *assign__description(const json_t *given, struct err *err)
 {
     static const char *const parts[] = {"Platform", "Resources", "Engine", "TLSInfo"};
-    const char *name = json_str(given, "Hostname"), *link = json_str(given, "LinkAddress");
+    const char *name = json_str(given, "Hostname"), *link = json_str(given, "LinkAddress"),
+               *trust = json_str(given, "Trust");
     json_t *out = json_object();
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
         if (json_is_object(json_object_get(given, parts[i])))
@@ -145,6 +148,8 @@ json_t *assign__description(const json_t *given, struct err *err)
     json_set_str(out, "Hostname", name);
     if (traffic__is_link_address(link))
         json_set_str(out, "LinkAddress", link);
+    if (strlen(trust) <= TRUST_BYTES)
+        json_set_str(out, "Trust", trust);
     return out;
 }
 
@@ -210,7 +215,7 @@ void assign__begin(struct cluster *c)
     }
     struct err err;
     bool same = json_equal(managers, c->managers);
-    revoke__publish(c);
+    authority__begin(c);
     if (autolock__obey(c, c->swarm, &err) < 0)
         log_error("cluster: %s", err.msg);
     json_decref(c->managers);
@@ -338,6 +343,7 @@ static int answer_session(struct cluster *c, struct http_request *q, const json_
     if (news) {
         add_assignment(c, n, answer);
         revoke__add(c, answer);
+        authority__add(c, answer);
         if (n->manager && peer.manager)
             autolock__add(c, answer);
     }

@@ -44,22 +44,6 @@ static int parse_key(const char *text, unsigned char ret[SEAL_KEY_BYTES], struct
 
 /* --- In the document --- */
 
-static json_t *seal_text(const struct cluster *c, const char *name, const void *bytes, size_t n)
-{
-    _cleanup_str_ struct str sealed = STR_INIT;
-    must(keys__seal(c, name, bytes, n, &sealed, NULL) == 0);
-    _cleanup_free_ char *text = base64_encode(sealed.data, sealed.len);
-    return json_string(text);
-}
-
-static int open_text(const struct cluster *c, const char *name, const char *text, struct str *ret,
-                     struct err *err)
-{
-    _cleanup_str_ struct str sealed = STR_INIT;
-    int r = base64_decode(text, &sealed, err);
-    return r == 0 ? keys__open(c, name, &sealed, ret, err) : r;
-}
-
 /* *ret_has: whether there is one. */
 static int read_key(const struct cluster *c, const json_t *document, unsigned char ret[SEAL_KEY_BYTES],
                     bool *ret_has, struct err *err)
@@ -67,7 +51,7 @@ static int read_key(const struct cluster *c, const json_t *document, unsigned ch
     const char *text = json_str(document, "UnlockKey");
     _cleanup_str_ struct str key = STR_INIT;
     *ret_has = *text;
-    int r = *text ? open_text(c, KEY_NAME, text, &key, err) : 0;
+    int r = *text ? keys__open_text(c, KEY_NAME, text, &key, err) : 0;
     if (r == 0 && *text && key.len != SEAL_KEY_BYTES)
         r = err_set(err, ERR_CORRUPT, "the swarm's unlock key has %zu bytes", key.len);
     if (r == 0 && *text)
@@ -92,7 +76,8 @@ int autolock__choose(struct cluster *c, json_t *document, bool rotate, struct er
         json_object_del(document, "UnlockKey");
     else if (!has || rotate) {
         keys__random(key, sizeof(key));
-        json_object_set_new(document, "UnlockKey", seal_text(c, KEY_NAME, key, sizeof(key)));
+        _cleanup_free_ char *sealed = keys__seal_text(c, KEY_NAME, key, sizeof(key));
+        json_set_str(document, "UnlockKey", sealed);
     }
     explicit_bzero(key, sizeof(key));
     return 0;
@@ -112,9 +97,9 @@ int autolock__obey(struct cluster *c, const json_t *document, struct err *err)
 json_t *autolock__store_form(const struct cluster *c)
 {
     json_t *out = json_copy(c->swarm);
-    _cleanup_free_ char *tokens = json_format(json_object_get(out, "JoinTokens"));
-    json_object_set_new(out, "JoinTokens",
-                        json_pack("{s:o}", SEALED_FIELD, seal_text(c, TOKENS_NAME, tokens, strlen(tokens))));
+    _cleanup_free_ char *tokens = json_format(json_object_get(out, "JoinTokens")),
+                        *sealed = keys__seal_text(c, TOKENS_NAME, tokens, strlen(tokens));
+    json_object_set_new(out, "JoinTokens", json_pack("{s:s}", SEALED_FIELD, sealed));
     return out;
 }
 
@@ -127,7 +112,7 @@ void autolock__restore(struct cluster *c, json_t *document)
     struct err err;
     if (!*sealed)
         return;
-    if (open_text(c, TOKENS_NAME, sealed, &text, &err) < 0 ||
+    if (keys__open_text(c, TOKENS_NAME, sealed, &text, &err) < 0 ||
         json_parse(str_get(&text), text.len, "the swarm's join tokens", &tokens, &err) < 0) {
         log_error(
             "cluster: the join tokens cannot be read, and nobody can join until docker swarm join-token "

@@ -150,7 +150,7 @@ struct cluster {
     pthread_mutex_t lock;
     pthread_mutex_t change_lock;           /* taken before `lock`: one swarm at a time is made or left */
     pthread_cond_t decide, work, assigned; /* the last: session.h */
-    int64_t swept_ns;                      /* the watcher's */
+    _Atomic int64_t swept_ns;              /* the watcher's */
     struct map objects[CLUSTER_KINDS];     /* id -> object */
     struct map names[CLUSTER_KINDS];       /* name -> object */
     struct map leaving;                    /* id -> service that was removed and still has tasks */
@@ -178,6 +178,7 @@ struct cluster {
     struct seal seal;                     /* of what is secret in `dir` */
     _Atomic bool locked;                  /* autolock.h: this node has a role, and cannot read its keys */
     _Atomic bool renews;                  /* its certificate is to be another soon */
+    _Atomic bool describes;               /* the leader is to be told anew what it is */
     char lead_id[17];              /* of this process's leading: tells its assignments from another's */
     char heard_lead[17];           /* session.h: whom this node heard last, */
     int64_t heard_epoch, heard_ns; /* and when, of the monotonic clock */
@@ -219,7 +220,9 @@ int swarm__already(struct err *err); /* this node is in a swarm: the refusal */
 int swarm__set_addresses(struct cluster *c, const json_t *body, bool told_later, struct err *err);
 char *swarm__host_of(const char *address); /* of "HOST:PORT", bare; the caller frees */
 
-json_t *swarm__summary(struct cluster *c); /* on the leader: what `docker info` says of all */
+json_t *swarm__make_tokens(const char *fingerprint);
+void swarm__touch(struct cluster *c, json_t *document); /* next version, now */
+json_t *swarm__summary(struct cluster *c);              /* on the leader: what `docker info` says of all */
 int swarm__set_label(struct cluster *c, const char *key, const char *value, struct err *err);
 int swarm__make_ingress(struct cluster *c, struct err *err);
 
@@ -270,7 +273,7 @@ json_t *node__default_spec(void);
 /* `text`: an address or an interface, with a port or without; or "": the only one that leads out. */
 bool node__is_address(const char *text);
 int node__resolve_address(const char *text, char **ret, struct err *err);
-json_t *node__describe(struct cluster *c, const char *authority, struct err *err); /* this machine; NULL */
+json_t *node__describe(struct cluster *c, struct err *err); /* this machine; NULL */
 /* Takes `description`. */
 struct node *node__new(struct cluster *c, json_t *description, const char *address, bool manager,
                        const char *availability);
@@ -289,10 +292,11 @@ int secret__reveal(struct cluster *c, const struct secret *s, struct str *ret, s
 void secret__free(struct secret *s);
 
 /* keys.c */
-int keys__make_authority(char **ret_pem, char **ret_key_pem, struct err *err);
-char *keys__fingerprint(const char *pem);           /* 50 characters of base 36 */
-json_t *keys__tls_info(const char *pem);            /* TLSInfo */
-char *keys__token(const char *fingerprint);         /* "SWMTKN-1-..." */
+/* Those that come after the first have names of their own: who follows names tells them apart. */
+int keys__make_authority(bool first, char **ret_pem, char **ret_key_pem, struct err *err);
+char *keys__fingerprint(const char *pem);                     /* 50 characters of base 36 */
+json_t *keys__tls_info(const char *root, const char *issuer); /* TLSInfo */
+char *keys__token(const char *fingerprint);                   /* "SWMTKN-1-..." */
 int keys__load(struct cluster *c, struct err *err); /* the key of secrets at rest, made when missing */
 int keys__take(struct cluster *c, const void *bytes, size_t n, struct err *err); /* it is this from now on */
 int keys__renew(struct cluster *c, struct err *err); /* for a swarm that has no secrets yet, or none */
@@ -304,6 +308,10 @@ int keys__seal(const struct cluster *c, const char *id, const void *bytes, size_
                struct err *err);
 int keys__open(const struct cluster *c, const char *id, const struct str *sealed, struct str *ret,
                struct err *err);
+/* As a text for a document, in base64. */
+char *keys__seal_text(const struct cluster *c, const char *id, const void *bytes, size_t n);
+int keys__open_text(const struct cluster *c, const char *id, const char *text, struct str *ret,
+                    struct err *err);
 /* The same with another key, of 32 bytes; the latter is ERR_CORRUPT, and says nothing. */
 int keys__seal_with(const unsigned char *key, const char *id, const void *bytes, size_t n, struct str *ret,
                     struct err *err);

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "cluster/authority.h"
 #include "cluster/cluster_priv.h"
 #include "cluster/peer.h"
 #include "cluster/pki.h"
@@ -99,15 +100,18 @@ int64_t identity__life(const struct cluster *c)
 int identity__issue(struct cluster *c, const char *csr, const struct pki_subject *subject,
                     char **ret_certificate, struct err *err)
 {
-    _cleanup_free_ char *authority = read_text(c, "ca.pem", PEM_MAX, err);
-    _cleanup_free_ char *key = authority ? read_secret(c, "ca.key", err) : NULL;
-    if (!key)
+    _cleanup_authority_ struct authority issuer = {0};
+    _cleanup_free_ char *own = NULL;
+    if (authority__issuer(c, &issuer, err) < 0)
         return err_wrap(err, "read the cluster's authority");
     struct pki_subject whole = *subject;
     snprintf(whole.swarm, sizeof(whole.swarm), "%s", c->swarm_id);
-    return pki_issue(authority, key, csr, &whole,
-                     subject->client ? CLIENT_LIFE_DAYS * INT64_C(86400) * NS_PER_S : identity__life(c),
-                     ret_certificate, err);
+    int r = pki_issue(issuer.certificate, issuer.key, csr, &whole,
+                      subject->client ? CLIENT_LIFE_DAYS * INT64_C(86400) * NS_PER_S : identity__life(c),
+                      &own, err);
+    if (r == 0)
+        *ret_certificate = str_printf("%s%s", own, issuer.cross ? issuer.cross : "");
+    return r;
 }
 
 char *identity__authority_key(struct cluster *c, struct err *err)
@@ -137,6 +141,8 @@ static void note_own(struct cluster *c)
         return;
     revoke__note(own, pem);
     own->dirty = true;
+    c->all_dirty = true; /* for who waits for it: authority.c */
+    pthread_cond_signal(&c->decide);
 }
 
 static int renew(struct cluster *c, struct err *err)
@@ -181,6 +187,7 @@ void identity__renew_when_due(struct cluster *c, int64_t life_ns)
         return;
     }
     c->renews = false;
+    c->describes = true;
     log_info("cluster: this node's certificate is renewed");
     port__renewed(c);
 }

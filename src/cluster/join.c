@@ -2,6 +2,7 @@
 
 #include "base/base64.h"
 #include "base/log.h"
+#include "cluster/authority.h"
 #include "cluster/autolock.h"
 #include "cluster/identity.h"
 #include "cluster/managers.h"
@@ -147,11 +148,12 @@ static int admit(struct cluster *c, struct http_request *q, const json_t *body, 
 
 static int add_keys(struct cluster *c, json_t *answer, struct err *err)
 {
-    _cleanup_free_ char *key = identity__authority_key(c, err);
-    if (!key)
+    _cleanup_free_ char *key = authority__in_files(c) ? identity__authority_key(c, err) : NULL;
+    if (!key && authority__in_files(c))
         return -err->code;
     _cleanup_free_ char *secrets = base64_encode(c->key, sizeof(c->key));
-    json_set_str(answer, "authority_key", key);
+    if (key)
+        json_set_str(answer, "authority_key", key);
     json_set_str(answer, "secrets_key", secrets);
     autolock__add(c, answer);
     return 0;
@@ -308,11 +310,11 @@ static int find_authority(const struct asked *a, char **ret_pem, char **ret_at, 
     return r;
 }
 
-static int ask(struct cluster *c, const json_t *body, const struct asked *a, const char *at,
-               const char *authority, const char *csr, json_t **ret, struct err *err)
+static int ask(struct cluster *c, const json_t *body, const struct asked *a, const char *at, const char *csr,
+               json_t **ret, struct err *err)
 {
     _cleanup_free_ char *file = identity__path(c, "ca.pem"), *host = NULL;
-    json_t *description = node__describe(c, authority, err);
+    json_t *description = node__describe(c, err);
     if (!description)
         return -err->code;
     if (*json_str(body, "AdvertiseAddr"))
@@ -350,7 +352,8 @@ static int take_answer(struct cluster *c, const json_t *answer, const char *key,
         r = autolock__follow(c, answer, err);
     if (r == 0)
         r = identity__write(c, NULL, json_str(answer, "certificate"), key,
-                            manager ? json_str(answer, "authority_key") : NULL, err);
+                            manager ? json_string_value(json_object_get(answer, "authority_key")) : NULL,
+                            err);
     if (r < 0)
         return r;
     SCOPED_LOCK(locked, &c->lock);
@@ -380,7 +383,7 @@ static int join(struct cluster *c, const json_t *body, struct asked *a, struct e
     if (r == 0)
         r = pki_request(&csr, &key, err);
     if (r == 0)
-        r = ask(c, body, a, at, authority, csr, &answer, err);
+        r = ask(c, body, a, at, csr, &answer, err);
     if (r == 0)
         r = take_answer(c, answer, key, err);
     return r == 0 ? swarm__make_ingress(c, err) : r;

@@ -13,7 +13,8 @@
 #include <gnutls/x509.h>
 #include <time.h>
 
-#define KEY_FILE "secrets.key"
+#define KEY_FILE          "secrets.key"
+#define OID_SERIAL_NUMBER "2.5.4.5"
 
 enum {
     AUTHORITY_YEARS = 20,
@@ -34,16 +35,20 @@ static int fail(int code, const char *what, struct err *err)
     return err_set(err, ERR_SYSTEM, "%s: %s", what, gnutls_strerror(code));
 }
 
-static int sign_itself(gnutls_x509_crt_t crt, gnutls_x509_privkey_t key)
+static int sign_itself(gnutls_x509_crt_t crt, gnutls_x509_privkey_t key, bool first)
 {
     unsigned char serial[16];
+    char name[2 * sizeof(serial) + 1];
     keys__random(serial, sizeof(serial));
+    str_hex(serial, sizeof(serial), name);
     serial[0] &= 0x7f;
     int r = gnutls_x509_crt_set_version(crt, 3);
     if (r == 0)
         r = gnutls_x509_crt_set_serial(crt, serial, sizeof(serial));
     if (r == 0)
         r = gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, "swarm-ca", 8);
+    if (r == 0 && !first)
+        r = gnutls_x509_crt_set_dn_by_oid(crt, OID_SERIAL_NUMBER, 0, name, (unsigned)strlen(name));
     if (r == 0)
         r = gnutls_x509_crt_set_activation_time(crt, time(NULL) - 3600);
     if (r == 0)
@@ -67,7 +72,7 @@ static char *take_datum(gnutls_datum_t *d)
     return text;
 }
 
-int keys__make_authority(char **ret_pem, char **ret_key_pem, struct err *err)
+int keys__make_authority(bool first, char **ret_pem, char **ret_key_pem, struct err *err)
 {
     gnutls_x509_privkey_t key;
     gnutls_x509_crt_t crt;
@@ -76,7 +81,7 @@ int keys__make_authority(char **ret_pem, char **ret_key_pem, struct err *err)
     int r = gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA,
                                          GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
     if (r == 0)
-        r = sign_itself(crt, key);
+        r = sign_itself(crt, key, first);
     if (r == 0)
         r = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &pem);
     if (r == 0)
@@ -127,27 +132,28 @@ char *keys__fingerprint(const char *pem)
     return base36(digest, sizeof(digest), DIGITS_OF_DIGEST);
 }
 
-json_t *keys__tls_info(const char *pem)
+static void set_base64(json_t *to, const char *key, gnutls_datum_t *bytes)
+{
+    _cleanup_free_ char *text = base64_encode(bytes->data, bytes->size);
+    json_set_str(to, key, text);
+    free(bytes->data);
+    *bytes = (gnutls_datum_t){0};
+}
+
+json_t *keys__tls_info(const char *root, const char *issuer)
 {
     gnutls_x509_crt_t crt;
-    json_t *out = json_pack("{s:s}", "TrustRoot", pem);
-    if (read_certificate(pem, &crt) < 0)
-        return out;
-    gnutls_datum_t subject = {0};
-    if (gnutls_x509_crt_get_raw_dn(crt, &subject) == 0) {
-        _cleanup_free_ char *text = base64_encode(subject.data, subject.size);
-        json_set_str(out, "CertIssuerSubject", text);
-        free(subject.data);
-    }
     gnutls_pubkey_t public;
-    gnutls_datum_t key = {0};
+    gnutls_datum_t part = {0};
+    json_t *out = json_pack("{s:s}", "TrustRoot", root);
+    if (read_certificate(issuer, &crt) < 0)
+        return out;
+    if (gnutls_x509_crt_get_raw_dn(crt, &part) == 0)
+        set_base64(out, "CertIssuerSubject", &part);
     must(gnutls_pubkey_init(&public) == 0);
     if (gnutls_pubkey_import_x509(public, crt, 0) == 0 &&
-        gnutls_pubkey_export2(public, GNUTLS_X509_FMT_DER, &key) == 0) {
-        _cleanup_free_ char *text = base64_encode(key.data, key.size);
-        json_set_str(out, "CertIssuerPublicKey", text);
-        free(key.data);
-    }
+        gnutls_pubkey_export2(public, GNUTLS_X509_FMT_DER, &part) == 0)
+        set_base64(out, "CertIssuerPublicKey", &part);
     gnutls_pubkey_deinit(public);
     gnutls_x509_crt_deinit(crt);
     return out;
@@ -258,4 +264,19 @@ int keys__open_with(const unsigned char *key, const char *id, const char *sealed
     ret->len += size;
     ret->data[ret->len] = '\0'; /* templates read it as text; str_reserve left room */
     return 0;
+}
+
+char *keys__seal_text(const struct cluster *c, const char *id, const void *bytes, size_t n)
+{
+    _cleanup_str_ struct str sealed = STR_INIT;
+    must(keys__seal(c, id, bytes, n, &sealed, NULL) == 0);
+    return base64_encode(sealed.data, sealed.len);
+}
+
+int keys__open_text(const struct cluster *c, const char *id, const char *text, struct str *ret,
+                    struct err *err)
+{
+    _cleanup_str_ struct str sealed = STR_INIT;
+    int r = base64_decode(text, &sealed, err);
+    return r == 0 ? keys__open(c, id, &sealed, ret, err) : r;
 }

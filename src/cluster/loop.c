@@ -3,6 +3,7 @@
 #include "cluster/cluster_priv.h"
 
 #include "base/log.h"
+#include "cluster/authority.h"
 #include "cluster/session.h"
 #include "cluster/traffic.h"
 #include "scheduler/scheduler.h"
@@ -342,6 +343,7 @@ static void *run(void *context)
         int64_t other = look_at_all(c, &c->leaving, &ch, all);
         collect_nodes(c, &ch);
         traffic__tell_far(c);
+        authority__tick(c);
         if (!swept)
             traffic__sweep(c);
         swept = true;

@@ -1,6 +1,7 @@
 /* Nodes: the machines of the cluster. */
 #include "cluster/cluster_priv.h"
 
+#include "cluster/authority.h"
 #include "cluster/identity.h"
 #include "cluster/revoke.h"
 #include "cluster/roles.h"
@@ -39,6 +40,7 @@ json_t *node__show(struct cluster *c, const struct node *n)
     json_object_set(out, "Spec", n->o.spec);
     json_t *description = json_copy(n->description);
     json_object_del(description, "LinkAddress"); /* not Docker's */
+    json_object_del(description, "Trust");
     json_object_set_new(out, "Description", description);
     json_t *status = json_pack("{s:s, s:s}", "State", n->lost ? "down" : "ready", "Addr", n->address);
     if (n->lost && n->message)
@@ -150,7 +152,7 @@ static json_t *plugins_of(const json_t *info)
     return out;
 }
 
-json_t *node__describe(struct cluster *c, const char *authority, struct err *err)
+json_t *node__describe(struct cluster *c, struct err *err)
 {
     _cleanup_json_ json_t *info = NULL;
     if (engine_info(c->engine, false, &info, err) < 0)
@@ -171,7 +173,7 @@ json_t *node__describe(struct cluster *c, const char *authority, struct err *err
                   (json_int_t)json_int(info, "MemTotal"), "Engine", "EngineVersion", DROVER_VERSION, "Labels",
                   labels, "Plugins", plugins_of(info));
     must(out);
-    json_object_set_new(out, "TLSInfo", keys__tls_info(authority));
+    authority__describe(c, out);
     _cleanup_free_ char *host = c->address ? swarm__host_of(c->address) : NULL,
                         *link = traffic__link_address(host);
     if (link)

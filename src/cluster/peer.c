@@ -107,12 +107,15 @@ static bool same_time(struct timespec a, struct timespec b)
 /* A connection shows the certificate that it began with, and knows of no revocation since. */
 static int open_kept(struct peer_kept *kept, const struct call *call, struct err *err)
 {
-    struct timespec shown = written(call->certificate), revoked = written(call->revoked);
-    if (kept->client && same_time(shown, kept->shown) && same_time(revoked, kept->revoked))
+    struct timespec shown = written(call->certificate), revoked = written(call->revoked),
+                    trusted = written(call->authority);
+    if (kept->client && same_time(shown, kept->shown) && same_time(revoked, kept->revoked) &&
+        same_time(trusted, kept->trusted))
         return 0;
     peer_kept_done(kept);
     kept->shown = shown;
     kept->revoked = revoked;
+    kept->trusted = trusted;
     return http_client_new(NULL, &kept->client, err);
 }
 

@@ -23,8 +23,8 @@ int peer_call_leader(struct cluster *c, const char *method, const char *path, co
 /* The same for a thread that calls often, over a connection that it keeps: `kept` begins as {0}. What this
  * node shows of itself, and who is refused, is read anew when it has changed. */
 struct peer_kept {
-    struct http_client *client;     /* or NULL */
-    struct timespec shown, revoked; /* when these files were written */
+    struct http_client *client;              /* or NULL */
+    struct timespec shown, revoked, trusted; /* when these files were written */
 };
 int peer_call_leader_over(struct cluster *c, struct peer_kept *kept, const char *method, const char *path,
                           const json_t *body, int timeout_ms, json_t **ret, struct err *err);

@@ -44,4 +44,19 @@ int pki_read(const char *certificate, struct pki_subject *ret, struct err *err);
 int pki_revocations(const char *authority, const char *authority_key, int64_t number,
                     const struct pki_revoked *list, size_t count, char **ret_pem, struct err *err);
 
+/* --- pki_root.c: authorities' own certificates --- */
+
+/* The first of several PEM texts. The caller frees. */
+char *pki_first(const char *pems);
+bool pki_is_issued_by(const char *certificate, const char *issuer);
+/* Which of them has issued it; NULL: none. The caller frees. */
+char *pki_issuer_in(const char *certificate, const char *roots);
+/* The root as another authority has signed it. */
+int pki_cross(const char *authority, const char *authority_key, const char *root, char **ret,
+              struct err *err);
+/* One that somebody gives to take the place of `present`: *ret is its text as this library writes it.
+ * ERR_INVALID: it is no root, not of that key, ended, or cannot be told from the present one. */
+int pki_check_root(const char *certificate, const char *key, const char *present, char **ret,
+                   struct err *err);
+
 #endif

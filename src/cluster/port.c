@@ -78,9 +78,10 @@ bool port__elsewhere(struct cluster *c, struct http_request *q)
 /* For who has only a token: it holds the fingerprint. */
 static int get_authority(struct http_request *q, void *context, struct err *err)
 {
-    _cleanup_free_ char *pem = identity__authority(context);
-    if (!pem)
+    _cleanup_free_ char *trust = identity__authority(context);
+    if (!trust)
         return err_set(err, ERR_UNAVAILABLE, "this node has left its swarm");
+    _cleanup_free_ char *pem = pki_first(trust);
     http_reply_text(q, 200, "application/x-pem-file", pem);
     return 0;
 }

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "cluster/authority.h"
 #include "cluster/identity.h"
 #include "cluster/pki.h"
 #include "cluster/port.h"
@@ -49,6 +50,16 @@ void revoke__note(struct node *n, const char *pem)
     json_array_append_new(n->certificates, line);
 }
 
+/* Whose certificate it is: it ends with that one. */
+static void note_authority(struct cluster *c, json_t *line)
+{
+    _cleanup_authority_ struct authority issuer = {0};
+    if (authority__issuer(c, &issuer, &(struct err){0}) < 0)
+        return;
+    _cleanup_free_ char *fingerprint = keys__fingerprint(issuer.certificate);
+    json_set_str(line, "authority", fingerprint);
+}
+
 int revoke__note_client(struct cluster *c, const char *name, const char *pem, struct err *err)
 {
     json_t *clients = list_of(c, "Clients"), *line = line_of(pem);
@@ -62,6 +73,7 @@ int revoke__note_client(struct cluster *c, const char *name, const char *pem, st
     }
     if (line) {
         json_set_str(line, "name", name);
+        note_authority(c, line);
         json_array_append_new(clients, line);
     }
     return 0;
@@ -124,21 +136,35 @@ static void write_list(struct cluster *c, const char *pem)
         port__renewed(c);
 }
 
+static int sign_list(struct cluster *c, const struct authority *a, const struct pki_revoked *list,
+                     size_t count, struct str *to, struct err *err)
+{
+    _cleanup_free_ char *pem = NULL;
+    int r = pki_revocations(a->certificate, a->key, c->index, list, count, &pem, err);
+    if (r == 0)
+        str_add(to, pem);
+    return r;
+}
+
+/* One list of each authority that is believed: who verifies wants one of whoever has issued a certificate. */
 static char *make_list(struct cluster *c, struct err *err)
 {
     const json_t *revoked = json_object_get(c->swarm, "Revoked"), *line;
     size_t count = 0, i;
-    struct pki_revoked *list = NEW_N(struct pki_revoked, json_array_size(revoked) + 1);
-    _cleanup_free_ char *authority = identity__authority(c), *key = identity__authority_key(c, err);
-    char *pem = NULL;
+    _cleanup_free_ struct pki_revoked *list = NEW_N(struct pki_revoked, json_array_size(revoked) + 1);
+    _cleanup_authority_ struct authority present = {0}, next = {0};
+    _cleanup_str_ struct str text = STR_INIT;
     json_array_foreach ((json_t *)revoked, i, line) {
         snprintf(list[count].serial, sizeof(list->serial), "%s", json_str(line, "serial"));
         list[count++].at_ns = json_int(line, "at_ns");
     }
-    if (authority && key)
-        pki_revocations(authority, key, c->index, list, count, &pem, err);
-    free(list);
-    return pem;
+    int r = authority__present(c, &present, err);
+    if (r == 0)
+        r = sign_list(c, &present, list, count, &text, err);
+    int other = r == 0 ? authority__next(c, &next, err) : r;
+    if (other == 0)
+        r = sign_list(c, &next, list, count, &text, err);
+    return r == 0 && (other == 0 || other == -ERR_NOT_FOUND) ? str_take(&text) : NULL;
 }
 
 void revoke__publish(struct cluster *c)

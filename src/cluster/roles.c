@@ -149,8 +149,8 @@ static int take_manager(struct cluster *c, const json_t *answer, const char *key
 {
     int r = autolock__follow(c, answer, err);
     if (r == 0)
-        r = identity__write(c, NULL, json_str(answer, "certificate"), key, json_str(answer, "authority_key"),
-                            err);
+        r = identity__write(c, NULL, json_str(answer, "certificate"), key,
+                            json_string_value(json_object_get(answer, "authority_key")), err);
     SCOPED_LOCK(locked, &c->lock);
     if (r == 0)
         r = managers__begin(c, answer, err);

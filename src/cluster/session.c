@@ -4,6 +4,7 @@
 #include "base/base64.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cluster/authority.h"
 #include "cluster/autolock.h"
 #include "cluster/identity.h"
 #include "cluster/join.h"
@@ -301,6 +302,7 @@ static void apply(struct cluster *c, const json_t *answer, char **version)
         roles__follow(c, json_bool(node, "manager"));
     if (changed) {
         revoke__follow(c, answer);
+        authority__follow(c, answer);
         if (c->role == ROLE_FOLLOWS && autolock__follow(c, answer, &err) < 0)
             log_error("cluster: %s", err.msg);
         traffic__follow(c, answer);
@@ -355,14 +357,15 @@ static void pause_ms(struct cluster *c, int ms)
 void *session__follow(void *context)
 {
     struct cluster *c = context;
-    _cleanup_free_ char *version = NULL, *authority = identity__authority(c);
+    _cleanup_free_ char *version = NULL;
     struct peer_kept kept = {0};
     struct err err;
     while (!stopping(c)) {
         _cleanup_json_ json_t *answer = NULL;
         _cleanup_json_ json_t *body =
             json_pack("{s:s, s:i}", "version", version ? version : "", "protocol", CLUSTER_PROTOCOL);
-        json_t *description = version ? NULL : node__describe(c, authority, &err);
+        json_t *description = version && !c->describes ? NULL : node__describe(c, &err);
+        c->describes = false;
         if (description)
             json_object_set_new(body, "description", description);
         int r =
@@ -380,6 +383,7 @@ void *session__follow(void *context)
             identity__renew_when_due(c, json_int(answer, "certificate_ns"));
             continue;
         }
+        c->describes = true;
         if (r == -ERR_CANCELLED)
             continue;
         if (r == -ERR_DENIED)

@@ -2,6 +2,7 @@
 #include "cluster/cluster_priv.h"
 
 #include "base/log.h"
+#include "cluster/authority.h"
 #include "cluster/autolock.h"
 #include "cluster/identity.h"
 #include "cluster/managers.h"
@@ -69,13 +70,15 @@ static int check_spec(const json_t *spec, struct err *err)
         r = json_get_object(spec, "", "CAConfig", &part, err);
     if (r == 0)
         r = json_get_i64(part, "CAConfig", "NodeCertExpiry", &number, err);
+    if (r == 0)
+        r = authority__check(part, err);
     if (r == 0 && number && number < 3600 * NS_PER_S)
         r = err_set(err, ERR_INVALID,
                     "rpc error: code = InvalidArgument desc = minimum certificate expiry time is 1h0m0s");
     return r;
 }
 
-static json_t *make_tokens(const char *fingerprint)
+json_t *swarm__make_tokens(const char *fingerprint)
 {
     _cleanup_free_ char *worker = keys__token(fingerprint), *manager = keys__token(fingerprint);
     return json_pack("{s:s, s:s}", "Worker", worker, "Manager", manager);
@@ -85,7 +88,7 @@ static int make_swarm(struct cluster *c, const json_t *body, const json_t *spec,
 {
     _cleanup_free_ char *pem = NULL, *key = NULL;
     char id[ID_BYTES], when[TIME_RFC3339_BYTES];
-    int r = keys__make_authority(&pem, &key, err);
+    int r = keys__make_authority(true, &pem, &key, err);
     if (r == 0)
         r = keys__renew(c, err); /* with that of a swarm before nothing is encrypted any more */
     if (r < 0)
@@ -97,10 +100,10 @@ static int make_swarm(struct cluster *c, const json_t *body, const json_t *spec,
     time_format_rfc3339(time_now_ns(), when);
     c->swarm = json_pack("{s:s, s:{s:I}, s:s, s:s, s:O, s:o, s:b, s:o, s:I, s:i, s:o}", "ID", id, "Version",
                          "Index", (json_int_t)++c->index, "CreatedAt", when, "UpdatedAt", when, "Spec", spec,
-                         "TLSInfo", keys__tls_info(pem), "RootRotationInProgress", 0, "DefaultAddrPool",
+                         "TLSInfo", keys__tls_info(pem, pem), "RootRotationInProgress", 0, "DefaultAddrPool",
                          json_array_size(pools) ? json_incref(pools) : json_pack("[s]", "10.0.0.0/8"),
                          "SubnetSize", (json_int_t)(size ? size : POOL_BITS), "DataPathPort", 4789,
-                         "JoinTokens", make_tokens(fingerprint));
+                         "JoinTokens", swarm__make_tokens(fingerprint));
     must(c->swarm);
     c->swarm_id = mem_strdup(id);
     r = autolock__choose(c, c->swarm, false, err);
@@ -194,7 +197,7 @@ static int make_self(struct cluster *c, const json_t *body, struct node **ret, s
     if (r < 0)
         return r;
     _cleanup_free_ char *host = swarm__host_of(c->address);
-    json_t *description = node__describe(c, json_str(json_object_get(c->swarm, "TLSInfo"), "TrustRoot"), err);
+    json_t *description = node__describe(c, err);
     if (!description)
         return -err->code;
     *ret = node__new(c, description, host, true, json_str(body, "Availability"));
@@ -222,6 +225,11 @@ static int prepare_init(struct cluster *c, const json_t *body, struct node **ret
         r = check_spec(given, err);
     if (r < 0)
         return r;
+    if (*json_str(json_object_get(given, "CAConfig"), "SigningCACert"))
+        return err_set(
+            err, ERR_UNSUPPORTED,
+            "CAConfig.SigningCACert: not supported by Drover when a swarm is made: docker swarm ca "
+            "--rotate --ca-cert --ca-key gives it one of your own afterwards");
     merge(spec, given);
     if (json_bool(body, "AutoLockManagers"))
         json_object_set_new(json_object_get(spec, "EncryptionConfig"), "AutoLockManagers", json_true());
@@ -293,6 +301,8 @@ static void hide_own(json_t *document)
     json_object_del(document, "Revoked");
     json_object_del(document, "Clients");
     json_object_del(document, "UnlockKey");
+    json_object_del(document, "Authority");
+    json_object_del(document, "Rotation");
 }
 
 int cluster_inspect(struct cluster *c, json_t **ret, struct err *err)
@@ -306,14 +316,25 @@ int cluster_inspect(struct cluster *c, json_t **ret, struct err *err)
     return 0;
 }
 
-/* This manager at once, the others as they hear of it. */
-static void lock_as_told(struct cluster *c, const json_t *before)
+void swarm__touch(struct cluster *c, json_t *document)
+{
+    char when[TIME_RFC3339_BYTES];
+    json_object_set_new(json_object_get(document, "Version"), "Index", json_integer(++c->index));
+    json_set_str(document, "UpdatedAt", time_format_rfc3339(time_now_ns(), when));
+}
+
+/* Keys and certificates, of this manager at once, of the others as they hear of it. */
+static void obey(struct cluster *c, const json_t *before)
 {
     struct err err;
-    if (str_eq(json_str(before, "UnlockKey"), json_str(c->swarm, "UnlockKey")))
-        return;
-    if (autolock__obey(c, c->swarm, &err) < 0)
+    bool lock = !str_eq(json_str(before, "UnlockKey"), json_str(c->swarm, "UnlockKey"));
+    bool rotates = !json_equal(json_object_get(before, "Rotation"), json_object_get(c->swarm, "Rotation"));
+    if (lock && autolock__obey(c, c->swarm, &err) < 0)
         log_error("cluster: %s", err.msg);
+    if (rotates)
+        authority__begin(c);
+    if (!lock && !rotates)
+        return;
     c->swept_ns = 0; /* its certificate is renewed soon */
     assign__changed(c, NULL);
 }
@@ -331,18 +352,18 @@ int cluster_update(struct cluster *c, int64_t version, const struct cluster_rota
         return r;
     json_t *before = c->swarm, *after = json_copy_tree(before),
            *tokens = json_object_get(after, "JoinTokens");
-    char when[TIME_RFC3339_BYTES];
     _cleanup_free_ char *fingerprint =
         keys__fingerprint(json_str(json_object_get(after, "TLSInfo"), "TrustRoot"));
-    _cleanup_json_ json_t *fresh = make_tokens(fingerprint);
+    _cleanup_json_ json_t *fresh = swarm__make_tokens(fingerprint);
     merge(json_object_get(after, "Spec"), given);
     if (rotate->worker_token)
         json_object_set(tokens, "Worker", json_object_get(fresh, "Worker"));
     if (rotate->manager_token)
         json_object_set(tokens, "Manager", json_object_get(fresh, "Manager"));
-    json_object_set_new(json_object_get(after, "Version"), "Index", json_integer(++c->index));
-    json_set_str(after, "UpdatedAt", time_format_rfc3339(time_now_ns(), when));
+    swarm__touch(c, after);
     r = autolock__choose(c, after, rotate->unlock_key, err);
+    if (r == 0)
+        r = authority__choose(c, after, json_object_get(given, "CAConfig"), err);
     c->swarm = after;
     struct change ch = {0};
     if (r == 0) {
@@ -350,7 +371,7 @@ int cluster_update(struct cluster *c, int64_t version, const struct cluster_rota
         r = change_commit(c, &ch, true, err);
     }
     if (r == 0)
-        lock_as_told(c, before);
+        obey(c, before);
     c->swarm = r < 0 ? before : after;
     json_decref(r < 0 ? after : before);
     place__forget(c); /* its labels may choose another strategy */

@@ -25,7 +25,7 @@ static int set_up(void **state)
 {
     struct err err;
     directory = scratch_new();
-    assert_ok(keys__make_authority(&authority, &authority_key, &err), &err);
+    assert_ok(keys__make_authority(true, &authority, &authority_key, &err), &err);
     free(write_file("ca.pem", authority));
     return 0;
 }
@@ -182,7 +182,7 @@ static void who_has_the_wrong_certificate_is_refused_with_the_reason(void **stat
     assert_non_null(strstr(why, "has expired"));
     char *before = authority, *before_key = authority_key;
     struct err err;
-    assert_ok(keys__make_authority(&authority, &authority_key, &err), &err);
+    assert_ok(keys__make_authority(true, &authority, &authority_key, &err), &err);
     make("stranger", "node-g", true, 3600);
     free(authority);
     free(authority_key);
@@ -243,6 +243,45 @@ static void who_is_connected_is_cut_off_when_its_certificate_is_taken_back(void 
     files_done(&files);
 }
 
+/* Who believes the old root alone, as somebody who joins while it is replaced. */
+static void what_a_new_root_has_issued_is_believed_by_way_of_the_old_one(void **state)
+{
+    char why[256], *old = authority, *old_key = authority_key;
+    _cleanup_free_ char *cross = NULL;
+    struct err err;
+    make("server", "node-s", true, 3600);
+    assert_ok(keys__make_authority(false, &authority, &authority_key, &err), &err);
+    _cleanup_free_ char *root = authority, *root_key = authority_key, *both = str_printf("%s%s", old, root);
+    make("moved", "node-m", true, 3600);
+    authority = old;
+    authority_key = old_key;
+    assert_ok(pki_cross(old, old_key, root, &cross, &err), &err);
+    assert_true(pki_is_issued_by(cross, old));
+    assert_false(pki_is_issued_by(cross, root));
+    try_as("moved", why);
+    assert_string_not_equal(why, "");
+    _cleanup_free_ char *path = str_printf("%s/moved.pem", directory);
+    _cleanup_str_ struct str leaf = STR_INIT;
+    assert_ok(file_read(path, 1 << 16, &leaf, &err), &err);
+    _cleanup_free_ char *chain = str_printf("%s%s", str_get(&leaf), cross),
+                        *issuer = pki_issuer_in(chain, both), *first = pki_first(both),
+                        *none = pki_issuer_in(chain, old);
+    free(write_file("moved.pem", chain));
+    try_as("moved", why);
+    assert_string_equal(why, "");
+    assert_string_equal(issuer, root);
+    assert_string_equal(first, old);
+    assert_null(none);
+    /* The key and the certificate of one are one; those of two are not. */
+    _cleanup_free_ char *given = NULL;
+    assert_ok(pki_check_root(root, root_key, old, &given, &err), &err);
+    assert_string_equal(given, root);
+    assert_int_equal(pki_check_root(root, old_key, old, &given, &err), -ERR_INVALID);
+    assert_int_equal(pki_check_root(str_get(&leaf), root_key, old, &given, &err), -ERR_INVALID);
+    assert_int_equal(pki_check_root(cross, root_key, old, &given, &err), -ERR_INVALID);
+    assert_int_equal(pki_check_root("-----END CERTIFICATE-----", root_key, old, &given, &err), -ERR_INVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +290,7 @@ int main(void)
         cmocka_unit_test(who_has_the_wrong_certificate_is_refused_with_the_reason),
         cmocka_unit_test(what_was_taken_back_is_refused_and_the_others_are_not),
         cmocka_unit_test(who_is_connected_is_cut_off_when_its_certificate_is_taken_back),
+        cmocka_unit_test(what_a_new_root_has_issued_is_believed_by_way_of_the_old_one),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
