@@ -193,6 +193,7 @@ static int start(const struct oci_args *args, struct container *c, json_t *proce
         .preserve_fds = inherited,
         .no_new_keyring = false, /* joins the container's by its name; the caller's is the host's */
         .console_fd = console->runtime_fd,
+        .plain_newlines = console->receive_fd >= 0,
     };
     r = runtime_exec(&launch, config, c->pid, c->pidfd, cgroup, ret, err);
     cgroup_free(cgroup);

@@ -15,7 +15,8 @@ bool in_place_wanted(const json_t *config)
     json_array_foreach (json_object_get(linux_, "namespaces"), i, one)
         if (str_eq(json_str(one, "type"), "mount"))
             return false;
-    return json_array_size(json_object_get(config, "mounts")) ||
+    return json_bool(json_object_get(config, "root"), "readonly") ||
+           json_array_size(json_object_get(config, "mounts")) ||
            json_array_size(json_object_get(linux_, "devices")) ||
            json_array_size(json_object_get(linux_, "maskedPaths")) ||
            json_array_size(json_object_get(linux_, "readonlyPaths"));

@@ -183,6 +183,7 @@ static int prepare(const struct oci_args *args, const struct container *c, const
         .two_phase = two_phase,
         .start_fd = a->start_fd,
         .console_fd = a->console.runtime_fd,
+        .plain_newlines = a->console.receive_fd >= 0,
         .confirmed = true,
         .warn = warn,
     };

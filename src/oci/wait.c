@@ -66,6 +66,7 @@ static void begin_relay(struct relay *r, int master)
     copy_size(master);
     struct termios raw = r->before;
     cfmakeraw(&raw);
+    raw.c_oflag |= OPOST;
     r->raw = tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
 }
 

@@ -415,6 +415,9 @@ static int set_up(struct child *c, struct err *err)
         r = child__open_console(c, err);
     if (r == 0)
         r = give_stdio(c->plan->process.uid, err);
+    const struct scheduling *s = &c->plan->process.scheduling;
+    if (c->reset_affinity && !s->has_initial && !s->has_final) /* now that it is in its cgroup */
+        scheduling_reset_affinity();
     if (r == 0 && !c->no_new_keyring)
         r = privileges_join_keyring(c->plan->id, err);
     return r;

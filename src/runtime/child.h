@@ -12,7 +12,7 @@ struct child {
     bool mapped;    /* is in a user namespace: see launch.c for what the parent does then */
     bool is_exec;   /* is in the container already: child__go_ahead() */
     bool joined;    /* its usher has joined the namespaces that are not new */
-    bool no_new_keyring;
+    bool no_new_keyring, reset_affinity, plain_newlines;
     bool make_cwd; /* when the image has no such directory */
     int stdio[3];
     int status_fd;         /* where the outcome goes; negative while it waits to be started */

@@ -47,6 +47,16 @@ static int open_slave(int master, const struct plan_process *process, struct err
     return take_fd(&slave);
 }
 
+/* Lines end as the program ends them. */
+static int leave_newlines(int slave, struct err *err)
+{
+    struct termios t;
+    if (tcgetattr(slave, &t) < 0)
+        return err_sys(err, errno, "read the terminal's settings");
+    t.c_oflag &= ~(tcflag_t)ONLCR;
+    return tcsetattr(slave, TCSANOW, &t) < 0 ? err_sys(err, errno, "change the terminal's settings") : 0;
+}
+
 static int take_as_stdio(int slave, struct err *err)
 {
     for (int i = 0; i < 3; i++)
@@ -65,6 +75,9 @@ int child__open_console(struct child *c, struct err *err)
     _cleanup_close_ int slave = open_slave(master, &c->plan->process, err);
     if (slave < 0)
         return slave;
+    int r = c->plain_newlines ? leave_newlines(slave, err) : 0;
+    if (r < 0)
+        return r;
     static const char name[] = "/dev/ptmx";
     ssize_t n = file_send_fds(c->console_fd, name, sizeof(name) - 1, &master, 1, err);
     if (n < 0)

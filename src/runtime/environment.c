@@ -57,16 +57,47 @@ static int read_passwd(struct str *text)
     return file_read_fd(fd, MAX_PASSWD, text, NULL);
 }
 
+/* Whether a later entry is of the same name: the last one counts. */
+static bool is_overridden(char *const *entry)
+{
+    size_t n = strcspn(*entry, "=") + 1;
+    for (char *const *later = entry + 1; (*entry)[n - 1] && *later; later++)
+        if (strncmp(*entry, *later, n) == 0)
+            return true;
+    return false;
+}
+
+/* Configs have tens of entries; what has thousands is not compared with itself. */
+enum { MAX_COMPARED = 512 };
+
+static bool is_as_wanted(char **env)
+{
+    bool home = false, compared = strv_len(env) <= MAX_COMPARED;
+    STRV_FOREACH (entry, env) {
+        if (compared && is_overridden(entry))
+            return false;
+        home = home || (str_after(*entry, "HOME=") && (*entry)[strlen("HOME=")]);
+    }
+    return home;
+}
+
 char **child__environment(const struct plan_process *process)
 {
     static char *nothing[] = {NULL};
-    STRV_FOREACH (entry, process->env)
-        if (str_after(*entry, "HOME=") && (*entry)[strlen("HOME=")])
-            return process->env;
+    if (is_as_wanted(process->env))
+        return process->env;
     char **env = NULL;
-    STRV_FOREACH (entry, process->env)
-        if (!str_after(*entry, "HOME="))
+    bool home_given = false, compared = strv_len(process->env) <= MAX_COMPARED;
+    STRV_FOREACH (entry, process->env) {
+        if (compared && is_overridden(entry))
+            continue;
+        const char *value = str_after(*entry, "HOME=");
+        home_given = home_given || (value && *value);
+        if (!value || *value)
             strv_add(&env, *entry);
+    }
+    if (home_given)
+        return env;
     _cleanup_str_ struct str text = STR_INIT;
     const char *home = "/";
     size_t bytes = 1;

@@ -36,6 +36,16 @@ static int no_such(const char *program, struct err *err)
     return r;
 }
 
+static int err_missing_loader(const char *path, struct err *err)
+{
+    int r = err_set(err, ERR_NOT_FOUND,
+                    "exec %s: no such file or directory: its interpreter or loader is missing in the image",
+                    path);
+    if (err)
+        err->sys = ENOENT;
+    return r;
+}
+
 /* Why `path` could not be executed; `program` is what the user wrote. */
 static int explain(int sys, const char *program, const char *path, struct err *err)
 {
@@ -45,7 +55,7 @@ static int explain(int sys, const char *program, const char *path, struct err *e
     case ENOTDIR:
         /* The file is there and its interpreter (of a script, or the dynamic loader) is not. */
         if (stat(path, &st) == 0)
-            return err_sys(err, ENOENT, "exec %s: its interpreter or loader is missing in the image", path);
+            return err_missing_loader(path, err);
         return err_sys(err, sys == ENOTDIR ? ENOENT : sys, "exec: \"%s\": stat %s", program, path);
     case EACCES:
         if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))

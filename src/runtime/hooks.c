@@ -277,8 +277,7 @@ int hooks_run(const struct hooks *hooks, enum hook_kind kind, const char *state,
     for (size_t i = 0; i < hooks->counts[kind] && r == 0; i++) {
         r = run_hook(&hooks->lists[kind][i], state, env, err);
         if (r < 0)
-            err_wrap(err, "error running hook %zu of %s (%s)", i, kind_names[kind],
-                     hooks->lists[kind][i].path);
+            err_wrap(err, "error running %s hook #%zu: %s", kind_names[kind], i, hooks->lists[kind][i].path);
     }
     sigaction(SIGPIPE, &before, NULL);
     return r;

@@ -198,6 +198,8 @@ static struct child child_of(const struct runtime_launch *launch, const struct p
         .mapped = plan->namespaces & CLONE_NEWUSER,
         .no_new_keyring = launch->no_new_keyring,
         .make_cwd = launch->bundle != NULL,
+        .reset_affinity = launch->bundle != NULL,
+        .plain_newlines = launch->plain_newlines,
         .stdio = {launch->stdio[0], launch->stdio[1], launch->stdio[2]},
         .container_fd = -EBADF,
         .container_root_fd = -EBADF,

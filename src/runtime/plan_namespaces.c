@@ -201,10 +201,9 @@ int plan__check_namespaces(const struct plan *plan, struct err *err)
         return err_set(err, ERR_INVALID,
                        "\"domainname\" is given, but the container has no uts namespace of its own");
     bool changes_tree = plan->mount_count || strv_len(plan->masked_paths) || strv_len(plan->readonly_paths) ||
-                        plan->device_count;
+                        plan->device_count || plan->root_readonly;
     if (!(plan->namespaces & CLONE_NEWNS) &&
-        (plan->overlay || plan->root_readonly || plan->root_propagation ||
-         (changes_tree && !plan->mounts_in_place)))
+        (plan->overlay || plan->root_propagation || (changes_tree && !plan->mounts_in_place)))
         return err_set(err, ERR_INVALID,
                        "a container without a mount namespace cannot have mounts, devices, masked or "
                        "read-only paths: they would be made on the whole machine");

@@ -141,6 +141,22 @@ static void ignore_capability(const struct runtime_launch *launch, const struct 
     launch->warn(text);
 }
 
+/* An ambient capability is one that is permitted and inheritable (capabilities(7)). Configs ask for more, the
+ * template that older runcs write among them, and always got just these. */
+static void leave_out_ambient(const struct runtime_launch *launch, uint64_t sets[CAPS_SETS_])
+{
+    uint64_t possible = sets[CAPS_PERMITTED] & sets[CAPS_INHERITABLE];
+    for (unsigned i = 0; i < 64; i++)
+        if (sets[CAPS_AMBIENT] & ~possible & UINT64_C(1) << i) {
+            struct err why;
+            err_set(&why, ERR_INVALID,
+                    "can't raise ambient capability %s: it is not both permitted and inheritable",
+                    caps_name(i));
+            ignore_capability(launch, &why);
+        }
+    sets[CAPS_AMBIENT] &= possible;
+}
+
 static int parse_capabilities(const json_t *process, const struct runtime_launch *launch, bool mapped,
                               struct plan_process *ret, struct err *err)
 {
@@ -162,10 +178,7 @@ static int parse_capabilities(const json_t *process, const struct runtime_launch
             if (caps_parse(*name, mapped, &ret->capabilities[i], &why) < 0)
                 ignore_capability(launch, &why);
     }
-    /* An ambient capability is one that is permitted and inheritable (capabilities(7)). Configs ask for more,
-     * the template that runc writes among them, and always got just these. */
-    ret->capabilities[CAPS_AMBIENT] &=
-        ret->capabilities[CAPS_PERMITTED] & ret->capabilities[CAPS_INHERITABLE];
+    leave_out_ambient(launch, ret->capabilities);
     return 0;
 }
 

@@ -131,11 +131,13 @@ int rootfs_protect(const struct plan *plan, struct err *err)
     }
     if ((r = mask_all(plan, err)) < 0)
         return r;
-    if (!(plan->new_namespaces & CLONE_NEWNS))
+    if (!(plan->new_namespaces & CLONE_NEWNS) && !plan->mounts_in_place)
         return 0;
     struct mount_attr attr = {.attr_set = plan->root_readonly ? MOUNT_ATTR_RDONLY : 0};
     if (attr.attr_set && mount_setattr(AT_FDCWD, "/", 0, &attr, sizeof(attr)) < 0)
         return err_sys(err, errno, "make the root read-only");
+    if (plan->mounts_in_place)
+        return 0;
     unsigned long propagation = plan->root_propagation ? plan->root_propagation : MS_PRIVATE;
     if (mount(NULL, "/", NULL, propagation, NULL) < 0)
         return err_sys(err, errno, "set the propagation of the root");

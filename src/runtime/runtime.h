@@ -76,6 +76,7 @@ struct runtime_launch {
     bool no_pivot, no_new_keyring, systemd_cgroup;
     bool mounts_in_place; /* without a mount namespace: the root is a mount that the caller takes off
                              afterwards */
+    bool plain_newlines;  /* the carriage return of a line is for another terminal to add, behind this one */
     bool two_phase;       /* start_fd counts: the child stops when all is set up, until runtime_start() */
     int start_fd;         /* a listening unix stream socket; closed in the program */
 };

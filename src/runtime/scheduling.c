@@ -213,6 +213,13 @@ int scheduling_apply(const struct scheduling *s, pid_t pid, struct err *err)
     return 0;
 }
 
+void scheduling_reset_affinity(void)
+{
+    unsigned char all[1024]; /* 8192 CPUs, the most that x86-64 has */
+    memset(all, 0xff, sizeof(all));
+    syscall(SYS_sched_setaffinity, 0, sizeof(all), all);
+}
+
 int scheduling_set_affinity(const cpu_set_t *cpus, struct err *err)
 {
     if (sched_setaffinity(0, sizeof(*cpus), cpus) < 0)

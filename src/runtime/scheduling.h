@@ -26,5 +26,7 @@ int scheduling_apply(const struct scheduling *s, pid_t pid, struct err *err);
 /* "0-3,7" of the property `where`; numbers below CPU_SETSIZE, of CPUs or of what else is counted so. */
 int scheduling_parse_set(const char *where, const char *text, cpu_set_t *ret, struct err *err);
 int scheduling_set_affinity(const cpu_set_t *cpus, struct err *err);
+/* All CPUs that the caller's cgroup lets it have, whatever who started it was bound to. */
+void scheduling_reset_affinity(void);
 
 #endif

@@ -627,14 +627,15 @@ class Oci(unittest.TestCase):
         that could not be made."""
         before, name = mounts(self.top), f"story-{os.getpid()}-place"
         spaces = [n for n in self.template["linux"]["namespaces"] if n["type"] != "mount"]
-        self.configure("sh", "-c", "readlink /proc/self/ns/mnt; ls -d /proc/self", linux__namespaces=spaces, root__readonly=False)
-        self.assertEqual(self.ok("run", name).out.split(), [os.readlink("/proc/self/ns/mnt"), "/proc/self"])
+        self.configure("sh", "-c", "readlink /proc/self/ns/mnt; ls -d /proc/self; touch /new 2>&1", linux__namespaces=spaces)
+        self.assertEqual(self.oci("run", name).out.splitlines(),
+                         [os.readlink("/proc/self/ns/mnt"), "/proc/self", "touch: /new: Read-only file system"])
         self.assertEqual(mounts(self.top), before)
         self.quiet("create", name)
         self.assertIn("/rootfs/proc ", "".join(mounts(self.top)))
         self.ok("delete", "--force", name)
         self.assertEqual(mounts(self.top), before)
-        self.configure("/no/such/program", linux__namespaces=spaces, root__readonly=False)
+        self.configure("/no/such/program", linux__namespaces=spaces)
         self.assertNotEqual(self.oci("run", name).status, 0)
         self.assertEqual(mounts(self.top), before)
 
@@ -655,6 +656,44 @@ class Oci(unittest.TestCase):
             with open(os.path.join(frozen, "freezer.state"), "w") as f:
                 f.write("THAWED")
             os.rmdir(frozen)
+
+    def test_of_entries_of_the_environment_with_one_name_the_last_counts(self):
+        name = f"story-{os.getpid()}-env"
+        for env, expected in ((["A=1", "A=2", "B=3", "A="], ["A=", "B=3", "HOME=/root"]), (["HOME=/x", "HOME=", "C=1"], ["C=1", "HOME=/root"]),
+                              (["HOME=", "HOME=/x"], ["HOME=/x"]), (["AB=1", "A=2", "AB"], ["A=2", "AB", "AB=1", "HOME=/root"])):
+            self.configure("/bin/env", process__env=env)
+            self.assertEqual(sorted(self.ok("run", name).out.split()), expected, env)
+
+    def test_lines_of_a_terminal_in_the_foreground_end_as_the_program_ends_them(self):
+        name = f"story-{os.getpid()}-lines"
+        self.configure("sh", "-c", "test -t 1 && printf 'one\\ntwo\\n'", process__terminal=True)
+        self.assertEqual(self.ok("run", name).out, "one\ntwo\n")
+
+    def test_a_container_may_use_every_cpu_whatever_its_caller_was_bound_to(self):
+        every, name = sorted(os.sched_getaffinity(0)), f"story-{os.getpid()}-cpus"
+        if len(every) < 2:
+            self.skipTest("there is one CPU")
+        self.configure("grep", "Cpus_allowed:", "/proc/self/status")
+        free = int(self.ok("run", name).out.split()[1].replace(",", ""), 16)
+        os.sched_setaffinity(0, every[:1])
+        try:
+            bound = int(self.ok("run", name).out.split()[1].replace(",", ""), 16)
+            self.configure("sleep", "1000")
+            self.quiet("run", "-d", name)
+            self.assertEqual(int(self.ok("exec", name, "grep", "Cpus_allowed:", "/proc/self/status").out.split()[1].replace(",", ""), 16), free)
+            self.ok("delete", "--force", name)
+        finally:
+            os.sched_setaffinity(0, every)
+        self.assertEqual(bound, free)
+
+    def test_an_ambient_capability_that_cannot_be_is_warned_of(self):
+        name = f"story-{os.getpid()}-ambient"
+        self.configure("grep", "CapAmb", "/proc/self/status", process__capabilities={
+            "bounding": ["CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL", "CAP_CHOWN"], "effective": [], "inheritable": ["CAP_KILL"],
+            "ambient": ["CAP_KILL", "CAP_CHOWN"]})
+        done = self.ok("run", name)
+        self.assertEqual(int(done.out.split()[1], 16), 1 << 5)
+        self.assertIn("can't raise ambient capability CAP_CHOWN: ", done.err)
 
     def test_every_part_of_a_config_may_be_missing_or_of_another_type(self):
         """Each node of a whole config is taken out, and replaced by a value of every other type."""

@@ -28,9 +28,12 @@ def pump(source, target):
 
 
 def terminal(listener):
-    connection, _ = listener.accept()
-    with connection:
-        return socket.recv_fds(connection, 4096, 1)[1][0]
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            descriptors = socket.recv_fds(connection, 4096, 1)[1]
+        if descriptors:  # else a container that failed before it had one
+            return descriptors[0]
 
 
 with socket.socket(socket.AF_UNIX) as listener:
