@@ -246,6 +246,7 @@ API_HANDLER(api_container_export);
 API_HANDLER(api_archive_stat);
 API_HANDLER(api_archive_get);
 API_HANDLER(api_archive_put);
+API_HANDLER(api_container_copy);
 API_HANDLER(api_exec_create);
 API_HANDLER(api_exec_start);
 API_HANDLER(api_exec_resize);

@@ -462,6 +462,24 @@ int api_archive_get(struct http_request *q, void *context, struct err *err)
     return end_tar(&t, engine_archive_get(a->engine, http_param(q, "id"), path, write_tar, &t, err));
 }
 
+/* How clients before 1.24 copied out of a container. */
+int api_container_copy(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *body = NULL;
+    if (api__version(q) >= 1024)
+        return err_set(err, ERR_NOT_FOUND, "page not found");
+    int r = api__docker_body(q, false, &body, err);
+    if (r < 0)
+        return r;
+    const char *resource = json_str(body, "Resource");
+    if (!*resource)
+        return err_set(err, ERR_INVALID, "Path cannot be empty");
+    _cleanup_free_ char *path = str_printf("%s%s", *resource == '/' ? "" : "/", resource);
+    struct tar_stream t = {q, "application/x-tar"};
+    return end_tar(&t, engine_archive_get(a->engine, http_param(q, "id"), path, write_tar, &t, err));
+}
+
 static ssize_t read_body(void *context, void *buffer, size_t n, struct err *err)
 {
     return http_body_read(context, buffer, n, err);

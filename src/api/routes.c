@@ -81,6 +81,7 @@ static const struct http_route routes[] = {
      .kind = HTTP_TRANSFER},
     {"PUT", "/containers/{id...}/archive", .query = "path noOverwriteDirNonDir copyUIDGID",
      .attempt = api_archive_put, .kind = HTTP_TRANSFER},
+    {"POST", "/containers/{id...}/copy", .attempt = api_container_copy, .kind = HTTP_TRANSFER},
     {"POST", "/commit", .query = "container repo tag comment author pause changes",
      .attempt = api_container_commit, .kind = HTTP_TRANSFER},
 
@@ -292,6 +293,14 @@ static bool admit(struct http_request *q, void *context)
     return admit_here(q, context) && !api__forward(q, context);
 }
 
+/* Clients of before 1.42 look for dockerd's words of their time, which began with a capital letter. */
+static void reword(struct http_request *q, struct err *err)
+{
+    int version = http_api_version(q);
+    if (version && version < 1042 && str_after(err->msg, "invalid filter '"))
+        err->msg[0] = 'I';
+}
+
 static const char *const headers[] = {"Api-Version",
                                       API_VERSION,
                                       "Docker-Experimental",
@@ -346,6 +355,7 @@ int api_serve(struct api *a, int listen_fd, struct http_server **ret, struct err
         .context = a,
         .fallback = fallback,
         .admit = admit,
+        .reword = reword,
         .headers = headers,
         .max_requests = {[HTTP_WAIT] = 4096, [HTTP_FOLLOW] = 4096, [HTTP_ATTACH] = 4096}};
     return http_server_start(&config, listen_fd, ret, err);

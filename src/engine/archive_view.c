@@ -102,6 +102,16 @@ static int put_mount(struct view_work *w, const char *source, const char *subpat
     return 0;
 }
 
+static bool has_point(const json_t *points, const char *destination)
+{
+    size_t i;
+    const json_t *p;
+    json_array_foreach (points, i, p)
+        if (str_eq(json_str(p, "Destination"), destination))
+            return true;
+    return false;
+}
+
 static int put_points(struct view_work *w)
 {
     static const char *const own[] = {"hosts", "hostname", "resolv.conf"};
@@ -115,10 +125,11 @@ static int put_points(struct view_work *w)
             r = put_mount(w, json_str(p, "Source"), json_str(p, "Subpath"), json_str(p, "Destination"),
                           json_bool(p, "RW"));
     }
-    for (size_t k = 0; r == 0 && w->there_fd >= 0 && k < ARRAY_SIZE(own); k++) {
+    for (size_t k = 0; r == 0 && k < ARRAY_SIZE(own); k++) {
         _cleanup_free_ char *source = str_printf("%s/%s", files, own[k]),
                             *destination = str_printf("/etc/%s", own[k]);
-        r = put_mount(w, source, "", destination, true);
+        if (!has_point(w->points, destination))
+            r = put_mount(w, source, "", destination, true);
     }
     return r;
 }
@@ -189,7 +200,7 @@ int archive_view__open(struct container *c, struct archive_view *ret, struct err
     _cleanup_close_ int home = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC), there = -EBADF, root = -EBADF;
     if (home < 0)
         return err_sys(err, errno, "open /proc/self/ns/mnt");
-    int r = running ? open_namespace(c, &there, err) : rootview__open(c, false, &root, err);
+    int r = running ? open_namespace(c, &there, err) : rootview__open_with_places(c, &root, err);
     if (r < 0)
         return r;
     struct view_work w = {.c = c,

@@ -323,6 +323,8 @@ int rootview__read(struct container *c, char *const *lowers, const char *path, s
                    struct err *err);
 /* An O_PATH-like descriptor of the container's root: /proc/PID/root when running, else a snapshot's mount. */
 int rootview__open(struct container *c, bool read_only, int *ret_fd, struct err *err);
+/* Of one that does not run, with the places below the image that a run mounts over. */
+int rootview__open_with_places(struct container *c, int *ret_fd, struct err *err);
 struct tar_ids;
 /* The same, and as which ids outside its files are seen there. */
 int rootview__open_ids(struct container *c, bool read_only, int *ret_fd, struct tar_ids *ret_ids,

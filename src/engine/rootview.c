@@ -123,6 +123,29 @@ static int open_running(struct container *c, pid_t pid, int *ret_fd, struct err 
     return 0;
 }
 
+/* `places`: with what a run has below the image, for things to be mounted over. */
+static int open_stopped(struct container *c, bool read_only, bool places, int *ret_fd, struct err *err)
+{
+    _cleanup_free_ char *dir = container__dir(c);
+    struct image_snapshot snapshot = {0};
+    if (c->is_volatile) { /* and has just ended, or failed to start */
+        _cleanup_free_ char *work = str_printf("%s/work", dir);
+        file_overlay_forget_volatile(work);
+    }
+    int r = image_snapshot_open(c->engine->images, *c->image_id ? c->image_id : NULL, dir, &snapshot, err);
+    if (r == 0 && places)
+        strv_add(&snapshot.lowers, "../init");
+    if (r == 0)
+        r = image_snapshot_mount(c->engine->images, &snapshot, read_only, ret_fd, err);
+    image_snapshot_done(&snapshot);
+    return r;
+}
+
+int rootview__open_with_places(struct container *c, int *ret_fd, struct err *err)
+{
+    return open_stopped(c, false, true, ret_fd, err);
+}
+
 int rootview__open_ids(struct container *c, bool read_only, int *ret_fd, struct tar_ids *ret_ids,
                        struct err *err)
 {
@@ -134,17 +157,7 @@ int rootview__open_ids(struct container *c, bool read_only, int *ret_fd, struct 
         *ret_ids = (struct tar_ids){u.uid, u.gid, u.count};
         return open_running(c, s.pid, ret_fd, err);
     }
-    _cleanup_free_ char *dir = container__dir(c);
-    struct image_snapshot snapshot = {0};
-    if (c->is_volatile) { /* and has just ended, or failed to start */
-        _cleanup_free_ char *work = str_printf("%s/work", dir);
-        file_overlay_forget_volatile(work);
-    }
-    int r = image_snapshot_open(c->engine->images, *c->image_id ? c->image_id : NULL, dir, &snapshot, err);
-    if (r == 0)
-        r = image_snapshot_mount(c->engine->images, &snapshot, read_only, ret_fd, err);
-    image_snapshot_done(&snapshot);
-    return r;
+    return open_stopped(c, read_only, false, ret_fd, err);
 }
 
 int rootview__open(struct container *c, bool read_only, int *ret_fd, struct err *err)

@@ -217,9 +217,13 @@ static json_t *message_json(const char *message)
 /* The version of Docker's API whose errors became JSON. */
 enum { JSON_ERRORS_SINCE = 1024 };
 
-void http_reply_err(struct http_request *q, const struct err *err)
+void http_reply_err(struct http_request *q, const struct err *given)
 {
+    struct err own = *given;
+    const struct err *err = &own;
     int status = err_http_status(err->code);
+    if (q->server->config.reword)
+        q->server->config.reword(q, &own);
     if (err->code == ERR_NOT_MODIFIED)
         http_reply_empty(q, status);
     else if (q->api_version && q->api_version < JSON_ERRORS_SINCE) {

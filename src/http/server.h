@@ -77,6 +77,8 @@ struct http_server_config {
     http_handler fallback;
     /* Asked before every handler (not the fallback); false when it has answered itself. NULL: no check. */
     bool (*admit)(struct http_request *q, void *context);
+    /* May change the words of an error before they become an answer. NULL: they stay. */
+    void (*reword)(struct http_request *q, struct err *err);
     /* Headers on every answer: name, value, ..., NULL. */
     const char *const *headers;
     int64_t max_body_bytes;       /* 0: unbounded; a handler's own limit is http_body_json's */

@@ -148,6 +148,8 @@ int image__install(struct images *im, const char *manifest_digest, const json_t 
 void image__platform_into(json_t *config, const char *platform);
 const char *image__this_architecture(void); /* as Go names it: "amd64" */
 int image__set_tag(struct images *im, const char *id, const char *reference, struct err *err);
+/* Unless it has one. */
+int image__set_parent(struct images *im, const char *id, const char *parent_id, struct err *err);
 int image__add_digest(struct images *im, const char *image_id, const char *repo_digest, struct err *err);
 /* Name to id, Docker's way. */
 int image__resolve(struct images *im, const char *name, char **ret_id, struct err *err);

@@ -223,6 +223,17 @@ int image__set_tag(struct images *im, const char *id, const char *reference, str
     return store_batch(im->store, both, ARRAY_SIZE(both), STORE_DURABLE, err);
 }
 
+int image__set_parent(struct images *im, const char *id, const char *parent_id, struct err *err)
+{
+    const struct store_value v[] = {STORE_STR(parent_id), STORE_STR(id)};
+    const struct store_statement one = {
+        .sql = "UPDATE image SET parent = ? WHERE id = ? AND coalesce(parent, '') = ''",
+        .params = v,
+        .param_count = 2,
+        .expect_changes = -1};
+    return store_batch(im->store, &one, 1, STORE_DURABLE, err);
+}
+
 int image__add_digest(struct images *im, const char *image_id, const char *repo_digest, struct err *err)
 {
     return set_name(im, "INSERT OR REPLACE INTO repo_digest (name, image) VALUES (?, ?)", repo_digest,

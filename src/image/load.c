@@ -286,6 +286,16 @@ static int ingest_named(struct loading *l, const char *digest, const char *refer
     return 0;
 }
 
+static bool has_platform_of(const json_t *group, const json_t *descriptor)
+{
+    const json_t *d;
+    size_t i;
+    json_array_foreach (group, i, d)
+        if (json_equal(json_object_get(d, "platform"), json_object_get(descriptor, "platform")))
+            return true;
+    return false;
+}
+
 /* The entries of index.json, those of the same name together: one image for several platforms. */
 static int load_index(struct loading *l, const char *index_digest, struct err *err)
 {
@@ -297,10 +307,12 @@ static int load_index(struct loading *l, const char *index_digest, struct err *e
     size_t i;
     json_array_foreach (json_object_get(index, "manifests"), i, d) {
         _cleanup_free_ char *name = annotated_name(d);
-        /* Without a name, manifests with a platform belong together; others stand alone. */
-        _cleanup_free_ char *key = name                             ? str_printf("=%s", name)
-                                   : json_object_get(d, "platform") ? mem_strdup("platforms")
-                                                                    : str_printf("%zu", i);
+        /* Without a name, manifests for different platforms belong together; others stand alone. */
+        bool together =
+            json_object_get(d, "platform") && !has_platform_of(json_object_get(groups, "platforms"), d);
+        _cleanup_free_ char *key = name       ? str_printf("=%s", name)
+                                   : together ? mem_strdup("platforms")
+                                              : str_printf("%zu", i);
         if (!json_object_get(groups, key))
             json_object_set_new(groups, key, json_array());
         json_array_append(json_object_get(groups, key), (json_t *)d);
@@ -380,6 +392,53 @@ static int tag_archived(struct loading *l, const json_t *item, const char *id, s
     return 0;
 }
 
+static const json_t *layers_of(const struct image_info *info)
+{
+    return json_object_get(json_object_get(info->config, "rootfs"), "diff_ids");
+}
+
+/* Whether the one image can have been made from the other: it has all that one's layers, and more steps. */
+static bool stands_on(const struct image_info *child, const struct image_info *parent)
+{
+    const json_t *own = layers_of(child), *below = layers_of(parent), *layer;
+    size_t i, steps = json_array_size(json_object_get(child->config, "history")),
+              steps_below = json_array_size(json_object_get(parent->config, "history"));
+    json_array_foreach (below, i, layer)
+        if (!json_equal(layer, json_array_get(own, i)))
+            return false;
+    return steps > steps_below;
+}
+
+/* What an archive says of an image's parent counts when that is in the same archive, and can be its parent.
+ */
+static int set_parent(struct loading *l, const char *id, const char *parent_id, struct err *err)
+{
+    struct image_info child = {0}, parent = {0};
+    if (!*parent_id || !strv_has(l->ids, id) || !strv_has(l->ids, parent_id))
+        return 0;
+    int r = image_get(l->im, id, &child, err);
+    if (r == 0)
+        r = image_get(l->im, parent_id, &parent, err);
+    if (r == 0 && stands_on(&child, &parent))
+        r = image__set_parent(l->im, id, parent_id, err);
+    image_info_done(&child);
+    image_info_done(&parent);
+    return r;
+}
+
+static int set_parents(struct loading *l, const json_t *list, struct err *err)
+{
+    const json_t *item;
+    size_t i;
+    int r = 0;
+    json_array_foreach (list, i, item) {
+        const char *config = file_digest(l, json_str(item, "Config"));
+        if (r == 0 && config)
+            r = set_parent(l, config, json_str(item, "Parent"), err);
+    }
+    return r;
+}
+
 /* With `only_tags` the images came by the index; here are perhaps more names for them. */
 static int load_manifest_json(struct loading *l, const char *digest, bool only_tags, struct err *err)
 {
@@ -409,7 +468,7 @@ static int load_manifest_json(struct loading *l, const char *digest, bool only_t
         if (r == 0 && id)
             r = tag_archived(l, item, id, err);
     }
-    return r;
+    return r < 0 ? r : set_parents(l, list, err);
 }
 
 static void tell_unnamed(struct loading *l)

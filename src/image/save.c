@@ -241,7 +241,15 @@ static json_t *index_of(struct saving *s)
                      manifests);
 }
 
-static void describe(struct saved *image, json_t *list, json_t *repositories)
+static bool is_saved(const struct saving *s, const char *id)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (str_eq(s->images[i].info.id, id))
+            return true;
+    return false;
+}
+
+static void describe(struct saving *s, struct saved *image, json_t *list, json_t *repositories)
 {
     _cleanup_strv_ char **tags = NULL;
     json_t *layers = json_array();
@@ -262,8 +270,11 @@ static void describe(struct saved *image, json_t *list, json_t *repositories)
             json_set_str(json_object_get(repositories, familiar), colon + 1, digest_hex(top));
     }
     _cleanup_free_ char *config = blob_name(image->info.id);
-    json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "Config", config, "RepoTags",
-                                          tags ? json_of_strv(tags) : json_null(), "Layers", layers));
+    json_t *item = json_pack("{s:s, s:o, s:o}", "Config", config, "RepoTags",
+                             tags ? json_of_strv(tags) : json_null(), "Layers", layers);
+    if (is_saved(s, image->info.parent_id))
+        json_set_str(item, "Parent", image->info.parent_id);
+    json_array_append_new(list, item);
 }
 
 /* The index is a blob, and index.json leads to it: no docker-archive has such. */
@@ -295,7 +306,7 @@ static int put_documents(struct saving *s, struct err *err)
     _cleanup_json_ json_t *layout = json_pack("{s:s}", "imageLayoutVersion", "1.0.0"), *index = index_of(s);
     _cleanup_json_ json_t *list = json_array(), *repositories = json_object();
     for (size_t i = 0; i < s->count; i++)
-        describe(&s->images[i], list, repositories);
+        describe(s, &s->images[i], list, repositories);
     int r = put_json(s, "index.json", index, err);
     if (r == 0)
         r = put_json(s, "manifest.json", list, err);

@@ -644,6 +644,32 @@ class Archive(Containers):
         wait_for(lambda: "up" in self.d.docker("logs", name).out, "its files")
         return name
 
+    def test_the_files_of_a_run_are_copied_from_a_stopped_container_too(self):
+        self.made("ran", {"ExtraHosts": ["known:10.9.8.7"]}, Hostname="itself", Cmd=["true"])
+        self.d.docker("start", "-a", "ran")
+        self.assertIn("10.9.8.7\tknown", self.get("ran", "/etc/hosts")[2]["hosts"])
+        self.assertEqual(self.get("ran", "/etc/hostname")[2], {"hostname": "itself\n"})
+        self.assertEqual(self.d.docker("diff", "ran").out, "")  # reading made nothing
+        own = os.path.join(self.d.root, "own-hosts")
+        with open(own, "w") as file:
+            file.write("mine\n")
+        for command in ("true", "sleep 1000"):
+            name = self.made(None, {"Binds": [f"{own}:/etc/hosts:ro"]}, Cmd=command.split())
+            self.call("POST", f"/containers/{name}/start")
+            self.assertEqual(self.get(name, "/etc/hosts")[2], {"hosts": "mine\n"}, command)
+
+    def test_clients_before_1_24_copy_by_post(self):
+        name = self.filled()
+        copy = lambda what, version="v1.23", container=name: self.d.api("POST", f"/{version}/containers/{container}/copy", {"Resource": what})  # noqa: E731
+        for path in ("/d/f", "d/f"):
+            status, _, content = copy(path)
+            self.assertEqual(status, 200, content)
+            with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+                self.assertEqual((tar.getnames(), tar.extractfile("f").read()), (["f"], b"hi\n"))
+        self.assertEqual((copy("")[0], copy("")[2]), (400, b"Path cannot be empty\n"))
+        self.assertEqual((copy("/none")[0], copy("/none")[2]), (404, f"Could not find the file /none in container {name}\n".encode()))
+        self.assertEqual((copy("/x", container="nobody")[0], copy("/d/f", "v1.24")[0]), (404, 404))
+
     def test_the_end_of_a_path_says_what_is_meant(self):
         name = self.filled()
         whole = {"bad": "/nowhere", "dlink": "sub", "f": "hi\n", "link": "f", "sub": ""}

@@ -274,6 +274,42 @@ class Images(Story):
             self.assertTrue(lines[-1]["errorDetail"]["message"], lines)
             self.assertEqual(lines[-1]["error"], lines[-1]["errorDetail"]["message"])
 
+    def test_a_loaded_image_has_the_parent_that_came_with_it(self):
+        made = []
+        for name in ("below", "above"):
+            self.d.docker("run", "--name", name, made[-1] if made else "busybox", "touch", f"/{name}")
+            made.append(self.d.docker("commit", name).out.strip())
+            self.d.docker("rm", name)
+        below, above = made
+        both, alone = (self.d.api("GET", f"/images/get?names={names}")[2] for names in (f"{above}&names={below}", above))
+        parent = lambda identity: self.call("GET", f"/images/{identity}/json")["Parent"]  # noqa: E731
+
+        def loaded(archive):
+            for identity in (above, below):  # the second goes with the first when it is its parent
+                self.d.docker("rmi", identity, check=False)
+            self.assertEqual(self.d.api("GET", f"/images/{below}/json")[0], 404)
+            self.stream("POST", "/images/load", archive)
+        loaded(both)
+        self.assertEqual((parent(above), parent(below)), (below, ""))
+        loaded(alone)
+        self.assertEqual(parent(above), "")
+        # What cannot be is passed over: the one below made from the one above.
+        with tarfile.open(fileobj=io.BytesIO(both)) as tar:
+            entries = [(e, tar.extractfile(e).read() if e.isfile() else None) for e in tar.getmembers()]
+        twisted = io.BytesIO()
+        with tarfile.open(fileobj=twisted, mode="w") as tar:
+            for entry, content in entries:
+                if entry.name == "manifest.json":
+                    items = json.loads(content)
+                    for item in items:
+                        item["Parent"] = {below: above}.get("sha256:" + item["Config"].split("/")[-1], "nothing")
+                    content = json.dumps(items).encode()
+                    entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content) if content is not None else None)
+        loaded(twisted.getvalue())
+        self.assertEqual((parent(above), parent(below)), ("", ""))
+        self.d.docker("rmi", above, below)
+
     def test_saved_images_come_back_and_share_their_layers(self):
         self.small("saved:1")
         self.call("POST", "/images/saved:1/tag?repo=saved&tag=2", expect=201)

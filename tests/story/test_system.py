@@ -86,6 +86,13 @@ class System(Story):
         status, _, content = self.d.api("POST", "/build/prune?" + query(filters={"x": ["y"]}))
         self.assertEqual((status, json.loads(content)["message"]), (400, "failed to prune build cache: invalid filter 'x'"))
 
+    def test_a_bad_filter_is_called_so_in_the_words_of_the_clients_time(self):
+        bad = query(filters={"x": ["y"]})
+        for version, word in (("1.41", "Invalid"), ("1.42", "invalid"), ("1.51", "invalid")):
+            for path in ("/images/json", "/volumes", "/containers/json"):
+                status, _, content = self.d.api("GET", f"/v{version}{path}?{bad}")
+                self.assertEqual((status, json.loads(content)["message"]), (400, f"{word} filter 'x'"), path)
+
     def test_prune_all_makes_the_next_build_do_its_steps_again(self):
         first = self.build("FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /id\n", tag="kept")
         self.assertEqual(self.build("FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /id\n", tag="kept"), first)
