@@ -31,6 +31,12 @@ static int open_from(struct copy *c, const char *from, struct err *err)
         int r = build__need(c->s, (size_t)index, err);
         return r < 0 ? r : open_image(c, b->stages[index].image_id, err);
     }
+    if (build__find_stage(b, from, b->stage_count) >= 0)
+        return err_set(
+            err, ERR_INVALID,
+            "--from=%s: a stage can only be copied from by those below it, and that one is not above "
+            "this one",
+            from);
     if (strchr(from, '$'))
         return err_set(err, ERR_INVALID,
                        "--from=%s: variables are not expanded in --from; put FROM %s AS a-name before this "

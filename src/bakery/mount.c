@@ -1,4 +1,5 @@
 #include "bakery/mount.h"
+#include "bakery/dockerfile_priv.h"
 
 #include "bakery/path.h"
 #include "base/str.h"
@@ -182,8 +183,13 @@ static int find_type(char **parts, mount_expand_fn expand, void *context, unsign
             *ret_bit = types[i].bit;
             return 0;
         }
+    const char *near = NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+        near = df__distance(name, types[i].name) <= 2 ? types[i].name : near;
     return err_set(err, ERR_INVALID,
-                   "unsupported mount type \"%.50s\": it must be bind, cache, tmpfs, secret or ssh", name);
+                   near ? "unsupported mount type \"%.50s\" (did you mean %s?)"
+                        : "unsupported mount type \"%.50s\": it must be bind, cache, tmpfs, secret or ssh",
+                   name, near);
 }
 
 static int take_part(struct mount_flag *m, unsigned bit, const char *part, mount_expand_fn expand,
@@ -207,6 +213,10 @@ static int take_part(struct mount_flag *m, unsigned bit, const char *part, mount
         }
         return take_value(m, keys[i].key, lower, value, err);
     }
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+        if (strlen(keys[i].name) > 2 && df__distance(lower, keys[i].name) == 1)
+            return err_set(err, ERR_INVALID, "unexpected key '%.50s' in \"%.100s\" (did you mean %s?)", name,
+                           part, keys[i].name);
     return err_set(err, ERR_INVALID, "unexpected key '%.50s' in \"%.100s\"", name, part);
 }
 

@@ -117,7 +117,7 @@ case("retold: a variable in --from", "FROM scratch\nARG FOO=busybox\nCOPY --from
 case("retold: a stage hides an image of its name", "FROM busybox AS busybox\nRUN mkdir -p /usr/bin && echo foo > /usr/bin/go\nFROM scratch\nCOPY --from=busybox /usr/bin/go go\n")
 case("retold: stages by any case", "FROM scratch AS STAge0\nCOPY a.txt bar\nFROM scratch AS staGE1\nCOPY --from=staGE0 bar baz\nFROM scratch\nCOPY --from=stage1 baz bax\n", target="Stage1",
      peer="FROM scratch AS stage0\nCOPY a.txt bar\nFROM scratch AS Stage1\nCOPY --from=stage0 bar baz\n")
-case("retold: a stage that comes later", "FROM busybox AS target\nCOPY --from=build / /out\nFROM busybox AS build\nCOPY a.txt /d2\nFROM target\n", refused="build")
+case("retold: a stage that comes later", "FROM busybox AS target\nCOPY --from=build / /out\nFROM busybox AS build\nCOPY a.txt /d2\nFROM target\n", refused="--from=build: a stage can only be copied from by those below it")
 case("retold: a stage's working directory is not its root", "FROM busybox AS base\nWORKDIR /foo\nCOPY a.txt /\nCOPY b.txt .\nFROM busybox\nCOPY --from=base a.txt .\nCOPY --from=base foo /foo\n")
 case("retold: a file goes with the stage that had it", "FROM busybox AS layer\nRUN mkdir /r && touch /r/layer\nFROM layer AS derived\nRUN touch /r/derived && rm /r/layer\nFROM busybox\nCOPY --from=layer /r /r\nCOPY --from=derived /r /s\n")
 
@@ -264,8 +264,8 @@ case("retold: caches by place, name and variable", "FROM busybox AS one\nARG T=c
      peer="FROM busybox\nENV P=/c1 I=named\nRUN echo '1001 1002 751' > /own.txt\n")
 case("retold: a mount that is written to and stays as it was", "FROM busybox AS build\nRUN mkdir /out && echo foo > /out/foo\nFROM busybox AS second\nRUN --mount=from=build,src=out,target=/tmp/out,rw touch /tmp/out/bar && ls /tmp/out > /list\nFROM scratch\nCOPY --from=second /list /\nCOPY --from=build /out /out\n",
      peer="FROM busybox AS build\nRUN mkdir /out && echo foo > /out/foo && printf 'bar\\nfoo\\n' > /list\nFROM scratch\nCOPY --from=build /list /\nCOPY --from=build /out /out\n")
-case("retold: a misspelt key of a mount", "FROM busybox\nRUN --mount=typ=tmpfs true\n", refused="typ")
-case("retold: a misspelt type of a mount", "FROM busybox\nRUN --mount=type=tmp true\n", refused="tmp")
+case("retold: a misspelt key of a mount", "FROM busybox\nRUN --mount=typ=tmpfs true\n", refused="did you mean type?")
+case("retold: a misspelt type of a mount", "FROM busybox\nRUN --mount=type=tmp true\n", refused="did you mean tmpfs?")
 
 # --- ADD
 
