@@ -79,6 +79,18 @@ static int kill_first(struct container *c, int signal, struct err *err)
     return 0;
 }
 
+/* Its first process is gone, and others of it live on, without a pid namespace that would have ended them. */
+static bool has_survivors(const struct container *c)
+{
+    struct cgroup *cgroup = container_cgroup(c);
+    pid_t *pids = NULL;
+    size_t count = 0;
+    bool some = cgroup && cgroup_pids(cgroup, &pids, &count, NULL) == 0 && count > 0;
+    free(pids);
+    cgroup_free(cgroup);
+    return some;
+}
+
 int command_kill(const struct oci_args *args, int *ret_status, struct err *err)
 {
     _cleanup_container_ struct container c = CONTAINER_INIT;
@@ -88,7 +100,7 @@ int command_kill(const struct oci_args *args, int *ret_status, struct err *err)
         r = parse_signal(args->words[1], &signal, err);
     if (r < 0)
         return r;
-    if (args->all || (signal == SIGKILL && c.pidfd >= 0 && !has_pid_namespace(&c)))
+    if (args->all || (signal == SIGKILL && !has_pid_namespace(&c) && (c.pidfd >= 0 || has_survivors(&c))))
         return kill_all(&c, signal, err);
     return kill_first(&c, signal, err);
 }

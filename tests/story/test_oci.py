@@ -657,6 +657,21 @@ class Oci(unittest.TestCase):
                 f.write("THAWED")
             os.rmdir(frozen)
 
+    def test_what_outlives_its_first_process_without_a_pid_namespace_can_be_killed(self):
+        name = f"story-{os.getpid()}-heirs"
+        self.configure("sh", "-c", "sleep 1000 & exec sleep 2000",
+                       linux__namespaces=[n for n in self.template["linux"]["namespaces"] if n["type"] != "pid"])
+        self.quiet("run", "-d", name)
+        wait_for(lambda: len(json.loads(self.ok("ps", "-f", "json", name).out)) == 2, "both to run")
+        first = json.loads(self.ok("state", name).out)["pid"]
+        heirs = [pid for pid in json.loads(self.ok("ps", "-f", "json", name).out) if pid != first]
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: json.loads(self.ok("state", name).out)["status"] == "stopped", "the first to end")
+        self.assertNotEqual(self.oci("kill", name, "TERM").status, 0)
+        self.ok("kill", name, "KILL")
+        wait_for(lambda: not any(alive(pid) for pid in heirs), "the rest to end")
+        self.ok("delete", name)
+
     def test_of_entries_of_the_environment_with_one_name_the_last_counts(self):
         name = f"story-{os.getpid()}-env"
         for env, expected in ((["A=1", "A=2", "B=3", "A="], ["A=", "B=3", "HOME=/root"]), (["HOME=/x", "HOME=", "C=1"], ["C=1", "HOME=/root"]),

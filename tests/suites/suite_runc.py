@@ -22,9 +22,11 @@ SHIMS = {"recvtty": "recvtty.py", "pidfd-kill": "pidfd_kill.py"}
 
 
 def write_busybox(path):
-    """As the official image has it: nobody has the number 1000."""
+    """As the official image has it: nobody has the number 1000, and there is no /proc or /sys, whose place tests put symlinks at."""
     with tarfile.open(fileobj=io.BytesIO(cases.busybox_root_tar())) as ours, tarfile.open(path + ".new", "w") as tar:
         for member in ours:
+            if member.name in ("proc", "sys"):
+                continue
             data = ours.extractfile(member)
             if member.name in ("etc/passwd", "etc/group"):
                 text = b"".join(line for line in data if not line.startswith((b"user:", b"extra:")))

@@ -105,7 +105,7 @@ static void a_starter_that_dies_starts_nothing_and_an_error_reaches_the_one_that
     assert_ok(file_connect_unix(c.path, SOCK_STREAM, &fd, &b.err), &b.err);
     close(fd);
     assert_int_equal(runtime_start(c.path, &b.err), -ERR_NOT_FOUND);
-    assert_contains(b.err.msg, "/bin/nothere: its interpreter");
+    assert_contains(b.err.msg, "/bin/nothere: no such file or directory: its interpreter");
     assert_int_equal(finish(&b, &c), 127);
     box_done(&b);
 }
