@@ -4,8 +4,9 @@
  *
  * COUNT nodes join the swarm whose leader is at ADDRESS ("HOST:PORT"), each with a key, a certificate and a
  * connection of its own. Each has its session (src/cluster/session.h), and every second reports its tasks as
- * running. "ready" is printed when all have joined and have their first assignment; then, after SECONDS, how
- * many sessions and reports were answered meanwhile. With `fresh` each call is made over a new connection. */
+ * running. "ready" is printed when all have joined and have their first assignment; then, after SECONDS (0:
+ * at a line), how many sessions and reports were answered meanwhile, and how many bytes the sessions' answers
+ * had. With `fresh` each call is made over a new connection. */
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -34,7 +35,7 @@ static bool fresh;
 static int count;
 static struct node *nodes;
 static atomic_int next_to_join, joined, assigned;
-static atomic_long sessions, reports, failures;
+static atomic_long sessions, session_bytes, reports, failures;
 static _Atomic bool end;
 
 /* Over the connection of *client, which it makes. NULL: no good answer. */
@@ -64,6 +65,7 @@ static json_t *call(struct http_client **client, const struct node *n, const cha
     if (r == 0)
         r = http_client_call(*client, &c, &answer, &err);
     if (r == 0) {
+        session_bytes += strcmp(path, "/cluster/session") == 0 ? (long)answer.body.len : 0;
         r = http_response_err(&answer, &err);
         if (r == 0)
             r = json_parse(str_get(&answer.body), answer.body.len, "the answer", &doc, &err);
@@ -95,11 +97,13 @@ static void join_one(struct node *n)
     char *csr = NULL, *key = NULL;
     struct err err;
     must(pki_request(&csr, &key, &err) == 0);
-    _cleanup_free_ char *name = str_printf("node%d", n->number);
-    json_t *body = json_pack("{s:i, s:s, s:s, s:s, s:{s:s, s:{s:s, s:s}, s:{s:I, s:I}}}", "protocol", 1,
-                             "token", token, "csr", csr, "availability", "active", "description", "Hostname",
-                             name, "Platform", "Architecture", "x86_64", "OS", "linux", "Resources",
-                             "NanoCPUs", (json_int_t)4000000000, "MemoryBytes", (json_int_t)8 << 30);
+    _cleanup_free_ char *name = str_printf("node%d", n->number),
+                        *link = str_printf("02:00:00:00:%02x:%02x", n->number >> 8, n->number & 255);
+    json_t *body =
+        json_pack("{s:i, s:s, s:s, s:s, s:{s:s, s:s, s:{s:s, s:s}, s:{s:I, s:I}}}", "protocol", 1, "token",
+                  token, "csr", csr, "availability", "active", "description", "Hostname", name, "LinkAddress",
+                  link, "Platform", "Architecture", "x86_64", "OS", "linux", "Resources", "NanoCPUs",
+                  (json_int_t)4000000000, "MemoryBytes", (json_int_t)8 << 30);
     _cleanup_json_ json_t *answer = call(&client, n, "/cluster/join", body);
     http_client_free(client);
     if (!answer)
@@ -118,6 +122,17 @@ static void *join_some(void *context)
     return NULL;
 }
 
+/* As if it ran: an id of a container, made of the task's. */
+static json_t *runs(const json_t *task)
+{
+    char container[65] = "";
+    const char *id = json_str(task, "id");
+    for (size_t i = 0; i < 32; i++)
+        snprintf(container + 2 * i, 3, "%02x", *id ? (unsigned char)*id++ : 0);
+    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:s}", "id", json_str(task, "id"), "state", "running",
+                     "message", "started", "pid", 1, "exit_code", 0, "container", container);
+}
+
 static void take(struct node *n, const json_t *answer)
 {
     json_t *tasks = json_array(), *one;
@@ -126,9 +141,7 @@ static void take(struct node *n, const json_t *answer)
     snprintf(n->lead, sizeof(n->lead), "%s", json_str(answer, "lead"));
     if (json_is_array(json_object_get(answer, "tasks"))) {
         json_array_foreach (json_object_get(answer, "tasks"), i, one)
-            json_array_append_new(tasks,
-                                  json_pack("{s:s, s:s, s:s, s:i, s:i}", "id", json_str(one, "id"), "state",
-                                            "running", "message", "started", "pid", 1, "exit_code", 0));
+            json_array_append_new(tasks, runs(one));
         assigned += !n->report;
         json_decref(n->report);
         n->report = json_incref(tasks);
@@ -143,7 +156,7 @@ static void *session(void *context)
     struct http_client *client = NULL;
     _cleanup_free_ char *version = mem_strdup("");
     while (!end) {
-        json_t *body = json_pack("{s:s, s:i}", "version", version, "protocol", 1);
+        json_t *body = json_pack("{s:s, s:i, s:b}", "version", version, "protocol", 1, "facts", 1);
         _cleanup_json_ json_t *answer = call(&client, n, "/cluster/session", body);
         if (!answer) {
             time_sleep_ns(NS_PER_S);
@@ -194,7 +207,7 @@ int main(int argc, char **argv)
     }
     int64_t number = 0, seconds = 0;
     address = argv[1], token = argv[2], folder = argv[4];
-    must(parse_i64(argv[3], 1, 999, &number, NULL) == 0 && parse_i64(argv[5], 1, 3600, &seconds, NULL) == 0);
+    must(parse_i64(argv[3], 1, 999, &number, NULL) == 0 && parse_i64(argv[5], 0, 3600, &seconds, NULL) == 0);
     count = (int)number;
     fresh = argc > 6;
     authority = str_printf("%s/ca.pem", folder);
@@ -218,9 +231,13 @@ int main(int argc, char **argv)
     printf("ready\n");
     fflush(stdout);
     getchar(); /* begin to count */
-    sessions = reports = failures = 0;
-    time_sleep_ns(seconds * NS_PER_S);
-    printf("{\"sessions\": %ld, \"reports\": %ld, \"failures\": %ld}\n", sessions, reports, failures);
+    sessions = session_bytes = reports = failures = 0;
+    if (seconds)
+        time_sleep_ns(seconds * NS_PER_S);
+    else
+        getchar();
+    printf("{\"sessions\": %ld, \"bytes\": %ld, \"reports\": %ld, \"failures\": %ld}\n", (long)sessions,
+           (long)session_bytes, (long)reports, (long)failures);
     fflush(stdout);
     end = true;
     _exit(0); /* two thousand threads wait for answers */

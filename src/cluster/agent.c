@@ -130,6 +130,7 @@ void agent__forget(struct cluster *c, struct task *t)
 {
     map_remove(&t->service->tasks, t->o.id);
     map_remove(&c->objects[CLUSTER_TASK], t->o.id);
+    traffic__gone(c, t);
     place__left(c, t);
     t->gone = true;
     t->service->pending_frees++;

@@ -37,18 +37,67 @@ int64_t assign__heartbeat(const struct cluster *c)
 
 /* --- What a node is assigned --- */
 
+/* Where the node's call waits, with those of some others: a thousand are not woken for what concerns one. */
+static pthread_cond_t *bell_of(struct cluster *c, const char *node)
+{
+    unsigned sum = 0;
+    for (; *node; node++)
+        sum = sum * 31 + (unsigned char)*node;
+    return &c->bells[sum % BELLS];
+}
+
+void assign__ring(struct cluster *c, const char *node)
+{
+    pthread_cond_broadcast(bell_of(c, node));
+}
+
+void assign__ring_all(struct cluster *c)
+{
+    for (int i = 0; i < BELLS; i++)
+        pthread_cond_broadcast(&c->bells[i]);
+}
+
 void assign__changed(struct cluster *c, const char *node)
 {
     struct map_entry *e;
-    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));)
-        if (!node || str_eq(e->key, node))
-            ((struct node *)e->value)->assigned++;
-    pthread_cond_broadcast(&c->assigned);
+    struct node *one = node ? map_get(&c->objects[CLUSTER_NODE], node) : NULL;
+    for (size_t i = 0; !node && (e = map_next(&c->objects[CLUSTER_NODE], &i));)
+        ((struct node *)e->value)->assigned++;
+    if (one)
+        one->assigned++;
+    if (node)
+        assign__ring(c, node);
+    else
+        assign__ring_all(c);
 }
 
+/* "LEAD-ASSIGNED-STAMP" */
 static void version_of(const struct cluster *c, const struct node *n, char ret[VERSION_BYTES])
 {
-    snprintf(ret, VERSION_BYTES, "%s-%lld", c->lead_id, (long long)n->assigned);
+    snprintf(ret, VERSION_BYTES, "%s-%lld-%lld", c->lead_id, (long long)n->assigned,
+             (long long)c->facts.stamp);
+}
+
+/* What of that a node knows; of another leading nothing. */
+struct known {
+    bool assigned;
+    int64_t stamp;
+};
+static struct known known_of(const struct cluster *c, const struct node *n, const char *version)
+{
+    const char *rest = str_after(version, c->lead_id), *dash = rest ? strchr(rest + 1, '-') : NULL;
+    _cleanup_free_ char *number = dash ? mem_strndup(rest + 1, (size_t)(dash - rest - 1)) : NULL;
+    int64_t assigned, stamp;
+    if (!number || *rest != '-' || parse_i64(number, 0, INT64_MAX, &assigned, NULL) < 0 ||
+        parse_i64(dash + 1, 0, INT64_MAX, &stamp, NULL) < 0)
+        return (struct known){0};
+    return (struct known){assigned == n->assigned, stamp};
+}
+
+static bool has_news(const struct cluster *c, const struct node *n, const char *version)
+{
+    struct known k = known_of(c, n, version);
+    return !k.assigned || n->news_stamp > k.stamp;
 }
 
 /* With its registry credentials in the clear: each node has a key of its own. */
@@ -115,8 +164,6 @@ static void add_assignment(struct cluster *c, const struct node *n, json_t *answ
         add_secrets(c, CLUSTER_SECRET, json_object_get(container, "Secrets"), "SecretID", secrets);
         add_secrets(c, CLUSTER_CONFIG, json_object_get(container, "Configs"), "ConfigID", configs);
     }
-    _cleanup_json_ json_t *traffic = traffic__describe(c, n->o.id);
-    json_object_update(answer, traffic);
     json_object_set_new(answer, "node", cluster__store_form(&n->o));
     json_object_set_new(answer, "tasks", tasks);
     json_object_set_new(answer, "services", values_of(services));
@@ -282,13 +329,9 @@ static void end_managing(struct cluster *c, struct node *n)
 static void wait_for_news(struct cluster *c, const char *node, const char *have)
 {
     int64_t until_ns = time_monotonic_ns() + assign__heartbeat(c);
-    char version[VERSION_BYTES];
     while (!c->stopping && c->role == ROLE_LEADS) {
         const struct node *n = map_get(&c->objects[CLUSTER_NODE], node);
-        if (!n)
-            return;
-        version_of(c, n, version);
-        if (!str_eq(version, have) || !cond_wait_until(&c->assigned, &c->lock, until_ns))
+        if (!n || has_news(c, n, have) || !cond_wait_until(bell_of(c, node), &c->lock, until_ns))
             return;
     }
 }
@@ -299,7 +342,6 @@ static int await(struct cluster *c, struct http_request *q, const json_t *body, 
 {
     struct port_peer peer;
     struct node *n;
-    char version[VERSION_BYTES];
     SCOPED_LOCK(locked, &c->lock);
     int r = leading_member(c, q, &peer, &n, err);
     if (r == 0)
@@ -315,9 +357,27 @@ static int await(struct cluster *c, struct http_request *q, const json_t *body, 
     if (!n || c->role != ROLE_LEADS || c->stopping)
         return leader_changes(err);
     n->seen_ns = time_monotonic_ns();
-    version_of(c, n, version);
-    *ret_news = !str_eq(version, json_str(body, "version"));
+    *ret_news = has_news(c, n, json_str(body, "version"));
     return 0;
+}
+
+static void add_news(struct cluster *c, struct node *n, const json_t *body, bool manages, json_t *answer)
+{
+    struct known k = known_of(c, n, json_str(body, "version"));
+    bool facts = json_bool(body, "facts");
+    if (!k.assigned || !facts) {
+        add_assignment(c, n, answer);
+        revoke__add(c, answer);
+        authority__add(c, answer);
+        if (n->manager && manages)
+            autolock__add(c, answer);
+    }
+    if (facts)
+        json_object_set_new(answer, "facts", traffic__news(c, n, k.stamp));
+    else {
+        _cleanup_json_ json_t *traffic = traffic__describe(c, n);
+        json_object_update(answer, traffic);
+    }
 }
 
 static int answer_session(struct cluster *c, struct http_request *q, const json_t *body, bool news,
@@ -330,23 +390,18 @@ static int answer_session(struct cluster *c, struct http_request *q, const json_
     int r = leading_member(c, q, &peer, &n, err);
     if (r < 0)
         return r;
-    version_of(c, n, version);
-    if (!news) /* what has come since comes with the next */
-        snprintf(version, sizeof(version), "%s", json_str(body, "version"));
     json_t *answer =
-        json_pack("{s:s, s:s, s:I, s:I, s:O, s:s, s:I}", "version", version, "lead", c->lead_id, "epoch",
-                  (json_int_t)c->epoch, "heartbeat_ns", (json_int_t)assign__heartbeat(c), "managers",
-                  c->managers, "leader", c->address, "certificate_ns", (json_int_t)identity__life(c));
+        json_pack("{s:s, s:I, s:I, s:O, s:s, s:I}", "lead", c->lead_id, "epoch", (json_int_t)c->epoch,
+                  "heartbeat_ns", (json_int_t)assign__heartbeat(c), "managers", c->managers, "leader",
+                  c->address, "certificate_ns", (json_int_t)identity__life(c));
     must(answer);
     if (n->manager)
         json_object_set_new(answer, "summary", swarm__summary(c));
-    if (news) {
-        add_assignment(c, n, answer);
-        revoke__add(c, answer);
-        authority__add(c, answer);
-        if (n->manager && peer.manager)
-            autolock__add(c, answer);
-    }
+    if (news)
+        add_news(c, n, body, peer.manager, answer);
+    version_of(c, n, version);
+    json_set_str(answer, "version",
+                 news ? version : json_str(body, "version")); /* what came since is told next */
     http_reply_json(q, 200, answer);
     return 0;
 }

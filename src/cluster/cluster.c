@@ -449,7 +449,8 @@ int cluster_open(struct engine *e, struct cluster **ret, struct err *err)
     pthread_mutex_init(&c->clients_lock, NULL);
     cond_init(&c->decide);
     cond_init(&c->work);
-    cond_init(&c->assigned);
+    for (int i = 0; i < BELLS; i++)
+        cond_init(&c->bells[i]);
     cond_init(&c->idle);
     int r = file_mkdirs(c->dir, 0711, err);
     if (r == 0)
@@ -505,7 +506,8 @@ bool cluster_close(struct cluster *c, int grace_ms)
     pthread_mutex_destroy(&c->clients_lock);
     pthread_cond_destroy(&c->decide);
     pthread_cond_destroy(&c->work);
-    pthread_cond_destroy(&c->assigned);
+    for (int i = 0; i < BELLS; i++)
+        pthread_cond_destroy(&c->bells[i]);
     pthread_cond_destroy(&c->idle);
     free(c);
     return true;

@@ -8,6 +8,7 @@
 #include "base/lock.h"
 #include "base/map.h"
 #include "base/timeutil.h"
+#include "cluster/facts.h"
 #include "cluster/seal.h"
 #include "deploy/deploy.h"
 #include "store/store.h"
@@ -22,6 +23,7 @@ enum {
     WORKERS = 8,
     CLUSTER_PORT = 2377,
     PLACE_HOLDS = 256, /* containers placed and not yet made */
+    BELLS = 64,
 };
 
 /* What this node is in its cluster. A manager that leads has the whole state in its memory and decides. On
@@ -53,6 +55,9 @@ struct node {
     bool role_failed;     /* its change of role; not tried again by this leader */
     int64_t seen_ns;      /* when it was heard, of the monotonic clock */
     int64_t assigned;     /* counts what is assigned to it */
+    json_t *needs;        /* {network id: true}: as it was last told facts; NULL: not yet */
+    int64_t needs_stamp;  /* who knows the facts up to an earlier one does not know those of all of them */
+    int64_t news_stamp;   /* of the newest that concerns it */
     json_t *certificates; /* revoke.h; or NULL */
 };
 
@@ -89,6 +94,7 @@ struct service {
     char *auth, *previous_auth; /* X-Registry-Auth, encrypted, in base64; or NULL */
     bool removed;
     bool dirty;
+    int64_t told_index; /* of what is among the facts */
     int64_t next_ns;
     struct map tasks;  /* id -> task, in order of creation */
     char *spread_text; /* what was last told to the engine */
@@ -106,7 +112,9 @@ struct task {
     char *node; /* or NULL */
     enum task_state state, desired;
     int64_t stated_ns, running_ns, ended_ns, start_at_ns;
-    int64_t failures; /* in a row, of those before it in its slot */
+    int64_t failures;   /* in a row, of those before it in its slot */
+    int64_t told_index; /* of what is among the facts */
+    bool told_serving;
     bool settled;
     bool moves; /* rebalance.c: a successor on another node is to take its place */
     /* When its node starts it again, having no leader; when it last did, and how often. */
@@ -148,13 +156,14 @@ struct cluster {
     struct managers *manager, *retired; /* managers.h; NULL: the state is in a file, or elsewhere */
     int64_t epoch;                      /* of our lead, in a store of members */
     pthread_mutex_t lock;
-    pthread_mutex_t change_lock;           /* taken before `lock`: one swarm at a time is made or left */
-    pthread_cond_t decide, work, assigned; /* the last: session.h */
-    _Atomic int64_t swept_ns;              /* the watcher's */
-    struct map objects[CLUSTER_KINDS];     /* id -> object */
-    struct map names[CLUSTER_KINDS];       /* name -> object */
-    struct map leaving;                    /* id -> service that was removed and still has tasks */
-    int64_t index;                         /* of the last change */
+    pthread_mutex_t change_lock; /* taken before `lock`: one swarm at a time is made or left */
+    pthread_cond_t decide, work;
+    pthread_cond_t bells[BELLS];       /* assign.c: each of some nodes */
+    _Atomic int64_t swept_ns;                  /* the watcher's */
+    struct map objects[CLUSTER_KINDS]; /* id -> object */
+    struct map names[CLUSTER_KINDS];   /* name -> object */
+    struct map leaving;                /* id -> service that was removed and still has tasks */
+    int64_t index;                     /* of the last change */
     enum cluster_role role;
     json_t *swarm; /* the cluster's own document; only who leads has it */
     char *self;    /* id of this node */
@@ -209,8 +218,11 @@ struct cluster {
     int64_t hold_number;
     struct gateway_known *known; /* gateway_find.c; or NULL */
     struct map pools;            /* addresses.c: network id -> which addresses are taken */
-    char *far_text;              /* traffic.c: of other nodes' tasks, as the engine was last told */
-    bool far_dirty;              /* may be another */
+    struct facts facts;          /* traffic.c; on who leads */
+    bool facts_known, facts_urgent;
+    int64_t facts_told, facts_told_ns; /* up to which nodes were told of news, and when */
+    bool far_dirty;                    /* something of them may have changed */
+    json_t *learned;                   /* facts as a leader told them */
     json_t *traffic;       /* what a leader described last; NULL: this node leads, or was told nothing */
     char *traffic_trouble; /* of it, what could not be done; or NULL */
 };

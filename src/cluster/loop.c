@@ -325,7 +325,7 @@ static bool any_dirty(struct cluster *c)
         for (size_t i = 0; (e = map_next(both[b], &i));)
             if (((struct service *)e->value)->dirty)
                 return true;
-    return c->all_dirty || c->far_dirty;
+    return c->all_dirty;
 }
 
 static void *run(void *context)
@@ -350,7 +350,7 @@ static void *run(void *context)
         if (change_commit(c, &ch, false, &err) < 0)
             log_error("cluster: %s", err.msg);
         if (!c->stopping && !any_dirty(c))
-            wait_until(c, earlier(next, other), tick);
+            wait_until(c, earlier(next, other), earlier(tick, traffic__due(c)));
     }
     pthread_mutex_unlock(&c->lock);
     return NULL;
@@ -405,7 +405,7 @@ static bool stop_threads(struct cluster *c, const struct timespec *deadline)
     c->turn++;
     pthread_cond_broadcast(&c->decide);
     pthread_cond_broadcast(&c->work);
-    pthread_cond_broadcast(&c->assigned);
+    assign__ring_all(c);
     pthread_mutex_unlock(&c->lock);
     if (!runs)
         return true;

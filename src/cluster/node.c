@@ -291,6 +291,7 @@ void node__free(struct node *n)
     cluster__object_done(&n->o);
     json_decref(n->description);
     json_decref(n->certificates);
+    json_decref(n->needs);
     free(n->address);
     free(n->door);
     free(n->message);

@@ -300,12 +300,12 @@ static void apply(struct cluster *c, const json_t *answer, char **version)
     const json_t *node = json_object_get(answer, "node");
     if (node)
         roles__follow(c, json_bool(node, "manager"));
+    traffic__follow(c, answer);
     if (changed) {
         revoke__follow(c, answer);
         authority__follow(c, answer);
         if (c->role == ROLE_FOLLOWS && autolock__follow(c, answer, &err) < 0)
             log_error("cluster: %s", err.msg);
-        traffic__follow(c, answer);
         put_secrets(c, CLUSTER_SECRET, json_object_get(answer, "secrets"));
         put_secrets(c, CLUSTER_CONFIG, json_object_get(answer, "configs"));
         put_all(c, answer);
@@ -362,8 +362,8 @@ void *session__follow(void *context)
     struct err err;
     while (!stopping(c)) {
         _cleanup_json_ json_t *answer = NULL;
-        _cleanup_json_ json_t *body =
-            json_pack("{s:s, s:i}", "version", version ? version : "", "protocol", CLUSTER_PROTOCOL);
+        _cleanup_json_ json_t *body = json_pack("{s:s, s:i, s:b}", "version", version ? version : "",
+                                                "protocol", CLUSTER_PROTOCOL, "facts", 1);
         json_t *description = version && !c->describes ? NULL : node__describe(c, &err);
         c->describes = false;
         if (description)

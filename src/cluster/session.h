@@ -2,8 +2,11 @@
  *
  * A node asks with POST /cluster/session {version, protocol, description}. The leader waits until what is
  * assigned to the node differs from `version`, or for a heartbeat, and answers {version, lead, epoch,
- * heartbeat_ns, leader, managers}, and when it differs also {node, tasks, services, secrets, configs}. How
- * its tasks are, the node tells with POST /cluster/report {lead, tasks}. Either call says that it is alive.
+ * heartbeat_ns, leader, managers}; when it differs also {node, tasks, services, secrets, configs}; and when
+ * what it needs to know of other nodes' tasks differs, {facts: {whole, networks, nodes, services, tasks}}:
+ * the rows (facts.h) that have changed since that version, or with `whole` all. A node that asks without
+ * `facts` is of a version that is told {networks, traffic} instead, with all of the above each time. How its
+ * tasks are, the node tells with POST /cluster/report {lead, tasks}. Either call says that it is alive.
  *
  * `lead` is one manager's leading, from its beginning to its end. After another's begin the node tells again
  * how all its tasks are, because what the one before was told last may be lost with it. A report is meant for
@@ -33,6 +36,8 @@ int assign__report(struct http_request *q, void *cluster, struct err *err);
 int assign__leave(struct http_request *q, void *cluster, struct err *err);
 /* What the node has to do has changed, or (NULL) what all have. */
 void assign__changed(struct cluster *c, const char *node);
+void assign__ring(struct cluster *c, const char *node); /* there is news for it */
+void assign__ring_all(struct cluster *c);
 /* Looks for nodes that were not heard. When it is to be called again, of the monotonic clock, or 0. */
 int64_t assign__tick(struct cluster *c);
 /* Every node is given its time anew: this one begins to lead. */

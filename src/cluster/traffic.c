@@ -4,14 +4,18 @@
 #include "base/log.h"
 #include "cluster/cluster_priv.h"
 #include "cluster/session.h"
+#include "cluster/traffic_rows.h"
 #include "engine/spread.h"
 #include "net/net.h"
 
 #include <arpa/inet.h>
 
-enum { AGAIN_S = 5 };
+enum {
+    AGAIN_S = 5,
+    TELL_MS_A_NODE = 2, /* telling one takes a tenth of that: what only adds is told together for as long */
+};
 
-/* --- Nodes as others reach them --- */
+/* --- What there is, as rows --- */
 
 static char *link_of(struct cluster *c, const struct node *n)
 {
@@ -21,64 +25,21 @@ static char *link_of(struct cluster *c, const struct node *n)
 
 /* A node says what its addresses are: one that cannot be right is of no use to others, and does them no harm.
  */
-static json_t *way_to(struct cluster *c, const struct node *n)
+static json_t *node_row(struct cluster *c, const struct node *n)
 {
     struct in_addr in;
-    _cleanup_free_ char *link = link_of(c, n);
-    if (!n->address || inet_pton(AF_INET, n->address, &in) != 1 || !traffic__is_link_address(link))
-        return NULL;
-    return json_pack("{s:s, s:s}", "Via", n->address, "Mac", link);
-}
-
-/* {node id: {"Via", "Mac"}} of those whose containers are reached by their addresses. */
-static json_t *ways_of(struct cluster *c)
-{
-    json_t *ways = json_object();
-    struct map_entry *e;
-    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));) {
-        json_t *way = way_to(c, e->value);
-        if (way)
-            json_object_set_new(ways, e->key, way);
-    }
-    return ways;
-}
-
-/* --- A service on a network --- */
-
-static void add_target(struct cluster *c, const struct task *t, const char *network, const char *node,
-                       const json_t *ways, bool ingress, json_t *entry)
-{
-    const struct node *n = map_get(&c->objects[CLUSTER_NODE], t->node);
-    const char *address = json_str(t->addresses, network);
-    if (str_eq(t->node, node)) {
-        json_array_append_new(json_object_get(entry, "Containers"), json_string(t->container));
-        return;
-    }
-    if (!n || n->lost)
-        return;
-    _cleanup_free_ char *bare = mem_strndup(address, strcspn(address, "/")),
+    json_t *row = json_object();
+    _cleanup_free_ char *link = link_of(c, n),
                         *machine = n->address ? net_address_canonical(n->address) : NULL;
-    if (ingress && machine)
-        json_array_append_new(json_object_get(entry, "Nodes"), json_string(machine));
-    if (!ingress && *bare && json_object_get(ways, t->node))
-        json_array_append_new(json_object_get(entry, "Far"), json_string(bare));
-}
-
-static json_t *entry_of(struct cluster *c, const struct service *s, const char *network, const char *node,
-                        const json_t *ways, const json_t *aliases, const json_t *ports)
-{
-    json_t *entry =
-        json_pack("{s:s, s:s, s:s, s:s, s:O, s:O, s:[], s:[], s:[]}", "Service", s->o.id, "Network", network,
-                  "Name", s->o.name, "Address", json_str(s->addresses, network), "Aliases", aliases, "Ports",
-                  ports, "Containers", "Far", "Nodes");
-    struct map_entry *e;
-    must(entry);
-    for (size_t i = 0; (e = map_next(&s->tasks, &i));) {
-        const struct task *t = e->value;
-        if (t->container && t->node && t->state == TASK_RUNNING && t->desired <= TASK_RUNNING)
-            add_target(c, t, network, node, ways, json_array_size(ports) > 0, entry);
+    if (machine)
+        json_set_str(row, "Machine", machine);
+    if (n->address && inet_pton(AF_INET, n->address, &in) == 1 && traffic__is_link_address(link)) {
+        json_set_str(row, "Via", n->address);
+        json_set_str(row, "Mac", link);
     }
-    return entry;
+    if (n->lost)
+        json_object_set_new(row, "Lost", json_true());
+    return row;
 }
 
 static json_t *ingress_ports(const struct service *s)
@@ -93,112 +54,232 @@ static json_t *ingress_ports(const struct service *s)
     return out;
 }
 
-/* Of the networks that the node needs (NULL: all). */
-static void add_entries(struct cluster *c, const struct service *s, const char *node, const json_t *ways,
-                        const json_t *needed, json_t *to)
+/* NULL: nobody connects to it. */
+static json_t *service_row(const struct service *s)
 {
-    _cleanup_json_ json_t *ports = ingress_ports(s), *none = json_array();
-    const char *ingress = json_str(networks__find(c, "ingress"), "Id");
-    json_t *one;
+    json_t *networks = json_array(), *ports = ingress_ports(s), *one, *row = NULL;
     size_t i;
-    if (s->removed || deploy_is_job(s->parsed.mode))
-        return;
     json_array_foreach ((json_t *)service__networks(s->o.spec), i, one) {
-        const char *id = json_str(one, "Target");
         json_t *aliases = json_object_get(one, "Aliases");
-        if (networks__find(c, id) && (!needed || json_object_get(needed, id)))
-            json_array_append_new(
-                to, entry_of(c, s, id, node, ways, json_is_array(aliases) ? aliases : none, none));
+        json_array_append_new(networks,
+                              json_pack("{s:s, s:o}", "Target", json_str(one, "Target"), "Aliases",
+                                        json_is_array(aliases) ? json_incref(aliases) : json_array()));
     }
-    if (json_array_size(ports) && *ingress)
-        json_array_append_new(to, entry_of(c, s, ingress, node, ways, none, ports));
+    if (!s->removed && !deploy_is_job(s->parsed.mode) &&
+        (json_array_size(networks) || json_array_size(ports)))
+        row = json_pack("{s:s, s:O, s:O, s:O?}", "Name", s->o.name, "Networks", networks, "Ports", ports,
+                        "Addresses", s->addresses);
+    json_decref(networks);
+    json_decref(ports);
+    return row;
 }
 
-/* --- Networks --- */
-
-static void add_far(const struct task *t, const json_t *ways, json_t *far)
+static bool serves(const struct task *t)
 {
-    const json_t *way = t->node ? json_object_get(ways, t->node) : NULL;
-    const char *network;
-    json_t *address;
-    json_object_foreach (t->addresses, network, address) {
-        json_t *list = json_object_get(far, network);
-        const char *text = json_string_value(address);
-        _cleanup_free_ char *bare = mem_strndup(text, strcspn(text, "/"));
-        if (way && list)
-            json_array_append_new(list,
-                                  json_pack("{s:s, s:O, s:O}", "Address", bare, "Via",
-                                            json_object_get(way, "Via"), "Mac", json_object_get(way, "Mac")));
-    }
+    return t->container && t->node && t->state == TASK_RUNNING && t->desired <= TASK_RUNNING;
 }
 
-/* {network id: [tasks of other nodes]}, of all networks but the ingress, where only machines are reached. */
-static json_t *far_of(struct cluster *c, const char *node, const json_t *ways)
+/* NULL: nobody needs to know of it. */
+static json_t *task_row(const struct task *t, bool published)
 {
-    json_t *far = json_object(), *body;
-    const char *id;
+    if (task_ended(t->state) || !t->node || !(published || json_object_size(t->addresses)))
+        return NULL;
+    json_t *row = json_pack("{s:s, s:s, s:O?}", "Service", t->service->o.id, "Node", t->node, "Addresses",
+                            t->addresses);
+    must(row);
+    if (published)
+        json_object_set_new(row, "Published", json_true());
+    if (serves(t))
+        json_object_set_new(row, "Serves", json_true());
+    return row;
+}
+
+static void put_task(struct cluster *c, struct task *t, bool published)
+{
+    json_t *row = task_row(t, published);
+    bool served = json_bool(facts__get(&c->facts, FACT_TASK, t->o.id), "Serves");
+    t->told_index = t->o.index;
+    t->told_serving = serves(t);
+    if (facts__put(&c->facts, FACT_TASK, t->o.id, row) && served && !t->told_serving)
+        c->facts_urgent = true;
+}
+
+void traffic__gone(struct cluster *c, const struct task *t)
+{
+    if (c->role == ROLE_LEADS)
+        facts__put(&c->facts, FACT_TASK, t->o.id, NULL);
+}
+
+/* A service and its tasks: those that have changed. */
+static void put_service(struct cluster *c, struct service *s)
+{
+    bool all = s->told_index != s->o.index;
     struct map_entry *e;
-    json_object_foreach (networks__all(c), id, body)
-        if (!json_bool(body, "Ingress"))
-            json_object_set_new(far, id, json_array());
-    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_TASK], &i));) {
-        const struct task *t = e->value;
-        if (!task_ended(t->state) && !str_eq(t->node, node))
-            add_far(t, ways, far);
+    if (all)
+        facts__put(&c->facts, FACT_SERVICE, s->o.id, service_row(s));
+    s->told_index = s->o.index;
+    const json_t *row = facts__get(&c->facts, FACT_SERVICE, s->o.id);
+    bool published = json_array_size(json_object_get(row, "Ports")) > 0;
+    for (size_t i = 0; (e = map_next(&s->tasks, &i));) {
+        struct task *t = e->value;
+        if (all || t->told_index != t->o.index || t->told_serving != serves(t))
+            put_task(c, t, published);
     }
-    return far;
 }
 
-static bool is_manager(struct cluster *c, const char *node)
+static void put_missing(struct cluster *c, enum fact_kind kind,
+                        bool (*is_there)(struct cluster *c, const char *id))
 {
-    const struct node *n = map_get(&c->objects[CLUSTER_NODE], node);
-    return n && n->manager;
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&c->facts.by_id[kind], &i));)
+        if (!((struct fact *)e->value)->gone && !is_there(c, e->key))
+            facts__put(&c->facts, kind, e->key, NULL);
 }
+
+static bool is_network(struct cluster *c, const char *id)
+{
+    return json_object_get(networks__all(c), id) != NULL;
+}
+
+static bool is_node(struct cluster *c, const char *id)
+{
+    return map_has(&c->objects[CLUSTER_NODE], id);
+}
+
+static void put_machines(struct cluster *c)
+{
+    struct map_entry *e;
+    const char *id;
+    json_t *body;
+    json_object_foreach (networks__all(c), id, body)
+        facts__put(&c->facts, FACT_NETWORK, id, json_incref(body));
+    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));)
+        facts__put(&c->facts, FACT_NODE, e->key, node_row(c, e->value));
+    put_missing(c, FACT_NETWORK, is_network);
+    put_missing(c, FACT_NODE, is_node);
+}
+
+/* Who has begun to lead knows all before it tells any. */
+static void know_facts(struct cluster *c)
+{
+    struct map *both[] = {&c->objects[CLUSTER_SERVICE], &c->leaving};
+    struct map_entry *e;
+    if (c->facts_known)
+        return;
+    c->facts_known = true;
+    put_machines(c);
+    for (size_t b = 0; b < ARRAY_SIZE(both); b++)
+        for (size_t i = 0; (e = map_next(both[b], &i));)
+            put_service(c, e->value);
+}
+
+/* --- What a node is told of them --- */
 
 /* Managers have all, since each may come to lead. */
-static json_t *needed_by(struct cluster *c, const char *node)
+static json_t *needed_by(struct cluster *c, const struct node *n)
 {
     json_t *needed = json_object(), *body;
     const char *id;
     struct map_entry *e;
-    bool all = is_manager(c, node);
     json_object_foreach (networks__all(c), id, body)
-        if (all || json_bool(body, "Ingress") || json_bool(body, "Attachable"))
+        if (n->manager || json_bool(body, "Ingress") || json_bool(body, "Attachable"))
             json_object_set_new(needed, id, json_true());
     for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_TASK], &i));) {
         const struct task *t = e->value;
         json_t *address;
-        if (str_eq(t->node, node))
+        if (str_eq(t->node, n->o.id))
             json_object_foreach (t->addresses, id, address)
                 json_object_set_new(needed, id, json_true());
     }
     return needed;
 }
 
-json_t *traffic__describe(struct cluster *c, const char *node)
+static bool concerns(void *context, const struct fact *fact)
 {
-    _cleanup_json_ json_t *ways = ways_of(c), *needed = needed_by(c, node), *far = far_of(c, node, ways);
-    json_t *networks = json_array(), *traffic = json_array(), *body;
-    const char *id;
-    struct map_entry *e;
-    json_object_foreach (networks__all(c), id, body) {
-        json_t *list = json_object_get(far, id);
-        if (json_object_get(needed, id))
-            json_array_append_new(networks, json_pack("{s:O, s:o}", "Body", body, "Far",
-                                                      list ? json_incref(list) : json_array()));
+    return traffic_rows__concerns(fact, context);
+}
+
+json_t *traffic__news(struct cluster *c, struct node *n, int64_t since)
+{
+    json_t *needs = needed_by(c, n);
+    know_facts(c);
+    if (n->needs && json_equal(needs, n->needs))
+        json_decref(needs);
+    else {
+        json_decref(n->needs);
+        n->needs = needs;
+        n->needs_stamp = ++c->facts.stamp;
     }
-    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_SERVICE], &i));)
-        add_entries(c, e->value, node, ways, needed, traffic);
-    return json_pack("{s:o, s:o}", "networks", networks, "traffic", traffic);
+    bool whole = since < n->needs_stamp || since < c->facts.floor;
+    json_t *news = facts__since(&c->facts, whole ? 0 : since, concerns, n->needs);
+    json_object_set_new(news, "whole", json_boolean(whole));
+    return news;
+}
+
+json_t *traffic__containers(struct cluster *c, const char *node)
+{
+    json_t *out = json_object();
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_TASK], &i));) {
+        const struct task *t = e->value;
+        if (t->container && str_eq(t->node, node))
+            json_set_str(out, e->key, t->container);
+    }
+    return out;
+}
+
+json_t *traffic__describe(struct cluster *c, const struct node *n)
+{
+    _cleanup_json_ json_t *needs = needed_by(c, n);
+    know_facts(c);
+    _cleanup_json_ json_t *all = facts__since(&c->facts, 0, concerns, needs);
+    _cleanup_json_ json_t *containers = traffic__containers(c, n->o.id);
+    return traffic_rows__describe(all, containers, n->o.id);
+}
+
+static void ring_concerned(struct cluster *c)
+{
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));) {
+        struct node *n = e->value;
+        const struct fact *one = c->facts.newest;
+        while (n->needs && one && one->stamp > c->facts_told && !traffic_rows__concerns(one, n->needs))
+            one = one->older;
+        if (n->needs && one && one->stamp > c->facts_told) {
+            n->news_stamp = one->stamp;
+            assign__ring(c, n->o.id);
+        }
+    }
 }
 
 /* --- This machine's own part --- */
 
 void traffic__changed(struct cluster *c)
 {
-    c->far_dirty = true;
+    know_facts(c);
+    put_machines(c);
+    c->far_dirty = c->facts_urgent = true;
     assign__changed(c, NULL);
     pthread_cond_signal(&c->decide);
+}
+
+static json_t *own_entries(struct cluster *c, const struct service *s)
+{
+    _cleanup_json_ json_t *tasks = json_object(), *containers = json_object();
+    const struct traffic_rows rows = {.facts = &c->facts, .containers = containers};
+    json_t *to = json_array();
+    struct map_entry *e;
+    for (size_t i = 0; (e = map_next(&s->tasks, &i));) {
+        const struct task *t = e->value;
+        json_t *row = facts__get(&c->facts, FACT_TASK, e->key);
+        if (row)
+            json_object_set(tasks, e->key, row);
+        if (t->container && str_eq(t->node, c->self))
+            json_set_str(containers, e->key, t->container);
+    }
+    traffic_rows__add_entries(&rows, s->o.id, tasks, c->self, json_str(networks__find(c, "ingress"), "Id"),
+                              to);
+    return to;
 }
 
 static void drop_networks(struct cluster *c, struct service *s, const json_t *entries)
@@ -215,33 +296,19 @@ static void drop_networks(struct cluster *c, struct service *s, const json_t *en
     s->spread_networks = take_ptr(told);
 }
 
-/* With the containers on all nodes, which are told of their own. */
-static char *with_running(const struct service *s, const char *own)
-{
-    struct str text = STR_INIT;
-    struct map_entry *e;
-    str_add(&text, own);
-    for (size_t i = 0; (e = map_next(&s->tasks, &i));) {
-        const struct task *t = e->value;
-        if (t->container && t->state == TASK_RUNNING && t->desired <= TASK_RUNNING)
-            str_addf(&text, " %s", t->container);
-    }
-    return str_take(&text);
-}
-
 void traffic__tell(struct cluster *c, struct service *s)
 {
-    _cleanup_json_ json_t *ways = ways_of(c), *entries = json_array();
     json_t *entry;
     size_t i;
-    add_entries(c, s, c->self, ways, NULL, entries);
-    _cleanup_free_ char *own = json_format(entries), *text = with_running(s, own);
+    know_facts(c);
+    put_service(c, s);
     c->far_dirty = true; /* tasks have changed */
+    _cleanup_json_ json_t *entries = own_entries(c, s);
+    _cleanup_free_ char *text = json_format(entries);
     if (s->removed || str_eq(text, s->spread_text))
         return;
     struct err err, why;
     int r = 0;
-    assign__changed(c, NULL);
     json_array_foreach (entries, i, entry)
         if (traffic__apply_one(c, entry, &why) < 0 && r == 0)
             r = err_copy(&err, &why);
@@ -263,35 +330,62 @@ void traffic__drop(struct cluster *c, const struct service *s)
     json_array_foreach ((json_t *)service__networks(s->o.spec), i, one)
         engine_spread_remove(c->engine, s->o.id, json_str(one, "Target"), &(struct err){0});
     engine_spread_remove(c->engine, s->o.id, "ingress", &(struct err){0});
-    assign__changed(c, NULL);
+    facts__put(&c->facts, FACT_SERVICE, s->o.id, NULL);
+    c->far_dirty = c->facts_urgent = true;
 }
 
-void traffic__tell_far(struct cluster *c)
+static void tell_own_far(struct cluster *c)
 {
-    if (!c->far_dirty)
-        return;
-    c->far_dirty = false;
-    _cleanup_json_ json_t *ways = ways_of(c), *far = far_of(c, c->self, ways), *all = far_of(c, "", ways);
-    _cleanup_free_ char *text = json_format(all);
+    const struct traffic_rows rows = {.facts = &c->facts};
+    _cleanup_json_ json_t *far = json_object();
     const char *id;
-    json_t *list;
-    if (str_eq(text, c->far_text))
-        return;
-    assign__changed(c, NULL);
+    json_t *body, *list;
+    struct map_entry *e;
+    json_object_foreach (networks__all(c), id, body)
+        if (!json_bool(body, "Ingress"))
+            json_object_set_new(far, id, json_array());
+    for (size_t i = 0; (e = map_next(&c->facts.by_id[FACT_TASK], &i));) {
+        const struct fact *one = e->value;
+        if (!one->gone)
+            traffic_rows__add_far(&rows, one->row, c->self, far);
+    }
     json_object_foreach (far, id, list) {
         struct err err;
         _cleanup_json_ json_t *network = json_pack("{s:{s:s}, s:O}", "Body", "Id", id, "Far", list);
         if (traffic__apply_far(c, network, &err) < 0)
             log_warning("%s", err.msg);
     }
-    free(c->far_text);
-    c->far_text = take_ptr(text);
+}
+
+int64_t traffic__due(const struct cluster *c)
+{
+    int64_t wait = (int64_t)c->objects[CLUSTER_NODE].count * TELL_MS_A_NODE * NS_PER_MS;
+    return !c->far_dirty ? 0 : c->facts_urgent ? 1 : MAX(c->facts_told_ns + wait, 1);
+}
+
+void traffic__tell_far(struct cluster *c)
+{
+    int64_t now = time_monotonic_ns();
+    if (!c->far_dirty || traffic__due(c) > now)
+        return;
+    know_facts(c);
+    put_machines(c);
+    c->far_dirty = c->facts_urgent = false;
+    if (c->facts_told == c->facts.stamp)
+        return;
+    ring_concerned(c);
+    c->facts_told = c->facts.stamp;
+    c->facts_told_ns = now;
+    tell_own_far(c);
 }
 
 void traffic__sweep(struct cluster *c)
 {
-    _cleanup_json_ json_t *all = traffic__describe(c, c->self);
+    const struct node *self = map_get(&c->objects[CLUSTER_NODE], c->self);
+    _cleanup_json_ json_t *all = self ? traffic__describe(c, self) : NULL;
     struct err err;
+    if (!all)
+        return;
     if (traffic__apply(c, json_object_get(all, "networks"), json_object_get(all, "traffic"), &err) < 0)
         log_warning("the swarm's traffic on this node: %s", err.msg);
 }
@@ -299,10 +393,13 @@ void traffic__sweep(struct cluster *c)
 void traffic__forget(struct cluster *c)
 {
     addresses__forget(c);
-    free(c->far_text);
     free(c->traffic_trouble);
-    c->far_text = c->traffic_trouble = NULL;
+    c->traffic_trouble = NULL;
     json_decref(c->traffic);
-    c->traffic = NULL;
+    json_decref(c->learned);
+    c->traffic = c->learned = NULL;
+    facts__done(&c->facts);
+    c->facts_known = false;
+    c->facts_told = c->facts_told_ns = 0;
     c->far_dirty = true; /* to be told anew */
 }

@@ -20,6 +20,7 @@
 #include <stdbool.h>
 
 struct cluster;
+struct node;
 struct service;
 struct task;
 
@@ -32,10 +33,20 @@ struct task;
  *               "Ports": [{"Protocol", "PublishedPort", "TargetPort"}],
  *               "Containers": [id], "Far": [address of a task], "Nodes": [address of a node, once a task]}]
  */
-json_t *traffic__describe(struct cluster *c, const char *node);
-/* This machine's part of a service, when it has changed; and of all that concerns other nodes' tasks. */
+json_t *traffic__describe(struct cluster *c, const struct node *n);
+/* The facts (facts.h) that concern a node and have changed after a stamp, or with "whole": true all of them.
+ */
+json_t *traffic__news(struct cluster *c, struct node *n, int64_t since);
+/* {task: its container} of a node, as far as this one knows them. */
+json_t *traffic__containers(struct cluster *c, const char *node);
+/* The facts of a service, when it or its tasks have changed, and this machine's part of it. */
 void traffic__tell(struct cluster *c, struct service *s);
+/* Tells nodes that there is news for them, and this machine what concerns other nodes' tasks, when it is due.
+ * What only adds to where connections go is told together after a while that grows with the nodes; what takes
+ * away, at once. */
 void traffic__tell_far(struct cluster *c);
+int64_t traffic__due(const struct cluster *c); /* of the monotonic clock; 0: not before something changes */
+void traffic__gone(struct cluster *c, const struct task *t); /* it is forgotten */
 void traffic__drop(struct cluster *c, const struct service *s);
 void traffic__sweep(struct cluster *c); /* all of it, and nothing else: what another that led has left */
 /* Networks have changed: every node is told, and the loop woken. */
@@ -46,7 +57,8 @@ void traffic__forget(struct cluster *c); /* with the objects; the engine keeps w
 /* Makes it so and removes what is not listed (NULL: nothing is). Called again with the same it does what
  * could not be done before. On failure: the first, the rest is done. */
 int traffic__apply(struct cluster *c, const json_t *networks, const json_t *traffic, struct err *err);
-/* The same of a leader's answer, which has both; what cannot be done is logged once, and done when it can be.
+/* The same of a leader's answer, which has both or facts; what cannot be done is logged once, and done when
+ * it can be.
  */
 void traffic__follow(struct cluster *c, const json_t *answer);
 void traffic__again(struct cluster *c); /* now and then: an interface that was down has lost its routes */

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "cluster/cluster_priv.h"
+#include "cluster/traffic_rows.h"
 #include "engine/spread.h"
 #include "net/net.h"
 
@@ -216,13 +217,29 @@ static void apply_followed(struct cluster *c)
     c->traffic_trouble = r < 0 ? mem_strdup(err.msg) : NULL;
 }
 
+static void derive(struct cluster *c)
+{
+    _cleanup_json_ json_t *containers = traffic__containers(c, c->self);
+    json_decref(c->traffic);
+    c->traffic = traffic_rows__describe(c->learned, containers, c->self);
+}
+
 void traffic__follow(struct cluster *c, const json_t *answer)
 {
-    if (!json_is_array(json_object_get(answer, "networks")))
-        return; /* of a leader that does not know of it */
-    json_decref(c->traffic);
-    c->traffic = json_pack("{s:O?, s:O?}", "networks", json_object_get(answer, "networks"), "traffic",
-                           json_object_get(answer, "traffic"));
+    const json_t *facts = json_object_get(answer, "facts");
+    if (facts) {
+        if (json_bool(facts, "whole") || !c->learned) {
+            json_decref(c->learned);
+            c->learned = json_object();
+        }
+        facts__merge(c->learned, facts);
+        derive(c);
+    } else if (json_is_array(json_object_get(answer, "networks"))) { /* of a leader one version behind */
+        json_decref(c->traffic);
+        c->traffic = json_pack("{s:O?, s:O?}", "networks", json_object_get(answer, "networks"), "traffic",
+                               json_object_get(answer, "traffic"));
+    } else
+        return;
     must(c->traffic);
     apply_followed(c);
 }
@@ -231,6 +248,9 @@ void traffic__again(struct cluster *c)
 {
     if (c->role == ROLE_LEADS)
         traffic__sweep(c);
-    else if (c->traffic)
+    else if (c->traffic) {
+        if (c->learned) /* of containers that it has found meanwhile, too */
+            derive(c);
         apply_followed(c);
+    }
 }
