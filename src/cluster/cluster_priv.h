@@ -159,7 +159,7 @@ struct cluster {
     pthread_mutex_t change_lock; /* taken before `lock`: one swarm at a time is made or left */
     pthread_cond_t decide, work;
     pthread_cond_t bells[BELLS];       /* assign.c: each of some nodes */
-    _Atomic int64_t swept_ns;                  /* the watcher's */
+    _Atomic int64_t swept_ns;          /* the watcher's */
     struct map objects[CLUSTER_KINDS]; /* id -> object */
     struct map names[CLUSTER_KINDS];   /* name -> object */
     struct map leaving;                /* id -> service that was removed and still has tasks */
