@@ -1,10 +1,10 @@
 #include "api/build_session.h"
 
 #include "base/base64.h"
-#include "base/carry.h"
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/lock.h"
+#include "base/relay.h"
 #include "base/timeutil.h"
 #include "image/tar.h"
 
@@ -482,7 +482,8 @@ int api_builds_agent(struct http_request *q, void *context, struct err *err)
     struct parked p = {.id = mem_strdup(name), .fd = pair[0]};
     r = http_hijack(q, "application/vnd.docker.raw-stream", &client, &early, err);
     if (r == 0 && park(s, &p, NULL) == 0 && wait_until_taken(s, &p, client))
-        carry_both_ways(client, own, -1);
+        relay(&(struct relay_end){.fd = client}, &(struct relay_end){.fd = own},
+              &(struct relay_rule){.until = RELAY_BOTH, .stop_fd = -1});
     close_fd(p.fd);
     free(p.id);
     return r;

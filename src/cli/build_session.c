@@ -2,9 +2,9 @@
 
 #include "bakery/cache_spec.h"
 #include "base/base64.h"
-#include "base/carry.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/relay.h"
 #include "cli/archive.h"
 #include "cli/build.h"
 #include "cli/call.h"
@@ -135,7 +135,8 @@ static void *serve_agent(void *context)
             return NULL;
         }
         if (!early.len || file_write_all(agent, early.data, early.len, NULL) == 0)
-            carry_both_ways(fd, agent, s->stop[0]);
+            relay(&(struct relay_end){.fd = fd}, &(struct relay_end){.fd = agent},
+                  &(struct relay_rule){.until = RELAY_BOTH, .stop_fd = s->stop[0]});
     }
 }
 

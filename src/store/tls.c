@@ -2,6 +2,7 @@
 
 #include "base/deferred.h"
 #include "base/mem.h"
+#include "base/relay.h"
 #include "base/str.h"
 #include "base/timeutil.h"
 
@@ -15,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { USER_TIMEOUT_MS = 5000, LISTEN_BACKLOG = 128, RELAY_BYTES = 64 << 10 };
+enum { USER_TIMEOUT_MS = 5000, LISTEN_BACKLOG = 128 };
 
 struct tls_link {
     int fd;
@@ -319,102 +320,50 @@ static bool still_good(struct tls_link *l)
     return r == 0 && check_peer(l, NULL) == 0;
 }
 
-/* One direction: what has been read and not yet written. */
-struct flow {
-    size_t at, end;
-    char bytes[RELAY_BYTES];
-};
-
-/* Both move what they can without waiting; false: that side has ended. */
-static bool from_link(struct tls_link *l, int fd, struct flow *f)
+/* -1 and errno, as the system's calls have it. */
+static ssize_t result(ssize_t r)
 {
-    for (;;) {
-        if (f->at == f->end) {
-            ssize_t n = gnutls_record_recv(l->session, f->bytes, sizeof(f->bytes));
-            if (n == GNUTLS_E_AGAIN || n == GNUTLS_E_INTERRUPTED)
-                return true;
-            if (n <= 0)
-                return false;
-            f->at = 0;
-            f->end = (size_t)n;
-        }
-        ssize_t n = send(fd, f->bytes + f->at, f->end - f->at, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (n < 0)
-            return errno == EAGAIN || errno == EINTR;
-        f->at += (size_t)n;
-    }
+    if (r >= 0)
+        return r;
+    errno = r == GNUTLS_E_AGAIN || r == GNUTLS_E_INTERRUPTED ? EAGAIN : EIO;
+    return -1;
 }
 
-static bool to_link(struct tls_link *l, int fd, struct flow *f)
+static ssize_t link_recv(void *of, void *bytes, size_t n)
 {
-    for (;;) {
-        if (f->at == f->end) {
-            ssize_t n = recv(fd, f->bytes, sizeof(f->bytes), MSG_DONTWAIT);
-            if (n < 0)
-                return errno == EAGAIN || errno == EINTR;
-            if (n == 0)
-                return false;
-            f->at = 0;
-            f->end = (size_t)n;
-        }
-        ssize_t n = gnutls_record_send(l->session, f->bytes + f->at, f->end - f->at);
-        if (n == GNUTLS_E_AGAIN || n == GNUTLS_E_INTERRUPTED)
-            return true;
-        if (n < 0)
-            return false;
-        f->at += (size_t)n;
-    }
+    return result(gnutls_record_recv(((struct tls_link *)of)->session, bytes, n));
 }
 
-void tls_relay_halves(struct tls_link *l, int fd)
+static ssize_t link_send(void *of, const void *bytes, size_t n)
 {
-    struct flow *in = NEW(struct flow), *out = NEW(struct flow);
-    bool comes = true, goes = true;
-    for (;;) {
-        if (comes && !from_link(l, fd, in)) {
-            comes = false;
-            shutdown(fd, SHUT_WR);
-        }
-        if (goes && !to_link(l, fd, out)) {
-            goes = false;
-            gnutls_bye(l->session, GNUTLS_SHUT_WR);
-        }
-        if (!comes && !goes)
-            break;
-        bool in_full = in->at < in->end, out_full = out->at < out->end;
-        struct pollfd p[2] = {
-            {.fd = l->fd,
-             .events = (short)((comes && !in_full ? POLLIN : 0) | (goes && out_full ? POLLOUT : 0))},
-            {.fd = fd,
-             .events = (short)((goes && !out_full ? POLLIN : 0) | (comes && in_full ? POLLOUT : 0))}};
-        if ((poll(p, 2, TLS_LOOK_MS) < 0 && errno != EINTR) || !still_good(l))
-            break;
-        if ((p[0].revents & (POLLERR | POLLHUP) && !(p[0].events & POLLIN)) || p[1].revents & POLLERR)
-            break;
-        if (p[1].revents & POLLHUP && !(p[1].events & POLLIN) && goes)
-            break;
-    }
-    free(in);
-    free(out);
+    return result(gnutls_record_send(((struct tls_link *)of)->session, bytes, n));
+}
+
+static void link_shut(void *of)
+{
+    gnutls_bye(((struct tls_link *)of)->session, GNUTLS_SHUT_WR);
+}
+
+static bool link_is_good(void *of)
+{
+    return still_good(of);
+}
+
+static void carry(struct tls_link *l, int fd, enum relay_until until)
+{
+    const struct relay_end link = {l, l->fd, link_recv, link_send, link_shut}, inner = {.fd = fd};
+    const struct relay_rule rule = {until, -1, link_is_good, l, TLS_LOOK_MS};
+    relay(&link, &inner, &rule);
 }
 
 void tls_relay(struct tls_link *l, int fd)
 {
-    struct flow *in = NEW(struct flow), *out = NEW(struct flow);
-    while (from_link(l, fd, in) && to_link(l, fd, out)) {
-        bool in_full = in->at < in->end, out_full = out->at < out->end;
-        struct pollfd p[2] = {
-            {.fd = l->fd, .events = (short)((in_full ? 0 : POLLIN) | (out_full ? POLLOUT : 0))},
-            {.fd = fd, .events = (short)((out_full ? 0 : POLLIN) | (in_full ? POLLOUT : 0))}};
-        if ((poll(p, 2, TLS_LOOK_MS) < 0 && errno != EINTR) || !still_good(l))
-            break;
-        /* What hangs up while it is not read from would make poll return at once for ever. */
-        if ((in_full && p[0].revents & (POLLERR | POLLHUP)) ||
-            (out_full && p[1].revents & (POLLERR | POLLHUP)))
-            break;
-    }
-    free(in);
-    free(out);
+    carry(l, fd, RELAY_EITHER);
+}
+
+void tls_relay_halves(struct tls_link *l, int fd)
+{
+    carry(l, fd, RELAY_BOTH);
 }
 
 int tls_listen(const char *address, int *ret_fd, struct err *err)
