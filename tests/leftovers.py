@@ -1,4 +1,5 @@
-"""What tests leave on the machine: processes, control groups below drover/, mounts, network namespaces, links, firewall tables.
+"""What tests leave on the machine: processes, control groups below drover/, mounts, network namespaces, links, firewall tables, and the
+directories in memory of the files that a container's run has.
 
     supervised()            once, first: everything that the caller starts from here on stays below one process, however it forks
     before = Machine()
@@ -90,6 +91,7 @@ class Machine:
         return {"control group": groups(), "mount": mounts(),
                 "network namespace": {line.split()[0] for line in output("ip", "netns", "list")},
                 "link": {line.split(":")[1].strip() for line in output("ip", "-o", "link")},
+                "directory": set(glob.glob("/run/drover-*/") + glob.glob("/dev/shm/drover-*/")),
                 "firewall table": {line for line in output("nft", "list", "tables") if "drover" in line}}
 
     @staticmethod
@@ -111,7 +113,7 @@ class Machine:
                     any(os.path.exists(f"{root}/keeper/{last}:container") for root in roots))
         if kind == "mount":
             return any(part in lines for part in re.findall(r"/tmp/[^/]+", name)) or any(name.startswith(root) for root in roots)
-        return bool(roots)  # a bridge has the name of a directory's hash
+        return bool(roots)  # a bridge or a directory has the hash of a root in its name
 
     def now(self):
         every = processes()
