@@ -710,8 +710,8 @@ class Oci(unittest.TestCase):
         self.assertEqual(int(done.out.split()[1], 16), 1 << 5)
         self.assertIn("can't raise ambient capability CAP_CHOWN: ", done.err)
 
-    def test_every_part_of_a_config_may_be_missing_or_of_another_type(self):
-        """Each node of a whole config is taken out, and replaced by a value of every other type."""
+    def whole_config(self):
+        """One with something in every part."""
         config = self.configure("true", hooks={"poststop": [{"path": "/bin/true", "args": ["true"], "env": ["A=b"], "timeout": 5}]},
                                 linux__sysctl={"net.ipv4.ip_forward": "0"}, annotations={"a": "b"}, domainname="d",
                                 linux__devices=[{"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "fileMode": 438, "uid": 0, "gid": 0}],
@@ -723,6 +723,27 @@ class Oci(unittest.TestCase):
                                         "cpu": {"shares": 512, "quota": 50000, "period": 100000}, "pids": {"limit": 50},
                                         "blockIO": {"weight": 500}}
         config["process"]["capabilities"]["ambient"] = []
+        return config
+
+    def test_a_part_of_a_config_that_is_there_twice_is_refused(self):
+        def objects(value):
+            if isinstance(value, dict) and value:
+                yield value
+            for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+                yield from objects(child)
+        config, name = self.whole_config(), f"story-{os.getpid()}-twice"
+        for part in objects(config):
+            first = next(iter(part))
+            part["twice"] = part[first]
+            text = json.dumps(config).replace('"twice":', json.dumps(first) + ":")
+            del part["twice"]
+            with open(os.path.join(self.bundle, "config.json"), "w") as f:
+                f.write(text)
+            self.refuse("run", name, word="duplicate")
+
+    def test_every_part_of_a_config_may_be_missing_or_of_another_type(self):
+        """Each node of a whole config is taken out, and replaced by a value of every other type."""
+        config = self.whole_config()
 
         def nodes(value, path=()):
             yield path
