@@ -352,6 +352,21 @@ void child__report_ready(const struct child *c)
     report(c->status_fd, &ready, 1);
 }
 
+static void end_for(int signal)
+{
+    _exit(128 + signal);
+}
+
+/* As the first process of its PID namespace it would not notice them; but who created it may have thought
+ * better of it. The program finds the default actions: execve sees to that. */
+static void end_for_signals(void)
+{
+    static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
+    const struct sigaction action = {.sa_handler = end_for};
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+        sigaction(signals[i], &action, NULL);
+}
+
 /* What a start would fail for is an error of the creation, as far as it can be seen by then. */
 static int await_start(struct child *c, char **env, struct err *err)
 {
@@ -368,6 +383,7 @@ static int await_start(struct child *c, char **env, struct err *err)
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return err_sys(err, errno, "hide the process");
     int r = close_others(c, keep, ARRAY_SIZE(keep), err);
+    end_for_signals();
     if (r == 0)
         r = child__await_start(c, err);
     if (r == 0 && !process->args)

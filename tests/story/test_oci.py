@@ -672,6 +672,17 @@ class Oci(unittest.TestCase):
         wait_for(lambda: not any(alive(pid) for pid in heirs), "the rest to end")
         self.ok("delete", name)
 
+    def test_what_was_created_ends_for_a_signal_that_asks_for_it(self):
+        name = f"story-{os.getpid()}-thought-better"
+        for signal_name in ("TERM", "INT", "HUP"):
+            self.configure("sh", "-c", "trap")
+            self.quiet("create", name)
+            self.ok("kill", name, signal_name)
+            wait_for(lambda: json.loads(self.ok("state", name).out)["status"] == "stopped", f"{signal_name} to be heard")
+            self.ok("delete", name)
+        self.configure("grep", "SigCgt", "/proc/self/status")
+        self.assertEqual(int(self.ok("run", name).out.split()[1], 16), 0)  # and the program has none of this
+
     def test_of_entries_of_the_environment_with_one_name_the_last_counts(self):
         name = f"story-{os.getpid()}-env"
         for env, expected in ((["A=1", "A=2", "B=3", "A="], ["A=", "B=3", "HOME=/root"]), (["HOME=/x", "HOME=", "C=1"], ["C=1", "HOME=/root"]),
