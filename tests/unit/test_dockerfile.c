@@ -362,9 +362,15 @@ static void each_check_has_a_file_that_fails_it_and_one_that_passes(void **state
         {"ExposeProtoCasing", "FROM a\nEXPOSE 80/TCP\n", "FROM a\nEXPOSE 80/udp\n", 2},
         {"FromAsCasing", "FROM a as x\n", "from a as x\n", 1},
         {"FromPlatformFlagConstDisallowed", "FROM --platform=linux/amd64 a\n",
-         "FROM --platform=$BUILDPLATFORM a\n", 1},
+         "FROM --platform=$BUILDPLATFORM a\nFROM --platform=linux/amd64 a AS my_AMD64_stage\n"
+         "FROM --platform=linux/amd64 a AS linux\n",
+         1},
+        {"FromPlatformFlagConstDisallowed", "FROM --platform=linux/amd64 a AS v8\n",
+         "FROM --platform=linux/arm64/v8 a AS arm64-only\n", 1},
         {"InvalidDefaultArgInFrom", "ARG T\nFROM a:$T\n", "ARG T=1\nARG U\nFROM a:$T${U:+-$U}\n", 2},
         {"JSONArgsRecommended", "FROM a\nCMD x\n", "FROM a\nSHELL [\"x\"]\nCMD x\nENTRYPOINT [\"x\"]\n", 2},
+        {"JSONArgsRecommended", "FROM a AS s\nSHELL [\"x\"]\nFROM a\nENTRYPOINT x\n",
+         "FROM a AS S\nSHELL [\"x\"]\nFROM s AS t\nCMD x\nFROM t\nENTRYPOINT x\n", 4},
         {"LegacyKeyValueFormat", "FROM a\nENV x y\n", "FROM a\nENV x=y\n", 2},
         {"MaintainerDeprecated", "FROM a\nMAINTAINER x\n", "FROM a\nLABEL maintainer=x\n", 2},
         {"MultipleInstructionsDisallowed", "FROM a\nCMD [\"x\"]\nCMD [\"y\"]\n",
@@ -377,7 +383,13 @@ static void each_check_has_a_file_that_fails_it_and_one_that_passes(void **state
         {"UndefinedArgInFrom", "ARG A\nFROM $B\n", "ARG A\nFROM --platform=$TARGETPLATFORM $A\n", 2},
         {"UndefinedVar", "FROM scratch\nENV A=$NONE\n", "FROM a\nARG X\nENV A=$HOME$X${NONE:-1}\n", 2},
         {"UndefinedVar", "FROM a\nENV PREFIX=1\nWORKDIR /$PREFX\n", "FROM scratch\nENV A=$PATH\n", 3},
+        {"UndefinedVar", "FROM scratch AS s\nARG X\nFROM scratch\nENV A=$X\n",
+         "FROM scratch AS s\nARG X\nFROM s AS t\nENV Y=1\nFROM t\nENV A=$X$Y\n", 4},
+        {"UndefinedVar", "FROM scratch AS s\nARG LONG\nFROM s\nENV A=$SHORT\n",
+         "FROM a AS s\nFROM s\nENV A=$SHORT\n", 4},
         {"WorkdirRelativePath", "FROM a\nWORKDIR x\n", "FROM a\nWORKDIR /x\nWORKDIR y\n", 2},
+        {"WorkdirRelativePath", "FROM a AS s\nWORKDIR /x\nFROM a\nWORKDIR y\n",
+         "FROM a AS s\nWORKDIR /x\nFROM s\nWORKDIR y\n", 4},
     };
     struct ignore *g;
     struct err err;
@@ -400,6 +412,48 @@ static void each_check_has_a_file_that_fails_it_and_one_that_passes(void **state
             dockerfile_done(&d);
         }
     ignore_free(g);
+}
+
+static void checks_name_what_was_meant(void **state)
+{
+    static const char *const table[][2] = {
+        {"FROM --platform=$BULIDPLATFORM scratch\n",
+         "FROM argument 'BULIDPLATFORM' is not declared (did you mean BUILDPLATFORM?)"},
+        {"ARG MY_ARCH=amd64\nFROM --platform=linux/${MYARCH} a\n",
+         "FROM argument 'MYARCH' is not declared (did you mean MY_ARCH?)"},
+        {"ARG tag=latest\nFROM a:${tag}${version} AS b\n", "FROM argument 'version' is not declared"},
+        {"FROM a AS s\nARG DIR_ASSETS=a/\nFROM s\nCOPY $DIR_ASSET .\n",
+         "Usage of undefined variable '$DIR_ASSET' (did you mean $DIR_ASSETS?)"},
+        {"FROM a\nENV PATH=$PAHT:/tmp/bin\n", "Usage of undefined variable '$PAHT' (did you mean $PATH?)"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        struct dockerfile d = parsed(table[i][0]);
+        struct check_result r;
+        struct err err;
+        assert_ok(check_dockerfile(&d, NULL, &r, &err), &err);
+        assert_int_equal(r.count, 1);
+        assert_string_equal(r.list[0].text, table[i][1]);
+        check_result_done(&r);
+        dockerfile_done(&d);
+    }
+}
+
+/* A stage far above is as good as an image from elsewhere: nothing is told of its names. */
+static void a_long_chain_of_stages_is_checked_without_end(void **state)
+{
+    struct str text = STR_INIT;
+    str_add(&text, "FROM scratch AS s0\nARG X=1\n");
+    for (int i = 1; i < 300; i++)
+        str_addf(&text, "FROM s%d AS s%d\nARG A%d\n", i - 1, i, i);
+    str_add(&text, "ENV Y=$X\n");
+    struct dockerfile d = parsed(str_get(&text));
+    struct check_result r;
+    struct err err;
+    assert_ok(check_dockerfile(&d, NULL, &r, &err), &err);
+    assert_int_equal(r.count, 0);
+    check_result_done(&r);
+    dockerfile_done(&d);
+    str_free(&text);
 }
 
 static void the_check_directive_skips_and_fails(void **state)
@@ -449,6 +503,8 @@ int main(void)
         cmocka_unit_test(the_last_matching_ignore_pattern_decides),
         cmocka_unit_test(paths_are_cleaned),
         cmocka_unit_test(each_check_has_a_file_that_fails_it_and_one_that_passes),
+        cmocka_unit_test(checks_name_what_was_meant),
+        cmocka_unit_test(a_long_chain_of_stages_is_checked_without_end),
         cmocka_unit_test(the_check_directive_skips_and_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
