@@ -47,7 +47,8 @@ void df__skip_space(const char **line, size_t *n);
  * when there was an empty one. */
 bool df__join_lines(struct df_lines *in, char escape, const char *line, size_t n, struct str *ret);
 
-/* Parser directives stand before everything else, each at most once; what is not given is NULL. */
+/* Parser directives stand before everything else, each at most once; what is not given is NULL. A line of
+ * "#!" may go before them: then the escape character stays what it is, as BuildKit has it. */
 struct df_directives {
     char escape;
     char *syntax, *check;

@@ -26,8 +26,11 @@ bool fetch_is_url(const char *text)
 
 char *fetch_name(const char *url)
 {
-    const char *host = strstr(url, "://") + 3;
-    _cleanup_free_ char *path = mem_strndup(host, strcspn(host, "?#"));
+    const char *host = strstr(url, "://") + 3, *encoded = host + strcspn(host, "/?#");
+    size_t n = strcspn(encoded, "?#");
+    _cleanup_free_ char *path = str_percent_decode(encoded, n, false);
+    if (!path)
+        path = mem_strndup(encoded, n);
     size_t end = strlen(path);
     while (end && path[end - 1] == '/')
         path[--end] = '\0';

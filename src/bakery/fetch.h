@@ -7,7 +7,8 @@
 #include <stdbool.h>
 
 bool fetch_is_url(const char *text); /* http or https */
-/* The file's name: the last part of the URL's path; "__unnamed__" when it has none. The caller frees. */
+/* The file's name: the last part of the URL's path, without its escapes if they are none that are wrong;
+ * "__unnamed__" when it has none. The caller frees. */
 char *fetch_name(const char *url);
 /* Downloads into a new file of mode 0600; `checksum` ("sha256:...") may be NULL. */
 int fetch_url(const char *url, const char *path, const char *checksum, struct err *err);

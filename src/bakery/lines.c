@@ -83,13 +83,22 @@ static bool directive_split(const char *line, size_t n, char **ret_name, char **
     return true;
 }
 
+/* "#!": a file that is a program, whose interpreter builds it. */
+static bool skip_interpreter(struct df_lines *in)
+{
+    const char *line;
+    size_t n;
+    bool there = in->end - in->at >= 2 && memcmp(in->at, "#!", 2) == 0;
+    return there && df__next_line(in, &line, &n);
+}
+
 int df__read_directives(struct df_lines *in, const char *name, struct df_directives *ret, struct err *err)
 {
     struct df_directives d = {.escape = '\\'};
-    bool escape_seen = false;
+    struct df_lines before = *in;
+    bool escape_seen = false, program = skip_interpreter(in);
     int r = 0;
-    while (r == 0) {
-        struct df_lines before = *in;
+    for (; r == 0; before = *in) {
         const char *line;
         size_t n;
         _cleanup_free_ char *word = NULL, *value = NULL;
@@ -106,6 +115,8 @@ int df__read_directives(struct df_lines *in, const char *name, struct df_directi
                         word);
         else if (text)
             *text = take_ptr(value);
+        else if (program)
+            ; /* a comment */
         else if (strcmp(value, "\\") != 0 && strcmp(value, "`") != 0)
             r = err_set(err, ERR_INVALID, "%s:%d: invalid escape '%s': it must be \\ or `", name, in->number,
                         value);

@@ -321,3 +321,34 @@ int parse_bool(const char *text, bool *ret, struct err *err)
     *ret = is_yes;
     return 0;
 }
+
+int str_hex_value(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+char *str_percent_decode(const char *text, size_t n, bool plus_is_space)
+{
+    char *out = mem_new(n + 1);
+    size_t len = 0;
+    for (size_t i = 0; i < n; i++) {
+        char c = text[i];
+        if (c == '+' && plus_is_space) {
+            c = ' ';
+        } else if (c == '%') {
+            int high = i + 2 < n ? str_hex_value(text[i + 1]) : -1;
+            int low = high >= 0 ? str_hex_value(text[i + 2]) : -1;
+            if (high < 0 || low < 0 || (high == 0 && low == 0)) {
+                free(out);
+                return NULL;
+            }
+            c = (char)(high << 4 | low);
+            i += 2;
+        }
+        out[len++] = c;
+    }
+    return out;
+}

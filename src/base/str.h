@@ -60,6 +60,9 @@ char *str_lower(const char *s);
 bool str_is_hex(const char *s);
 /* Hex of `bytes`, lower case, into `out` of 2*n+1 bytes. */
 void str_hex(const void *bytes, size_t n, char *out);
+int str_hex_value(char c); /* of a hex digit in either case, or -1 */
+/* A part of a URL without its escapes; NULL when one is malformed or a zero byte. The caller frees. */
+char *str_percent_decode(const char *text, size_t n, bool plus_is_space);
 
 #define STRV_FOREACH(i, list) for (char **i = (list); i && *i; i++)
 #define _cleanup_strv_        _cleanup_(strv_free_p)

@@ -56,9 +56,32 @@ static size_t distance(const char *a, const char *b)
     return row[m];
 }
 
-const char *problem_nearest(const char *word, const char *const *words)
+/* How long the words' common beginning is, where it is most of both. */
+static size_t shared_beginning(const char *a, const char *b)
+{
+    enum { LEAST = 5 };
+    size_t n = 0, longer = MAX(strlen(a), strlen(b));
+    while (a[n] && a[n] == b[n])
+        n++;
+    return n >= LEAST && n * 5 >= longer * 3 ? n : 0;
+}
+
+static const char *with_longest_beginning(const char *word, const char *const *words)
 {
     const char *best = NULL;
+    for (size_t longest = 0; *words; words++) {
+        size_t n = shared_beginning(word, *words);
+        if (n > longest) {
+            longest = n;
+            best = *words;
+        }
+    }
+    return best;
+}
+
+const char *problem_nearest(const char *word, const char *const *words)
+{
+    const char *best = NULL, *const *all = words;
     size_t best_distance = strlen(word) > 4 ? 3 : 2; /* up to one less */
     if (strlen(word) < 2)
         return NULL;
@@ -69,5 +92,5 @@ const char *problem_nearest(const char *word, const char *const *words)
             best = *words;
         }
     }
-    return best;
+    return best ? best : with_longest_beginning(word, all);
 }

@@ -20,7 +20,8 @@ void problem_add(struct problems *p, const struct yaml_node *at, const char *for
 void problem_add_key(struct problems *p, const struct yaml_node *map, const struct yaml_pair *pair,
                      const char *format, ...) _printf_(4, 5);
 
-/* The nearest word of a list ending with NULL, or NULL when none is near. */
+/* The nearest word of a list ending with NULL: one with a slip or two, else one that begins as it does; or
+ * NULL when none is near. */
 const char *problem_nearest(const char *word, const char *const *words);
 
 #endif

@@ -1,46 +1,15 @@
 /* The request's target taken apart, and the route that fits it. */
+#include "base/str.h"
 #include "http/server_priv.h"
 
 #include <ctype.h>
-
-static int hex_value(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
-/* NULL for a malformed escape or a NUL in it. */
-static char *percent_decode(const char *text, size_t n, bool plus_is_space)
-{
-    char *out = mem_new(n + 1);
-    size_t len = 0;
-    for (size_t i = 0; i < n; i++) {
-        char c = text[i];
-        if (c == '+' && plus_is_space) {
-            c = ' ';
-        } else if (c == '%') {
-            int high = i + 2 < n ? hex_value(text[i + 1]) : -1;
-            int low = high >= 0 ? hex_value(text[i + 2]) : -1;
-            if (high < 0 || low < 0 || (high == 0 && low == 0)) {
-                free(out);
-                return NULL;
-            }
-            c = (char)(high << 4 | low);
-            i += 2;
-        }
-        out[len++] = c;
-    }
-    return out;
-}
 
 enum { MAX_QUERY = 1024 };
 
 static int bad_escape(const char *text, size_t n, struct err *err)
 {
     const char *at = memchr(text, '%', n);
-    while (at && at + 2 < text + n && hex_value(at[1]) >= 0 && hex_value(at[2]) >= 0 &&
+    while (at && at + 2 < text + n && str_hex_value(at[1]) >= 0 && str_hex_value(at[2]) >= 0 &&
            (at[1] != '0' || at[2] != '0'))
         at = memchr(at + 1, '%', (size_t)(text + n - at - 1));
     return err_set(err, ERR_INVALID, "invalid URL escape \"%.*s\"",
@@ -57,8 +26,8 @@ static int parse_query(struct http_request *q, const char *text, struct err *err
                 return err_set(err, ERR_LIMIT, "more than %d query parameters", MAX_QUERY);
             const char *equals = memchr(text, '=', n);
             size_t name_len = equals ? (size_t)(equals - text) : n;
-            char *name = percent_decode(text, name_len, true);
-            char *value = equals ? percent_decode(equals + 1, n - name_len - 1, true) : mem_strdup("");
+            char *name = str_percent_decode(text, name_len, true);
+            char *value = equals ? str_percent_decode(equals + 1, n - name_len - 1, true) : mem_strdup("");
             if (!name || !value) {
                 free(name);
                 free(value);
@@ -102,7 +71,7 @@ static int parse_target(struct http_request *q, const char *target, bool version
         take_version(q, &target);
     size_t n = strcspn(target, "?#");
     q->path = mem_strndup(target, n);
-    q->decoded_path = percent_decode(target, n, false);
+    q->decoded_path = str_percent_decode(target, n, false);
     if (!q->decoded_path)
         return bad_escape(target, n, err);
     return target[n] == '?' ? parse_query(q, target + n + 1, err) : 0;
@@ -123,7 +92,7 @@ int http__target_parse(struct http_request *q, struct err *err)
 static bool take_param(struct http_request *q, const char *name, const char *value, size_t n)
 {
     must(q->param_count < HTTP_MAX_PARAMS);
-    char *decoded = percent_decode(value, n, false);
+    char *decoded = str_percent_decode(value, n, false);
     if (!decoded || !*decoded) {
         free(decoded);
         return false;
@@ -151,7 +120,7 @@ static bool same_segment(const char *path, size_t n, const char *want, size_t wa
 {
     if (!memchr(path, '%', n))
         return n == want_n && memcmp(path, want, n) == 0;
-    _cleanup_free_ char *decoded = percent_decode(path, n, false);
+    _cleanup_free_ char *decoded = str_percent_decode(path, n, false);
     return decoded && strlen(decoded) == want_n && memcmp(decoded, want, want_n) == 0;
 }
 

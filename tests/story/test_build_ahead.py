@@ -109,6 +109,8 @@ class Ahead(Story):
 
     def test_a_download_without_a_name(self):
         gate = Gate(self)
-        folder = self.context("unnamed", f"FROM busybox\nADD {gate.url}/ /dest/\nADD {gate.url} /file\nADD {gate.url}/late/?x=/y /dest/\n")
+        folder = self.context("unnamed", f"FROM busybox\nADD {gate.url}/ /dest/\nADD {gate.url} /file\nADD {gate.url}/late/?x=/y /dest/\n"
+                              f"ADD {gate.url}/late/a%2Fb%20%C3%A9+.txt /esc/\nADD {gate.url}/late/50%25?n=%41 {gate.url}/late/%zz {gate.url}/late/x%2F /esc/\n")
         self.d.drover("build", "-t", "unnamed", folder)
         self.assertEqual(self.d.docker("run", "--rm", "unnamed", "sh", "-c", "cat /dest/__unnamed__ /file /dest/late").out, "root\nroot\nlate\n")
+        self.assertEqual(self.d.docker("run", "--rm", "unnamed", "sh", "-c", "cd /esc; echo *").out, "%zz 50% b \u00e9+.txt x\n")

@@ -211,6 +211,7 @@ class Rights(RegistryStory):
 
     def test_a_wrong_file_changes_nothing_and_is_told_with_its_line(self):
         for wrong, words in ((CONFIG + "  - match: x\n    pul: dev\n", ('registry.yaml:17:5: "pul" is not known here', 'did you mean "pull"')),
+                             (CONFIG + "replication: []\n", ('"replication" is not known here', 'did you mean "replicate"')),
                              (CONFIG.replace("delete: lead", "delete: anonymous"), ("registry.yaml:10", "anonymous may pull")),
                              (CONFIG.replace("[dev, lead]", "[dev, laed]"), ("registry.yaml:4", 'no user "laed"')),
                              (CONFIG.replace('"@developers"', '"@develpers"', 1), ("registry.yaml:9", 'no group "develpers"')),

@@ -51,6 +51,17 @@ static void the_escape_directive_changes_continuation_and_a_comment_ends_directi
     d = parsed("# a comment\n# escape=`\nFROM a\n");
     assert_int_equal(d.escape, '\\');
     dockerfile_done(&d);
+    d = parsed("#!/usr/bin/env build\n# escape=`\n# check=skip=all\nFROM a\nRUN `\n");
+    assert_int_equal(d.escape, '\\');
+    assert_string_equal(d.check, "skip=all");
+    assert_int_equal(d.steps[0].line, 4);
+    assert_string_equal(d.steps[1].args[0], "`");
+    dockerfile_done(&d);
+    d = parsed("# check=skip=all\n#!/bin/x\n# escape=`\nFROM a\n");
+    assert_int_equal(d.escape, '\\');
+    dockerfile_done(&d);
+    refused("#!x\n# check=error=true\n# check=error=true\nFROM a\n",
+            "Dockerfile:3: only one check parser directive can be used");
     refused("# escape=x\nFROM a\n", "Dockerfile:1: invalid escape 'x': it must be \\ or `");
     refused("# escape=`\n# escape=`\nFROM a\n", "Dockerfile:2: only one escape parser directive can be used");
 }

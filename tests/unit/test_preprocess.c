@@ -73,6 +73,8 @@ static void a_plain_file_stays_plain(void **state)
     assert_false(preprocess_wanted(late, strlen(late)));
     const char ours[] = "# escape=`\n#syntax = drover/1\nFROM a\n";
     assert_true(preprocess_wanted(ours, strlen(ours)));
+    const char program[] = "#!/usr/bin/env build\n# syntax=drover/1\nFROM a\n";
+    assert_true(preprocess_wanted(program, strlen(program)));
     struct dockerfile d;
     struct err err;
     const char words[] = "FROM a\nIF x\nENDIF\n";
