@@ -107,12 +107,14 @@ static char *find_leader(struct cluster *c)
     return mem_strdup(c->leader ? c->leader : "");
 }
 
-/* The same; waits a while for one. */
-static char *await_leader(struct cluster *c, const struct cluster_forward *f)
+/* The same; waits a while for one, or for another one than `gone`, which may be NULL. */
+static char *await_leader(struct cluster *c, const struct cluster_forward *f, const char *gone)
 {
     int64_t until_ns = time_monotonic_ns() + ELECTION_MS * NS_PER_MS;
     for (;;) {
         char *at = find_leader(c);
+        if (str_eq(at, gone))
+            *at = '\0';
         if (*at || time_monotonic_ns() > until_ns || (f->gone && f->gone(f->context)))
             return at;
         free(at);
@@ -134,11 +136,18 @@ static char *named_leader(const struct http_response *answer)
 int cluster_forward(struct cluster *c, const struct cluster_forward *f, struct http_response *ret,
                     struct err *err)
 {
-    _cleanup_free_ char *at = await_leader(c, f);
+    _cleanup_free_ char *at = await_leader(c, f, NULL);
     for (int hop = 0; hop < HOPS_MAX && !str_empty(at); hop++) {
         int r = call_once(c, f, at, ret, err);
         if (r == -ERR_CANCELLED)
             return r;
+        /* It has just died, and has heard nothing of this: the other managers have yet to find out. */
+        if (r < 0 && err->sys == ECONNREFUSED && managers__replicated(c)) {
+            char *other = await_leader(c, f, at);
+            free(at);
+            at = other;
+            continue;
+        }
         if (r < 0) /* which is not said with an address: it is the swarm's, not the client's */
             return err_wrap(err, "pass the request on to the leader of the swarm");
         if (ret->status != MISDIRECTED)

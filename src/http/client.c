@@ -325,8 +325,11 @@ static int transfer_error(const struct http_client *c, const struct transfer *t,
     size_t i = 0;
     while (curl_codes[i].curl != CURLE_OK && curl_codes[i].curl != code)
         i++;
-    return err_set(err, curl_codes[i].code, "%s %s: %s", t->call->method, t->call->url,
-                   *detail ? detail : curl_easy_strerror(code));
+    int r = err_set(err, curl_codes[i].code, "%s %s: %s", t->call->method, t->call->url,
+                    *detail ? detail : curl_easy_strerror(code));
+    if (err && code == CURLE_COULDNT_CONNECT)
+        err->sys = (int)sys;
+    return r;
 }
 
 int http_client_call(struct http_client *c, const struct http_call *call, struct http_response *ret,

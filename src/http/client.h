@@ -68,7 +68,8 @@ struct http_call {
 
 int http_client_new(const char *unix_socket_or_null, struct http_client **ret, struct err *err);
 void http_client_free(struct http_client *c);
-/* 0 whenever an answer came, whatever its status. */
+/* 0 whenever an answer came, whatever its status. An error with `sys` (ECONNREFUSED, ...): nobody was
+ * reached, and nothing was sent. */
 int http_client_call(struct http_client *c, const struct http_call *call, struct http_response *ret,
                      struct err *err);
 

@@ -1,4 +1,5 @@
 """Machines with a Drover each, of one swarm: a network namespace (hosts.py) and a host name of its own for every one."""
+import base64
 import contextlib
 import json
 import os
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 
 import harness
 import hosts
@@ -225,3 +227,39 @@ class Swarm:
                 machine.process.send_signal(signal.SIGCONT)
         left = [text for text in (machine.remove() for machine in self.machines) if text]
         self.test.assertEqual(left, [], "left behind")
+
+
+class Writer(threading.Thread):
+    """Makes configs, one after the other, through whichever machine answers, until it is told to end."""
+
+    def __init__(self, test, through, prefix="k"):
+        super().__init__()
+        self.test, self.machines, self.prefix, self.acknowledged, self.end = test, through, prefix, [], False
+        test.addCleanup(self.finish)
+        self.start()
+
+    def run(self):
+        number = 0
+        while not self.end:
+            number += 1
+            name = f"{self.prefix}{number}"
+            with contextlib.suppress(OSError):
+                body = {"Name": name, "Data": base64.b64encode(name.encode()).decode()}
+                if self.machines[number % len(self.machines)].api("POST", "/configs/create", body)[0] == 201:
+                    self.acknowledged.append(name)
+
+    def wait_for_more(self, count=3):
+        want = len(self.acknowledged) + count
+        harness.wait_for(lambda: len(self.acknowledged) >= want, f"{count} more writes")
+
+    def finish(self):
+        self.end = True
+        self.join()
+        return set(self.acknowledged)
+
+    def check(self, machine):
+        """What was acknowledged is there."""
+        acknowledged = self.finish()
+        have = {c["Spec"]["Name"] for c in machine.get("/configs")}
+        self.test.assertEqual(sorted(acknowledged - have), [])
+        self.test.assertGreater(len(acknowledged), 5)

@@ -97,6 +97,7 @@ class Cluster(unittest.TestCase):
             m.wipe()
             if role == "manager":
                 through.docker("node", "demote", old)
+                harness.wait_for(lambda: "ManagerStatus" not in through.ask("GET", f"/nodes/{old}"), "it to be no manager")
             through.docker("node", "rm", "--force", old)
             m.join(through, "--advertise-addr", m.host.address, token=through.token(role))
             self.wait_for_state(through, m.name, "ready")

@@ -1,11 +1,8 @@
 """Three managers while they fail: another one leads, nothing that was acknowledged is lost, what runs goes on."""
-import base64
-import contextlib
 import json
 import os
 import signal
 import subprocess
-import threading
 import time
 import unittest
 
@@ -13,34 +10,6 @@ import harness
 import machines
 
 STAYS = ["sh", "-c", "trap 'exit 0' TERM; echo began; while :; do sleep 0.05; done"]
-
-
-class Writer(threading.Thread):
-    """Makes configs, one after the other, through whichever machine answers, until it is told to end."""
-
-    def __init__(self, machines, prefix):
-        super().__init__()
-        self.machines, self.prefix, self.acknowledged, self.end = machines, prefix, [], False
-        self.start()
-
-    def run(self):
-        number = 0
-        while not self.end:
-            number += 1
-            name = f"{self.prefix}{number}"
-            with contextlib.suppress(OSError):
-                body = {"Name": name, "Data": base64.b64encode(name.encode()).decode()}
-                if self.machines[number % len(self.machines)].api("POST", "/configs/create", body)[0] == 201:
-                    self.acknowledged.append(name)
-
-    def wait_for_more(self, count=3):
-        want = len(self.acknowledged) + count
-        harness.wait_for(lambda: len(self.acknowledged) >= want, f"{count} more writes")
-
-    def finish(self):
-        self.end = True
-        self.join()
-        return set(self.acknowledged)
 
 
 class Managers(unittest.TestCase):
@@ -68,17 +37,8 @@ class Managers(unittest.TestCase):
         return [line for m in machines for line in
                 m.docker("ps", "-q", "--filter", f"label=com.docker.swarm.service.name={name}").out.split()]
 
-    def writer(self, machines, prefix="k"):
-        writer = Writer(machines, prefix)
-        self.addCleanup(writer.finish)
-        return writer
-
-    def check(self, machine, writer):
-        """What was acknowledged is there."""
-        acknowledged = writer.finish()
-        have = {c["Spec"]["Name"] for c in machine.get("/configs")}
-        self.assertEqual(sorted(acknowledged - have), [])
-        self.assertGreater(len(acknowledged), 5)
+    def writer(self, through, prefix="k"):
+        return machines.Writer(self, through, prefix)
 
     def test_any_manager_answers_for_all(self):
         a, b, c = self.swarm.machines
@@ -128,11 +88,11 @@ class Managers(unittest.TestCase):
         writer.machines = [b]
         writer.wait_for_more()
         self.assert_clean_refusal(b.docker("node", "demote", b.info()["NodeID"], check=False), "last manager")
-        self.check(b, writer)
+        writer.check(b)
         c.join(b, token=b.token("manager"))
         harness.wait_for(lambda: self.swarm.nodes(b)["c"][1] == "Reachable", "the leader to see its vote")
         self.assertEqual(sorted(status for _, status in self.swarm.nodes(c).values()), ["", "", "Leader", "Reachable"])
-        self.check(c, writer)
+        writer.check(c)
 
     def test_another_manager_leads_when_the_leader_is_killed(self):
         self.service(self.swarm.machines[1], "web")
@@ -144,7 +104,7 @@ class Managers(unittest.TestCase):
             writer.wait_for_more()
             leader.die()
             writer.wait_for_more()
-            self.check(self.swarm.leader(others), writer)
+            writer.check(self.swarm.leader(others))
             leader.start()
             harness.wait_for(lambda: sorted(v for _, v in self.swarm.nodes(others[0]).values()) ==
                              ["Leader", "Reachable", "Reachable"], "all to be reachable")
@@ -206,8 +166,8 @@ class Managers(unittest.TestCase):
         self.assert_clean_refusal(refused, "does not have a leader")
         leader.host.heal()
         alone.wait_for_more()
-        self.check(leader, rest)
-        self.check(others[0], alone)
+        rest.check(leader)
+        alone.check(others[0])
 
     def test_without_a_majority_everything_says_so_and_what_runs_goes_on(self):
         a = self.swarm.machines[0]
