@@ -446,6 +446,7 @@ int cluster_open(struct engine *e, struct cluster **ret, struct err *err)
     c->dir = str_printf("%s/cluster", engine_root(e));
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->change_lock, NULL);
+    pthread_mutex_init(&c->port_lock, NULL);
     pthread_mutex_init(&c->clients_lock, NULL);
     cond_init(&c->decide);
     cond_init(&c->work);
@@ -503,6 +504,7 @@ bool cluster_close(struct cluster *c, int grace_ms)
     seal__done(c);
     pthread_mutex_destroy(&c->lock);
     pthread_mutex_destroy(&c->change_lock);
+    pthread_mutex_destroy(&c->port_lock);
     pthread_mutex_destroy(&c->clients_lock);
     pthread_cond_destroy(&c->decide);
     pthread_cond_destroy(&c->work);

@@ -175,6 +175,7 @@ struct cluster {
     char *leader;             /* its address, when another leads; NULL: not known */
     struct http_server *port; /* of the cluster (port.c); with change_lock */
     struct http_tls *port_tls;
+    pthread_mutex_t port_lock;    /* while these two are used by who has no change_lock */
     pthread_mutex_t clients_lock; /* of those to the leader that are kept (forward.c) */
     struct http_client *clients[16];
     size_t client_count;

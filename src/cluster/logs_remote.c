@@ -123,6 +123,7 @@ int logs__serve_remote(struct http_request *q, void *context, struct err *err)
                                .line = send_line,
                                .gone = reader_gone};
     bool tty;
+    http_bind_to_certificate(q);
     int r = port__peer(c, q, &peer, err);
     if (r == 0 && !peer.manager)
         r = err_set(err, ERR_DENIED, "only managers may read the logs of another node's tasks");

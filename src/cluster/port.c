@@ -116,6 +116,7 @@ static void take_other(struct http_request *q, void *context)
     struct cluster *c = context;
     struct port_peer peer;
     struct err err;
+    http_bind_to_certificate(q); /* what passes here may last for days */
     if (is_client(c, q))
         gateway__take(q, c);
     else if (!str_after(http_raw_path(q), REACH_PREFIX "/"))
@@ -197,13 +198,15 @@ void port__open_late(struct cluster *c)
 
 bool port__close(struct cluster *c, int grace_ms)
 {
-    if (!c->port)
-        return true;
-    bool ended = http_server_stop(c->port, grace_ms);
+    pthread_mutex_lock(&c->port_lock);
+    struct http_server *server = c->port;
+    struct http_tls *tls = c->port_tls;
     c->port = NULL;
-    if (ended)
-        http_tls_free(c->port_tls);
     c->port_tls = NULL;
+    pthread_mutex_unlock(&c->port_lock);
+    bool ended = http_server_stop(server, grace_ms);
+    if (server && ended)
+        http_tls_free(tls);
     return ended;
 }
 
@@ -211,6 +214,11 @@ void port__renewed(struct cluster *c)
 {
     struct err err;
     forward__drop_clients(c);
-    if (c->port_tls && http_tls_reload(c->port_tls, &err) < 0)
+    SCOPED_LOCK(locked, &c->port_lock);
+    if (!c->port)
+        return;
+    if (http_tls_reload(c->port_tls, &err) < 0)
         log_error("cluster: %s", err.msg);
+    if (http_server_end_revoked(c->port, &err) < 0)
+        log_error("cluster: end what runs with certificates that were taken back: %s", err.msg);
 }

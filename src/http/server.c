@@ -1,6 +1,7 @@
 /* From bytes to requests, and the life of the server. */
 #include "http/server_priv.h"
 
+#include "base/lock.h"
 #include "base/log.h"
 #include "base/timeutil.h"
 
@@ -364,6 +365,27 @@ static bool wait_none(struct http_server *s, const size_t *count, int ms)
     while (*count > 0 && r == 0)
         r = pthread_cond_timedwait(&s->changed, &s->lock, &at);
     return *count == 0;
+}
+
+void http_bind_to_certificate(struct http_request *q)
+{
+    struct http_certificate shown;
+    http_peer_certificate(q, &shown);
+    SCOPED_LOCK(locked, &q->server->lock);
+    snprintf(q->bound, sizeof(q->bound), "%s", shown.serial);
+}
+
+int http_server_end_revoked(struct http_server *s, struct err *err)
+{
+    struct map revoked = MAP_INIT(NULL);
+    int r = s->config.tls ? http__tls_revoked(s->config.tls, &revoked, err) : 0;
+    pthread_mutex_lock(&s->lock);
+    for (struct http_conn *c = s->first[CONN_BUSY]; r == 0 && c; c = c->next)
+        if (c->request && *c->request->bound && map_has(&revoked, c->request->bound))
+            shutdown(c->fd, SHUT_RDWR);
+    pthread_mutex_unlock(&s->lock);
+    map_done(&revoked);
+    return r;
 }
 
 static void cut_requests(struct http_server *s)

@@ -95,6 +95,9 @@ int http_server_start(const struct http_server_config *config, int listen_fd, st
 /* Stops accepting, waits for requests in progress up to `grace_ms`, then cuts them. False: one hangs all the
  * same, and what its handler uses must stay (as the server does). */
 bool http_server_stop(struct http_server *s, int grace_ms);
+/* Cuts the requests that are bound to a certificate (http_bind_to_certificate) which the present list of
+ * `revoked_file` (tls.h) names. To be called after http_tls_reload(). */
+int http_server_end_revoked(struct http_server *s, struct err *err);
 
 /* For what a prompt route runs: the rest may last, and another thread is to wait meanwhile. False: none can
  * be had, and it must not. Of every other route it is true, and costs nothing. */
@@ -115,14 +118,19 @@ enum http_kind http_route_kind(const struct http_request *q);
 enum { HTTP_PEER_BYTES = 46 };
 void http_peer_address(struct http_request *q, char ret[HTTP_PEER_BYTES]);
 /* What the client's certificate says (http_tls_new_mutual). */
-enum { HTTP_NAME_BYTES = 128 };
+enum { HTTP_NAME_BYTES = 128, HTTP_SERIAL_BYTES = 64 };
 struct http_certificate {
-    bool valid;      /* it leads to the authority, and now is within its time */
-    const char *why; /* it is not: "shows no certificate", "... has expired" */
-    bool revoked;    /* that is why */
+    bool valid;                     /* it leads to the authority, and now is within its time */
+    const char *why;                /* it is not: "shows no certificate", "... has expired" */
+    bool revoked;                   /* that is why */
+    char serial[HTTP_SERIAL_BYTES]; /* in hex */
     char name[HTTP_NAME_BYTES], unit[HTTP_NAME_BYTES], organization[HTTP_NAME_BYTES]; /* "" when invalid */
 };
 void http_peer_certificate(struct http_request *q, struct http_certificate *ret);
+/* From now on the request lasts no longer than its client's certificate is good for:
+ * http_server_end_revoked() ends it. To be called before the certificate is looked at, so that no list comes
+ * between the two. */
+void http_bind_to_certificate(struct http_request *q);
 const char *http_method(struct http_request *q);
 const char *http_path(struct http_request *q);             /* without version prefix */
 const char *http_raw_path(struct http_request *q);         /* the same, as sent */

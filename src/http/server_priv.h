@@ -19,6 +19,7 @@
 
 #include "http/server.h"
 
+#include "base/map.h"
 #include "base/mem.h"
 
 #include <pthread.h>
@@ -99,6 +100,8 @@ struct http_conn {
 struct http_tls_session *http__tls_begin(struct http_tls *t, int fd); /* makes the descriptor non-blocking */
 void http__tls_free(struct http_tls_session *s);
 void http__tls_peer(struct http_tls_session *s, struct http_certificate *ret);
+/* Of the list of certificates taken back, as the file has it now: the serials in hex. */
+int http__tls_revoked(const struct http_tls *t, struct map *ret, struct err *err);
 void http__tls_end(struct http_tls_session *s); /* tells the peer that nothing more comes */
 /* As recv(2) without waiting: -1 with EAGAIN also while the handshake is under way. */
 ssize_t http__tls_recv(struct http_tls_session *s, void *buffer, size_t n);
@@ -114,6 +117,7 @@ struct http_request {
     struct http_server *server;
     struct http_conn *conn;
     enum http_kind kind;
+    char bound[HTTP_SERIAL_BYTES]; /* to the certificate of this serial, or ""; with the server's lock */
 
     char *head_text; /* what `head` points into */
     struct http_head *head;

@@ -1,6 +1,7 @@
 #include "http/tls.h"
 
 #include "base/deferred.h"
+#include "base/file.h"
 #include "base/lock.h"
 #include "base/mem.h"
 #include "base/timeutil.h"
@@ -13,9 +14,16 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+/* Deferred as those of base/deferred.h are; nobody else calls them. */
+#pragma weak gnutls_x509_crl_iter_crt_serial
+#pragma weak gnutls_x509_crl_iter_deinit
+#pragma weak gnutls_x509_crl_list_import2
+
 /* A kept connection has a request each second and more: its peer's certificate is verified anew no oftener
  * than this, and at once when another list of revocations is in force. */
 static const int64_t KNOWN_NS = 10 * NS_PER_S;
+
+enum { LIST_MAX = 8 << 20 }; /* of revocations, of two authorities */
 
 /* Shared by the connections that began with it. */
 struct shown {
@@ -171,6 +179,48 @@ void http__tls_free(struct http_tls_session *s)
     free(s);
 }
 
+/* Authorities' serials have 20 bytes at most; "" for a longer one. */
+static void format_serial(const unsigned char *serial, size_t n, char ret[HTTP_SERIAL_BYTES])
+{
+    *ret = '\0';
+    for (size_t i = 0; i < n && n < HTTP_SERIAL_BYTES / 2; i++)
+        snprintf(ret + 2 * i, 3, "%02x", serial[i]);
+}
+
+static void add_serials(gnutls_x509_crl_t list, struct map *to)
+{
+    gnutls_x509_crl_iter_t at = NULL;
+    unsigned char serial[HTTP_SERIAL_BYTES / 2];
+    char text[HTTP_SERIAL_BYTES];
+    size_t n = sizeof(serial);
+    while (gnutls_x509_crl_iter_crt_serial(list, &at, serial, &n, NULL) == 0) {
+        format_serial(serial, n, text);
+        map_put(to, text, to);
+        n = sizeof(serial);
+    }
+    gnutls_x509_crl_iter_deinit(at);
+}
+
+int http__tls_revoked(const struct http_tls *t, struct map *ret, struct err *err)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    gnutls_x509_crl_t *lists = NULL;
+    unsigned count = 0;
+    int r = t->revoked_file ? file_read(t->revoked_file, LIST_MAX, &text, err) : 0;
+    if (r < 0 || !text.len)
+        return r == -ERR_NOT_FOUND ? 0 : r;
+    const gnutls_datum_t pem = {(unsigned char *)text.data, (unsigned)text.len};
+    int n = gnutls_x509_crl_list_import2(&lists, &count, &pem, GNUTLS_X509_FMT_PEM, 0);
+    if (n < 0)
+        return err_set(err, ERR_INVALID, "TLS revocations %s: %s", t->revoked_file, gnutls_strerror(n));
+    for (unsigned i = 0; i < count; i++) {
+        add_serials(lists[i], ret);
+        gnutls_x509_crl_deinit(lists[i]);
+    }
+    free(lists);
+    return 0;
+}
+
 /* Who was let in is not in for ever. */
 static void hold_against_last(struct http_tls_session *s)
 {
@@ -184,6 +234,14 @@ static void hold_against_last(struct http_tls_session *s)
     shown_unref(s->held_against);
     s->held_against = last;
     s->known_until = 0;
+}
+
+static void read_serial(gnutls_x509_crt_t crt, char ret[HTTP_SERIAL_BYTES])
+{
+    unsigned char serial[HTTP_SERIAL_BYTES / 2];
+    size_t n = sizeof(serial);
+    if (gnutls_x509_crt_get_serial(crt, serial, &n) == 0)
+        format_serial(serial, n, ret);
 }
 
 static void read_name(gnutls_x509_crt_t crt, const char *oid, char ret[HTTP_NAME_BYTES])
@@ -220,6 +278,7 @@ void http__tls_peer(struct http_tls_session *s, struct http_certificate *ret)
     if (status || gnutls_x509_crt_init(&crt) < 0)
         return;
     if (gnutls_x509_crt_import(crt, &chain[0], GNUTLS_X509_FMT_DER) == 0) {
+        read_serial(crt, ret->serial);
         read_name(crt, GNUTLS_OID_X520_COMMON_NAME, ret->name);
         read_name(crt, GNUTLS_OID_X520_ORGANIZATIONAL_UNIT_NAME, ret->unit);
         read_name(crt, GNUTLS_OID_X520_ORGANIZATION_NAME, ret->organization);

@@ -8,6 +8,9 @@ import harness
 import machines
 
 
+TALKS = ["sh", "-c", "trap 'exit 0' TERM; while :; do echo word; sleep 0.2; done"]
+
+
 def restart(machine):
     machine.stop()
     machine.start()
@@ -46,6 +49,11 @@ class Membership(unittest.TestCase):
         identity = d.info()["NodeID"]
         for at, name in ((a, "swarm-manager"), (c, "swarm-manager"), (d, identity)):
             self.assertEqual(self.call(b, at, "/cluster/engine/info", stolen, name)[0], 200)
+        logs = a.service("--name", "talks", "--constraint", "node.hostname==d", command=TALKS)
+        harness.wait_for(lambda: a.running("talks") == {"d": 1}, "its task")
+        container, = d.containers()
+        streams = [self.stream(b, a, f"/cluster/api/v1.41/services/{logs}/logs?follow=1&stdout=1", stolen), self.stream(b, d, f"/cluster/logs/{container}?follow=1&out=1", stolen, identity),
+                   self.stream(b, d, f"/cluster/engine/containers/{container}/logs?follow=1&stdout=1", stolen, identity)]
         held = self.connect(b, c, stolen)
         harness.wait_for(lambda: self.established(c, b), "the connection")
         a.docker("node", "demote", "b")
@@ -55,6 +63,8 @@ class Membership(unittest.TestCase):
                                      for at, name in ((a, "swarm-manager"), (c, "swarm-manager"), (d, identity))), "all to refuse it")
         self.assertIn("was taken back", self.call(b, a, "/cluster/engine/info", stolen)[1])
         held.wait()
+        for stream in streams:
+            harness.wait_for(lambda: stream.poll() is not None, "what it had under way to end")
         again = self.connect(b, c, stolen)
         again.wait()
         harness.wait_for(lambda: a.nodes()["b"][0] == "ready", "b to be heard")
@@ -63,7 +73,9 @@ class Membership(unittest.TestCase):
         # Removed altogether.
         worker = self.keep_certificate(b)
         self.assertEqual(self.call(b, a, "/cluster/api/v1.41/nodes", worker)[0], 200)
+        last = self.stream(b, a, f"/cluster/api/v1.41/services/{logs}/logs?follow=1&stdout=1", worker)
         a.docker("node", "rm", "--force", "b")
+        harness.wait_for(lambda: last.poll() is not None, "what it had under way to end")
         harness.wait_for(lambda: all(self.call(b, at, "/cluster/api/v1.41/nodes", worker)[0] == 403 for at in (a, c)), "all to refuse it")
         harness.wait_for(lambda: not b.containers() and "removed" in b.info()["Error"], "the removed node to hear of it")
         # Another leader, and a start, know it too.
@@ -76,6 +88,14 @@ class Membership(unittest.TestCase):
         harness.wait_for(lambda: a.nodes()["b"][0] == "ready", "b to be back")
         leader = swarm.leader(among=(a, c))
         self.assertEqual(self.call(b, leader, "/cluster/api/v1.41/nodes", self.keep_certificate(b))[0], 200)
+
+    def stream(self, of, at, path, stolen, name="swarm-manager"):
+        """An answer that goes on, and has begun."""
+        process = subprocess.Popen(of.host.inside(["curl", "-sN", "--cacert", f"{stolen}/ca.pem", "--cert", f"{stolen}/node.pem", "--key", f"{stolen}/node.key", "--connect-to",
+                                                   f"{name}:2377:{at.host.address}:2377", f"https://{name}:2377{path}"]), stdout=subprocess.PIPE)
+        self.addCleanup(lambda: (process.kill(), process.wait(), process.stdout.close()))
+        self.assertTrue(process.stdout.read(1))
+        return process
 
     def established(self, machine, by):
         return by.host.address in harness.run(machine.host.inside(["ss", "-Htn", "state", "established", "sport", "=", "2378"])).out
@@ -100,3 +120,37 @@ class Membership(unittest.TestCase):
         restart(a)
         self.assert_clean_refusal(docker("one"), "was taken back")
         harness.wait_for(lambda: docker("two").status == 0, "the other one")
+
+    def test_what_runs_with_a_clients_certificate_ends_when_it_is_taken_back(self):
+        a, b = machines.Swarm(self, "ab").machines
+        for name in ("one", "two"):
+            a.drover("cluster", "client", name, os.path.join(a.root, name))
+        for machine in (a, b):
+            machine.docker("run", "-d", "--name", f"talks-{machine.name}", "busybox", *TALKS)
+
+        def start(name, *args):
+            env = {**os.environ, "DOCKER_HOST": f"tcp://{a.host.address}:2377", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": os.path.join(a.root, name)}
+            process = subprocess.Popen(b.host.inside(["docker", *args]), env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            self.addCleanup(lambda: (process.kill(), process.wait(), process.stdin.close(), process.stdout.close()))
+            return process
+        ways = [way for at in ("talks-a", "talks-b") for way in
+                (["logs", "-f", at], ["attach", "--sig-proxy=false", at], ["exec", "-i", at, "sh", "-c", "echo began; cat"])]
+        running = {name: [start(name, *way) for way in ways] for name in ("one", "two")}
+        events = start("one", "events", "--since", "1h")
+        for process in running["one"] + running["two"]:
+            self.assertIn(process.stdout.readline(), (b"word\n", b"began\n"))
+        self.assertIn(b" image import ", events.stdout.readline())
+        self.assertEqual({process.poll() for process in [*running["one"], events]}, {None})
+        a.drover("cluster", "revoke", "one")
+        for process in [*running["one"], events]:
+            harness.wait_for(lambda: process.poll() is not None, f"docker {process.args} to end")
+        # Another's goes on, both ways.
+        for way, process in zip(ways, running["two"]):
+            if way[0] == "exec":
+                process.stdin.write(b"still\n")
+                process.stdin.flush()
+                self.assertEqual(process.stdout.readline(), b"still\n")
+            else:
+                for _ in range(3):
+                    self.assertEqual(process.stdout.readline(), b"word\n")
+            self.assertIsNone(process.poll())
