@@ -66,6 +66,11 @@ static const char *given(struct builder *b, const char *name)
     return value;
 }
 
+bool build__arg_given(struct builder *b, const char *name)
+{
+    return given(b, name) != NULL;
+}
+
 const char *build__arg_value(struct builder *b, const char *name, const char *fallback)
 {
     SCOPED_LOCK(locked, &b->args_lock);

@@ -147,6 +147,7 @@ ssize_t build__find_stage(const struct builder *b, const char *name, size_t befo
 int build__platforms(struct builder *b, struct err *err);
 /* The value an ARG has: the caller's build argument, its default, the global one, a platform's. */
 const char *build__arg_value(struct builder *b, const char *name, const char *fallback);
+bool build__arg_given(struct builder *b, const char *name); /* then a default may be one that has no value */
 int build__expand_global(struct builder *b, const char *text, char **ret, struct err *err);
 int build__expand(struct build *s, const char *text, char **ret, struct err *err);
 int build__expand_words(struct build *s, const char *text, char ***ret, struct err *err);

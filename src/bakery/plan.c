@@ -13,7 +13,8 @@ static int global_arg(struct builder *b, const struct df_step *step, struct err 
     for (size_t i = 0; i < step->pair_count; i++) {
         const struct df_pair *pair = &step->pairs[i];
         _cleanup_free_ char *fallback = NULL;
-        int r = pair->value ? build__expand_global(b, pair->value, &fallback, err) : 0;
+        bool wanted = pair->value && !build__arg_given(b, pair->name);
+        int r = wanted ? build__expand_global(b, pair->value, &fallback, err) : 0;
         if (r < 0)
             return err_wrap(err, "%s:%d: %s", step->file, step->line, step->text);
         const char *value = build__arg_value(b, pair->name, fallback);

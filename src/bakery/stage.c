@@ -179,7 +179,7 @@ int build__take_args(struct build *s, const struct df_step *step, struct str *te
         int r = build__expand(s, pair->name, &name, err);
         if (r == 0 && pair->value)
             r = build__expand(s, pair->value, &fallback, err);
-        if (r < 0)
+        if (r < 0 && (!name || !build__arg_given(s->b, name)))
             return r;
         map_put(&s->args, name, mem_strdup(build__arg_value(s->b, name, fallback)));
         str_addf(text, fallback ? " %s=%s" : " %s", name, fallback);

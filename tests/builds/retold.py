@@ -290,3 +290,45 @@ case("retold: dockerignore that hides the file meant", "FROM scratch\nCOPY p/sub
 case("retold: dockerignore with an exception of nothing", "FROM scratch\nCOPY . .\n", files={".dockerignore": "!\n"}, refused="illegal exclusion pattern")
 case("retold: a Dockerfile's own ignore file", "FROM busybox\nCOPY . /all\nRUN test ! -e /all/d && test -e /all/a.txt && rm -r /all && echo yes > /ok\n",
      files={"Dockerfile.dockerignore": "d\n", ".dockerignore": "a.txt\n"}, peer="FROM busybox\nRUN echo yes > /ok\n")
+
+# --- what is left out, and what is kept of a path (the peer knows neither flag)
+
+ZOO = {f"x/{n}": n for n in ("dir1/101.png", "dir1/102.txt", "dir1/103.jpeg", "dir2/201.pdf", "dir2/202.jpeg", "dir2/203.png", "dir3/301.mp3", "dir3/302.mpeg")}
+case("retold: files left out below a directory", "FROM scratch\nCOPY --exclude=*/*.png --exclude=*/*.jpeg x /1\nCOPY --exclude=*/*.pdf --exclude=*/*.txt x /2\nADD --exclude=*.mp3 x/dir3/ /3/\n",
+     peer="FROM scratch\nCOPY x/dir1/102.txt /1/dir1/\nCOPY x/dir2/201.pdf /1/dir2/\nCOPY x/dir3 /1/dir3/\nCOPY x/dir1/101.png x/dir1/103.jpeg /2/dir1/\nCOPY x/dir2/202.jpeg x/dir2/203.png /2/dir2/\nCOPY x/dir3 /2/dir3/\nCOPY x/dir3/302.mpeg /3/\n",
+     files=ZOO)
+case("retold: files left out of what a wildcard finds", "FROM scratch\nCOPY --exclude=*.mp3 --exclude=*.jpeg --exclude=*.png --exclude=*.pdf --exclude=*.txt x/dir* /4/\nADD --exclude=*.mp* --exclude=*.jpeg --exclude=*.png --exclude=*.pdf x/dir* /5\n",
+     peer="FROM scratch\nCOPY x/dir3/302.mpeg /4/\nCOPY x/dir1/102.txt /5/\n", files=ZOO)
+case("retold: files of a stage left out", "FROM scratch AS s\nCOPY x /\nFROM scratch\nCOPY --from=s --exclude=*/*.png --exclude=*/*.jpeg . /1\nCOPY --from=s --exclude=*.mp3 dir3/ /3/\n",
+     peer="FROM scratch\nCOPY x/dir1/102.txt /1/dir1/\nCOPY x/dir2/201.pdf /1/dir2/\nCOPY x/dir3 /1/dir3/\nCOPY x/dir3/302.mpeg /3/\n", files=ZOO)
+
+TREE = "FROM busybox AS base\nWORKDIR /test\nRUN mkdir -p a/b/c/d/e a/b2/c/d/e a/b/c2/d/e a/b/c2/d/e2 && touch a/b/c/d/foo a/b/c/d/e/bay a/b2/c/d/e/bar a/b/c2/d/e/baz a/b/c2/d/e2/baz\nFROM scratch\n"
+for n, (ours, theirs) in enumerate((
+        ("/test/a/b/./c/d", "COPY --from=base /test/a/b/c/d /out/c/d/\n"),
+        ("/test/a/b/c/d/.", "COPY --from=base /test/a/b/c/d /out/test/a/b/c/d/\n"),
+        ("./test/a/b/c/d", "COPY --from=base /test/a/b/c/d /out/test/a/b/c/d/\n"),
+        ("/test/a/./b/./c", "COPY --from=base /test/a/b/c /out/b/c/\n"),
+        ("/test/a/./*/c", "COPY --from=base /test/a/b/c /out/b/c/\nCOPY --from=base /test/a/b2/c /out/b2/c/\n"),
+        ("/test/a/b*/./c/**/e", "COPY --from=base /test/a/b/c/d/e /test/a/b2/c/d/e /out/c/d/e/\n"),
+        ("/test/a/b/c*/./d/**/baz /test/a/b*/./c/**/bar", "COPY --from=base /test/a/b/c2/d/e/baz /out/d/e/\nCOPY --from=base /test/a/b/c2/d/e2/baz /out/d/e2/\nCOPY --from=base /test/a/b2/c/d/e/bar /out/c/d/e/\n"))):
+    case(f"retold: parents {n}", TREE + f"COPY --from=base --parents {ours} /out/\n", peer=TREE + theirs)
+case("retold: parents of the context", "FROM busybox\nCOPY --parents d/sub/deep/four /\nWORKDIR /test\nCOPY --parents d/sub/t* .\nCOPY --parents d/*.txt d/sub/./deep p/\n",
+     peer="FROM busybox\nCOPY d/sub/deep/four /d/sub/deep/\nWORKDIR /test\nCOPY d/sub/t* d/sub/\nCOPY d/one.txt p/d/\nCOPY d/sub/deep p/deep/\n")
+
+# --- more of ARG
+
+case("retold: an argument that must be given", "ARG FOO=${FOO:?\"custom error\"}\nFROM busybox\n", refused="FOO: custom error")
+case("retold: an argument that must be given is", "ARG FOO=${FOO:?\"custom error\"}\nFROM busybox\nARG FOO\nRUN echo $FOO > /x\n", args={"FOO": "bar"},
+     peer="FROM busybox\nRUN echo bar > /x\n")
+DEFAULTS = "FROM busybox\nARG FOO\nARG BAR=${FOO:?\"foo missing\"}\nRUN echo $FOO:$BAR > /x\n"
+case("retold: a default of an argument that is missing", DEFAULTS, refused="FOO: foo missing")
+for given, text in (({"FOO": "123"}, "123:123"), ({"BAR": "123"}, ":123")):
+    case(f"retold: a default of an argument with {text}", DEFAULTS, args=given, peer=f"FROM busybox\nRUN echo {text} > /x\n")
+case("retold: several arguments in a line", "ARG a1=\"foo bar\" a2=box\nARG a3=\"$a2-foo\"\nFROM busy$a2 AS build\nARG a3 a4=\"123 456\" a1\nRUN echo \"$a1:$a3:$a4\" > /out\n",
+     peer="FROM busybox\nRUN echo 'foo bar:box-foo:123 456' > /out\n")
+case("retold: an image's name cut from another", "ARG image=idlebox\nFROM busy${image#idle} AS build\nARG my_arg\nENV my_arg \"my_arg=${my_arg:-def_val}\"\nENV cut \"${my_arg%%e*}\"\nRUN echo $my_arg $cut > /out\n",
+     peer="FROM busybox\nENV my_arg=my_arg=def_val cut=my_arg=d\nRUN echo my_arg=def_val my_arg=d > /out\n")
+case("retold: arguments without a value and with an empty one", "FROM busybox\nARG FOO\nARG BAR=\nRUN env | grep -c '^BAR=$' > /bar; env | grep -c ^FOO > /foo; true\n", peer="FROM busybox\nRUN echo 1 > /bar; echo 0 > /foo\n")
+case("retold: a value that looks like a format", "FROM busybox\nENV myenv foo%sbar\nRUN [ \"$myenv\" = 'foo%sbar' ]\nLABEL l=100%d\n")
+case("retold: a secret that nobody gives", "FROM busybox\nRUN --mount=type=secret,required=false,mode=741,uid=100,gid=102,target=/mysecret [ ! -e /mysecret ]\nRUN [ ! -e /mysecret ]\n", peer="FROM busybox\nRUN true\n")
+case("retold: a secret that must be given", "FROM busybox\nRUN --mount=type=secret,id=mysecret,required=true true\n", peer="FROM busybox\nRUN false\n", refused="mysecret")
