@@ -36,15 +36,31 @@ static void replace(char **field, const char *value)
     *field = mem_strdup(value);
 }
 
+/* A branch or a tag is nothing else of the same name: `kind` says where it is. */
+static int take_ref(struct git_source *s, const char *kind, const char *value, struct err *err)
+{
+    if (!*value)
+        return 0;
+    _cleanup_free_ char *ref = str_printf("%s%s", str_after(value, kind) ? "" : kind, value);
+    if (*s->ref && strcmp(s->ref, ref) != 0)
+        return err_set(err, ERR_INVALID, "ref conflicts: \"%.100s\" and \"%.100s\"", s->ref, ref);
+    replace(&s->ref, ref);
+    return 0;
+}
+
 static int take_parameter(struct git_source *s, const char *name, const char *value, struct err *err)
 {
     bool on = true;
     bool is_switch = str_eq(name, "keep-git-dir") || str_eq(name, "submodules");
     if (is_switch && *value && parse_bool(value, &on, err) < 0)
         return err_wrap(err, "%s", name);
-    if (str_eq(name, "ref") || str_eq(name, "branch") || str_eq(name, "tag"))
-        replace(&s->ref, value);
-    else if (str_eq(name, "subdir"))
+    if (str_eq(name, "ref"))
+        return take_ref(s, "", value, err);
+    if (str_eq(name, "branch"))
+        return take_ref(s, "refs/heads/", value, err);
+    if (str_eq(name, "tag"))
+        return take_ref(s, "refs/tags/", value, err);
+    if (str_eq(name, "subdir"))
         replace(&s->folder, value);
     else if (str_eq(name, "checksum") || str_eq(name, "commit"))
         replace(&s->checksum, value);
@@ -81,6 +97,8 @@ static int check_ref(const char *ref, struct err *err)
     return 0;
 }
 
+enum { COMMIT_DIGITS = 40 };
+
 int git_source_parse(const char *text, struct git_source *ret, struct err *err)
 {
     size_t n = strcspn(text, "#?"), whole = strcspn(text, "#");
@@ -101,6 +119,9 @@ int git_source_parse(const char *text, struct git_source *ret, struct err *err)
         git_source_done(&s);
         return r;
     }
+    /* A whole commit alone says where to look, too. */
+    if (!*s.ref && s.checksum && strlen(s.checksum) == COMMIT_DIGITS)
+        replace(&s.ref, s.checksum);
     *ret = s;
     return 0;
 }
@@ -200,7 +221,8 @@ static int fetch_ref(const char *dir, const char *wanted, struct err *err)
     if (code < 0 || (*wanted && GIT(dir, NULL, "rev-parse", "-q", "--verify", ref) == 0))
         return code < 0 ? code : check_out(dir, ref, err);
     if (*wanted) {
-        _cleanup_free_ char *branch = str_printf("origin/%s", ref);
+        const char *head = str_after(ref, "refs/heads/");
+        _cleanup_free_ char *branch = str_printf("origin/%s", head ? head : ref);
         return check_out(dir, branch, err);
     }
     code = GIT(dir, err, "remote", "set-head", "origin", "--auto");

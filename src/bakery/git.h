@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* "URL#ref:folder", or "URL?ref=&subdir=&checksum=&keep-git-dir=&submodules=" with branch and tag for ref and
- * commit for checksum. */
+/* "URL#ref:folder", or "URL?ref=&subdir=&checksum=&keep-git-dir=&submodules=" with commit for checksum, and
+ * branch or tag for a ref that is nothing else; a whole commit is the ref as well when there is none. */
 struct git_source {
     char *url;
     char *ref, *folder; /* "" when not given */

@@ -283,7 +283,8 @@ class BuildApi(Story):
 
         def add(what, *flags):
             return self.built({"Dockerfile": f"FROM busybox\nADD {' '.join(flags)} {what} /src/\n"}, t="added")
-        for source, which in (("", "main"), ("#v2", "other"), (f"?ref={commit}", "other"), ("#:sub", "sub"), ("?branch=main&subdir=sub", "sub")):
+        for source, which in (("", "main"), ("#v2", "other"), (f"?ref={commit}", "other"), ("#:sub", "sub"), ("?branch=main&subdir=sub", "sub"), ("?branch=other", "other"), ("?tag=v2#refs/tags/v2", "other"),
+                              (f"?commit={commit}", "other"), (f"?tag=v2&commit={commit[:9]}", "other"), (f"?ref={commit}&commit={commit}", "other")):
             add(url + source)
             self.assertIn(f"LABEL which={which}", self.output("added", "cat", "/src/Dockerfile"), source)
             self.assertEqual(self.output("added", "sh", "-c", "ls -d /src/.git /src/sub 2>/dev/null || true"), "" if "sub" in source else "/src/sub\n")
@@ -291,7 +292,9 @@ class BuildApi(Story):
         self.assertEqual(self.output("added", "sh", "-c", "cat /src/.git/HEAD; stat -c %U /src/Dockerfile; ls /src").split(), [commit, "user", "Dockerfile", "out"])
         _, log = add(url + "#v2", "--keep-git-dir", f"--checksum={commit[:12]}", "--chown=user", "--exclude=sub", "--link")
         self.assertIn("Using cache", str(log))
-        for source, flags, message in ((url, "--checksum=abc123", "expected commit abc123"), (url + "#:out", "", "no folder"), (url + "#nowhere", "", "error fetching")):
+        for source, flags, message in ((url, "--checksum=abc123", "expected commit abc123"), (url + "#:out", "", "no folder"), (url + "#nowhere", "", "error fetching"),
+                                       (url + "?branch=v2", "", "error fetching"), (url + "?tag=other", "", "error fetching"), (url + "?tag=v2#refs/heads/main", "", "ref conflicts"),
+                                       (url + f"?branch=main&commit={commit}", "", f"expected commit {commit}")):
             self.assertIn(message, self.build({"Dockerfile": f"FROM busybox\nADD {flags} {source} /src\n"})[-1]["error"])
 
     def test_a_git_repository_of_few_objects_and_millions_of_files_is_refused_before_it_is_written(self):
