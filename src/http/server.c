@@ -287,6 +287,10 @@ static size_t connection_limit(void)
 
 static void server_free(struct http_server *s)
 {
+    /* One may have been accepted while the server stopped, and then nobody was left to serve it. */
+    for (int place = 0; place < CONN_PLACES; place++)
+        for (struct http_conn *c; (c = s->first[place]);)
+            http__conn_close(c);
     close_fd(s->listen_fd);
     close_fd(s->epoll_fd);
     close_fd(s->timer_fd);
