@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "base/timeutil.h"
 #include "cli/serve_config.h"
+#include "image/insecure.h"
 #include "rootless/rootless.h"
 
 #include <getopt.h>
@@ -27,7 +28,8 @@ static const char help[] =
     "does\n"
     "  --group NAME               the sockets' group, mode 0660 (default docker, when there is such a "
     "group)\n"
-    "  --insecure-registry HOST   a registry that may be spoken to without TLS; may be given again\n"
+    "  --insecure-registry HOST   a registry, or a range of addresses (10.0.0.0/8), that may be spoken to\n"
+    "                             without TLS; may be given again\n"
     "  --certs-dir DIR            certificates of registries: DIR/HOST[:PORT]/ca.crt\n"
     "                             (default /etc/docker/certs.d)\n"
     "  --signature-policy FILE    whose signatures which images need to be pulled: see docs/registry.md\n"
@@ -166,13 +168,14 @@ static void add_words(char ***list, const char *text)
 
 /* What the command line says, before the file is read. */
 struct call {
-    char **insecure, **peers, **runtimes, **log_options, **pools;
+    char **insecure, **registries /* insecure ones, parsed */, **peers, **runtimes, **log_options, **pools;
     const char *config_file, *default_runtime, *userns_remap, *log_driver, *log_level;
 };
 
 static void call_done(struct call *c)
 {
     strv_free(c->insecure);
+    strv_free(c->registries);
     strv_free(c->peers);
     strv_free(c->runtimes);
     strv_free(c->log_options);
@@ -289,6 +292,20 @@ static int parse(int argc, char **argv, struct serve_options *o, struct call *ca
     return -1;
 }
 
+static int insecure_registries(struct call *call, const struct serve_config *config, struct err *err)
+{
+    STRV_FOREACH (text, config->insecure_registries)
+        strv_add(&call->insecure, *text);
+    STRV_FOREACH (text, call->insecure) {
+        _cleanup_free_ char *entry = NULL;
+        int r = insecure_entry_parse(*text, &entry, err);
+        if (r < 0)
+            return r;
+        strv_add(&call->registries, entry);
+    }
+    return 0;
+}
+
 static int configure(struct call *call, struct serve_config *config, struct serve_options *o, struct err *err)
 {
     int r = serve_config_load(call->config_file, config, err);
@@ -303,12 +320,13 @@ static int configure(struct call *call, struct serve_config *config, struct serv
             r = serve_config_add_pool(config, *text, err);
     if (r < 0)
         return r;
-    STRV_FOREACH (registry, config->insecure_registries)
-        strv_add(&call->insecure, *registry);
+    r = insecure_registries(call, config, err);
+    if (r < 0)
+        return r;
     STRV_FOREACH (peer, config->registry_peers)
         strv_add(&call->peers, *peer);
     o->peers = call->peers;
-    o->insecure_registries = call->insecure;
+    o->insecure_registries = call->registries;
     o->runtimes = config->runtimes;
     o->address_pools = config->address_pools;
     o->log_driver = call->log_driver ? call->log_driver : config->log_driver;

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/tree_bytes.h"
+#include "image/insecure.h"
 #include "runtime/cgroup.h"
 
 #include <dirent.h>
@@ -223,12 +224,16 @@ static json_t *registry_config(char *const *insecure)
 {
     json_t *indexes = json_pack("{s:{s:s, s:[], s:b, s:b}}", "docker.io", "Name", "docker.io", "Mirrors",
                                 "Secure", 1, "Official", 1);
+    json_t *ranges = json_pack("[s]", "127.0.0.0/8");
     for (char *const *r = insecure; r && *r; r++)
-        json_object_set_new(
-            indexes, *r,
-            json_pack("{s:s, s:[], s:b, s:b}", "Name", *r, "Mirrors", "Secure", 0, "Official", 0));
-    return json_pack("{s:[], s:[], s:[s], s:o, s:[]}", "AllowNondistributableArtifactsCIDRs",
-                     "AllowNondistributableArtifactsHostnames", "InsecureRegistryCIDRs", "127.0.0.0/8",
+        if (insecure_is_range(*r))
+            json_array_append_new(ranges, json_string(*r));
+        else
+            json_object_set_new(
+                indexes, *r,
+                json_pack("{s:s, s:[], s:b, s:b}", "Name", *r, "Mirrors", "Secure", 0, "Official", 0));
+    return json_pack("{s:[], s:[], s:o, s:o, s:[]}", "AllowNondistributableArtifactsCIDRs",
+                     "AllowNondistributableArtifactsHostnames", "InsecureRegistryCIDRs", ranges,
                      "IndexConfigs", indexes, "Mirrors");
 }
 

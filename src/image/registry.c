@@ -4,8 +4,8 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "image/insecure.h"
 
-#include <arpa/inet.h>
 #include <pthread.h>
 
 enum { TOKEN_MAX_BYTES = 64 << 10 };
@@ -27,24 +27,6 @@ static const char *endpoint_of(const char *host)
 {
     return strcmp(host, "docker.io") == 0 || strcmp(host, "index.docker.io") == 0 ? "registry-1.docker.io"
                                                                                   : host;
-}
-
-static bool is_loopback(const char *host)
-{
-    _cleanup_free_ char *name = mem_strdup(host);
-    char *address = name, *colon;
-    if (*name == '[') {
-        address++;
-        name[strcspn(name, "]")] = '\0';
-    } else if ((colon = strrchr(name, ':')))
-        *colon = '\0';
-    struct in_addr v4;
-    struct in6_addr v6;
-    if (strcmp(address, "localhost") == 0)
-        return true;
-    if (inet_pton(AF_INET, address, &v4) == 1)
-        return ntohl(v4.s_addr) >> 24 == 127;
-    return inet_pton(AF_INET6, address, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
 static char *basic_credentials(const char *username, const char *password)
@@ -113,7 +95,7 @@ int registry_open(const char *host, const char *repository, const char *actions,
 {
     struct registry *r = registry_new(host, repository, actions, auth);
     r->ca_file = images_ca_file(im, host);
-    int code = find_base(r, is_loopback(host) || strv_has(images_insecure(im), host), err);
+    int code = find_base(r, insecure_allows(images_insecure(im), host), err);
     if (code < 0) {
         registry_free(r);
         return code;

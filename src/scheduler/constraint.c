@@ -3,7 +3,6 @@
 #include "base/str.h"
 #include "scheduler/scheduler.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 
 static const struct {
@@ -40,18 +39,8 @@ static int key_parse(const char *text, const char *key, struct constraint *c, st
 
 static int network_parse(struct constraint *c, struct err *err)
 {
-    const char *slash = strchr(c->value, '/');
-    if (!slash)
-        return 0;
-    _cleanup_free_ char *address = mem_strndup(c->value, (size_t)(slash - c->value));
-    int64_t bits = -1;
-    bool v4 = inet_pton(AF_INET, address, c->network + 12) == 1;
-    if (v4)
-        memcpy(c->network, (uint8_t[12]){[10] = 0xff, [11] = 0xff}, 12);
-    if ((!v4 && inet_pton(AF_INET6, address, c->network) != 1) ||
-        parse_i64(slash + 1, 0, v4 ? 32 : 128, &bits, NULL) < 0)
+    if (strchr(c->value, '/') && !address_range_parse(c->value, &c->network))
         return err_set(err, ERR_INVALID, "\"%s\": %s is not a network like 10.0.0.0/8", c->text, c->value);
-    c->prefix = (int)bits + (v4 ? 96 : 0);
     return 0;
 }
 
@@ -104,7 +93,7 @@ static int fill_constraint(struct constraint *c, struct err *err)
             c->value = mem_strdup(normal);
         }
     }
-    if (classic && c->prefix < 0 && !value_pattern_is_literal(c->value)) {
+    if (classic && c->network.bits < 0 && !value_pattern_is_literal(c->value)) {
         r = value_pattern_new(c->value, &c->pattern, err);
         return r < 0 ? err_wrap(err, "\"%s\"", c->text) : 0;
     }
@@ -122,7 +111,7 @@ static int finish(struct constraint *c, int r, struct constraint *ret)
 
 int constraint_parse(const char *text, struct constraint *ret, struct err *err)
 {
-    struct constraint c = {.text = mem_strdup(text), .prefix = -1};
+    struct constraint c = {.text = mem_strdup(text), .network.bits = -1};
     return finish(&c, fill_constraint(&c, err), ret);
 }
 
@@ -149,13 +138,13 @@ static int fill_affinity(struct constraint *c, struct err *err)
 
 int affinity_parse(const char *text, struct constraint *ret, struct err *err)
 {
-    struct constraint c = {.text = mem_strdup(text), .prefix = -1};
+    struct constraint c = {.text = mem_strdup(text), .network.bits = -1};
     return finish(&c, fill_affinity(&c, err), ret);
 }
 
 int preference_parse(const char *text, struct constraint *ret, struct err *err)
 {
-    struct constraint c = {.text = mem_strdup(text), .prefix = -1};
+    struct constraint c = {.text = mem_strdup(text), .network.bits = -1};
     const char *rest = str_after(text, "spread=");
     int r;
     if (strlen(text) > SCHED_TEXT_MAX)
@@ -179,18 +168,14 @@ void constraint_done(struct constraint *c)
 
 static bool network_has(const struct constraint *c, const char *address)
 {
-    uint8_t bytes[16] = {[10] = 0xff, [11] = 0xff};
-    if (inet_pton(AF_INET, address, bytes + 12) != 1 && inet_pton(AF_INET6, address, bytes) != 1)
-        return false;
-    int whole = c->prefix / 8, rest = c->prefix % 8;
-    return memcmp(bytes, c->network, (size_t)whole) == 0 &&
-           (rest == 0 || (bytes[whole] ^ c->network[whole]) >> (8 - rest) == 0);
+    uint8_t bytes[ADDRESS_BYTES];
+    return address_parse(address, bytes) && address_range_has(&c->network, bytes);
 }
 
 bool constraint_value_fits(const struct constraint *c, const char *value)
 {
     value = value ? value : "";
-    if (c->prefix >= 0)
+    if (c->network.bits >= 0)
         return network_has(c, value);
     if (c->pattern)
         return value_pattern_match(c->pattern, value);

@@ -14,6 +14,7 @@
 #ifndef SCHEDULER_CONSTRAINT_H
 #define SCHEDULER_CONSTRAINT_H
 
+#include "base/address_range.h"
 #include "scheduler/value_pattern.h"
 
 enum attribute {
@@ -38,8 +39,7 @@ struct constraint {
     bool negate, soft;
     char *value;
     struct value_pattern *pattern; /* NULL: the value, without regard to case (a service, an image: with) */
-    uint8_t network[16];           /* ATTRIBUTE_ADDRESS */
-    int prefix;                    /* -1: the value is no network */
+    struct address_range network;  /* ATTRIBUTE_ADDRESS; bits -1: the value is no network */
 };
 
 int constraint_parse(const char *text, struct constraint *ret, struct err *err);

@@ -5,7 +5,7 @@ import os
 import threading
 import urllib.parse
 
-from harness import Story
+from harness import DROVER, Drover, Story, run
 from test_disk import images_take
 from test_images import query, small_tar
 
@@ -190,3 +190,61 @@ class Search(Story):
         self.search(expect=400, term="")
         self.search(expect=400, term=f"http://{host}/box")
         self.assertEqual(asked, [])
+
+
+class InsecureRegistries(Story):
+    """Registries that may be spoken to without TLS because of a range that their address is in."""
+    image = False
+    ranges = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]  # where bridges' addresses are
+
+    @classmethod
+    def make(cls):
+        return Drover().start(*(word for text in ["http://registry.lan:5000", *cls.ranges] for word in ("--insecure-registry", text)))
+
+    def plain_registry(self):
+        """On the address that the default bridge has on this machine: one that is not the loopback's. What it was asked."""
+        asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *args):
+                pass
+
+            def do_GET(self):
+                asked.append(self.path)
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+        gateway = json.loads(self.d.api("GET", "/networks/bridge")[2])["IPAM"]["Config"][0]["Gateway"]
+        server = http.server.ThreadingHTTPServer((gateway, 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        return f"{gateway}:{server.server_address[1]}", asked
+
+    @staticmethod
+    def login(d, address):
+        status, _, body = d.api("POST", "/auth", {"username": "u", "password": "p", "serveraddress": address})
+        return status, json.loads(body)
+
+    def test_a_registry_in_a_range_is_spoken_to_without_tls_and_info_tells_ranges_and_names_apart(self):
+        told = json.loads(self.d.api("GET", "/info")[2])["RegistryConfig"]
+        self.assertEqual(told["InsecureRegistryCIDRs"], ["127.0.0.0/8", *self.ranges])
+        self.assertEqual(sorted(told["IndexConfigs"]), ["docker.io", "registry.lan:5000"])
+        address, asked = self.plain_registry()
+        status, answer = self.login(self.d, address)
+        self.assertEqual((status, answer.get("Status")), (200, "Login Succeeded"), answer)
+        self.assertEqual(set(asked), {"/v2/"})
+
+    def test_a_registry_in_no_range_is_not(self):
+        other = Drover().start("--insecure-registry", "203.0.113.0/24")
+        self.addCleanup(lambda: self.assertEqual(other.remove(), "", "left behind"))
+        address, asked = self.plain_registry()
+        status, answer = self.login(other, address)
+        self.assertEqual(status, 502, answer)
+        self.assertIn(address, answer["message"])
+        self.assertEqual(asked, [])
+
+    def test_serve_refuses_what_is_neither_a_host_nor_a_range(self):
+        for wrong in ("10.0.0.0/40", "registry.lan/team", ""):
+            self.assert_clean_refusal(run([DROVER, "serve", "--root", os.path.join(self.d.root, "other"), "--socket", "/proc/nowhere/other.sock",
+                                           "--insecure-registry", wrong], check=False), f'insecure registry "{wrong}"', "HOST[:PORT]")
