@@ -14,10 +14,15 @@ void log_init(const char *name, enum log_level least)
     least_level = least;
 }
 
+bool log_tells(enum log_level level)
+{
+    return level >= least_level;
+}
+
 void log_at(enum log_level level, const char *format, ...)
 {
     static const char *const names[] = {"debug", "info", "warning", "error"};
-    if (level < least_level)
+    if (!log_tells(level))
         return;
     char when[TIME_RFC3339_BYTES], line[2048];
     time_format_rfc3339(time_now_ns(), when);

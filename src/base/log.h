@@ -4,10 +4,13 @@
 
 #include "base/mem.h"
 
+#include <stdbool.h>
+
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
 
 /* `name` (a literal) tells processes apart: "serve", "keeper". */
 void log_init(const char *name, enum log_level least);
+bool log_tells(enum log_level level);
 void log_at(enum log_level level, const char *format, ...) _printf_(2, 3);
 
 #define log_debug(...)   log_at(LOG_LEVEL_DEBUG, __VA_ARGS__)

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/tree_bytes.h"
 #include "image/insecure.h"
 #include "runtime/cgroup.h"
@@ -180,7 +181,7 @@ static void proxy(json_t *info, const char *field, const char *upper, const char
 
 static void process_facts(struct engine *e, json_t *info)
 {
-    json_object_set_new(info, "Debug", json_false());
+    json_object_set_new(info, "Debug", json_boolean(log_tells(LOG_LEVEL_DEBUG)));
     json_object_set_new(info, "NFd", json_integer(count_entries("/proc/self/fd")));
     json_object_set_new(info, "NGoroutines", json_integer(count_entries("/proc/self/task")));
     json_object_set_new(info, "NEventsListener", json_integer(events__listeners(e->events)));

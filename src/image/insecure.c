@@ -56,7 +56,7 @@ static bool ranges_have(char *const *ranges, const uint8_t address[ADDRESS_BYTES
 
 static bool is_loopback(const char *name)
 {
-    static char *loopback[] = {"127.0.0.0/8", "::1/128", NULL};
+    static char v4[] = "127.0.0.0/8", v6[] = "::1/128", *const loopback[] = {v4, v6, NULL};
     uint8_t address[ADDRESS_BYTES];
     return str_eq(name, "localhost") || (address_parse(name, address) && ranges_have(loopback, address));
 }

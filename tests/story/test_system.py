@@ -192,6 +192,20 @@ class Search(Story):
         self.assertEqual(asked, [])
 
 
+class Talkative(Story):
+    shared, image = False, False
+
+    @classmethod
+    def make(cls):
+        return Drover()
+
+    def test_info_says_whether_the_server_logs_all_it_has_to_say(self):
+        for words, debug in ((("--log-level", "debug"), True), ((), False)):
+            self.d.start(*words)
+            self.assertIs(json.loads(self.d.api("GET", "/info")[2])["Debug"], debug)
+            self.d.stop()
+
+
 class InsecureRegistries(Story):
     """Registries that may be spoken to without TLS because of a range that their address is in."""
     image = False

@@ -64,7 +64,8 @@ static void an_entry_is_a_host_or_a_range(void **state)
 
 static void a_registry_is_insecure_by_name_by_range_or_on_this_machine(void **state)
 {
-    char *const entries[] = {"registry.lan:5000", "10.0.0.0/8", "fd00::/8", NULL};
+    static char name[] = "registry.lan:5000", v4[] = "10.0.0.0/8", v6[] = "fd00::/8";
+    char *const entries[] = {name, v4, v6, NULL};
     char *const none[] = {NULL};
     static const char *const allowed[] = {"registry.lan:5000", "10.1.2.3", "10.1.2.3:5000", "[fd00::1]:5000",
                                           "[fd00::1]"};
