@@ -639,7 +639,7 @@ class Oci(unittest.TestCase):
         self.assertNotEqual(self.oci("run", name).status, 0)
         self.assertEqual(mounts(self.top), before)
 
-    @unittest.skipUnless(os.path.isdir("/sys/fs/cgroup/freezer"), "on cgroup v2 a frozen process can be killed")
+    @unittest.skipUnless(os.path.ismount("/sys/fs/cgroup/freezer"), "on cgroup v2 a frozen process can be killed")
     def test_what_was_frozen_elsewhere_is_deleted_too(self):
         name, frozen = f"story-{os.getpid()}-cold", f"/sys/fs/cgroup/freezer/drover/story-{os.getpid()}-frozen"
         self.configure("sleep", "1000")

@@ -721,7 +721,7 @@ class RuntimeTools(unittest.TestCase):
         sizes = [os.path.basename(p).split("-")[1] for p in glob.glob("/sys/kernel/mm/hugepages/hugepages-*")]
         if "2048kB" not in sizes:
             self.skipTest("no huge pages of 2 MB")
-        if not (os.path.isdir("/sys/fs/cgroup/hugetlb") or (V2 and "hugetlb" in read("/sys/fs/cgroup/cgroup.controllers"))):
+        if not (os.path.ismount("/sys/fs/cgroup/hugetlb") or (V2 and "hugetlb" in read("/sys/fs/cgroup/cgroup.controllers"))):
             self.skipTest("no hugetlb controller")
         for directory in self.grouped("hugetlb", hugepageLimits=[{"pageSize": "2MB", "limit": 4 << 20}]):
             self.assertEqual(read(directory + ("/hugetlb.2MB.max" if V2 else "/hugetlb.2MB.limit_in_bytes")), str(4 << 20))
@@ -743,7 +743,7 @@ class RuntimeTools(unittest.TestCase):
                     self.assertEqual(read(f"{directory}/blkio.throttle.{file}_device"), f"{major}:{minor} {rate}")
 
     def test_linux_cgroups_network(self):
-        if V2 or not os.path.isdir("/sys/fs/cgroup/net_cls"):
+        if V2 or not os.path.ismount("/sys/fs/cgroup/net_cls"):
             self.skipTest("no net_cls controller")
         for directory in self.grouped("net_cls", network={"classID": 255, "priorities": [{"name": "lo", "priority": 10}]}):
             self.assertEqual(read(directory + "/net_cls.classid"), "255")
