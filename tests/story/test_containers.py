@@ -656,6 +656,8 @@ class Archive(Containers):
         for command in ("true", "sleep 1000"):
             name = self.made(None, {"Binds": [f"{own}:/etc/hosts:ro"]}, Cmd=command.split())
             self.call("POST", f"/containers/{name}/start")
+            if command == "true":
+                self.d.docker("wait", name)
             self.assertEqual(self.get(name, "/etc/hosts")[2], {"hosts": "mine\n"}, command)
 
     def test_clients_before_1_24_copy_by_post(self):
