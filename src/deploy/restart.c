@@ -7,20 +7,23 @@
 
 /* What is doubled where a policy has no delay; the first restart is at once all the same. */
 #define LEAST_DOUBLED_NS (100 * NS_PER_MS)
+/* Longer than anybody waits, and no sum of it and a time is too large for a number. */
+#define FOREVER_NS (INT64_MAX / 4)
 
 /* Where a most of attempts within a window is given, that says how often is too often. With longer delays
  * there could never be as many, and what is to be given up would be tried for ever. */
 static int64_t longest(const struct deploy_spec *s)
 {
     bool counted = s->max_attempts && s->restart_window_ns;
-    return counted ? s->restart_delay_ns : MAX(DEPLOY_BACKOFF_MAX_S * NS_PER_S, s->restart_delay_ns);
+    int64_t most = counted ? s->restart_delay_ns : MAX(DEPLOY_BACKOFF_MAX_S * NS_PER_S, s->restart_delay_ns);
+    return MIN(most, FOREVER_NS);
 }
 
 int64_t deploy_restart_delay_ns(const struct deploy_spec *s, int64_t failures)
 {
     int64_t most = longest(s), delay = MAX(s->restart_delay_ns, LEAST_DOUBLED_NS);
     if (failures <= 1)
-        return s->restart_delay_ns;
+        return MIN(s->restart_delay_ns, most);
     while (--failures > 0 && delay < most)
         delay = delay > most / 2 ? most : 2 * delay;
     return MIN(delay, most);

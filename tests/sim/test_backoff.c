@@ -197,6 +197,15 @@ static void a_drained_node_hurries_nobody(void **unused)
     }
 }
 
+static void the_longest_delay_there_is_still_lies_ahead(void **unused)
+{
+    struct course c = {0};
+    struct swarm *w = swarm_of(1, "\"Delay\":9223372036854775807", 1, &c);
+    swarm_pass(w, 86400);
+    assert_int_equal(c.tries[0], 1);
+    swarm_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +215,7 @@ int main(void)
         cmocka_unit_test(attempts_are_counted_as_docker_counts),
         cmocka_unit_test(a_new_version_is_tried_at_once),
         cmocka_unit_test(a_drained_node_hurries_nobody),
+        cmocka_unit_test(the_longest_delay_there_is_still_lies_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
