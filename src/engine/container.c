@@ -237,6 +237,12 @@ json_t *container__doc(struct container *c)
     return doc ? doc : parsed(c, &c->doc);
 }
 
+json_t *container__labels(struct container *c)
+{
+    SCOPED_LOCK(locked, &c->lock);
+    return json_incref(c->labels);
+}
+
 json_t *container__net(struct container *c)
 {
     return parsed(c, &c->net);

@@ -257,6 +257,7 @@ void container__unregister(struct container *c);
 char *container__name(struct container *c); /* a copy */
 json_t *container__doc(struct container *c);
 void container__keep_parsed(struct container *c, json_t *doc);
+json_t *container__labels(struct container *c); /* of Config, without reading the document; or NULL */
 json_t *container__net(struct container *c);
 void container__set_doc(struct container *c, json_t *doc);    /* takes; the caller saves */
 void container__set_net(struct container *c, json_t *net);    /* takes */

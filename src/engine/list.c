@@ -8,9 +8,7 @@ static void candidate_open(struct container *c, struct candidate *ret)
 {
     _cleanup_free_ char *name = container__name(c);
     *ret = (struct candidate){.c = c, .name = str_printf("/%s", name), .health = health__status(c)};
-    pthread_mutex_lock(&c->lock);
-    ret->labels = json_incref(c->labels);
-    pthread_mutex_unlock(&c->lock);
+    ret->labels = container__labels(c);
     ret->state = container__state(c);
 }
 
@@ -263,8 +261,8 @@ static bool prunable(struct container *c, const json_t *filters, int64_t until_n
         return false;
     if (c->created_ns > until_ns)
         return false;
-    _cleanup_json_ json_t *doc = container__doc(c);
-    return filter__labels(filters, json_object_get(json_object_get(doc, "Config"), "Labels"));
+    _cleanup_json_ json_t *labels = container__labels(c);
+    return filter__labels(filters, labels);
 }
 
 int engine_container_prune(struct engine *e, const json_t *filters, json_t **ret, struct err *err)

@@ -52,7 +52,7 @@ static void forget_older(struct registry *r, uint64_t version)
     map_done(&r->known);
     r->known = MAP_INIT(free);
     r->known_at = version;
-    r->known_asked = 0;
+    r->asked = 0;
 }
 
 static bool recall(struct registry *r, const char *key, uint64_t version, int64_t *ret_seen)
@@ -91,10 +91,17 @@ static int take_rows(void *context, const struct store_value *c, size_t count, s
     return 0;
 }
 
-static bool comes_at_once(struct registry *r, uint64_t version)
+static bool comes_at_once(struct registry *r, const char *repository, uint64_t version)
 {
     SCOPED_LOCK(locked, &r->lock);
-    return r->known_at == version && ++r->known_asked == AT_ONCE_FROM;
+    if (r->known_at != version)
+        return false;
+    if (!str_eq(r->asked_of, repository)) {
+        free(r->asked_of);
+        r->asked_of = mem_strdup(repository);
+        r->asked = 0;
+    }
+    return ++r->asked == AT_ONCE_FROM;
 }
 
 int registry__blob_known(struct registry *r, const char *repository, const char *digest, bool *ret,
@@ -117,7 +124,7 @@ int registry__blob_known(struct registry *r, const char *repository, const char 
     pthread_mutex_lock(&r->lock);
     remember(r, key, version, row.seen);
     pthread_mutex_unlock(&r->lock);
-    if (comes_at_once(r, version)) {
+    if (comes_at_once(r, repository, version)) {
         struct rows rows = {.registry = r, .repository = repository, .version = version};
         const struct store_value some[] = {STORE_STR(repository), STORE_I64(AT_ONCE_MAX)};
         store_query(r->store, "SELECT digest, seen FROM repository_blob WHERE repository = ? LIMIT ?", some,

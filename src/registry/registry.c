@@ -274,6 +274,7 @@ void registry_stop(struct registry *r)
     registry_policy_unref(r->policy);
     map_done(&r->hashes);
     map_done(&r->known);
+    free(r->asked_of);
     pthread_mutex_destroy(&r->lock);
     pthread_mutex_destroy(&r->quota_lock);
     pthread_cond_destroy(&r->wake);

@@ -28,7 +28,8 @@ struct registry {
     struct registry_policy *policy; /* or NULL; under lock */
     struct map known;               /* "REPOSITORY@DIGEST" -> struct known_blob of blob.c; under lock */
     uint64_t known_at;              /* the store's version that `known` is of */
-    unsigned known_asked;           /* how many rows were looked up singly since */
+    char *asked_of;                 /* the repository whose rows were looked up singly last, */
+    unsigned asked;                 /* ... and how many since */
     struct map hashes;              /* upload id -> struct upload_hash, see upload.c */
 };
 
