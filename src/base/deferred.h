@@ -177,6 +177,9 @@ void deferred_need_all(void);
 #pragma weak gnutls_x509_crl_deinit
 #pragma weak gnutls_x509_crl_export2
 #pragma weak gnutls_x509_crl_init
+#pragma weak gnutls_x509_crl_iter_crt_serial
+#pragma weak gnutls_x509_crl_iter_deinit
+#pragma weak gnutls_x509_crl_list_import2
 #pragma weak gnutls_x509_crl_set_crt_serial
 #pragma weak gnutls_x509_crl_set_next_update
 #pragma weak gnutls_x509_crl_set_number
@@ -197,6 +200,7 @@ void deferred_need_all(void);
 #pragma weak gnutls_x509_crt_get_activation_time
 #pragma weak gnutls_x509_crt_get_ca_status
 #pragma weak gnutls_x509_crt_get_dn_by_oid
+#pragma weak gnutls_x509_crt_get_dn_oid
 #pragma weak gnutls_x509_crt_get_expiration_time
 #pragma weak gnutls_x509_crt_get_key_id
 #pragma weak gnutls_x509_crt_get_key_usage

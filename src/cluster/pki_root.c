@@ -12,8 +12,6 @@
 #include <gnutls/x509.h>
 #include <time.h>
 
-#pragma weak gnutls_x509_crt_get_dn_oid /* as those of base/deferred.h */
-
 #define LAST_LINE "-----END CERTIFICATE-----\n"
 
 enum {

@@ -14,11 +14,6 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-/* Deferred as those of base/deferred.h are; nobody else calls them. */
-#pragma weak gnutls_x509_crl_iter_crt_serial
-#pragma weak gnutls_x509_crl_iter_deinit
-#pragma weak gnutls_x509_crl_list_import2
-
 /* A kept connection has a request each second and more: its peer's certificate is verified anew no oftener
  * than this, and at once when another list of revocations is in force. */
 static const int64_t KNOWN_NS = 10 * NS_PER_S;
