@@ -6,6 +6,9 @@
 #include "engine/userns.h"
 #include "rootless/rootless.h"
 
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static const char *const migrations[] = {
@@ -73,6 +76,19 @@ char *engine__instance_prefix(const char *root)
     return str_printf("dr%.4s", digest_hex(digest));
 }
 
+/* Containers have nothing to do with each other: ext4 then puts each one's directory into a part of the disk
+ * of its own, where what overlayfs makes and deletes at each mount does not search past what it made for
+ * others. */
+static void spread_below(const char *path)
+{
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int flags = 0;
+    if (fd >= 0 && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && !(flags & FS_TOPDIR_FL)) {
+        flags |= FS_TOPDIR_FL;
+        ioctl(fd, FS_IOC_SETFLAGS, &flags);
+    }
+}
+
 static int make_directories(struct engine *e, struct err *err)
 {
     static const char *const names[] = {"", "/containers", "/volumes", "/net", "/trash", "/root"};
@@ -81,6 +97,8 @@ static int make_directories(struct engine *e, struct err *err)
         int r = file_mkdirs(path, i == 2 ? 0711 : 0710, err);
         if (r < 0)
             return r;
+        if (i == 1)
+            spread_below(path);
     }
     return 0;
 }

@@ -1,8 +1,10 @@
 """The stock docker CLI drives Drover: the session of the README, verb by verb."""
+import fcntl
 import glob
 import json
 import os
 import socket
+import struct
 import subprocess
 import threading
 import unittest
@@ -71,6 +73,15 @@ class DockerCli(Story):
         self.assertEqual([said for _, said in seen], ["1\n", "0\n", "1\n", "1\n", "0\n"])
         self.assertEqual(len({place for place, _ in seen}), 1)
         d.docker("rmi", image)
+
+    def test_containers_are_spread_over_an_ext4_disk(self):
+        if run(["stat", "-f", "-c", "%T", self.d.data]).out.strip() != "ext2/ext3":
+            self.skipTest("the data is not on ext4")
+        get_flags, top_directory = 0x80086601, 0x20000  # FS_IOC_GETFLAGS, FS_TOPDIR_FL
+        place = os.open(os.path.join(self.d.data, "containers"), os.O_RDONLY)
+        flags = struct.unpack("l", fcntl.ioctl(place, get_flags, bytes(8)))[0]
+        os.close(place)
+        self.assertTrue(flags & top_directory, f"flags are {flags:#x}")
 
     def test_run_reads_standard_input_to_its_end(self):
         data = b"x" * 300000
