@@ -277,20 +277,20 @@ static bool declared(const struct running *r, const char *port)
 }
 
 /* /proc/net/tcp: "sl local_address rem_address st ...", addresses in hex, words of the host's order. */
-static void listeners(struct running *r, const char *text, const char *protocol, char ***told)
+static void listeners(struct running *r, const char *text, bool udp, char ***told)
 {
     _cleanup_strv_ char **lines = strv_split(text, '\n');
     STRV_FOREACH (line, lines) {
         char address[33];
         unsigned port, state;
         if (sscanf(*line, " %*u: %32[0-9A-F]:%X %*[0-9A-F]:%*X %X", address, &port, &state) != 3 ||
-            (str_eq(protocol, "tcp") && state != STATE_TCP_LISTEN))
+            (!udp && state != STATE_TCP_LISTEN))
             continue;
         bool loopback = str_ends_with(address, "7F") || str_eq(address, "00000000000000000000000001000000");
-        _cleanup_free_ char *name = str_printf("%u/%s", port, protocol);
+        _cleanup_free_ char *name = str_printf("%u/%s", port, udp ? "udp" : "tcp");
         /* An unconnected UDP socket of a client looks like a server's: only low ports are nobody's by chance.
          */
-        bool chance = str_eq(protocol, "udp") && port >= 32768;
+        bool chance = udp && port >= 32768;
         if (loopback || chance || declared(r, name) || strv_has(*told, name))
             continue;
         strv_add(told, name);
@@ -301,16 +301,16 @@ static void listeners(struct running *r, const char *text, const char *protocol,
 
 static void look_at_ports(struct running *r, const json_t *container)
 {
-    static const char *const tables[][2] = {{"tcp", "tcp"}, {"tcp6", "tcp"}, {"udp", "udp"}, {"udp6", "udp"}};
+    static const char *const tables[] = {"tcp", "tcp6", "udp", "udp6"};
     int64_t pid = json_int(json_object_get(container, "State"), "Pid");
     _cleanup_strv_ char **told = NULL;
     if (image_checks_skip(r->checks, CHECK_PORTS) || str_eq(r->checks->run_network, "host") || pid <= 0)
         return;
     for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
         _cleanup_str_ struct str text = STR_INIT;
-        _cleanup_free_ char *path = str_printf("/proc/%lld/net/%s", (long long)pid, tables[i][0]);
+        _cleanup_free_ char *path = str_printf("/proc/%lld/net/%s", (long long)pid, tables[i]);
         if (file_read(path, PAGE_BYTES, &text, NULL) == 0)
-            listeners(r, str_get(&text), tables[i][1], &told);
+            listeners(r, str_get(&text), tables[i][0] == 'u', &told);
     }
 }
 

@@ -699,7 +699,7 @@ static bool all_zero(const unsigned char *bytes, size_t n)
 
 int tar_check_end(int fd, struct err *err)
 {
-    enum { BLOCK = 512, MAGIC_AT = 257 };
+    enum { MAGIC_AT = 257 };
     unsigned char end[3 * BLOCK] = {0}, magic[5] = {0};
     struct stat st;
     if (fstat(fd, &st) < 0)

@@ -79,11 +79,16 @@ static struct seen wait_exit(struct fixture *f, const char *id, const char *exec
     }
 }
 
+static int try_open_keeper(struct fixture *f, struct err *err)
+{
+    struct keeper_callbacks callbacks = {&f->exits, on_exit_event, on_restart_event};
+    return keeper_open(f->dir, &callbacks, &f->k, err);
+}
+
 static void open_keeper(struct fixture *f)
 {
-    struct err err = {0};
-    struct keeper_callbacks callbacks = {&f->exits, on_exit_event, on_restart_event};
-    assert_ok(keeper_open(f->dir, &callbacks, &f->k, &err), &err);
+    struct err err;
+    assert_ok(try_open_keeper(f, &err), &err);
 }
 
 static void copy_busybox(const char *rootfs)
@@ -656,12 +661,14 @@ static void a_client_that_is_killed_takes_nothing_with_it(void **state)
     pid_t pid = fork();
     if (pid == 0) { /* another client, in a process of its own */
         struct err err;
-        struct exits x = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-        struct fixture other = {.dir = f->dir, .rootfs = f->rootfs};
-        struct keeper_callbacks callbacks = {&x, on_exit_event, on_restart_event};
-        if (keeper_open(f->dir, &callbacks, &other.k, &err) < 0)
-            _exit(1);
-        start(&other, "orphan", "sleep 0.3; echo survived; exit 6", (struct options){0});
+        struct fixture other = {
+            .dir = f->dir,
+            .rootfs = f->rootfs,
+            .exits = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER}};
+        json_t *spec = spec_of(&other, "orphan", "sleep 0.3; echo survived; exit 6");
+        if (try_open_keeper(&other, &err) < 0 ||
+            try_start(&other, "orphan", spec, (struct options){0}, &err) < 0)
+            _exit(1); /* a failed assertion would go on with the tests, here too */
         ssize_t ignored _unused_ = write(started[1], "x", 1);
         pause();
     }
@@ -927,13 +934,15 @@ static void kill_both_amid_a_launch(struct fixture *f, const char *id, const cha
     arm(point);
     pid_t client = fork();
     if (client == 0) {
-        open_keeper(f);
-        start(f, id, script, (struct options){0});
+        struct err err;
+        if (try_open_keeper(f, &err) == 0)
+            try_start(f, id, spec_of(f, id, script), (struct options){0}, &err);
         _exit(1); /* it has been killed before that */
     }
-    do
+    do {
         assert_true(process_stat(keeper, &stat));
-    while (stat.state != 'T');
+        assert_int_equal(waitpid(client, NULL, WNOHANG), 0);
+    } while (stat.state != 'T');
     assert_int_equal(kill(client, SIGKILL), 0);
     assert_int_equal(waitpid(client, NULL, 0), client);
     assert_int_equal(kill(keeper, SIGKILL), 0);
