@@ -599,7 +599,7 @@ static void what_is_prompt_wakes_no_other_thread_before_it_says_that_it_lasts(vo
     int second = dial();
     say(second, "GET /soon HTTP/1.1\r\nHost: x\r\n\r\n");
     sem_wait(&world.seen);
-    assert_int_equal(threads(), before);
+    assert_in_range(threads(), 1, before); /* those of the tests before may end meanwhile */
     for (int i = 0; i < 2; i++) {
         sem_post(&world.proceed);
         sem_wait(&world.seen);
