@@ -131,6 +131,20 @@ static json_t *stat_json(int root_fd, const struct place *p, int fd, const struc
     return o;
 }
 
+/* Of a container that has just ended, as of a stopped one. */
+static int open_to_look(struct container *c, struct archive_view *ret, struct err *err)
+{
+    int r;
+    do {
+        uint64_t exits = container__exits(c);
+        r = archive_view__open(c, false, ret, err);
+        if (r != -ERR_BUSY)
+            break;
+        r = container__await_end(c, exits, err);
+    } while (r == 0);
+    return r;
+}
+
 int engine_archive_stat(struct engine *e, const char *ref, const char *path, json_t **ret, struct err *err)
 {
     _cleanup_container_ struct container *c = NULL;
@@ -142,7 +156,7 @@ int engine_archive_stat(struct engine *e, const char *ref, const char *path, jso
     if (r == 0)
         r = place_of(path, &p, err);
     if (r == 0)
-        r = archive_view__open(c, &view, err);
+        r = open_to_look(c, &view, err);
     if (r < 0)
         return r;
     fd = place_open(view.root_fd, &p, ref, path, p.follow, &st, err);
@@ -164,7 +178,7 @@ int engine_archive_get(struct engine *e, const char *ref, const char *path, engi
     if (r == 0)
         r = place_of(path, &p, err);
     if (r == 0)
-        r = archive_view__open(c, &view, err);
+        r = open_to_look(c, &view, err);
     if (r < 0)
         return r;
     fd = place_open(view.root_fd, &p, ref, path, p.follow, &st, err);
@@ -216,42 +230,68 @@ static int give_to_user(struct container *c, struct tar_extract *extract, struct
     return 0;
 }
 
+/* With container.op held when it succeeds: there is one writer of a stopped container's files, and no start
+ * under its hands. */
+static int open_to_put(struct container *c, struct tar_extract *extract, bool copy_owner,
+                       struct archive_view *ret, struct err *err)
+{
+    int r;
+    do {
+        uint64_t exits = container__exits(c);
+        pthread_mutex_lock(&c->op);
+        /* Before the view: the user is looked up in one of its own. */
+        r = copy_owner ? give_to_user(c, extract, err) : 0;
+        if (r == 0)
+            r = archive_view__open(c, true, ret, err);
+        if (r == 0)
+            return 0;
+        pthread_mutex_unlock(&c->op);
+        if (r == -ERR_BUSY)
+            r = container__await_end(c, exits, err);
+    } while (r == 0);
+    return r;
+}
+
+static int put(struct container *c, const struct archive_view *view, struct tar_extract *extract,
+               const struct place *p, const char *ref, engine_read_fn read, void *context, struct err *err)
+{
+    struct stat st;
+    _cleanup_close_ int fd = place_open(view->root_fd, p, ref, extract->into, true, &st, err);
+    if (fd < 0)
+        return fd;
+    if (!S_ISDIR(st.st_mode))
+        return err_set(err, ERR_INVALID, "extraction point is not a directory");
+    int r = check_writable(c, view->root_fd, fd, err);
+    if (r < 0)
+        return r;
+    extract->root_fd = view->root_fd;
+    extract->ids = view->ids;
+    _cleanup_(userns__identity_give_back) struct userns_identity identity = {0};
+    r = userns__identity_take(&view->ids, &identity, err);
+    return r < 0 ? r : tar_extract_stream(extract, read, context, err);
+}
+
 int engine_archive_put(struct engine *e, const char *ref, const char *path, bool no_overwrite,
                        bool copy_owner, engine_read_fn read, void *context, struct err *err)
 {
     _cleanup_container_ struct container *c = NULL;
     _cleanup_view_ struct archive_view view = ARCHIVE_VIEW_INIT;
-    _cleanup_close_ int fd = -EBADF;
     _cleanup_place_ struct place p = {0};
-    struct stat st;
     int r = container__find(e, ref, &c, err);
     if (r == 0)
         r = place_of(path, &p, err);
     if (r < 0)
         return r;
-    p.directory = false; /* said below, in the words for this call */
+    p.directory = false; /* said in put(), in the words for this call */
     struct tar_extract extract = {.into = path,
                                   .keep_owner = true, /* docker cp has already set them */
                                   .no_overwrite_dir_with_file = no_overwrite};
-    SCOPED_LOCK(op, &c->op); /* one writer of a stopped container's files, and no start under its hands */
-    /* Before the view: the user is looked up in one of its own. */
-    if (copy_owner && (r = give_to_user(c, &extract, err)) < 0)
+    r = open_to_put(c, &extract, copy_owner, &view, err);
+    if (r < 0)
         return r;
-    if ((r = archive_view__open(c, &view, err)) < 0)
-        return r;
-    fd = place_open(view.root_fd, &p, ref, path, true, &st, err);
-    if (fd < 0)
-        return fd;
-    if (!S_ISDIR(st.st_mode))
-        return err_set(err, ERR_INVALID, "extraction point is not a directory");
-    if ((r = check_writable(c, view.root_fd, fd, err)) < 0)
-        return r;
-    extract.root_fd = view.root_fd;
-    extract.ids = view.ids;
-    _cleanup_(userns__identity_give_back) struct userns_identity identity = {0};
-    r = userns__identity_take(&view.ids, &identity, err);
-    if (r == 0)
-        r = tar_extract_stream(&extract, read, context, err);
+    r = put(c, &view, &extract, &p, ref, read, context, err);
+    archive_view__close(&view);
+    pthread_mutex_unlock(&c->op);
     if (r == 0)
         container__event(c, "extract-to-dir", NULL, NULL);
     return r;

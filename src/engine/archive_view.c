@@ -163,7 +163,7 @@ static int open_namespace(struct container *c, int *ret, struct err *err)
     _cleanup_free_ char *path = str_printf("/proc/%d/ns/mnt", (int)container__state(c).pid);
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || !container__running(c))
-        return err_set(err, ERR_CONFLICT, "container %.12s has just ended", c->id);
+        return err_set(err, ERR_BUSY, "container %.12s has just ended", c->id);
     *ret = take_fd(&fd);
     return 0;
 }
@@ -189,20 +189,32 @@ static json_t *sorted(const json_t *points)
     return out;
 }
 
-int archive_view__open(struct container *c, struct archive_view *ret, struct err *err)
+/* The root of a container that does not run, to be moved into the view. */
+static int open_stopped(struct container *c, bool writable, struct archive_view *ret, int *ret_root,
+                        struct err *err)
+{
+    if (writable)
+        return rootview__open_with_places(c, ret_root, err);
+    ret->scratch = str_printf("%s/trash/view-XXXXXX", c->engine->root);
+    return rootview__open_over(c, ret->scratch, ret_root, err);
+}
+
+int archive_view__open(struct container *c, bool writable, struct archive_view *ret, struct err *err)
 {
     _cleanup_json_ json_t *doc = container__doc(c), *points = sorted(json_object_get(doc, "MountPoints"));
     bool running = container__running(c);
     *ret = (struct archive_view)ARCHIVE_VIEW_INIT;
     /* Mounts with mapped ids are seen through the container's own, as it has them. */
     if (userns__of(doc).count)
-        return rootview__open_ids(c, false, &ret->root_fd, &ret->ids, err);
+        return rootview__open_ids(c, !writable, &ret->root_fd, &ret->ids, err);
     _cleanup_close_ int home = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC), there = -EBADF, root = -EBADF;
     if (home < 0)
         return err_sys(err, errno, "open /proc/self/ns/mnt");
-    int r = running ? open_namespace(c, &there, err) : rootview__open_with_places(c, &root, err);
-    if (r < 0)
+    int r = running ? open_namespace(c, &there, err) : open_stopped(c, writable, ret, &root, err);
+    if (r < 0) {
+        archive_view__close(ret);
         return r;
+    }
     struct view_work w = {.c = c,
                           .points = points,
                           .home_fd = home,
@@ -213,19 +225,19 @@ int archive_view__open(struct container *c, struct archive_view *ret, struct err
     r = run_apart(&w, err);
     if (running)
         close_fd(w.root_fd);
-    if (r < 0) {
-        close_fd(w.ret_root);
-        close_fd(w.ret_namespace);
-        return r;
-    }
     ret->root_fd = w.ret_root;
     ret->namespace_fd = w.ret_namespace;
-    return 0;
+    if (r < 0)
+        archive_view__close(ret);
+    return r;
 }
 
 void archive_view__close(struct archive_view *view)
 {
     close_fd(view->root_fd);
     close_fd(view->namespace_fd);
+    if (view->scratch)
+        file_remove_tree(view->scratch, NULL);
+    free(view->scratch);
     *view = (struct archive_view)ARCHIVE_VIEW_INIT;
 }

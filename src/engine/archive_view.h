@@ -12,6 +12,7 @@
 struct archive_view {
     int root_fd;      /* O_PATH */
     int namespace_fd; /* what keeps the mounts where they are, or negative */
+    char *scratch;    /* where what only the view has is made, or NULL */
     struct tar_ids ids;
 };
 #define ARCHIVE_VIEW_INIT                                                                                    \
@@ -19,7 +20,10 @@ struct archive_view {
         .root_fd = -EBADF, .namespace_fd = -EBADF                                                            \
     }
 
-int archive_view__open(struct container *c, struct archive_view *ret, struct err *err);
+/* -ERR_BUSY: it has just ended, and its state does not say so yet: see container__await_end().
+ * `writable`: container.op is held. Any other view leaves the container's own layer alone, also when the
+ * container is started meanwhile. */
+int archive_view__open(struct container *c, bool writable, struct archive_view *ret, struct err *err);
 void archive_view__close(struct archive_view *view);
 #define _cleanup_view_ _cleanup_(archive_view__close)
 

@@ -322,10 +322,15 @@ int mounts__fill_volumes(struct container *c, const json_t *points, struct err *
 /* --- rootview.c: a container's files while it is not running --- */
 int rootview__read(struct container *c, char *const *lowers, const char *path, size_t max, struct str *ret,
                    struct err *err);
-/* An O_PATH-like descriptor of the container's root: /proc/PID/root when running, else a snapshot's mount. */
+/* An O_PATH-like descriptor of the container's root: /proc/PID/root when running, else a snapshot's mount.
+ * -ERR_BUSY: it has just ended, and its state does not say so yet: see container__await_end(). Not read-only
+ * under container.op alone: overlayfs takes a layer's work directory from whoever had mounted it before. */
 int rootview__open(struct container *c, bool read_only, int *ret_fd, struct err *err);
 /* Of one that does not run, with the places below the image that a run mounts over. */
 int rootview__open_with_places(struct container *c, int *ret_fd, struct err *err);
+/* The same for looking, whatever happens to the container: what is made there is made in `scratch`, whose
+ * XXXXXX is replaced as mkdtemp(3) does and which the caller removes. */
+int rootview__open_over(struct container *c, char *scratch, int *ret_fd, struct err *err);
 struct tar_ids;
 /* The same, and as which ids outside its files are seen there. */
 int rootview__open_ids(struct container *c, bool read_only, int *ret_fd, struct tar_ids *ret_ids,
@@ -378,6 +383,10 @@ void container__release(struct container *c); /* network and ports of a run that
 void container__exited(struct container *c, const struct keeper_exit *exit);
 /* By SIGKILL, for a removal: no "stop" is told. One that does not run is left as it is. */
 int container__end(struct container *c, struct err *err);
+uint64_t container__exits(struct container *c); /* how often it has ended */
+/* Waits until an end after the first `exits` ones is in the state of a container whose process has gone.
+ * container.op must not be held, since the end is recorded under it. */
+int container__await_end(struct container *c, uint64_t exits, struct err *err);
 int container__stop(struct container *c, int timeout_s, const char *signal, struct err *err);
 int container__remove(struct container *c, bool force, bool volumes, struct err *err);
 int signal__parse(const char *text, int *ret, struct err *err);

@@ -259,6 +259,8 @@ static int launch(struct engine *e, struct container *c, const char *id, const j
 {
     _cleanup_json_ json_t *doc = container__doc(c), *process = NULL;
     int r = exec__process(c, doc, body, &process, err);
+    if (r == -ERR_BUSY) /* it has just ended */
+        return err_set(err, ERR_CONFLICT, "Container %s is not running", c->id);
     if (r < 0)
         return r;
     struct keeper_exec exec = {.id = c->id,

@@ -109,6 +109,8 @@ static int open_running(struct container *c, pid_t pid, int *ret_fd, struct err 
     snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
     _cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 && (errno == ENOENT || errno == ESRCH))
+        return err_set(err, ERR_BUSY, "container %.12s has just ended", c->id);
     if (fd < 0)
         return err_sys(err, errno, "open the root of container %.12s", c->id);
     struct container_state s = container__state(c);
@@ -117,7 +119,7 @@ static int open_running(struct container *c, pid_t pid, int *ret_fd, struct err 
                 (syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) == 0 || errno != ESRCH);
     if (!same) {
         close(fd);
-        return err_set(err, ERR_CONFLICT, "container %.12s has just ended", c->id);
+        return err_set(err, ERR_BUSY, "container %.12s has just ended", c->id);
     }
     *ret_fd = fd;
     return 0;
@@ -128,7 +130,7 @@ static int open_stopped(struct container *c, bool read_only, bool places, int *r
 {
     _cleanup_free_ char *dir = container__dir(c);
     struct image_snapshot snapshot = {0};
-    if (c->is_volatile) { /* and has just ended, or failed to start */
+    if (c->is_volatile && !read_only) { /* and has just ended, or failed to start */
         _cleanup_free_ char *work = str_printf("%s/work", dir);
         file_overlay_forget_volatile(work);
     }
@@ -144,6 +146,27 @@ static int open_stopped(struct container *c, bool read_only, bool places, int *r
 int rootview__open_with_places(struct container *c, int *ret_fd, struct err *err)
 {
     return open_stopped(c, false, true, ret_fd, err);
+}
+
+int rootview__open_over(struct container *c, char *scratch, int *ret_fd, struct err *err)
+{
+    _cleanup_free_ char *dir = container__dir(c), *own = str_printf("%s/upper", dir);
+    struct images *images = c->engine->images;
+    struct image_snapshot below = {0}, over = {0};
+    int r = mkdtemp(scratch) ? 0 : err_sys(err, errno, "make %s", scratch);
+    if (r == 0)
+        r = image_snapshot_open(images, *c->image_id ? c->image_id : NULL, dir, &below, err);
+    if (r == 0)
+        r = image_snapshot_over(images, own, scratch, &over, err);
+    if (r == 0) {
+        STRV_FOREACH (id, below.lowers)
+            strv_add(&over.lowers, *id);
+        strv_add(&over.lowers, "../init");
+        r = image_snapshot_mount(images, &over, false, ret_fd, err);
+    }
+    image_snapshot_done(&below);
+    image_snapshot_done(&over);
+    return r;
 }
 
 int rootview__open_ids(struct container *c, bool read_only, int *ret_fd, struct tar_ids *ret_ids,

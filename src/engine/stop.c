@@ -75,6 +75,20 @@ static bool wait_end(struct container *c, uint64_t exits, int timeout_s)
     return c->exits != exits || !is_up(c) || c->removed;
 }
 
+uint64_t container__exits(struct container *c)
+{
+    SCOPED_LOCK(locked, &c->lock);
+    return c->exits;
+}
+
+int container__await_end(struct container *c, uint64_t exits, struct err *err)
+{
+    return wait_end(c, exits, KILL_WAIT_S)
+               ? 0
+               : err_set(err, ERR_TIMEOUT, "container %.12s has ended, and its exit was not told within %d s",
+                         c->id, KILL_WAIT_S);
+}
+
 static int send(struct container *c, int signal, struct err *err)
 {
     char number[16];

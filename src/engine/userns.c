@@ -422,7 +422,7 @@ int userns__open_of(struct container *c, int *ret_user, struct err *err)
                                   : err_set(err, ERR_CONFLICT, "container %.12s is not running", c->id);
     if (r == 0 && !container__running(c)) {
         *ret_user = close_fd(*ret_user);
-        return err_set(err, ERR_CONFLICT, "container %.12s has just ended", c->id);
+        return err_set(err, ERR_CONFLICT, "container %.12s is not running", c->id);
     }
     return r;
 }

@@ -182,6 +182,8 @@ int image_snapshot_over(struct images *im, const char *path, const char *dir, st
                         struct err *err);
 int image_snapshot_open(struct images *im, const char *id, const char *dir, struct image_snapshot *ret,
                         struct err *err);
+/* Read-only: also while another mount has it, whose work directory is left alone. Not so, only while no other
+ * has: overlayfs empties the work directory at each mount, and the one before can change no more files. */
 int image_snapshot_mount(struct images *im, const struct image_snapshot *s, bool read_only, int *ret_root_fd,
                          struct err *err);
 void image_snapshot_done(struct image_snapshot *s); /* memory only */

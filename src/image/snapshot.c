@@ -102,6 +102,8 @@ int image_snapshot_over(struct images *im, const char *path, const char *dir, st
     if (r < 0)
         return r;
     r = image_snapshot_create(im, NULL, dir, ret, err);
+    if (r == 0 && (r = top_attributes(im, lower, ret->upper, err)) < 0)
+        image_snapshot_done(ret);
     if (r == 0)
         strv_take(&ret->lowers, lower);
     else
@@ -139,6 +141,7 @@ struct mount_work {
     const struct image_snapshot *snapshot;
     char *const *lowers;
     size_t lower_count;
+    bool writable;
     char upper[40], work[40]; /* through descriptors: no length, comma or colon can disturb */
     int method;
     int fd;         /* the result */
@@ -173,8 +176,9 @@ static int finish_fs(struct mount_work *m, int fs)
         {"metacopy", "off"},
         {"index", "off"},
     };
-    if (fs_string(fs, "upperdir", m->upper) < 0 || fs_string(fs, "workdir", m->work) < 0 ||
-        fs_string(fs, "source", "overlay") < 0)
+    if (m->writable && (fs_string(fs, "upperdir", m->upper) < 0 || fs_string(fs, "workdir", m->work) < 0))
+        return failed(m, fs);
+    if (fs_string(fs, "source", "overlay") < 0)
         return failed(m, fs);
     /* In a user namespace overlayfs has marks of its own, with which the first two are off and may not be
      * said to be. */
@@ -245,11 +249,14 @@ static void add_escaped(struct str *s, const char *path)
 static int mount_classic(struct mount_work *m, const char *lowers)
 {
     _cleanup_str_ struct str options = STR_INIT;
-    str_addf(&options, "lowerdir=%s,%s,index=off,upperdir=", lowers,
+    str_addf(&options, "lowerdir=%s,%s,index=off", lowers,
              process_in_user_namespace() ? "userxattr" : "redirect_dir=off,metacopy=off");
-    add_escaped(&options, m->snapshot->upper);
-    str_add(&options, ",workdir=");
-    add_escaped(&options, m->snapshot->work);
+    if (m->writable) {
+        str_add(&options, ",upperdir=");
+        add_escaped(&options, m->snapshot->upper);
+        str_add(&options, ",workdir=");
+        add_escaped(&options, m->snapshot->work);
+    }
     if ((long)options.len >= sysconf(_SC_PAGESIZE)) {
         m->sys = E2BIG;
         return -1;
@@ -314,8 +321,19 @@ int image_snapshot_mount(struct images *im, const struct image_snapshot *s, bool
     if (upper < 0 || work < 0)
         return err_sys(err, errno, "open snapshot %s", s->upper);
     static char *empty[] = {(char *)"empty", NULL};
-    struct mount_work m = {
-        .im = im, .snapshot = s, .lowers = s->lowers && *s->lowers ? s->lowers : empty, .fd = -EBADF};
+    char *const *lowers = s->lowers && *s->lowers ? s->lowers : empty;
+    _cleanup_strv_ char **with_upper = NULL;
+    if (read_only) { /* as one layer more: a work directory is its mount's own, and that may be in use */
+        char *top;
+        int r = image_lower_of_path(im, s->upper, &top, err);
+        if (r < 0)
+            return r;
+        strv_take(&with_upper, top);
+        for (char *const *lower = lowers; *lower; lower++)
+            strv_add(&with_upper, *lower);
+        lowers = with_upper;
+    }
+    struct mount_work m = {.im = im, .snapshot = s, .lowers = lowers, .writable = !read_only, .fd = -EBADF};
     m.lower_count = strv_len(m.lowers);
     snprintf(m.upper, sizeof(m.upper), "/proc/self/fd/%d", upper);
     snprintf(m.work, sizeof(m.work), "/proc/self/fd/%d", work);

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import tarfile
+import threading
 import time
 import unittest
 
@@ -659,6 +660,46 @@ class Archive(Containers):
             if command == "true":
                 self.d.docker("wait", name)
             self.assertEqual(self.get(name, "/etc/hosts")[2], {"hosts": "mine\n"}, command)
+
+    def test_files_are_copied_in_the_instant_of_its_end_too(self):
+        for round_ in range(5):
+            name = self.made(None, {"NetworkMode": "none"}, User="user", Cmd=["sh", "-c", f"usleep {20000 + round_ * 500}"])
+            ended, answers = threading.Event(), []
+            path = f"/containers/{name}"
+            calls = [("HEAD", f"{path}/archive?path=/etc/passwd"), ("GET", f"{path}/archive?path=/etc/passwd"), ("GET", f"{path}/export"),
+                     ("GET", f"{path}/changes"), ("PUT", f"{path}/archive?path=/tmp&copyUIDGID=1")]
+
+            def again_and_again(method, where, content, ended=ended, answers=answers):
+                while not ended.is_set():
+                    status, _, said = self.d.api(method, where, content)
+                    answers.append((method, where, status, b"" if status == 200 else said))
+            self.call("POST", f"{path}/start")
+            threads = [threading.Thread(target=again_and_again, args=(m, w, self.tar(x="1") if m == "PUT" else None)) for m, w in calls]
+            for thread in threads:
+                thread.start()
+            self.call("POST", f"{path}/wait")
+            ended.set()
+            for thread in threads:
+                thread.join()
+            self.assertEqual([a for a in answers if a[2] != 200], [])
+            self.assertEqual({(m, w) for m, w, _, _ in answers}, set(calls))
+
+    def test_looking_at_its_files_leaves_a_container_able_to_change_them(self):
+        change = "echo more >>/etc/passwd && rm /bin/cal && mv /bin/dc /bin/other && mkdir /bin/made"
+        for host in ({}, {"AutoRemove": True}):
+            name = self.made(None, {"NetworkMode": "none", **host}, Cmd=["sleep", "100000"])
+            self.assertEqual(self.d.api("HEAD", f"/containers/{name}/archive?path=/etc")[0], 200)
+            self.call("POST", f"/containers/{name}/start")
+            self.d.docker("exec", name, "sh", "-c", "echo before >/etc/own")
+            status, _, content = self.d.api("GET", f"/containers/{name}/export")
+            self.assertEqual(status, 200, content)
+            with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+                self.assertEqual(tar.extractfile("etc/own").read(), b"before\n")
+            self.d.docker("exec", name, "sh", "-c", change)
+            if not host:
+                self.d.docker("kill", name)
+                self.assertIn("D /bin/cal", self.d.docker("diff", name).out)
+                self.assertEqual(self.get(name, "/bin/cal")[0], 404)
 
     def test_clients_before_1_24_copy_by_post(self):
         name = self.filled()
