@@ -33,7 +33,7 @@ static int import_url(struct import *i, const char *source, struct api_progress 
         return err_sys(err, errno, "make a directory for the download at %s", path);
     _cleanup_free_ char *file = str_printf("%s/archive", path),
                         *line = str_printf("Downloading from %s", url);
-    int r = fetch_url(url, file, NULL, err);
+    int r = fetch_url(url, file, err);
     if (r < 0 && r != -ERR_NOT_FOUND && err) { /* the source's trouble, not the request's */
         err->code = ERR_SYSTEM;
         r = -ERR_SYSTEM;

@@ -262,6 +262,8 @@ static int copy_one(struct copy *c, struct source *source, int root_fd, uid_t ui
 static int copy_all(struct copy *c, struct layer *layer, uid_t uid, gid_t gid, struct err *err)
 {
     int r = sources_unpack(&c->sources, c->s->b->o->context, err);
+    if (r == 0)
+        r = copy__bring(c, err);
     if (r == 0 && layer->root_fd < 0)
         r = build__layer_mount(c->s, layer, false, err);
     c->upper = layer->snapshot.upper;

@@ -37,7 +37,14 @@ int copy__prepare(struct copy *c, struct err *err);
 int copy__make_link(struct copy *c, struct err *err);
 void copy__done(struct copy *c);
 
-/* Fills c->sources, in the order of the instruction; downloads and checks out what is elsewhere. */
+/* Fills c->sources, in the order of the instruction; checks out what is elsewhere, and downloads what cannot
+ * be known otherwise. */
 int copy__find_sources(struct copy *c, struct err *err);
+int copy__check_name(const char *name, struct err *err); /* of a file that is made for the step */
+int copy__make_dir(struct copy *c, char **ret, struct err *err);
+
+/* --- download.c --- */
+int copy__add_url(struct copy *c, const char *url, struct err *err);
+int copy__bring(struct copy *c, struct err *err); /* those downloads that a layer is about to be made of */
 
 #endif

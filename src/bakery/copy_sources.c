@@ -65,7 +65,7 @@ static int add_made_file(struct copy *c, const char *dir, const char *name, stru
     return 0;
 }
 
-static int check_file_name(const char *name, struct err *err)
+int copy__check_name(const char *name, struct err *err)
 {
     if (!*name || strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
         strlen(name) > 255)
@@ -73,7 +73,7 @@ static int check_file_name(const char *name, struct err *err)
     return 0;
 }
 
-static int make_dir(struct copy *c, char **ret, struct err *err)
+int copy__make_dir(struct copy *c, char **ret, struct err *err)
 {
     char *dir = build__work_path(c->s->b);
     if (mkdir(dir, 0700) < 0) {
@@ -88,9 +88,9 @@ static int make_dir(struct copy *c, char **ret, struct err *err)
 static int add_heredoc(struct copy *c, const struct df_heredoc *h, struct err *err)
 {
     _cleanup_free_ char *dir = NULL, *expanded = NULL;
-    int r = check_file_name(h->name, err);
+    int r = copy__check_name(h->name, err);
     if (r == 0)
-        r = make_dir(c, &dir, err);
+        r = copy__make_dir(c, &dir, err);
     if (r == 0 && h->expand)
         r = build__expand_heredoc(c->s, h->content, &expanded, err);
     if (r < 0)
@@ -99,30 +99,6 @@ static int add_heredoc(struct copy *c, const struct df_heredoc *h, struct err *e
     _cleanup_free_ char *path = str_printf("%s/%s", dir, h->name);
     r = file_replace(path, content, strlen(content), 0644, false, err);
     return r < 0 ? r : add_made_file(c, dir, h->name, err);
-}
-
-static bool stopped(void *context)
-{
-    return build__stopped(context);
-}
-
-static int add_url(struct copy *c, const char *url, struct err *err)
-{
-    _cleanup_free_ char *dir = NULL, *name = NULL;
-    name = fetch_name(url);
-    int r = check_file_name(name, err);
-    if (r < 0)
-        return err_wrap(err, "%s", url);
-    r = make_dir(c, &dir, err);
-    if (r < 0)
-        return r;
-    _cleanup_free_ char *path = str_printf("%s/%s", dir, name);
-    const char *flag = df_flag(c->step, "checksum");
-    _cleanup_free_ char *checksum = NULL;
-    r = flag ? build__expand(c->s, flag, &checksum, err) : 0;
-    if (r == 0)
-        r = fetch_url_until(url, path, checksum, stopped, c->s, err);
-    return r < 0 ? r : add_made_file(c, dir, name, err);
 }
 
 static const struct df_heredoc *heredoc_of(const struct df_step *step, size_t arg)
@@ -151,7 +127,7 @@ static int add_git(struct copy *c, const char *text, struct err *err)
                     "--checksum=%s: expected a commit of the repository, or its first digits",
                     source.checksum);
     if (r == 0)
-        r = make_dir(c, &dir, err);
+        r = copy__make_dir(c, &dir, err);
     if (r == 0)
         r = git_checkout(&source, dir, commit, err);
     bool keep = df_flag(c->step, "keep-git-dir") ? df_flag_on(c->step, "keep-git-dir") : source.keep_git_dir;
@@ -212,7 +188,7 @@ static int add_source(struct copy *c, size_t arg, struct err *err)
     if (git_is_url(text))
         return add_git(c, text, err);
     bool local = !fetch_is_url(text);
-    r = local ? add_found(c, text, err) : add_url(c, text, err);
+    r = local ? add_found(c, text, err) : copy__add_url(c, text, err);
     return r < 0 ? r : find_archives(c, before, local, err);
 }
 

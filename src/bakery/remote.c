@@ -59,7 +59,7 @@ static int read_text(int fd, const char *url, char **ret, struct err *err)
 static int download(const char *url, const char *dir, char **ret_dir, char **ret_dockerfile, struct err *err)
 {
     _cleanup_free_ char *path = str_printf("%s.download", dir);
-    int r = fetch_url(url, path, NULL, err);
+    int r = fetch_url(url, path, err);
     _cleanup_close_ int fd = r == 0 ? open(path, O_RDONLY | O_CLOEXEC) : -EBADF;
     if (r == 0 && fd < 0)
         r = err_sys(err, errno, "open %s", path);

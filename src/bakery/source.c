@@ -21,8 +21,10 @@ void sources_done(struct sources *s)
         free(s->list[i].name);
         free(s->list[i].named);
         free(s->list[i].identity);
+        free(s->list[i].url);
+        free(s->list[i].digest);
         if (s->list[i].owned)
-            close(s->list[i].root.fd);
+            close_fd(s->list[i].root.fd);
     }
     free(s->list);
     *s = (struct sources){0};
@@ -374,18 +376,23 @@ static bool is_archive(int fd)
     return (rc == ARCHIVE_OK || rc == ARCHIVE_WARN) && !twice;
 }
 
+int source_find_archive(struct source *source, struct err *err)
+{
+    if (source->is_dir || source->url)
+        return 0;
+    _cleanup_close_ int fd = file_open_in_root(source->root.fd, source->path, O_RDONLY, 0, err);
+    if (fd < 0)
+        return fd;
+    source->unpack = is_archive(fd);
+    return 0;
+}
+
 int sources_find_archives(struct sources *s, size_t first, struct err *err)
 {
-    for (size_t i = first; i < s->count; i++) {
-        struct source *source = &s->list[i];
-        if (source->is_dir)
-            continue;
-        _cleanup_close_ int fd = file_open_in_root(source->root.fd, source->path, O_RDONLY, 0, err);
-        if (fd < 0)
-            return fd;
-        source->unpack = is_archive(fd);
-    }
-    return 0;
+    int r = 0;
+    for (size_t i = first; r == 0 && i < s->count; i++)
+        r = source_find_archive(&s->list[i], err);
+    return r;
 }
 
 /* --- Hashing --- */
@@ -494,7 +501,7 @@ int sources_hash(const struct sources *s, char **ret, struct err *err)
         if (r < 0)
             return r;
         hash_text(h, source->identity ? source->identity : "");
-        hash_text(h, source->unpack ? "unpack" : "");
+        hash_text(h, source->unpack && !source->identity ? "unpack" : "");
     }
     char digest[DIGEST_BYTES];
     digest_hasher_format(h, digest);

@@ -31,6 +31,9 @@ struct source {
     char *name;     /* what the file is called at the destination; with parents its path there */
     char *named;    /* the path as it was found, symlinks and all; `name` is its end */
     char *identity; /* stands for the content in the hash, when there is one */
+    /* A download of which the digest is known, so that it comes only when a layer is made of it (and root.fd
+     * with it); url NULL: what there is, is here. */
+    char *url, *digest;
     bool is_dir;
     bool unpack; /* an archive for ADD to unpack */
 };
@@ -50,8 +53,9 @@ struct source *sources_add(struct sources *s, const struct source *source); /* t
 int sources_find(struct sources *s, const struct source_root *root, const char *text, struct err *err);
 /* Those in a context that is not unpacked get its directory: before their content is read. */
 int sources_unpack(struct sources *s, struct bakery_context *context, struct err *err);
-/* Marks the regular files from `first` on that are tar archives, compressed or not. */
+/* Marks the regular files from `first` on, if they are here, that are tar archives, compressed or not. */
 int sources_find_archives(struct sources *s, size_t first, struct err *err);
+int source_find_archive(struct source *source, struct err *err); /* one of them */
 /* "file:<hex>", "dir:<hex>" or "multi:<hex>" of names, modes, bytes, and owners where they are kept; the
  * caller frees. */
 int sources_hash(const struct sources *s, char **ret, struct err *err);

@@ -227,6 +227,14 @@ int image_cache_get(struct images *im, const char *key, char **ret_id, struct er
 int image_cache_put(struct images *im, const char *key, const char *id, struct err *err);
 /* The image stays, and no build is given it any more. */
 int image_cache_forget(struct images *im, const char *id, struct err *err);
+/* What a URL gave when a build last asked it: the content's digest, and the header line that asks whether it
+ * is another by now (RFC 9110, 13.1), "" where the server gave nothing to ask by. URLs are kept as hashes,
+ * since there may be secrets in them, the latest IMAGE_DOWNLOADS_MAX. ERR_NOT_FOUND. */
+enum { IMAGE_DOWNLOADS_MAX = 10000 };
+int image_download_get(struct images *im, const char *url, char **ret_condition, char **ret_digest,
+                       struct err *err);
+int image_download_put(struct images *im, const char *url, const char *condition, const char *digest,
+                       struct err *err);
 /* One of the images that stand in the cache. */
 struct image_cache_record {
     char *id, *parent_id; /* parent_id may be NULL */

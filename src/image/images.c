@@ -67,6 +67,9 @@ static const char *const migrations[] = {
     "  WHERE kind = 'replication';",
     "ALTER TABLE layer ADD COLUMN disk INTEGER NOT NULL DEFAULT -1;", /* measured when first asked for */
     "ALTER TABLE image ADD COLUMN used INTEGER NOT NULL DEFAULT 0;",
+    "CREATE TABLE build_download (url TEXT PRIMARY KEY, condition TEXT NOT NULL, digest TEXT NOT NULL,"
+    "  used INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX build_download_used ON build_download(used);",
     NULL,
 };
 

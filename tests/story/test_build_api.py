@@ -2,6 +2,7 @@
 import bz2
 import functools
 import gzip
+import hashlib
 import http.client
 import http.server
 import io
@@ -13,6 +14,7 @@ import subprocess
 import tarfile
 import tempfile
 import threading
+from email.utils import formatdate
 
 from harness import Story, run, wait_for
 from test_images import query, small_tar
@@ -56,6 +58,31 @@ class BuildApi(Story):
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
         return f"http://127.0.0.1:{server.server_address[1]}"
+
+    def counting(self, answer):
+        """A web server that has `answer(path, headers)` -> (status, headers, body), and the list of what it was asked."""
+        asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                asked.append((self.command, self.path, self.headers.get("If-None-Match") or self.headers.get("If-Modified-Since")))
+                status, headers, body = answer(self.path, self.headers)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                if status != 304:
+                    self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+            do_HEAD = do_GET
+
+            def log_message(self, *args):
+                pass
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        return f"http://127.0.0.1:{server.server_address[1]}", asked
 
     def folder(self):
         place = tempfile.TemporaryDirectory(dir=self.d.root)
@@ -296,6 +323,53 @@ class BuildApi(Story):
                                        (url + "?branch=v2", "", "error fetching"), (url + "?tag=other", "", "error fetching"), (url + "?tag=v2#refs/heads/main", "", "ref conflicts"),
                                        (url + f"?branch=main&commit={commit}", "", f"expected commit {commit}")):
             self.assertIn(message, self.build({"Dockerfile": f"FROM busybox\nADD {flags} {source} /src\n"})[-1]["error"])
+
+    def test_a_download_with_a_checksum_is_not_asked_for_when_its_layer_is_there(self):
+        packed = small_tar(inner="packed\n")
+        url, asked = self.counting(lambda path, headers: (200, {}, packed if path.endswith(".tar") else b"content\n"))
+        known = {path: "sha256:" + hashlib.sha256(content).hexdigest() for path, content in (("file", b"content\n"), ("x.tar", packed))}
+
+        def add(flags, path, *above):
+            before = len(asked)
+            _, log = self.built({"Dockerfile": "FROM busybox\n" + "".join(above) + f"ADD {flags} --checksum={known[path]} {url}/{path} /d/\nRUN cat /d/*\n"}, t="added")
+            return asked[before:], str(log)
+        for flags, path, inside in (("", "file", "content\n"), ("--link", "file", "content\n"), ("--chmod=600", "file", "content\n"), ("--unpack", "x.tar", "packed\n"), ("--unpack --link", "x.tar", "packed\n")):
+            requests, log = add(flags, path, "RUN echo above\n")  # so that helpers are ahead
+            self.assertEqual(len(requests), 1, (flags, requests))
+            requests, log = add(flags, path, "RUN echo above\n")
+            self.assertEqual((requests, log.count("Using cache")), ([], 3), (flags, log))
+            self.assertEqual(self.output("added", "sh", "-c", "cat /d/*"), inside, flags)
+        # Also behind what is new: only a step of other layers below it needs the bytes, and --link none.
+        self.assertEqual(len(add("", "file", "RUN echo another\n")[0]), 1)
+        self.assertEqual(add("--link", "file", "RUN echo another\n")[0], [])
+        wrong = {"Dockerfile": f"FROM busybox\nADD --checksum={known['x.tar']} {url}/file /d/\n"}
+        self.assertIn("digest mismatch", self.build(wrong)[-1]["error"])
+        wrong = {"Dockerfile": f"FROM busybox\nADD --checksum=sha256:12 {url}/file /d/\n"}
+        self.assertIn("sha256:<64 hex digits>", self.build(wrong)[-1]["error"])
+
+    def test_a_download_is_asked_whether_it_has_changed(self):
+        state = {"tag": '"one"', "modified": "Sun, 06 Nov 1994 08:49:37 GMT", "body": b"one"}
+
+        def answer(path, headers):
+            has = {"etag": {"ETag": state["tag"]}, "time": {"Last-Modified": state["modified"]}, "young": {"Last-Modified": formatdate(usegmt=True)}}.get(path[1:], {})
+            same = path == "/etag" and headers.get("If-None-Match") == state["tag"] or path == "/time" and headers.get("If-Modified-Since") == state["modified"]
+            return (304, has, b"") if same else (200, has, state["body"])
+        url, asked = self.counting(answer)
+
+        def add(path, **parameters):
+            self.built({"Dockerfile": f"FROM busybox\nADD {url}/{path} /d\n"}, t="added", **parameters)
+            return asked[-1][2], self.output("added", "cat", "/d")
+        for path, condition in (("etag", '"one"'), ("time", state["modified"]), ("young", None), ("nothing", None)):
+            self.assertEqual(add(path), (None, "one"))
+            self.assertEqual(add(path), (condition, "one"))
+            self.assertEqual(add(path, nocache=1), (None, "one"))
+        self.assertEqual(self.output("added", "stat", "-c", "%Y", "/d"), "0\n")
+        add("time")
+        self.assertEqual(self.output("added", "stat", "-c", "%Y", "/d"), "784111777\n")
+        state.update(tag='"two"', modified="Sun, 06 Nov 1994 08:49:38 GMT", body=b"two")
+        for path in ("etag", "time", "young", "nothing"):
+            self.assertEqual(add(path)[1], "two")
+        self.assertEqual([path for method, path, _ in asked if method != "GET"], [])
 
     def test_a_git_repository_of_few_objects_and_millions_of_files_is_refused_before_it_is_written(self):
         url, _ = self.repository()
