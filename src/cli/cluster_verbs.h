@@ -12,6 +12,17 @@ int cluster_update_swarm(const json_t *spec, const char *query, struct err *err)
 
 int cluster_ca_verb(int argc, char **argv);
 
+/* cluster_nodes.c */
+int cluster_list_verb(int argc, char **argv);
+int cluster_change_verb(int argc,
+                        char **argv); /* what argv[0] names: promote, demote, drain, pause, activate */
+int cluster_remove_verb(int argc, char **argv);
+
+/* cluster_clients.c */
+int cluster_client_verb(int argc, char **argv);
+int cluster_clients_verb(int argc, char **argv);
+int cluster_revoke_verb(int argc, char **argv);
+
 /* cluster_lock.c */
 int cluster_autolock_verb(int argc, char **argv);
 int cluster_unlock_verb(int argc, char **argv);

@@ -1,7 +1,6 @@
 #include "cli/group.h"
 #include "base/json.h"
 #include "cli/call.h"
-#include "cli/options.h"
 #include "cli/output.h"
 
 #include <stdio.h>
@@ -58,4 +57,16 @@ int cli_view(const char *usage, const char *summary, const char *path, void (*pr
     else
         print(answer);
     return 0;
+}
+
+int cli_each(const struct cli_command *command, int argc, char **argv,
+             int (*one)(const char *word, void *context, struct err *err), void *context)
+{
+    char **rest;
+    struct err err = {0};
+    int status = cli_parse(command, argc, argv, &rest);
+    for (; status < 0 && *rest; rest++)
+        if (one(*rest, context, &err) < 0)
+            return cli_fail(&err);
+    return MAX(status, 0);
 }

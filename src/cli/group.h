@@ -3,6 +3,7 @@
 #define CLI_GROUP_H
 
 #include "cli/cli.h"
+#include "cli/options.h"
 
 #include <jansson.h>
 
@@ -15,5 +16,9 @@ int cli_group(const char *group, const char *about, const struct cli_verb *verbs
  * it came. Returns the exit status. */
 int cli_view(const char *usage, const char *summary, const char *path, void (*print)(const json_t *),
              int argc, char **argv);
+
+/* A verb that does `one` to each of its words, and stops at the first that fails. Returns the exit status. */
+int cli_each(const struct cli_command *command, int argc, char **argv,
+             int (*one)(const char *word, void *context, struct err *err), void *context);
 
 #endif
