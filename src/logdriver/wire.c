@@ -13,19 +13,23 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { RETRY_MAX_MS = 30000, RESOLVERS_MAX = 8, SEND_BUFFER_BYTES = 4 << 20 };
+enum { RETRY_MAX_MS = 30000, RESOLVERS_MAX = 8, ADDRESSES_MAX = 8, SEND_BUFFER_BYTES = 4 << 20 };
 
 /* --- names --- */
 
-/* Owned by the thread that looks a name up, and by the wire that waits for it: whoever is last frees it. */
+/* Owned by the thread that looks a name up, and by the wire that waits for it and then tries its addresses:
+ * whoever is last frees it. */
 struct wire_answer {
     atomic_int owners;
     char host[256], port[8];
     int socktype, wake_fd;
     atomic_bool done;
     int failure; /* EAI_..., or 0 */
-    struct sockaddr_storage address;
-    socklen_t length;
+    size_t count, tried;
+    struct {
+        struct sockaddr_storage address;
+        socklen_t length;
+    } list[ADDRESSES_MAX];
 };
 
 static atomic_int resolvers;
@@ -38,23 +42,34 @@ static void release(struct wire_answer *a)
     }
 }
 
-static int look_up(const char *host, const char *port, int socktype, int flags, struct sockaddr_storage *ret,
-                   socklen_t *ret_length)
+static struct wire_answer *answer_new(const struct logdriver_address *a, int socktype)
 {
-    struct addrinfo hints = {.ai_socktype = socktype, .ai_flags = flags | AI_NUMERICSERV}, *list;
-    int r = getaddrinfo(*host ? host : "localhost", port, &hints, &list);
-    if (r != 0)
-        return r;
-    memcpy(ret, list->ai_addr, list->ai_addrlen);
-    *ret_length = list->ai_addrlen;
+    struct wire_answer *new = NEW(struct wire_answer);
+    new->owners = 1;
+    new->socktype = socktype;
+    new->wake_fd = -EBADF;
+    memcpy(new->host, a->host, sizeof(new->host));
+    memcpy(new->port, a->port, sizeof(new->port));
+    return new;
+}
+
+static void look_up(struct wire_answer *a, int flags)
+{
+    struct addrinfo hints = {.ai_socktype = a->socktype, .ai_flags = flags | AI_NUMERICSERV}, *list;
+    a->failure = getaddrinfo(*a->host ? a->host : "localhost", a->port, &hints, &list);
+    if (a->failure)
+        return;
+    for (const struct addrinfo *i = list; i && a->count < ADDRESSES_MAX; i = i->ai_next) {
+        memcpy(&a->list[a->count].address, i->ai_addr, i->ai_addrlen);
+        a->list[a->count++].length = i->ai_addrlen;
+    }
     freeaddrinfo(list);
-    return 0;
 }
 
 static void *resolve(void *argument)
 {
     struct wire_answer *a = argument;
-    a->failure = look_up(a->host, a->port, a->socktype, AI_ADDRCONFIG, &a->address, &a->length);
+    look_up(a, 0);
     atomic_store(&a->done, true);
     uint64_t one = 1;
     if (write(a->wake_fd, &one, sizeof(one)) < 0)
@@ -85,12 +100,9 @@ static void begin_to_resolve(struct wire *w)
         wire_drop(w, "too many names are being looked up");
         return;
     }
-    struct wire_answer *a = NEW(struct wire_answer);
+    struct wire_answer *a = answer_new(&w->o.address, socktype_of(w));
     a->owners = 2;
-    a->socktype = socktype_of(w);
     a->wake_fd = fcntl(w->wake_fd, F_DUPFD_CLOEXEC, 3);
-    memcpy(a->host, w->o.address.host, sizeof(a->host));
-    memcpy(a->port, w->o.address.port, sizeof(a->port));
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, 256 << 10);
@@ -254,6 +266,7 @@ static void step_handshake(struct wire *w)
 
 static void connected(struct wire *w)
 {
+    release(take_ptr(w->answer));
     if (w->o.address.transport != TRANSPORT_TLS) {
         is_up(w);
         return;
@@ -266,16 +279,15 @@ static void connected(struct wire *w)
         step_handshake(w);
 }
 
-static void connect_to(struct wire *w, const struct sockaddr *address, socklen_t length)
+/* Returns why it cannot be reached (an errno), or 0: it may be. */
+static int try_address(struct wire *w, const struct sockaddr *address, socklen_t length)
 {
     int big = SEND_BUFFER_BYTES, on = 1, user_timeout_ms = 30000;
     w->fd = socket(address->sa_family, socktype_of(w) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     w->generation++;
     w->refused = false;
-    if (w->fd < 0) {
-        wire_drop(w, strerror(errno));
-        return;
-    }
+    if (w->fd < 0)
+        return errno;
     if (socktype_of(w) == SOCK_DGRAM)
         setsockopt(w->fd, SOL_SOCKET, SO_SNDBUF, &big, sizeof(big));
     else if (address->sa_family != AF_UNIX) {
@@ -288,38 +300,56 @@ static void connect_to(struct wire *w, const struct sockaddr *address, socklen_t
     else if (errno == EINPROGRESS)
         w->state = WIRE_CONNECTING;
     else
-        wire_drop(w, strerror(errno));
+        return errno;
+    return 0;
+}
+
+/* The addresses of a name, one after the other. Datagrams are refused only when they have been sent: each try
+ * begins with another address then. `failure` is that of the one before. */
+static void try_next(struct wire *w, int failure)
+{
+    struct wire_answer *a = w->answer;
+    size_t first = socktype_of(w) == SOCK_DGRAM ? (size_t)w->failures : 0;
+    while (a && a->tried < a->count) {
+        size_t i = (first + a->tried++) % a->count;
+        w->fd = close_fd(w->fd);
+        failure = try_address(w, (struct sockaddr *)&a->list[i].address, a->list[i].length);
+        if (failure == 0)
+            return;
+    }
+    wire_drop(w, strerror(failure));
 }
 
 static void begin(struct wire *w)
 {
     const struct logdriver_address *a = &w->o.address;
-    struct sockaddr_storage address;
-    socklen_t length;
     if (a->transport == TRANSPORT_UNIX || a->transport == TRANSPORT_UNIXGRAM) {
         struct sockaddr_un un = {.sun_family = AF_UNIX};
         memcpy(un.sun_path, a->path, sizeof(un.sun_path));
         un.sun_path[sizeof(un.sun_path) - 1] = '\0';
-        connect_to(w, (struct sockaddr *)&un, sizeof(un));
-    } else if (look_up(a->host, a->port, socktype_of(w), AI_NUMERICHOST, &address, &length) == 0)
-        connect_to(w, (struct sockaddr *)&address, length);
-    else
-        begin_to_resolve(w);
+        int failure = try_address(w, (struct sockaddr *)&un, sizeof(un));
+        if (failure)
+            wire_drop(w, strerror(failure));
+        return;
+    }
+    w->answer = answer_new(a, socktype_of(w));
+    look_up(w->answer, AI_NUMERICHOST);
+    if (w->answer->failure == 0) {
+        try_next(w, 0);
+        return;
+    }
+    release(take_ptr(w->answer));
+    begin_to_resolve(w);
 }
 
 static void step_resolving(struct wire *w)
 {
-    struct wire_answer *a = w->answer;
-    if (!atomic_load(&a->done))
+    if (!atomic_load(&w->answer->done))
         return;
-    struct sockaddr_storage address = a->address;
-    socklen_t length = a->length;
-    int failure = a->failure;
-    release(take_ptr(w->answer));
-    if (failure)
-        wire_drop(w, gai_strerror(failure));
+    if (w->answer->failure)
+        wire_drop(w, gai_strerror(w->answer->failure));
     else
-        connect_to(w, (struct sockaddr *)&address, length);
+        try_next(w, 0);
 }
 
 static void step_connecting(struct wire *w)
@@ -332,7 +362,7 @@ static void step_connecting(struct wire *w)
     if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &failure, &n) < 0)
         failure = errno;
     if (failure)
-        wire_drop(w, strerror(failure));
+        try_next(w, failure);
     else
         connected(w);
 }
@@ -473,20 +503,26 @@ int wire_probe(const struct logdriver_address *a, int timeout_ms, struct err *er
     if (a->transport == TRANSPORT_UDP)
         return 0;
     wire_init(&w, &o, STDERR_FILENO);
-    struct sockaddr_storage address;
-    socklen_t length;
-    int r = local ? 0 : look_up(a->host, a->port, SOCK_STREAM, 0, &address, &length);
-    if (r != 0)
-        return err_set(err, ERR_UNAVAILABLE, "dial tcp: lookup %s: %s", a->host, gai_strerror(r));
     if (local)
         begin(&w);
-    else
-        connect_to(&w, (struct sockaddr *)&address, length);
-    struct pollfd p = {.fd = w.fd, .events = POLLOUT};
-    if (w.state == WIRE_CONNECTING && poll(&p, 1, timeout_ms) == 0)
-        wire_drop(&w, "i/o timeout");
-    if (w.state == WIRE_CONNECTING)
-        step_connecting(&w);
+    else {
+        w.answer = answer_new(a, SOCK_STREAM);
+        look_up(w.answer, 0);
+        int failure = w.answer->failure;
+        if (failure) {
+            wire_done(&w);
+            return err_set(err, ERR_UNAVAILABLE, "dial tcp: lookup %s: %s", a->host, gai_strerror(failure));
+        }
+        try_next(&w, 0);
+    }
+    while (w.state == WIRE_CONNECTING) {
+        struct pollfd p = {.fd = w.fd, .events = POLLOUT};
+        if (poll(&p, 1, timeout_ms) == 0)
+            wire_drop(&w, "i/o timeout");
+        else
+            step_connecting(&w);
+    }
+    int r = 0;
     if (w.state != WIRE_UP && local)
         r = err_set(err, ERR_UNAVAILABLE, "dial unix %s: connect: %s", a->path, w.why);
     else if (w.state != WIRE_UP)

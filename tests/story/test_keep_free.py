@@ -69,7 +69,7 @@ class KeepFree(Story):
         self.d.stop()
         self.d.start()
         self.d.docker("create", "--name", "again", "older:1", "x")
-        content = run(["docker", "-H", f"unix://{self.d.socket}", "cp", "again:/data", "-"], env=self.d.env(), text=False).out
+        content = run([self.d.cli, "cp", "again:/data", "-"], env=self.d.env(), text=False).out
         self.assertIn(random.Random("older:1").randbytes(4 << 20), content)
         self.assertEqual(len(self.d.docker("history", "-q", "older:1").out.split()), 1)
 

@@ -214,6 +214,24 @@ class LogDrivers(Story):
             lines = [line.rsplit(b": ", 1)[1] for line in b"".join(c.datagrams()).splitlines()]
             self.assertEqual(lines, [b"line %d" % i for i in range(1000)])
 
+    def test_each_address_of_a_collectors_name_is_tried(self):
+        d = Drover()
+        self.addCleanup(lambda: self.assertEqual(d.remove(), "", "left behind"))
+        hosts = os.path.join(d.root, "hosts")
+        with open(hosts, "w") as f:
+            f.write("127.0.0.1 collector\n127.0.0.2 collector\n")
+        d.inside = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', hosts]
+        d.start().busybox()
+        for address in ("127.0.0.1", "127.0.0.2"):
+            for transport, kind in (("tcp", socket.SOCK_STREAM), ("udp", socket.SOCK_DGRAM)):
+                with self.subTest(address=address, transport=transport):
+                    c = self.collector(socket.AF_INET, kind, (address, 0))
+                    d.docker("run", "-d", "--name", "talker", "--log-driver", "syslog", "--log-opt",
+                             f"syslog-address={transport}://collector:{c.address[1]}", "busybox", "sh", "-c",
+                             "while :; do echo hi; sleep 0.2; done")
+                    wait_for(lambda c=c: c.chunks, "a line")
+                    d.docker("rm", "-f", "talker")
+
     def test_syslog_over_tls_checks_the_certificate_and_counts_its_messages(self):
         key, cert = self.path("key.pem"), self.path("cert.pem")
         run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2",
