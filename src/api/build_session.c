@@ -1,5 +1,6 @@
 #include "api/build_session.h"
 
+#include "bakery/bakery.h"
 #include "base/base64.h"
 #include "base/digest.h"
 #include "base/file.h"
@@ -241,6 +242,26 @@ static ssize_t read_body(void *context, void *buffer, size_t n, struct err *err)
     return http_body_read(context, buffer, n, err);
 }
 
+static int receive_tree(struct http_request *q, const char *tree, struct err *err)
+{
+    _cleanup_close_ int fd = open(tree, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const struct tar_extract x = {.root_fd = fd, .names_from_root = true};
+    return fd < 0 ? err_sys(err, errno, "open %s", tree) : tar_extract_stream(&x, read_body, q, err);
+}
+
+/* A repository's history is no part of it. */
+static int fetch_tree(const char *url, const char *tree, char **ret_dir, struct err *err)
+{
+    _cleanup_free_ char *text = NULL;
+    int r = bakery_remote_context(url, tree, ret_dir, &text, err);
+    if (r == 0 && text)
+        return err_set(err, ERR_INVALID, "%.300s is neither an archive nor a git repository", url);
+    _cleanup_free_ char *history = r == 0 ? str_printf("%s/.git", *ret_dir) : NULL;
+    if (r == 0)
+        file_remove_tree(history, NULL);
+    return r;
+}
+
 /* The tree as an image of one layer: FROM, COPY --from and RUN --mount take it as they take any. Its digest
  * is that of its content, so that the cache finds it again. */
 static int image_of_tree(struct api *a, struct http_request *q, char **ret_id, struct err *err)
@@ -248,16 +269,13 @@ static int image_of_tree(struct api *a, struct http_request *q, char **ret_id, s
     _cleanup_free_ char *dir = str_printf("%s/tmp/build-XXXXXX", engine_root(a->engine));
     if (!mkdtemp(dir))
         return err_sys(err, errno, "make a directory for the build context at %s", dir);
-    _cleanup_free_ char *tree = str_printf("%s/tree", dir), *layer = NULL, *diff = NULL;
+    _cleanup_free_ char *tree = str_printf("%s/tree", dir), *top = NULL, *layer = NULL, *diff = NULL;
+    const char *url = http_query(q, "remote");
     int r = file_mkdirs(tree, 0755, err);
-    _cleanup_close_ int fd = r == 0 ? open(tree, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -EBADF;
-    struct tar_extract x = {.root_fd = fd, .names_from_root = true};
-    if (r == 0 && fd < 0)
-        r = err_sys(err, errno, "open %s", tree);
     if (r == 0)
-        r = tar_extract_stream(&x, read_body, q, err);
+        r = url ? fetch_tree(url, tree, &top, err) : receive_tree(q, tree, err);
     if (r == 0)
-        r = image_layer_commit(a->images, NULL, NULL, tree, true, -1, &layer, &diff, err);
+        r = image_layer_commit(a->images, NULL, NULL, top ? top : tree, true, -1, &layer, &diff, err);
     if (r == 0) {
         _cleanup_json_ json_t *config =
             json_pack("{s:s, s:{}, s:[{s:s, s:s}]}", "created", "1970-01-01T00:00:00Z", "config", "history",

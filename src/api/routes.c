@@ -30,7 +30,7 @@ static const struct http_route routes[] = {
     {"POST", "/drover/registry/retention", .attempt = api_registry_retention, .query = "dry_run"},
     {"POST", "/drover/builds", .attempt = api_builds_open, .kind = HTTP_TRANSFER},
     {"DELETE", "/drover/builds/{id}", .attempt = api_builds_close},
-    {"PUT", "/drover/builds/{id}/contexts/{name}", .query = "layout", .attempt = api_builds_context,
+    {"PUT", "/drover/builds/{id}/contexts/{name}", .query = "layout remote", .attempt = api_builds_context,
      .kind = HTTP_TRANSFER},
     {"PUT", "/drover/builds/{id}/caches/{n}", .attempt = api_builds_cache_in, .kind = HTTP_TRANSFER},
     {"GET", "/drover/builds/{id}/caches/{n}", .attempt = api_builds_cache_out, .kind = HTTP_TRANSFER},

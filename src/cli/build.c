@@ -129,7 +129,8 @@ static char *query_of(const struct build_request *q, const char *dockerfile)
 {
     struct str s = STR_INIT;
     str_add(&s, "/build?version=1&rm=1&forcerm=1");
-    add_query(&s, "dockerfile", dockerfile);
+    if (!str_empty(dockerfile))
+        add_query(&s, "dockerfile", dockerfile);
     for (char *const *tag = q->tags; tag && *tag; tag++)
         add_query(&s, "t", *tag);
     add_json_query(&s, "buildargs", q->args);
@@ -141,6 +142,8 @@ static char *query_of(const struct build_request *q, const char *dockerfile)
     if (!str_empty(q->platform))
         add_query(&s, "platform", q->platform);
     add_json_query(&s, "ulimits", q->ulimits);
+    if (compose_context_is_remote(q->context))
+        add_query(&s, "remote", q->context);
     if (q->no_cache)
         str_add(&s, "&nocache=1");
     if (q->pull)
@@ -198,7 +201,7 @@ static int send_build(const struct build_request *q, const char *dockerfile, htt
                              .headers = (char *const *)headers,
                              .source = source,
                              .source_context = source_context,
-                             .source_bytes = -1};
+                             .source_bytes = source ? -1 : 0};
     int r = cli_lines(&call, path, take_line, &answer, err);
     if (r < 0) {
         free(answer.image_id);
@@ -303,6 +306,8 @@ int build_image(const struct build_request *q, char **ret_image_id, struct err *
 {
     if (strcmp(q->context, "-") == 0)
         return build_from_stdin(q, ret_image_id, err);
+    if (compose_context_is_remote(q->context))
+        return send_build(q, q->dockerfile, NULL, NULL, ret_image_id, err);
     _cleanup_close_ int root = open(q->context, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     _cleanup_free_ char *dockerfile = NULL, *id = NULL;
     _cleanup_str_ struct str outside = STR_INIT;

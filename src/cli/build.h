@@ -8,7 +8,8 @@
 
 /* What POST /build is asked for, and where the builder's output goes. */
 struct build_request {
-    const char *context;    /* directory, or "-": a tar (or a lone Dockerfile) on standard input */
+    const char *context;    /* directory, a URL (compose_context_is_remote()), or "-": a tar (or a lone
+                               Dockerfile) on standard input */
     const char *dockerfile; /* as -f gives it; NULL or "": Dockerfile */
     const char *target, *network;
     char *const *tags;

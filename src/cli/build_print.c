@@ -42,6 +42,8 @@ static int read_file(void *context, const char *path, struct str *ret, struct er
 
 static int read_request(const struct build_request *q, struct reading *r, struct err *err)
 {
+    if (compose_context_is_remote(q->context))
+        return err_set(err, ERR_INVALID, "%.300s is read by the engine alone: give a directory", q->context);
     const char *name;
     json_t *value;
     json_object_foreach ((json_t *)q->args, name, value)

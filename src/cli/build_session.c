@@ -156,6 +156,10 @@ static int give_context(struct build_session *s, const char *text, struct err *e
     const char *what = text + n + 1, *layout = str_after(what, "oci-layout://");
     if (str_after(what, "docker-image://"))
         return 0;
+    if (compose_context_is_remote(what)) {
+        _cleanup_free_ char *url = cli_escape(what);
+        return cli_call("PUT", NULL, NULL, err, "%s?remote=%s", path, url);
+    }
     return layout ? send_layout(layout, path, err) : build_send_directory(what, path, err);
 }
 
@@ -167,12 +171,12 @@ static int read_contexts(char **list, json_t *options, struct err *err)
         size_t n = strcspn(*text, "=");
         const char *what = (*text)[n] ? *text + n + 1 : "";
         if (!n || !*what)
-            return err_set(
-                err, ERR_INVALID,
-                "--build-context %.100s: it must be NAME=DIRECTORY, NAME=docker-image://REFERENCE or "
-                "NAME=oci-layout://DIRECTORY",
-                *text);
-        if (strstr(what, "://") && !str_after(what, "docker-image://") && !str_after(what, "oci-layout://"))
+            return err_set(err, ERR_INVALID,
+                           "--build-context %.100s: it must be NAME=DIRECTORY, NAME=URL, "
+                           "NAME=docker-image://REFERENCE or NAME=oci-layout://DIRECTORY",
+                           *text);
+        if (strstr(what, "://") && !str_after(what, "docker-image://") && !str_after(what, "oci-layout://") &&
+            !compose_context_is_remote(what))
             return err_set(err, ERR_UNSUPPORTED,
                            "--build-context %.100s: contexts of this kind are not supported", *text);
         _cleanup_free_ char *name = mem_strndup(*text, n);

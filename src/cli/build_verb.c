@@ -559,7 +559,7 @@ int cli_build(int argc, char **argv)
         {0, "platform", CLI_LIST, &o.platforms, "PLATFORM[,PLATFORM]",
          "Platform of the image; of several comes an index"},
         {0, "build-context", CLI_LIST, &o.contexts, "NAME=WHAT",
-         "What FROM NAME and --from=NAME take: a directory, docker-image://REFERENCE, "
+         "What FROM NAME and --from=NAME take: a directory, a URL, docker-image://REFERENCE, "
          "oci-layout://DIRECTORY"},
         {0, "secret", CLI_LIST, &o.secrets, "id=ID[,src=FILE|env=NAME]",
          "Secret for RUN --mount=type=secret"},
@@ -601,9 +601,9 @@ int cli_build(int argc, char **argv)
         {0},
     };
     const struct cli_command command = {
-        "build [OPTIONS] [PATH | - | SERVICE...]",
-        "Builds an image from the Dockerfile in directory PATH (\"-\": a tar on standard input), and prints "
-        "its id.\n"
+        "build [OPTIONS] [PATH | URL | - | SERVICE...]",
+        "Builds an image from the Dockerfile in directory PATH (\"-\": a tar on standard input), or from a "
+        "git repository or an archive that the engine fetches from URL, and prints its id.\n"
         "Without PATH, builds the services of the Compose file that have a \"build\" key.",
         options,
         false,

@@ -152,26 +152,33 @@ int project_containers(const char *project, const char *service, bool all, json_
     return 0;
 }
 
+static int observe_image(const char *name, struct project_world *w, struct err *err)
+{
+    _cleanup_json_ json_t *image = NULL;
+    _cleanup_free_ char *escaped = cli_escape(name);
+    int64_t fetched = 0;
+    int r =
+        json_object_get(w->images, name) ? -ERR_NOT_FOUND : cli_get(&image, err, "/images/%s/json", escaped);
+    if (r < 0)
+        return r == -ERR_NOT_FOUND ? 0 : r;
+    json_set_str(w->images, name, json_str(image, "Id"));
+    time_parse_rfc3339(json_str(json_object_get(image, "Metadata"), "LastTagTime"), &fetched, NULL);
+    json_object_set_new(w->fetched, name, json_integer(fetched));
+    return 0;
+}
+
 static int observe_images(const struct compose_project *p, struct project_world *w, struct err *err)
 {
-    for (size_t i = 0; i < p->service_count; i++) {
-        const char *name = p->services[i].image;
-        _cleanup_json_ json_t *image = NULL;
-        _cleanup_free_ char *escaped = cli_escape(name);
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < p->service_count; i++) {
+        const struct compose_service *s = &p->services[i];
         /* What is not active may be what a build stands on. */
-        if (!(p->services[i].active || p->services[i].has_build) || json_object_get(w->images, name))
-            continue;
-        int r = cli_get(&image, err, "/images/%s/json", escaped);
-        if (r < 0 && r != -ERR_NOT_FOUND)
-            return r;
-        if (r < 0)
-            continue;
-        int64_t fetched = 0;
-        json_set_str(w->images, name, json_str(image, "Id"));
-        time_parse_rfc3339(json_str(json_object_get(image, "Metadata"), "LastTagTime"), &fetched, NULL);
-        json_object_set_new(w->fetched, name, json_integer(fetched));
+        if (s->active || s->has_build)
+            r = observe_image(s->image, w, err);
+        for (char **image = s->active ? s->image_mounts : NULL; r == 0 && image && *image; image++)
+            r = observe_image(*image, w, err);
     }
-    return 0;
+    return r;
 }
 
 int project_observe(const struct compose_project *p, struct project_world *ret, struct err *err)

@@ -1,6 +1,7 @@
 #include "compose/canonical.h"
 
 #include "base/map.h"
+#include "compose/compose.h"
 #include "compose/problem.h"
 #include "compose/yaml.h"
 
@@ -213,6 +214,15 @@ static void split_command(const struct canonical *c, struct yaml_node *map, cons
         replace(pair, canonical__words(c, pair->value));
 }
 
+bool compose_context_is_remote(const char *text)
+{
+    static const char *const starts[] = {"http://", "https://", "git://", "ssh://", "git@", "github.com/"};
+    for (size_t i = 0; i < ARRAY_SIZE(starts); i++)
+        if (str_after(text, starts[i]))
+            return true;
+    return false;
+}
+
 /* A directory's path; what names an image or a service is none, as is what is refused later. */
 static void do_contexts(const struct canonical *c, struct yaml_node *build)
 {
@@ -221,7 +231,7 @@ static void do_contexts(const struct canonical *c, struct yaml_node *build)
     for (size_t i = 0; pair && pair->value->type == YAML_MAP && i < pair->value->count; i++) {
         const struct yaml_pair *context = &pair->value->pairs[i];
         const char *text = context->value->type == YAML_SCALAR ? context->value->text : "";
-        if (*text && !strstr(text, "://") && !str_after(text, "git@") && !str_after(text, "service:"))
+        if (*text && !strstr(text, "://") && !compose_context_is_remote(text) && !str_after(text, "service:"))
             absolute_path(c, pair->value, context->key);
     }
 }
@@ -246,9 +256,13 @@ static void do_build(const struct canonical *c, struct yaml_node *service)
         replace(pair, build);
     }
     struct yaml_node *context = yaml_get(pair->value, "context");
-    if (context && (strstr(context->text, "://") || str_after(context->text, "git@")))
-        problem_add(c->problems, context, "only a local directory can be built, not \"%s\"", context->text);
-    absolute_path(c, pair->value, "context");
+    bool remote = context && compose_context_is_remote(context->text);
+    if (context && !remote && strstr(context->text, "://"))
+        problem_add(c->problems, context,
+                    "must be a directory, or the URL of a git repository or of an archive, not \"%s\"",
+                    context->text);
+    if (!remote)
+        absolute_path(c, pair->value, "context");
     list_to_dict(c, pair->value, "args");
     texts_only(c, pair->value, "args", true);
     fill_from_environment(c, pair->value, "args", false);

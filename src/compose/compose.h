@@ -49,8 +49,12 @@ struct compose_build_secret {
     const char *id, *file, *content;
 };
 
+/* Whether a build context is not a directory here but a URL, of a git repository or of an archive, which the
+ * engine fetches; as docker compose tells them. */
+bool compose_context_is_remote(const char *text);
+
 struct compose_build {
-    const char *context;    /* absolute directory */
+    const char *context;    /* absolute directory, or a URL */
     const char *dockerfile; /* in the context, or absolute; "" is Dockerfile */
     const char *target, *network;
     json_t *args, *labels; /* of strings; may be NULL */
@@ -116,6 +120,7 @@ struct compose_service {
     bool attach;        /* its output is shown by `up` */
     struct compose_copy *copies;
     size_t copy_count;
+    char **image_mounts; /* images that are mounted, and need be none that a service is made from */
     struct compose_hook *post_start, *pre_stop;
     size_t post_start_count, pre_stop_count;
     struct compose_watch *watch;

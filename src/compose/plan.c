@@ -164,14 +164,41 @@ static int plan_image(const struct compose_project *p, const struct compose_serv
     return r;
 }
 
+/* Those that are only mounted: built where a service has them, else fetched. */
+static int plan_mounted(const struct compose_project *p, const struct compose_service *s,
+                        const struct plan_observed *observed, const struct plan_options *options,
+                        struct plan *plan, struct err *err)
+{
+    int r = 0;
+    for (char **image = s->image_mounts; r == 0 && image && *image; image++) {
+        const struct compose_service *made = NULL;
+        for (size_t i = 0; i < p->service_count; i++)
+            if (p->services[i].has_build && strcmp(p->services[i].image, *image) == 0)
+                made = &p->services[i];
+        if (made)
+            r = plan_image(p, made, observed, options, plan, err);
+        else if (!*image_id(observed, *image) && str_eq(options->pull, "never"))
+            r = err_set(err, ERR_NOT_FOUND,
+                        "service %s: image %s, which it mounts, is not there; the pull policy is \"never\"",
+                        s->name, *image);
+        else if ((!*image_id(observed, *image) || str_eq(options->pull, "always")) &&
+                 !planned(plan, PLAN_PULL, *image))
+            add(plan, PLAN_PULL, 0, *image)->service = s;
+    }
+    return r;
+}
+
 int compose_plan_images(const struct compose_project *p, const struct plan_observed *observed,
                         const struct plan_options *options, struct plan *ret, struct err *err)
 {
     struct plan plan = {0};
     int r = 0;
     for (size_t i = 0; r == 0 && i < p->service_count; i++)
-        if (p->services[i].active && p->services[i].replicas)
+        if (p->services[i].active && p->services[i].replicas) {
             r = plan_image(p, &p->services[i], observed, options, &plan, err);
+            if (r == 0)
+                r = plan_mounted(p, &p->services[i], observed, options, &plan, err);
+        }
     if (r < 0) {
         compose_plan_done(&plan);
         return r;

@@ -566,6 +566,7 @@ void compose_project_free(struct compose_project *p)
         json_decref(s->body);
         json_decref(s->endpoints);
         build_done(&s->build);
+        strv_free(s->image_mounts);
         for (size_t j = 0; j < s->post_start_count; j++)
             json_decref(s->post_start[j].body);
         for (size_t j = 0; j < s->pre_stop_count; j++)

@@ -43,13 +43,13 @@ static const struct field build_grant_fields[] = {
     {"uid", IDLE(F_STR | F_INT, NULL, OF_RUN)}, {"gid", IDLE(F_STR | F_INT, NULL, OF_RUN)},
     {"mode", IDLE(F_KEEP | F_OCTAL | F_STR | F_INT, NULL, OF_RUN)}, {NULL}};
 static const struct field build_fields[] = {
-    {"context", F_STR, NOTE("a directory; a URL is refused")}, {"dockerfile", F_STR}, {"dockerfile_inline", F_STR},
+    {"context", F_STR, NOTE("a directory, or the URL of a git repository or of an archive, which the engine fetches")}, {"dockerfile", F_STR}, {"dockerfile_inline", F_STR},
     {"entitlements", F_LIST, NOTE("security.insecure, which RUN --security=insecure needs, and network.host")}, {"args", F_KEYS},
     {"ssh", F_KEYS, NOTE("`default`, or ID=SOCKET of an agent; a file with a key is refused")}, {"labels", F_KEYS},
     {"cache_from", F_LIST, NOTE("as `drover build --cache-from` takes them")},
     {"cache_to", F_LIST, NOTE("as `drover build --cache-to` takes them; a directory of type=local is relative to where drover runs")},
     {"no_cache", F_BOOL},
-    {"additional_contexts", F_KEYS, NOTE("a directory, docker-image://REFERENCE, oci-layout://DIRECTORY, service:NAME")}, {"pull", F_BOOL},
+    {"additional_contexts", F_KEYS, NOTE("a directory, a URL as for `context`, docker-image://REFERENCE, oci-layout://DIRECTORY, service:NAME")}, {"pull", F_BOOL},
     {"extra_hosts", F_KEYS}, {"isolation", F_ENUM, .words = "default"}, {"network", F_STR}, {"target", F_STR},
     {"secrets", F_LIST, build_grant_fields}, {"shm_size", F_SIZE}, {"tags", F_LIST},
     {"ulimits", F_NAMED | F_INT, ulimit_fields}, {"platforms", F_LIST, NOTE("one; several are refused")},

@@ -97,6 +97,9 @@ void service_read_build(struct building *b, struct compose_service *s)
     if (*to->dockerfile_inline && *to->dockerfile)
         problem_add(b->problems, yaml_get(node, "dockerfile_inline"),
                     "cannot stand together with \"dockerfile\"");
+    if (*to->dockerfile_inline && compose_context_is_remote(to->context))
+        problem_add(b->problems, yaml_get(node, "dockerfile_inline"),
+                    "cannot stand together with a context that is a URL, which the engine reads whole");
     read_platform(b, s, node);
     refuse_attestations(b, node);
     read_rights(b, s, node);
@@ -130,13 +133,15 @@ void service_read_contexts(struct building *b, struct compose_service *s)
     for (size_t i = 0; map && i < map->count; i++) {
         const struct yaml_node *value = map->pairs[i].value;
         const char *what = value->text ? value->text : "", *service = str_after(what, "service:");
-        bool known = *what == '/' || str_after(what, "docker-image://") || str_after(what, "oci-layout://");
+        bool known = *what == '/' || str_after(what, "docker-image://") || str_after(what, "oci-layout://") ||
+                     compose_context_is_remote(what);
         if (service)
             what = context_of_service(b, s, service, value);
         else if (!known)
             problem_add(b->problems, value,
-                        "must be a directory, docker-image://REFERENCE, oci-layout://DIRECTORY or "
-                        "service:NAME, not \"%s\"; other contexts are not supported",
+                        "must be a directory, the URL of a git repository or of an archive, "
+                        "docker-image://REFERENCE, oci-layout://DIRECTORY or service:NAME, not \"%s\"; other "
+                        "contexts are not supported",
                         what);
         if (what)
             strv_take(&s->build.contexts, str_printf("%s=%s", map->pairs[i].key, what));

@@ -6,6 +6,7 @@
 
 struct mounts {
     struct building *b;
+    struct compose_service *service;
     json_t *binds, *mounts, *tmpfs;
     struct map targets; /* each once */
 };
@@ -126,6 +127,8 @@ static void read_volume(struct mounts *m, const struct yaml_node *v)
                         source, source);
         source = volume ? volume->name : source;
     }
+    if (strcmp(type, "image") == 0 && *source && !strv_has(m->service->image_mounts, source))
+        strv_add(&m->service->image_mounts, source);
     if (fits_bind(v) && (strcmp(type, "bind") == 0 || strcmp(type, "volume") == 0))
         add_bind(m, v, source);
     else
@@ -240,7 +243,7 @@ static void read_grants(struct mounts *m, struct compose_service *s, const char 
 
 void service_read_mounts(struct building *b, struct compose_service *s, json_t *host)
 {
-    struct mounts m = {b, json_array(), json_array(), json_object(), MAP_INIT(NULL)};
+    struct mounts m = {b, s, json_array(), json_array(), json_object(), MAP_INIT(NULL)};
     const struct yaml_node *volumes = yaml_get(s->node, "volumes");
     for (size_t i = 0; volumes && i < volumes->count; i++)
         read_volume(&m, volumes->items[i]);

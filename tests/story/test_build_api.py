@@ -293,6 +293,42 @@ class BuildApi(Story):
         self.served = folder
         return self.serve(folder) + "/repo.git", commit
 
+    def test_drover_builds_paths_and_services_from_urls(self):
+        url, _ = self.repository()
+        with open(os.path.join(self.served, "more.tar"), "wb") as f:
+            f.write(small_tar(data="from an archive"))
+        with open(os.path.join(self.served, "alone"), "w") as f:
+            f.write("FROM busybox\nCOPY --from=tree / /tree\nCOPY --from=files data /data\nLABEL which=alone\n")
+        web = url.removesuffix("/repo.git")
+        self.d.drover("build", "-t", "by-path", "-f", "sub/Dockerfile", f"{url}#main")
+        self.assertEqual(self.inspect("by-path")["Config"]["Labels"], {"which": "sub"})
+        self.assert_clean_refusal(self.d.drover("build", "--print", url, check=False), "is read by the engine alone")
+        project = self.folder()
+        with open(os.path.join(project, "compose.yaml"), "w") as f:
+            f.write(f"""
+name: afar
+services:
+  short:
+    build: {url}#other
+    image: by-service
+    network_mode: none
+    command: "true"
+  contexts:
+    build:
+      context: {web}/alone
+      additional_contexts: {{tree: "{url}#:sub", files: "{web}/more.tar"}}
+    image: by-contexts
+    network_mode: none
+    command: "true"
+""")
+        self.d.drover("up", "-d", cwd=project)
+        self.addCleanup(self.d.drover, "down", cwd=project)
+        self.assertEqual(self.inspect("by-service")["Config"]["Labels"]["which"], "other")
+        self.assertEqual(self.output("by-contexts", "cat", "/data", "/tree/Dockerfile"), "from an archiveFROM busybox\nLABEL which=sub\n")
+        self.assertEqual(self.output("by-contexts", "ls", "-A", "/tree"), "Dockerfile\n")
+        self.assertIn(f"context: {url}#other", self.d.drover("config", cwd=project).out)
+        self.assertEqual(os.listdir(os.path.join(self.d.data, "tmp")), [])
+
     def test_a_context_comes_from_a_git_repository_at_a_ref_and_folder(self):
         url, commit = self.repository()
         for fragment, which in (("", "main"), ("#other", "other"), ("#v2", "other"), (f"#{commit}", "other"), ("#:sub", "sub"), ("#main:sub", "sub")):

@@ -325,6 +325,25 @@ class Clients(Story):
         self.other.docker("pull", f"{self.at}/built:1.4")
         self.assertEqual(self.other.docker("run", "--rm", f"{self.at}/built:1.4", "cat", "/made").out, "made\n")
 
+    def test_up_fetches_an_image_that_is_only_mounted(self):
+        self.d.docker("build", "-t", "mounted:1", "-", stdin=b"FROM busybox\nRUN mkdir /only && echo seen >/only/file\n")
+        self.other.docker("pull", f"{self.at}/busybox:latest")
+        text = f"""
+name: mounting
+services:
+  one:
+    image: {self.at}/busybox:latest
+    network_mode: none
+    command: cat /there/file
+    volumes: [{{type: image, source: "{self.at}/mounted:1", target: /there, image: {{subpath: only}}}}]
+"""
+        never = self.other.drover("up", "-f", "-", "-d", "--pull", "never", stdin=text.encode(), check=False)
+        self.assert_clean_refusal(never, "mounted:1", "which it mounts, is not there")
+        self.other.drover("up", "-f", "-", "-d", stdin=text.encode())
+        self.other.docker("wait", "mounting-one-1")
+        self.assertEqual(self.other.docker("logs", "mounting-one-1").out, "seen\n")
+        self.other.drover("down", "-f", "-", stdin=text.encode())
+
     def skopeo(self, *args):
         return run(["skopeo", "--insecure-policy", *args])
 
