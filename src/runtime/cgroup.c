@@ -127,6 +127,7 @@ int cgroup_create_in(const struct cgroup_place *place, const json_t *resources, 
     g->creating = true;
     leave_out(g, (CG_ON_DEMAND & ~cgroup__limits_demand(&l)) |
                      (place->as_given || place->systemd ? 0 : CG_SYSTEMD | CG_UNIFIED));
+    cgroup__may_be_spare(g, place, &l);
     r = share(g, place, &l, err);
     if (r == 0)
         r = g->ops->make(g, err);
@@ -449,7 +450,8 @@ int cgroup_remove(struct cgroup *g, struct err *err)
     cgroup__systemd_release(g);
     int sys = g->as_given ? 0 : remove_later_ones(g);
     for (size_t i = 0; i < g->count; i++) {
-        int one = g->dirs[i].shared ? 0 : remove_dir(g->dirs[i].root);
+        struct cgroup_dir *d = &g->dirs[i];
+        int one = d->shared || cgroup__spare_put(d) ? 0 : remove_dir(d->root);
         sys = sys ? sys : one;
     }
     return sys ? err_sys(err, sys, "remove cgroup %s", g->path) : 0;

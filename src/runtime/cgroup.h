@@ -5,7 +5,8 @@
  * directory in every mounted hierarchy that matters (memory, cpu, cpuacct, cpuset, pids, blkio, devices,
  * freezer; hugetlb, net_cls, net_prio and rdma when a limit asks for them); on v2 one directory, with
  * controllers enabled on the way down. Where the engine's containers need nothing of their own in v1's
- * devices and cpuset hierarchies, they share a group there with all that have the same rules.
+ * devices and cpuset hierarchies, they share a group there with all that have the same rules; and a memory
+ * group that is as it was made is used again by a later container (cgroup_spare.c).
  *
  * Nothing outside of our groups is changed, no hierarchy is mounted. In a user namespace whose user may write
  * none, a group is a name only: its limits are refused, cgroup_kill() and cgroup_freeze() are
@@ -82,7 +83,8 @@ int cgroup_stats_json(struct cgroup *g, json_t **ret, struct err *err);
  * is in it, then look at cgroup_oom_kills(). */
 int cgroup_watch_oom(struct cgroup *g, int *ret_fd, struct err *err);
 
-/* Removes the groups that containers shared whose maker is gone, where nobody is in them any more. */
+/* Removes the groups that containers shared, or that were kept for later ones, whose maker is gone and where
+ * nobody is in them any more. */
 void cgroup_sweep(void);
 
 /* 1 or 2: what a container made now would use; hybrid with controllers on v1 is 1. */

@@ -37,9 +37,11 @@ struct cgroup_dir {
     char *root; /* the mount, or the whole directory in a group */
     char *name; /* last part of the mount's path: "memory", "cpu,cpuacct" */
     unsigned controllers;
-    bool made;   /* by this cgroup_create() */
-    bool shared; /* with other groups: never changed or removed as this group's */
-    int join_fd; /* shared: opened already; else negative */
+    bool made;         /* by this cgroup_create() */
+    bool shared;       /* with other groups: never changed or removed as this group's */
+    int join_fd;       /* shared: opened already; else negative */
+    bool may_be_spare; /* see cgroup_spare.c */
+    unsigned uses;     /* containers that had it before */
 };
 
 struct cgroup_host {
@@ -214,6 +216,20 @@ int cgroup__write_devices(const char *dir, const struct cgroup_device_rule *rule
 int cgroup__share(struct cgroup *g, size_t i, const struct cgroup_limits *l, struct err *err);
 /* v1: what a new cpuset lacks, from the parent; from the top when that has nothing either. */
 int cgroup__inherit_cpuset(const char *mount, const char *path, struct err *err);
+
+/* --- cgroup_spare.c: v1 memory groups that are used again --- */
+
+/* Marks the directories of `g`, whose making is ahead, that need not be new ones nor be removed at the end.
+ */
+void cgroup__may_be_spare(struct cgroup *g, const struct cgroup_place *place, const struct cgroup_limits *l);
+/* Makes the directory out of one that was put by; false: there is none. */
+bool cgroup__spare_take(struct cgroup_dir *d);
+/* To be told of each that was made anew. */
+void cgroup__spare_learn(const struct cgroup_dir *d);
+/* Puts it by; false: it is to be removed. */
+bool cgroup__spare_put(struct cgroup_dir *d);
+/* Removes those of processes that are gone. */
+void cgroup__sweep_spares(void);
 
 /* --- cgroup_systemd.c --- */
 

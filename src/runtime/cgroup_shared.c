@@ -115,6 +115,7 @@ void cgroup_sweep(void)
     for (size_t i = 0; h->version == 1 && i < h->count; i++)
         if (h->dirs[i].controllers & CG_SHARABLE)
             sweep(h->dirs[i].root);
+    cgroup__sweep_spares();
 }
 
 static int make_shared(const char *mount, char **ret_dir, int *ret_tasks_fd, struct err *err)

@@ -37,6 +37,8 @@ static int take_over(struct cgroup *g, struct cgroup_dir *d, struct err *err)
 static int make_dir(struct cgroup *g, struct cgroup_dir *d, struct err *err)
 {
     int r = 0;
+    if (cgroup__spare_take(d))
+        return 0;
     if (mkdir(d->root, 0755) == 0) {
         d->made = true;
     } else if (errno == ENOENT) {
@@ -52,6 +54,8 @@ static int make_dir(struct cgroup *g, struct cgroup_dir *d, struct err *err)
     } else {
         return err_sys(err, errno, "make cgroup %s", d->root);
     }
+    if (r == 0)
+        cgroup__spare_learn(d);
     if (r < 0 || !(d->controllers & CG_CPUSET))
         return r;
     /* A new cpuset has neither cpus nor memory nodes and takes no process. */

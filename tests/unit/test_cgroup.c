@@ -609,6 +609,129 @@ static void a_container_that_writes_its_groups_shares_none(void **state)
     cgroup_free(g);
 }
 
+static ino_t memory_group_of(const struct group *t)
+{
+    struct stat st;
+    assert_int_equal(stat(cgroup__dir_of(t->g, CG_MEMORY), &st), 0);
+    return st.st_ino;
+}
+
+/* Makes a group, has `use` done to it, removes it; true: the next one is the same again. */
+static bool comes_back(const char *resources, void (*use)(struct group *t))
+{
+    struct err err = {0};
+    struct group t, next;
+    assert_ok(group_make(&t, resources, &err), &err);
+    ino_t first = memory_group_of(&t);
+    if (use)
+        use(&t);
+    group_done(&t);
+    assert_ok(group_make(&next, NULL, &err), &err);
+    ino_t second = memory_group_of(&next);
+    assert_string_not_equal(content(next.g, CG_MEMORY, "memory.swappiness"), "10\n");
+    assert_string_equal(content(next.g, CG_MEMORY, "tasks"), "");
+    group_done(&next);
+    return first == second;
+}
+
+static void set_swappiness(struct group *t)
+{
+    struct err err;
+    assert_ok(cgroup__write(cgroup__dir_of(t->g, CG_MEMORY), "memory.swappiness", "10", &err), &err);
+}
+
+static void set_and_lift_a_limit(struct group *t)
+{
+    struct err err = {0};
+    _cleanup_json_ json_t *limit = json_pack("{s:{s:i}}", "memory", "limit", 64 << 20),
+                          *none = json_pack("{s:{s:i}}", "memory", "limit", -1);
+    assert_ok(cgroup_update(t->g, limit, &err), &err);
+    assert_ok(cgroup_update(t->g, none, &err), &err);
+}
+
+/* A process that ends, and a file of memory that stays. */
+static void leave_charges(struct group *t)
+{
+    static char block[4 << 20];
+    struct err err = {0};
+    char path[64];
+    snprintf(path, sizeof(path), "/dev/shm/unit-cg-%d", (int)getpid());
+    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    unlink(path);
+    assert_true(fd >= 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(cgroup_add_pid(t->g, getpid(), &err) < 0 || write(fd, block, sizeof(block)) < 0);
+    assert_int_equal(box_wait(pid), 0);
+}
+
+static void make_a_group_below(struct group *t)
+{
+    _cleanup_free_ char *below = str_printf("%s/below", cgroup__dir_of(t->g, CG_MEMORY));
+    assert_int_equal(mkdir(below, 0755), 0);
+}
+
+static void reach_a_peak(struct group *t)
+{
+    struct err err = {0};
+    pid_t pid = fork();
+    if (pid == 0) {
+        char *memory =
+            mmap(NULL, 8 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+        _exit(memory == MAP_FAILED || cgroup_add_pid(t->g, getpid(), &err) < 0 ||
+              mmap(NULL, 8 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1,
+                   0) == MAP_FAILED);
+    }
+    assert_int_equal(box_wait(pid), 0);
+    int64_t peak = 0;
+    cgroup__read_i64(cgroup__dir_of(t->g, CG_MEMORY), "memory.max_usage_in_bytes", &peak);
+    assert_true(peak >= 8 << 20);
+}
+
+static void a_memory_group_is_used_again_as_it_was_made_or_not_at_all(void **state)
+{
+    struct err err = {0};
+    struct group t;
+    need_v1();
+    for (int i = 0; i < 2; i++) { /* who launches once keeps nothing */
+        assert_ok(group_make(&t, NULL, &err), &err);
+        group_done(&t);
+    }
+    bool again = false;
+    for (int i = 0; i < 3; i++) /* the uses of one may be over at any time */
+        again |= comes_back(NULL, NULL);
+    assert_true(again);
+    assert_false(comes_back(NULL, set_swappiness));
+    assert_false(comes_back(NULL, leave_charges));
+    assert_false(comes_back(NULL, make_a_group_below));
+    assert_false(comes_back("{\"memory\":{\"limit\":67108864}}", NULL));
+    assert_true(comes_back(NULL, set_and_lift_a_limit) || comes_back(NULL, set_and_lift_a_limit));
+    assert_true(comes_back(NULL, reach_a_peak) || comes_back(NULL, reach_a_peak));
+    assert_ok(group_make(&t, NULL, &err), &err);
+    int64_t peak = INT64_MAX;
+    cgroup__read_i64(cgroup__dir_of(t.g, CG_MEMORY), "memory.max_usage_in_bytes", &peak);
+    assert_true(peak <= 1 << 20);
+    group_done(&t);
+}
+
+static void a_memory_group_is_not_used_for_ever(void **state)
+{
+    enum { MANY = 100 };
+    struct err err = {0};
+    struct group t;
+    int changes = 0;
+    ino_t last = 0;
+    need_v1();
+    for (int i = 0; i < MANY; i++) {
+        assert_ok(group_make(&t, NULL, &err), &err);
+        ino_t now = memory_group_of(&t);
+        changes += i && now != last;
+        last = now;
+        group_done(&t);
+    }
+    assert_in_range(changes, 2, 10);
+}
+
 /* --- with every controller of v2 (a booted host) --- */
 
 static void need_all_of_v2(void)
@@ -812,6 +935,8 @@ int main(void)
         cmocka_unit_test(nonsense_is_refused_by_name),
         cmocka_unit_test(v1_containers_share_the_groups_they_need_nothing_of_their_own_in),
         cmocka_unit_test(a_container_that_writes_its_groups_shares_none),
+        cmocka_unit_test(a_memory_group_is_used_again_as_it_was_made_or_not_at_all),
+        cmocka_unit_test(a_memory_group_is_not_used_for_ever),
         cmocka_unit_test(v2_limits_arrive_in_the_kernel),
         cmocka_unit_test(v2_an_update_changes_only_what_it_says),
         cmocka_unit_test(v2_what_it_has_not_is_refused_by_name),
