@@ -159,8 +159,10 @@ class Autolock(unittest.TestCase):
         self.assertNotEqual(fresh, key)
         harness.wait_for(lambda: {self.key(m) for m in (leader, other)} == {fresh}, "the new key")
         self.assert_clean_refusal(self.unlock(first, fresh, check=False), "invalid key provided")
+        sealed = self.lock_file(first)
         self.unlock(first, key)
         harness.wait_for(lambda: leader.nodes()[first.name][0] == "ready" and self.key(first) == fresh, "it to be one of them")
+        harness.wait_for(lambda: self.lock_file(first) != sealed, "its keys to be sealed with the new one")
         self.lock_again(first, key, fresh)
         # The leader itself, by kill -9: another leads, and it follows when it is unlocked.
         writes = leader.docker("config", "create", "before", "-", stdin=b"x")
@@ -201,6 +203,11 @@ class Autolock(unittest.TestCase):
         harness.wait_for(lambda: all(len(secrets_of(m)) == 3 for m in (a, b, c)), "all to have their keys as before")
         self.restart_unlocked(c)
         harness.wait_for(lambda: lead.running("web") == dict.fromkeys("abcd", 1), "all its tasks")
+
+    @staticmethod
+    def lock_file(machine):
+        with open(os.path.join(machine.data, "cluster", "lock.json")) as f:
+            return f.read()
 
     def lock_again(self, machine, old, fresh):
         """The key that it has learned is the one that it needs from now on."""

@@ -80,7 +80,7 @@ class Membership(unittest.TestCase):
         harness.wait_for(lambda: not b.containers() and "removed" in b.info()["Error"], "the removed node to hear of it")
         # Another leader, and a start, know it too.
         restart(c)
-        swarm.leader(among=(a, c)).docker("node", "ls")
+        harness.wait_for(lambda: swarm.leader(among=(a, c)).docker("node", "ls", check=False).status == 0, "a leader that stays")
         self.assertEqual(self.call(b, c, "/cluster/api/v1.41/nodes", worker)[0], 403)
         # It may come back, as another node.
         b.docker("swarm", "leave", "--force")
