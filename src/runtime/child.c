@@ -245,7 +245,8 @@ int child__highest_descriptor(const struct child *c)
     for (size_t i = 0; i < plan->join_count; i++)
         max = highest(&plan->joins[i].fd, 1, max);
     for (size_t i = 0; i < plan->mount_count; i++) {
-        const int of_mount[] = {plan->mounts[i].tree_fd, plan->mounts[i].given - 1};
+        const int of_mount[] = {plan->mounts[i].tree_fd, plan->mounts[i].userns_fd,
+                                plan->mounts[i].given - 1};
         max = highest(of_mount, ARRAY_SIZE(of_mount), max);
     }
     for (size_t i = 0; c->cgroup && i < c->cgroup->count; i++)

@@ -137,14 +137,8 @@ int rootfs__dress(int tree, const struct plan_mount *m, struct err *err)
     return 0;
 }
 
-int rootfs__open_bind(const struct plan_mount *m, struct err *err)
+static int dress_bind(int tree, const struct plan_mount *m, struct err *err)
 {
-    unsigned deep = (m->recursive ? AT_RECURSIVE : 0) | (m->keep_source ? AT_SYMLINK_NOFOLLOW : 0);
-    _cleanup_close_ int tree =
-        m->given ? fcntl(m->given - 1, F_DUPFD_CLOEXEC, 3)
-                 : open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | deep);
-    if (tree < 0)
-        return err_sys(err, errno, "bind source path %s", m->source);
     /* One call for the usual case: private, with options of its own. */
     bool alone = !m->recursive && !m->propagation_count;
     struct mount_attr top = {
@@ -159,7 +153,47 @@ int rootfs__open_bind(const struct plan_mount *m, struct err *err)
     if ((top.attr_set || top.attr_clr || top.propagation) &&
         mount_setattr(tree, "", AT_EMPTY_PATH, &top, sizeof(top)) < 0)
         return err_sys(err, errno, "set the options of %s", m->destination);
-    return take_fd(&tree);
+    return 0;
+}
+
+int rootfs__open_bind(const struct plan_mount *m, struct err *err)
+{
+    unsigned deep = (m->recursive ? AT_RECURSIVE : 0) | (m->keep_source ? AT_SYMLINK_NOFOLLOW : 0);
+    _cleanup_close_ int tree =
+        m->given ? fcntl(m->given - 1, F_DUPFD_CLOEXEC, 3)
+                 : open_tree(AT_FDCWD, m->source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | deep);
+    if (tree < 0)
+        return err_sys(err, errno, "bind source path %s", m->source);
+    int r = dress_bind(tree, m, err);
+    return r < 0 ? r : take_fd(&tree);
+}
+
+int rootfs__map_tree(int tree, int userns_fd, const struct plan_mount *m, struct err *err)
+{
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns_fd};
+    unsigned deep = m->idmap == IDMAP_TREE ? AT_RECURSIVE : 0;
+    if (mount_setattr(tree, "", AT_EMPTY_PATH | deep, &attr, sizeof(attr)) < 0)
+        return err_sys(err, errno, "map the ids of %s at %s%s", m->source, m->destination,
+                       errno == EINVAL ? ": its filesystem does not support that (or is mapped already)"
+                                       : "");
+    return 0;
+}
+
+int rootfs__open_bind_within(int root_fd, const struct plan_mount *m, struct err *err)
+{
+    _cleanup_close_ int source =
+        file_open_in_root(root_fd, m->source_within, O_PATH | (m->keep_source ? O_NOFOLLOW : 0), 0, err);
+    if (source < 0)
+        return err_wrap(err, "bind source path %s", m->source);
+    unsigned deep = m->recursive ? AT_RECURSIVE : 0;
+    _cleanup_close_ int tree =
+        open_tree(source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | deep);
+    if (tree < 0)
+        return err_sys(err, errno, "bind source path %s", m->source);
+    int r = dress_bind(tree, m, err);
+    if (r == 0 && m->userns_fd >= 0)
+        r = rootfs__map_tree(tree, m->userns_fd, m, err);
+    return r < 0 ? r : take_fd(&tree);
 }
 
 int rootfs__attach(int tree_fd, int target_fd, const char *what, struct err *err)

@@ -113,7 +113,7 @@ static bool mounts_fit(const struct plan *plan)
 {
     for (size_t i = 0; i < plan->mount_count; i++) {
         const struct plan_mount *m = &plan->mounts[i];
-        if (m->remount || rootfs__is_root(m->destination) || rootfs__needs_old_mount(m))
+        if (m->remount || m->source_within || rootfs__is_root(m->destination) || rootfs__needs_old_mount(m))
             return false;
     }
     return true;

@@ -297,7 +297,9 @@ static int mount_bind(struct mounter *mr, const struct plan_mount *m, struct err
         text[n] = '\0';
         return rootfs__make_symlink(mr->root_fd, m->destination, text, err);
     }
-    _cleanup_close_ int own = m->tree_fd < 0 ? rootfs__open_bind(m, err) : -EBADF;
+    _cleanup_close_ int own = m->tree_fd >= 0    ? -EBADF
+                              : m->source_within ? rootfs__open_bind_within(mr->root_fd, m, err)
+                                                 : rootfs__open_bind(m, err);
     int tree = m->tree_fd < 0 ? own : m->tree_fd;
     struct stat st, there;
     if (tree < 0)

@@ -77,6 +77,7 @@ enum plan_idmap { IDMAP_NONE, IDMAP_TOP, IDMAP_TREE };
 
 struct plan_mount {
     const char *destination, *type, *source;
+    const char *source_within; /* of a source below the container's root: its path there; else NULL */
     char *own_source, *own_destination; /* what the two above point to when the config's needed changes */
     char *data;                         /* what the filesystem itself gets; NULL: nothing */
     unsigned long flags;                /* MS_ of a new filesystem */
@@ -92,6 +93,7 @@ struct plan_mount {
     const char *idmap_option;    /* what is behind "idmap=" */
     struct plan_id_maps id_maps; /* none given: the container's */
     int tree_fd;                 /* detached and dressed by the parent; negative: up to the child */
+    int userns_fd;               /* whose maps the child gives a source within the root; else negative */
     int given;                   /* n > 0: the source is the launch's fds[n - 1], a detached tree ("fd:N") */
 };
 

@@ -66,12 +66,12 @@ int plan__parse_id_maps(const json_t *object, const char *where, struct plan_id_
     return r;
 }
 
-/* "0-100-10", or "@0-3-10": the second number is one of the container's then. */
+/* "0-100-10", also as "+0-100-10"; or "@0-3-10": the second number is one of the container's then. */
 static int parse_triple(const char *text, const char *where, const struct plan_id_map *container,
                         size_t container_count, struct plan_id_map *ret, struct err *err)
 {
     bool relative = *text == '@';
-    _cleanup_strv_ char **numbers = strv_split(text + relative, '-');
+    _cleanup_strv_ char **numbers = strv_split(text + (relative || *text == '+'), '-');
     int64_t value[3];
     if (strv_len(numbers) != ARRAY_SIZE(value))
         return err_set(err, ERR_INVALID, "%s: \"%s\" is not ID-ID-SIZE", where, text);

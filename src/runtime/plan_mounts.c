@@ -216,6 +216,16 @@ static int find_given(struct plan_mount *mount, const struct runtime_launch *lau
     return 0;
 }
 
+/* The path in the container of what is named by its place below the root on the machine; NULL for any other.
+ */
+static const char *path_within(const char *root, const char *path)
+{
+    const char *within = str_empty(root) || str_eq(root, "/") ? NULL : str_after(path, root);
+    if (!within || (*within && *within != '/'))
+        return NULL;
+    return *within ? within : "/";
+}
+
 /* The sources of binds are the host's: relative ones are the bundle's. Destinations are absolute by the
  * specification; a relative one has always been taken as if it began at the root. */
 static int complete_paths(struct plan_mount *mount, const struct plan *plan,
@@ -225,10 +235,14 @@ static int complete_paths(struct plan_mount *mount, const struct plan *plan,
         return err_set(err, ERR_INVALID, "a mount has no destination");
     if (*mount->destination != '/')
         mount->destination = mount->own_destination = str_printf("/%s", mount->destination);
+    const char *within = path_within(plan->root, mount->destination);
+    if (within)
+        mount->destination = within;
     if (mount->remount || !mount->bind)
         return 0;
     if (str_empty(mount->source))
         return err_set(err, ERR_INVALID, "mount of %s: a bind mount needs a source", mount->destination);
+    mount->source_within = path_within(plan->root, mount->source);
     if (*mount->source == '/')
         return 0;
     if (launch->fd_count && str_after(mount->source, "fd:"))
@@ -237,6 +251,7 @@ static int complete_paths(struct plan_mount *mount, const struct plan *plan,
         return err_set(err, ERR_INVALID, "mount of %s: the source of a bind mount must be an absolute path",
                        mount->destination);
     mount->source = mount->own_source = str_printf("%s/%s", plan->bundle, mount->source);
+    mount->source_within = path_within(plan->root, mount->source);
     return 0;
 }
 
@@ -275,7 +290,7 @@ int plan__parse_mounts(const json_t *list, const struct runtime_launch *launch, 
     size_t i;
     json_t *entry;
     json_array_foreach (list, i, entry) {
-        plan->mounts[plan->mount_count].tree_fd = -EBADF;
+        plan->mounts[plan->mount_count].tree_fd = plan->mounts[plan->mount_count].userns_fd = -EBADF;
         int r = parse_mount(entry, plan, launch, &plan->mounts[plan->mount_count++], err);
         if (r < 0)
             return r;
@@ -298,6 +313,7 @@ void plan__mounts_done(struct plan *plan)
         free(mount->data);
         id_maps_done(&mount->id_maps);
         close_fd(mount->tree_fd);
+        close_fd(mount->userns_fd);
     }
     free(plan->mounts);
     for (size_t i = 0; i < plan->device_count; i++)

@@ -137,7 +137,7 @@ static int user_namespace_of(const struct plan_id_maps *maps, struct err *err)
     return last_fd = fd;
 }
 
-static int map_ids(const struct plan *plan, const struct plan_mount *m, struct err *err)
+static int find_maps(const struct plan *plan, const struct plan_mount *m, int *ret_fd, struct err *err)
 {
     int userns = -EBADF;
     if (m->id_maps.uid_count)
@@ -155,12 +155,7 @@ static int map_ids(const struct plan *plan, const struct plan_mount *m, struct e
                        m->destination);
     if (userns < 0)
         return userns;
-    struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns};
-    unsigned deep = m->idmap == IDMAP_TREE ? AT_RECURSIVE : 0;
-    if (mount_setattr(m->tree_fd, "", AT_EMPTY_PATH | deep, &attr, sizeof(attr)) < 0)
-        return err_sys(err, errno, "map the ids of %s at %s%s", m->source, m->destination,
-                       errno == EINVAL ? ": its filesystem does not support that (or is mapped already)"
-                                       : "");
+    *ret_fd = userns;
     return 0;
 }
 
@@ -175,7 +170,25 @@ static int prepare_mount(const struct plan *plan, struct plan_mount *m, struct e
     if (tree < 0)
         return tree;
     m->tree_fd = tree;
-    return m->idmap ? map_ids(plan, m, err) : 0;
+    int userns, r = m->idmap ? find_maps(plan, m, &userns, err) : 0;
+    return r == 0 && m->idmap ? rootfs__map_tree(tree, userns, m, err) : r;
+}
+
+/* What lies below the root may be a mount of this same config: the child binds it when its turn comes. The
+ * kernel lets only the root of the machine map ids. */
+static int prepare_within(const struct plan *plan, struct plan_mount *m, struct err *err)
+{
+    if (!m->idmap)
+        return 0;
+    if (plan->namespaces & CLONE_NEWUSER)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "mount of %s: in a user namespace, the ids of a source in the container's own root "
+                       "cannot be mapped",
+                       m->destination);
+    int userns, r = find_maps(plan, m, &userns, err);
+    if (r == 0 && (m->userns_fd = fcntl(userns, F_DUPFD_CLOEXEC, 3)) < 0)
+        return err_sys(err, errno, "dup");
+    return r;
 }
 
 /* Its propagation is left for the child to decide, who may be asked to share it. */
@@ -212,7 +225,7 @@ int rootfs_prepare(struct plan *plan, struct err *err)
     for (size_t i = 0; i < plan->mount_count && r == 0; i++) {
         struct plan_mount *m = &plan->mounts[i];
         if (m->bind && !m->remount && (mapped || m->idmap))
-            r = prepare_mount(plan, m, err);
+            r = (m->source_within ? prepare_within : prepare_mount)(plan, m, err);
     }
     if (r == 0 && mapped && !plan->overlay && !plan->root_prepared)
         r = prepare_root(plan, err);

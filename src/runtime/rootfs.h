@@ -66,6 +66,10 @@ int rootfs__attach(int tree_fd, int target_fd, const char *what, struct err *err
 int rootfs__attach_at(int tree_fd, int dir_fd, const char *name, const char *what, struct err *err);
 /* The source of a bind as a detached tree with all options of the mount but its id map. */
 int rootfs__open_bind(const struct plan_mount *m, struct err *err);
+/* The same of a source within the container's root, looked up in it as it is now, with the id map. */
+int rootfs__open_bind_within(int root_fd, const struct plan_mount *m, struct err *err);
+/* Gives a detached tree the id map of a user namespace. */
+int rootfs__map_tree(int tree, int userns_fd, const struct plan_mount *m, struct err *err);
 /* A new filesystem, detached, with all options. */
 int rootfs__new_filesystem(const struct plan_mount *m, const char *label, struct err *err);
 int rootfs__dress(int tree_fd, const struct plan_mount *m, struct err *err);

@@ -671,6 +671,73 @@ static void an_id_map_without_numbers_is_the_containers(void **state)
     box_done(&b);
 }
 
+/* As runc has it: both ends of a bind may be named by their place below the root on the machine, and a source
+ * there is what the mounts before it have made of it. */
+static void a_source_within_the_root_is_what_was_mounted_there(void **state)
+{
+    for (int mapped = 0; mapped < 2; mapped++) {
+        struct box b;
+        box_init(&b);
+        if (mapped)
+            box_map(&b, false);
+        _cleanup_free_ char *data = make_dir(&b, "data");
+        _cleanup_free_ char *source = str_printf("%s/mnt/below", b.root);
+        _cleanup_free_ char *link = str_printf("%s/link", b.root);
+        _cleanup_free_ char *target = str_printf("%s/final", b.root);
+        _cleanup_free_ char *beside = str_printf("%s-beside", b.root);
+        box_file(b.dir, "data/file", "mounted\n", 0644);
+        put_link(b.root, "link", "/mnt");
+        add_mount(&b, "/mnt", "tmpfs", "tmpfs", "mode=755");
+        add_mount(&b, "/mnt/below", "bind", data, "rbind");
+        add_mount(&b, target, "bind", source, "rbind");
+        add_mount(&b, "/through", "bind", link, "rbind");
+        add_mount(&b, beside, "tmpfs", "tmpfs", "mode=755");
+        _cleanup_free_ char *script =
+            str_printf("cat /final/file /through/below/file; grep -c ' %s ' /proc/mounts", beside);
+        assert_string_equal(box_sh(&b, script), "mounted\nmounted\n1\n");
+        box_done(&b);
+    }
+}
+
+/* A link in the image that leads to the machine's files leads to the image's. */
+static void a_source_within_the_root_follows_no_link_out_of_it(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *data = make_dir(&b, "data");
+    _cleanup_free_ char *source = str_printf("%s/out", b.root);
+    box_file(b.dir, "data/secret", "of the machine\n", 0644);
+    put_link(b.root, "out", data);
+    add_mount(&b, "/shown", "bind", source, "rbind");
+    assert_refused(&b, "bind source path");
+    put_link(b.root, "dots", "../../../../../../etc");
+    _cleanup_free_ char *dots = str_printf("%s/dots", b.root);
+    json_object_set_new(last_mount(&b), "source", json_string(dots));
+    box_file(b.root, "etc/own", "of the image\n", 0644);
+    assert_string_equal(box_sh(&b, "cat /shown/own"), "of the image\n");
+    box_done(&b);
+}
+
+static void a_source_within_the_root_can_have_an_id_map(void **state)
+{
+    struct box b;
+    box_init(&b);
+    need_id_maps(&b);
+    _cleanup_free_ char *data = make_dir(&b, "data");
+    _cleanup_free_ char *source = str_printf("%s/mnt", b.root);
+    box_file(b.dir, "data/file", "x", 0644);
+    _cleanup_free_ char *file = str_printf("%s/data/file", b.dir);
+    assert_int_equal(chown(file, 1000, 1001), 0);
+    add_mount(&b, "/mnt", "bind", data, "rbind");
+    add_mount(&b, "/mapped", "bind", source, "rbind");
+    json_object_set_new(last_mount(&b), "options",
+                        json_pack("[s,s]", "rbind", "idmap=uids=+1000-2000-10;gids=1000-3000-10"));
+    assert_string_equal(box_sh(&b, "stat -c '%u %g' /mnt/file /mapped/file"), "1000 1001\n2000 3001\n");
+    box_map(&b, false);
+    assert_refused(&b, "cannot be mapped");
+    box_done(&b);
+}
+
 static void tmpcopyup_works_for_a_mapped_root(void **state)
 {
     struct box b;
@@ -714,6 +781,9 @@ int main(void)
         cmocka_unit_test(a_tmpfs_looks_like_the_directory_it_covers),
         cmocka_unit_test(a_read_only_tmpfs_holds_the_mounts_below_it),
         cmocka_unit_test(a_mount_that_covers_another_is_what_later_ones_lie_in),
+        cmocka_unit_test(a_source_within_the_root_is_what_was_mounted_there),
+        cmocka_unit_test(a_source_within_the_root_follows_no_link_out_of_it),
+        cmocka_unit_test(a_source_within_the_root_can_have_an_id_map),
         cmocka_unit_test(tmpcopyup_begins_with_what_the_image_has),
         cmocka_unit_test(nothing_is_mounted_inside_proc_but_what_informs),
         cmocka_unit_test(proc_and_sys_must_be_plain_directories_of_the_image),
