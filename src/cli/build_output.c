@@ -6,6 +6,8 @@
 #include "cli/call.h"
 #include "cli/output.h"
 #include "cli/pull.h"
+#include "image/image.h"
+#include "image/image_ref.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -173,8 +175,32 @@ int build_output_carry_out(const struct build_output *o, const char *image_id, c
 
 /* --- of several platforms --- */
 
-static int push_index(char *const *names, const char *ids, struct err *err)
+/* Here a name can stand for one image: this machine's kind, else the first. */
+int build_index_tag(const struct build_index *index, char *const *tags, struct err *err)
 {
+    _cleanup_free_ char *own = str_printf("linux/%s", image_architecture());
+    size_t at = 0;
+    for (size_t i = 0; index->platforms[i]; i++)
+        if (str_eq(index->platforms[i], own))
+            at = i;
+    int r = 0;
+    for (char *const *tag = tags; tag && *tag; tag++) {
+        _cleanup_free_ char *name = image_ref_normal(*tag);
+        if (!name)
+            return err_set(err, ERR_INVALID, "tag %.200s: it is no image's name", *tag);
+        char *colon = strrchr(name, ':');
+        *colon = '\0';
+        _cleanup_free_ char *repository = cli_escape(name), *word = cli_escape(colon + 1);
+        if (r == 0)
+            r = cli_call("POST", NULL, NULL, err, "/images/%s/tag?repo=%s&tag=%s", index->ids[at], repository,
+                         word);
+    }
+    return r;
+}
+
+int build_index_push(const struct build_index *index, char *const *names, struct err *err)
+{
+    _cleanup_free_ char *ids = strv_join(index->ids, ",");
     int r = 0;
     for (char *const *name = names; r == 0 && name && *name; name++) {
         _cleanup_free_ char *escaped = cli_escape(*name), *auth = pull_auth_header(*name),
@@ -222,7 +248,7 @@ int build_output_index(const struct build_output *o, const struct build_index *i
     case OUTPUT_REGISTRY:
         if (o->push && (!tags || !*tags))
             return err_set(err, ERR_INVALID, "a push needs a name: name=NAME, or --tag NAME");
-        return o->push ? push_index(o->names ? o->names : tags, ids, err) : 0;
+        return o->push ? build_index_push(index, o->names ? o->names : tags, err) : 0;
     }
     return 0;
 }

@@ -26,6 +26,9 @@ void build_output_done(struct build_output *o);
 struct build_index {
     char **ids, **platforms;
 };
+/* Here a name can stand for one image: this machine's kind, else the first. */
+int build_index_tag(const struct build_index *index, char *const *tags, struct err *err);
+int build_index_push(const struct build_index *index, char *const *names, struct err *err);
 int build_output_index(const struct build_output *o, const struct build_index *index, char *const *tags,
                        struct err *err);
 int build_output_carry_out(const struct build_output *o, const char *image_id, char *const *tags,

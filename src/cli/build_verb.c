@@ -7,8 +7,6 @@
 #include "cli/call.h"
 #include "cli/project.h"
 #include "cli/pull.h"
-#include "image/image.h"
-#include "image/image_ref.h"
 
 /* --- A service's image --- */
 
@@ -53,9 +51,8 @@ static void take_output(void *context, const char *text)
 
 /* With a session where the build is given what Docker's API has no place for. */
 static int build_with_session(const struct compose_build *b, char **agents, struct build_request *q,
-                              struct err *err)
+                              char **ret_id, struct err *err)
 {
-    _cleanup_free_ char *id = NULL;
     struct build_session *session = NULL;
     struct build_session_request request = {.cache_from = b->cache_from,
                                             .cache_to = b->cache_to,
@@ -64,17 +61,54 @@ static int build_with_session(const struct compose_build *b, char **agents, stru
                                             .given = b->secrets,
                                             .given_count = b->secret_count};
     if (!b->cache_from && !b->cache_to && !request.agents && !b->contexts && !b->secret_count && !b->allow)
-        return build_image(q, &id, err);
+        return build_image(q, ret_id, err);
     request.options = json_pack("{s:o}", "Allow", json_of_strv(b->allow));
     int r = build_session_open(&request, &session, err);
     if (r < 0)
         return r;
     q->session = build_session_id(session);
+    _cleanup_free_ char *id = NULL;
     r = build_image(q, &id, err);
     if (r == 0)
         r = build_session_take_caches(session, b->cache_to, err);
     build_session_close(session);
+    if (r == 0)
+        *ret_id = take_ptr(id);
     return r;
+}
+
+/* Each build would put its cache in the place of the one before. */
+static int check_caches(char *const *cache_to, struct err *err)
+{
+    for (char *const *text = cache_to; text && *text; text++)
+        if (!str_eq(*text, "type=inline"))
+            return err_set(err, ERR_UNSUPPORTED,
+                           "cache-to %.100s: a build for several platforms has only type=inline; export "
+                           "the others' by a build for each platform, with a name of its own",
+                           *text);
+    return 0;
+}
+
+static int build_each_platform(const struct compose_service *s, const struct project_build_how *how,
+                               struct build_request *q, struct err *err)
+{
+    _cleanup_strv_ char **ids = NULL;
+    char *const *tags = q->tags;
+    int r = check_caches(s->build.cache_to, err);
+    q->tags = NULL;
+    for (char **platform = s->build.platforms; r == 0 && *platform; platform++) {
+        char *id = NULL;
+        q->platform = *platform;
+        r = build_with_session(&s->build, how->agents, q, &id, err);
+        if (r < 0)
+            return err_wrap(err, "%s", *platform);
+        strv_take(&ids, id);
+    }
+    const struct build_index index = {ids, s->build.platforms};
+    char *const name[] = {(char *)s->image, NULL};
+    if (r == 0)
+        r = build_index_tag(&index, tags, err);
+    return r == 0 && how->push ? build_index_push(&index, name, err) : r;
 }
 
 int project_build(const struct compose_service *s, const struct project_build_how *how,
@@ -104,7 +138,10 @@ int project_build(const struct compose_service *s, const struct project_build_ho
                                     .pull = b->pull || how->pull,
                                     .context_of_output = &output,
                                     .output = take_output};
-    int r = build_with_session(b, how->agents, &request, err);
+    _cleanup_free_ char *id = NULL;
+    int r = how->all_platforms && strv_len(b->platforms) > 1
+                ? build_each_platform(s, how, &request, err)
+                : build_with_session(b, how->agents, &request, &id, err);
     show_line(&output);
     if (r < 0 && progress_live(progress))
         progress_print(progress, str_get(&output.all));
@@ -328,44 +365,9 @@ static int build_once(struct building *b, struct err *err)
 
 /* --- for several platforms --- */
 
-/* Each build would put its cache in the place of the one before. */
-static int check_caches(const struct build_options *o, struct err *err)
-{
-    STRV_FOREACH (text, o->cache_to)
-        if (!str_eq(*text, "type=inline"))
-            return err_set(err, ERR_UNSUPPORTED,
-                           "--cache-to %.100s: a build for several platforms has only type=inline; export "
-                           "the others' by a build for each platform, with a name of its own",
-                           *text);
-    return 0;
-}
-
-/* Here a name can stand for one image: this machine's kind, else the first. */
-static int tag_one(const struct building *b, struct err *err)
-{
-    _cleanup_free_ char *own = str_printf("linux/%s", image_architecture());
-    size_t at = 0;
-    for (size_t i = 0; b->platforms[i]; i++)
-        if (str_eq(b->platforms[i], own))
-            at = i;
-    int r = 0;
-    STRV_FOREACH (tag, b->tags) {
-        _cleanup_free_ char *name = image_ref_normal(*tag);
-        if (!name)
-            return err_set(err, ERR_INVALID, "--tag %.200s: it is no image's name", *tag);
-        char *colon = strrchr(name, ':');
-        *colon = '\0';
-        _cleanup_free_ char *repository = cli_escape(name), *word = cli_escape(colon + 1);
-        if (r == 0)
-            r = cli_call("POST", NULL, NULL, err, "/images/%s/tag?repo=%s&tag=%s", b->ids[at], repository,
-                         word);
-    }
-    return r;
-}
-
 static int build_each(struct building *b, struct err *err)
 {
-    int r = check_caches(b->o, err);
+    int r = check_caches(b->o->cache_to, err);
     b->request.tags = NULL;
     for (size_t i = 0; r == 0 && b->platforms[i]; i++) {
         _cleanup_free_ char *line = str_printf("For %s", b->platforms[i]);
@@ -382,7 +384,7 @@ static int build_each(struct building *b, struct err *err)
     if (r == 0)
         r = cli_call("POST", NULL, &answer, err, "/drover/index?names=%s", ids);
     if (r == 0)
-        r = tag_one(b, err);
+        r = build_index_tag(&(struct build_index){b->ids, b->platforms}, b->tags, err);
     if (r < 0)
         return r;
     json_decref(b->result);
@@ -427,8 +429,9 @@ static int build_path(const struct build_options *o, const char *context)
 }
 
 static int build_service(const struct build_options *o, struct compose_service *s,
-                         const struct project_build_how *how, struct progress *progress, struct err *err)
+                         struct project_build_how *how, struct progress *progress, struct err *err)
 {
+    how->push = o->push && s->image_given;
     _cleanup_free_ char *key = str_printf("%-9s %s", "Image", s->image);
     if (o->target)
         s->build.target = o->target;
@@ -439,7 +442,7 @@ static int build_service(const struct build_options *o, struct compose_service *
     progress_set(progress, key, COLOUR_YELLOW, "Building");
     int r = cli_dry_run ? 0 : project_build(s, how, progress, err);
     progress_set(progress, key, r < 0 ? COLOUR_RED : COLOUR_GREEN, r < 0 ? "Failed" : "Built");
-    if (r < 0 || !o->push || !s->image_given)
+    if (r < 0 || !how->push || strv_len(s->build.platforms) > 1)
         return r;
     progress_set(progress, key, COLOUR_YELLOW, "Pushing");
     r = cli_dry_run ? 0 : push_image(s->image, progress, err);
@@ -493,7 +496,8 @@ static int refuse_for_services(const struct build_options *o, struct err *err)
 static int build_services(const struct build_options *o, char **services)
 {
     _cleanup_compose_ struct compose_project *p = NULL;
-    struct project_build_how how = {.no_cache = o->no_cache, .pull = o->pull, .agents = o->agents};
+    struct project_build_how how = {
+        .no_cache = o->no_cache, .pull = o->pull, .agents = o->agents, .all_platforms = true};
     struct err err = {0};
     if (refuse_for_services(o, &err) < 0 || read_memory(o, &how.memory, &err) < 0)
         return cli_fail(&err);

@@ -94,8 +94,9 @@ char *project_short_name(const json_t *container);
 /* Builds one service's image, showing progress. `how` may be NULL. */
 struct project_build_how {
     bool no_cache, pull;
-    int64_t memory; /* bytes of a step; 0: no limit */
-    char **agents;  /* instead of the file's; as `drover build --ssh` takes them */
+    int64_t memory;           /* bytes of a step; 0: no limit */
+    bool all_platforms, push; /* of several platforms an image for each, and their index to its registry */
+    char **agents;            /* instead of the file's; as `drover build --ssh` takes them */
 };
 int project_build(const struct compose_service *s, const struct project_build_how *how,
                   struct progress *progress, struct err *err);

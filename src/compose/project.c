@@ -548,8 +548,8 @@ int compose_load(const struct compose_options *options, struct compose_project *
 
 static void build_done(struct compose_build *b)
 {
-    char **lists[] = {b->tags,   b->extra_hosts, b->cache_from, b->cache_to,
-                      b->agents, b->contexts,    b->allow,      b->bases};
+    char **lists[] = {b->tags,     b->extra_hosts, b->cache_from, b->cache_to, b->agents,
+                      b->contexts, b->allow,       b->bases,      b->platforms};
     for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
         strv_free(lists[i]);
     json_decref(b->args);

@@ -52,7 +52,7 @@ static const struct field build_fields[] = {
     {"additional_contexts", F_KEYS, NOTE("a directory, a URL as for `context`, docker-image://REFERENCE, oci-layout://DIRECTORY, service:NAME")}, {"pull", F_BOOL},
     {"extra_hosts", F_KEYS}, {"isolation", F_ENUM, .words = "default"}, {"network", F_STR}, {"target", F_STR},
     {"secrets", F_LIST, build_grant_fields}, {"shm_size", F_SIZE}, {"tags", F_LIST},
-    {"ulimits", F_NAMED | F_INT, ulimit_fields}, {"platforms", F_LIST, NOTE("one; several are refused")},
+    {"ulimits", F_NAMED | F_INT, ulimit_fields}, {"platforms", F_LIST, NOTE("`drover build` makes an image for each of several, and pushes an index of them with --push; else it is `platform`, or the engine's own")},
     {"privileged", F_BOOL, NOTE("as the entitlement security.insecure")},
     {"provenance", F_STR | F_BOOL, NOTE("only false: " BUILDKIT)},
     {"sbom", F_STR | F_BOOL, NOTE("only false: " BUILDKIT)}, {NULL}};

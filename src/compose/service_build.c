@@ -3,16 +3,17 @@
 
 #include "base/json.h"
 
-static void read_platform(struct building *b, struct compose_service *s, const struct yaml_node *node)
+/* What containers are made from: of several, the service's own, else what the engine's machine is. */
+static void read_platforms(struct building *b, struct compose_service *s, const struct yaml_node *node)
 {
-    const struct yaml_node *platforms = yaml_get(node, "platforms");
-    s->build.platform = s->platform;
-    if (platforms && platforms->count > 1)
-        problem_add(b->problems, platforms, "more than one platform is not supported");
-    else if (platforms && platforms->count && platforms->items[0]->text)
-        s->build.platform = platforms->items[0]->text;
-    if (*s->platform && strcmp(s->build.platform, s->platform) != 0)
-        problem_add(b->problems, platforms, "contradicts the service's platform %s", s->platform);
+    const struct yaml_node *list = yaml_get(node, "platforms");
+    for (size_t i = 0; list && i < list->count; i++)
+        if (*list->items[i]->text && !strv_has(s->build.platforms, list->items[i]->text))
+            strv_add(&s->build.platforms, list->items[i]->text);
+    size_t count = strv_len(s->build.platforms);
+    s->build.platform = count == 1 ? yaml_printf(b->arena, "%s", *s->build.platforms) : s->platform;
+    if (count && *s->platform && !strv_has(s->build.platforms, s->platform))
+        problem_add(b->problems, list, "does not have the service's platform %s", s->platform);
 }
 
 /* Attestations, which only BuildKit makes, may be switched off. */
@@ -100,7 +101,7 @@ void service_read_build(struct building *b, struct compose_service *s)
     if (*to->dockerfile_inline && compose_context_is_remote(to->context))
         problem_add(b->problems, yaml_get(node, "dockerfile_inline"),
                     "cannot stand together with a context that is a URL, which the engine reads whole");
-    read_platform(b, s, node);
+    read_platforms(b, s, node);
     refuse_attestations(b, node);
     read_rights(b, s, node);
     read_agents(s, yaml_get(node, "ssh"));

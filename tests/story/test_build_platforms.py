@@ -53,6 +53,23 @@ class Platforms(Story):
         # On this machine the name is its own kind's image.
         self.assertEqual(self.d.inspect("both:1")["Architecture"], OWN)
 
+    def test_a_service_is_built_for_each_platform_and_run_for_the_engines_own(self):
+        port = free_port()
+        self.d.stop()
+        self.d.start("--registry", str(port))
+        name = f"127.0.0.1:{port}/team/service:1"
+        with open(os.path.join(self.folder, "compose.yaml"), "w") as f:
+            json.dump({"services": {"both": {"build": {"context": ".", "dockerfile_inline": DOCKERFILE.replace("$", "$$") + "COPY --from=make /bin/busybox /bin/cat\n", "network": "none", "platforms": [f"linux/{OTHER}", f"linux/{OWN}"]}, "image": name,
+                                             "command": "/bin/cat /made", "network_mode": "none"}}}, f)
+        self.d.drover("up", "-d", cwd=self.folder)  # for the own one alone
+        made = f"linux/{OWN} makes linux/{OWN} ({OWN})\n"
+        self.assertIn(made, self.d.drover("logs", cwd=self.folder).out)
+        self.d.drover("down", "--rmi", "all", cwd=self.folder)
+        self.d.drover("build", "--push", cwd=self.folder)
+        raw = subprocess.run(["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{name}"], check=True, stdout=subprocess.PIPE).stdout
+        self.assertEqual([m["platform"]["architecture"] for m in json.loads(raw)["manifests"]], [OTHER, OWN])
+        self.assertEqual(self.d.docker("run", "--rm", "--network", "none", name, "/bin/cat", "/made").out, made)
+
     def test_each_platform_has_a_directory(self):
         into = os.path.join(self.d.root, "trees")
         self.build("-o", into)
