@@ -61,17 +61,21 @@ static bool mark_stopped(struct container *c, uint64_t *ret_exits)
     return true;
 }
 
-/* True when it has ended. timeout_s of INT32_MAX: however long it takes. */
-static bool wait_end(struct container *c, uint64_t exits, int timeout_s)
+/* Monotonic; timeout_s of INT32_MAX: however long it takes. */
+static int64_t deadline_in(int timeout_s)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_s;
+    return timeout_s == INT32_MAX ? INT64_MAX : time_monotonic_ns() + timeout_s * NS_PER_S;
+}
+
+/* True when it has ended. */
+static bool wait_end(struct container *c, uint64_t exits, int64_t deadline_ns)
+{
+    struct timespec until = {.tv_sec = deadline_ns / NS_PER_S, .tv_nsec = deadline_ns % NS_PER_S};
     SCOPED_LOCK(locked, &c->lock);
     int r = 0;
     while (c->exits == exits && is_up(c) && !c->removed && r == 0)
-        r = timeout_s == INT32_MAX ? pthread_cond_wait(&c->changed, &c->lock)
-                                   : pthread_cond_timedwait(&c->changed, &c->lock, &until);
+        r = deadline_ns == INT64_MAX ? pthread_cond_wait(&c->changed, &c->lock)
+                                     : pthread_cond_timedwait(&c->changed, &c->lock, &until);
     return c->exits != exits || !is_up(c) || c->removed;
 }
 
@@ -83,7 +87,7 @@ uint64_t container__exits(struct container *c)
 
 int container__await_end(struct container *c, uint64_t exits, struct err *err)
 {
-    return wait_end(c, exits, KILL_WAIT_S)
+    return wait_end(c, exits, deadline_in(KILL_WAIT_S))
                ? 0
                : err_set(err, ERR_TIMEOUT, "container %.12s has ended, and its exit was not told within %d s",
                          c->id, KILL_WAIT_S);
@@ -111,7 +115,7 @@ static int kill_and_wait(struct container *c, uint64_t exits, struct err *err)
     int r = send(c, SIGKILL, err);
     if (r < 0)
         return r;
-    if (wait_end(c, exits, KILL_WAIT_S))
+    if (wait_end(c, exits, deadline_in(KILL_WAIT_S)))
         return 0;
     return err_set(err, ERR_TIMEOUT, "container %.12s did not end within %d s after SIGKILL", c->id,
                    KILL_WAIT_S);
@@ -149,8 +153,16 @@ static uint64_t signal_set(const char *status, const char *name)
     return at ? strtoull(at + strlen(name), NULL, 16) : 0;
 }
 
-/* Whether the process has said what it does at that signal: catches, blocks (to wait for it) or ignores it.
+/* Whether it is the first of its pid namespace, and not of one that is the machine's or another container's.
  */
+static bool is_first(const char *status)
+{
+    const char *ids = strstr(status, "\nNSpid:"), *end = ids ? strchr(ids + 1, '\n') : NULL;
+    return end && end[-1] == '1' && end[-2] == '\t';
+}
+
+/* Whether that signal does to the process what is meant: it catches, blocks (to wait for it) or ignores it,
+ * or the kernel ends it. */
 static bool expects(pid_t pid, int number)
 {
     _cleanup_free_ char *path = str_printf("/proc/%d/status", (int)pid);
@@ -158,6 +170,8 @@ static bool expects(pid_t pid, int number)
     if (file_read(path, 16 << 10, &status, NULL) < 0)
         return true; /* it is gone */
     const char *text = str_get(&status);
+    if (!is_first(text))
+        return true;
     uint64_t sets =
         signal_set(text, "\nSigBlk:") | signal_set(text, "\nSigIgn:") | signal_set(text, "\nSigCgt:");
     return sets >> (number - 1) & 1;
@@ -201,6 +215,7 @@ int container__stop(struct container *c, int timeout_s, const char *signal, stru
     if (!mark_stopped(c, &exits))
         return cancel_restart(c) ? 0
                                  : err_set(err, ERR_NOT_MODIFIED, "container %.12s is not running", c->id);
+    int64_t deadline_ns = deadline_in(timeout_s);
     if (number != SIGKILL) {
         if (timeout_s)
             await_handler(c, number);
@@ -208,7 +223,7 @@ int container__stop(struct container *c, int timeout_s, const char *signal, stru
         if (r < 0)
             return r;
     }
-    if (number == SIGKILL || !wait_end(c, exits, timeout_s))
+    if (number == SIGKILL || !wait_end(c, exits, deadline_ns))
         r = kill_and_wait(c, exits, err);
     if (r == 0)
         container__event(c, "stop", NULL, NULL);
