@@ -106,18 +106,19 @@ static int mask_all(const struct plan *plan, struct err *err)
     return 0;
 }
 
+/* Looked up once: where the image or a volume has a directory that is exchanged meanwhile, what is made
+ * read-only is what gets covered. */
 static int protect_path(const char *path, struct err *err)
 {
-    _cleanup_close_ int tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-    if (tree < 0)
+    _cleanup_close_ int target = open(path, O_PATH | O_CLOEXEC);
+    if (target < 0)
         return is_absent(errno) ? 0 : err_sys(err, errno, "make %s read-only", path);
+    _cleanup_close_ int tree =
+        open_tree(target, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH);
     struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
-    if (mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
+    if (tree < 0 || mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
         return err_sys(err, errno, "make %s read-only", path);
-    if (move_mount(tree, "", AT_FDCWD, path,
-                   MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS | MOVE_MOUNT_T_AUTOMOUNTS) < 0)
-        return err_sys(err, errno, "make %s read-only", path);
-    return 0;
+    return rootfs__attach(tree, target, path, err);
 }
 
 int rootfs_protect(const struct plan *plan, struct err *err)

@@ -415,6 +415,146 @@ class Paths(Story):
         self.assertEqual(mounts(), before, "a mount of a container reached the machine")
         d.docker("rm", "-f", "racing")
 
+    # What lies over a masked path would be; written back as it is, should that ever succeed.
+    UNCOVERED = ("cat /proc/sys/kernel/core_pattern > /tmp/p; for f in /proc/keys /proc/kcore /proc/timer_list; do "
+                 "grep -qxFf /tmp/p $f && echo READ $f; cat /tmp/p > $f && [ \"$(cat $f)\" ] && echo KEPT $f; done; "
+                 "cat /tmp/p > /proc/sys/kernel/core_pattern && echo WROTE; echo looked")
+
+    def test_a_false_null_device_uncovers_no_masked_path(self):
+        """CVE-2025-31133: what is laid over a masked path may come from the container's /dev. There a volume has links to what must not be
+        written instead, in the end exchanged with the real device all the time."""
+        bundle = Bundle(root_tar(files={"exchange": (attacker("exchange"), 0o755)}), args=["sh", "-c", f"({self.UNCOVERED}) 2>/dev/null"])
+        dev, racer = os.path.join(bundle.root, "dev"), None
+        try:
+            os.mkdir(dev)
+            bundle.config["mounts"] = [m for m in bundle.config["mounts"] if not m["destination"].startswith("/dev")]
+            bundle.config["mounts"].append({"destination": "/dev", "type": "bind", "source": dev, "options": ["rbind"]})
+            bundle.config["linux"]["maskedPaths"] = ["/proc/keys", "/proc/kcore", "/proc/timer_list"]
+            bundle.save()
+            for false in ("/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/self/fd/0", "/proc/1/exe", "null.file"):
+                if os.path.lexists(os.path.join(dev, "null")):
+                    os.unlink(os.path.join(dev, "null"))
+                os.symlink(false, os.path.join(dev, "null"))
+                done = bundle.oci("run", "masked")
+                self.assertNotEqual(done.returncode, 0, f"/dev/null is {false}: {done.stdout}")
+                self.assertEqual((done.stdout, done.stderr.count("\n")), ("", 1), done.stderr)
+                self.assertIn("null", done.stderr)
+            os.unlink(os.path.join(dev, "null"))
+            os.mknod(os.path.join(dev, "null"), 0o666 | 0o020000, os.makedev(1, 3))
+            os.symlink("/proc/sys/kernel/core_pattern", os.path.join(dev, "false"))
+            racer = subprocess.Popen([os.path.join(bundle.path, "rootfs/exchange"), os.path.join(dev, "null"), os.path.join(dev, "false")],
+                                     stdout=subprocess.PIPE, text=True)
+            racer.stdout.readline()
+            for _ in range(40):
+                done = bundle.oci("run", "masked")
+                self.assertIn(done.stdout, ("", "looked\n"), done)
+        finally:
+            if racer:
+                racer.kill()
+                racer.communicate()
+            bundle.remove()
+
+    def test_a_false_console_or_terminal_is_bound_nowhere(self):
+        """CVE-2025-52565: the terminal is bound over /dev/console before anything is masked. The image has links in the place of either."""
+        for name, target in (("dev/console", "/proc/sys/kernel/core_pattern"), ("dev/console", "/proc/keys"), ("dev/pts", "/proc/sys/kernel"), ("dev", "/proc")):
+            tar = root_tar(without=("dev",) if name == "dev" else (), links={name: target})
+            bundle = Bundle(tar, args=["sh", "-c", f"grep {target} /proc/mounts && echo BOUND; [ -c /proc/sys/kernel/core_pattern ] && echo BOUND; echo ran"])
+            try:
+                bundle.config["process"]["terminal"] = True
+                bundle.config["mounts"] = [m for m in bundle.config["mounts"] if not m["destination"].startswith("/dev")]
+                if name == "dev/console":
+                    bundle.config["mounts"].append({"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666"]})
+                bundle.save()
+                done = subprocess.run(["script", "-qec", f"{bundle.binary} --root {bundle.root}/state run console", "/dev/null"], cwd=bundle.path,
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+                self.assertNotIn("BOUND", done.stdout, f"{name} is {target}")
+                self.assertNotEqual(done.returncode, 0, f"{name} is {target}: {done.stdout}")
+                self.assertIn("drover-oci: ", done.stdout)
+            finally:
+                bundle.remove()
+
+    def test_what_is_written_to_proc_for_a_container_is_not_redirected(self):
+        """CVE-2025-52881: settings and labels are written below /proc, where a mount of the container may have put other files, so that they
+        are lost, or reach what the mask hides. They go to the machine's own /proc, before there is another."""
+        bundle = Bundle(root_tar(directories=("fake",)), args=["sh", "-c", "cat /proc/sys/net/ipv4/ip_default_ttl; cat /real/sys/net/ipv4/ip_default_ttl"])
+        fake = os.path.join(bundle.root, "fake")
+        try:
+            os.makedirs(os.path.join(fake, "sys/net/ipv4"))
+            for name in ("sys/net/ipv4/ip_default_ttl", "oom_score_adj"):
+                with open(os.path.join(fake, name), "w") as f:
+                    f.write("untouched\n")
+            mounts = bundle.config["mounts"]
+            mounts.append({"destination": "/real", "type": "proc", "source": "proc"})
+            bundle.config["linux"]["sysctl"] = {"net.ipv4.ip_default_ttl": "77"}
+            bundle.save()
+            self.assertEqual(bundle.oci("run", "plain", check=True).stdout, "77\n77\n")
+            mounts[:] = [m for m in mounts if m["destination"] != "/proc"]
+            mounts.append({"destination": "/proc", "type": "bind", "source": fake, "options": ["rbind"]})
+            bundle.config["linux"].update(maskedPaths=[], readonlyPaths=[])
+            bundle.save()
+            done = bundle.oci("run", "redirected")
+            if done.returncode == 0:
+                self.assertEqual(done.stdout, "untouched\n77\n")
+            with open(os.path.join(fake, "sys/net/ipv4/ip_default_ttl")) as f:
+                self.assertEqual(f.read(), "untouched\n", "a setting was written to a file of the container")
+        finally:
+            bundle.remove()
+
+    def test_a_directory_exchanged_with_a_link_makes_no_directory_on_the_machine(self):
+        """CVE-2024-45310: the place of a mount is made while a volume's directory is exchanged with a link to the machine's."""
+        bundle = Bundle(root_tar(files={"exchange": (attacker("exchange"), 0o755)}), args=["true"])
+        volume, racer = os.path.join(bundle.root, "volume"), None
+        before = os.listdir(self.victim)
+        try:
+            os.makedirs(os.path.join(volume, "a"))
+            os.symlink(self.victim, os.path.join(volume, "b"))
+            racer = subprocess.Popen([os.path.join(bundle.path, "rootfs/exchange"), os.path.join(volume, "a"), os.path.join(volume, "b")],
+                                     stdout=subprocess.PIPE, text=True)
+            racer.stdout.readline()
+            mounts = list(bundle.config["mounts"])
+            for i in range(40):
+                bundle.config["mounts"] = mounts + [
+                    {"destination": "/v", "type": "bind", "source": volume, "options": ["rbind"]},
+                    {"destination": f"/v/a/made{i}/deep/er", "type": "tmpfs", "source": "tmpfs"},
+                    {"destination": f"/v/a/file{i}", "type": "bind", "source": "/etc/hostname", "options": ["bind"]}]
+                bundle.save()
+                bundle.oci("run", "racing")
+                self.assertEqual(os.listdir(self.victim), before, "something was made on the machine")
+        finally:
+            if racer:
+                racer.kill()
+                racer.communicate()
+            bundle.remove()
+
+    def test_what_is_made_read_only_is_what_gets_covered(self):
+        """A neighbour exchanges a directory of a shared volume with a link while it is made read-only: what was looked at must not be laid over
+        what the link leads to, so that the one stays writable and the other's files are gone."""
+        bundle = Bundle(root_tar(files={"exchange": (attacker("exchange"), 0o755)}), args=["cat", "/proc/self/mountinfo"])
+        volume, racer = os.path.join(bundle.root, "volume"), None
+        try:
+            for name in ("a", "other"):
+                os.makedirs(os.path.join(volume, name))
+            os.symlink("other", os.path.join(volume, "b"))
+            bundle.config["mounts"].append({"destination": "/v", "type": "bind", "source": volume, "options": ["rbind"]})
+            bundle.config["linux"]["readonlyPaths"] = ["/v/a"] * 30
+            bundle.save()
+            racer = subprocess.Popen([os.path.join(bundle.path, "rootfs/exchange"), os.path.join(volume, "a"), os.path.join(volume, "b")],
+                                     stdout=subprocess.PIPE, text=True)
+            racer.stdout.readline()
+            covered = set()
+            for _ in range(40):
+                for line in bundle.oci("run", "racing").stdout.splitlines():
+                    source, place = line.split()[3:5]
+                    if place.startswith("/v/"):
+                        covered.add((os.path.basename(source) == "other", os.path.basename(place) == "other"))
+            self.assertTrue(covered, "nothing was made read-only")
+            self.assertLessEqual(covered, {(False, False), (True, True)}, "one directory lies over another")
+        finally:
+            if racer:
+                racer.kill()
+                racer.communicate()
+            bundle.remove()
+
     def test_an_image_whose_proc_is_a_link_or_a_volume_over_proc_hides_no_mask(self):
         """CVE-2019-16884, CVE-2023-27561, CVE-2023-28642: what is checked below /proc must be procfs."""
         d = self.d

@@ -78,12 +78,17 @@ def differences(by_runtime):
                 yield f"{other} passes, drover-oci does not ({ours[case.name].outcome}): {case.name}"
 
 
+APART = "DROVER_SUITES_APART"
+
+
 def apart():
-    """Begins anew in namespaces for mounts, processes and message queues: what a case leaves ends with the run."""
-    if os.getpid() == 1:  # which it is there
+    """Begins anew in namespaces for mounts, processes and message queues: what a case leaves ends with the run. The shell there is the
+    first process and reaps what containers leave, as that of any machine: a container that has ended would stay a process for ever."""
+    if os.environ.pop(APART, None):
         return
+    os.environ[APART] = "1"
     os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc",
-                          sys.executable, *sys.argv])
+                          "sh", "-c", '"$@"; exit $?', "sh", sys.executable, *sys.argv])
 
 
 def main():
