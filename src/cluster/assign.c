@@ -364,7 +364,7 @@ static int await(struct cluster *c, struct http_request *q, const json_t *body, 
 static void add_news(struct cluster *c, struct node *n, const json_t *body, bool manages, json_t *answer)
 {
     struct known k = known_of(c, n, json_str(body, "version"));
-    bool facts = json_bool(body, "facts");
+    bool facts = json_bool(body, "facts") && !join__speaks_before();
     if (!k.assigned || !facts) {
         add_assignment(c, n, answer);
         revoke__add(c, answer);

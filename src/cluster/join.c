@@ -55,6 +55,11 @@ int join__check_protocol(const json_t *body, struct err *err)
     return r;
 }
 
+bool join__speaks_before(void)
+{
+    return str_eq(getenv("DROVER_CLUSTER_FORM"), "before");
+}
+
 static int check_join(struct cluster *c, const json_t *body, bool *ret_manager, struct err *err)
 {
     static const char *const states[] = {"", "active", "pause", "drain", NULL};

@@ -17,6 +17,9 @@ enum { CLUSTER_PROTOCOL = 1, NODES_MAX = 1000 };
 struct http_request;
 /* Of a body's "protocol". */
 int join__check_protocol(const json_t *body, struct err *err);
+/* Whether this process asks nodes and tells them in the form of one version before (without "facts"), as
+ * DROVER_CLUSTER_FORM=before in its environment says: so that tests need no older binary. */
+bool join__speaks_before(void);
 int join__take(struct http_request *q, void *cluster, struct err *err);
 int join__renew(struct http_request *q, void *cluster, struct err *err);
 

@@ -362,8 +362,9 @@ void *session__follow(void *context)
     struct err err;
     while (!stopping(c)) {
         _cleanup_json_ json_t *answer = NULL;
-        _cleanup_json_ json_t *body = json_pack("{s:s, s:i, s:b}", "version", version ? version : "",
-                                                "protocol", CLUSTER_PROTOCOL, "facts", 1);
+        _cleanup_json_ json_t *body =
+            json_pack("{s:s, s:i, s:b}", "version", version ? version : "", "protocol", CLUSTER_PROTOCOL,
+                      "facts", !join__speaks_before());
         json_t *description = version && !c->describes ? NULL : node__describe(c, &err);
         c->describes = false;
         if (description)

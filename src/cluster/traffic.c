@@ -199,17 +199,23 @@ static bool concerns(void *context, const struct fact *fact)
     return traffic_rows__concerns(fact, context);
 }
 
-json_t *traffic__news(struct cluster *c, struct node *n, int64_t since)
+/* What it needs by now; ring_concerned() goes by that. */
+static void know_needs(struct cluster *c, struct node *n)
 {
     json_t *needs = needed_by(c, n);
     know_facts(c);
-    if (n->needs && json_equal(needs, n->needs))
+    if (n->needs && json_equal(needs, n->needs)) {
         json_decref(needs);
-    else {
-        json_decref(n->needs);
-        n->needs = needs;
-        n->needs_stamp = ++c->facts.stamp;
+        return;
     }
+    json_decref(n->needs);
+    n->needs = needs;
+    n->needs_stamp = ++c->facts.stamp;
+}
+
+json_t *traffic__news(struct cluster *c, struct node *n, int64_t since)
+{
+    know_needs(c, n);
     bool whole = since < n->needs_stamp || since < c->facts.floor;
     json_t *news = facts__since(&c->facts, whole ? 0 : since, concerns, n->needs);
     json_object_set_new(news, "whole", json_boolean(whole));
@@ -228,11 +234,10 @@ json_t *traffic__containers(struct cluster *c, const char *node)
     return out;
 }
 
-json_t *traffic__describe(struct cluster *c, const struct node *n)
+json_t *traffic__describe(struct cluster *c, struct node *n)
 {
-    _cleanup_json_ json_t *needs = needed_by(c, n);
-    know_facts(c);
-    _cleanup_json_ json_t *all = facts__since(&c->facts, 0, concerns, needs);
+    know_needs(c, n);
+    _cleanup_json_ json_t *all = facts__since(&c->facts, 0, concerns, n->needs);
     _cleanup_json_ json_t *containers = traffic__containers(c, n->o.id);
     return traffic_rows__describe(all, containers, n->o.id);
 }
@@ -381,7 +386,7 @@ void traffic__tell_far(struct cluster *c)
 
 void traffic__sweep(struct cluster *c)
 {
-    const struct node *self = map_get(&c->objects[CLUSTER_NODE], c->self);
+    struct node *self = map_get(&c->objects[CLUSTER_NODE], c->self);
     _cleanup_json_ json_t *all = self ? traffic__describe(c, self) : NULL;
     struct err err;
     if (!all)

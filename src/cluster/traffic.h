@@ -33,7 +33,7 @@ struct task;
  *               "Ports": [{"Protocol", "PublishedPort", "TargetPort"}],
  *               "Containers": [id], "Far": [address of a task], "Nodes": [address of a node, once a task]}]
  */
-json_t *traffic__describe(struct cluster *c, const struct node *n);
+json_t *traffic__describe(struct cluster *c, struct node *n);
 /* The facts (facts.h) that concern a node and have changed after a stamp, or with "whole": true all of them.
  */
 json_t *traffic__news(struct cluster *c, struct node *n, int64_t since);

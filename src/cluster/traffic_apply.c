@@ -236,6 +236,8 @@ void traffic__follow(struct cluster *c, const json_t *answer)
         derive(c);
     } else if (json_is_array(json_object_get(answer, "networks"))) { /* of a leader one version behind */
         json_decref(c->traffic);
+        json_decref(c->learned); /* of the leader before: it would be put in the place of this one's word */
+        c->learned = NULL;
         c->traffic = json_pack("{s:O?, s:O?}", "networks", json_object_get(answer, "networks"), "traffic",
                                json_object_get(answer, "traffic"));
     } else

@@ -231,6 +231,10 @@ class Nodes(unittest.TestCase):
         self.assertIn(call(b, "/cluster/report", b'{"tasks":["' + b"x" * (9 << 20) + b'"]}')[0], (413, 400))
         self.assertEqual(call(b, "/cluster/report", b'{"tasks":[{"id":"x","state":"running"},7,null,{"state":"orphaned"}]}')[0], 200)
         self.assertEqual(call(b, "/cluster/renew", b'{"csr": "nonsense"}')[0], 400)
+        for protocol in (0, 2):
+            status, text = call(b, "/cluster/session", json.dumps({"version": "", "protocol": protocol}).encode())
+            self.assertEqual(status, 400, text)
+            self.assertIn(f"speaks version {protocol} of the cluster's protocol, and this swarm version 1", text)
         joins = {"protocol": 1, "token": a.token(), "csr": "", "description": {"Hostname": "x"}}
         for change, word in (({"protocol": 2}, "version 2"), ({"token": "y"}, "join token"), ({"description": {"Hostname": "a b"}}, "Hostname"),
                              ({"description": {"Hostname": "x", "Engine": {"Labels": {"x": "y" * 70000}}}}, "too large"), ({"csr": "y"}, "certificate request"),

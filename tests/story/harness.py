@@ -104,6 +104,7 @@ class Drover:
         self.process, self.log_at = None, 0
         self.environment = None  # of serve; None: ours
         self.inside = []         # the command that serve runs under, in its own process
+        self.binary = DROVER
         self.cli = docker_clis()[0] if docker_clis() else None
 
     def env(self, **more):
@@ -115,7 +116,7 @@ class Drover:
     def start(self, *args):
         with open(self.log, "ab") as log:
             self.log_at = log.tell()  # where what this start says begins
-            self.process = subprocess.Popen([*self.inside, DROVER, "serve", "--root", self.data, "--socket", self.socket, *args],
+            self.process = subprocess.Popen([*self.inside, self.binary, "serve", "--root", self.data, "--socket", self.socket, *args],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment)
 
         def answers():
