@@ -1,9 +1,11 @@
 /* `drover store`: a member of the replicated store, and what is done to members. */
+#include "base/file.h"
 #include "base/log.h"
 #include "cli/call.h"
 #include "cli/group.h"
 #include "cli/options.h"
 #include "cli/verbs.h"
+#include "cluster/seal.h"
 #include "store/members.h"
 #include "store/node.h"
 
@@ -27,10 +29,26 @@ static int parse(const char *usage, const char *summary, const struct cli_option
             "Certificates that the authority has taken back (PEM); while it is not there, none"              \
     }
 
+enum { KEY_BYTES_MAX = 64 << 10 };
+
+/* What a manager of a swarm with autolock has on its disk; its processes have it in memory. */
+static int check_not_sealed(const char *path)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    if (file_read(path, KEY_BYTES_MAX, &text, &(struct err){0}) < 0 || !str_after(str_get(&text), SEAL_MARK))
+        return 0;
+    fprintf(stderr,
+            "drover store: %s is sealed, as the swarm locks its managers: give the --key that this machine's "
+            "\"drover store run\" was started with (ps -ww -e -o args=; docker swarm unlock, where there "
+            "is none)\n",
+            path);
+    return 2;
+}
+
 static int check_tls(const struct tls_files *tls)
 {
     if (tls->authority && tls->certificate && tls->key)
-        return 0;
+        return check_not_sealed(tls->key);
     fprintf(stderr, "drover store: members know each other by certificates: give --ca, --cert and --key\n");
     return 2;
 }

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define MARK      "drover sealed 1\n" /* a PEM text begins with dashes, and secrets.key has 32 bytes */
+#define MARK      SEAL_MARK
 #define LOCK_FILE "lock.json"
 #define LOCK_NAME "the key of this machine" /* what lock.json's content is authenticated as */
 

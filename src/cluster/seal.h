@@ -23,6 +23,9 @@
 
 enum { SEAL_KEY_BYTES = 32 };
 
+/* What a sealed file begins with: a PEM text begins with dashes, and secrets.key has 32 bytes. */
+#define SEAL_MARK "drover sealed 1\n"
+
 struct cluster;
 struct seal {
     pthread_mutex_t lock;

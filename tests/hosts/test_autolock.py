@@ -133,6 +133,28 @@ class Autolock(unittest.TestCase):
         self.assertEqual(a.docker("service", "ls", "-q").out, "")
         self.assertEqual(secrets_of(a), ["secrets.key", "ca.key", "node.key"])
 
+    def check_store_verbs(self, machine, count):
+        """The key on the disk is of no use to them; that which the machine's member was started with is."""
+        folder, backup = os.path.join(machine.data, "cluster"), os.path.join(machine.root, "backup.sqlite")
+
+        def verb(key, *words):
+            files = [f"--{name}={os.path.join(folder, file)}" for name, file in (("ca", "ca.pem"), ("cert", "node.pem"))]
+            return harness.run(machine.host.inside([harness.DROVER, "store", words[0], "--member", f"{machine.host.address}:2378", *files, "--key", key, *words[1:]]),
+                               check=False)
+        for words in (["status"], ["backup", backup]):
+            self.assert_clean_refusal(verb(os.path.join(folder, "node.key"), *words), "is sealed, as the swarm locks its managers")
+        self.assertFalse(os.path.exists(backup))
+        with open(f"/proc/{machine.store()[0]}/cmdline") as f:
+            started = f.read().split("\0")
+        key = started[started.index("--key") + 1]
+        listed = verb(key, "status", "--json")
+        self.assertEqual(listed.status, 0, listed.err)
+        self.assertEqual(len(json.loads(listed.out)), count)
+        saved = verb(key, "backup", backup)
+        self.assertEqual(saved.status, 0, saved.err)
+        with open(backup, "rb") as f:
+            self.assertEqual(f.read(15), b"SQLite format 3")
+
     def test_three_managers_and_a_worker_of_which_one_misses_the_new_key(self):
         swarm = machines.Swarm(self, "abcd", managers=3)
         a, b, c, d = swarm.machines
@@ -143,6 +165,7 @@ class Autolock(unittest.TestCase):
         harness.wait_for(lambda: all(os.stat(os.path.join(m.data, "cluster", "node.pem")).st_mtime_ns > before[m] for m in (a, b, c)),
                          "keys that were never on a disk in the clear")
         self.assertEqual({self.key(m) for m in (a, b, c)}, {key})
+        self.check_store_verbs(b, 3)
         self.assert_clean_refusal(d.docker("swarm", "unlock-key", check=False), "not a swarm manager")
         # One that is locked is missed by the others, and what runs on it goes on.
         a.service("--name", "web", "--mode", "global")
