@@ -83,12 +83,13 @@ APART = "DROVER_SUITES_APART"
 
 def apart():
     """Begins anew in namespaces for mounts, processes and message queues: what a case leaves ends with the run. The shell there is the
-    first process and reaps what containers leave, as that of any machine: a container that has ended would stay a process for ever."""
+    first process and reaps what containers leave, as that of any machine: a container that has ended would stay a process for ever. Pids
+    begin where they have the five digits that a test of crun's looks for."""
     if os.environ.pop(APART, None):
         return
     os.environ[APART] = "1"
     os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc",
-                          "sh", "-c", '"$@"; exit $?', "sh", sys.executable, *sys.argv])
+                          "sh", "-c", 'echo 10000 > /proc/sys/kernel/ns_last_pid; "$@"; exit $?', "sh", sys.executable, *sys.argv])
 
 
 def main():
