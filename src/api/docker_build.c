@@ -21,6 +21,7 @@ struct build {
     struct build_session *session;  /* of `drover build`; or NULL */
     bool events;                    /* it wants to know what happens when it does, instead of a text */
     char **no_cache_filter, **allow;
+    struct bakery_attest attest;
     struct bakery_cache *import, *export;
     size_t import_count, export_count;
     int exit_status; /* of the RUN that failed */
@@ -237,6 +238,9 @@ static int run_build(struct build *b, const char *dir, char **ret_id, struct err
         return r;
     const json_t *extra = build_session_options(b->session);
     r = json_get_strv(extra, "Options", "NoCacheFilter", &b->no_cache_filter, err);
+    if (r == 0 && *json_str(extra, "Provenance"))
+        r = bakery_attest_parse(json_str(extra, "Provenance"), &b->attest, err);
+    b->attest.sbom = json_bool(extra, "Sbom");
     if (r == 0)
         r = json_get_strv(extra, "Options", "Allow", &b->allow, err);
     if (r == 0)
@@ -252,6 +256,7 @@ static int run_build(struct build *b, const char *dir, char **ret_id, struct err
         .contexts = build_session_contexts(b->session),
         .aliases = json_object_get(extra, "Contexts"),
         .annotations = json_object_get(extra, "Annotations"),
+        .attest = &b->attest,
         .secret = build_session_secret,
         .ssh_agent = build_session_agent,
         .has_ssh = build_session_has_agent,
@@ -356,6 +361,7 @@ int api_build(struct http_request *q, void *context, struct err *err)
     str_free(&b.held);
     build_query_done(&b.query);
     build_session_leave(b.session);
+    bakery_attest_done(&b.attest);
     strv_free(b.no_cache_filter);
     strv_free(b.allow);
     caches_free(b.import, b.import_count);

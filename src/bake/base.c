@@ -1,7 +1,7 @@
 #include "bake/base.h"
 
 #include "bake/layout.h"
-#include "bake/packages.h"
+#include "bakery/packages.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/process.h"

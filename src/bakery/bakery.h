@@ -93,6 +93,21 @@ struct bakery_cache {
     char *dir;
 };
 
+/* Attestations, as BuildKit's --provenance and --sbom ask for them. They go with the image wherever it is
+ * pushed. None are made unless asked for: with one an image's name stands for an index, whose digest is
+ * another one at each build (a time is in it) where that of the image stays, and some old clients pull no
+ * index. */
+struct bakery_attest {
+    bool provenance, sbom;
+    bool max;         /* arguments, labels, the Dockerfile, the names of secrets too */
+    bool old_version; /* SLSA v0.2, not v1 */
+    bool reproducible;
+    char *builder_id; /* or NULL */
+};
+/* "true", "false", "mode=min|max[,version=v1|v0.2][,reproducible=true][,builder-id=URL]"; sbom stays. */
+int bakery_attest_parse(const char *text, struct bakery_attest *ret, struct err *err);
+void bakery_attest_done(struct bakery_attest *a);
+
 struct bakery_context;
 struct bakery_options {
     const char *context_dir; /* the build context, unpacked; with `context` where that is unpacked to */
@@ -108,7 +123,8 @@ struct bakery_options {
     char *const *allow;      /* entitlements: "security.insecure"; NULL: none */
     char *const *contexts; /* named ones that are images here, "name=id"; they go before stages and images */
     const json_t *aliases; /* likewise {"name": "docker-image://reference"}; NULL: none */
-    const json_t *annotations; /* of the manifest, texts; NULL: none */
+    const json_t *annotations;          /* of the manifest, texts; NULL: none */
+    const struct bakery_attest *attest; /* NULL: none */
     bool no_cache, pull;
     char *const *no_cache_filter;      /* names of stages that take nothing from the cache; NULL: none */
     int64_t timeout_ns;                /* of each RUN; 0: none */

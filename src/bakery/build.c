@@ -1,8 +1,9 @@
-#include "bakery/build_priv.h"
+#include "bakery/attest.h"
 
 #include "bakery/check.h"
 #include "bakery/preprocess.h"
 
+#include "base/base64.h"
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/timeutil.h"
@@ -61,6 +62,9 @@ static int read_included(void *context, const char *path, struct str *ret, struc
 /* A file in Drover's own language becomes a plain one first. */
 static int parse_dockerfile(struct builder *b, const char *text, size_t n, const char *name, struct err *err)
 {
+    const struct bakery_attest *attest = b->o->attest;
+    if (attest && attest->provenance && attest->max)
+        b->source_text = base64_encode(text, n);
     if (!preprocess_wanted(text, n))
         return dockerfile_parse(text, n, name, &b->file, err);
     const struct preprocess_options o = {.name = name,
@@ -289,6 +293,8 @@ static int finish(struct builder *b, char **ret_id, struct err *err)
     if (r == 0)
         r = tag_wanted(b, err);
     if (r == 0)
+        r = build__attest(b, id, err);
+    if (r == 0)
         r = build__export(b, err);
     if (r == 0)
         *ret_id = mem_strdup(id);
@@ -322,6 +328,8 @@ static int builder_done(struct builder *b, struct err *err)
     map_done(&b->cache_sources);
     ignore_free(b->ignore);
     dockerfile_done(&b->file);
+    json_decref(b->materials);
+    free(b->source_text);
     close_fd(b->context_fd);
     free(b->work_dir);
     return r;
@@ -336,6 +344,8 @@ int bakery_build(struct images *im, const struct bakery_options *options, char *
                         .exit_status = options->ret_exit_status ? options->ret_exit_status : &exit_status,
                         .context_fd = -EBADF,
                         .epoch = -1,
+                        .began_ns = time_now_ns(),
+                        .materials = options->attest && options->attest->provenance ? json_object() : NULL,
                         .failed_stage = -1,
                         .fetched = MAP_INIT(free),
                         .fetching = MAP_INIT(NULL),

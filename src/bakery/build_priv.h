@@ -76,7 +76,10 @@ struct builder {
     int step_total;
     int *exit_status; /* of the RUN that failed first */
     int64_t epoch;    /* SOURCE_DATE_EPOCH, in seconds; <0: not given */
-    bool cancelled;   /* atomic: nobody wants the result any more, or a stage has failed */
+    int64_t began_ns;
+    json_t *materials; /* {URI: digests} for the provenance, guarded by fetch_lock; NULL: none is asked for */
+    char *source_text; /* the Dockerfile in base64, where the provenance has it; or NULL */
+    bool cancelled;    /* atomic: nobody wants the result any more, or a stage has failed */
 
     pthread_mutex_t lock;   /* of the stages' states, and: */
     pthread_cond_t changed; /* ... one of these has */

@@ -1,5 +1,6 @@
 #include "bakery/copy_priv.h"
 
+#include "bakery/attest.h"
 #include "bakery/fetch.h"
 #include "bakery/git.h"
 #include "base/file.h"
@@ -142,6 +143,8 @@ static int add_git(struct copy *c, const char *text, struct err *err)
         r = err_sys(err, errno, "open %s", folder);
     if (r < 0)
         return r;
+    _cleanup_free_ char *uri = str_printf("%s%s%s", source.url, *source.ref ? "#" : "", source.ref);
+    build__material(c->s->b, uri, "sha1", commit);
     /* What git writes into .git has times in it; the commit says it all. */
     struct source made = {.root = {.fd = fd, .exclude = c->exclude},
                           .owned = true,

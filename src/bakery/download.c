@@ -1,5 +1,6 @@
 #include "bakery/copy_priv.h"
 
+#include "bakery/attest.h"
 #include "bakery/fetch.h"
 #include "base/str.h"
 
@@ -97,9 +98,12 @@ int copy__add_url(struct copy *c, const char *url, struct err *err)
                                     .url = mem_strdup(url)};
     struct source *source = sources_add(&c->sources, &download);
     r = find_digest(c, source, checksum, err);
-    if (r == 0)
+    if (r == 0) {
+        _cleanup_free_ char *algorithm = mem_strndup(source->digest, strcspn(source->digest, ":"));
+        build__material(c->s->b, url, algorithm, digest_hex(source->digest));
         source->identity = str_printf("download %s %s %s", name, source->digest,
                                       df_flag_on(c->step, "unpack") ? "to unpack" : "as it is");
+    }
     return r;
 }
 

@@ -1,5 +1,7 @@
 #include "bakery/ahead.h"
 
+#include "bakery/attest.h"
+
 #include "base/str.h"
 
 #include <strings.h>
@@ -93,7 +95,10 @@ static int find_image(struct builder *b, const char *name, const char *platform,
 
 int build__find_image(struct builder *b, const char *name, char **ret_id, struct err *err)
 {
-    return find_image(b, name, b->o->platform, ret_id, err);
+    int r = find_image(b, name, b->o->platform, ret_id, err);
+    if (r == 0)
+        build__material_image(b, name, *ret_id);
+    return r;
 }
 
 /* What a stage's base is to be for: FROM --platform, or the build's; *ret NULL: whatever it is for. */
@@ -163,6 +168,8 @@ static int step_from(struct build *s, const struct df_step *step, struct err *er
         r = start_from_scratch(s);
     } else {
         r = load_base(s, step, err);
+        if (r == 0)
+            build__material_image(b, stage->base, s->image_id);
     }
     if (r == 0 && !build__env_get(s, "PATH"))
         build__env_set(s, "PATH", DEFAULT_PATH);

@@ -260,6 +260,15 @@ static int open_at_server(struct build_session *s, const json_t *body, struct er
     return r;
 }
 
+void build_session_attest(json_t *options, const char *provenance, const char *sbom)
+{
+    bool wanted = false;
+    if (!str_empty(provenance))
+        json_set_str(options, "Provenance", provenance);
+    if (!str_empty(sbom) && parse_bool(sbom, &wanted, NULL) == 0)
+        json_object_set_new(options, "Sbom", json_boolean(wanted));
+}
+
 int build_session_open(struct build_session_request *request, struct build_session **ret, struct err *err)
 {
     struct build_session *s = NEW(struct build_session);

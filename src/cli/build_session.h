@@ -20,6 +20,9 @@ struct build_session_request {
     json_t *options;               /* what else the build is told; taken */
 };
 
+/* Attestations as the command line or a Compose file asks for them; NULL: not. */
+void build_session_attest(json_t *options, const char *provenance, const char *sbom);
+
 int build_session_open(struct build_session_request *request, struct build_session **ret, struct err *err);
 /* After the build: what it has exported for --cache-to type=local goes to its directories. */
 int build_session_take_caches(struct build_session *s, char **targets, struct err *err);

@@ -1,3 +1,4 @@
+#include "bakery/bakery.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/build.h"
@@ -60,9 +61,11 @@ static int build_with_session(const struct compose_build *b, char **agents, stru
                                             .contexts = b->contexts,
                                             .given = b->secrets,
                                             .given_count = b->secret_count};
-    if (!b->cache_from && !b->cache_to && !request.agents && !b->contexts && !b->secret_count && !b->allow)
+    if (!b->cache_from && !b->cache_to && !request.agents && !b->contexts && !b->secret_count && !b->allow &&
+        str_empty(b->provenance) && str_empty(b->sbom))
         return build_image(q, ret_id, err);
     request.options = json_pack("{s:o}", "Allow", json_of_strv(b->allow));
+    build_session_attest(request.options, b->provenance, b->sbom);
     int r = build_session_open(&request, &session, err);
     if (r < 0)
         return r;
@@ -161,6 +164,7 @@ struct build_options {
     const char *file, *target, *network, *shm_size, *progress, *timeout, *id_file, *metadata_file, *memory,
         *builder, *call, *provenance, *sbom;
     bool load, no_cache, pull, quiet, push, print, check, with_dependencies;
+    bool attested; /* provenance or sbom say so */
 };
 
 static void options_done(struct build_options *o)
@@ -288,6 +292,7 @@ static int open_session(struct building *b, struct err *err)
         json_pack("{s:b, s:o, s:o, s:I, s:o}", "Events", 1, "NoCacheFilter", json_of_strv(o->no_cache_filter),
                   "Allow", json_of_strv(o->allow), "TimeoutNs", (json_int_t)timeout, "Annotations",
                   pairs(o->annotations, false));
+    build_session_attest(request.options, o->provenance, o->sbom);
     return build_session_open(&request, &b->session, err);
 }
 
@@ -395,9 +400,13 @@ static int build_each(struct building *b, struct err *err)
 
 static int carry_out(struct building *b, const struct build_output *o, struct err *err)
 {
-    const struct build_index index = {b->ids, b->platforms};
-    return b->ids ? build_output_index(o, &index, b->tags, err)
-                  : build_output_carry_out(o, b->id, b->tags, err);
+    char *const one[] = {b->id, NULL};
+    const struct build_index index = {b->ids ? b->ids : (char **)one, b->platforms};
+    /* An archive of an OCI layout holds attestations in an index, as a push has them; docker's has no place.
+     */
+    return b->ids || (b->o->attested && o->type == OUTPUT_OCI)
+               ? build_output_index(o, &index, b->tags, err)
+               : build_output_carry_out(o, b->id, b->tags, err);
 }
 
 static int build_path(const struct build_options *o, const char *context)
@@ -439,6 +448,8 @@ static int build_service(const struct build_options *o, struct compose_service *
     if (!s->build.args)
         s->build.args = json_object();
     json_object_update(s->build.args, args);
+    s->build.provenance = o->provenance ? o->provenance : s->build.provenance;
+    s->build.sbom = o->sbom ? o->sbom : s->build.sbom;
     progress_set(progress, key, COLOUR_YELLOW, "Building");
     int r = cli_dry_run ? 0 : project_build(s, how, progress, err);
     progress_set(progress, key, r < 0 ? COLOUR_RED : COLOUR_GREEN, r < 0 ? "Failed" : "Built");
@@ -534,13 +545,21 @@ static int agree(struct build_options *o, struct err *err)
         const char *option, *given, *fits, *why;
     } asked[] = {
         {"--builder", o->builder, "default", "the one builder there is, is default"},
-        {"--provenance", o->provenance, "false", "no attestation of how an image was built is made"},
-        {"--sbom", o->sbom, "false", "a build makes no bill of materials; drover bake base does"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(asked); i++)
         if (asked[i].given && !str_eq(asked[i].given, asked[i].fits))
             return err_set(err, ERR_UNSUPPORTED, "%s=%s is not supported: %s", asked[i].option,
                            asked[i].given, asked[i].why);
+    struct bakery_attest attest = {0};
+    bool sbom;
+    int r = o->provenance ? bakery_attest_parse(o->provenance, &attest, err) : 0;
+    o->attested = attest.provenance;
+    bakery_attest_done(&attest);
+    if (r < 0)
+        return err_wrap(err, "--provenance");
+    if (o->sbom && parse_bool(o->sbom, &sbom, err) < 0)
+        return err_wrap(err, "--sbom");
+    o->attested = o->attested || (o->sbom && sbom);
     if (o->call && !str_eq(o->call, "build") && !str_eq(o->call, "check"))
         return err_set(err, ERR_UNSUPPORTED, "--call=%s is not supported: build or check", o->call);
     o->check = o->check || str_eq(o->call, "check");
@@ -588,8 +607,11 @@ int cli_build(int argc, char **argv)
         {'m', "memory", CLI_TEXT, &o.memory, "SIZE", "Memory that a RUN may take"},
         {0, "builder", CLI_TEXT, &o.builder, "NAME", "default: there is one builder"},
         {0, "load", CLI_FLAG, &o.load, NULL, "What is done anyway: the image is the server's"},
-        {0, "provenance", CLI_TEXT, &o.provenance, "false", "No attestation is made"},
-        {0, "sbom", CLI_TEXT, &o.sbom, "false", "No attestation is made"},
+        {0, "provenance", CLI_WORD, &o.provenance, "[=mode=min|max]",
+         "Attest how the image was built (SLSA); also version=v1|v0.2, reproducible=true, builder-id=URL; "
+         "default false"},
+        {0, "sbom", CLI_WORD, &o.sbom, "[=true]",
+         "Attest the packages that are in the image (SPDX); default false"},
         {0, "with-dependencies", CLI_FLAG, &o.with_dependencies, NULL,
          "Also the services that the named ones depend on"},
         {0, "no-cache", CLI_FLAG, &o.no_cache, NULL, "Do not use layers of earlier builds"},

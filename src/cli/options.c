@@ -77,6 +77,9 @@ static int store(const struct parser *p, const struct cli_option *o, const char 
     case CLI_TEXT:
         *(const char **)o->target = value;
         return -1;
+    case CLI_WORD:
+        *(const char **)o->target = value ? value : "true";
+        return -1;
     case CLI_LIST:
         strv_add(o->target, value);
         return -1;
@@ -98,6 +101,11 @@ static const char *next_value(struct parser *p, const struct cli_option *o, int 
     return NULL;
 }
 
+static bool needs_value(const struct cli_option *o)
+{
+    return o->kind != CLI_FLAG && o->kind != CLI_WORD;
+}
+
 static int parse_long(struct parser *p, const char *word)
 {
     const char *name = word + 2, *equals = strchr(name, '=');
@@ -110,7 +118,7 @@ static int parse_long(struct parser *p, const char *word)
         return unknown(p, shown, bare);
     }
     const char *value = equals ? equals + 1 : NULL;
-    if (!value && o->kind != CLI_FLAG && !(value = next_value(p, o, &status)))
+    if (!value && needs_value(o) && !(value = next_value(p, o, &status)))
         return status;
     return store(p, o, value);
 }
@@ -123,7 +131,7 @@ static int parse_short(struct parser *p, const char *word)
         int status = -1;
         if (!o)
             return unknown(p, shown, NULL);
-        if (o->kind == CLI_FLAG) {
+        if (!needs_value(o)) {
             status = store(p, o, NULL);
             if (status >= 0)
                 return status;
@@ -169,7 +177,7 @@ void cli_print_options(const struct cli_option *options)
     for (const struct cli_option *o = options; o && o->name; o++) {
         _cleanup_free_ char *left = str_printf(
             "%c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? "," : " ",
-            o->name, o->kind == CLI_FLAG ? "" : " ", o->kind == CLI_FLAG ? "" : o->value);
+            o->name, needs_value(o) ? " " : "", o->kind == CLI_FLAG ? "" : o->value);
         if (strlen(left) > 30)
             printf("  %s\n  %-30s  %s\n", left, "", o->help);
         else

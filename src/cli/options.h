@@ -14,6 +14,7 @@ enum cli_kind {
     CLI_TEXT, /* const char * */
     CLI_LIST, /* char **: may be given again; freed by the caller */
     CLI_INT,  /* int */
+    CLI_WORD, /* const char *: "true" when it is given without a value, which only --name=value gives */
 };
 
 struct cli_option {

@@ -62,7 +62,8 @@ struct compose_build {
     char **cache_from, **cache_to;            /* see bakery/cache_spec.h */
     const char *dockerfile_inline, *platform; /* "" for none */
     char **platforms; /* all that it can be built for; `platform` is what containers are made from */
-    json_t *ulimits;  /* as HostConfig has them; NULL for none */
+    const char *provenance, *sbom; /* as `drover build` takes them; "" for none */
+    json_t *ulimits;               /* as HostConfig has them; NULL for none */
     /* As `drover build` takes --ssh, --build-context and --allow. */
     char **agents, **contexts, **allow;
     char **bases; /* services whose images must be there before */

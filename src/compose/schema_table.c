@@ -8,7 +8,6 @@
 #define IDLE(s, f, n) .shape = (s) | F_IDLE, .fields = f, .note = n
 #define NOTE(n)       .note = n
 
-#define BUILDKIT   "BuildKit, which has it, is not spoken"
 #define WINDOWS    "it is for Windows"
 #define SWARM_ONLY "it is for services of several machines"
 #define HARDWARE   "passed to the engine, which refuses it by name where the hardware is not there"
@@ -54,8 +53,8 @@ static const struct field build_fields[] = {
     {"secrets", F_LIST, build_grant_fields}, {"shm_size", F_SIZE}, {"tags", F_LIST},
     {"ulimits", F_NAMED | F_INT, ulimit_fields}, {"platforms", F_LIST, NOTE("`drover build` makes an image for each of several, and pushes an index of them with --push; else it is `platform`, or the engine's own")},
     {"privileged", F_BOOL, NOTE("as the entitlement security.insecure")},
-    {"provenance", F_STR | F_BOOL, NOTE("only false: " BUILDKIT)},
-    {"sbom", F_STR | F_BOOL, NOTE("only false: " BUILDKIT)}, {NULL}};
+    {"provenance", F_STR | F_BOOL, NOTE("off unless given; as `drover build --provenance`")},
+    {"sbom", F_STR | F_BOOL, NOTE("off unless given; as `drover build --sbom`")}, {NULL}};
 static const struct field port_fields[] = {
     {"name", F_STR, NOTE("for people")},
     {"mode", F_ENUM, .words = "host|ingress", NOTE("both publish on this machine")}, {"host_ip", F_STR},

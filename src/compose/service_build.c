@@ -16,16 +16,19 @@ static void read_platforms(struct building *b, struct compose_service *s, const 
         problem_add(b->problems, list, "does not have the service's platform %s", s->platform);
 }
 
-/* Attestations, which only BuildKit makes, may be switched off. */
-static void refuse_attestations(struct building *b, const struct yaml_node *node)
+/* The bakery reads them whole; what no value of them can be is told here, with its line. */
+static const char *read_attestation(struct building *b, const struct yaml_node *build, const char *key)
 {
-    static const char *const keys[] = {"provenance", "sbom"};
-    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-        const struct yaml_node *value = yaml_get(node, keys[i]);
-        bool on = true;
-        if (value && (parse_bool(value->text, &on, NULL) < 0 || on))
-            problem_add(b->problems, value, "is not supported; BuildKit, which has it, is not spoken");
-    }
+    const struct yaml_node *value = yaml_get(build, key);
+    if (!value || !value->text)
+        return "";
+    bool on;
+    bool fits =
+        parse_bool(value->text, &on, NULL) == 0 || (str_eq(key, "provenance") && strchr(value->text, '='));
+    if (!fits)
+        problem_add(b->problems, value, "must be true or false%s, not \"%s\"",
+                    str_eq(key, "provenance") ? ", or mode=min or mode=max" : "", value->text);
+    return value->text;
 }
 
 /* `privileged` is the right to RUN --security=insecure, as docker compose has it. */
@@ -102,7 +105,8 @@ void service_read_build(struct building *b, struct compose_service *s)
         problem_add(b->problems, yaml_get(node, "dockerfile_inline"),
                     "cannot stand together with a context that is a URL, which the engine reads whole");
     read_platforms(b, s, node);
-    refuse_attestations(b, node);
+    to->provenance = read_attestation(b, node, "provenance");
+    to->sbom = read_attestation(b, node, "sbom");
     read_rights(b, s, node);
     read_agents(s, yaml_get(node, "ssh"));
     if (!b->stack) /* which builds nothing */

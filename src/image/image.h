@@ -222,6 +222,12 @@ int image_create(struct images *im, const char *base_id, char *const *layer_dige
  * stays. */
 int image_annotate(struct images *im, const char *id, const json_t *annotations, struct err *err);
 
+/* What is said of an image by who built it, in-toto statements: [{"PredicateType", "Predicate"}], which take
+ * the place of those that it has. They are about its present manifest, and go when it gets another. A push of
+ * the image and an index of it bring them along. */
+int image_attest(struct images *im, const char *id, const json_t *made, struct err *err);
+int image_attest_nothing(struct images *im, const char *id, struct err *err);
+
 /* The build cache: an opaque key to an image id, dropped when the image goes. ERR_NOT_FOUND on a miss. */
 int image_cache_get(struct images *im, const char *key, char **ret_id, struct err *err);
 int image_cache_put(struct images *im, const char *key, const char *id, struct err *err);

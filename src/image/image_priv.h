@@ -191,6 +191,10 @@ int image__peers_try(struct images *im, const struct image_ref *ref, const struc
 int image__index_of(struct images *im, char *const *ids, json_t **ret, struct err *err);
 json_t *image__index_entry(struct images *im, const struct image_info *info); /* a manifest's descriptor */
 
+/* attestation.c: its descriptor in an index, and itself; both NULL when the image has none. */
+int image__attestation(struct images *im, const struct image_info *info, json_t **ret_entry,
+                       json_t **ret_manifest, struct err *err);
+
 /* signature_check.c */
 /* Whether the policy in force lets an image in, of which `digest` is what its name led to (an index's, when
  * it is one); `registry` NULL: found in this process's own. ERR_DENIED names the rule and what is missing. */

@@ -70,6 +70,8 @@ static const char *const migrations[] = {
     "CREATE TABLE build_download (url TEXT PRIMARY KEY, condition TEXT NOT NULL, digest TEXT NOT NULL,"
     "  used INTEGER NOT NULL) STRICT;"
     "CREATE INDEX build_download_used ON build_download(used);",
+    "CREATE TABLE image_attestation (image TEXT PRIMARY KEY REFERENCES image(id) ON DELETE CASCADE,"
+    "  subject TEXT NOT NULL, manifest TEXT NOT NULL) STRICT;",
     NULL,
 };
 

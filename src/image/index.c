@@ -34,19 +34,24 @@ static int check_platform(const json_t *list, const json_t *entry, struct err *e
 
 int image__index_of(struct images *im, char *const *ids, json_t **ret, struct err *err)
 {
-    _cleanup_json_ json_t *list = json_array();
+    _cleanup_json_ json_t *list = json_array(), *attestations = json_array();
     STRV_FOREACH (id, (char **)ids) {
         struct image_info info;
         int r = image_get(im, *id, &info, err);
         if (r < 0)
             return r;
-        _cleanup_json_ json_t *entry = image__index_entry(im, &info);
+        _cleanup_json_ json_t *entry = image__index_entry(im, &info), *attestation = NULL, *manifest = NULL;
+        r = image__attestation(im, &info, &attestation, &manifest, err);
         image_info_done(&info);
-        r = check_platform(list, entry, err);
+        if (r == 0)
+            r = check_platform(list, entry, err);
         if (r < 0)
             return r;
         json_array_append(list, entry);
+        if (attestation)
+            json_array_append(attestations, attestation);
     }
+    json_array_extend(list, attestations); /* behind the images */
     if (json_array_size(list) == 0)
         return err_set(err, ERR_INVALID, "an index of no image");
     *ret = json_pack("{s:i, s:s, s:O}", "schemaVersion", 2, "mediaType", MEDIA_OCI_INDEX, "manifests", list);
@@ -70,15 +75,13 @@ int image_index_push(struct images *im, char *const *ids, const char *reference,
                      const struct image_auth *auth, char **ret_digest, struct err *err)
 {
     _cleanup_json_ json_t *index = NULL;
+    const json_t *entry;
+    size_t i;
     char digest[DIGEST_BYTES];
     int r = image__index_of(im, ids, &index, err);
-    STRV_FOREACH (id, (char **)ids) {
-        struct image_info info;
-        if (r == 0 && (r = image_get(im, *id, &info, err)) == 0) {
-            r = artifact_push_by_digest(im, reference, auth, info.manifest_digest, err);
-            image_info_done(&info);
-        }
-    }
+    json_array_foreach (json_object_get(index, "manifests"), i, entry)
+        if (r == 0)
+            r = artifact_push_by_digest(im, reference, auth, json_str(entry, "digest"), err);
     if (r == 0)
         r = artifact_push(im, reference, auth, index, digest, err);
     if (r == 0)

@@ -144,6 +144,7 @@ static int insert_image(struct images *im, const char *id, const char *manifest_
         image, ARRAY_SIZE(image));
     const struct store_value just_id[] = {STORE_STR(id)};
     batch_add(&b, "DELETE FROM image_blob WHERE image = ?", just_id, 1);
+    batch_add(&b, "DELETE FROM image_attestation WHERE image = ?", just_id, 1);
     const struct store_value own[] = {STORE_STR(id), STORE_STR(manifest_digest), STORE_STR(id),
                                       STORE_STR(id)};
     batch_add(&b, "INSERT INTO image_blob (image, digest) VALUES (?, ?), (?, ?)", own, ARRAY_SIZE(own));

@@ -254,17 +254,24 @@ int image_push(struct images *im, const char *reference, const struct image_auth
         r = err_set(err, ERR_INVALID, "cannot push a digest reference");
     if (r == 0)
         r = image_get(im, reference, &info, err);
-    _cleanup_free_ char *own = r == 0 ? image__own_name(im, &ref) : NULL;
-    if (r == 0 && own && im->own->order != IMAGE_OWN_LAST)
+    _cleanup_free_ char *own = r == 0 ? image__own_name(im, &ref) : NULL, *digest = NULL;
+    _cleanup_json_ json_t *attestation = NULL, *manifest = NULL;
+    if (r == 0)
+        r = image__attestation(im, &info, &attestation, &manifest, err);
+    if (r == 0 && attestation)
+        r = image_index_push(im, (char *[]){info.id, NULL}, reference, auth, &digest, err);
+    else if (r == 0 && own && im->own->order != IMAGE_OWN_LAST)
         r = push_own(&p, &info, own, &ref, &size, err);
     else if (r == 0)
         r = push_remote(&p, &info, &ref, auth, &size, err);
+    if (r == 0 && !digest)
+        digest = mem_strdup(info.manifest_digest);
     if (r == 0) {
-        _cleanup_free_ char *repo_digest = str_printf("%s/%s@%s", ref.domain, ref.path, info.manifest_digest);
+        _cleanup_free_ char *repo_digest = str_printf("%s/%s@%s", ref.domain, ref.path, digest);
         r = image__add_digest(im, info.id, repo_digest, err);
     }
     if (r == 0) {
-        *ret_digest = mem_strdup(info.manifest_digest);
+        *ret_digest = take_ptr(digest);
         *ret_size = size;
     }
     image_info_done(&info);

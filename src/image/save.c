@@ -139,9 +139,28 @@ static int take_layer(struct saving *s, struct saved *image, const json_t *layer
     return 0;
 }
 
+static int take_attestations(struct saving *s, const struct image_info *info, struct err *err)
+{
+    _cleanup_json_ json_t *entry = NULL, *manifest = NULL;
+    int r = image__attestation(s->im, info, &entry, &manifest, err);
+    if (r < 0 || !entry)
+        return r;
+    r = take_blob(s, json_str(entry, "digest"), err);
+    if (r == 0)
+        r = take_blob(s, json_str(json_object_get(manifest, "config"), "digest"), err);
+    const json_t *layer;
+    size_t i;
+    json_array_foreach (json_object_get(manifest, "layers"), i, layer)
+        if (r == 0)
+            r = take_blob(s, json_str(layer, "digest"), err);
+    return r;
+}
+
 static int take_image(struct saving *s, struct saved *image, struct err *err)
 {
-    int r = take_blob(s, image->info.manifest_digest, err);
+    int r = s->index ? take_attestations(s, &image->info, err) : 0;
+    if (r == 0)
+        r = take_blob(s, image->info.manifest_digest, err);
     if (r == 0)
         r = take_blob(s, image->info.id, err);
     const json_t *layer;

@@ -2,7 +2,7 @@
 
 #include "bake/bakery.h"
 #include "bake/base.h"
-#include "bake/packages.h"
+#include "bakery/packages.h"
 #include "base/json.h"
 
 static void installed_packages_are_read_and_others_are_not(void **state)

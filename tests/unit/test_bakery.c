@@ -571,7 +571,7 @@ static void add_downloads_and_checks_what_came(void **state)
     struct fixture *f = *state;
     needs_root();
     int port;
-    pid_t server = serve(3, &port);
+    pid_t server = serve(2, &port);
     char digest[DIGEST_BYTES];
     digest_of("REMOTE", 6, digest);
     _cleanup_free_ char *good = str_printf(

@@ -312,7 +312,8 @@ static void builds_that_cannot_be_are_refused_with_their_place(void **state)
         {"additional_contexts: {c: 'service:a'}", "a build cannot stand on its own image"},
         {"additional_contexts: {c: 'service:b'}",
          "the builds of these services stand on each other in a circle"},
-        {"sbom: true", "is not supported; BuildKit"},
+        {"sbom: generator=x", "must be true or false"},
+        {"provenance: max", "must be true or false, or mode=min or mode=max"},
     };
     struct place p;
     begin(&p);

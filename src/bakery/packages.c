@@ -1,4 +1,4 @@
-#include "bake/packages.h"
+#include "bakery/packages.h"
 
 #include "base/digest.h"
 #include "base/json.h"
@@ -30,19 +30,22 @@ static int by_name(const void *a, const void *b)
     return order ? order : strcmp(x->architecture, y->architecture);
 }
 
-static void take_field(struct package *p, bool *installed, const char *line)
+static void take_field(struct package *p, bool apk, bool *installed, const char *line)
 {
     const struct {
-        const char *field;
+        const char *fields[2];
         char **place;
-    } fields[] = {
-        {"Package: ", &p->name},  {"Version: ", &p->version},   {"Architecture: ", &p->architecture},
-        {"Source: ", &p->source}, {"Homepage: ", &p->homepage}, {"Maintainer: ", &p->maintainer}};
-    const char *value = str_after(line, "Status: ");
+    } fields[] = {{{"Package: ", "P:"}, &p->name},
+                  {{"Version: ", "V:"}, &p->version},
+                  {{"Architecture: ", "A:"}, &p->architecture},
+                  {{"Source: ", "o:"}, &p->source},
+                  {{"Homepage: ", "U:"}, &p->homepage},
+                  {{"Maintainer: ", "m:"}, &p->maintainer}};
+    const char *value = apk ? NULL : str_after(line, "Status: ");
     if (value)
         *installed = str_ends_with(value, " installed");
     for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
-        value = str_after(line, fields[i].field);
+        value = str_after(line, fields[i].fields[apk]);
         if (!value)
             continue;
         free(*fields[i].place);
@@ -66,20 +69,20 @@ static int end_stanza(struct packages *all, struct package *p, bool installed, s
     return 0;
 }
 
-int packages_parse(const char *text, struct packages *ret, struct err *err)
+static int parse(const char *text, bool apk, struct packages *ret, struct err *err)
 {
-    struct packages all = {0};
+    struct packages all = {.apk = apk};
     struct package p = {0};
-    bool installed = false;
+    bool installed = apk;
     int r = 0;
     while (r == 0 && *text) {
         size_t n = strcspn(text, "\n");
         _cleanup_free_ char *line = mem_strndup(text, n);
         text += n + (text[n] == '\n');
         if (*line)
-            take_field(&p, &installed, line);
+            take_field(&p, apk, &installed, line);
         else
-            r = end_stanza(&all, &p, installed, err), installed = false;
+            r = end_stanza(&all, &p, installed, err), installed = apk;
     }
     if (r == 0)
         r = end_stanza(&all, &p, installed, err);
@@ -92,6 +95,16 @@ int packages_parse(const char *text, struct packages *ret, struct err *err)
         qsort(all.items, all.count, sizeof(*all.items), by_name);
     *ret = all;
     return 0;
+}
+
+int packages_parse(const char *text, struct packages *ret, struct err *err)
+{
+    return parse(text, false, ret, err);
+}
+
+int packages_parse_apk(const char *text, struct packages *ret, struct err *err)
+{
+    return parse(text, true, ret, err);
 }
 
 char *packages_line(const struct packages *p)
@@ -124,10 +137,10 @@ static void add_encoded(struct str *s, const char *text)
             str_addf(s, "%%%02X", (unsigned char)*text);
 }
 
-static char *package_url(const struct package *p, const char *distro)
+static char *package_url(const struct package *p, bool apk, const char *distro)
 {
     struct str url = STR_INIT;
-    str_add(&url, "pkg:deb/debian/");
+    str_addf(&url, "pkg:%s/%.*s/", apk ? "apk" : "deb", (int)strcspn(distro, "-"), distro);
     add_encoded(&url, p->name);
     str_addc(&url, '@');
     add_encoded(&url, p->version);
@@ -150,10 +163,10 @@ static json_t *entry(const char *id, const char *name, const char *version)
     return e;
 }
 
-static json_t *package_entry(const struct package *p, const char *id, const char *distro)
+static json_t *package_entry(const struct package *p, bool apk, const char *id, const char *distro)
 {
     json_t *e = entry(id, p->name, p->version);
-    _cleanup_free_ char *url = package_url(p, distro);
+    _cleanup_free_ char *url = package_url(p, apk, distro);
     if (p->maintainer) {
         _cleanup_free_ char *supplier = str_printf("Organization: %s", p->maintainer);
         json_set_str(e, "supplier", supplier);
@@ -193,7 +206,7 @@ json_t *packages_spdx(const struct packages *p, const char *subject, const char 
     json_array_append_new(relations, relation("SPDXRef-DOCUMENT", "DESCRIBES", root));
     for (size_t i = 0; i < p->count; i++) {
         _cleanup_free_ char *id = spdx_id(p->items[i].name, p->items[i].architecture);
-        json_array_append_new(packages, package_entry(&p->items[i], id, distro));
+        json_array_append_new(packages, package_entry(&p->items[i], p->apk, id, distro));
         json_array_append_new(relations, relation(root, "CONTAINS", id));
     }
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:{s:s, s:[s]}, s:o, s:o}", "spdxVersion", "SPDX-2.3",
