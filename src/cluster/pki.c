@@ -1,4 +1,4 @@
-#include "cluster/pki.h"
+#include "cluster/pki_priv.h"
 
 #include "base/deferred.h"
 #include "base/mem.h"
@@ -130,15 +130,19 @@ static int set_subject(gnutls_x509_crt_t crt, const struct pki_subject *s)
     return r == 0 && s->manager ? set_addresses(crt, s->address) : r;
 }
 
-static int set_uses(gnutls_x509_crt_t crt, int64_t life_ns)
+int pki__number(gnutls_x509_crt_t crt)
 {
     unsigned char serial[SERIAL_BYTES];
     int r = gnutls_rnd(GNUTLS_RND_NONCE, serial, sizeof(serial));
     serial[0] &= 0x7f;
     if (r == 0)
         r = gnutls_x509_crt_set_version(crt, 3);
-    if (r == 0)
-        r = gnutls_x509_crt_set_serial(crt, serial, sizeof(serial));
+    return r == 0 ? gnutls_x509_crt_set_serial(crt, serial, sizeof(serial)) : r;
+}
+
+static int set_uses(gnutls_x509_crt_t crt, int64_t life_ns)
+{
+    int r = pki__number(crt);
     if (r == 0)
         r = gnutls_x509_crt_set_activation_time(crt, time(NULL) - CLOCK_SKEW_S);
     if (r == 0)

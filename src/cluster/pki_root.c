@@ -1,5 +1,5 @@
 /* Authorities' own certificates, and who has issued what. */
-#include "cluster/pki.h"
+#include "cluster/pki_priv.h"
 
 #include "base/deferred.h"
 #include "base/mem.h"
@@ -7,21 +7,13 @@
 #include "base/timeutil.h"
 
 #include <gnutls/abstract.h>
-#include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 #include <time.h>
 
 #define LAST_LINE "-----END CERTIFICATE-----\n"
 
-enum {
-    SERIAL_BYTES = 16,
-    KEY_ID_BYTES = 32,
-    ROOT_LIFE_MIN_S = 86400,
-    RSA_BITS_MIN = 2048,
-    OID_BYTES = 128,
-    NAME_BYTES = 1024
-};
+enum { KEY_ID_BYTES = 32, ROOT_LIFE_MIN_S = 86400, RSA_BITS_MIN = 2048, OID_BYTES = 128, NAME_BYTES = 1024 };
 
 static gnutls_datum_t datum_of(const char *text)
 {
@@ -134,15 +126,9 @@ static int copy_subject(gnutls_x509_crt_t from, gnutls_x509_crt_t to)
  * library makes nonsense of an issuer whose name has fewer parts than the one before. */
 static int fill_cross(gnutls_x509_crt_t crt, gnutls_x509_crt_t root)
 {
-    unsigned char serial[SERIAL_BYTES];
     gnutls_pubkey_t public;
     must(gnutls_pubkey_init(&public) == 0);
-    int r = gnutls_rnd(GNUTLS_RND_NONCE, serial, sizeof(serial));
-    serial[0] &= 0x7f;
-    if (r == 0)
-        r = gnutls_x509_crt_set_version(crt, 3);
-    if (r == 0)
-        r = gnutls_x509_crt_set_serial(crt, serial, sizeof(serial));
+    int r = pki__number(crt);
     if (r == 0)
         r = copy_subject(root, crt);
     if (r == 0)
