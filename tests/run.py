@@ -11,36 +11,67 @@ cgroup v2 host.
     tests/run.py builds NAME...  Dockerfiles (tests/builds) whose name contains NAME
     tests/run.py clients NAME... clients (tests/clients) whose name contains NAME
 
+Everything is done in lanes side by side, one for each core (DROVER_LANES says another number), since a test waits more than it
+works: a lane takes the next job, which is a kind or a file of tests. The lines come as they are known, whichever lane says them.
 At the end of everything nothing may be on the machine that was not there at the start (leftovers.py).
 The last line is "N passed, N failed, N skipped". A skip names the capability that is missing, and is listed.
 In a run of everything, a story, host or client that failed runs once more, alone, when all else is done: what passes then
 failed by what the machine was busy with, and is listed as such with what it said the first time.
 Without root the privileged tests skip themselves."""
+import collections
+import contextlib
+import functools
 import glob
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
+import traceback
 
 import leftovers
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 passed, failed, skipped = [], [], []
 AGAIN_AT_MOST = 5  # more failures than that are no accident
+LANES_AT_MOST = 8
+LANE_BYTES = 3 << 30  # of memory: what the hungriest tests want
+talking = threading.Lock()
+fetching = threading.Lock()
+running = set()  # what the lanes have started, to be ended with them
+stopping = threading.Event()
 
 
 def report(kind, name, outcome, detail="", seconds=None):
-    {"ok": passed, "FAILED": failed, "skipped": skipped}[outcome].append((kind, name, detail))
     timing = f" ({seconds:.1f} s)" if seconds is not None and seconds >= 1 else ""
-    print(f"{outcome:7} {kind}: {name}{timing}" + (f"\n{detail}" if outcome == "FAILED" and detail else ""), flush=True)
+    with talking:
+        {"ok": passed, "FAILED": failed, "skipped": skipped}[outcome].append((kind, name, detail))
+        print(f"{outcome:7} {kind}: {name}{timing}" + (f"\n{detail}" if outcome == "FAILED" and detail else ""), flush=True)
 
 
-def command(kind, name, argv, **options):
+@contextlib.contextmanager
+def started(argv, **options):
+    with subprocess.Popen(argv, cwd=TOP, stdout=subprocess.PIPE, text=True, errors="replace", stdin=subprocess.DEVNULL, **options) as process:
+        running.add(process)
+        try:
+            yield process
+        finally:
+            running.discard(process)
+
+
+def run(argv, **options):
+    """The program, to its end."""
+    with started(argv, stderr=subprocess.STDOUT, **options) as process:
+        said = process.stdout.read()
+        return subprocess.CompletedProcess(argv, process.wait(), said)
+
+
+def command(kind, name, argv):
     began = time.monotonic()
-    done = subprocess.run(argv, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          errors="replace", stdin=subprocess.DEVNULL, **options)
+    done = run(argv)
     report(kind, name, "FAILED" if done.returncode else "ok", done.stdout[-6000:], time.monotonic() - began)
     return done.returncode == 0
 
@@ -81,10 +112,11 @@ def unit():
     if not programs:
         report("unit", "the unit tests were built", "FAILED", "build-asan/tests/unit is empty")
     for program in programs:
+        if stopping.is_set():
+            return
         name = os.path.basename(program)[5:]
         began = time.monotonic()
-        done = subprocess.run([program], cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              errors="replace", stdin=subprocess.DEVNULL, env=environment)
+        done = run([program], env=environment)
         counted = 0
         lines = done.stdout.splitlines()
         for line in lines:
@@ -118,73 +150,71 @@ def fuzz():
 
 def take_over(kind, argv, whole):
     """Counts what another program reports, as it comes: "@ok SECONDS NAME", a failure's details before its line."""
-    process = subprocess.Popen(argv, cwd=TOP, stdout=subprocess.PIPE, stderr=None, text=True, errors="replace",
-                               stdin=subprocess.DEVNULL)
-    counted, failures = 0, len(failed)
+    counted, failures = 0, 0
     detail = []
-    for line in process.stdout:
-        match = re.match(r"@(ok|FAILED|skipped) ([\d.]+) (.*?)(?: \| (.*))?$", line.rstrip("\n"))
-        if match:
-            counted += 1
-            report(kind, match.group(3), match.group(1), "\n".join(detail) or match.group(4) or "", float(match.group(2)))
-            detail = []
-        else:
-            detail.append(line.rstrip("\n"))
-    status = process.wait()
+    with started(argv) as process:
+        for line in process.stdout:
+            match = re.match(r"@(ok|FAILED|skipped) ([\d.]+) (.*?)(?: \| (.*))?$", line.rstrip("\n"))
+            if match:
+                counted += 1
+                failures += match.group(1) == "FAILED"
+                report(kind, match.group(3), match.group(1), "\n".join(detail) or match.group(4) or "", float(match.group(2)))
+                detail = []
+            else:
+                detail.append(line.rstrip("\n"))
+        status = process.wait()
     # It fails when a test failed, and then it has told which.
-    if counted == 0 or status not in (0, 1) or bool(status) != (len(failed) > failures):
+    if counted == 0 or status not in (0, 1) or bool(status) != (failures > 0):
         report(kind, whole, "FAILED", f"exit status {status}\n" + "\n".join(detail[-60:]))
 
 
-def story(names):
+BLACK_BOX = {  # each has a network of its own: nothing of the host's is touched, and its ports are free
+    "story": ("tests/story/main.py", "tests/story"),      # what Drover does for its users
+    "hosts": ("tests/story/main.py", "tests/hosts"),      # several machines, each a network namespace, while they fail
+    "clients": ("tests/story/main.py", "tests/clients"),  # programs that others wrote for Docker, unchanged
+    "diff": ("tests/diff/main.py", None),                 # the same calls to dockerd and to Drover: every difference is known, or fails
+    "builds": ("tests/builds/main.py", None),             # many Dockerfiles, built by buildah and by Drover, give the same images
+}
+
+
+@functools.cache
+def clients_at_hand():
+    return command("clients", "the clients are at hand", ["scripts/clients"])
+
+
+def lacking(kind):
+    """Why no test of the kind can be run here, or nothing."""
     if os.geteuid() != 0:
-        report("story", "all stories", "skipped", "needs root")
+        return "needs root"
+    if kind == "hosts" and subprocess.run(["dpkg-query", "-W", "libcowsql0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+        return "libcowsql0 is not installed"
+    return None
+
+
+def modules(kind):
+    """The files of tests of a kind, each of which can be run by itself, what is likely to be longest first; [None] for a kind
+    that is one piece."""
+    folder = BLACK_BOX.get(kind, (None, None))[1]
+    if not folder or lacking(kind):
+        return [None]
+    paths = glob.glob(os.path.join(TOP, folder, "test_*.py"))
+    return [os.path.basename(path)[:-3] for path in sorted(paths, key=os.path.getsize, reverse=True)]
+
+
+def black_box(kind, names=(), module=None):
+    main, folder = BLACK_BOX[kind]
+    if reason := lacking(kind):
+        report(kind, "all of them", "skipped", reason)
         return
-    # A network of its own: nothing of the host's is touched, and its ports are free.
-    take_over("story", ["unshare", "--net", sys.executable, os.path.join(TOP, "tests/story/main.py"), "tests/story", *names],
-              "the stories run to their end")
-
-
-def hosts(names):
-    """Several machines, each a network namespace with an address of its own, while they fail."""
-    if os.geteuid() != 0:
-        report("hosts", "all hosts", "skipped", "needs root")
-        return
-    if subprocess.run(["dpkg-query", "-W", "libcowsql0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
-        report("hosts", "all hosts", "skipped", "libcowsql0 is not installed")
-        return
-    take_over("hosts", ["unshare", "--net", sys.executable, os.path.join(TOP, "tests/story/main.py"), "tests/hosts", *names],
-              "the hosts run to their end")
-
-
-def clients(names):
-    """Programs that others wrote for Docker, unchanged, do their work with Drover."""
-    if os.geteuid() != 0:
-        report("clients", "all clients", "skipped", "needs root")
-        return
-    command("clients", "the clients are at hand", ["scripts/clients"])
-    # Debian's python3 has Debian's python3-docker, whatever else is first on the path.
-    python = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
-    take_over("clients", ["unshare", "--net", python, os.path.join(TOP, "tests/story/main.py"), "tests/clients", *names],
-              "the clients run to their end")
-
-
-def diff(names):
-    """The same calls to dockerd and to Drover; every difference is known, with its reason, or fails."""
-    if os.geteuid() != 0:
-        report("diff", "dockerd and Drover answer alike", "skipped", "needs root")
-        return
-    take_over("diff", ["unshare", "--net", sys.executable, os.path.join(TOP, "tests/diff/main.py"), *names],
-              "the scenes run to their end")
-
-
-def builds(names):
-    """Many Dockerfiles, built by buildah and by Drover, give the same images."""
-    if os.geteuid() != 0:
-        report("builds", "buildah and Drover build alike", "skipped", "needs root")
-        return
-    take_over("builds", ["unshare", "--net", sys.executable, os.path.join(TOP, "tests/builds/main.py"), *names],
-              "the builds run to their end")
+    python = sys.executable
+    if kind == "clients":
+        with fetching:
+            clients_at_hand()
+        # Debian's python3 has Debian's python3-docker, whatever else is first on the path.
+        python = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else python
+    only = ["--module", module] if module else []
+    take_over(kind, ["unshare", "--net", python, os.path.join(TOP, main), *([folder] if folder else []), *only, *names],
+              f"{module or 'all'} to the end")
 
 
 def vm():
@@ -199,13 +229,13 @@ def vm():
 
 def again():
     """The failures that passed on a second run, each alone."""
-    runs, uneven = {"story": story, "hosts": hosts, "clients": clients}, []
-    first = [f for f in failed if f[0] in runs and re.match(r"\w+: [\w ]+$", f[1])]
+    uneven = []
+    first = [f for f in failed if f[0] in ("story", "hosts", "clients") and re.match(r"\w+: [\w ]+$", f[1])]
     for failure in first if len(first) <= AGAIN_AT_MOST else []:
         kind, name, _ = failure
         print(f"once more, alone: {kind}: {name}", flush=True)
         before, done = len(failed), len(passed)
-        runs[kind]([".test_" + name.split(": ")[1].replace(" ", "_")])
+        black_box(kind, [".test_" + name.split(": ")[1].replace(" ", "_")])
         if len(failed) == before and len(passed) > done:
             failed.remove(failure)
             uneven.append(failure)
@@ -213,15 +243,56 @@ def again():
     return uneven
 
 
+def lanes_at_most():
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(os.environ.get("DROVER_LANES") or max(1, min(len(os.sched_getaffinity(0)), memory // LANE_BYTES, LANES_AT_MOST)))
+
+
+def lane(jobs):
+    while jobs:
+        try:
+            kind, name, job = jobs.popleft()
+        except IndexError:
+            return
+        try:
+            job()
+        except BaseException:  # of a thread: nobody else would tell
+            report(kind, f"{name or 'all'} is run", "FAILED", traceback.format_exc())
+
+
+def everything():
+    """What is long comes first, so that no lane is left with it alone at the end."""
+    lint()
+    jobs = collections.deque([("unit", None, unit), ("vm", None, vm)])
+    for kind in ("hosts", "builds", "diff", "clients", "story"):
+        jobs.extend((kind, module, functools.partial(black_box, kind, module=module)) for module in modules(kind))
+    jobs.append(("fuzz", None, fuzz))
+    lanes = [threading.Thread(target=lane, args=(jobs,), daemon=True) for _ in range(lanes_at_most())]
+    for one in lanes:
+        one.start()
+    try:
+        for one in lanes:
+            one.join()
+    except (KeyboardInterrupt, SystemExit):
+        jobs.clear()
+        stopping.set()
+        for process in list(running):
+            process.send_signal(signal.SIGINT)  # its tests take down what they have made
+        for one in lanes:
+            one.join()
+        raise
+
+
 def main():
-    kinds = sys.argv[1:2] or ["lint", "unit", "fuzz", "story", "hosts", "diff", "builds", "clients", "vm"]
     leftovers.supervised()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     machine = leftovers.Machine()
-    for kind in kinds:
-        if kind in ("story", "hosts", "diff", "builds", "clients"):
-            {"story": story, "hosts": hosts, "diff": diff, "builds": builds, "clients": clients}[kind](sys.argv[2:])
-        else:
-            {"lint": lint, "unit": unit, "fuzz": fuzz, "vm": vm}[kind]()
+    if not sys.argv[1:]:
+        everything()
+    elif sys.argv[1] in BLACK_BOX:
+        black_box(sys.argv[1], sys.argv[2:])
+    else:
+        {"lint": lint, "unit": unit, "fuzz": fuzz, "vm": vm}[sys.argv[1]]()
     uneven = [] if sys.argv[1:] else again()
     if not sys.argv[1:]:  # a part may run beside others, whose containers are not ours to tell of
         left = machine.left()

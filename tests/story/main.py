@@ -1,6 +1,6 @@
 """Runs the stories of a folder and prints a line each for tests/run.py: "@ok SECONDS title". See harness.py.
 
-    main.py FOLDER [NAME...]    the stories whose name contains NAME"""
+    main.py FOLDER [--module MODULE] [NAME...]    the stories (of one file) whose name contains NAME"""
 import importlib
 import os
 import signal
@@ -69,11 +69,13 @@ def main():
     # A shell that runs this in the background has it ignore Ctrl-C, and so would do all that it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    folder, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
+    folder, names, only = os.path.abspath(sys.argv[1]), sys.argv[2:], None
+    if names[:1] == ["--module"]:
+        only, names = names[1], names[2:]
     sys.path.insert(0, folder)
     result = Lines()
     for name in sorted(os.listdir(folder)):
-        if name.startswith("test_") and name.endswith(".py"):
+        if name.startswith("test_") and name.endswith(".py") and only in (None, name[:-3]):
             module = importlib.import_module(name[:-3])
             suite = unittest.TestSuite(wanted(unittest.defaultTestLoader.loadTestsFromModule(module), names))
             if suite.countTestCases():
