@@ -119,9 +119,11 @@ int engine_container_pause(struct engine *e, const char *ref, bool paused, struc
     if (r < 0)
         return r;
     SCOPED_LOCK(op, &c->op);
-    r = check_pause(c, paused, err);
-    if (r == 0)
-        r = keeper_pause(e->keeper, c->id, paused, err);
+    if ((r = check_pause(c, paused, err)) < 0)
+        return r;
+    r = keeper_pause(e->keeper, c->id, paused, err);
+    if (r == -ERR_CONFLICT) /* it has just ended */
+        return err_set(err, ERR_CONFLICT, "Container %s is not running", c->id);
     if (r < 0)
         return r;
     pthread_mutex_lock(&c->lock);

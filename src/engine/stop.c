@@ -311,6 +311,8 @@ int engine_container_restart(struct engine *e, const char *ref, int timeout_s, c
     if (r == 0 || r == -ERR_NOT_MODIFIED) {
         SCOPED_LOCK(op, &c->op);
         r = container__start(c, false, err);
+        if (r == -ERR_NOT_MODIFIED) /* by somebody else, who has asked at the same time */
+            r = 0;
     }
     set_auto_remove(c, auto_remove);
     if (r == 0)

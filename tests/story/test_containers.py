@@ -450,6 +450,17 @@ class Life(Containers):
         wait_for(lambda: seconds({"PidMode": "host"}, "kill?signal=TERM") < 0.3, "a kill that waits for nothing")
         wait_for(lambda: seconds({}, "stop?t=1") < 1.3, "a stop that waits no longer than asked")
 
+    def test_restarts_at_the_same_time_are_all_done(self):
+        name = self.started(None, {"NetworkMode": "none"}, Cmd=["sleep", "100000"])
+        for _ in range(5):
+            answers = []
+            threads = [threading.Thread(target=lambda: answers.append(self.call("POST", f"/containers/{name}/restart?t=0"))) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            self.assertEqual(answers, [(204, None)] * 4)
+
     def test_a_kill_ends_the_restart_policy_unless_its_signal_is_other_than_a_stop_signal_that_was_set(self):
         script = ["sh", "-c", "trap 'exit 1' TERM; while :; do sleep 0.02; done"]
         for config, again in (({}, False), ({"StopSignal": "SIGTERM"}, False), ({"StopSignal": "SIGINT"}, True)):
