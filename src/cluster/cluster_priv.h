@@ -179,6 +179,7 @@ struct cluster {
     pthread_mutex_t clients_lock; /* of those to the leader that are kept (forward.c) */
     struct http_client *clients[16];
     size_t client_count;
+    unsigned clients_identity;            /* another with each identity of this node */
     char *socket;                         /* of this node's engine, reach.h */
     const struct http_server_config *api; /* for what other nodes pass on; NULL: nothing */
     char *trouble;                        /* why the managers do not hear this node; NULL: they do */

@@ -31,21 +31,24 @@ bool cluster_elsewhere(struct cluster *c)
 
 /* --- Passed on --- */
 
-/* Connections stay with their clients: a handshake takes longer than most answers. */
-static struct http_client *client_take(struct cluster *c, struct err *err)
+/* Connections stay with their clients: a handshake takes longer than most answers. `ret_identity` is which of
+ * this node's identities, one after the other, the connection has. */
+static struct http_client *client_take(struct cluster *c, unsigned *ret_identity, struct err *err)
 {
     struct http_client *client = NULL;
     pthread_mutex_lock(&c->clients_lock);
+    *ret_identity = c->clients_identity;
     if (c->client_count)
         client = c->clients[--c->client_count];
     pthread_mutex_unlock(&c->clients_lock);
     return client || http_client_new(NULL, &client, err) == 0 ? client : NULL;
 }
 
-static void client_give(struct cluster *c, struct http_client *client, bool good)
+/* One that was under way while the identity became another is not kept: it shows the old certificate. */
+static void client_give(struct cluster *c, struct http_client *client, unsigned identity, bool good)
 {
     pthread_mutex_lock(&c->clients_lock);
-    bool keep = good && c->client_count < ARRAY_SIZE(c->clients);
+    bool keep = good && identity == c->clients_identity && c->client_count < ARRAY_SIZE(c->clients);
     if (keep)
         c->clients[c->client_count++] = client;
     pthread_mutex_unlock(&c->clients_lock);
@@ -56,6 +59,7 @@ static void client_give(struct cluster *c, struct http_client *client, bool good
 void forward__drop_clients(struct cluster *c)
 {
     SCOPED_LOCK(locked, &c->clients_lock);
+    c->clients_identity++;
     while (c->client_count)
         http_client_free(c->clients[--c->client_count]);
 }
@@ -63,12 +67,13 @@ void forward__drop_clients(struct cluster *c)
 static int call_once(struct cluster *c, const struct cluster_forward *f, const char *address,
                      struct http_response *ret, struct err *err)
 {
-    _cleanup_identity_files_ struct identity_files files;
+    _cleanup_identity_files_ struct identity_files files = {0};
     _cleanup_free_ char *url = str_printf("https://" PKI_MANAGER PORT_API_PREFIX "%s", f->target);
-    identity__files(c, &files);
-    struct http_client *client = client_take(c, err);
+    unsigned identity;
+    struct http_client *client = client_take(c, &identity, err);
     if (!client)
         return -err->code;
+    identity__files(c, &files);
     const struct http_call call = {.method = f->method,
                                    .url = url,
                                    .headers = f->headers,
@@ -91,7 +96,7 @@ static int call_once(struct cluster *c, const struct cluster_forward *f, const c
                                    .gone = f->gone,
                                    .gone_context = f->context};
     int r = http_client_call(client, &call, ret, err);
-    client_give(c, client, r == 0 && ret->status != MISDIRECTED);
+    client_give(c, client, identity, r == 0 && ret->status != MISDIRECTED);
     return r;
 }
 
