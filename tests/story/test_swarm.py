@@ -34,6 +34,12 @@ class SwarmStory(Story):
         self.assertIsInstance(found, list, found)
         return found
 
+    def wait_for_states(self, name, wanted):
+        try:
+            wait_for(lambda: self.states(name) == wanted, f"{name} to be {wanted}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{json.dumps([t['Status'] for t in self.tasks(name)], indent=1)}") from None
+
     def states(self, name, **filters):
         return sorted(t["Status"]["State"] for t in self.tasks(name, **filters))
 
@@ -191,13 +197,13 @@ class Swarm(SwarmStory):
         self.service("--name", "well", "--restart-condition", "on-failure", "--restart-delay", "10ms", command=["true"])
         first = self.runs("any", 1)[0]
         self.d.docker("kill", first["Status"]["ContainerStatus"]["ContainerID"])
-        wait_for(lambda: self.states("any") == ["failed", "running"], "another")
+        self.wait_for_states("any", ["failed", "running"])
         self.assertNotEqual(self.runs("any", 1)[0]["ID"], first["ID"])
-        wait_for(lambda: self.states("never") == ["failed"], "its end")
+        self.wait_for_states("never", ["failed"])
         self.assertEqual(self.tasks("never")[0]["Status"]["Err"], "task: non-zero exit (3)")
         self.assertEqual(self.tasks("never")[0]["Status"]["ContainerStatus"]["ExitCode"], 3)
-        wait_for(lambda: self.states("thrice") == ["failed"] * 3, "three runs")
-        wait_for(lambda: self.states("well") == ["complete"], "its end")
+        self.wait_for_states("thrice", ["failed"] * 3)
+        self.wait_for_states("well", ["complete"])
         gone = self.runs("any", 1)[0]
         self.d.docker("rm", "-f", gone["Status"]["ContainerStatus"]["ContainerID"])
         wait_for(lambda: [t["Status"]["State"] for t in self.tasks("any", desired_state="running") if t["ID"] != gone["ID"]] == ["running"], "another")
