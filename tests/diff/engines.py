@@ -117,8 +117,8 @@ def cli(engine, *args, stdin=None):
 
 
 def base_image(engine):
-    """The image that every scene starts from."""
-    done = cli(engine, "import", "--change", 'CMD ["sh"]', "--change", "LABEL base=yes", "-", "bb:1", stdin=busybox_root_tar())
+    """The image that every scene starts from. Its name is the beginning of no id, which has the time of the import in it."""
+    done = cli(engine, "import", "--change", 'CMD ["sh"]', "--change", "LABEL base=yes", "-", "by:1", stdin=busybox_root_tar())
     if done.status != 0:
         raise AssertionError(f"{engine.name}: {done!r}")
 

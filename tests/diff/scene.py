@@ -181,7 +181,7 @@ class Scene:
 
     def create(self, name, cmd=("sleep", "1000"), host=None, **config):
         """A container, unrecorded; its id."""
-        body = {"Image": "bb:1", "Cmd": list(cmd), **config}
+        body = {"Image": "by:1", "Cmd": list(cmd), **config}
         host = dict(host or {})
         if host:
             body["HostConfig"] = host
@@ -218,7 +218,7 @@ class Scene:
         for image in self.ask("GET", "/images/json?all=1").json:
             tags = [t for t in image["RepoTags"] or [] if t != "<none>:<none>"]
             for tag in tags:
-                if tag != "bb:1":
+                if tag != "by:1":
                     self.ask("DELETE", f"/images/{urllib.parse.quote(tag)}?force=1")
             if not tags:
                 self.ask("DELETE", f"/images/{image['Id']}?force=1")

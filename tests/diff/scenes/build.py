@@ -34,7 +34,7 @@ def query(params):
 
 
 def scene_instructions(s):
-    build(s, "all", """FROM bb:1
+    build(s, "all", """FROM by:1
 # a comment
 LABEL one=1 "two words"="a b"
 MAINTAINER who
@@ -65,34 +65,34 @@ CMD ["/who"]
 
 
 def scene_stages_and_cache(s):
-    text = "FROM bb:1 AS first\nRUN echo made > /made\nFROM first AS second\nRUN echo more > /more\nFROM bb:1\nCOPY --from=first /made /made\nCOPY --from=1 /more /more\nRUN cat /made /more\n"
+    text = "FROM by:1 AS first\nRUN echo made > /made\nFROM first AS second\nRUN echo more > /more\nFROM by:1\nCOPY --from=first /made /made\nCOPY --from=1 /more /more\nRUN cat /made /more\n"
     build(s, "stages", text)
     build(s, "again", text)
     build(s, "target", text, {"target": "first"})
     build(s, "quiet", text, {"q": 1})
-    build(s, "nocache", "FROM bb:1\nRUN echo fresh\n", {"nocache": 1, "rm": 0})
-    build(s, "unused", "ARG TAG=1\nFROM bb:${TAG}\nARG A\nRUN echo \"$A$B\"\n", {"buildargs": {"A": "a", "B": "b"}})
+    build(s, "nocache", "FROM by:1\nRUN echo fresh\n", {"nocache": 1, "rm": 0})
+    build(s, "unused", "ARG TAG=1\nFROM by:${TAG}\nARG A\nRUN echo \"$A$B\"\n", {"buildargs": {"A": "a", "B": "b"}})
     build(s, "scratch", "FROM scratch\nCOPY file /\n", None, {"file": "x"})
 
 
 def scene_ignored_files_and_other_names(s):
-    build(s, "ignored", "FROM bb:1\nCOPY . /all\nRUN find /all | sort\n", None, {".dockerignore": "no*\n!not-this\n", "nothing": "x", "not-this": "y", "yes": "z"})
-    build(s, "named", "FROM bb:1\nRUN false\n", {"dockerfile": "sub/Other"}, {"sub/": "", "sub/Other": "FROM bb:1\nRUN echo other\n"})
-    build(s, "limits", "FROM bb:1\nRUN cat /etc/hosts | grep extra\n", {"extrahosts": "extra:10.99.0.9", "networkmode": "none", "memory": 67108864, "shmsize": 1048576})
-    build(s, "copies", "FROM bb:1\nCOPY --chown=1000:2000 --chmod=640 file /file\nCOPY f* dir /many/\nRUN stat -c '%u %g %n' /file; ls /many\n", None, {"file": "x", "dir/": "", "dir/in": "y"}, show=False)
-    build(s, "heredoc", "FROM bb:1\nRUN echo one \\\n  # comment in between\n  two\nENV X=${UNSET:-default} Y=${X:+set}\nRUN echo $X $Y\n")
+    build(s, "ignored", "FROM by:1\nCOPY . /all\nRUN find /all | sort\n", None, {".dockerignore": "no*\n!not-this\n", "nothing": "x", "not-this": "y", "yes": "z"})
+    build(s, "named", "FROM by:1\nRUN false\n", {"dockerfile": "sub/Other"}, {"sub/": "", "sub/Other": "FROM by:1\nRUN echo other\n"})
+    build(s, "limits", "FROM by:1\nRUN cat /etc/hosts | grep extra\n", {"extrahosts": "extra:10.99.0.9", "networkmode": "none", "memory": 67108864, "shmsize": 1048576})
+    build(s, "copies", "FROM by:1\nCOPY --chown=1000:2000 --chmod=640 file /file\nCOPY f* dir /many/\nRUN stat -c '%u %g %n' /file; ls /many\n", None, {"file": "x", "dir/": "", "dir/in": "y"}, show=False)
+    build(s, "heredoc", "FROM by:1\nRUN echo one \\\n  # comment in between\n  two\nENV X=${UNSET:-default} Y=${X:+set}\nRUN echo $X $Y\n")
 
 
 FAILS = [
-    ("syntax", "FROM bb:1\nNONSENSE x\n"), ("empty", ""), ("no-from", "RUN true\n"), ("no-image", "FROM localhost:1/no/such:image\n"), ("copy-missing", "FROM bb:1\nCOPY missing /\n"), ("copy-escape", "FROM bb:1\nCOPY ../../etc/passwd /\n"),
-    ("copy-args", "FROM bb:1\nCOPY x\n"), ("many-to-file", "FROM bb:1\nCOPY one two /x\n"), ("bad-env", "FROM bb:1\nENV\n"), ("bad-label", "FROM bb:1\nLABEL a\n"), ("bad-flag", "FROM bb:1\nCOPY --nonsense x /\n"), ("bad-from", "FROM a b c\n"), ("bad-stage", "FROM bb:1\nCOPY --from=9 /x /\n"), ("bad-expose", "FROM bb:1\nEXPOSE x\n"),
-    ("bad-user", "FROM bb:1\nUSER nobody-here\nRUN true\n"), ("bad-health", "FROM bb:1\nHEALTHCHECK WHAT\n"), ("bad-signal", "FROM bb:1\nSTOPSIGNAL NOTHING\n"), ("bad-shell", "FROM bb:1\nSHELL x\n"), ("bad-volume", "FROM bb:1\nVOLUME []\n"), ("onbuild-from", "FROM bb:1\nONBUILD FROM x\n"), ("bad-arg", "FROM bb:1\nARG\n"),
+    ("syntax", "FROM by:1\nNONSENSE x\n"), ("empty", ""), ("no-from", "RUN true\n"), ("no-image", "FROM localhost:1/no/such:image\n"), ("copy-missing", "FROM by:1\nCOPY missing /\n"), ("copy-escape", "FROM by:1\nCOPY ../../etc/passwd /\n"),
+    ("copy-args", "FROM by:1\nCOPY x\n"), ("many-to-file", "FROM by:1\nCOPY one two /x\n"), ("bad-env", "FROM by:1\nENV\n"), ("bad-label", "FROM by:1\nLABEL a\n"), ("bad-flag", "FROM by:1\nCOPY --nonsense x /\n"), ("bad-from", "FROM a b c\n"), ("bad-stage", "FROM by:1\nCOPY --from=9 /x /\n"), ("bad-expose", "FROM by:1\nEXPOSE x\n"),
+    ("bad-user", "FROM by:1\nUSER nobody-here\nRUN true\n"), ("bad-health", "FROM by:1\nHEALTHCHECK WHAT\n"), ("bad-signal", "FROM by:1\nSTOPSIGNAL NOTHING\n"), ("bad-shell", "FROM by:1\nSHELL x\n"), ("bad-volume", "FROM by:1\nVOLUME []\n"), ("onbuild-from", "FROM by:1\nONBUILD FROM x\n"), ("bad-arg", "FROM by:1\nARG\n"),
 ]
 
 
 def scene_a_run_that_fails(s):
-    build(s, "run", "FROM bb:1\nRUN exit 9\n", show=False)
-    build(s, "run-list", 'FROM bb:1\nRUN ["sh", "-c", "exit 3"]\n', show=False)
+    build(s, "run", "FROM by:1\nRUN exit 9\n", show=False)
+    build(s, "run-list", 'FROM by:1\nRUN ["sh", "-c", "exit 3"]\n', show=False)
 
 
 def scene_what_fails(s):
@@ -101,7 +101,7 @@ def scene_what_fails(s):
 
 
 def scene_parameters_that_are_refused(s):
-    good = tar_of({"Dockerfile": "FROM bb:1\n"})
+    good = tar_of({"Dockerfile": "FROM by:1\n"})
     for params in ({"dockerfile": "../x"}, {"dockerfile": "missing"}, {"t": "Bad Name"}, {"buildargs": "x"}, {"labels": "x"}, {"memory": "x"}, {"target": "missing"}, {"remote": "http://127.0.0.1:1/x"}, {"remote": "git://127.0.0.1/x"}, {"platform": "nonsense"}, {"networkmode": "no-such"}, {"ulimits": "x"}, {"version": "2"}, {"version": "9"},
                    {"shmsize": -1}, {"cpuperiod": "x"}, {"rm": "x"}, {"isolation": "x"}, {"squash": 1}, {"cachefrom": "x"}, {"securityopt": "x"}):
         answer = s.ask("POST", "/build" + query(params), good, {"Content-Type": "application/x-tar"})
@@ -114,7 +114,7 @@ def scene_parameters_that_are_refused(s):
 
 
 def scene_of_the_docker_cli(s):
-    s.cli("build", "-t", "cli:1", "-", stdin=b"FROM bb:1\nRUN echo said\n")
-    s.cli("build", "-q", "-", stdin=b"FROM bb:1\nRUN exit 5\n")
-    s.cli("build", "-", stdin=b"FROM bb:1\nRUN exit 5\n")
-    s.cli("build", "--no-cache", "-", stdin=b"FROM bb:1\nRUN echo x\n")
+    s.cli("build", "-t", "cli:1", "-", stdin=b"FROM by:1\nRUN echo said\n")
+    s.cli("build", "-q", "-", stdin=b"FROM by:1\nRUN exit 5\n")
+    s.cli("build", "-", stdin=b"FROM by:1\nRUN exit 5\n")
+    s.cli("build", "--no-cache", "-", stdin=b"FROM by:1\nRUN echo x\n")

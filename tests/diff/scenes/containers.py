@@ -3,7 +3,7 @@ from scene import frames
 
 
 def scene_a_life_from_create_to_remove(s):
-    s.api("POST", "/containers/create", {"Image": "bb:1", "Cmd": ["sh", "-c", "exit 3"]}, {"name": "one"})
+    s.api("POST", "/containers/create", {"Image": "by:1", "Cmd": ["sh", "-c", "exit 3"]}, {"name": "one"})
     s.api("GET", "/containers/one/json")
     s.api("GET", "/containers/json", params={"all": 1})
     s.api("POST", "/containers/one/start")
@@ -27,7 +27,7 @@ def scene_what_changes_nothing_is_304_and_what_cannot_be_409(s):
     s.run("one")
     s.api("POST", "/containers/one/start")
     s.api("DELETE", "/containers/one")
-    s.api("POST", "/containers/create", {"Image": "bb:1"}, {"name": "one"})
+    s.api("POST", "/containers/create", {"Image": "by:1"}, {"name": "one"})
     s.api("POST", "/containers/one/unpause")
     s.api("POST", "/containers/one/pause")
     s.api("POST", "/containers/one/pause", note="again")
@@ -45,7 +45,7 @@ def scene_what_changes_nothing_is_304_and_what_cannot_be_409(s):
 
 
 EVERYTHING = {
-    "Image": "bb:1", "Cmd": ["sleep 1000"], "Hostname": "box", "Domainname": "example.org", "User": "1000:1000", "Tty": False, "OpenStdin": True,
+    "Image": "by:1", "Cmd": ["sleep 1000"], "Hostname": "box", "Domainname": "example.org", "User": "1000:1000", "Tty": False, "OpenStdin": True,
     "StdinOnce": True, "Env": ["A=1", "B=two words", "EMPTY=", "HOME=/tmp"], "WorkingDir": "/tmp", "Entrypoint": ["/bin/sh", "-c"], "Labels": {"one": "1", "two": ""},
     "StopSignal": "SIGKILL", "StopTimeout": 3, "ExposedPorts": {"8080/tcp": {}, "53/udp": {}}, "Volumes": {"/anonymous": {}}, "MacAddress": "02:99:00:00:00:01",
     "Healthcheck": {"Test": ["CMD", "true"], "Interval": 30000000000, "Timeout": 5000000000, "Retries": 2, "StartPeriod": 1000000000},
@@ -103,7 +103,7 @@ HOSTS = [
 
 def scene_host_configs_as_inspect_shows_them(s):
     for i, (note, host) in enumerate(HOSTS):
-        s.api("POST", "/containers/create", {"Image": "bb:1", "HostConfig": host, "ExposedPorts": {"80/tcp": {}, "80/udp": {}}}, {"name": f"c{i}"}, note=note)
+        s.api("POST", "/containers/create", {"Image": "by:1", "HostConfig": host, "ExposedPorts": {"80/tcp": {}, "80/udp": {}}}, {"name": f"c{i}"}, note=note)
         s.api("GET", f"/containers/c{i}/json", only=["HostConfig", "Mounts", "Config"], note=note)
 
 
@@ -118,7 +118,7 @@ CONFIGS = [
 
 def scene_configs_as_inspect_shows_them(s):
     for i, (note, config) in enumerate(CONFIGS):
-        s.api("POST", "/containers/create", {"Image": "bb:1", **config}, {"name": f"c{i}"}, note=note)
+        s.api("POST", "/containers/create", {"Image": "by:1", **config}, {"name": f"c{i}"}, note=note)
         s.api("GET", f"/containers/c{i}/json", only=["Config", "Path", "Args", "Mounts"], note=note, sort="Mounts:Destination")
 
 
@@ -156,7 +156,7 @@ REFUSED_HOSTS = [
 
 def refusal(s, name, body, note):
     """Creates and starts: records whether and how it is refused, by whichever of the two; the words are each engine's own."""
-    answer = s.ask("POST", f"/containers/create?name={name}", {"Image": "bb:1", "Cmd": ["true"], **body})
+    answer = s.ask("POST", f"/containers/create?name={name}", {"Image": "by:1", "Cmd": ["true"], **body})
     if answer.status == 201:
         answer = s.ask("POST", f"/containers/{name}/start")
     s.record(note, {"status": answer.status, "message": type(answer.get("message")).__name__})
@@ -175,7 +175,7 @@ def scene_what_create_or_start_refuses_of_the_host_config(s):
 def scene_names(s):
     s.create("taken")
     for name in ("taken", "/taken", "a", "-a", "a b", "a/b", "ä", "UPPER_lower.1-2", "a!"):
-        s.api("POST", "/containers/create", {"Image": "bb:1"}, {"name": name}, only=["message", "Warnings"])
+        s.api("POST", "/containers/create", {"Image": "by:1"}, {"name": name}, only=["message", "Warnings"])
     for name in ("taken", "UPPER_lower.1-2", "", "a b", "renamed"):
         s.api("POST", "/containers/taken/rename", params={"name": name})
     s.api("POST", "/containers/nobody/rename", params={"name": "x"})
@@ -208,7 +208,7 @@ def scene_list_with_each_filter(s):
     ids = {c["Names"][0][1:]: c["Id"] for c in s.ask("GET", "/containers/json?all=1").json}
     filters = [{}, {"status": ["running"]}, {"status": ["created", "exited"]}, {"status": ["paused"]}, {"status": ["nonsense"]}, {"label": ["role"]}, {"label": ["role=web"]},
                {"label": ["role", "tier=1"]}, {"label": ["no"]}, {"name": ["up"]}, {"name": ["/up"]}, {"name": ["^/u.$"]}, {"name": ["e"]}, {"name": ["("]}, {"id": [ids["up"]]}, {"id": [ids["up"][:12]]}, {"id": ["zz"]},
-               {"ancestor": ["bb:1"]}, {"ancestor": ["bb"]}, {"ancestor": ["nothing"]}, {"before": ["made"]}, {"before": ["nobody"]}, {"since": ["made"]}, {"since": ["nobody"]}, {"exited": ["3"]}, {"exited": ["0"]}, {"exited": ["x"]},
+               {"ancestor": ["by:1"]}, {"ancestor": ["by"]}, {"ancestor": ["nothing"]}, {"before": ["made"]}, {"before": ["nobody"]}, {"since": ["made"]}, {"since": ["nobody"]}, {"exited": ["3"]}, {"exited": ["0"]}, {"exited": ["x"]},
                {"volume": ["vol"]}, {"volume": ["/data"]}, {"network": ["net"]}, {"network": ["bridge"]}, {"network": ["no"]}, {"publish": ["18080"]}, {"publish": ["80"]}, {"publish": ["x"]}, {"publish": ["18000-18090/tcp"]}, {"expose": ["90/udp"]}, {"expose": ["80"]},
                {"health": ["starting"]}, {"health": ["none"]}, {"health": ["what"]}, {"is-task": ["true"]}, {"is-task": ["x"]}, {"isolation": ["default"]}, {"nonsense": ["x"]}, {"label": {"role": True}}, {"status": {"exited": True}}, {"status": {"exited": False}}]
     for chosen in filters:
@@ -336,10 +336,10 @@ def scene_health(s):
 
 
 def scene_of_the_docker_cli(s):
-    for args in (("run", "--rm", "bb:1", "echo", "hello"), ("run", "--rm", "bb:1", "sh", "-c", "echo out; echo err >&2; exit 7"), ("run", "--rm", "bb:1", "no-such"), ("run", "--rm", "bb:1", "/etc/passwd"), ("run", "--rm", "--entrypoint", "", "bb:1", "true"),
-                 ("run", "-d", "--name", "one", "--label", "a=b", "-p", "18090:80", "bb:1", "sleep", "1000"), ("run", "--name", "one", "bb:1"), ("ps", "--format", "{{.Names}}|{{.Image}}|{{.Command}}|{{.Ports}}|{{.State}}|{{.Networks}}|{{.Mounts}}|{{.LocalVolumes}}"),
+    for args in (("run", "--rm", "by:1", "echo", "hello"), ("run", "--rm", "by:1", "sh", "-c", "echo out; echo err >&2; exit 7"), ("run", "--rm", "by:1", "no-such"), ("run", "--rm", "by:1", "/etc/passwd"), ("run", "--rm", "--entrypoint", "", "by:1", "true"),
+                 ("run", "-d", "--name", "one", "--label", "a=b", "-p", "18090:80", "by:1", "sleep", "1000"), ("run", "--name", "one", "by:1"), ("ps", "--format", "{{.Names}}|{{.Image}}|{{.Command}}|{{.Ports}}|{{.State}}|{{.Networks}}|{{.Mounts}}|{{.LocalVolumes}}"),
                  ("port", "one"), ("port", "one", "80"), ("port", "one", "81"), ("exec", "one", "sh", "-c", "exit 3"), ("exec", "one", "no-such"), ("exec", "-u", "1000", "-w", "/tmp", "-e", "A=b", "one", "sh", "-c", "id -u; pwd; echo $A"), ("exec", "nobody", "true"), ("pause", "one"), ("ps", "--format", "{{.Status}}"),
                  ("unpause", "one"), ("rename", "one", "two"), ("update", "--memory", "64m", "--memory-swap", "64m", "two"), ("inspect", "-f", "{{.HostConfig.Memory}} {{.State.Status}} {{.Name}}", "two"), ("inspect", "nobody"), ("container", "inspect", "nobody"), ("logs", "nobody"), ("kill", "two"), ("wait", "two"), ("start", "two"),
-                 ("restart", "-t", "0", "two"), ("stop", "-t", "0", "two"), ("start", "nobody"), ("diff", "two"), ("rm", "two"), ("rm", "two"), ("create", "--name", "three", "bb:1", "true"), ("start", "-a", "three"), ("commit", "three", "c:1"), ("rm", "-f", "three", "nobody"), ("run", "--memory", "1k", "bb:1"),
-                 ("run", "--network", "no-such", "bb:1"), ("run", "-v", "relative:x", "bb:1"), ("run", "--restart", "always", "--rm", "bb:1"), ("run", "-p", "x", "bb:1"), ("cp", "nobody:/x", "-"), ("container", "ls", "-aq"), ("container", "prune", "-f")):
+                 ("restart", "-t", "0", "two"), ("stop", "-t", "0", "two"), ("start", "nobody"), ("diff", "two"), ("rm", "two"), ("rm", "two"), ("create", "--name", "three", "by:1", "true"), ("start", "-a", "three"), ("commit", "three", "c:1"), ("rm", "-f", "three", "nobody"), ("run", "--memory", "1k", "by:1"),
+                 ("run", "--network", "no-such", "by:1"), ("run", "-v", "relative:x", "by:1"), ("run", "--restart", "always", "--rm", "by:1"), ("run", "-p", "x", "by:1"), ("cp", "nobody:/x", "-"), ("container", "ls", "-aq"), ("container", "prune", "-f")):
         s.cli(*args, sort=args[0] == "port")

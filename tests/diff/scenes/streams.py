@@ -92,7 +92,7 @@ def scene_logs(s):
 
 
 def scene_logs_with_details(s):
-    s.api("POST", "/containers/create", {"Image": "bb:1", "Cmd": ["echo", "x"], "Env": ["WHO=me"], "Labels": {"team": "a"}, "HostConfig": {"LogConfig": {"Type": "json-file", "Config": {"labels": "team", "env": "WHO"}}}},
+    s.api("POST", "/containers/create", {"Image": "by:1", "Cmd": ["echo", "x"], "Env": ["WHO=me"], "Labels": {"team": "a"}, "HostConfig": {"LogConfig": {"Type": "json-file", "Config": {"labels": "team", "env": "WHO"}}}},
           {"name": "details"}, note="labels and env")
     s.ask("POST", "/containers/details/start")
     s.finished("details")

@@ -38,7 +38,7 @@ def end(s, *services):
 
 
 def spec(name, **more):
-    template = {"ContainerSpec": {"Image": "bb:1", "Args": ["sleep", "1000"], "StopSignal": "KILL", **more.pop("container", {})}, "RestartPolicy": {"Condition": "any", "Delay": 10 ** 8},
+    template = {"ContainerSpec": {"Image": "by:1", "Args": ["sleep", "1000"], "StopSignal": "KILL", **more.pop("container", {})}, "RestartPolicy": {"Condition": "any", "Delay": 10 ** 8},
                 **more.pop("template", {})}
     return {"Name": name, "TaskTemplate": template, "Mode": {"Replicated": {"Replicas": 2}}, **more}
 

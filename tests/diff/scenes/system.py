@@ -93,7 +93,7 @@ def scene_events_of_a_container(s):
 
 def scene_events_of_images_networks_and_volumes(s):
     since = time.time()
-    s.ask("POST", "/images/bb:1/tag?repo=tagged&tag=1")
+    s.ask("POST", "/images/by:1/tag?repo=tagged&tag=1")
     s.ask("DELETE", "/images/tagged:1")
     s.ask("POST", "/networks/create", {"Name": "net"})
     s.ask("POST", "/volumes/create", {"Name": "vol"})
@@ -120,7 +120,7 @@ def scene_events_filtered_and_refused(s):
     settled(s, since, "die")
     until = time.time()
     import json
-    for filters in ({"container": ["one"]}, {"event": ["die"]}, {"event": ["start", "die"], "container": ["two"]}, {"type": ["container"], "label": ["a=b"]}, {"type": ["network"]}, {"image": ["bb:1"]}, {"image": ["nobody"]}, {"nonsense": ["x"]}, {"daemon": ["x"]}, {"scope": ["local"], "type": ["volume"]}):
+    for filters in ({"container": ["one"]}, {"event": ["die"]}, {"event": ["start", "die"], "container": ["two"]}, {"type": ["container"], "label": ["a=b"]}, {"type": ["network"]}, {"image": ["by:1"]}, {"image": ["nobody"]}, {"nonsense": ["x"]}, {"daemon": ["x"]}, {"scope": ["local"], "type": ["volume"]}):
         answer = s.ask("GET", "/events?" + __import__("urllib.parse").parse.urlencode({"since": f"{since:.9f}", "until": f"{until:.9f}", "filters": json.dumps(filters)}))
         s.record(f"events {filters}", [answer.status, sorted(f"{e['Type']} {e['Action']} {e['Actor']['Attributes'].get('name', '')}" for e in map(json.loads, answer.text.splitlines()) if "Type" in e)])
     for params in ({"since": "x"}, {"until": "x", "since": 1}, {"filters": "x", "until": 1}, {"since": 5, "until": 1}):

@@ -45,7 +45,7 @@ def scene_binds_of_the_engines_own_root(s):
             for note, host in (("bind", {"Binds": [f"{source}:/foo" + (f":{mode}" if mode else "")]}), ("mount", {"Mounts": [mount]})):
                 if source.endswith("-beside") and (note == "mount" or mode):
                     continue  # is not there
-                answer = s.ask("POST", "/containers/create?name=bound", {"Image": "bb:1", "Cmd": ["true"], "HostConfig": host})
+                answer = s.ask("POST", "/containers/create?name=bound", {"Image": "by:1", "Cmd": ["true"], "HostConfig": host})
                 told = s.ask("GET", "/containers/bound/json").json["Mounts"][0]["Propagation"] if answer.status == 201 else answer.text.partition(", daemon root:")[0]
                 s.record(f"{note} of {source.replace(root, 'ROOT')} {mode}", [answer.status, told])
                 s.ask("DELETE", "/containers/bound?force=1")
@@ -71,4 +71,4 @@ def scene_archives_within_archives_are_added_as_they_are(s):
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as out:
         out.write(lzma.compress(inner))
     files = {"a.tar.xz.gz": packed.getvalue(), "b.tar.xz": lzma.compress(inner)}
-    build(s, "nested", "FROM bb:1\nADD a.tar.xz.gz /a/\nADD b.tar.xz /b/\nRUN find /a /b -type f | sort", files=files, show=False)
+    build(s, "nested", "FROM by:1\nADD a.tar.xz.gz /a/\nADD b.tar.xz /b/\nRUN find /a /b -type f | sort", files=files, show=False)

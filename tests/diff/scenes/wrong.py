@@ -24,9 +24,9 @@ ROUTES = (
     ("POST", "/containers/nobody/start", {}, ("x",)),
     ("DELETE", "/containers/nobody", {}, ("v", "force", "link")),
     ("GET", "/images/json", {}, ("all", "filters", "digests")),
-    ("GET", "/images/bb:1/history", {}, ("x",)),
+    ("GET", "/images/by:1/history", {}, ("x",)),
     ("GET", "/images/get", {}, ("names",)),
-    ("POST", "/images/bb:1/tag", {"repo": "r"}, ("repo", "tag")),
+    ("POST", "/images/by:1/tag", {"repo": "r"}, ("repo", "tag")),
     ("POST", "/images/prune", {}, ("filters",)),
     ("POST", "/images/create", {}, ("fromImage", "fromSrc", "repo", "tag", "platform")),
     ("DELETE", "/images/nobody", {}, ("force", "noprune")),
@@ -44,10 +44,10 @@ ROUTES = (
 WRONG = (None, True, -1, 1.5, 10 ** 30, "", "x", [], ["x"], [1], {}, {"x": 1})
 
 BODIES = (
-    ("/containers/create", {"Image": "bb:1", "Cmd": ["true"]},
+    ("/containers/create", {"Image": "by:1", "Cmd": ["true"]},
      ("Hostname", "Domainname", "User", "AttachStdin", "ExposedPorts", "Tty", "OpenStdin", "Env", "Cmd", "Healthcheck", "Image", "Volumes", "WorkingDir", "Entrypoint",
       "NetworkDisabled", "MacAddress", "Labels", "StopSignal", "StopTimeout", "Shell", "HostConfig", "NetworkingConfig")),
-    ("/containers/create HostConfig", {"Image": "bb:1", "Cmd": ["true"]},
+    ("/containers/create HostConfig", {"Image": "by:1", "Cmd": ["true"]},
      ("Binds", "LogConfig", "NetworkMode", "PortBindings", "RestartPolicy", "AutoRemove", "VolumeDriver", "VolumesFrom", "CapAdd", "CapDrop", "CgroupnsMode", "Dns", "DnsOptions",
       "DnsSearch", "ExtraHosts", "GroupAdd", "IpcMode", "Cgroup", "Links", "OomScoreAdj", "PidMode", "Privileged", "PublishAllPorts", "ReadonlyRootfs", "SecurityOpt",
       "Tmpfs", "UTSMode", "UsernsMode", "ShmSize", "Sysctls", "Runtime", "CpuShares", "Memory", "NanoCpus", "CgroupParent", "BlkioWeight", "BlkioWeightDevice",
