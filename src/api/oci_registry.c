@@ -260,17 +260,27 @@ static int push_at_once(struct http_request *q, struct registry *r, struct regis
 }
 
 /* A mount gives whoever may push to one repository what is in another: he must be allowed to pull it there.
- * Without a source nobody can say where the blob would come from, so that it must come as an upload. */
-static bool may_mount(const struct oci_registry *o, struct http_request *q, const char *from)
+ * Without a source any will do that he may pull from. *ret NULL: it may come from anywhere. False: from
+ * nowhere, so that the blob must come as an upload. */
+static bool mount_source(const struct oci_registry *o, struct http_request *q, const char *digest,
+                         const char *from, char **ret)
 {
-    if (!o->access)
+    _cleanup_strv_ char **sources = NULL;
+    if (!str_empty(from))
+        strv_add(&sources, from);
+    else if (!o->access)
         return true;
-    if (str_empty(from) || !registry_name_valid(from))
+    else if (registry_mount_sources(o->registry, digest, &sources, NULL) < 0)
         return false;
-    struct registry_who who = registry_access_who(o->access, q);
-    bool may = registry_access_rights(o->access, &who, from) & REGISTRY_PULL;
+    struct registry_who who = {0};
+    if (o->access)
+        who = registry_access_who(o->access, q);
+    for (char **one = sources; one && *one && !*ret; one++)
+        if (!o->access ||
+            (registry_name_valid(*one) && registry_access_rights(o->access, &who, *one) & REGISTRY_PULL))
+            *ret = mem_strdup(*one);
     registry_who_done(&who);
-    return may;
+    return *ret != NULL;
 }
 
 static int begin_upload(struct http_request *q, const struct oci_registry *o, struct registry_err *err)
@@ -278,8 +288,9 @@ static int begin_upload(struct http_request *q, const struct oci_registry *o, st
     struct registry *r = o->registry;
     const char *mount = http_query(q, "mount"), *digest = http_query(q, "digest"),
                *from = http_query(q, "from");
-    if (!str_empty(mount) && may_mount(o, q, from)) {
-        int code = registry_upload_mount(r, repository_of(q), str_empty(from) ? NULL : from, mount, err);
+    _cleanup_free_ char *source = NULL;
+    if (!str_empty(mount) && mount_source(o, q, mount, from, &source)) {
+        int code = registry_upload_mount(r, repository_of(q), source, mount, err);
         if (code == 0)
             reply_blob_created(q, mount);
         if (code == 0 || err->code != REGISTRY_BLOB_UNKNOWN)

@@ -41,6 +41,7 @@ enum {
     REGISTRY_MAX_PAGE = 10000,       /* names in one answer; more come by its Link */
     REGISTRY_MAX_REFERRERS = 500,    /* the same for referrers */
     REGISTRY_MAX_TAGS_PARAM = 16,
+    REGISTRY_MAX_SOURCES = 1000,
     REGISTRY_ID_BYTES = 65,
 };
 
@@ -116,6 +117,8 @@ int registry_upload_begin(struct registry *r, const char *repository, char ret_i
 /* `from` NULL: from wherever the digest is. REGISTRY_BLOB_UNKNOWN when it cannot be mounted. */
 int registry_upload_mount(struct registry *r, const char *repository, const char *from, const char *digest,
                           struct registry_err *err);
+/* Repositories from which a blob can be mounted, sorted, REGISTRY_MAX_SOURCES at most; the caller frees. */
+int registry_mount_sources(struct registry *r, const char *digest, char ***ret, struct err *err);
 int registry_upload_size(struct registry *r, const char *repository, const char *id, int64_t *ret_size,
                          struct registry_err *err);
 /* Appends what `read` gives until it returns 0. `start` <0: wherever the upload stands; else it must stand

@@ -450,6 +450,14 @@ static int anywhere(struct registry *r, const char *digest, bool *ret, struct re
     return code;
 }
 
+int registry_mount_sources(struct registry *r, const char *digest, char ***ret, struct err *err)
+{
+    const struct store_value v[] = {STORE_STR(digest), STORE_I64(REGISTRY_MAX_SOURCES)};
+    return registry__texts(
+        r, "SELECT repository FROM repository_blob WHERE digest = ? ORDER BY repository LIMIT ?", v, 2, ret,
+        err);
+}
+
 int registry_upload_mount(struct registry *r, const char *repository, const char *from, const char *digest,
                           struct registry_err *err)
 {

@@ -174,6 +174,18 @@ class Rights(RegistryStory):
             self.want(404, "HEAD", f"/v2/team/m/blobs/{secret}", user="dev")
         self.want(201, "POST", f"/v2/team/m/blobs/uploads/?mount={secret}&from=private", "", user="root")
 
+    def test_a_mount_without_a_source_is_from_where_one_may_pull(self):
+        digest = digest_of(b"in two places")
+        self.upload(201, "private", b"in two places", user="root")
+        mount = f"/v2/web/blobs/uploads/?mount={digest}"
+        self.want(202, "POST", mount, "", user="dev")
+        self.upload(201, "team/source", b"in two places", user="dev")
+        here, there = "repository:web:pull,push", "repository:team/source:pull"
+        self.want(202, "POST", mount, "", token=self.get_token([here], "dev"))
+        self.assertEqual(self.want(201, "POST", mount, "", token=self.get_token([here, there], "dev"))["Location"],
+                         f"/v2/web/blobs/{digest}")
+        self.want(201, "POST", mount.replace("web", "team/other"), "", user="dev")
+
     def test_a_mount_by_a_token_of_the_one_repository_is_told_to_ask_for_both(self):
         blob, here, there = self.upload(201, "team/from", b"shared", user="dev"), "repository:team/to:pull,push", "repository:team/from:pull"
         mount = f"/v2/team/to/blobs/uploads/?mount={digest_of(b'shared')}&from="
