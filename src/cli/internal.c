@@ -12,3 +12,9 @@ int cli_dns(int argc, char **argv)
 {
     return net_dns_main(argc, argv);
 }
+
+int cli_nft(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    return net_nft_main();
+}

@@ -1,13 +1,11 @@
-/* drover explain, plan and strategy: where tasks go and why, and what a change would do. */
+/* drover explain, plan and rebalance: where tasks go and why, and what a change would do. */
 #include "cli/placement.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "cli/call.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/stack.h"
 #include "cli/verbs.h"
-#include "scheduler/strategy.h"
 
 static void print_safe(const char *text)
 {
@@ -341,102 +339,6 @@ int cli_plan(int argc, char **argv)
     strv_free(w.env);
     project_options_done(&project);
     return status;
-}
-
-/* --- strategy --- */
-
-static int strategy_list(char **words, struct err *err)
-{
-    _cleanup_json_ json_t *found = NULL;
-    struct table t = {.columns = 4};
-    json_t *one;
-    size_t i;
-    int r = cli_get(&found, err, "/drover/strategies");
-    if (r < 0)
-        return r;
-    table_row(&t, "NAME", "KIND", "DEFAULT", "LAST PROBLEM", NULL);
-    json_array_foreach (json_object_get(found, "Strategies"), i, one)
-        table_row(&t, json_str(one, "Name"), json_str(one, "Kind"),
-                  str_eq(json_str(found, "Default"), json_str(one, "Name")) ? "*" : "",
-                  json_str(one, "LastProblem"), NULL);
-    table_print(&t);
-    return 0;
-}
-
-static int strategy_set(char **words, struct err *err)
-{
-    _cleanup_str_ struct str text = STR_INIT;
-    _cleanup_free_ char *name = cli_escape(words[0]);
-    int r = file_read(words[1], SCHED_SCRIPT_MAX, &text, err);
-    if (r < 0)
-        return r;
-    _cleanup_json_ json_t *body = json_pack("{s:s%}", "Script", str_get(&text), text.len);
-    if (!body || strlen(str_get(&text)) != text.len)
-        return err_set(err, ERR_INVALID, "%s is no text in UTF-8", words[1]);
-    return cli_call("PUT", body, NULL, err, "/drover/strategies/%s", name);
-}
-
-static int strategy_show(char **words, struct err *err)
-{
-    _cleanup_json_ json_t *found = NULL;
-    _cleanup_free_ char *name = cli_escape(words[0]);
-    int r = cli_get(&found, err, "/drover/strategies/%s", name);
-    if (r == 0)
-        fputs(json_str(found, "Script"), stdout);
-    return r;
-}
-
-static int strategy_remove(char **words, struct err *err)
-{
-    _cleanup_free_ char *name = cli_escape(words[0]);
-    return cli_call("DELETE", NULL, NULL, err, "/drover/strategies/%s", name);
-}
-
-static int strategy_use(char **words, struct err *err)
-{
-    _cleanup_json_ json_t *body = json_pack("{s:s}", "Default", words[0]);
-    return cli_call("POST", body, NULL, err, "/drover/strategies");
-}
-
-static const struct {
-    const char *name, *usage, *summary;
-    int words;
-    int (*work)(char **words, struct err *err);
-} strategy_verbs[] = {
-    {"ls", "strategy ls", "Lists the strategies, and which is the cluster's", 0, strategy_list},
-    {"set", "strategy set NAME FILE.lua", "Adds a script to the cluster, or replaces it", 2, strategy_set},
-    {"show", "strategy show NAME", "Prints a script", 1, strategy_show},
-    {"rm", "strategy rm NAME", "Removes a script that nobody uses", 1, strategy_remove},
-    {"use", "strategy use NAME", "Makes it what places services that name none", 1, strategy_use},
-};
-
-int cli_strategy(int argc, char **argv)
-{
-    const struct cli_option options[] = {{0}};
-    const char *name = argc > 1 ? argv[1] : "";
-    struct err err = {0};
-    for (size_t i = 0; i < ARRAY_SIZE(strategy_verbs); i++) {
-        if (!str_eq(strategy_verbs[i].name, name))
-            continue;
-        const int words = strategy_verbs[i].words;
-        const struct cli_command command = {
-            strategy_verbs[i].usage, strategy_verbs[i].summary, options, false, words, words};
-        char **rest;
-        int status = cli_parse(&command, argc - 1, argv + 1, &rest);
-        if (status >= 0)
-            return status;
-        return strategy_verbs[i].work(rest, &err) < 0 ? cli_fail(&err) : 0;
-    }
-    bool help = str_eq(name, "--help") || str_eq(name, "-h");
-    FILE *to = help ? stdout : stderr;
-    if (*name && !help)
-        fprintf(to, "drover strategy: no verb \"%s\"\n", name);
-    fprintf(to, "Usage: drover strategy VERB [ARGUMENTS...]\n\n"
-                "Who chooses nodes for tasks. A service's label sh.drover.strategy names its own "
-                "strategy.\n\nVerbs:\n");
-    for (size_t i = 0; i < ARRAY_SIZE(strategy_verbs); i++)
-        fprintf(to, "  %-5s %s\n", strategy_verbs[i].name, strategy_verbs[i].summary);
-    return help ? 0 : 2;
 }
 
 /* --- rebalance --- */

@@ -78,6 +78,7 @@ const struct cli_verb cli_verbs[] = {
     {"dial-stdio", NULL, cli_dial_stdio},
     {"keeper", NULL, cli_keeper},
     {"dns", NULL, cli_dns},
+    {"nft", NULL, cli_nft},
     {"rootless", NULL, rootless_main},
     {NULL, NULL, NULL},
 };

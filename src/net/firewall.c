@@ -5,75 +5,13 @@
  * elements' comments, which is how a new process learns what an earlier one published. */
 #include "net/priv.h"
 
-#include "base/deferred.h"
 #include "base/json.h"
-#include "base/log.h"
 
 #include <netinet/in.h>
-#include <nftables/libnftables.h>
-
-/* libnftables keeps process-wide tables: one call at a time, whatever the instance. */
-static pthread_mutex_t nft_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static int nft_failure(const char *why, struct err *err)
-{
-    int length = (int)strcspn(why, "\n");
-    if (strstr(why, "not permitted"))
-        return err_set(err, ERR_DENIED, "nftables: the capability CAP_NET_ADMIN is needed");
-    return err_set(err, strstr(why, "No such file") ? ERR_NOT_FOUND : ERR_SYSTEM, "nftables: %.*s",
-                   length ? length : 21, length ? why : "refused by the kernel");
-}
-
-static int nft_run(struct net *n, const char *commands, bool json, struct str *ret_output, struct err *err)
-{
-    pthread_mutex_lock(&nft_lock);
-    deferred_need(DEFERRED_NFTABLES);
-    if (!n->nft && (n->nft = nft_ctx_new(NFT_CTX_DEFAULT))) {
-        nft_ctx_buffer_output(n->nft);
-        nft_ctx_buffer_error(n->nft);
-    }
-    int r = 0;
-    if (!n->nft) {
-        r = err_set(err, ERR_SYSTEM, "nftables cannot be used: no memory or no netlink socket");
-    } else {
-        nft_ctx_output_set_flags(n->nft, (json ? NFT_CTX_OUTPUT_JSON : 0) | NFT_CTX_OUTPUT_NUMERIC_PROTO);
-        bool failed = nft_run_cmd_from_buffer(n->nft, commands) != 0;
-        /* Reading a buffer empties it for the next run. */
-        const char *output = nft_ctx_get_output_buffer(n->nft), *why = nft_ctx_get_error_buffer(n->nft);
-        if (failed)
-            r = nft_failure(why, err);
-        else if (ret_output)
-            str_add(ret_output, output);
-    }
-    pthread_mutex_unlock(&nft_lock);
-    return r;
-}
-
-int net__firewall_run_here(const char *commands, struct err *err)
-{
-    pthread_mutex_lock(&nft_lock);
-    deferred_need(DEFERRED_NFTABLES);
-    struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT); /* its socket is of this thread's namespace */
-    int r = 0;
-    if (!nft)
-        r = err_set(err, ERR_SYSTEM, "nftables cannot be used: no memory or no netlink socket");
-    else {
-        nft_ctx_buffer_error(nft);
-        if (nft_run_cmd_from_buffer(nft, commands) != 0)
-            r = nft_failure(nft_ctx_get_error_buffer(nft), err);
-        nft_ctx_free(nft);
-    }
-    pthread_mutex_unlock(&nft_lock);
-    return r;
-}
 
 void net__firewall_done(struct net *n)
 {
-    pthread_mutex_lock(&nft_lock);
-    if (n->nft)
-        nft_ctx_free(n->nft);
-    n->nft = NULL;
-    pthread_mutex_unlock(&nft_lock);
+    n->nft = close_fd(n->nft); /* which ends its process */
 }
 
 /* The rules. Kept in mind:
@@ -276,7 +214,7 @@ int net__firewall_rebuild(struct net *n, struct err *err)
         net__far_add(n, &s, "add", e->value);
     for (size_t i = 0; i < n->port_count; i++)
         net__firewall_add_port(n, &s, "add", &n->ports[i]);
-    int r = nft_run(n, str_get(&s), false, NULL, err);
+    int r = net__nft_run(n, str_get(&s), false, NULL, err);
     if (r == 0)
         n->table_exists = true;
     if (r == -ERR_NOT_FOUND) /* the kernel's word for a missing module */
@@ -288,41 +226,16 @@ int net__firewall_rebuild(struct net *n, struct err *err)
     return r;
 }
 
-/* An accept of ours does not outweigh a drop of somebody else's: said once, since it would otherwise look
- * like our failure. */
-static void warn_of_other_firewall(struct net *n)
-{
-    _cleanup_str_ struct str output = STR_INIT;
-    _cleanup_json_ json_t *root = NULL;
-    if (nft_run(n, "list chains\n", true, &output, NULL) < 0 ||
-        json_parse(str_get(&output), output.len, "the chains", &root, NULL) < 0)
-        return;
-    size_t i;
-    json_t *item;
-    json_array_foreach (json_object_get(root, "nftables"), i, item) {
-        const json_t *chain = json_object_get(item, "chain");
-        if (!str_eq(json_str(chain, "hook"), "forward") || !str_eq(json_str(chain, "policy"), "drop") ||
-            str_eq(json_str(chain, "family"), "ip6"))
-            continue;
-        log_warning(
-            "this machine's firewall (chain %s of table %s) drops forwarded packets, as Docker and ufw set "
-            "it: containers reach nothing and nobody reaches them until it lets them: iptables -I FORWARD "
-            "-i %s+ -j ACCEPT; iptables -I FORWARD -o %s+ -j ACCEPT",
-            json_str(chain, "name"), json_str(chain, "table"), n->prefix, n->prefix);
-        return;
-    }
-}
-
 int net__firewall_run(struct net *n, const char *commands, struct err *err)
 {
     int r = 0;
     if (!n->table_exists) { /* the mirror shows what the commands are about: no need to run them too */
         r = net__firewall_rebuild(n, err);
         if (r == 0)
-            warn_of_other_firewall(n);
+            net__tables_warn(n);
         return r;
     }
-    r = nft_run(n, commands, false, NULL, err);
+    r = net__nft_run(n, commands, false, NULL, err);
     if (r != -ERR_NOT_FOUND)
         return r;
     /* Somebody flushed the ruleset (a restart of the host's firewall does): all of ours comes back, and
@@ -333,7 +246,7 @@ int net__firewall_run(struct net *n, const char *commands, struct err *err)
 int net__firewall_delete(struct net *n, struct err *err)
 {
     _cleanup_free_ char *s = str_printf("add table inet %s\ndelete table inet %s\n", n->table, n->table);
-    int r = nft_run(n, s, false, NULL, err);
+    int r = net__nft_run(n, s, false, NULL, err);
     if (r == 0)
         n->table_exists = false;
     return r;
@@ -439,7 +352,7 @@ int net__firewall_load(struct net *n, struct err *err)
         return 0;
     _cleanup_free_ char *command = str_printf("list table inet %s\n", n->table);
     _cleanup_str_ struct str output = STR_INIT;
-    int r = nft_run(n, command, true, &output, err);
+    int r = net__nft_run(n, command, true, &output, err);
     if (r == -ERR_NOT_FOUND) {
         n->loaded = true;
         return 0;

@@ -117,9 +117,8 @@ void net__names_done(struct net *n)
 
 /* --- the process --- */
 
-/* The binary that has the verb `dns`. Another program that uses this library (a test) names it, since
- * starting itself would run it once more. */
-static int binary_path(char **ret, struct err *err)
+/* Another program that uses this library (a test) names it, since starting itself would run it once more. */
+int net__binary_path(char **ret, struct err *err)
 {
     const char *named = getenv("DROVER_BINARY");
     if (!str_empty(named)) {
@@ -144,7 +143,7 @@ static int process_start(struct net__names *s, const char *state_dir, struct err
 {
     _cleanup_free_ char *binary = NULL;
     struct stat st;
-    int r = binary_path(&binary, err);
+    int r = net__binary_path(&binary, err);
     if (r < 0)
         return r;
     if (stat(s->log_path, &st) == 0 && st.st_size > LOG_BYTES_MAX)

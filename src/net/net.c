@@ -38,6 +38,7 @@ int net_open(const char *state_dir, const char *prefix, struct net **ret, struct
     n->bridges = MAP_INIT(free);
     n->spreads = MAP_INIT(net__spread_free);
     n->far = MAP_INIT(free);
+    n->nft = -EBADF;
     n->pool = net__pool_new();
     r = net__names_open(n, err);
     if (r < 0) {

@@ -35,8 +35,8 @@
 struct net;
 
 /* `prefix`: 1 to 6 lower-case letters and digits, a letter first. `state_dir` holds the DNS process's table,
- * socket, lock and log. The binary started for it is the running one when it is named drover, or the one that
- * the environment's DROVER_BINARY names. */
+ * socket, lock and log. The binary started for it, and for the process that speaks to nftables, is the
+ * running one when it is named drover, or the one that the environment's DROVER_BINARY names. */
 int net_open(const char *state_dir, const char *prefix, struct net **ret, struct err *err);
 void net_close(struct net *n); /* kernel state stays: containers live on */
 /* Removes every bridge, table and the DNS process of this instance: after all its containers have gone. */
@@ -225,6 +225,8 @@ struct net_name {
 int net_names_set(struct net *n, const struct net_name *names, size_t count, struct err *err);
 /* `drover dns STATE_DIR`: the process itself; returns its exit status. */
 int net_dns_main(int argc, char **argv);
+/* `drover nft`: the process that libnftables runs in, asked over its stdin; returns its exit status. */
+int net_nft_main(void);
 
 /* Removes bridges, port rules and spreads of this instance that are not listed (after a crash).
  * NULL-terminated lists. */

@@ -98,7 +98,6 @@ struct net__spread {
 
 struct net__names;
 struct net__pool;
-struct nft_ctx;
 
 struct net {
     char *state_dir;
@@ -116,7 +115,7 @@ struct net {
     struct net__names *names;
     struct net__pool *pool;
     struct net_forwarder forwarder; /* functions NULL: ports are this namespace's own */
-    struct nft_ctx *nft; /* kept: closing its socket waits for the kernel to finish what was deleted */
+    int nft; /* the process that speaks to nftables (nft.c); negative: not needed yet, or it has ended */
 };
 
 /* --- namespace_pool.c; it has a lock of its own --- */
@@ -137,12 +136,30 @@ int net__firewall_run(struct net *n, const char *commands, struct err *err);
 int net__firewall_rebuild(struct net *n, struct err *err);
 int net__firewall_delete(struct net *n, struct err *err);
 void net__firewall_done(struct net *n);
-/* Commands for the namespace that the calling thread is in. */
-int net__firewall_run_here(const char *commands, struct err *err);
 /* Appends commands to `to`; `verb` is "add" or "delete". */
 void net__firewall_add_bridge(const struct net *n, struct str *to, const char *verb,
                               const struct net__bridge *b);
 void net__firewall_add_port(const struct net *n, struct str *to, const char *verb, const struct net__port *p);
+
+/* --- nft.c --- */
+/* Runs commands in the machine's namespace and appends what they print (NULL: nobody wants it); `json`: as
+ * nft -j does. ERR_UNAVAILABLE: libnftables cannot read what is there. The lock is held. */
+int net__nft_run(struct net *n, const char *commands, bool json, struct str *ret_output, struct err *err);
+/* For the namespace that the calling thread is in, and that nobody else has had yet. */
+int net__nft_run_here(const char *commands, struct err *err);
+/* For one that a container has or had: there may be anything in it. */
+int net__nft_run_apart(const char *commands, struct err *err);
+
+/* --- tables.c --- */
+/* Appends "FAMILY NAME, ..." of the first tables that are there and not ours. */
+void net__tables_name_others(const struct net *n, struct str *to);
+/* An accept of ours does not outweigh a drop of somebody else's: said, since it would otherwise look like our
+ * failure. */
+void net__tables_warn(const struct net *n);
+
+/* --- names.c --- */
+/* The binary that has the verbs `dns` and `nft`. */
+int net__binary_path(char **ret, struct err *err);
 
 /* --- endpoint.c --- */
 /* Calls `fn` with the thread in another network namespace. */

@@ -36,7 +36,8 @@ static int enable(void *context, struct err *err)
     if (!q->fresh) /* costs a wait for the kernel to let the old rules go */
         str_add(&commands, renewal);
     str_addf(&commands, table, q->gateway);
-    int r = net__firewall_run_here(str_get(&commands), err);
+    int r =
+        q->fresh ? net__nft_run_here(str_get(&commands), err) : net__nft_run_apart(str_get(&commands), err);
     if (r == 0)
         r = file_poke("/proc/sys/net/ipv4/conf/all/route_localnet", "1", err);
     return r;

@@ -222,7 +222,19 @@ enum { PATIENT = 10000, IMPATIENT = 300 };
         assert_string_equal(got_, "silence");                                                                \
     } while (0)
 
-/* Makes this process the "host": a fresh network namespace with `lo` up, and itself the DNS process to start.
+/* The program may have been started to be one of Drover's processes. */
+static inline bool host_is_process(int argc, char **argv, int *ret_status)
+{
+    if (argc == 3 && str_eq(argv[1], "dns"))
+        *ret_status = net_dns_main(argc - 1, argv + 1);
+    else if (argc == 2 && str_eq(argv[1], "nft"))
+        *ret_status = net_nft_main();
+    else
+        return false;
+    return true;
+}
+
+/* Makes this process the "host": a fresh network namespace with `lo` up, and itself the processes to start.
  */
 static inline int host_begin(void)
 {

@@ -222,8 +222,9 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && str_eq(argv[1], "keeper"))
         return keeper_main(argc - 1, argv + 1);
-    if (argc == 3 && str_eq(argv[1], "dns"))
-        return net_dns_main(argc - 1, argv + 1);
+    int status;
+    if (host_is_process(argc, argv, &status))
+        return status;
     if (host_begin() < 0)
         return 1;
 #define engine_test(name) cmocka_unit_test_setup_teardown(name, begin, end)

@@ -295,8 +295,9 @@ static void what_cannot_be_a_container_elsewhere_is_refused(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc == 3 && str_eq(argv[1], "dns"))
-        return net_dns_main(argc - 1, argv + 1);
+    int status;
+    if (host_is_process(argc, argv, &status))
+        return status;
     if (host_begin() < 0)
         return 1;
     const struct CMUnitTest tests[] = {

@@ -336,8 +336,9 @@ static void without_a_resolver_that_answers_the_asker_hears_of_a_failure(void **
 
 int main(int argc, char **argv)
 {
-    if (argc == 3 && str_eq(argv[1], "dns"))
-        return net_dns_main(argc - 1, argv + 1);
+    int status;
+    if (host_is_process(argc, argv, &status))
+        return status;
     if (host_begin() < 0 ||
         (root && (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)))
         return 1;

@@ -312,8 +312,9 @@ static void targets_of_other_machines_are_at_their_published_ports(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc == 3 && str_eq(argv[1], "dns"))
-        return net_dns_main(argc - 1, argv + 1);
+    int status;
+    if (host_is_process(argc, argv, &status))
+        return status;
     if (host_begin() < 0)
         return 1;
 #define kernel_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
