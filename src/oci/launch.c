@@ -268,6 +268,27 @@ static void run_hook(struct container *c, const char *kind, json_t *hook, const 
         report_warning("%s hook of container %s: %s", kind, c->id, err.msg);
 }
 
+/* Of 1.3 and later, which has a poststart hook that fails end the container, as one of any other kind does.
+ */
+static bool poststart_must_work(const json_t *config)
+{
+    const char *minor = str_after(json_str(config, "ociVersion"), "1.");
+    return minor && strtol(minor, NULL, 10) >= 3;
+}
+
+int launch_run_poststart(struct container *c, struct err *err)
+{
+    const json_t *config;
+    if (container_config(c, &config, NULL) < 0 || !poststart_must_work(config)) {
+        launch_run_hooks(c, "poststart", "running");
+        return 0;
+    }
+    if (!json_array_size(json_object_get(json_object_get(config, "hooks"), "poststart")))
+        return 0;
+    _cleanup_json_ json_t *state = container_state_json(c, "running");
+    return runtime_run_hooks(config, "poststart", state, err);
+}
+
 void launch_run_hooks(struct container *c, const char *kind, const char *status)
 {
     const json_t *config;
@@ -296,6 +317,13 @@ static void end_processes(struct container *c, struct cgroup *cgroup)
     if (c->pid > 0)
         waitpid(c->pid, NULL, 0); /* when it is our own child */
     c->pid = 0;
+}
+
+void launch_end(struct container *c)
+{
+    struct cgroup *cgroup = container_cgroup(c);
+    end_processes(c, cgroup);
+    cgroup_free(cgroup);
 }
 
 int launch_destroy(struct container *c, bool force, struct err *err)

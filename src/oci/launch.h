@@ -32,8 +32,16 @@ static inline void launched_done(struct launched *l)
 int launch_container(const struct oci_args *args, const char *id, bool two_phase, bool detached,
                      struct container *ret, struct launched *ret_more, struct err *err);
 
+/* The poststart hooks of a container whose program runs. The first that fails is an error, after which the
+ * caller ends the container, where its config is of 1.3 or later; before, each that fails is a warning
+ * (runtime.md, "Lifecycle", step 9, of the two). */
+int launch_run_poststart(struct container *c, struct err *err);
+
 /* "poststart", "poststop": a hook that fails is a warning (runtime.md, "Lifecycle"). */
 void launch_run_hooks(struct container *c, const char *kind, const char *status);
+
+/* Kills all of it, and leaves the rest to a `delete`. */
+void launch_end(struct container *c);
 
 /* Ends what is left of a locked container (its processes, its cgroup, its directory), and runs the poststop
  * hooks. With `force` a cgroup that cannot be removed is only warned about. */

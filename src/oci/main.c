@@ -133,7 +133,8 @@ static int run(int argc, char **argv, struct oci_args *args, int *ret_status, st
         return r;
     if (args->version) {
         /* The third line is what callers of crun look for a feature in. */
-        printf("drover-oci version %s\nspec: 1.2.0\n+SYSTEMD +CAP +SECCOMP +EBPF\n", DROVER_VERSION);
+        printf("drover-oci version %s\nspec: " RUNTIME_SPEC_VERSION "\n+SYSTEMD +CAP +SECCOMP +EBPF\n",
+               DROVER_VERSION);
         return 0;
     }
     if (at >= argc || args->help) {

@@ -45,17 +45,31 @@ int command_start(const struct oci_args *args, int *ret_status, struct err *err)
         return r;
     unlink(socket);
     container_unlock(&c); /* a hook may want to look at the container */
-    launch_run_hooks(&c, "poststart", "running");
-    notify_wait(notify_fd, c.pidfd);
-    return 0;
+    r = launch_run_poststart(&c, err);
+    if (r < 0)
+        launch_end(&c);
+    else
+        notify_wait(notify_fd, c.pidfd);
+    return r;
+}
+
+/* The hooks of a container that `run` has launched, unlocked meanwhile; one whose hook fails is gone. */
+static int run_poststart(struct container *c, struct err *err)
+{
+    struct err ignored;
+    container_unlock(c);
+    int r = launch_run_poststart(c, err);
+    if (r < 0 && container_lock(c, &ignored) == 0)
+        launch_destroy(c, true, &ignored);
+    return r;
 }
 
 static int stay(const struct oci_args *args, struct container *c, struct foreground *f,
                 const struct launched *launched, int *ret_status, struct err *err)
 {
-    container_unlock(c);
-    launch_run_hooks(c, "poststart", "running");
-    int r = foreground_wait(f, c->pid, launched->master, launched->notify_fd, ret_status, err);
+    int r = run_poststart(c, err);
+    if (r == 0)
+        r = foreground_wait(f, c->pid, launched->master, launched->notify_fd, ret_status, err);
     if (r < 0 || args->keep)
         return r;
     c->pid = 0;
@@ -80,8 +94,8 @@ int command_run(const struct oci_args *args, int *ret_status, struct err *err)
         return r;
     if (!args->detach)
         return stay(args, &c, &f, &launched, ret_status, err);
-    container_unlock(&c);
-    launch_run_hooks(&c, "poststart", "running");
-    notify_wait(launched.notify_fd, c.pidfd);
-    return 0;
+    r = run_poststart(&c, err);
+    if (r == 0)
+        notify_wait(launched.notify_fd, c.pidfd);
+    return r;
 }

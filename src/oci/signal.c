@@ -133,8 +133,10 @@ static int delete_one(const struct oci_args *args, const char *id, struct err *e
     if (r < 0)
         return r;
     const char *status = container_status(&c);
-    if (!args->force && !str_eq(status, "stopped") && !str_eq(status, "created"))
-        return err_set(err, ERR_CONFLICT, "cannot delete container %s that is not stopped: %s", c.id, status);
+    if (!args->force && !str_eq(status, "stopped"))
+        return err_set(err, ERR_CONFLICT,
+                       "cannot delete container %s that is not stopped: %s (--force kills it first)", c.id,
+                       status);
     return launch_destroy(&c, args->force, err);
 }
 

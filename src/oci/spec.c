@@ -11,7 +11,7 @@
 /* One terminal with a shell in a read-only root; the rest is what config-linux.md calls the default file
  * systems, and what a container should not see of /proc and /sys. */
 static const char template[] =
-    "{\"ociVersion\":\"1.2.0\","
+    "{\"ociVersion\":\"" RUNTIME_SPEC_VERSION "\","
     "\"process\":{\"terminal\":true,\"user\":{\"uid\":0,\"gid\":0},\"args\":[\"sh\"],"
     "\"env\":[\"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\",\"TERM=xterm\"],"
     "\"cwd\":\"/\",\"capabilities\":{"

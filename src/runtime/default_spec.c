@@ -118,9 +118,9 @@ static json_t *spec_with(json_t *seccomp)
                                "maskedPaths", json_of_strv((char *const *)masked), "readonlyPaths",
                                json_of_strv((char *const *)read_only), "resources", "devices",
                                default_device_rules(), "seccomp", seccomp, "devices");
-    json_t *spec =
-        json_pack("{s:s,s:{s:s,s:b},s:o,s:o,s:o}", "ociVersion", "1.2.0", "root", "path", "rootfs",
-                  "readonly", 0, "process", default_process(), "mounts", default_mounts(), "linux", linux_);
+    json_t *spec = json_pack("{s:s,s:{s:s,s:b},s:o,s:o,s:o}", "ociVersion", RUNTIME_SPEC_VERSION, "root",
+                             "path", "rootfs", "readonly", 0, "process", default_process(), "mounts",
+                             default_mounts(), "linux", linux_);
     must(spec);
     return spec;
 }

@@ -144,6 +144,7 @@ class Oci(unittest.TestCase):
         self.assertEqual((state["id"], state["status"], state["bundle"], state["annotations"]),
                          (name, "created", os.path.realpath(self.bundle), {"a": "b"}))
         self.refuse("create", name, word="exists")
+        self.refuse("delete", name, word="not stopped: created")
         self.ok("start", name)
         self.assertEqual(self.status(name), "running")
         self.refuse("start", name, word="already running")
@@ -445,8 +446,21 @@ class Oci(unittest.TestCase):
         self.ok("delete", name)
         self.assertEqual([w for w, _ in self.hooks_seen()], ["poststop"])
 
-    def test_a_hook_that_fails_after_the_start_is_a_warning(self):
-        self.configure("sleep", "1000", hooks={"poststart": self.hook("one", code=3) + self.hook("two")})
+    def test_a_hook_that_fails_after_the_start_ends_a_container_of_1_3(self):
+        self.configure("sleep", "1000", hooks={"poststart": self.hook("one", code=3) + self.hook("two"), "poststop": self.hook("poststop")},
+                       ociVersion="1.3.0")
+        for way in (("run", "-d"), ("run",)):
+            self.refuse(*way, self.name(), word="poststart hook #0")
+            self.assertEqual(self.hooks_seen(), [("one", "running"), ("poststop", "stopped")])
+        name = self.name()
+        self.quiet("create", name)
+        self.refuse("start", name, word="poststart hook #0")
+        wait_for(lambda: self.status(name) == "stopped", "its end")
+        self.ok("delete", name)
+        self.assertEqual(self.hooks_seen(), [("one", "running"), ("poststop", "stopped")])
+
+    def test_a_hook_that_fails_after_the_start_of_an_older_config_is_a_warning(self):
+        self.configure("sleep", "1000", ociVersion="1.2.0", hooks={"poststart": self.hook("one", code=3) + self.hook("two")})
         name = self.name()
         self.quiet("run", "-d", name)
         self.assertEqual(self.status(name), "running")

@@ -268,6 +268,8 @@ class RuntimeTools(unittest.TestCase):
         self.assertNotEqual(self.oci("delete", "nobody"), 0, "no such container")
         self.process["args"] = ["sleep", "1000"]
         name = self.create()
+        self.assertNotEqual(self.oci("delete", name), 0, "a container that waits for its start")
+        self.assertEqual(self.state(name)["status"], "created")
         self.ok("start", name)
         self.assertNotEqual(self.oci("delete", name), 0, "a running container")
         self.assertEqual(self.state(name)["status"], "running")

@@ -1,8 +1,10 @@
 #!/usr/bin/python3 -IS
 """What runc's tests let listen at --console-socket: takes the terminals of containers. By "single" one, whose output it prints and whose
-input is its own; by "null" any number, whose output nobody wants."""
+input is its own; by "null" any number, whose output nobody wants. Ends when its socket is removed: a test that is over sooner than this
+has written its pid does not find it to end it, and the suite would wait for it for ever."""
 import argparse
 import os
+import select
 import socket
 import sys
 import threading
@@ -29,6 +31,9 @@ def pump(source, target):
 
 def terminal(listener):
     while True:
+        while not select.select([listener], [], [], 1)[0]:
+            if not os.path.exists(options.socket):
+                sys.exit(0)
         connection, _ = listener.accept()
         with connection:
             descriptors = socket.recv_fds(connection, 4096, 1)[1]
