@@ -91,15 +91,16 @@ static int read_line(struct source *s, struct err *err)
         s->at += 7;
         skip_blanks(s);
     }
-    size_t n = strcspn(s->at, "=\n \t\r#");
+    size_t n = strcspn(s->at, "=:\n \t\r#");
     if (!n)
         return err_set(err, ERR_INVALID, "%s:%d: expected NAME=value", s->file, s->line);
     _cleanup_free_ char *name = mem_strndup(s->at, n);
     s->at += n;
     skip_blanks(s);
-    if (*s->at != '=') {
+    if (*s->at != '=' && *s->at != ':') {
         if (*s->at && *s->at != '\n' && *s->at != '#')
-            return err_set(err, ERR_INVALID, "%s:%d: expected \"=\" behind %s", s->file, s->line, name);
+            return err_set(err, ERR_INVALID, "%s:%d: expected \"=\" or \":\" behind %s", s->file, s->line,
+                           name);
         const char *value = s->outer ? map_get(s->outer, name) : NULL;
         if (value)
             map_put(s->into, name, mem_strdup(value));

@@ -85,7 +85,8 @@ static int expand_operator(const struct interpolate *with, const char *name, con
     return 0;
 }
 
-/* At the dollar sign. */
+/* At the dollar sign. One that no name and no brace follows is itself, so that "^a$" and "$(date)" need no
+ * second one; docker compose reads files so too. */
 static int expand_variable(const struct interpolate *with, const char **at, int depth, struct str *out,
                            struct err *err)
 {
@@ -94,6 +95,12 @@ static int expand_variable(const struct interpolate *with, const char **at, int 
     size_t n = name_length(start + 1 + braces);
     if (start[1] == '$') {
         *at += 2;
+        if (out)
+            str_addc(out, '$');
+        return 0;
+    }
+    if (!n && !braces) {
+        ++*at;
         if (out)
             str_addc(out, '$');
         return 0;

@@ -27,10 +27,13 @@ static bool same_item(const struct yaml_node *a, const struct yaml_node *b, cons
     for (size_t i = 0; i < ARRAY_SIZE(unique_lists); i++) {
         if (strcmp(unique_lists[i].key, key) != 0)
             continue;
-        for (const char *const *name = unique_lists[i].identity; *name; name++)
+        bool identified = false; /* reservations.devices have no target: each is another request */
+        for (const char *const *name = unique_lists[i].identity; *name; name++) {
             if (strcmp(yaml_text(a, *name), yaml_text(b, *name)) != 0)
                 return false;
-        return true;
+            identified |= *yaml_text(a, *name) != '\0';
+        }
+        return identified;
     }
     return false;
 }
@@ -55,6 +58,22 @@ static struct yaml_node *merge_lists(struct yaml_arena *arena, const char *key, 
 
 static struct yaml_node *merge_values(struct yaml_arena *arena, const char *key, struct yaml_node *base,
                                       struct yaml_node *over);
+
+/* The address pools of a network: the later file says which there are, and what it leaves out of one comes
+ * from the earlier pool of the same subnet. */
+static struct yaml_node *merge_pools(struct yaml_arena *arena, const struct yaml_node *base,
+                                     const struct yaml_node *over)
+{
+    struct yaml_node *list = yaml_new(arena, YAML_LIST, over);
+    for (size_t i = 0; i < over->count; i++) {
+        struct yaml_node *pool = over->items[i];
+        for (size_t j = 0; j < base->count; j++)
+            if (strcmp(yaml_text(base->items[j], "subnet"), yaml_text(pool, "subnet")) == 0)
+                pool = merge_values(arena, "", base->items[j], pool);
+        yaml_append(arena, list, pool);
+    }
+    return list;
+}
 
 static struct yaml_node *merge_maps(struct yaml_arena *arena, const struct yaml_node *base,
                                     const struct yaml_node *over)
@@ -88,6 +107,8 @@ static struct yaml_node *merge_values(struct yaml_arena *arena, const char *key,
         return over;
     if (over->type == YAML_MAP)
         return merge_maps(arena, base, over);
+    if (over->type == YAML_LIST && strcmp(key, "config") == 0)
+        return merge_pools(arena, base, over);
     if (over->type == YAML_LIST && !strv_has((char *const *)replaced_keys, key))
         return merge_lists(arena, key, base, over);
     return over;

@@ -286,8 +286,8 @@ static struct yaml_node *base_of(struct layer *l, const struct parsed *in, const
         return NULL;
     }
     if (*file) {
-        _cleanup_free_ char *path = files_absolute(in->dir, file);
-        from = load_extended(l, path, extends);
+        const struct canonical c = {.arena = m->arena, .dir = in->dir, .environ = l->environ};
+        from = load_extended(l, canonical__path(&c, file), extends);
         if (!from->root)
             return NULL;
     }

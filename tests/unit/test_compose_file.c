@@ -16,6 +16,7 @@ static void variables_are_replaced_as_the_specification_says(void **state)
         {"${NO:-a}b}", "ab}"},
         {"${NO:-}", ""},
         {"${NO:-x$$y}", "x$y"},
+        {"^a$ $1 $(date) ${NO:-$}$", "^a$ $1 $(date) $$"},
     };
     static const struct {
         const char *text, *message;
@@ -25,7 +26,6 @@ static void variables_are_replaced_as_the_specification_says(void **state)
         {"${NO:?no ${A}}", "no 1"},
         {"${A", "is not a variable"},
         {"${}", "is not a variable"},
-        {"$1", "is not a variable"},
         {"${A!x}", "is not a variable"},
     };
     struct map variables = MAP_INIT(free);
@@ -54,7 +54,7 @@ static void an_env_file_knows_quotes_comments_and_earlier_lines(void **state)
     map_put(&outer, "OUT", mem_strdup("o"));
     assert_ok(envfile_parse(".env",
                             "# note\nA=1 # one\nexport B = \"two\\nlines $A\"\nC='$A'\nD=${OUT}#x\n"
-                            "E=\"a\nb\"\nOUT\nF=\n",
+                            "E=\"a\nb\"\nOUT\nF=\nG: yaml\nH:x=y\n",
                             &outer, &into, &err),
               &err);
     assert_string_equal(map_get(&into, "A"), "1");
@@ -64,6 +64,8 @@ static void an_env_file_knows_quotes_comments_and_earlier_lines(void **state)
     assert_string_equal(map_get(&into, "E"), "a\nb");
     assert_string_equal(map_get(&into, "OUT"), "o");
     assert_string_equal(map_get(&into, "F"), "");
+    assert_string_equal(map_get(&into, "G"), "yaml");
+    assert_string_equal(map_get(&into, "H"), "x=y");
     assert_int_equal(envfile_parse(".env", "A=1\nB=\"x", NULL, &into, &err), -ERR_INVALID);
     assert_string_equal(err.msg, ".env:2: the value's closing \" is missing");
     assert_int_equal(envfile_parse(".env", "A B=1\n", NULL, &into, &err), -ERR_INVALID);
