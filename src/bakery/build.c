@@ -170,6 +170,22 @@ static int warn_unused_args(struct builder *b)
     return build__say(b, NULL, "[Warning] One or more build-args [%s] were not consumed\n", str_get(&unused));
 }
 
+/* The build checks' warnings, the first of them. */
+static void tell_warnings(struct builder *b)
+{
+    enum { WARNINGS_TOLD = 20 };
+    struct check_result result = {0};
+    if (check_dockerfile(&b->file, b->ignore, &result, NULL) < 0)
+        return;
+    for (size_t i = 0; i < MIN(result.count, (size_t)WARNINGS_TOLD); i++)
+        build__note(b, NULL, "[Warning] %s:%d: %s: %s", result.list[i].file, result.list[i].line,
+                    result.list[i].rule, result.list[i].text);
+    if (result.count > WARNINGS_TOLD)
+        build__note(b, NULL, "[Warning] and %zu more: drover build --check tells them",
+                    result.count - WARNINGS_TOLD);
+    check_result_done(&result);
+}
+
 static int tag(struct builder *b, const char *id, char *const *names, struct err *err)
 {
     STRV_FOREACH (name, (char **)names) {
@@ -287,6 +303,7 @@ static int finish(struct builder *b, char **ret_id, struct err *err)
     if (r < 0)
         return r;
     const char *hex = digest_hex(id);
+    tell_warnings(b);
     if (warn_unused_args(b) < 0 || build__say(b, NULL, "Successfully built %.12s\n", hex) < 0)
         return err_set(err, ERR_CANCELLED, "build cancelled");
     r = tag(b, id, b->o->tags, err);

@@ -17,8 +17,11 @@ void check__warn(struct checking *c, const struct df_step *s, const char *format
     va_end(ap);
     struct check_result *r = c->out;
     GROW(r->list, r->count, r->capacity);
-    r->list[r->count++] = (struct check_warning){
-        .rule = c->rule->name, .file = s->file, .line = s->line, .text = str_take(&text)};
+    r->list[r->count++] = (struct check_warning){.rule = c->rule->name,
+                                                 .doc = c->rule->doc,
+                                                 .file = s->file,
+                                                 .line = s->line,
+                                                 .text = str_take(&text)};
 }
 
 static bool is_upper(const char *text, size_t n)
@@ -88,7 +91,7 @@ static void duplicate_stage_name(struct checking *c)
     {
         _cleanup_free_ char *name = check__stage_name(s) ? str_lower(check__stage_name(s)) : NULL;
         if (name && map_has(&seen, name))
-            check__warn(c, s, "Duplicate stage name '%s', stage names should be unique",
+            check__warn(c, s, "Duplicate stage name \"%s\", stage names should be unique",
                         check__stage_name(s));
         if (name)
             map_put(&seen, name, NULL);
@@ -125,7 +128,7 @@ static void reserved_stage_name(struct checking *c)
     EACH_STEP(s, c)
     if (check__stage_name(s) && (strcasecmp(check__stage_name(s), "scratch") == 0 ||
                                  strcasecmp(check__stage_name(s), "context") == 0))
-        check__warn(c, s, "Stage name should not use the same name as reserved stage '%s'",
+        check__warn(c, s, "Stage name should not use the same name as reserved stage \"%s\"",
                     check__stage_name(s));
 }
 
@@ -158,8 +161,8 @@ static void platform_redundant(struct checking *c)
         if (str_eq(platform, "$TARGETPLATFORM") || str_eq(platform, "${TARGETPLATFORM}"))
             check__warn(
                 c, s,
-                "Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default "
-                "behavior");
+                "Setting platform to predefined %s in FROM is redundant as this is the default behavior",
+                platform);
     }
 }
 
@@ -168,8 +171,10 @@ static void platform_redundant(struct checking *c)
 static void empty_continuation(struct checking *c)
 {
     EACH_STEP(s, c)
-    if (s->empty_line)
+    if (s->empty_line) {
         check__warn(c, s, "Empty continuation line");
+        c->out->list[c->out->count - 1].line = s->last_line;
+    }
 }
 
 static void legacy_pairs(struct checking *c)
@@ -282,9 +287,32 @@ static void ignored_copy(struct checking *c)
     }
 }
 
+/* The comment right above a stage or an argument describes it, see describe.h. */
+static void definition_description(struct checking *c)
+{
+    EACH_STEP(s, c)
+    {
+        size_t lines = strv_len(s->comments),
+               names = s->op == DF_ARG ? s->pair_count : !!check__stage_name(s);
+        const char *last = lines ? s->comments[lines - 1] : NULL;
+        size_t word = last ? strcspn(last, " ") : 0;
+        bool fits = !last || !names;
+        for (size_t i = 0; !fits && i < names; i++) {
+            const char *name = s->op == DF_ARG ? s->pairs[i].name : check__stage_name(s);
+            fits = strlen(name) == word && strncmp(name, last, word) == 0;
+        }
+        const char *shown = s->op == DF_FROM ? check__stage_name(s)
+                            : names == 1     ? s->pairs[0].name
+                                             : "<arg_key>";
+        if (!fits)
+            check__warn(c, s, "Comment for %s should follow the format: `# %s <description>`", df_name(s->op),
+                        shown);
+    }
+}
+
 static const struct check_rule RULES[] = {
     {"ConsistentInstructionCasing", "instructions are written in one case", instruction_casing},
-    {"CopyIgnoredFile", "a source is not kept out by `.dockerignore`", ignored_copy},
+    {"CopyIgnoredFile", "a source is not kept out by `.dockerignore`", ignored_copy, .experimental = true},
     {"DuplicateStageName", "a stage's name is its own", duplicate_stage_name},
     {"ExposeInvalidFormat", "`EXPOSE` has no address and no second port", expose_format},
     {"ExposeProtoCasing", "a protocol is in small letters", expose_casing},
@@ -293,6 +321,8 @@ static const struct check_rule RULES[] = {
      platform_constant},
     {"InvalidDefaultArgInFrom", "a `FROM` with a variable is an image by default too",
      check__invalid_default_in_from},
+    {"InvalidDefinitionDescription", "the comment right above a stage or an `ARG` begins with its name",
+     definition_description, .experimental = true},
     {"JSONArgsRecommended",
      "`CMD` and `ENTRYPOINT` are in JSON form, or there is a `SHELL`, in a stage below too",
      json_recommended},
@@ -315,21 +345,25 @@ static const struct check_rule RULES[] = {
 /* --- The directive --- */
 
 struct directive {
-    char **skipped;
+    char **skipped, **experimental;
     bool error;
 };
 
 static int take_setting(struct directive *d, const char *setting, struct err *err)
 {
-    const char *skip = str_after(setting, "skip="), *error = str_after(setting, "error=");
-    if (error)
-        return parse_bool(error, &d->error, err);
-    if (!skip && !str_after(setting, "experimental="))
-        return err_set(err, ERR_INVALID, "\"%.80s\": expected skip=NAME,NAME or error=true, parted by ;",
-                       setting);
-    _cleanup_strv_ char **names = strv_split(skip ? skip : "", ',');
+    const char *equals = strchr(setting, '=');
+    _cleanup_free_ char *before = equals ? mem_strndup(setting, (size_t)(equals - setting)) : NULL;
+    _cleanup_free_ char *key = str_strip(before ? before : ""), *value = str_strip(equals ? equals + 1 : "");
+    if (str_eq(key, "error"))
+        return parse_bool(value, &d->error, err);
+    char ***list = str_eq(key, "skip") ? &d->skipped : str_eq(key, "experimental") ? &d->experimental : NULL;
+    if (!list)
+        return err_set(
+            err, ERR_INVALID,
+            "\"%.80s\": expected skip=NAME,NAME, experimental=NAME,NAME or error=true, parted by ;", setting);
+    _cleanup_strv_ char **names = strv_split(value, ',');
     STRV_FOREACH (name, names)
-        strv_take(&d->skipped, str_strip(*name));
+        strv_take(list, str_strip(*name));
     return 0;
 }
 
@@ -342,6 +376,20 @@ static int read_directive(const struct dockerfile *d, struct directive *ret, str
             return err_wrap(err, "%s: the check directive", d->name);
     }
     return 0;
+}
+
+static void directive_done(struct directive *d)
+{
+    strv_free(d->skipped);
+    strv_free(d->experimental);
+}
+
+/* An experimental one is asked for by its name or with all of them, whatever is skipped. */
+static bool is_wanted(const struct directive *d, const struct check_rule *rule)
+{
+    char **names = rule->experimental ? d->experimental : d->skipped;
+    bool named = strv_has(names, "all") || strv_has(names, rule->name);
+    return rule->experimental == named;
 }
 
 void check_take_argument(struct dockerfile *d, char *const *build_args)
@@ -370,18 +418,17 @@ int check_dockerfile(const struct dockerfile *d, const struct ignore *ignore, st
     struct directive directive = {0};
     int r = read_directive(d, &directive, err);
     if (r < 0) {
-        strv_free(directive.skipped);
+        directive_done(&directive);
         return r;
     }
     *ret = (struct check_result){.error = directive.error};
     struct checking c = {.d = d, .ignore = ignore, .out = ret};
-    bool none = strv_has(directive.skipped, "all");
-    for (size_t i = 0; !none && i < ARRAY_SIZE(RULES); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(RULES); i++) {
         c.rule = &RULES[i];
-        if (!strv_has(directive.skipped, RULES[i].name))
-            RULES[i].run(&c);
+        if (is_wanted(&directive, c.rule))
+            c.rule->run(&c);
     }
-    strv_free(directive.skipped);
+    directive_done(&directive);
     if (ret->count)
         qsort(ret->list, ret->count, sizeof(*ret->list), by_place);
     return 0;
@@ -399,5 +446,6 @@ void check_document(struct str *out)
 {
     str_add(out, "\n| check | passes when |\n|---|---|\n");
     for (size_t i = 0; i < ARRAY_SIZE(RULES); i++)
-        str_addf(out, "| `%s` | %s |\n", RULES[i].name, RULES[i].doc);
+        str_addf(out, "| `%s`%s | %s |\n", RULES[i].name, RULES[i].experimental ? " (experimental)" : "",
+                 RULES[i].doc);
 }

@@ -1,6 +1,7 @@
 /* The build checks that BuildKit documents, by its names: warnings about a Dockerfile that builds. Pure: what
  * only a base image could tell is not looked at. The directive "# check=skip=NAME,NAME;error=true" leaves
- * some out ("all": every one) and makes the others errors of the build. */
+ * some out ("all": every one) and makes the others errors of the build; "experimental=NAME" asks for those
+ * that are not made else. */
 #ifndef BAKERY_CHECK_H
 #define BAKERY_CHECK_H
 
@@ -8,8 +9,8 @@
 #include "bakery/ignore.h"
 
 struct check_warning {
-    const char *rule;
-    const char *file; /* borrowed from the struct dockerfile */
+    const char *rule, *doc; /* its name, and when it passes (Markdown) */
+    const char *file;       /* borrowed from the struct dockerfile */
     int line;
     char *text;
 };

@@ -16,6 +16,7 @@ struct checking {
 struct check_rule {
     const char *name, *doc;
     void (*run)(struct checking *c);
+    bool experimental;
 };
 
 #define EACH_STEP(s, c)                                                                                      \

@@ -12,6 +12,7 @@ struct parser {
     const struct df_text *source; /* where its lines are from; NULL: this file */
     struct dockerfile *out;
     size_t capacity;
+    char **comments; /* since the last empty line or instruction */
     struct err *err;
 };
 
@@ -28,6 +29,15 @@ bool df_flag_on(const struct df_step *s, const char *name)
     const char *value = df_flag(s, name);
     bool on = false;
     return value && (!*value || (parse_bool(value, &on, NULL) == 0 && on));
+}
+
+const char *df_comment_on(const struct df_step *s, const char *name)
+{
+    size_t n = name ? strlen(name) : 0;
+    STRV_FOREACH (line, s->comments)
+        if (n && strncmp(*line, name, n) == 0 && (*line)[n] == ' ')
+            return *line + n + 1;
+    return NULL;
 }
 
 /* --- Heredocs --- */
@@ -127,15 +137,42 @@ static bool takes_heredocs(const struct df_instruction *in, const char *rest)
     return inner && inner->heredocs;
 }
 
+static struct df_origin origin(const struct parser *p)
+{
+    return p->source ? p->source->lines[MIN((size_t)p->in.number, p->source->line_count) - 1]
+                     : (struct df_origin){p->out->name, p->in.number};
+}
+
 static struct df_step *new_step(struct parser *p)
 {
     struct dockerfile *d = p->out;
     GROW(d->steps, d->step_count, p->capacity);
     struct df_step *s = &d->steps[d->step_count++];
-    const struct df_origin *from =
-        p->source ? &p->source->lines[MIN((size_t)p->in.number, p->source->line_count) - 1] : NULL;
-    *s = (struct df_step){.file = from ? from->file : p->out->name, .line = from ? from->line : p->in.number};
+    struct df_origin from = origin(p);
+    *s = (struct df_step){.file = from.file, .line = from.line};
     return s;
+}
+
+/* A line that is empty or a comment. A comment of nothing parts what is above it from what is below. */
+static void note_comment(struct parser *p, const char *line, size_t n)
+{
+    _cleanup_free_ char *all = n ? mem_strndup(line + 1, n - 1) : NULL;
+    char *text = str_strip(all ? all : "");
+    if (*text) {
+        strv_take(&p->comments, text);
+        return;
+    }
+    free(text);
+    strv_free(p->comments);
+    p->comments = NULL;
+}
+
+static void take_comments(struct parser *p, struct df_step *s)
+{
+    if (s->op == DF_FROM || s->op == DF_ARG)
+        s->comments = take_ptr(p->comments);
+    strv_free(p->comments);
+    p->comments = NULL;
 }
 
 /* An ONBUILD keeps its heredocs in its text, for the build that runs the trigger. */
@@ -212,9 +249,16 @@ static int parse_all(struct parser *p)
     size_t n;
     while (r == 0 && df__next_line(&p->in, &line, &n)) {
         df__skip_space(&line, &n);
-        if (n && *line != '#')
-            r = parse_instruction(p, line, n);
+        if (!n || *line == '#') {
+            note_comment(p, line, n);
+            continue;
+        }
+        size_t at = p->out->step_count;
+        r = parse_instruction(p, line, n);
+        p->out->steps[at].last_line = origin(p).line;
+        take_comments(p, &p->out->steps[at]);
     }
+    strv_free(p->comments);
     if (r == 0 && !p->out->step_count)
         r = err_set(p->err, ERR_INVALID, "%s: file with no instructions", p->out->name);
     return r;
@@ -295,6 +339,7 @@ void dockerfile_done(struct dockerfile *d)
     for (size_t i = 0; i < d->step_count; i++) {
         struct df_step *s = &d->steps[i];
         free(s->text);
+        strv_free(s->comments);
         pairs_free(s->flags, s->flag_count);
         pairs_free(s->pairs, s->pair_count);
         strv_free(s->args);

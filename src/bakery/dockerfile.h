@@ -48,9 +48,11 @@ struct df_heredoc {
 
 struct df_step {
     enum df_op op;
-    const char *file; /* where it stands; borrowed from the struct dockerfile */
-    int line;
-    char *text; /* the whole instruction, continuation lines joined */
+    const char *file;    /* where it stands; borrowed from the struct dockerfile */
+    int line, last_line; /* the second with its heredocs */
+    char *
+        *comments; /* FROM, ARG: the lines of comment right above it, without "#" and white space; or NULL */
+    char *text;    /* the whole instruction, continuation lines joined */
     struct df_pair *flags;
     size_t flag_count;
     bool legacy;           /* ENV, LABEL: "name value" without an equals sign */
@@ -93,6 +95,8 @@ int dockerfile_parse_trigger(const char *text, const char *name, struct dockerfi
 void dockerfile_done(struct dockerfile *d);
 
 const char *df_name(enum df_op op); /* "RUN" */
+/* What the comment above a step says of `name`: the rest of a line that begins with it; NULL: nothing. */
+const char *df_comment_on(const struct df_step *s, const char *name);
 /* A flag's value ("" for a bare --link), or NULL. */
 const char *df_flag(const struct df_step *s, const char *name);
 bool df_flag_on(const struct df_step *s, const char *name); /* a bare --link, or --link=true */

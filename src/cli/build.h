@@ -34,10 +34,17 @@ int build_send_directory(const char *dir, const char *path, struct err *err);
 /* The digest of what would be sent: names, modes and content, whatever the times of the files are. */
 int build_context_digest(const struct build_request *request, char ret_digest[], struct err *err);
 
-/* Without a server: the plain Dockerfile that the request's stands for, or its build checks, on stdout.
- * Return an exit status. */
-int build_print(const struct build_request *request);
-int build_check(const struct build_request *request);
+enum build_method { BUILD_BUILD, BUILD_PRINT, BUILD_CHECK, BUILD_OUTLINE, BUILD_TARGETS };
+struct build_call {
+    enum build_method method;
+    bool json; /* the answer as JSON instead of text */
+};
+/* --call=METHOD[,format=json]. NULL: build. */
+int build_call_parse(const char *text, struct build_call *ret, struct err *err);
+/* All but BUILD_BUILD, without a server: the plain Dockerfile that the request's stands for, its build
+ * checks' warnings, what its target takes, or which targets there are, on stdout. Returns an exit status: 1
+ * where a check warns. */
+int build_call(const struct build_request *request, const struct build_call *call);
 /* Where the Dockerfile is in the context; its text when it is not there. */
 int build_find_dockerfile(const struct build_request *q, char **ret, struct str *outside, struct err *err);
 

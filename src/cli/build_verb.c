@@ -163,6 +163,7 @@ struct build_options {
     char **secrets, **agents, **contexts, **no_cache_filter, **allow, **annotations, **cache_from, **cache_to;
     const char *file, *target, *network, *shm_size, *progress, *timeout, *id_file, *metadata_file, *memory,
         *builder, *call, *provenance, *sbom;
+    struct build_call method;
     bool load, no_cache, pull, quiet, push, print, check, with_dependencies;
     bool attested; /* provenance or sbom say so */
 };
@@ -416,9 +417,9 @@ static int build_path(const struct build_options *o, const char *context)
     int r = build_progress_new(o->quiet ? "quiet" : o->progress, &b.progress, &err);
     if (r == 0)
         r = prepare(&b, context, &err);
-    if (r == 0 && (o->print || o->check)) {
+    if (r == 0 && o->method.method != BUILD_BUILD) {
         build_progress_end(b.progress, false);
-        return o->print ? build_print(&b.request) : build_check(&b.request);
+        return build_call(&b.request, &o->method);
     }
     if (r == 0)
         r = strv_len(b.platforms) > 1 ? build_each(&b, &err) : build_once(&b, &err);
@@ -532,7 +533,7 @@ static bool means_path(const struct build_options *o, char **rest)
 {
     if (!rest[0])
         return false;
-    if (o->tags || o->file || o->print || o->check || strchr(rest[0], '/') || rest[0][0] == '.' ||
+    if (o->tags || o->file || o->method.method != BUILD_BUILD || strchr(rest[0], '/') || rest[0][0] == '.' ||
         strcmp(rest[0], "-") == 0)
         return true;
     return !project_present(&o->project);
@@ -560,10 +561,10 @@ static int agree(struct build_options *o, struct err *err)
     if (o->sbom && parse_bool(o->sbom, &sbom, err) < 0)
         return err_wrap(err, "--sbom");
     o->attested = o->attested || (o->sbom && sbom);
-    if (o->call && !str_eq(o->call, "build") && !str_eq(o->call, "check"))
-        return err_set(err, ERR_UNSUPPORTED, "--call=%s is not supported: build or check", o->call);
-    o->check = o->check || str_eq(o->call, "check");
-    return 0;
+    r = build_call_parse(o->call, &o->method, err);
+    if (o->print || o->check)
+        o->method.method = o->print ? BUILD_PRINT : BUILD_CHECK;
+    return r;
 }
 
 int cli_build(int argc, char **argv)
@@ -619,7 +620,8 @@ int cli_build(int argc, char **argv)
         {0, "print", CLI_FLAG, &o.print, NULL,
          "Print the plain Dockerfile that PATH's stands for; builds nothing"},
         {0, "check", CLI_FLAG, &o.check, NULL, "Print the build checks' warnings; builds nothing"},
-        {0, "call", CLI_TEXT, &o.call, "METHOD", "build, or check: --check"},
+        {0, "call", CLI_TEXT, &o.call, "METHOD[,format=json]",
+         "build; check: --check; outline: what the target takes; targets: those there are"},
         {'q', "quiet", CLI_FLAG, &o.quiet, NULL, "Print the image's id only"},
         {'p', "project-name", CLI_TEXT, &o.project.name, "NAME", "Project name"},
         {0, "compose-file", CLI_LIST, &o.project.files, "FILE", "Compose file, when services are built"},

@@ -185,14 +185,65 @@ RUN exit 1
 
     def test_the_build_checks_warn_and_fail_where_the_file_says_so(self):
         folder = self.context("checks", Dockerfile="FROM busybox as Base\nCOPY hidden /\nCMD x\n", hidden="h", **{".dockerignore": "hidden\n"})
-        told = self.d.drover("build", "--check", folder).out
-        for rule in ("FromAsCasing", "StageNameCasing", "CopyIgnoredFile", "JSONArgsRecommended"):
-            self.assertIn(f"WARNING: {rule}\n", told)
-        self.assertIn("Check complete, 4 warnings found.", told)
+        told = self.d.drover("build", "--check", folder, check=False)
+        for rule in ("FromAsCasing", "StageNameCasing", "JSONArgsRecommended"):
+            self.assertIn(f"WARNING: {rule}\n", told.out)
+        self.assertIn("Check complete, 3 warnings found.", told.out)
+        self.assertEqual(told.status, 1)
+        told = self.d.drover("build", "--check", "--build-arg", "BUILDKIT_DOCKERFILE_CHECK=skip=all;experimental=all", folder, check=False).out
+        self.assertIn("WARNING: CopyIgnoredFile\n", told)
+        self.assertIn("Check complete, 1 warning found.", told)
         self.context("checks", Dockerfile="# check=skip=FromAsCasing,JSONArgsRecommended;error=true\nFROM busybox as Base\nCMD x\n")
         done = self.d.drover("build", "--check", folder, check=False)
         self.assertEqual((done.status, done.out.count("WARNING")), (1, 1))
         self.assert_clean_refusal(self.d.docker("build", folder, check=False), "Dockerfile:2", "StageNameCasing")
         self.context("checks", Dockerfile="# check=skip=all;error=true\nFROM busybox as Base\nCMD x\n")
         self.assertIn("no warnings", self.d.drover("build", "--check", folder).out)
-        self.d.docker("build", folder)
+        self.assertNotIn("[Warning]", self.d.docker("build", folder).out)
+
+    def test_a_build_tells_its_warnings_with_their_lines_and_goes_on(self):
+        folder = self.context("warned", Dockerfile="FROM busybox as base\nRUN true\nCMD x\n")
+        for done in (self.d.docker("build", "-t", "warned", folder), self.d.drover("build", "--progress", "plain", folder)):
+            told = done.out + done.err
+            self.assertIn("[Warning] Dockerfile:1: FromAsCasing: ", told)
+            self.assertIn("[Warning] Dockerfile:3: JSONArgsRecommended: ", told)
+        self.d.docker("image", "inspect", "warned")
+
+    def test_a_dockerfile_tells_its_targets_and_what_they_take(self):
+        folder = self.context("outline", Dockerfile="""ARG one=box
+ARG two=box2
+ARG unused=x${two}
+# suffix ends the name of the base
+ARG suffix="usy${one}"
+FROM b${suffix} AS first
+# this is about nothing
+ARG FOO=123
+# BAR is a number
+ARG BAR=456
+RUN --mount=type=secret,target=/etc/key,required=true --mount=type=ssh true
+FROM none${unused} AS second
+ARG BAZ
+RUN --mount=type=secret,id=other true
+FROM scratch AS third
+ARG ABC=a
+RUN --mount=type=secret,id=s-${ABC} true
+# target is what is shipped
+FROM third AS target
+COPY --from=first /etc/passwd /
+RUN --mount=type=ssh,id=agent,required true
+FROM second
+""")
+        told = json.loads(self.d.drover("build", "--call=outline,format=json", "--target", "target", "--build-arg", "BAR=678", folder).out)
+        self.assertEqual((told["name"], told["description"]), ("target", "is what is shipped"))
+        self.assertEqual([(a["name"], a.get("value"), a.get("description"), a["location"]["ranges"][0]["start"]["line"]) for a in told["args"]],
+                         [("one", "box", None, 1), ("suffix", "usybox", "ends the name of the base", 5), ("FOO", "123", None, 8), ("BAR", "678", "is a number", 10), ("ABC", "a", None, 16)])
+        self.assertEqual([(s["name"], s.get("required", False)) for s in told["secrets"]], [("key", True), ("s-a", False)])
+        self.assertEqual([(s["name"], s.get("required", False)) for s in told["ssh"]], [("default", False), ("agent", True)])
+        shown = self.d.drover("build", "--call=outline", folder).out
+        self.assertRegex(shown, r"TARGET: +default\n\nBUILD ARG +VALUE +DESCRIPTION *\ntwo +box2 *\nunused +xbox2 *\nBAZ *\n\nSECRET +REQUIRED *\nother *\n")
+        targets = json.loads(self.d.drover("build", "--call=targets,format=json", folder).out)["targets"]
+        self.assertEqual([(t.get("name"), t["base"], t.get("description"), t.get("default", False)) for t in targets],
+                         [("first", "b${suffix}", None, False), ("second", "none${unused}", None, False), ("third", "scratch", None, False),
+                          ("target", "third", "is what is shipped", False), (None, "second", None, True)])
+        self.assertRegex(self.d.drover("build", "--call", "targets", folder).out, r"TARGET +DESCRIPTION *\nfirst *\nsecond *\nthird *\ntarget +is what is shipped *\n\(default\) *\n")
+        self.assert_clean_refusal(self.d.drover("build", "--call=outline", "--target", "none", folder, check=False), "none")

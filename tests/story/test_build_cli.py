@@ -173,8 +173,8 @@ RUN --mount=from=more,target=/m cat /m/file > /mounted
     def test_what_scripts_tell_buildx_is_done_or_refused_by_name(self):
         folder = self.context("buildx", Dockerfile="FROM busybox as one\nENV A=1\n")
         self.assertTrue(self.d.drover("build", "--load", "--provenance=false", "--sbom=false", "--builder=default", "--call=build", folder).out.startswith("sha256:"))
-        self.assertIn("WARNING: FromAsCasing", self.d.drover("build", "--call=check", folder).out)
-        for option in ("--call=outline", "--builder=mine"):
+        self.assertIn("WARNING: FromAsCasing", self.d.drover("build", "--call=check", folder, check=False).out)
+        for option in ("--call=describe", "--builder=mine"):
             self.assert_clean_refusal(self.d.drover("build", option, folder, check=False), f"{option} is not supported")
 
     def test_a_run_that_hangs_is_ended_and_a_client_that_goes_leaves_nothing(self):

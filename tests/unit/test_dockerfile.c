@@ -367,7 +367,10 @@ static void each_check_has_a_file_that_fails_it_and_one_that_passes(void **state
         int line;
     } table[] = {
         {"ConsistentInstructionCasing", "FROM a\nenv A=1\nENV B=1\n", "from a\nenv A=1\n", 2},
-        {"CopyIgnoredFile", "FROM a\nCOPY out.log /\n", "FROM a\nCOPY --from=b out.log in *.log /x/\n", 2},
+        {"CopyIgnoredFile", "# check=skip=all;experimental=all\nFROM a\nCOPY out.log /\n",
+         "FROM a\nCOPY out.log /\n", 3},
+        {"CopyIgnoredFile", "# check=experimental=CopyIgnoredFile\nFROM a\nADD out.log /\n",
+         "# check=experimental=all\nFROM a\nCOPY --from=b out.log in *.log /x/\n", 3},
         {"DuplicateStageName", "FROM a AS x\nFROM a AS x\n", "FROM a AS x\nFROM a AS y\n", 2},
         {"ExposeInvalidFormat", "FROM a\nEXPOSE 80 1.2.3.4:80:80\n", "FROM a\nEXPOSE 80 $P:1\n", 2},
         {"ExposeProtoCasing", "FROM a\nEXPOSE 80/TCP\n", "FROM a\nEXPOSE 80/udp\n", 2},
@@ -379,6 +382,13 @@ static void each_check_has_a_file_that_fails_it_and_one_that_passes(void **state
         {"FromPlatformFlagConstDisallowed", "FROM --platform=linux/amd64 a AS v8\n",
          "FROM --platform=linux/arm64/v8 a AS arm64-only\n", 1},
         {"InvalidDefaultArgInFrom", "ARG T\nFROM a:$T\n", "ARG T=1\nARG U\nFROM a:$T${U:+-$U}\n", 2},
+        {"InvalidDefinitionDescription", "# check=experimental=all\n# bar is no foo\nARG foo\nFROM a\n",
+         "# check=experimental=all\n# why\n# foo is it\nARG foo\n# of nothing\n\nFROM a AS b\n# c d\n#\nARG "
+         "e\n"
+         "# g is one of them\nARG f g\n# something\nRUN x\n# more\nFROM b\n",
+         3},
+        {"InvalidDefinitionDescription", "# check=experimental=all\n# Base is it\nFROM a AS base\n",
+         "# Base is it\nFROM a AS base\n", 3},
         {"JSONArgsRecommended", "FROM a\nCMD x\n", "FROM a\nSHELL [\"x\"]\nCMD x\nENTRYPOINT [\"x\"]\n", 2},
         {"JSONArgsRecommended", "FROM a AS s\nSHELL [\"x\"]\nFROM a\nENTRYPOINT x\n",
          "FROM a AS S\nSHELL [\"x\"]\nFROM s AS t\nCMD x\nFROM t\nENTRYPOINT x\n", 4},
@@ -386,7 +396,7 @@ static void each_check_has_a_file_that_fails_it_and_one_that_passes(void **state
         {"MaintainerDeprecated", "FROM a\nMAINTAINER x\n", "FROM a\nLABEL maintainer=x\n", 2},
         {"MultipleInstructionsDisallowed", "FROM a\nCMD [\"x\"]\nCMD [\"y\"]\n",
          "FROM a\nCMD [\"x\"]\nFROM a\nCMD [\"y\"]\n", 2},
-        {"NoEmptyContinuation", "FROM a\nRUN a \\\n\nb\n", "FROM a\nRUN a \\\n# c\nb\n", 2},
+        {"NoEmptyContinuation", "FROM a\nRUN a \\\n\nb\n", "FROM a\nRUN a \\\n# c\nb\n", 4},
         {"RedundantTargetPlatform", "FROM --platform=$TARGETPLATFORM a\n", "FROM --platform=$OTHER a\n", 1},
         {"ReservedStageName", "FROM a AS scratch\n", "FROM scratch AS a\n", 1},
         {"SecretsUsedInArgOrEnv", "FROM a\nARG NPM_TOKEN\n", "FROM a\nARG TOKENS TOKEN_FILE MONKEY\n", 2},
@@ -435,6 +445,11 @@ static void checks_name_what_was_meant(void **state)
         {"ARG tag=latest\nFROM a:${tag}${version} AS b\n", "FROM argument 'version' is not declared"},
         {"FROM a AS s\nARG DIR_ASSETS=a/\nFROM s\nCOPY $DIR_ASSET .\n",
          "Usage of undefined variable '$DIR_ASSET' (did you mean $DIR_ASSETS?)"},
+        {"# check=experimental=all\n# x\nARG a b\nFROM a\n",
+         "Comment for ARG should follow the format: `# <arg_key> <description>`"},
+        {"FROM --platform=${TARGETPLATFORM} a\n", "Setting platform to predefined ${TARGETPLATFORM} in FROM "
+                                                  "is redundant as this is the default behavior"},
+        {"FROM a AS b\nFROM a AS b\n", "Duplicate stage name \"b\", stage names should be unique"},
         {"FROM a\nENV PATH=$PAHT:/tmp/bin\n", "Usage of undefined variable '$PAHT' (did you mean $PATH?)"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
@@ -472,13 +487,13 @@ static void the_check_directive_skips_and_fails(void **state)
     struct check_result r;
     struct err err;
     struct dockerfile d =
-        parsed("# check = skip = StageNameCasing , FromAsCasing;error=true\nFROM a as X\nCMD x\n");
+        parsed("# check = skips = StageNameCasing , FromAsCasing;error=true\nFROM a as X\nCMD x\n");
     assert_int_equal(check_dockerfile(&d, NULL, &r, &err), -ERR_INVALID);
     assert_string_equal(
-        err.msg, "Dockerfile: the check directive: \"skip = StageNameCasing , FromAsCasing\": expected "
-                 "skip=NAME,NAME or error=true, parted by ;");
+        err.msg, "Dockerfile: the check directive: \"skips = StageNameCasing , FromAsCasing\": expected "
+                 "skip=NAME,NAME, experimental=NAME,NAME or error=true, parted by ;");
     dockerfile_done(&d);
-    d = parsed("# check=skip=StageNameCasing, FromAsCasing; error=true\nFROM a as X\nCMD x\n");
+    d = parsed("# check=skip = StageNameCasing, FromAsCasing; error = true\nFROM a as X\nCMD x\n");
     assert_ok(check_dockerfile(&d, NULL, &r, &err), &err);
     assert_true(r.error);
     assert_int_equal(r.count, 1);
