@@ -8,7 +8,7 @@ int api_swarm_init(struct http_request *q, void *context, struct err *err)
     struct api *a = context;
     _cleanup_json_ json_t *body = NULL;
     _cleanup_free_ char *node = NULL;
-    int r = api__body(q, false, &body, err);
+    int r = api__docker_body(q, false, &body, err);
     if (r == 0)
         r = cluster_init(a->cluster, body, &node, err);
     if (r == 0)
@@ -20,7 +20,7 @@ int api_swarm_join(struct http_request *q, void *context, struct err *err)
 {
     struct api *a = context;
     _cleanup_json_ json_t *body = NULL;
-    int r = api__body(q, false, &body, err);
+    int r = api__docker_body(q, false, &body, err);
     if (r == 0)
         r = cluster_join(a->cluster, body, err);
     if (r == 0)
@@ -66,7 +66,7 @@ int api_swarm_update(struct http_request *q, void *context, struct err *err)
     const struct cluster_rotate rotate = {.worker_token = http_query_bool(q, "rotateWorkerToken", false),
                                           .manager_token = http_query_bool(q, "rotateManagerToken", false),
                                           .unlock_key = http_query_bool(q, "rotateManagerUnlockKey", false)};
-    int r = api__body(q, false, &body, err);
+    int r = api__docker_body(q, false, &body, err);
     if (r == 0)
         r = get_version(q, "swarm", &version, err);
     if (r == 0)
@@ -91,7 +91,7 @@ int api_swarm_unlock(struct http_request *q, void *context, struct err *err)
     struct api *a = context;
     _cleanup_json_ json_t *body = NULL;
     const char *key = "";
-    int r = api__body(q, false, &body, err);
+    int r = api__docker_body(q, false, &body, err);
     if (r == 0)
         r = json_get_string(body, "", "UnlockKey", &key, err);
     if (r == 0)
@@ -108,7 +108,7 @@ int api_swarm_client(struct http_request *q, void *context, struct err *err)
     _cleanup_json_ json_t *body = NULL;
     _cleanup_free_ char *certificate = NULL, *authority = NULL;
     const char *name = "", *csr = "";
-    int r = api__body(q, false, &body, err);
+    int r = api__docker_body(q, false, &body, err);
     if (r == 0)
         r = json_get_string(body, "", "Name", &name, err);
     if (r == 0)
@@ -183,7 +183,7 @@ static int create(struct http_request *q, struct api *a, enum cluster_kind kind,
 {
     _cleanup_json_ json_t *body = NULL;
     _cleanup_free_ char *id = NULL;
-    int r = api__body(q, false, &body, err);
+    int r = api__docker_body(q, false, &body, err);
     if (r == 0)
         r = cluster_create(a->cluster, kind, body, http_header(q, "X-Registry-Auth"), &id, err);
     if (r == 0)
@@ -195,7 +195,7 @@ static int change(struct http_request *q, struct api *a, enum cluster_kind kind,
 {
     _cleanup_json_ json_t *body = NULL;
     int64_t version = 0;
-    int r = api__body(q, false, &body, err);
+    int r = api__docker_body(q, false, &body, err);
     if (r == 0)
         r = get_version(q, kinds[kind].name, &version, err);
     if (r == 0)
@@ -248,7 +248,7 @@ int api_service_update(struct http_request *q, void *context, struct err *err)
     _cleanup_json_ json_t *body = NULL;
     const char *rollback = http_query(q, "rollback");
     struct cluster_service_update u = {.auth = http_header(q, "X-Registry-Auth")};
-    int r = api__body(q, false, &body, err);
+    int r = api__docker_body(q, false, &body, err);
     if (r == 0)
         r = get_version(q, "service", &u.version, err);
     if (r == 0 && !str_empty(rollback) && !str_eq(rollback, "previous") && !str_eq(rollback, "none"))

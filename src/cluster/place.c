@@ -1,6 +1,7 @@
 /* Where a task goes: the scheduler (src/scheduler), filled from what the cluster knows. */
 #include "cluster/cluster_priv.h"
 
+#include "scheduler/constraint.h"
 #include "scheduler/rebalance.h"
 
 /* --- The model --- */
@@ -101,6 +102,22 @@ static void asked_done(struct asked *a)
     free(a->ports);
 }
 
+/* As Docker does, passes over what no machines are told apart by: the service shows it, and it spreads
+ * nothing. */
+static int add_preference(const char *descriptor, struct asked *a, struct err *err)
+{
+    struct constraint parsed;
+    struct err unknown;
+    int r = preference_parse(descriptor, &parsed, &unknown);
+    if (r == -ERR_INVALID)
+        return 0;
+    if (r < 0)
+        return err_copy(err, &unknown);
+    constraint_done(&parsed);
+    strv_add(&a->preferences, descriptor);
+    return 0;
+}
+
 static int read_placement(const json_t *placement, const char *only_node, struct asked *a, struct err *err)
 {
     json_t *list = NULL, *one;
@@ -118,7 +135,8 @@ static int read_placement(const json_t *placement, const char *only_node, struct
         if (r == 0 && str_empty(descriptor))
             r = err_set(err, ERR_INVALID,
                         "Placement.Preferences: only Spread with a SpreadDescriptor is known");
-        strv_add(&a->preferences, descriptor);
+        if (r == 0)
+            r = add_preference(descriptor, a, err);
     }
     list = NULL;
     if (r == 0)
