@@ -237,6 +237,10 @@ static int run_build(struct build *b, const char *dir, char **ret_id, struct err
     if (r < 0)
         return r;
     const json_t *extra = build_session_options(b->session);
+    if (*json_str(extra, "Dockerfile")) { /* for a context that is fetched here */
+        free(dockerfile);
+        dockerfile = mem_strdup(json_str(extra, "Dockerfile"));
+    }
     r = json_get_strv(extra, "Options", "NoCacheFilter", &b->no_cache_filter, err);
     if (r == 0 && *json_str(extra, "Provenance"))
         r = bakery_attest_parse(json_str(extra, "Provenance"), &b->attest, err);

@@ -266,7 +266,9 @@ static int prune(struct api *a, json_t *filters, json_t **ret, struct err *err)
     _cleanup_json_ json_t *deleted = json_array();
     for (size_t i = 0; i < images.count; i++) {
         const struct image_info *info = &images.list[i];
-        if (!map_has(&used, info->id) && image_filter_takes(filter, info, false) &&
+        /* The images for other platforms that a name stands for have no name of their own. */
+        if (!map_has(&used, info->id) && !(only_dangling && image_index_has(a->images, info->id)) &&
+            image_filter_takes(filter, info, false) &&
             (!only_dangling || image_filter_dangling(filter, info)))
             prune_one(a, info, deleted, &freed);
     }

@@ -133,8 +133,34 @@ int api_image_create(struct http_request *q, void *context, struct err *err)
 
 /* --- push --- */
 
+/* All that the name stands for: an index where it was built for several platforms, unless one was asked for.
+ */
+static int push_all_platforms(struct api *a, const char *reference, const struct image_auth *auth,
+                              struct api_progress *p, char **ret_digest, int64_t *ret_size, struct err *err)
+{
+    _cleanup_strv_ char **ids = NULL;
+    int r = image_index_kept(a->images, reference, &ids, err);
+    if (r < 0 || !ids) {
+        struct image_progress report = api__progress_image(p);
+        return r < 0 ? r : image_push(a->images, reference, auth, &report, ret_digest, ret_size, err);
+    }
+    STRV_FOREACH (id, ids) {
+        struct image_info info;
+        if (image_get(a->images, *id, &info, NULL) < 0)
+            return err_set(err, ERR_NOT_FOUND,
+                           "%s was built for several platforms, and the image %.19s of one of them is not "
+                           "here any more: build it again, or push one platform",
+                           reference, *id);
+        _cleanup_free_ char *platform =
+            str_printf("%s/%s", json_str(info.config, "os"), json_str(info.config, "architecture"));
+        api__progress_status(p, platform, "Preparing");
+        image_info_done(&info);
+    }
+    return image_index_push(a->images, ids, reference, auth, ret_digest, ret_size, err);
+}
+
 /* One tag of the repository. */
-static int push_one(struct api *a, const char *reference, const struct image_auth *auth,
+static int push_one(struct api *a, const char *reference, bool one_platform, const struct image_auth *auth,
                     struct api_progress *p, struct err *err)
 {
     _cleanup_ref_ struct image_ref ref = {0};
@@ -144,7 +170,8 @@ static int push_one(struct api *a, const char *reference, const struct image_aut
     if (r < 0)
         return r;
     struct image_progress report = api__progress_image(p);
-    r = image_push(a->images, reference, auth, &report, &digest, &size, err);
+    r = one_platform ? image_push(a->images, reference, auth, &report, &digest, &size, err)
+                     : push_all_platforms(a, reference, auth, p, &digest, &size, err);
     if (r < 0)
         return r;
     _cleanup_free_ char *last = str_printf("%s: digest: %s size: %lld", ref.tag, digest, (long long)size);
@@ -215,7 +242,7 @@ static int push(struct api *a, const struct image_ref *ref, bool all, const json
     for (char **t = references; r == 0 && t && *t; t++)
         r = check_platform(a, *t, platform, err);
     for (char **t = references; r == 0 && t && *t; t++)
-        r = push_one(a, *t, auth, p, err);
+        r = push_one(a, *t, platform, auth, p, err);
     if (r == 0)
         publish(a, "push", ref);
     return r;

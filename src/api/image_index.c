@@ -1,7 +1,6 @@
 /* /drover/index?names=ID,ID&name=NAME: images for several platforms as one, for `drover build --platform
  * A,B`. GET: as an OCI layout in a tar; POST: to the registry of the name (without one: to nowhere), and the
- * index's
- * {"Digest"}. */
+ * index's {"Digest"}. With tag=NAME besides, a name of one of them stands for all when it is pushed. */
 #include "api/api_priv.h"
 
 struct saving {
@@ -41,13 +40,16 @@ int api_index_push(struct http_request *q, void *context, struct err *err)
     struct api_auth auth = {0};
     _cleanup_strv_ char **ids = NULL;
     _cleanup_free_ char *digest = NULL;
-    const char *name = http_query(q, "name");
+    int64_t size = 0;
+    const char *name = http_query(q, "name"), *tag = http_query(q, "tag");
     int r = read_ids(q, &ids, err);
+    if (r == 0 && !str_empty(tag))
+        r = image_index_keep(a->images, ids, tag, err);
     if (r == 0)
         r = api__auth_of_request(q, &auth, err);
     if (r == 0)
         r = str_empty(name) ? image_index_digest(a->images, ids, &digest, err)
-                            : image_index_push(a->images, ids, name, &auth.auth, &digest, err);
+                            : image_index_push(a->images, ids, name, &auth.auth, &digest, &size, err);
     api__auth_done(&auth);
     if (r == 0)
         http_reply_json(q, 200, json_pack("{s:s}", "Digest", digest));

@@ -37,7 +37,7 @@ static const struct http_route routes[] = {
     {"POST", "/drover/builds/{id}/agents/{name}", .attempt = api_builds_agent, .kind = HTTP_ATTACH},
     {"POST", "/drover/images/verify", .attempt = api_image_verify, .kind = HTTP_TRANSFER},
     {"GET", "/drover/index", .query = "names name", .attempt = api_index_get, .kind = HTTP_TRANSFER},
-    {"POST", "/drover/index", .query = "names name", .attempt = api_index_push, .kind = HTTP_TRANSFER},
+    {"POST", "/drover/index", .query = "names name tag", .attempt = api_index_push, .kind = HTTP_TRANSFER},
     {"GET", "/drover/images/{name...}/tree", .attempt = api_image_tree, .kind = HTTP_TRANSFER},
     {"POST", "/drover/images/{name...}/sbom", .attempt = api_image_sbom, .kind = HTTP_TRANSFER},
     {"GET", "/drover/images/{name...}/content", .attempt = api_content_image},

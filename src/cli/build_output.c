@@ -175,10 +175,11 @@ int build_output_carry_out(const struct build_output *o, const char *image_id, c
 
 /* --- of several platforms --- */
 
-/* Here a name can stand for one image: this machine's kind, else the first. */
+/* Here a name leads to one image: this machine's kind, else the first. A push of it pushes all. */
 int build_index_tag(const struct build_index *index, char *const *tags, struct err *err)
 {
     _cleanup_free_ char *own = str_printf("linux/%s", image_architecture());
+    _cleanup_free_ char *ids = strv_join(index->ids, ",");
     size_t at = 0;
     for (size_t i = 0; index->platforms[i]; i++)
         if (str_eq(index->platforms[i], own))
@@ -194,6 +195,9 @@ int build_index_tag(const struct build_index *index, char *const *tags, struct e
         if (r == 0)
             r = cli_call("POST", NULL, NULL, err, "/images/%s/tag?repo=%s&tag=%s", index->ids[at], repository,
                          word);
+        _cleanup_free_ char *escaped = cli_escape(*tag);
+        if (r == 0)
+            r = cli_call("POST", NULL, NULL, err, "/drover/index?names=%s&tag=%s", ids, escaped);
     }
     return r;
 }

@@ -61,10 +61,13 @@ static int build_with_session(const struct compose_build *b, char **agents, stru
                                             .contexts = b->contexts,
                                             .given = b->secrets,
                                             .given_count = b->secret_count};
+    bool sends_text = !str_empty(q->dockerfile_text) && compose_context_is_remote(q->context);
     if (!b->cache_from && !b->cache_to && !request.agents && !b->contexts && !b->secret_count && !b->allow &&
-        str_empty(b->provenance) && str_empty(b->sbom))
+        str_empty(b->provenance) && str_empty(b->sbom) && !sends_text)
         return build_image(q, ret_id, err);
     request.options = json_pack("{s:o}", "Allow", json_of_strv(b->allow));
+    if (sends_text) /* else it is packed with the context */
+        json_set_str(request.options, "Dockerfile", q->dockerfile_text);
     build_session_attest(request.options, b->provenance, b->sbom);
     int r = build_session_open(&request, &session, err);
     if (r < 0)

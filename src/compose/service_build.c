@@ -101,9 +101,6 @@ void service_read_build(struct building *b, struct compose_service *s)
     if (*to->dockerfile_inline && *to->dockerfile)
         problem_add(b->problems, yaml_get(node, "dockerfile_inline"),
                     "cannot stand together with \"dockerfile\"");
-    if (*to->dockerfile_inline && compose_context_is_remote(to->context))
-        problem_add(b->problems, yaml_get(node, "dockerfile_inline"),
-                    "cannot stand together with a context that is a URL, which the engine reads whole");
     read_platforms(b, s, node);
     to->provenance = read_attestation(b, node, "provenance");
     to->sbom = read_attestation(b, node, "sbom");

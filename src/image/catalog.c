@@ -257,10 +257,14 @@ int image_tag(struct images *im, const char *name, const char *new_reference, st
     if (ref.digest)
         return err_set(err, ERR_INVALID, "refusing to create a tag with a digest reference");
     r = image__resolve(im, name, &id, err);
+    _cleanup_strv_ char **kept = NULL;
+    if (r == 0 && !digest_valid(name)) /* what the old name stands for, the new one does */
+        image_index_kept(im, name, &kept, NULL);
     if (r < 0)
         return r;
     full = image_ref_format(&ref);
-    return image__set_tag(im, id, full, err);
+    r = image__set_tag(im, id, full, err);
+    return r == 0 && kept ? image_index_keep(im, kept, full, err) : r;
 }
 
 /* Somebody may have taken a layer's directory away by hand. */

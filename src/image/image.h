@@ -124,8 +124,15 @@ int image_platform_check(const char *text, struct err *err);
 struct image_auth;
 int image_index_save(struct images *im, char *const *ids, const char *reference, int fd, struct err *err);
 int image_index_push(struct images *im, char *const *ids, const char *reference,
-                     const struct image_auth *auth, char **ret_digest, struct err *err);
+                     const struct image_auth *auth, char **ret_digest, int64_t *ret_size, struct err *err);
 int image_index_digest(struct images *im, char *const *ids, char **ret_digest, struct err *err);
+/* The name, which leads to one of the images, stands for all of them when it is pushed: until it is given to
+ * another image or taken away. A name that is made of it (image_tag()) does so, too. At most 64. */
+int image_index_keep(struct images *im, char *const *ids, const char *reference, struct err *err);
+/* Those ids, in that order; NULL: the name stands for one image. The caller frees. */
+int image_index_kept(struct images *im, const char *reference, char ***ret_ids, struct err *err);
+/* Whether some name stands for the image so. */
+bool image_index_has(struct images *im, const char *id);
 
 /* Registry credentials; empty strings where not given. */
 struct image_auth {

@@ -72,6 +72,10 @@ static const char *const migrations[] = {
     "CREATE INDEX build_download_used ON build_download(used);",
     "CREATE TABLE image_attestation (image TEXT PRIMARY KEY REFERENCES image(id) ON DELETE CASCADE,"
     "  subject TEXT NOT NULL, manifest TEXT NOT NULL) STRICT;",
+    /* Images for other platforms that a name stands for, too, when it is pushed. */
+    "CREATE TABLE reference_index (name TEXT NOT NULL REFERENCES reference(name) ON DELETE CASCADE,"
+    "  position INTEGER NOT NULL, image TEXT NOT NULL, PRIMARY KEY (name, position)) STRICT;"
+    "CREATE INDEX reference_index_image ON reference_index(image);",
     NULL,
 };
 

@@ -72,7 +72,7 @@ int image_index_digest(struct images *im, char *const *ids, char **ret_digest, s
 }
 
 int image_index_push(struct images *im, char *const *ids, const char *reference,
-                     const struct image_auth *auth, char **ret_digest, struct err *err)
+                     const struct image_auth *auth, char **ret_digest, int64_t *ret_size, struct err *err)
 {
     _cleanup_json_ json_t *index = NULL;
     const json_t *entry;
@@ -84,7 +84,10 @@ int image_index_push(struct images *im, char *const *ids, const char *reference,
             r = artifact_push_by_digest(im, reference, auth, json_str(entry, "digest"), err);
     if (r == 0)
         r = artifact_push(im, reference, auth, index, digest, err);
-    if (r == 0)
-        *ret_digest = mem_strdup(digest);
-    return r;
+    if (r < 0)
+        return r;
+    _cleanup_free_ char *text = json_format(index);
+    *ret_digest = mem_strdup(digest);
+    *ret_size = (int64_t)strlen(text);
+    return 0;
 }

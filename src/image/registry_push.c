@@ -259,7 +259,7 @@ int image_push(struct images *im, const char *reference, const struct image_auth
     if (r == 0)
         r = image__attestation(im, &info, &attestation, &manifest, err);
     if (r == 0 && attestation)
-        r = image_index_push(im, (char *[]){info.id, NULL}, reference, auth, &digest, err);
+        r = image_index_push(im, (char *[]){info.id, NULL}, reference, auth, &digest, &size, err);
     else if (r == 0 && own && im->own->order != IMAGE_OWN_LAST)
         r = push_own(&p, &info, own, &ref, &size, err);
     else if (r == 0)

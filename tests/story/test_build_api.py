@@ -268,6 +268,17 @@ class BuildApi(Story):
         self.refused(400, "neither an archive nor a Dockerfile", remote=f"{url}/binary")
         self.assertEqual(os.listdir(os.path.join(self.d.data, "tmp")), [])
 
+    def test_a_dockerfile_in_a_compose_file_goes_along_with_a_context_from_afar(self):
+        folder = self.folder()
+        with open(os.path.join(folder, "context.tar"), "wb") as f:
+            f.write(small_tar(Dockerfile="FROM busybox\nLABEL which=there\n", data="from afar"))
+        with open(os.path.join(folder, "compose.yaml"), "w") as f:
+            json.dump({"services": {"a": {"image": "inline", "build": {"context": self.serve(folder) + "/context.tar",
+                                                                       "dockerfile_inline": "FROM busybox\nLABEL which=here\nCOPY data /data\n"}}}}, f)
+        self.d.drover("build", cwd=folder)
+        self.assertEqual(self.inspect("inline")["Config"]["Labels"]["which"], "here")
+        self.assertEqual(self.output("inline", "cat", "/data"), "from afar")
+
     def repository(self):
         """A repository of two branches on a web server of plain files: its URL, and the commit of the tag v2."""
         folder = self.folder()

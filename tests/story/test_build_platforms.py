@@ -92,6 +92,30 @@ class Platforms(Story):
                                        stdout=subprocess.PIPE).stdout
                 self.assertEqual(json.loads(shown)["Architecture"], architecture)
 
+    def platforms_at(self, name):
+        raw = subprocess.run(["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{name}"], check=True, stdout=subprocess.PIPE).stdout
+        return [m["platform"]["architecture"] for m in json.loads(raw).get("manifests", [])]
+
+    def test_a_push_of_the_name_or_of_a_tag_of_it_pushes_all_platforms(self):
+        port = free_port()
+        self.d.stop()
+        self.d.start("--registry", str(port))
+        at = f"127.0.0.1:{port}/team"
+        self.build("-t", f"{at}/first:1")
+        self.d.docker("image", "prune", "-f")  # the other platform's image has no name, and is no leftover
+        self.assertIn("digest: sha256:", self.d.docker("push", f"{at}/first:1").out)
+        self.assertEqual(self.platforms_at(f"{at}/first:1"), [OWN, OTHER])
+        self.d.docker("tag", f"{at}/first:1", f"{at}/second:1")
+        self.d.drover("push", f"{at}/second:1")
+        self.assertEqual(self.platforms_at(f"{at}/second:1"), [OWN, OTHER])
+        # A name that is given to another image stands for that one alone, and one without its other images for none.
+        self.d.docker("tag", "busybox", f"{at}/second:1")
+        self.d.drover("push", f"{at}/second:1")
+        self.assertEqual(self.platforms_at(f"{at}/second:1"), [])
+        other, = [i for i in self.d.docker("images", "-q", "--no-trunc", "--filter", "dangling=true").out.split() if self.d.inspect(i)["Architecture"] == OTHER]
+        self.d.docker("rmi", other)
+        self.assert_clean_refusal(self.d.drover("push", f"{at}/first:1", check=False), "several platforms", "build it again")
+
     def test_what_cannot_be_is_refused_by_name(self):
         self.assert_clean_refusal(self.build(platforms="windows/amd64,linux/" + OWN, check=False), "windows/amd64", "only for linux")
         self.assert_clean_refusal(self.build("-o", "type=docker,dest=/dev/null", check=False), "type=docker holds one platform")

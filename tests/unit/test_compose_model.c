@@ -392,8 +392,6 @@ static void what_has_no_effect_here_is_noted_and_what_is_refused_says_why(void *
          "does not have the service's platform linux/riscv64"},
         {"build: {context: 'ftp://example.org/x.tar'}",
          "must be a directory, or the URL of a git repository"},
-        {"build: {context: 'https://example.org/x.git', dockerfile_inline: FROM scratch}",
-         "a context that is a URL"},
         {"pull_policy: sometimes", "must be always, missing"},
         {"deploy: {mode: global-job}", "one of replicated, global"},
         {"gpus: some", "must be all or a list"},
