@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "cluster/autolock.h"
 #include "cluster/identity.h"
+#include "cluster/images.h"
 #include "cluster/managers.h"
 #include "cluster/place_alone.h"
 #include "cluster/port.h"
@@ -453,6 +454,7 @@ int cluster_open(struct engine *e, struct cluster **ret, struct err *err)
     for (int i = 0; i < BELLS; i++)
         cond_init(&c->bells[i]);
     cond_init(&c->idle);
+    images__begin(c);
     int r = file_mkdirs(c->dir, 0711, err);
     if (r == 0)
         r = seal__begin(c, &locked, err);
@@ -491,6 +493,7 @@ bool cluster_close(struct cluster *c, int grace_ms)
     managers__done(c);
     if (!loop__stop(c, grace_ms) || !port__close(c, 0))
         return false;
+    images__end(c);
     cluster__free_all(c);
     free_identity(c);
     forward__drop_clients(c);

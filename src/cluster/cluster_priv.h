@@ -11,6 +11,7 @@
 #include "cluster/facts.h"
 #include "cluster/seal.h"
 #include "deploy/deploy.h"
+#include "image/nodes.h"
 #include "store/store.h"
 
 #include <pthread.h>
@@ -152,6 +153,7 @@ struct http_client;
 struct managers;
 struct cluster {
     struct engine *engine;
+    struct image_nodes image_nodes; /* images.h */
     struct store *store;
     struct managers *manager, *retired; /* managers.h; NULL: the state is in a file, or elsewhere */
     int64_t epoch;                      /* of our lead, in a store of members */

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "cluster/identity.h"
+#include "cluster/images.h"
 #include "cluster/join.h"
 #include "cluster/logs.h"
 #include "cluster/managers.h"
@@ -92,6 +93,23 @@ static const struct http_route routes[] = {
      .pattern = "/cluster/logs/{container}",
      .attempt = logs__serve_remote,
      .kind = HTTP_FOLLOW},
+    {.method = "GET",
+     .pattern = IMAGE_NODES_PREFIX "/v2/{name...}/manifests/{reference}",
+     .attempt = images__give_manifest,
+     .kind = HTTP_BRIEF},
+    {.method = "GET",
+     .pattern = IMAGE_NODES_PREFIX "/v2/{name...}/blobs/{digest}",
+     .attempt = images__give_blob,
+     .kind = HTTP_TRANSFER},
+    {.method = "GET",
+     .pattern = IMAGE_NODES_OWN_PREFIX "/v2/{name...}/manifests/{reference}",
+     .attempt = images__give_own_manifest,
+     .kind = HTTP_BRIEF},
+    {.method = "GET",
+     .pattern = IMAGE_NODES_OWN_PREFIX "/v2/{name...}/blobs/{digest}",
+     .attempt = images__give_blob,
+     .kind = HTTP_TRANSFER},
+    {.method = "POST", .pattern = "/cluster/sources", .attempt = images__sources, .kind = HTTP_BRIEF},
     {.method = "GET", .pattern = "/cluster/nodes", .attempt = reach__list, .kind = HTTP_BRIEF},
     {.method = "POST", .pattern = "/cluster/place", .attempt = place_alone__take, .kind = HTTP_BRIEF},
     {.method = "POST", .pattern = "/cluster/placed", .attempt = place_alone__taken, .kind = HTTP_BRIEF},

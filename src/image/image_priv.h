@@ -17,6 +17,7 @@
 #include "base/map.h"
 #include "image/image.h"
 #include "image/image_ref.h"
+#include "image/nodes.h"
 #include "image/own.h"
 #include "image/signature_policy.h"
 #include "store/store.h"
@@ -52,6 +53,7 @@ struct images {
     char **insecure, *certs_dir;
     const struct image_own *own;               /* or NULL */
     struct image_peers *peers;                 /* or NULL */
+    const struct image_nodes *nodes;           /* or NULL */
     const struct image_signatures *signatures; /* or NULL */
     bool some_removed; /* perhaps: images that were removed while a container keeps them */
     int mount_method;  /* enum mount_method: what the kernel turned out to take */
@@ -186,6 +188,15 @@ void image__peers_free(struct image_peers *p);
 typedef int (*image__peer_fn)(void *context, const char *host, const char *repository, struct err *err);
 int image__peers_try(struct images *im, const struct image_ref *ref, const struct image_progress *progress,
                      image__peer_fn one, void *context, struct err *err);
+
+/* nodes.c */
+struct registry;
+/* Asks one node of the swarm after the other until one gives 0, ERR_CANCELLED or ERR_NO_SPACE. `own`: of tags
+ * those that were made in the swarm. ERR_NOT_FOUND when none does. */
+typedef int (*image__node_fn)(void *context, struct registry *registry, struct err *err);
+int image__nodes_try(struct images *im, const struct image_ref *ref, bool own,
+                     const struct image_progress *progress, image__node_fn one, void *context,
+                     struct err *err);
 
 /* index.c: the document for images that are here, in their order. */
 int image__index_of(struct images *im, char *const *ids, json_t **ret, struct err *err);

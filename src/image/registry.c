@@ -8,7 +8,7 @@
 
 #include <pthread.h>
 
-enum { TOKEN_MAX_BYTES = 64 << 10 };
+enum { TOKEN_MAX_BYTES = 64 << 10, NODE_CONNECT_MS = 2000, NODE_LOST_MS = 3000, NODE_IDLE_MS = 15000 };
 
 struct registry {
     char *host;
@@ -17,6 +17,8 @@ struct registry {
     char *actions;
     char *username, *password, *identity_token;
     char *ca_file; /* that vouches for it; NULL: the system's */
+    /* Of a node: where it really is, and what it is shown. */
+    char *connect_to, *certificate_file, *key_file, *revoked_file;
     pthread_mutex_t lock;
     char *authorization; /* the header's value in use, or NULL; under lock */
     unsigned generation; /* of authorization */
@@ -115,6 +117,19 @@ int registry_open_index(const char *host, const struct image_auth *auth, struct 
     return 0;
 }
 
+void registry_open_node(const struct image_node *node, const struct image_node_files *files,
+                        const char *prefix, const char *repository, struct registry **ret)
+{
+    struct registry *r = registry_new(node->shown, repository, "pull", NULL);
+    r->base = str_printf("https://%s%s", node->certified, prefix);
+    r->connect_to = mem_strdup(node->address);
+    r->ca_file = mem_strdup(files->authority);
+    r->certificate_file = mem_strdup(files->certificate);
+    r->key_file = mem_strdup(files->key);
+    r->revoked_file = mem_strdup(files->revoked);
+    *ret = r;
+}
+
 void registry_free(struct registry *r)
 {
     if (!r)
@@ -122,6 +137,10 @@ void registry_free(struct registry *r)
     pthread_mutex_destroy(&r->lock);
     free(r->host);
     free(r->ca_file);
+    free(r->connect_to);
+    free(r->certificate_file);
+    free(r->key_file);
+    free(r->revoked_file);
     free(r->base);
     free(r->repository);
     free(r->actions);
@@ -280,6 +299,15 @@ static int call_once(struct registry *r, struct http_client *client, struct http
     with.url = url;
     with.ca_file = own ? r->ca_file : NULL;
     with.headers = headers;
+    if (r->connect_to) {
+        with.connect_to = r->connect_to;
+        with.crl_file = r->revoked_file;
+        with.certificate_file = r->certificate_file;
+        with.key_file = r->key_file;
+        with.connect_timeout_ms = NODE_CONNECT_MS;
+        with.lost_after_ms = NODE_LOST_MS;
+        with.idle_timeout_ms = NODE_IDLE_MS;
+    }
     if (!with.idle_timeout_ms)
         with.idle_timeout_ms = 60000;
     return http_client_call(client, &with, ret, err);

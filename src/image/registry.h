@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "http/client.h"
 #include "image/image.h"
+#include "image/nodes.h"
 
 struct registry;
 
@@ -22,6 +23,9 @@ int registry_open(const char *host, const char *repository, const char *scope_ac
  * asked of it before. */
 int registry_open_index(const char *host, const struct image_auth *auth, struct images *im,
                         struct registry **ret, struct err *err);
+/* Another node of the swarm, below `prefix` of its port. Nothing is asked yet. */
+void registry_open_node(const struct image_node *node, const struct image_node_files *files,
+                        const char *prefix, const char *repository, struct registry **ret);
 void registry_free(struct registry *r);
 
 /* One request below /v2/: `path` is relative to the repository ("manifests/latest"), or absolute as a

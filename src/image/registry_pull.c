@@ -16,6 +16,7 @@ struct pull {
     const struct image_progress *progress;
     json_t *layers; /* descriptors */
     bool refused;   /* by the policy of signatures, which is nothing the registry said */
+    bool by_tag;    /* of another node: no registry gave it a digest */
     char **brought; /* digests of what came; at the end those that no image owns go again */
 };
 
@@ -197,7 +198,7 @@ static int bring(struct pull *p, struct http_client *client, const json_t *manif
     const char *id = json_str(json_object_get(manifest, "config"), "digest");
     if (digest_valid(id) && image__is_complete(p->images, id)) {
         int r = tag ? image__set_tag(p->images, id, tag, err) : 0;
-        if (r == 0)
+        if (r == 0 && repo_digest)
             r = image__add_digest(p->images, id, repo_digest, err);
         if (r == 0)
             *ret_id = mem_strdup(id);
@@ -231,7 +232,7 @@ static int pull_with(struct pull *p, const struct image_ref *ref, const char *pl
     if (r == 0) {
         _cleanup_free_ char *repository = image_ref_repository(ref);
         _cleanup_free_ char *tag = ref->digest ? NULL : str_printf("%s:%s", repository, ref->tag);
-        _cleanup_free_ char *repo_digest = str_printf("%s@%s", repository, top);
+        _cleanup_free_ char *repo_digest = p->by_tag ? NULL : str_printf("%s@%s", repository, top);
         r = bring(p, client, manifest, digest, tag, repo_digest, ret_id, err);
     }
     http_client_free(client);
@@ -278,10 +279,37 @@ static int pull_from(struct asked *a, const char *host, const char *repository, 
     return r;
 }
 
+static int pull_node(void *context, struct registry *registry, struct err *err)
+{
+    struct asked *a = context;
+    struct pull p = {
+        .images = a->images, .progress = a->progress, .registry = registry, .by_tag = !a->ref->digest};
+    image__hold(a->images);
+    int r = pull_with(&p, a->ref, a->platform, a->ret_id, err);
+    image__let_go(a->images, p.brought);
+    strv_free(p.brought);
+    return r;
+}
+
+static int pull_nodes(struct asked *a, bool own, struct err *err)
+{
+    return image__nodes_try(a->images, a->ref, own, a->progress, pull_node, a, err);
+}
+
+/* Names without an address have been asked of other nodes before (pull_peers). When nobody reaches the
+ * registry, what nodes have from there is as good as can be had. */
 static int pull_remote(void *context, struct err *err)
 {
     struct asked *a = context;
-    return pull_from(a, a->ref->domain, a->ref->path, a->auth, err);
+    struct err nodes = {0};
+    int r = a->ref->digest && !str_eq(a->ref->domain, "docker.io") ? pull_nodes(a, false, &nodes)
+                                                                   : -ERR_NOT_FOUND;
+    if (r != -ERR_NOT_FOUND)
+        return r < 0 ? err_copy(err, &nodes) : 0;
+    r = pull_from(a, a->ref->domain, a->ref->path, a->auth, err);
+    if ((r == -ERR_UNAVAILABLE || r == -ERR_TIMEOUT) && !a->ref->digest && pull_nodes(a, false, &nodes) == 0)
+        return 0;
+    return r;
 }
 
 /* The password that the user has for docker.io is nothing to a peer. */
@@ -295,7 +323,8 @@ static int pull_peer(void *context, const char *host, const char *repository, st
 
 static int pull_peers(struct asked *a, struct err *err)
 {
-    return image__peers_try(a->images, a->ref, a->progress, pull_peer, a, err);
+    int r = image__peers_try(a->images, a->ref, a->progress, pull_peer, a, err);
+    return r == -ERR_NOT_FOUND && str_eq(a->ref->domain, "docker.io") ? pull_nodes(a, true, err) : r;
 }
 
 /* --- from the registry of this process: nothing moves --- */
