@@ -1,5 +1,6 @@
 /* Connecting containers to networks and disconnecting them, running or not. */
 #include "engine/endpoint_priv.h"
+#include "engine/network_priv.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -120,6 +121,16 @@ static int connect_running(struct container *c, const char *name, json_t *net, s
     return r;
 }
 
+/* Docker says it in two ways, and clients look for either. */
+static int attached_already(struct engine *e, const struct container *c, const char *name, struct err *err)
+{
+    SCOPED_LOCK(lock, &e->lock);
+    const struct network *n = network__by_name(e, name);
+    if (n && n->swarm)
+        return err_set(err, ERR_CONFLICT, "%s is already attached to network %s", c->name, name);
+    return err_set(err, ERR_DENIED, "endpoint with name %s already exists in network %s", c->name, name);
+}
+
 int engine_network_connect(struct engine *e, const char *ref, const json_t *body, struct err *err)
 {
     _cleanup_container_ struct container *c = NULL;
@@ -138,7 +149,7 @@ int engine_network_connect(struct engine *e, const char *ref, const json_t *body
     _cleanup_json_ json_t *net = container__net(c);
     json_t *networks = json_object_get(net, "Networks");
     if (json_object_get(networks, name) && container__running(c))
-        return err_set(err, ERR_DENIED, "endpoint with name %s already exists in network %s", c->name, name);
+        return attached_already(e, c, name, err);
     pthread_mutex_lock(&e->lock);
     r = endpoint__plan_one(e, ref, wished, "", false, networks, err);
     pthread_mutex_unlock(&e->lock);

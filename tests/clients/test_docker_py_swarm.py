@@ -425,6 +425,14 @@ class Asked:
         self.assertEqual(self.c.inspect_network(network["Id"], verbose=True)["Scope"], "swarm")
         self.assertEqual([n["Name"] for n in self.c.networks(filters={"driver": "overlay"}) if n["Name"] != "ingress"], ["net_1"])
         self.assertEqual({n["Scope"] for n in self.c.networks(filters={"scope": "swarm"})}, {"swarm"})
+        config = self.c.create_networking_config({"net_1": self.c.create_endpoint_config()})
+        container = self.c.create_container("busybox", ["sleep", "999"], networking_config=config, name="on_it", stop_signal="SIGKILL")
+        self.c.connect_container_to_network(container, "net_1")
+        self.c.start(container)
+        with self.assertRaises(APIError) as raised:
+            self.c.connect_container_to_network(container, "net_1")
+        self.assertEqual((raised.exception.response.status_code, raised.exception.explanation), (409, "on_it is already attached to network net_1"))
+        self.c.remove_container(container, force=True)
         self.c.remove_network("net_1")
         self.assertTrue(self.c.inspect_network("ingress")["Ingress"])
 
