@@ -8,6 +8,7 @@
 #   make soak       kill serve and keeper at random under LAUNCHES=500 launches, and check every byte (docs/soak.md)
 #   make reliability  write to a swarm of five while its machines are killed and cut off, RUNS=5 (docs/reliability.md)
 #   make suites     crun's, runc's and runtime-tools' own tests against drover-oci, crun and runc (docs/oci.md)
+#   make api-suites moby's own tests of Docker's API against Drover and dockerd (docs/compatibility.md)
 #   make bench      the tables of docs/benchmarks.md, from one run
 #   make install    DESTDIR= PREFIX=/usr/local
 #   make format     clang-format over the tree
@@ -16,7 +17,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: all build setup demo demo-down check check-build check-vm lint soak reliability suites bench install format clean
+.PHONY: all build setup demo demo-down check check-build check-vm lint soak reliability suites api-suites bench install format clean
 
 all: build
 
@@ -62,6 +63,10 @@ reliability: build
 suites: build
 	@scripts/setup suites
 	@python3 -u tests/suites/main.py
+
+api-suites: build
+	@scripts/setup api-suites
+	@python3 -u tests/suites/api.py
 
 lint:
 	@python3 tests/run.py lint

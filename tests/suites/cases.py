@@ -13,6 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "story"))
 from harness import busybox_root_tar, wait_for  # noqa: E402, F401
 from sources import mirror  # noqa: E402, F401
 
+WORK = os.path.join(os.path.dirname(os.path.dirname(HERE)), "build/suites")
 GOCODE = "/usr/share/gocode"  # where Debian has the sources of Go libraries
 
 
@@ -31,6 +32,25 @@ def must(argv, **options):
 def release():
     with open("/etc/os-release") as f:
         return re.search(r"^VERSION_CODENAME=(\S+)", f.read(), re.M).group(1)
+
+
+def releases():
+    """Those whose sources are looked at, this machine's own first."""
+    return [release()] + [name for name in ("trixie", "sid") if name != release()]
+
+
+APART = "DROVER_SUITES_APART"
+
+
+def apart(*more):
+    """Begins anew in namespaces for mounts, processes and message queues, and those that `more` asks unshare for: what a case leaves ends
+    with the run. The shell there is the first process and reaps what containers leave, as that of any machine: a container that has ended
+    would stay a process for ever. Pids begin where they have the five digits that a test of crun's looks for."""
+    if os.environ.pop(APART, None):
+        return
+    os.environ[APART] = "1"
+    os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc", *more,
+                          "sh", "-c", 'echo 10000 > /proc/sys/kernel/ns_last_pid; "$@"; exit $?', "sh", sys.executable, *sys.argv])
 
 
 def tap(program, output):

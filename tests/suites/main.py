@@ -15,7 +15,6 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-WORK = os.path.join(TOP, "build/suites")
 sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 import cases  # noqa: E402
@@ -23,9 +22,9 @@ import sources  # noqa: E402
 import suite_crun  # noqa: E402
 import suite_runc  # noqa: E402
 import suite_runtime_tools  # noqa: E402
+from cases import WORK  # noqa: E402
 
 SUITES = {"crun": suite_crun.Suite, "runc": suite_runc.Suite, "runtime-tools": suite_runtime_tools.Suite}
-RELEASES = ["trixie", "sid"]  # besides this machine's own
 
 
 def runtimes(wanted):
@@ -78,20 +77,6 @@ def differences(by_runtime):
                 yield f"{other} passes, drover-oci does not ({ours[case.name].outcome}): {case.name}"
 
 
-APART = "DROVER_SUITES_APART"
-
-
-def apart():
-    """Begins anew in namespaces for mounts, processes and message queues: what a case leaves ends with the run. The shell there is the
-    first process and reaps what containers leave, as that of any machine: a container that has ended would stay a process for ever. Pids
-    begin where they have the five digits that a test of crun's looks for."""
-    if os.environ.pop(APART, None):
-        return
-    os.environ[APART] = "1"
-    os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc",
-                          "sh", "-c", 'echo 10000 > /proc/sys/kernel/ns_last_pid; "$@"; exit $?', "sh", sys.executable, *sys.argv])
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--suite", action="append", choices=SUITES)
@@ -99,9 +84,9 @@ def main():
     parser.add_argument("--newest", action="store_const", dest="which", const="newest")
     parser.add_argument("--own", action="store_const", dest="which", const="own")
     options = parser.parse_args()
-    apart()
+    cases.apart()
     os.makedirs(os.path.join(WORK, "results"), exist_ok=True)
-    store = sources.Sources(WORK, [cases.release()] + [r for r in RELEASES if r != cases.release()])
+    store = sources.Sources(WORK, cases.releases())
     contestants, table, missed = runtimes(options.runtime), [], []
     for suite_name in options.suite or SUITES:
         kind = SUITES[suite_name]

@@ -73,3 +73,18 @@ class Sources:
         shutil.rmtree(top + ".new", ignore_errors=True)
         os.unlink(archive)
         return top
+
+    def fetch_patched(self, package, version):
+        """The source of that version as Debian builds it: all its parts, with its patches."""
+        top = os.path.join(self.work, f"{package}-{version}-patched")
+        if not os.path.exists(top):
+            shutil.rmtree(top + ".new", ignore_errors=True)
+            os.makedirs(top + ".new")
+            done = subprocess.run(["apt-get", "source", "--only-source", f"{package}={version}"], cwd=top + ".new", env=self.environment,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            if done.returncode:
+                raise RuntimeError(f"{package} {version}:\n{done.stdout[-2000:]}")
+            inside = [name for name in os.listdir(top + ".new") if os.path.isdir(os.path.join(top + ".new", name))]
+            os.rename(os.path.join(top + ".new", inside[0]), top)
+            shutil.rmtree(top + ".new")
+        return top
