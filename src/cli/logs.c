@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/timeutil.h"
 #include "cli/call.h"
+#include "cli/output.h"
 #include "cli/stream.h"
 #include "cli/targets.h"
 
@@ -11,8 +12,6 @@
 #include <unistd.h>
 
 enum { MAX_LINE = 64 << 10 };
-
-static pthread_mutex_t print_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 struct source {
     const struct logs_options *options;
@@ -39,10 +38,10 @@ static int print_line(struct source *s, int stream, struct err *err)
     str_addn(&text, line->data, line->len);
     str_addc(&text, '\n');
     str_clear(line);
-    pthread_mutex_lock(&print_mutex);
+    output_begin();
     int r =
         file_write_all(stream == 2 && !s->prefix ? STDERR_FILENO : STDOUT_FILENO, text.data, text.len, err);
-    pthread_mutex_unlock(&print_mutex);
+    output_end();
     return r;
 }
 
@@ -116,9 +115,9 @@ static bool goes_on(struct source *s)
     note_run(s, container);
     if (json_bool(state, "Running") || json_bool(state, "Restarting"))
         return true;
-    pthread_mutex_lock(&print_mutex);
+    output_begin();
     fprintf(stderr, "%s exited with code %d\n", s->name, (int)json_int(state, "ExitCode"));
-    pthread_mutex_unlock(&print_mutex);
+    output_end();
     return false;
 }
 

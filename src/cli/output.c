@@ -2,6 +2,7 @@
 
 #include "cli/call.h"
 
+#include <limits.h>
 #include <math.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
@@ -99,7 +100,6 @@ struct line {
 };
 
 struct progress {
-    pthread_mutex_t mutex;
     bool live, colours, quiet;
     struct line *lines;
     size_t count, capacity;
@@ -107,6 +107,10 @@ struct progress {
 };
 
 static const char *progress_style = "auto";
+
+/* One terminal: whoever writes to it holds this. The list that was drawn last is at its end. */
+static pthread_mutex_t screen = PTHREAD_MUTEX_INITIALIZER;
+static struct progress *last_drawn;
 
 void progress_set_style(const char *style)
 {
@@ -116,7 +120,6 @@ void progress_set_style(const char *style)
 struct progress *progress_new(void)
 {
     struct progress *p = NEW(struct progress);
-    pthread_mutex_init(&p->mutex, NULL);
     p->colours = output_coloured(STDERR_FILENO);
     p->live = isatty(STDERR_FILENO) && !str_eq(getenv("TERM"), "dumb");
     if (str_eq(progress_style, "plain") || str_eq(progress_style, "tty"))
@@ -129,12 +132,15 @@ void progress_free(struct progress *p)
 {
     if (!p)
         return;
+    pthread_mutex_lock(&screen);
+    if (last_drawn == p)
+        last_drawn = NULL;
+    pthread_mutex_unlock(&screen);
     for (size_t i = 0; i < p->count; i++) {
         free(p->lines[i].key);
         free(p->lines[i].status);
     }
     free(p->lines);
-    pthread_mutex_destroy(&p->mutex);
     free(p);
 }
 
@@ -151,17 +157,20 @@ static struct line *line_of(struct progress *p, const char *key)
 static void print_line(const struct progress *p, const struct line *l, int columns)
 {
     _cleanup_free_ char *status = output_safe(l->status);
-    int room = MAX(columns - (int)strlen(l->key) - 3, 8);
+    /* A line that went on in the next row of the screen could not be erased again. */
+    int width = columns ? MAX(columns - 1, 12) : INT_MAX, key = MIN((int)strlen(l->key), width - 11),
+        room = MIN(width - key - 3, 1000);
     if (p->colours && l->colour)
-        fprintf(stderr, " %s  \033[%dm%.*s\033[0m", l->key, l->colour, columns ? room : 1000, status);
+        fprintf(stderr, " %.*s  \033[%dm%.*s\033[0m", key, l->key, l->colour, room, status);
     else
-        fprintf(stderr, " %s  %.*s", l->key, columns ? room : 1000, status);
+        fprintf(stderr, " %.*s  %.*s", key, l->key, room, status);
 }
 
 static void erase(struct progress *p)
 {
+    /* The terminal itself may have written "^C" below it. */
     if (p->drawn)
-        fprintf(stderr, "\033[%zuA\033[J", p->drawn);
+        fprintf(stderr, "\r\033[%zuA\033[J", p->drawn);
     p->drawn = 0;
 }
 
@@ -178,6 +187,7 @@ static void draw(struct progress *p)
         fputs("\033[K\n", stderr);
         p->drawn++;
     }
+    last_drawn = p;
     fflush(stderr);
 }
 
@@ -196,7 +206,7 @@ void output_would(const char *format, ...)
 
 static void set(struct progress *p, const char *key, enum cli_colour colour, const char *status, bool detail)
 {
-    pthread_mutex_lock(&p->mutex);
+    pthread_mutex_lock(&screen);
     _cleanup_free_ char *shown = str_printf("%s%s", cli_dry_run ? DRY_RUN : "", key);
     struct line *l = line_of(p, shown);
     bool same = strcmp(l->status, status) == 0;
@@ -213,7 +223,7 @@ static void set(struct progress *p, const char *key, enum cli_colour colour, con
         fputc('\n', stderr);
         fflush(stderr);
     }
-    pthread_mutex_unlock(&p->mutex);
+    pthread_mutex_unlock(&screen);
 }
 
 void progress_set(struct progress *p, const char *key, enum cli_colour colour, const char *status)
@@ -236,10 +246,25 @@ void progress_print(struct progress *p, const char *text)
 {
     if (p->quiet)
         return;
-    pthread_mutex_lock(&p->mutex);
+    pthread_mutex_lock(&screen);
     erase(p);
     fputs(text, stderr);
     if (p->live)
         draw(p);
-    pthread_mutex_unlock(&p->mutex);
+    pthread_mutex_unlock(&screen);
+}
+
+void output_begin(void)
+{
+    pthread_mutex_lock(&screen);
+    if (last_drawn)
+        erase(last_drawn);
+    fflush(stderr);
+}
+
+void output_end(void)
+{
+    if (last_drawn)
+        draw(last_drawn);
+    pthread_mutex_unlock(&screen);
 }

@@ -49,6 +49,10 @@ void progress_detail(struct progress *p, const char *key, const char *status);
 bool progress_live(const struct progress *p);
 /* Lines of other output above the list. */
 void progress_print(struct progress *p, const char *text);
+/* Around whole lines that are written while some list may be on the screen: it is below them afterwards. One
+ * thread at a time. */
+void output_begin(void);
+void output_end(void);
 void progress_free(struct progress *p);
 static inline void progress_free_p(struct progress **p)
 {

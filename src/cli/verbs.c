@@ -56,6 +56,7 @@ const struct cli_verb cli_verbs[] = {
     {"config", "Check compose.yaml and print what it comes to", cli_config},
     {"inspect", "Print everything known of a container, image, network or volume", cli_inspect},
     {"version", "Print versions", cli_version},
+    {"completion", "Print the script that completes words in bash", cli_completion},
     {"deploy", "Deploy compose.yaml as services of the swarm", cli_deploy},
     {"diff", "Print what differs between what is deployed and the files", cli_diff},
     {"history", "List the versions that a service had", cli_history},

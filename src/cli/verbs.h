@@ -25,6 +25,7 @@ int cli_dockerfile_keys(int argc, char **argv);
 int cli_compatibility(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
 int cli_version(int argc, char **argv);
+int cli_completion(int argc, char **argv);
 /* lifecycle.c: of services of the project, or of containers by name */
 int cli_start(int argc, char **argv);
 int cli_stop(int argc, char **argv);
