@@ -1,5 +1,6 @@
 /* A service's spec, held against what swarmkit accepts, in its words, and put into the form that is kept. */
 #include "cluster/cluster_priv.h"
+#include "cluster/traffic.h"
 
 #include "image/image_ref.h"
 
@@ -148,7 +149,10 @@ static int check_networks(struct cluster *c, json_t *holder, struct err *err)
             r = json_get_strv(one, "Networks", "Aliases", &aliases, err);
         if (r < 0)
             return r;
-        if (engine_network_inspect(c->engine, target, &network, &(struct err){0}) < 0)
+        /* The swarm's of that name, when a network of this machine is called so too. */
+        const json_t *own = networks__find(c, target);
+        if (engine_network_inspect(c->engine, own ? json_str(own, "Id") : target, &network,
+                                   &(struct err){0}) < 0)
             return err_set(err, ERR_NOT_FOUND, "network %.100s not found", target);
         const char *name = json_str(network, "Name");
         if (json_bool(network, "Ingress"))

@@ -75,6 +75,18 @@ static int check_swarm(struct engine *e, const json_t *doc, struct err *err)
     return 0;
 }
 
+/* A name is a swarm's once, whatever a machine's own networks are called; engine.lock held. */
+static bool swarm_has_name(struct engine *e, const char *name)
+{
+    struct map_entry *entry;
+    for (size_t i = 0; (entry = map_next(&e->networks, &i));) {
+        const struct network *n = entry->value;
+        if ((n->swarm || n->predefined) && str_eq(n->name, name))
+            return true;
+    }
+    return false;
+}
+
 /* Takes `doc`. */
 static int create(struct engine *e, json_t *doc, bool swarm, char **ret_id, json_t **ret_warning,
                   struct err *err)
@@ -92,7 +104,7 @@ static int create(struct engine *e, json_t *doc, bool swarm, char **ret_id, json
     pthread_mutex_lock(&e->lock);
     struct network *n = network__by_name(e, name);
     char id[65];
-    if (n && (swarm || json_bool(body, "CheckDuplicate")))
+    if (swarm ? swarm_has_name(e, name) : n && json_bool(body, "CheckDuplicate"))
         r = err_set(err, ERR_CONFLICT, "network with name %s already exists", name);
     else if (!swarm || (r = check_swarm(e, body, err)) == 0) {
         if (n)

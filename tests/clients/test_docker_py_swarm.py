@@ -277,6 +277,21 @@ class Asked:
         self.c.remove_service(service)
         wait_for(lambda: not self.c.tasks(), "the tasks to be gone")
 
+    def test_a_service_is_on_the_swarms_network_of_a_name_that_local_ones_have_too(self):
+        local = self.c.create_network("name", driver="bridge")["Id"]
+        net = self.c.create_network("name", driver="overlay")["Id"]
+        with self.assertRaises(APIError) as raised:
+            self.c.create_network("name", driver="overlay")
+        self.assertEqual(raised.exception.response.status_code, 409)
+        told = self.template("sleep", "999", stop_grace_period=0, task={"networks": ["name"]})
+        self.assertEqual(told["Networks"], [{"Target": net}])
+        container = wait_for(lambda: self.c.containers(filters={"label": "com.docker.swarm.service.name=s"}), "its container")[0]
+        self.assertEqual([n["NetworkID"] for n in container["NetworkSettings"]["Networks"].values()], [net])
+        self.c.remove_service("s")
+        wait_for(lambda: not self.c.tasks(), "the tasks to be gone")
+        self.c.remove_network(net)
+        self.c.remove_network(local)
+
     def test_aliases_on_a_network(self):
         net = self.c.create_network("net_1", driver="overlay", attachable=True, ipam={"Driver": "default"})["Id"]
         attachment = NetworkAttachmentConfig("net_1", aliases=["one", "two"], options={})
