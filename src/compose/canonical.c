@@ -272,6 +272,18 @@ static void do_build(const struct canonical *c, struct yaml_node *service)
     strings_to_maps(c, pair->value, "secrets", "source");
 }
 
+/* A host of the mapping, with its address or its list of addresses. */
+static void add_host(const struct canonical *c, const struct yaml_pair *host, struct yaml_node *list)
+{
+    const struct yaml_node *value = host->value;
+    size_t count = value->type == YAML_LIST ? value->count : 1;
+    for (size_t i = 0; i < count; i++) {
+        const struct yaml_node *one = value->type == YAML_LIST ? value->items[i] : value;
+        const char *text = yaml_printf(c->arena, "%s:%s", host->key, one->text ? one->text : "");
+        yaml_append(c->arena, list, yaml_new_text(c->arena, text, one));
+    }
+}
+
 /* {host: address} to ["host:address"]; "host=address" to "host:address". */
 static void do_extra_hosts(const struct canonical *c, struct yaml_node *map)
 {
@@ -280,12 +292,14 @@ static void do_extra_hosts(const struct canonical *c, struct yaml_node *map)
         return;
     struct yaml_node *from = pair->value, *list = yaml_new(c->arena, YAML_LIST, from);
     for (size_t i = 0; i < from->count; i++) {
-        const struct yaml_node *item = from->type == YAML_MAP ? from->pairs[i].value : from->items[i];
+        if (from->type == YAML_MAP) {
+            add_host(c, &from->pairs[i], list);
+            continue;
+        }
+        const struct yaml_node *item = from->items[i];
         const char *text = item->text ? item->text : "";
         size_t n = strcspn(text, "=:");
-        if (from->type == YAML_MAP) {
-            text = yaml_printf(c->arena, "%s:%s", from->pairs[i].key, text);
-        } else if (is_open(c, item)) {
+        if (is_open(c, item)) {
             text = item->text;
         } else if (!text[n]) {
             problem_add(c->problems, item, "must be host=address, not \"%s\"", text);

@@ -135,12 +135,16 @@ static void check_list(const struct field *f, const struct yaml_node *list, cons
     }
 }
 
-static void check_dict(const struct yaml_node *map, const struct check *c)
+static void check_dict(const struct field *f, const struct yaml_node *map, const struct check *c)
 {
-    for (size_t i = 0; i < map->count; i++)
-        if (map->pairs[i].value->type == YAML_LIST || map->pairs[i].value->type == YAML_MAP)
-            problem_add(c->problems, map->pairs[i].value, "must be a string, not %s",
-                        yaml_type_name(map->pairs[i].value));
+    static const struct field list = {"", F_LIST, NULL};
+    for (size_t i = 0; i < map->count; i++) {
+        const struct yaml_node *value = map->pairs[i].value;
+        if (value->type == YAML_LIST && (f->shape & F_MANY))
+            check_list(&list, value, c);
+        else if (value->type == YAML_LIST || value->type == YAML_MAP)
+            problem_add(c->problems, value, "must be a string, not %s", yaml_type_name(value));
+    }
 }
 
 static void check_named(const struct field *f, const struct yaml_node *map, const struct check *c)
@@ -164,7 +168,7 @@ static void check(const struct field *f, const struct yaml_node *node, const str
     if (node->type == YAML_LIST && (f->shape & F_LIST))
         check_list(f, node, c);
     else if (node->type == YAML_MAP && (f->shape & F_DICT))
-        check_dict(node, c);
+        check_dict(f, node, c);
     else if (node->type == YAML_MAP && (f->shape & F_NAMED))
         check_named(f, node, c);
     else if (node->type == YAML_MAP && (f->shape & F_MAP) && !(f->shape & F_LIST))

@@ -27,6 +27,7 @@ enum shape {
     F_WORDS = 1 << 18,  /* null when it is not given, in JSON; an empty list is a value */
     F_YAML = 1 << 20,   /* printed when it is zero, in YAML */
     F_OCTAL = 1 << 19,  /* a mode: with a leading zero it is octal, printed in decimal */
+    F_MANY = 1 << 21,   /* with F_DICT: values may be lists, too */
     F_ANY = F_STR | F_INT | F_BOOL,
     F_KEYS = F_DICT | F_LIST, /* NAME=value items, or a mapping */
 };

@@ -258,18 +258,28 @@ static void read_restart(struct building *b, const struct compose_service *s, js
         json_pack("{s:s, s:I}", "Name", node ? name : text, "MaximumRetryCount", (json_int_t)retries));
 }
 
-static void read_resources(const struct compose_service *s, json_t *host)
+/* What deploy.resources says; a key of the service itself (`own`) that says otherwise is a mistake. */
+static void put_resource(struct building *b, const struct compose_service *s, const struct yaml_node *from,
+                         const char *key, enum kind kind, const char *own, const char *name, json_t *host)
+{
+    if (!yaml_get(from, key))
+        return;
+    json_t *value = simple_value(from, key, kind);
+    const json_t *other = json_object_get(host, name);
+    if (other && !json_equal(other, value))
+        problem_add(b->problems, yaml_get(s->node, own), "contradicts deploy.resources' %s: %s", key,
+                    yaml_text(from, key));
+    json_object_set_new(host, name, value);
+}
+
+static void read_resources(struct building *b, const struct compose_service *s, json_t *host)
 {
     const struct yaml_node *all = yaml_get(yaml_get(s->node, "deploy"), "resources");
     const struct yaml_node *limits = yaml_get(all, "limits"), *reserved = yaml_get(all, "reservations");
-    if (yaml_get(limits, "cpus"))
-        json_object_set_new(host, "NanoCpus", simple_value(limits, "cpus", K_NANO_CPUS));
-    if (yaml_get(limits, "memory"))
-        json_object_set_new(host, "Memory", simple_value(limits, "memory", K_BYTES));
-    if (yaml_get(limits, "pids"))
-        json_object_set_new(host, "PidsLimit", simple_value(limits, "pids", K_INT));
-    if (yaml_get(reserved, "memory"))
-        json_object_set_new(host, "MemoryReservation", simple_value(reserved, "memory", K_BYTES));
+    put_resource(b, s, limits, "cpus", K_NANO_CPUS, "cpus", "NanoCpus", host);
+    put_resource(b, s, limits, "memory", K_BYTES, "mem_limit", "Memory", host);
+    put_resource(b, s, limits, "pids", K_INT, "pids_limit", "PidsLimit", host);
+    put_resource(b, s, reserved, "memory", K_BYTES, "mem_reservation", "MemoryReservation", host);
     /* A share of the CPUs when they are busy, in the weights of Docker: 1024 is one CPU. */
     if (yaml_get(reserved, "cpus") && !json_object_get(host, "CpuShares"))
         json_object_set_new(
@@ -412,7 +422,7 @@ void service_read_body(struct building *b, struct compose_service *s)
     read_ports(b, s, body, host);
     read_health(b, s, body);
     read_restart(b, s, host);
-    read_resources(s, host);
+    read_resources(b, s, host);
     service_read_devices(b, s, host);
     read_modes(b, s, host);
     read_logging(s, host);

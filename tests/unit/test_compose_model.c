@@ -394,6 +394,11 @@ static void what_has_no_effect_here_is_noted_and_what_is_refused_says_why(void *
          "must be a directory, or the URL of a git repository"},
         {"pull_policy: sometimes", "must be always, missing"},
         {"deploy: {mode: global-job}", "one of replicated, global"},
+        {"mem_limit: 1g\n    deploy: {resources: {limits: {memory: 2g}}}",
+         "services.a.mem_limit: contradicts"},
+        {"pids_limit: 3\n    deploy: {resources: {limits: {pids: 4}}}", "services.a.pids_limit: contradicts"},
+        {"cpus: 1\n    deploy: {resources: {limits: {cpus: '0.5'}}}", "services.a.cpus: contradicts"},
+        {"extra_hosts: {h: {a: b}}", "services.a.extra_hosts.h: must be a string, not a mapping"},
         {"gpus: some", "must be all or a list"},
         {"devices: [vendor.com/class=gpu]", "is not a device"},
     };
