@@ -1,5 +1,5 @@
 """Dockerfiles that two builders build alike. `peer` is the text the other builder gets, where it does not know the language's newer
-words: what they are to mean, in its own. With `printed` it gets what
+words: what they are to mean, in its own. With `either` both may refuse it, if both do. With `printed` it gets what
 `drover build --print` makes of the text. A case with `refused` is to be refused by both; drover's message must have these words."""
 import gzip
 import io
@@ -7,9 +7,10 @@ import tarfile
 
 
 class Case:
-    def __init__(self, name, text, peer=None, files=None, args=None, target=None, refused=None, printed=False):
+    def __init__(self, name, text, peer=None, files=None, args=None, target=None, refused=None, printed=False, either=False):
         self.name, self.text, self.peer, self.files = name, text.lstrip("\n"), peer and peer.lstrip("\n"), files or {}
         self.args, self.target, self.refused, self.printed = args or {}, target, refused, printed
+        self.either = either
 
 
 def archive(mode="w:gz", name="packed"):

@@ -16,6 +16,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "../diff"), os.path.join(HERE, "../stor
 
 import cases  # noqa: E402
 import compare  # noqa: E402
+import generated  # noqa: E402,F401 (adds its cases)
 import harness  # noqa: E402
 import images  # noqa: E402
 import retold  # noqa: E402,F401 (adds its cases)
@@ -81,6 +82,8 @@ def play(d, peer, root, number, case, known):
         trouble = [line] if theirs.status == 0 and not known.has(line) else []
         trouble += [f"drover built it: {ours!r}"] if ours.status == 0 else []
         return trouble + ([f"\"{case.refused}\" is not in: {told}"] if case.refused not in told else [])
+    if case.either and theirs.status and ours.status:
+        return []
     if theirs.status or ours.status:
         return [f"not built: {result!r}" for result in (theirs, ours) if result.status]
     saved = os.path.join(root, f"{name}.tar")
