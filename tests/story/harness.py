@@ -122,9 +122,7 @@ class Drover:
         def answers():
             if self.process.poll() is not None:
                 raise AssertionError(f"drover serve ended with {self.process.returncode}:\n{self.tail()}")
-            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as s:
-                s.connect(self.socket)
-                return True
+            return self.listens()
         wait_for(answers, "drover serve to listen")
         return self
 
@@ -141,6 +139,17 @@ class Drover:
     def kill9(self):
         self.process.kill()
         self.process.wait()
+        self.wait_until_refused()
+
+    def wait_until_refused(self):
+        """The kernel closes a dead process's descriptors a moment after it has been waited for, now and then."""
+        wait_for(lambda: not self.listens(), "the socket of the dead to be closed")
+
+    def listens(self):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.socket)
+            return True
+        return False
 
     def docker(self, *args, check=True, stdin=None, cwd=None, cli=None, env=None):
         return run([cli or self.cli, *args], check=check, stdin=stdin, cwd=cwd, env=env or self.env())
@@ -197,6 +206,7 @@ class Drover:
         if self.process:
             self.process.wait()
         wait_for(lambda: not any(alive(p) for p in victims), "the processes to be gone")
+        self.wait_until_refused()
 
     def remove(self):
         """Ends everything, and returns what could not be cleaned, as text."""

@@ -36,6 +36,9 @@ class Lines(unittest.TestResult):
         server = getattr(test, "d", None)
         if server is not None and os.path.exists(server.log):
             print("--- serve.log\n" + server.tail())
+            ended = server.process and server.process.poll()
+            if ended is not None:
+                print(f"--- serve has ended with {ended}")  # -N: by signal N
         self.line("FAILED", test)
 
     def addError(self, test, error):
