@@ -32,7 +32,7 @@ struct drover_strategy_node {
     int64_t free_cpu_nano, free_memory_bytes; /* not reserved */
     uint32_t tasks, service_tasks;            /* on the node; of the task's service */
     uint32_t has_image;                       /* 1: the task's image is there */
-    uint32_t reserved;
+    uint32_t degraded;                        /* 1: it is not quite well (docs/scheduling.md) */
     /* A label of the node, or of its engine when the node has none of that key; NULL. */
     const char *(*label)(const struct drover_strategy_node *node, const char *key);
     const void *internal;

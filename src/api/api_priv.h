@@ -306,6 +306,8 @@ API_HANDLER(api_strategy_remove);
 API_HANDLER(api_strategy_choose);
 API_HANDLER(api_rebalance_get);
 API_HANDLER(api_rebalance_set);
+API_HANDLER(api_health_get);
+API_HANDLER(api_health_set);
 API_HANDLER(api_node_list);
 API_HANDLER(api_node_inspect);
 API_HANDLER(api_node_remove);

@@ -1,6 +1,6 @@
 /* /drover/services: a service's kept versions. /drover/explain, /drover/plan, /drover/strategies: where tasks
  * go and why (src/cluster); `drover explain`, `drover plan` and `drover strategy` are their clients.
- * /drover/rebalance: how many of them move when nodes have come. */
+ * /drover/rebalance: how many of them move when nodes have come; /drover/health: which nodes are well. */
 #include "api/api_priv.h"
 
 static int answer(struct http_request *q, int r, json_t *out)
@@ -104,6 +104,29 @@ int api_rebalance_set(struct http_request *q, void *context, struct err *err)
         r = json_get_i64(body, "", "Budget", &budget, err);
     if (r == 0)
         r = cluster_rebalance_set(a->cluster, budget, err);
+    if (r == 0)
+        http_reply_empty(q, 204);
+    return r;
+}
+
+int api_health_get(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    json_t *out = NULL;
+    int r = cluster_health_get(a->cluster, &out, err);
+    return answer(q, r, out);
+}
+
+int api_health_set(struct http_request *q, void *context, struct err *err)
+{
+    struct api *a = context;
+    _cleanup_json_ json_t *body = NULL;
+    const char *limits = "";
+    int r = api__body(q, false, &body, err);
+    if (r == 0)
+        r = json_get_string(body, "", "Limits", &limits, err);
+    if (r == 0)
+        r = cluster_health_set(a->cluster, limits, err);
     if (r == 0)
         http_reply_empty(q, 204);
     return r;

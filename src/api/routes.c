@@ -150,6 +150,8 @@ static const struct http_route routes[] = {
     {"POST", "/drover/plan", .attempt = api_plan, .needs = API_NEEDS_LEADER},
     {"GET", "/drover/rebalance", .attempt = api_rebalance_get, .needs = API_NEEDS_LEADER},
     {"POST", "/drover/rebalance", .attempt = api_rebalance_set, .needs = API_NEEDS_LEADER},
+    {"GET", "/drover/health", .attempt = api_health_get, .needs = API_NEEDS_LEADER},
+    {"POST", "/drover/health", .attempt = api_health_set, .needs = API_NEEDS_LEADER},
     {"GET", "/drover/strategies", .attempt = api_strategy_list, .needs = API_NEEDS_LEADER},
     {"POST", "/drover/strategies", .attempt = api_strategy_choose, .needs = API_NEEDS_LEADER},
     {"GET", "/drover/strategies/{name}", .attempt = api_strategy_get, .needs = API_NEEDS_LEADER},

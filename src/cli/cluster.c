@@ -134,6 +134,7 @@ static const struct cli_verb cluster_verbs[] = {
     {"drain", "Move the tasks of nodes elsewhere, and give them no more", cluster_change_verb},
     {"pause", "Give nodes no more tasks", cluster_change_verb},
     {"activate", "Give nodes tasks again", cluster_change_verb},
+    {"health", "Say how well the nodes are, or from where on they get no new tasks", cluster_health_verb},
     {"rm", "Take nodes off the list", cluster_remove_verb},
     {"client", "Let somebody use the whole cluster as one Docker engine", cluster_client_verb},
     {"clients", "List whom the whole cluster is one Docker engine for", cluster_clients_verb},

@@ -14,15 +14,16 @@ static const char *manager_text(const json_t *node)
 
 static void print_nodes(const json_t *nodes)
 {
-    struct table t = {.columns = 6};
+    struct table t = {.columns = 7};
     const json_t *one;
     size_t i;
-    table_row(&t, "ID", "NAME", "ADDRESS", "STATE", "AVAILABILITY", "MANAGER", NULL);
+    table_row(&t, "ID", "NAME", "ADDRESS", "STATE", "AVAILABILITY", "MANAGER", "WHY", NULL);
     json_array_foreach (nodes, i, one)
         table_row(&t, json_str(one, "ID"), json_str(json_object_get(one, "Description"), "Hostname"),
                   json_str(json_object_get(one, "Status"), "Addr"),
                   json_str(json_object_get(one, "Status"), "State"),
-                  json_str(json_object_get(one, "Spec"), "Availability"), manager_text(one), NULL);
+                  json_str(json_object_get(one, "Spec"), "Availability"), manager_text(one),
+                  json_str(json_object_get(one, "Status"), "Message"), NULL);
     table_print(&t);
 }
 

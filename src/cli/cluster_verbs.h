@@ -17,6 +17,7 @@ int cluster_list_verb(int argc, char **argv);
 int cluster_change_verb(int argc,
                         char **argv); /* what argv[0] names: promote, demote, drain, pause, activate */
 int cluster_remove_verb(int argc, char **argv);
+int cluster_health_verb(int argc, char **argv); /* cluster_health.c */
 
 /* cluster_clients.c */
 int cluster_client_verb(int argc, char **argv);

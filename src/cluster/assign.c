@@ -274,8 +274,7 @@ void assign__begin(struct cluster *c)
 int64_t assign__tick(struct cluster *c)
 {
     int64_t now = time_monotonic_ns(), beat = assign__heartbeat(c);
-    if (c->objects[CLUSTER_NODE].count < 2)
-        return 0;
+    condition__tick(c);
     /* When this process stood still, the nodes' calls stood in a queue. */
     bool stood_still = now - c->ticked_ns > 2 * beat;
     struct map_entry *e;
@@ -349,6 +348,7 @@ static int await(struct cluster *c, struct http_request *q, const json_t *body, 
     if (r < 0)
         return r;
     heard(c, n);
+    condition__heard(c, n, json_object_get(body, "vitals"));
     if (!peer.manager && !n->manager)
         end_managing(c, n);
     describe(c, n, json_object_get(body, "description"));
@@ -381,7 +381,7 @@ static void add_news(struct cluster *c, struct node *n, const json_t *body, bool
 }
 
 static int answer_session(struct cluster *c, struct http_request *q, const json_t *body, bool news,
-                          struct err *err)
+                          int64_t taken_ns, struct err *err)
 {
     struct port_peer peer;
     struct node *n;
@@ -399,6 +399,9 @@ static int answer_session(struct cluster *c, struct http_request *q, const json_
         json_object_set_new(answer, "summary", swarm__summary(c));
     if (news)
         add_news(c, n, body, peer.manager, answer);
+    json_object_set_new(
+        answer, "clock",
+        json_pack("[I, I]", (json_int_t)(taken_ns / NS_PER_MS), (json_int_t)(time_now_ns() / NS_PER_MS)));
     version_of(c, n, version);
     json_set_str(answer, "version",
                  news ? version : json_str(body, "version")); /* what came since is told next */
@@ -417,11 +420,12 @@ int assign__session(struct http_request *q, void *context, struct err *err)
     int r = port__peer(c, q, &peer, err); /* before anything of it is read */
     if (r == 0)
         r = http_body_json(q, PORT_BODY_MAX, &body, err);
+    int64_t taken_ns = time_now_ns();
     if (r == 0)
         r = await(c, q, body, &news, err);
     if (r == 0 && news) /* a leader that was replaced has no node do anything */
         r = cluster_confirm(c, err);
-    return r < 0 ? r : answer_session(c, q, body, news, err);
+    return r < 0 ? r : answer_session(c, q, body, news, taken_ns, err);
 }
 
 static bool is_container_id(const char *text)

@@ -502,6 +502,7 @@ bool cluster_close(struct cluster *c, int grace_ms)
         store_close(c->store);
     free(c->queue);
     free(c->dir);
+    free(c->limits_text);
     free(c->socket);
     explicit_bzero(c->key, sizeof(c->key));
     seal__done(c);

@@ -165,6 +165,10 @@ int cluster_strategy_choose(struct cluster *c, const char *name, struct err *err
 int cluster_rebalance_get(struct cluster *c, int64_t *ret, struct err *err);
 int cluster_rebalance_set(struct cluster *c, int64_t budget, struct err *err);
 
+/* {Limits, Nodes: [{ID, Name, Health: well|degraded|sick|down|unknown, Message, Vitals}]}: health.h. */
+int cluster_health_get(struct cluster *c, json_t **ret, struct err *err);
+int cluster_health_set(struct cluster *c, const char *limits, struct err *err); /* health_limits_parse() */
+
 /* `ref`: a service, a task by its id, or "SERVICE.SLOT" (the newest task of the slot). */
 int cluster_explain(struct cluster *c, const char *ref, json_t **ret, struct err *err);
 /* What a change would do, which is not made: {"Services": [ServiceSpec]} or {"Node": ref, "Availability":

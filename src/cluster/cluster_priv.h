@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "base/timeutil.h"
 #include "cluster/facts.h"
+#include "cluster/health.h"
 #include "cluster/seal.h"
 #include "deploy/deploy.h"
 #include "image/nodes.h"
@@ -60,6 +61,10 @@ struct node {
     int64_t needs_stamp;  /* who knows the facts up to an earlier one does not know those of all of them */
     int64_t news_stamp;   /* of the newest that concerns it */
     json_t *certificates; /* revoke.h; or NULL */
+    struct vitals vitals; /* as it told them last, */
+    bool measured;        /* if it did */
+    struct health health; /* condition.c: as this leader judges them, */
+    char *ails;           /* and what is wrong, in words; NULL: nothing */
 };
 
 struct secret { /* or config */
@@ -148,6 +153,13 @@ struct change {
     size_t count, capacity;
 };
 
+/* What a node reports of itself; its session's thread's. */
+struct own_vitals {
+    struct vitals vitals;
+    int64_t measured_ns, sent_ms, clock_ms;
+    bool clock_known;
+};
+
 struct sched;
 struct http_client;
 struct managers;
@@ -197,10 +209,14 @@ struct cluster {
     int64_t heard_epoch, heard_ns; /* and when, of the monotonic clock */
     int64_t ticked_ns;             /* assign__tick() */
     int64_t renew_told_ns;
-    int session_ms;        /* the session's thread: how long it waits for an answer */
-    json_t *summary;       /* swarm__summary(), as a manager that follows last heard it; or NULL */
-    bool assignment_known; /* what this node is to run, be it from its disk */
-    bool assignment_fresh; /* and from a leader, with the secrets */
+    int session_ms; /* the session's thread: how long it waits for an answer */
+    struct own_vitals own_vitals;
+    struct health_limits limits; /* what the swarm's label says, */
+    char *limits_text;           /* which is this; NULL: not read yet */
+    int64_t common_clock_ms;     /* that most nodes go by, ahead of this leader's */
+    json_t *summary;             /* swarm__summary(), as a manager that follows last heard it; or NULL */
+    bool assignment_known;       /* what this node is to run, be it from its disk */
+    bool assignment_fresh;       /* and from a leader, with the secrets */
     bool stopping, loop_runs;
     bool follows;                                   /* the loop's threads are a session's */
     bool role_changes, role_thread_made, role_kept; /* roles.c */
@@ -457,6 +473,20 @@ int preempt__wait(struct cluster *c, const struct task *t, struct err *why);
 int64_t balance__tick(struct cluster *c); /* when it wants to be called again, as assign__tick(); 0: never */
 void balance__stay(struct task *t);
 int balance__check(const json_t *labels, struct err *err);
+
+/* condition.c: health.h for all nodes. The swarm's label of this key: its limits. */
+#define CLUSTER_HEALTH_LABEL "sh.drover.health"
+json_t *
+condition__report(struct cluster *c); /* this node's, as it is about to be sent; the session's thread */
+void condition__answered(struct cluster *c, const json_t *answer);
+/* On the leader, with the lock. */
+void condition__heard(struct cluster *c, struct node *n, const json_t *list);
+void condition__tick(struct cluster *c);
+void condition__tell(struct cluster *c, struct node *n); /* the model, what its health is */
+void condition__refresh(struct cluster *c); /* the model has today's numbers of who is not well */
+char *condition__message(struct cluster *c, const struct node *n); /* NULL: it is well; the caller frees */
+const struct health_limits *condition__limits(struct cluster *c);
+int condition__check(const json_t *labels, struct err *err);
 
 /* loop.c: as src/deploy is shown them, without nodes; the caller frees the tasks. */
 struct deploy_task loop__task_view(struct task *t);

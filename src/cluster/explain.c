@@ -136,6 +136,7 @@ int cluster_explain(struct cluster *c, const char *ref, json_t **ret, struct err
                        "\"docker service ps SERVICE\" list them",
                        ref);
     struct looking l = {.c = c, .service = t ? t->service : s};
+    condition__refresh(c);
     r = place__model(c, err);
     if (r == 0)
         r = t ? place__without(c, t, look, &l, err) : explain_service(&l, err);

@@ -43,8 +43,9 @@ json_t *node__show(struct cluster *c, const struct node *n)
     json_object_del(description, "Trust");
     json_object_set_new(out, "Description", description);
     json_t *status = json_pack("{s:s, s:s}", "State", n->lost ? "down" : "ready", "Addr", n->address);
-    if (n->lost && n->message)
-        json_set_str(status, "Message", n->message);
+    _cleanup_free_ char *ails = n->lost ? NULL : condition__message(c, n);
+    if ((n->lost && n->message) || ails)
+        json_set_str(status, "Message", ails ? ails : n->message);
     json_object_set_new(out, "Status", status);
     _cleanup_free_ char *door =
         str_empty(n->door) ? identity__door(n->address, CLUSTER_PORT) : mem_strdup(n->door);
@@ -295,5 +296,6 @@ void node__free(struct node *n)
     free(n->address);
     free(n->door);
     free(n->message);
+    free(n->ails);
     free(n);
 }

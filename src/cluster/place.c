@@ -39,6 +39,9 @@ static struct sched_node node_form(const struct node *n, struct labels *own, str
         .availability = n->lost || str_eq(availability, "drain") ? SCHED_DRAIN
                         : str_eq(availability, "pause")          ? SCHED_PAUSE
                                                                  : SCHED_ACTIVE,
+        .health = n->health.level,
+        .health_cause = n->health.cause,
+        .health_text = n->ails,
         .platform = {json_str(platform, "OS"), json_str(platform, "Architecture")},
         .labels = own->list,
         .label_count = own->count,
@@ -370,6 +373,8 @@ static const char *words_of(enum sched_filter filter)
     switch (filter) {
     case SCHED_FILTER_STATE:
         return "%u node%s not available for new tasks";
+    case SCHED_FILTER_HEALTH:
+        return "%u node%s not well: docker node inspect says why";
     case SCHED_FILTER_RESOURCES:
         return "insufficient resources on %u node%s";
     case SCHED_FILTER_CONSTRAINT:

@@ -369,6 +369,7 @@ void *session__follow(void *context)
         c->describes = false;
         if (description)
             json_object_set_new(body, "description", description);
+        json_object_set_new(body, "vitals", condition__report(c));
         int r =
             peer_call_leader_over(c, &kept, "POST", "/cluster/session", body, c->session_ms, &answer, &err);
         if (r == 0 && is_replaced(c, answer)) {
@@ -376,6 +377,7 @@ void *session__follow(void *context)
             continue;
         }
         if (r == 0) {
+            condition__answered(c, answer);
             apply(c, answer, &version);
             int64_t beat = json_int(answer, "heartbeat_ns");
             /* Soon enough to be heard by another leader before that one counts this node as lost. */

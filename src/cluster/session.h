@@ -1,12 +1,15 @@
 /* How nodes and the leader keep in touch.
  *
- * A node asks with POST /cluster/session {version, protocol, description}. The leader waits until what is
- * assigned to the node differs from `version`, or for a heartbeat, and answers {version, lead, epoch,
+ * A node asks with POST /cluster/session {version, protocol, vitals, description}. The leader waits until
+ * what is assigned to the node differs from `version`, or for a heartbeat, and answers {version, lead, epoch,
  * heartbeat_ns, leader, managers}; when it differs also {node, tasks, services, secrets, configs}; and when
  * what it needs to know of other nodes' tasks differs, {facts: {whole, networks, nodes, services, tasks}}:
  * the rows (facts.h) that have changed since that version, or with `whole` all. A node that asks without
  * `facts` is of a version that is told {networks, traffic} instead, with all of the above each time. How its
  * tasks are, the node tells with POST /cluster/report {lead, tasks}. Either call says that it is alive.
+ *
+ * `vitals` are numbers (health.h); of its clock's difference to the leader's the node knows by the answer's
+ * `clock`, [when the question was taken, when it was answered] in milliseconds.
  *
  * `lead` is one manager's leading, from its beginning to its end. After another's begin the node tells again
  * how all its tasks are, because what the one before was told last may be lost with it. A report is meant for

@@ -51,6 +51,8 @@ static int check_spec(const json_t *spec, struct err *err)
     if (r == 0)
         r = balance__check(json_object_get(spec, "Labels"), err);
     if (r == 0)
+        r = condition__check(json_object_get(spec, "Labels"), err);
+    if (r == 0)
         r = json_get_string(spec, "", "Name", &name, err);
     if (r == 0 && !str_empty(name) && !str_eq(name, "default"))
         r = err_set(err, ERR_INVALID,

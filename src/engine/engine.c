@@ -38,6 +38,11 @@ const char *engine_root(struct engine *e)
     return e->root;
 }
 
+int64_t engine_keeper_silence_ns(struct engine *e)
+{
+    return keeper_silence_ns(e->keeper);
+}
+
 static void container_unref_value(void *c)
 {
     container__unref(c);

@@ -46,6 +46,7 @@ int engine_shutdown(const char *root, struct err *err);
 int engine_upgrade_keeper(struct engine *e, const char *path, struct err *err);
 struct images *engine_images(struct engine *e);
 const char *engine_root(struct engine *e);
+int64_t engine_keeper_silence_ns(struct engine *e); /* keeper_silence_ns() */
 /* A directory in memory for what must not reach a disk; it outlives serve, not the machine. */
 int engine_memory(struct engine *e, char **ret_path, struct err *err);
 

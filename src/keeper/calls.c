@@ -286,6 +286,50 @@ int keeper_counters(struct keeper *k, const char *id, struct keeper_counters *re
     return reader.bad ? err_set(err, ERR_PROTOCOL, "malformed counters of the keeper") : 0;
 }
 
+/* Locked. */
+static void probe(struct keeper *k)
+{
+    _cleanup_str_ struct str m = STR_INIT;
+    struct client_pending *p = &k->probe;
+    if (k->probes && !p->done)
+        return;
+    if (k->probes && (!p->lost || k->fd >= 0)) /* a keeper that has taken another's place begins anew */
+        k->silent_since = 0;
+    k->probes = false;
+    if (!k->silent_since)
+        k->silent_since = time_monotonic_ns();
+    str_clear(&p->reply);
+    if (k->fd < 0)
+        return;
+    *p = (struct client_pending){.next = k->pending,
+                                 .number = ++k->next_number,
+                                 .cond = PTHREAD_COND_INITIALIZER,
+                                 .reply = p->reply,
+                                 .fd = -EBADF};
+    begin(&m, PROTOCOL_COUNTERS, "-", ""); /* of nobody: an answer all the same */
+    struct protocol_head head;
+    memcpy(&head, m.data, sizeof(head));
+    head.request = p->number;
+    memcpy(m.data, &head, sizeof(head));
+    k->pending = p;
+    k->probes = true;
+    if (file_send_fds(k->fd, m.data, m.len, NULL, 0, NULL) < 0) {
+        unlink_pending(k, p);
+        p->done = p->lost = true;
+    }
+}
+
+int64_t keeper_silence_ns(struct keeper *k)
+{
+    /* Who has the lock may be sending to a keeper that reads no more. */
+    if (pthread_mutex_trylock(&k->lock) == 0) {
+        probe(k);
+        pthread_mutex_unlock(&k->lock);
+    }
+    int64_t since = k->silent_since, now = time_monotonic_ns();
+    return since ? MAX(now - since, INT64_C(0)) : 0;
+}
+
 int keeper_upgrade(struct keeper *k, const char *path, struct err *err)
 {
     _cleanup_str_ struct str m = STR_INIT;

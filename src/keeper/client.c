@@ -385,6 +385,7 @@ static void keeper_free(struct keeper *k)
     free(k->root);
     free(k->dir);
     free(k->socket);
+    str_free(&k->probe.reply);
     free(k);
 }
 

@@ -53,7 +53,10 @@ struct keeper {
     uint64_t connection; /* number of it */
     uint64_t next_number;
     struct client_pending *pending;
-    struct map held; /* "id/exec" -> struct client_held */
+    struct client_pending probe;  /* keeper_silence_ns() */
+    bool probes;                  /* it has not been answered */
+    _Atomic int64_t silent_since; /* of the monotonic clock; 0: it answers */
+    struct map held;              /* "id/exec" -> struct client_held */
     struct client_event *first_event, *last_event;
     pthread_t reader, dispatcher;
 };

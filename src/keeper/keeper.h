@@ -135,6 +135,9 @@ int keeper_open(const char *root, const struct keeper_callbacks *callbacks, stru
                 struct err *err);
 void keeper_close(struct keeper *k); /* the process and its containers live on; not from a callback */
 pid_t keeper_pid(struct keeper *k);
+/* Whether the keeper answers: sends it a small question, unless the last one has yet to be answered. Returns
+ * how long that one has been waiting (or how long no keeper could be reached); 0: none is. Never waits. */
+int64_t keeper_silence_ns(struct keeper *k);
 /* Ends the keeper process itself; refused (ERR_CONFLICT) while containers run. The groups of those that have
  * ended go, what is known of them stays for the next keeper. */
 int keeper_shutdown(struct keeper *k, struct err *err);

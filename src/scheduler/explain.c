@@ -108,7 +108,8 @@ static void group_text(const struct group *g, const struct sched_shape *shape, c
         snprintf(out, n, "%s", which ? "down, or not heard of" : "paused or drained");
         break;
     case SCHED_FILTER_HEALTH:
-        snprintf(out, n, "unhealthy");
+        snprintf(out, n, "%.220s, on %.64s", *g->example->health_text ? g->example->health_text : "unhealthy",
+                 g->example->name);
         break;
     case SCHED_FILTER_POOL:
         snprintf(out, n, *shape->pool ? "not of pool %.128s" : "of a pool, and the task is of none",

@@ -42,7 +42,7 @@ struct refusal sched__static_refusal(const struct sched *s, const struct sched_s
     if (n->state != SCHED_READY || n->availability != SCHED_ACTIVE)
         return refused(SCHED_FILTER_STATE, n->state != SCHED_READY);
     if (n->health == SCHED_UNHEALTHY)
-        return refused(SCHED_FILTER_HEALTH, 0);
+        return refused(SCHED_FILTER_HEALTH, n->health_cause);
     if (strcmp(shape->pool, n->pool) != 0)
         return refused(SCHED_FILTER_POOL, 0);
     if (*n->tenant && strcmp(shape->tenant, n->tenant) != 0)

@@ -189,7 +189,8 @@ static int check_node(const struct sched_node *n, struct err *err)
                               {"the node's operating system", n->platform.os},
                               {"the node's architecture", n->platform.architecture},
                               {"the node's pool", n->pool},
-                              {"the node's tenant", n->tenant}};
+                              {"the node's tenant", n->tenant},
+                              {"the text of the node's health", n->health_text}};
     int r = 0;
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(texts); i++)
         r = check_text(texts[i][0], texts[i][1], err);
@@ -252,6 +253,8 @@ static void facts_set(struct node *n, const struct sched_node *from)
     n->state = from->state;
     n->availability = from->availability;
     n->health = from->health;
+    n->health_cause = from->health_cause;
+    n->health_text = text_or_empty(from->health_text);
     n->labels = labels_copy(from->labels, n->label_count = from->label_count);
     n->engine_labels = labels_copy(from->engine_labels, n->engine_label_count = from->engine_label_count);
     n->cpu = from->cpu_nano;
@@ -268,7 +271,7 @@ static void facts_set(struct node *n, const struct sched_node *from)
 
 static void facts_clear(struct node *n)
 {
-    char *texts[] = {n->id, n->name, n->address, n->os, n->architecture, n->pool, n->tenant};
+    char *texts[] = {n->id, n->name, n->address, n->os, n->architecture, n->pool, n->tenant, n->health_text};
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
         free(texts[i]);
     labels_free(n->labels, n->label_count);

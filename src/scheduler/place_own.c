@@ -41,6 +41,7 @@ static struct drover_strategy_node facts_of(const struct sched *s, const struct 
         .tasks = n->tasks,
         .service_tasks = table_get(&shape->service->counts, node),
         .has_image = shape->image && sched__holds(n, shape->image),
+        .degraded = n->health == SCHED_DEGRADED,
         .label = label_of,
         .internal = n,
     };

@@ -89,6 +89,8 @@ struct sched_node {
     enum sched_state state;
     enum sched_availability availability;
     enum sched_health health;
+    uint32_t health_cause;   /* the caller's number for what is wrong: who has the same is told together */
+    const char *health_text; /* "disk: 1 GiB of 80 GiB free, less than 2 GiB"; NULL or "": not told */
     struct sched_platform platform;
     const struct sched_label *labels, *engine_labels;
     size_t label_count, engine_label_count;

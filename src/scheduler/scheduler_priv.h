@@ -47,11 +47,12 @@ struct band {
 };
 
 struct node {
-    char *id, *name, *address, *os, *architecture, *pool, *tenant;
+    char *id, *name, *address, *os, *architecture, *pool, *tenant, *health_text;
     bool manager;
     enum sched_state state;
     enum sched_availability availability;
     enum sched_health health;
+    uint32_t health_cause;
     struct label *labels, *engine_labels;
     size_t label_count, engine_label_count;
     int64_t cpu, memory, free_cpu, free_memory; /* the totals, and what is left of them */
@@ -258,7 +259,7 @@ void sched__service_unref(struct sched *s, struct service *service);
 struct refusal {
     enum sched_filter filter;
     size_t which; /* the constraint, affinity, port, volume or generic resource (then behind processors and
-                     memory) */
+                     memory); what is wrong with its health */
 };
 /* By what a class has in common; *ret_soft counts soft constraints that are not met. */
 struct refusal sched__static_refusal(const struct sched *s, const struct sched_shape *shape,

@@ -42,6 +42,7 @@ struct simulation {
     sched_task *placed; /* room for the largest line */
     size_t placed_cap;
     struct map nodes; /* of the trace: name -> struct trace_event */
+    struct map down;  /* names of those that have failed */
     /* The last line's, for those that say the same. */
     const struct trace_event *last;
     struct sched_shape *last_shape;
@@ -297,7 +298,7 @@ static int task_event(struct simulation *m, const struct trace_event *e, struct 
 }
 
 static int node_put(struct simulation *m, const char *id, const struct trace_event *e, enum sched_state state,
-                    struct err *err)
+                    enum sched_health health, struct err *err)
 {
     _cleanup_strv_ char **pairs = list_of(e->labels);
     struct sched_label labels[64];
@@ -313,6 +314,7 @@ static int node_put(struct simulation *m, const char *id, const struct trace_eve
     const struct sched_amount gpu = {"gpu", e->gpu};
     struct sched_node n = {.id = id,
                            .state = state,
+                           .health = health,
                            .cpu_nano = e->cpu_nano,
                            .memory_bytes = e->memory_bytes,
                            .generic = &gpu,
@@ -327,9 +329,10 @@ static int node_put(struct simulation *m, const char *id, const struct trace_eve
 static int fail_node(struct simulation *m, const struct trace_event *e, struct err *err)
 {
     const struct trace_event *node = map_get(&m->nodes, e->name);
-    int r = node_put(m, e->name, node, SCHED_DOWN, err);
+    int r = node_put(m, e->name, node, SCHED_DOWN, SCHED_HEALTHY, err);
     if (r < 0)
         return r;
+    map_put(&m->down, e->name, m);
     size_t count = sched_node_tasks(m->sched, e->name, NULL, 0);
     sched_task *tasks = NEW_N(sched_task, count + 1);
     sched_node_tasks(m->sched, e->name, tasks, count);
@@ -343,16 +346,20 @@ static int fail_node(struct simulation *m, const struct trace_event *e, struct e
 
 static int node_event(struct simulation *m, const struct trace_event *e, struct err *err)
 {
-    bool known = map_has(&m->nodes, e->name);
+    bool known = map_has(&m->nodes, e->name), sick = e->kind == TRACE_SICK;
     if (known != (e->kind != TRACE_NODE))
         return err_set(err, known ? ERR_CONFLICT : ERR_NOT_FOUND, "node %s %s", e->name,
                        known ? "joins a second time" : "is not known: an event \"node\" comes first");
+    if ((sick || e->kind == TRACE_WELL) && map_has(&m->down, e->name))
+        return err_set(err, ERR_CONFLICT, "node %s is down: an event \"return\" comes first", e->name);
+    map_remove(&m->down, e->name);
     if (e->kind == TRACE_FAIL)
         return fail_node(m, e, err);
     if (e->kind == TRACE_NODE)
         map_put(&m->nodes, e->name, (void *)e);
-    int r = node_put(m, e->name, map_get(&m->nodes, e->name), SCHED_READY, err);
-    if (r == 0)
+    int r = node_put(m, e->name, map_get(&m->nodes, e->name), SCHED_READY,
+                     sick ? SCHED_UNHEALTHY : SCHED_HEALTHY, err);
+    if (r == 0 && !sick)
         waits_try_all(m);
     return r;
 }
@@ -437,7 +444,7 @@ static int start(struct simulation *m, struct err *err)
         snprintf(labels, sizeof(labels), "zone=z%u;rack=r%u", i % 3, i % 24);
         const struct trace_event e = {
             .cpu_nano = m->o->node_cpu_nano, .memory_bytes = m->o->node_memory_bytes, .labels = labels};
-        r = node_put(m, id, &e, SCHED_READY, err);
+        r = node_put(m, id, &e, SCHED_READY, SCHED_HEALTHY, err);
     }
     return r;
 }
@@ -477,6 +484,7 @@ static void finish(struct simulation *m)
     sched_shape_unref(m->last_shape);
     sched_free(m->sched);
     map_done(&m->nodes);
+    map_done(&m->down);
     free(m->departures);
     free(m->waits);
     free(m->running);
@@ -487,8 +495,11 @@ int simulate_run(const struct trace *trace, const struct simulate_options *optio
                  struct simulate_result *ret, struct err *err)
 {
     memset(ret, 0, sizeof(*ret));
-    struct simulation m = {
-        .o = options, .r = ret, .sched = sched_new(options->seed), .nodes = MAP_INIT(NULL)};
+    struct simulation m = {.o = options,
+                           .r = ret,
+                           .sched = sched_new(options->seed),
+                           .nodes = MAP_INIT(NULL),
+                           .down = MAP_INIT(NULL)};
     int r = start(&m, err);
     if (r == 0)
         r = play(&m, trace, err);

@@ -11,9 +11,21 @@ enum { HOOK_EVERY = 100, CLOCK_EVERY = 1000, DEFAULT_INSTRUCTIONS = 1000000, DEF
 #define DEFAULT_TIME_NS (INT64_C(50) * 1000000)
 
 /* What a script may ask of a node. The order is that of field_push(). */
-enum field { ID, NAME, TASKS, SERVICE_TASKS, CPU, MEMORY, FREE_CPU, FREE_MEMORY, IMAGE, FIELD_COUNT };
+enum field {
+    ID,
+    NAME,
+    TASKS,
+    SERVICE_TASKS,
+    CPU,
+    MEMORY,
+    FREE_CPU,
+    FREE_MEMORY,
+    IMAGE,
+    DEGRADED,
+    FIELD_COUNT
+};
 static const char *const field_names[FIELD_COUNT] = {
-    "id", "name", "tasks", "service_tasks", "cpu", "memory", "free_cpu", "free_memory", "image",
+    "id", "name", "tasks", "service_tasks", "cpu", "memory", "free_cpu", "free_memory", "image", "degraded",
 };
 
 struct script {
@@ -111,6 +123,9 @@ static void field_push(lua_State *lua, const struct drover_strategy_node *n, int
         break;
     case FREE_MEMORY:
         lua_pushinteger(lua, n->free_memory_bytes);
+        break;
+    case DEGRADED:
+        lua_pushboolean(lua, n->degraded != 0);
         break;
     default:
         lua_pushboolean(lua, n->has_image != 0);

@@ -229,17 +229,14 @@ static int kind_read(const struct reader *r, enum trace_kind *ret)
     static const struct {
         const char *name;
         enum trace_kind kind;
-    } kinds[] = {{"", TRACE_TASK},
-                 {"task", TRACE_TASK},
-                 {"node", TRACE_NODE},
-                 {"fail", TRACE_FAIL},
-                 {"return", TRACE_RETURN}};
+    } kinds[] = {{"", TRACE_TASK},         {"task", TRACE_TASK}, {"node", TRACE_NODE}, {"fail", TRACE_FAIL},
+                 {"return", TRACE_RETURN}, {"sick", TRACE_SICK}, {"well", TRACE_WELL}};
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
         if (strcmp(text_of(r, C_EVENT), kinds[i].name) == 0) {
             *ret = kinds[i].kind;
             return 0;
         }
-    return wrong(r, "the event \"%.40s\" is not known; there are task, node, fail and return",
+    return wrong(r, "the event \"%.40s\" is not known; there are task, node, fail, return, sick and well",
                  text_of(r, C_EVENT));
 }
 

@@ -29,6 +29,8 @@ enum trace_kind {
     TRACE_NODE,   /* a node joins */
     TRACE_RETURN, /* a failed node is back */
     TRACE_FAIL,   /* a node and its tasks are lost */
+    TRACE_SICK,   /* a node's health lets it take no new tasks; it keeps those it has */
+    TRACE_WELL,   /* it takes tasks again */
     TRACE_TASK,
 };
 

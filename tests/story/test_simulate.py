@@ -53,6 +53,17 @@ class Simulate(unittest.TestCase):
             self.assertEqual(found[name]["quality"], again[name]["quality"])
             self.assertEqual(found[name]["placed"], again[name]["placed"])
 
+    def test_a_node_that_is_sick_gets_no_tasks_until_it_is_well_and_loses_none(self):
+        events = "time,event,name,count,cpu\n0,node,a,,4\n0,node,b,,4\n1,task,web,4,1\n2,sick,b,,\n3,task,more,6,1\n"
+        first = self.file("sick.csv", events)
+        found = json.loads(self.simulate("--json", "--strategy", "spread", "--nodes", "0", first).stdout)["spread"]
+        self.assertEqual((found["placed"], found["waiting"], found["lost"]), (6, 4, 0))
+        both = self.file("well.csv", events + "4,well,b,,\n")
+        found = json.loads(self.simulate("--json", "--strategy", "spread", "--nodes", "0", both).stdout)["spread"]
+        self.assertEqual((found["placed"], found["waiting"], found["lost"]), (8, 2, 0))
+        done = self.simulate("--nodes", "0", self.file("down.csv", events + "4,fail,b,,\n5,well,b,,\n"))
+        self.assertIn("node b is down", done.stderr)
+
     def test_a_script_of_the_documentation_and_one_that_never_ends(self):
         trace = self.file("trace.csv", "name,count,cpu\nweb,40,1\n")
         with open(os.path.join(TOP, "docs/scheduling.md"), encoding="utf-8") as page:

@@ -180,12 +180,64 @@ static void a_refusal_is_explained_by_numbers(void **unused)
     sched_free(s);
 }
 
+static void who_is_sick_gets_no_new_task_and_keeps_what_it_has(void **unused)
+{
+    struct sched *s = cluster(3);
+    struct sched_shape *web = shape(s, (struct sched_request){.cpu_nano = cpu});
+    struct sched_node n0 = {.id = "n0", .name = "n0", .cpu_nano = 4 * cpu, .memory_bytes = 8 * gib};
+    struct sched_explanation e;
+    struct err err;
+    sched_task tasks[16];
+    assert_int_equal(sched_place(s, web, 3, 0, tasks), 3);
+    n0.health = SCHED_UNHEALTHY;
+    n0.health_cause = 4;
+    n0.health_text = "keeper: no answer for 12s";
+    assert_ok(sched_node_put(s, &n0, &err), &err);
+    assert_int_equal(sched_place(s, web, 16, 0, tasks), 6);
+    assert_int_equal(sched_service_tasks(s, sched_shape_service(web), "n0"), 1);
+    sched_explain(s, web, 0, &e);
+    assert_int_equal(e.refused[SCHED_FILTER_HEALTH], 1);
+    _cleanup_free_ char *text = sched_explanation_format(&e, web);
+    if (!strstr(text, "1 refused by health: keeper: no answer for 12s, on n0"))
+        fail_msg("%s", text);
+    for (int i = 0; i < 6; i++)
+        sched_task_remove(s, tasks[i]);
+    n0.health = SCHED_DEGRADED; /* behind all others, whatever they have to do */
+    assert_ok(sched_node_put(s, &n0, &err), &err);
+    assert_int_equal(sched_place(s, web, 6, 0, tasks), 6);
+    assert_int_equal(sched_service_tasks(s, sched_shape_service(web), "n0"), 1);
+    assert_int_equal(sched_place(s, web, 16, 0, tasks), 3);
+    assert_int_equal(sched_service_tasks(s, sched_shape_service(web), "n0"), 4);
+    sched_shape_unref(web);
+    sched_free(s);
+}
+
 /* ---- strategies of the user's ---- */
 
 static int lua(const char *text, struct sched_strategy **ret, struct err *err)
 {
     const struct sched_lua_limits limits = {.clock_ns = time_monotonic_ns};
     return sched_strategy_lua("test", text, strlen(text), &limits, ret, err);
+}
+
+static void a_script_sees_who_is_degraded(void **unused)
+{
+    struct sched *s = sched_new(1);
+    const struct sched_node n = {.id = "n", .cpu_nano = cpu, .health = SCHED_DEGRADED};
+    struct sched_strategy *strategy = NULL;
+    struct err err;
+    sched_task task;
+    assert_ok(sched_node_put(s, &n, &err), &err);
+    assert_ok(lua("function score(task, node) assert(node.degraded == true, 'it is not') return 1 end",
+                  &strategy, &err),
+              &err);
+    assert_ok(sched_strategy_put(s, "mine", strategy, &err), &err);
+    struct sched_shape *web = shape(s, (struct sched_request){.strategy = "mine"});
+    const char *last;
+    assert_int_equal(sched_place(s, web, 1, 0, &task), 1);
+    assert_int_equal(sched_strategy_problems(s, "mine", &last), 0);
+    sched_shape_unref(web);
+    sched_free(s);
 }
 
 static void a_script_decides_and_is_replaced_while_it_is_used(void **unused)
@@ -380,6 +432,8 @@ int main(void)
         cmocka_unit_test(constraints),
         cmocka_unit_test(a_node_that_fails_a_service_rests_and_comes_back),
         cmocka_unit_test(a_refusal_is_explained_by_numbers),
+        cmocka_unit_test(who_is_sick_gets_no_new_task_and_keeps_what_it_has),
+        cmocka_unit_test(a_script_sees_who_is_degraded),
         cmocka_unit_test(a_script_decides_and_is_replaced_while_it_is_used),
         cmocka_unit_test(the_example_script_keeps_its_reserve),
         cmocka_unit_test(hostile_scripts_fall_back_and_say_so),
