@@ -60,7 +60,7 @@ int cluster_health_verb(int argc, char **argv)
     const struct cli_command command = {"cluster health [OPTIONS] [LIMITS]",
                                         "Says how well the nodes are, or sets from where on one gets no new "
                                         "tasks: LIMITS are any of disk=5%|2g, "
-                                        "inodes=2%, memory=40%, io=90%, keeper=10s, clock=10s (these are the "
+                                        "inodes=2%, memory=40%, io=off, keeper=10s, clock=10s (these are the "
                                         "defaults); off for one of them, or "
                                         "alone for all; \"\" goes back to the defaults.",
                                         options,

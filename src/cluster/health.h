@@ -42,7 +42,8 @@ enum health_signal {
     HEALTH_CLOCK,
     HEALTH_SIGNALS,
 };
-/* From where on a node is sick; 0: the signal is not looked at. */
+/* From where on a node is sick; 0: the signal is not looked at. Pressure on input and output is not unless
+ * asked for: of a machine that only writes to its disk, everything stands still nearly all the time. */
 struct health_limits {
     int64_t disk_percent, disk_bytes; /* less than both of them free */
     int64_t inodes_percent;
@@ -53,7 +54,7 @@ struct health_limits {
     (struct health_limits)                                                                                   \
     {                                                                                                        \
         .disk_percent = 5, .disk_bytes = INT64_C(2) << 30, .inodes_percent = 2, .memory_percent = 40,        \
-        .io_percent = 90, .keeper_ms = 10000, .clock_ms = 10000                                              \
+        .io_percent = 0, .keeper_ms = 10000, .clock_ms = 10000                                               \
     }
 /* "disk=10% io=off clock=2s", or "off" for all: what differs from HEALTH_LIMITS, with spaces or commas
  * between. ERR_INVALID names the word. */

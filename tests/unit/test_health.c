@@ -17,9 +17,10 @@ static struct vitals well(void)
 /* What a value of one vital comes to, after the others before it. */
 static enum sched_health after(struct health *h, enum vital vital, int64_t value)
 {
-    const struct health_limits l = HEALTH_LIMITS;
+    struct health_limits l = HEALTH_LIMITS;
     struct vitals v = well();
     v.is[vital] = value;
+    l.io_percent = 90;
     health_judge(&v, &l, h);
     return h->level;
 }
@@ -110,6 +111,7 @@ static void limits_are_set_and_what_is_none_is_refused(void **unused)
     struct err err;
     assert_ok(health_limits_parse("", &l, &err), &err);
     assert_int_equal(l.disk_bytes, 2 * gib);
+    assert_int_equal(l.io_percent, 0);
     assert_ok(health_limits_parse("disk=10%, io=off clock=1500ms", &l, &err), &err);
     assert_int_equal(l.disk_percent, 10);
     assert_int_equal(l.disk_bytes, INT64_MAX);
