@@ -40,6 +40,7 @@ for program in /tests/unit/test-*; do
     echo "@end $name $?"
 done
 /tests/story.sh
+/tests/oci_cgroups.sh
 if [ -x /usr/lib/systemd/systemd ]; then
     umount /run
     exec /usr/lib/systemd/systemd --unit=tests.service --show-status=no --log-target=console --log-level=warning

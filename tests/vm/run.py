@@ -181,7 +181,7 @@ def make_root(modules, build, work, units):
             if os.path.isfile(program) and os.access(program, os.X_OK):
                 put_program(program, root, "tests/unit/" + os.path.basename(program))
     put_systemd(root)
-    for name in ("guest.sh", "promise.sh", "selinux.sh", "story.sh"):
+    for name in ("guest.sh", "oci_cgroups.sh", "promise.sh", "selinux.sh", "story.sh"):
         put(os.path.join(HERE, name), root, "tests/" + name)
     if has_checkpolicy():
         subprocess.run(["checkpolicy", "-U", "allow", "-o", os.path.join(root, "tests/selinux.policy"), os.path.join(HERE, "selinux.te")],
