@@ -19,7 +19,7 @@ ip link set lo up
 hostname vm
 echo 0 >/proc/sys/kernel/printk
 echo 16 >/proc/sys/vm/nr_hugepages
-for module in overlay loop bridge br_netfilter veth nf_tables null_blk; do
+for module in overlay loop bridge br_netfilter veth nf_tables null_blk bfq; do
     modprobe $module || echo "@FAILED module $module"
 done
 # As on a booted host: no process stays in the root group, which would keep controllers from being passed down.

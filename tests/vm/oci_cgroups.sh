@@ -191,11 +191,44 @@ io_is_limited() {
     gone io
 }
 
+io_has_weights() {
+    grep -qw bfq /sys/block/nullb0/queue/scheduler || fail "no bfq: $(cat /sys/block/nullb0/queue/scheduler)"
+    echo bfq >/sys/block/nullb0/queue/scheduler
+    weight="\"weightDevice\":[{\"major\":$MAJOR,\"minor\":$MINOR,\"weight\""
+    begin weights "\"blockIO\":{\"weight\":333,$weight:444}]},"
+    same io.bfq.weight "$(tr '\n' ' ' <$group/io.bfq.weight)" "default 333 $NUMBERS 444 "
+    update weights "{\"blockIO\":{\"weight\":111,$weight:222}]}}"
+    same io.bfq.weight "$(tr '\n' ' ' <$group/io.bfq.weight)" "default 111 $NUMBERS 222 "
+    gone weights
+    echo none >/sys/block/nullb0/queue/scheduler
+}
+
 hugetlb_is_limited() {
     begin huge '"hugepageLimits":[{"pageSize":"2MB","limit":4194304}],'
     is hugetlb.2MB.max 4194304
     is hugetlb.2MB.rsvd.max 4194304
     gone huge
+}
+
+opens() { # container
+    drover-oci exec --cap CAP_MKNOD "$1" sh -c "rm -f /dev/x; mknod /dev/x b $MAJOR $MINOR && dd if=/dev/x of=/dev/null bs=4k count=1 2>/dev/null"
+}
+
+closed() { # container
+    if opens "$1" >/dev/null 2>&1; then fail "the device can be read"; fi
+}
+
+devices_follow_an_update() {
+    begin devices '"pids":{"limit":50},'
+    closed devices
+    update devices "{\"devices\":[{\"allow\":false,\"access\":\"rwm\"},{\"allow\":true,\"type\":\"b\",\"major\":$MAJOR,\"minor\":$MINOR,\"access\":\"rwm\"}]}"
+    holds opens devices
+    update devices '{"pids":{"limit":60}}'
+    holds opens devices
+    update devices '{"devices":[{"allow":false,"access":"rwm"}]}'
+    closed devices
+    drover-oci exec devices sh -c 'echo x >/dev/null' || fail "the usual devices are refused"
+    gone devices
 }
 
 freezes() {
@@ -231,6 +264,22 @@ killed_group_is_stopped() {
     refused "not running" drover-oci exec killed true
     holds drover-oci delete killed
     [ ! -d $group ] || fail "its group is left"
+}
+
+# The container has its groups writable, and makes one with a thread of its own in it.
+threaded_group() {
+    config /drover-vm/threads ''
+    writable
+    drover-oci run -d threads </dev/null >/dev/null 2>err || fail "$(cat err)"
+    group=$CG/drover-vm/threads
+    holds drover-oci exec -d threads sleep 999
+    holds drover-oci exec threads sh -c 'set -e; cd /sys/fs/cgroup; echo +pids >cgroup.subtree_control; mkdir foo; echo threaded >foo/cgroup.type
+        pidof sleep | cut -d" " -f1 >foo/cgroup.threads; [ "$(wc -l <foo/cgroup.threads)" = 1 ]'
+    is cgroup.type "domain threaded"
+    same "the group of an exec" "$(drover-oci exec threads cat /proc/self/cgroup)" 0::/
+    holds drover-oci pause threads
+    holds drover-oci resume threads
+    gone threads
 }
 
 # An init system in the container hands its controllers on, after which its root takes no process.
@@ -270,10 +319,13 @@ promise "cpu.idle comes, goes, and gives way to a weight" cpu_idle_and_weight
 promise "quota and burst arrive, and a burst above the quota is refused" cpu_quota_and_burst
 promise "a cpuset holds for who is there and who comes" cpuset_is_obeyed
 promise "io.max has each device's limits, and an update adds to them" io_is_limited
+promise "bfq's weights are the group's and the device's" io_has_weights
 promise "huge pages are limited, reserved ones too" hugetlb_is_limited
+promise "an update of devices replaces the program that guards them" devices_follow_an_update
 promise "a paused container takes limits but no exec, and can be deleted" freezes
 promise "a frozen group takes no container" frozen_group_is_refused
 promise "a group that is killed from outside is a stopped container" killed_group_is_stopped
+promise "an exec enters a group with threaded ones below, and all go" threaded_group
 promise "an exec follows an init system into the group that it made" delegated_group
 promise "a container sees its own group and may not make others" only_its_own_group_is_seen
 promise "without systemd its cgroups are refused" systemd_is_missing

@@ -9,7 +9,8 @@ same() { # what, have, want
 }
 
 promise() { # text, function
-    if (set -e; $2) >$DIR/out 2>&1; then
+    (set -e; $2) >$DIR/out 2>&1 # not as a condition: there -e has no effect, nor in what is below it
+    if [ $? = 0 ]; then
         echo "@ok $1"
     else
         sed 's/^/| /' $DIR/out

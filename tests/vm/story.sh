@@ -35,7 +35,8 @@ group_of() {
 }
 
 promise() { # text, function; more than the other scripts' after each
-    if (set -e; $2) >$ROOT/out 2>&1; then
+    (set -e; $2) >$ROOT/out 2>&1 # not as a condition: there -e has no effect, nor in what is below it
+    if [ $? = 0 ]; then
         echo "@ok $1"
     else
         sed 's/^/| /' $ROOT/out
