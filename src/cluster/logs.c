@@ -93,6 +93,12 @@ static json_t *attributes_of(const struct task *t)
     return out;
 }
 
+/* Following a container that has not been started would end at once. */
+static bool was_started(const struct task *t)
+{
+    return t->container && (t->pid || t->state >= TASK_RUNNING);
+}
+
 /* Begins to read the tasks that are new. */
 static void take_tasks(struct gathering *g, bool late)
 {
@@ -102,7 +108,7 @@ static void take_tasks(struct gathering *g, bool late)
     for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_TASK], &i));) {
         const struct task *t = e->value;
         bool wanted = str_eq(g->logs->is_task ? t->o.id : t->service->o.id, g->ref);
-        if (!wanted || !t->container || map_has(&g->seen, t->o.id) || g->count >= STREAMS_MAX)
+        if (!wanted || !was_started(t) || map_has(&g->seen, t->o.id) || g->count >= STREAMS_MAX)
             continue;
         map_put(&g->seen, t->o.id, g);
         struct stream *s = NEW(struct stream);
