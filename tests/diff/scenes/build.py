@@ -1,4 +1,6 @@
 """Builds: what a Dockerfile's stream says, line by line, and the image that comes of it."""
+import re
+
 from engines import tar_of
 
 
@@ -18,9 +20,12 @@ def build(s, name, dockerfile, params=None, files=None, show=True):
 
 
 def said_of_steps(lines):
-    """dockerd makes a container for each instruction and tells it; Drover only for RUN, so only there it is compared."""
+    """dockerd makes a container for each instruction and tells it; Drover only for RUN, so only there it is compared. Drover tells
+    the warnings of BuildKit's checks, which the classic builder does not know."""
     kept, run = [], False
     for line in lines:
+        if re.match(r"\[Warning\] Dockerfile:\d+: ", line):
+            continue
         if line.startswith("Step "):
             run = " : RUN" in line
         if run or not line.startswith((" ---> Running in ", "Removing intermediate container ")):
