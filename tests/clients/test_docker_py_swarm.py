@@ -342,7 +342,9 @@ class Asked:
         self.assertTrue(self.container_spec(privileges=privileges)["Privileges"]["SELinuxContext"]["Disable"])
 
     def test_capabilities_sysctls_and_ulimits(self):
-        spec = self.container_spec(cap_add=["CAP_SYSLOG"], cap_drop=["CAP_CHOWN"], sysctls={"net.core.somaxconn": "1024"})
+        task = self.task(cap_add=["CAP_SYSLOG"], cap_drop=["CAP_CHOWN"])
+        task["ContainerSpec"]["Sysctls"] = {"net.core.somaxconn": "1024"}  # as docker-py 7 sets it
+        spec = self.spec(self.c.create_service(task, name="s"))["TaskTemplate"]["ContainerSpec"]
         told = (spec["CapabilityAdd"], spec["CapabilityDrop"], spec["Sysctls"])
         self.assertEqual(told, (["CAP_SYSLOG"], ["CAP_CHOWN"], {"net.core.somaxconn": "1024"}))
 
