@@ -91,7 +91,8 @@ class Machine:
         return {"control group": groups(), "mount": mounts(),
                 "network namespace": {line.split()[0] for line in output("ip", "netns", "list")},
                 "link": {line.split(":")[1].strip() for line in output("ip", "-o", "link")},
-                "directory": set(glob.glob("/run/drover-*/") + glob.glob("/dev/shm/drover-*/")),
+                # but the empty one that all Drovers of the machine mount below, each in its own namespace (docs/operations.md)
+                "directory": set(glob.glob("/run/drover-*/") + glob.glob("/dev/shm/drover-*/")) - {"/run/drover-foreign/"},
                 "firewall table": {line for line in output("nft", "list", "tables") if "drover" in line}}
 
     @staticmethod
