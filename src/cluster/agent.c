@@ -166,7 +166,9 @@ void agent__observe(struct cluster *c, struct task *t, const json_t *inspection)
     const json_t *state = json_object_get(inspection, "State");
     const char *health = json_str(json_object_get(state, "Health"), "Status");
     if (json_bool(state, "Running") || json_bool(state, "Restarting")) {
-        t->pid = json_int(state, "Pid");
+        int64_t pid = json_int(state, "Pid");
+        t->dirty = t->dirty || pid != t->pid; /* the leader hears that it was started before it is healthy */
+        t->pid = pid;
         bool waits = *health && !str_eq(health, "healthy") && !str_eq(health, "none");
         if (waits && t->state < TASK_STARTING)
             task__set(c, t, TASK_STARTING, "starting", NULL);

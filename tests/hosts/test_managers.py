@@ -73,6 +73,13 @@ class Managers(unittest.TestCase):
         b.docker("service", "scale", "--detach", "web=5")
         self.assertEqual([follower.stdout.readline() for _ in range(2)], [b"began\n"] * 2)
 
+    def test_logs_of_what_is_not_healthy_yet_come_from_all_machines(self):
+        a, _, c = self.swarm.machines
+        a.docker("service", "create", "--detach", "--no-resolve-image", "--name", "web", "--replicas", "3", "--health-cmd", "false", "--health-interval", "1h",
+                 "busybox", "sh", "-c", "echo began; exec sleep 100000")
+        harness.wait_for(lambda: c.docker("service", "logs", "--raw", "web").out == "began\n" * 3, "a line of each task")
+        self.assertEqual({t["Status"]["State"] for t in self.tasks(a, "web")}, {"starting"})
+
     def test_the_leader_is_demoted_and_a_manager_leaves(self):
         leader = self.swarm.leader()
         b, c = self.swarm.others(leader)
