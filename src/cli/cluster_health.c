@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "cli/call.h"
 #include "cli/cluster_verbs.h"
+#include "cli/group.h"
 #include "cli/options.h"
 #include "cli/output.h"
 
@@ -69,20 +70,12 @@ int cluster_health_verb(int argc, char **argv)
                                         -1};
     char **rest;
     struct err err = {0};
-    _cleanup_json_ json_t *found = NULL;
     int status = cli_parse(&command, argc, argv, &rest);
     if (status >= 0)
         return status;
-    if (rest[0]) {
-        _cleanup_free_ char *limits = strv_join(rest, " ");
-        found = json_pack("{s:s}", "Limits", limits);
-        return cli_call("POST", found, NULL, &err, "/drover/health") < 0 ? cli_fail(&err) : 0;
-    }
-    if (cli_get(&found, &err, "/drover/health") < 0)
-        return cli_fail(&err);
-    if (json)
-        output_json(found);
-    else
-        print_health(found);
-    return 0;
+    if (!rest[0])
+        return cli_show("/drover/health", json, print_health);
+    _cleanup_free_ char *limits = strv_join(rest, " ");
+    _cleanup_json_ json_t *body = json_pack("{s:s}", "Limits", limits);
+    return cli_call("POST", body, NULL, &err, "/drover/health") < 0 ? cli_fail(&err) : 0;
 }

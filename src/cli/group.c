@@ -38,18 +38,10 @@ int cli_group(const char *group, const char *about, const struct cli_verb *verbs
     return help ? 0 : 2;
 }
 
-int cli_view(const char *usage, const char *summary, const char *path, void (*print)(const json_t *),
-             int argc, char **argv)
+int cli_show(const char *path, bool json, void (*print)(const json_t *))
 {
-    bool json = false;
-    const struct cli_option options[] = {{0, "json", CLI_FLAG, &json, NULL, "The answer as JSON"}, {0}};
-    const struct cli_command command = {usage, summary, options, false, 0, 0};
-    char **rest;
     struct err err = {0};
     _cleanup_json_ json_t *answer = NULL;
-    int status = cli_parse(&command, argc, argv, &rest);
-    if (status >= 0)
-        return status;
     if (cli_get(&answer, &err, "%s", path) < 0)
         return cli_fail(&err);
     if (json)
@@ -57,6 +49,17 @@ int cli_view(const char *usage, const char *summary, const char *path, void (*pr
     else
         print(answer);
     return 0;
+}
+
+int cli_view(const char *usage, const char *summary, const char *path, void (*print)(const json_t *),
+             int argc, char **argv)
+{
+    bool json = false;
+    const struct cli_option options[] = {{0, "json", CLI_FLAG, &json, NULL, "The answer as JSON"}, {0}};
+    const struct cli_command command = {usage, summary, options, false, 0, 0};
+    char **rest;
+    int status = cli_parse(&command, argc, argv, &rest);
+    return status >= 0 ? status : cli_show(path, json, print);
 }
 
 int cli_each(const struct cli_command *command, int argc, char **argv,

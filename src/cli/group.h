@@ -12,6 +12,9 @@
  * `about` is a sentence; `verbs` ends with a NULL name. */
 int cli_group(const char *group, const char *about, const struct cli_verb *verbs, int argc, char **argv);
 
+/* Gets `path` and prints it by `print`, or as it came. Returns the exit status. */
+int cli_show(const char *path, bool json, void (*print)(const json_t *));
+
 /* A verb without words of its own, and with no option but --json: gets `path` and prints it by `print`, or as
  * it came. Returns the exit status. */
 int cli_view(const char *usage, const char *summary, const char *path, void (*print)(const json_t *),

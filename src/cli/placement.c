@@ -2,6 +2,7 @@
 #include "cli/placement.h"
 #include "base/json.h"
 #include "cli/call.h"
+#include "cli/group.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/stack.h"
@@ -121,19 +122,12 @@ int cli_explain(int argc, char **argv)
                                         1,
                                         1};
     char **rest;
-    struct err err = {0};
-    _cleanup_json_ json_t *found = NULL;
     int status = cli_parse(&command, argc, argv, &rest);
     if (status >= 0)
         return status;
     _cleanup_free_ char *ref = cli_escape(rest[0]);
-    if (cli_get(&found, &err, "/drover/explain/%s", ref) < 0)
-        return cli_fail(&err);
-    if (json)
-        output_json(found);
-    else
-        print_explanation(found);
-    return 0;
+    _cleanup_free_ char *path = str_printf("/drover/explain/%s", ref);
+    return cli_show(path, json, print_explanation);
 }
 
 /* --- plan --- */

@@ -29,10 +29,15 @@ static int dump(uint16_t type, netlink_fn fn, void *context)
     return netlink_talk(s, h, fn, context);
 }
 
-static const char *family_name(const struct nlmsghdr *h)
+static uint8_t family_of(const struct nlmsghdr *h)
 {
     const struct nfgenmsg *m = mnl_nlmsg_get_payload(h);
-    switch (m->nfgen_family) {
+    return m->nfgen_family;
+}
+
+static const char *family_name(const struct nlmsghdr *h)
+{
+    switch (family_of(h)) {
     case NFPROTO_INET:
         return "inet";
     case NFPROTO_IPV4:
@@ -77,8 +82,11 @@ void net__tables_name_others(const struct net *n, struct str *to)
 static uint32_t hook_of(const struct nlattr *nest)
 {
     struct nlattr *a;
-    mnl_attr_for_each_nested(a, nest) if (mnl_attr_get_type(a) ==
-                                          NFTA_HOOK_HOOKNUM) return ntohl(mnl_attr_get_u32(a));
+    mnl_attr_for_each_nested(a, nest)
+    {
+        if (mnl_attr_get_type(a) == NFTA_HOOK_HOOKNUM)
+            return ntohl(mnl_attr_get_u32(a));
+    }
     return UINT32_MAX;
 }
 
@@ -108,9 +116,9 @@ static int on_chain(const struct nlmsghdr *h, void *context)
             break;
         }
     }
-    const char *family = family_name(h);
+    uint8_t family = family_of(h);
     if (hook == NF_INET_FORWARD && policy == NF_DROP && !dropping->len &&
-        (str_eq(family, "ip") || str_eq(family, "inet")))
+        (family == NFPROTO_IPV4 || family == NFPROTO_INET))
         str_addf(dropping, "chain %s of table %s", chain, table);
     return MNL_CB_OK;
 }
