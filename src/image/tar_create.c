@@ -137,10 +137,11 @@ static int put_content(struct creation *w, int fd, int64_t size, struct err *err
     return 0;
 }
 
-/* Whether it was written before under another name: then a hard link to that was written now. */
+/* Whether it was written before under another name: then a hard link to that was written now. Whiteouts are
+ * one file by many names, as overlayfs makes them, and each is a deletion of its own. */
 static int put_hardlink(struct creation *w, const struct stat *st, struct err *err)
 {
-    if (st->st_nlink < 2 || S_ISDIR(st->st_mode))
+    if (st->st_nlink < 2 || S_ISDIR(st->st_mode) || (w->upper && tar__is_whiteout(st)))
         return 0;
     char key[64];
     snprintf(key, sizeof(key), "%llx:%llx", (unsigned long long)st->st_dev, (unsigned long long)st->st_ino);

@@ -113,6 +113,7 @@ case("run sees arguments and environment", "FROM busybox\nARG A=1\nARG B\nENV C=
 case("run as a user in a directory", "FROM busybox\nUSER user\nWORKDIR /tmp\nRUN id -u > who && pwd > where\nUSER 5:6\nRUN touch numbers\nUSER root\nRUN touch root\n")
 case("run in another shell", "FROM busybox\nSHELL [\"/bin/sh\", \"-x\", \"-c\"]\nRUN echo $0 > /x\nCMD echo $PATH\nENTRYPOINT x y\n")
 case("run removes and replaces", "FROM busybox\nCOPY d /d\nRUN rm -r /d/sub && rm /d/one.txt && mkdir /d/one.txt && mv /d/two.md /moved && rm -rf /var && ln -s moved /var\n")
+case("run removes several at once", "FROM busybox\nRUN mkdir -p /a/b /c && touch /f /g /h /a/x /a/y && ln -s f /l\nRUN rm /f /g /a/x /a/y /l && rm -r /c\nRUN rm -rf /a && mv /h /i\n")
 case("run makes special files", "FROM busybox\nRUN mkfifo /fifo && mkdir -m 1777 /sticky && touch /suid && chmod 6755 /suid && ln -s /nowhere /dangling && ln /suid /hard\n")
 case("run that fails", "FROM busybox\nRUN exit 3\n", refused="returned a non-zero code: 3")
 case("run nothing", "FROM busybox\nRUN\n", refused="Dockerfile:2")
