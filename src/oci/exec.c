@@ -5,6 +5,7 @@
 #include "oci/launch.h"
 #include "oci/wait.h"
 #include "runtime/cgroup.h"
+#include "runtime/resctrl.h"
 #include "runtime/runtime.h"
 
 #include <sys/wait.h>
@@ -180,6 +181,8 @@ static int start(const struct oci_args *args, struct container *c, json_t *proce
     int r = container_config(c, &config, err);
     if (r == 0)
         r = launch_inherited_fds(args, &inherited, process, err);
+    if (r == 0)
+        r = resctrl_join(config, c->id, getpid(), err); /* for it to be born there */
     if (r == 0)
         r = find_cgroup(args, c, &cgroup, err);
     if (r < 0)

@@ -8,6 +8,7 @@
 #include "oci/notify.h"
 #include "oci/report.h"
 #include "runtime/cgroup.h"
+#include "runtime/resctrl.h"
 #include "runtime/runtime.h"
 
 #include <fcntl.h>
@@ -138,9 +139,12 @@ static int record(struct container *c, const struct bundle *bundle, const struct
     json_set_str(c->state, "scope", a->launch.systemd_cgroup && name ? name + 1 : "");
     c->pid = child->pid;
     c->pidfd = child->pidfd;
+    json_object_set_new(c->state, "resctrl", resctrl_dirs(c->config, c->id));
     int r = container_save_config(c, str_get(&bundle->text), bundle->text.len, err);
     if (r == 0)
         r = container_save(c, err);
+    if (r == 0 && (r = resctrl_enter(c->config, c->id, c->pid, err)) < 0)
+        json_object_del(c->state, "resctrl");
     if (r == 0) {
         runtime_launch_confirm(child->status_fd);
         r = runtime_launch_result(child->status_fd, err);
@@ -195,7 +199,9 @@ static int go(struct container *c, const struct bundle *bundle, struct attempt *
     struct cgroup *cgroup = NULL;
     struct runtime_child child;
     c->state = new_state(bundle, a);
-    int r = runtime_launch(&a->launch, &cgroup, &child, err);
+    int r = resctrl_check(c->config, err);
+    if (r == 0)
+        r = runtime_launch(&a->launch, &cgroup, &child, err);
     if (r == -ERR_INVALID || r == -ERR_UNSUPPORTED)
         return err_wrap(err, "invalid configuration");
     if (r == 0)
@@ -346,6 +352,7 @@ int launch_destroy(struct container *c, bool force, struct err *err)
         else
             report_warning("%s", err->msg);
     }
+    resctrl_remove(json_object_get(c->state, "resctrl"));
     const json_t *ignored;
     if (existed)
         container_config(c, &ignored, NULL); /* for the hooks, while it is there */

@@ -64,11 +64,12 @@ json_t *runtime_features(void)
 {
     json_t *cgroup =
         json_pack("{s:b,s:b,s:b,s:b,s:b}", "v1", 1, "v2", 1, "systemd", 1, "systemdUser", 1, "rdma", 1);
-    json_t *linux_ = json_pack("{s:o,s:o,s:o,s:o,s:{s:b},s:{s:b},s:o,s:{s:b},s:{s:{s:b}},s:{s:b}}",
-                               "namespaces", namespace_names(), "capabilities", capability_names(), "cgroup",
-                               cgroup, "seccomp", seccomp_features(), "apparmor", "enabled", 1, "selinux",
-                               "enabled", 1, "memoryPolicy", memory_policy_features(), "intelRdt", "enabled",
-                               0, "mountExtensions", "idmap", "enabled", 1, "netDevices", "enabled", 1);
+    json_t *linux_ =
+        json_pack("{s:o,s:o,s:o,s:o,s:{s:b},s:{s:b},s:o,s:{s:b,s:b,s:b},s:{s:{s:b}},s:{s:b}}", "namespaces",
+                  namespace_names(), "capabilities", capability_names(), "cgroup", cgroup, "seccomp",
+                  seccomp_features(), "apparmor", "enabled", 1, "selinux", "enabled", 1, "memoryPolicy",
+                  memory_policy_features(), "intelRdt", "enabled", 1, "schemata", 1, "monitoring", 1,
+                  "mountExtensions", "idmap", "enabled", 1, "netDevices", "enabled", 1);
     json_t *unsafe =
         json_pack("[s,s,s]", "run.oci.keep_original_groups", RUNTIME_PIDFD_RECEIVER, RUNTIME_BLOCK_SIGNALS);
     json_t *annotations = json_pack("{s:s}", "org.drover.version", DROVER_VERSION);
