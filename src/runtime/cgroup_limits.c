@@ -54,6 +54,17 @@ static int get_number(const json_t *object, const char *where, const char *key, 
     return 0;
 }
 
+static int need_number(const json_t *object, const char *where, const char *key, int64_t max, int64_t *ret,
+                       struct err *err)
+{
+    struct cgroup_number number = {0};
+    int r = get_number(object, where, key, 0, max, &number, err);
+    if (r == 0 && !number.set)
+        return err_set(err, ERR_INVALID, "\"%s\" has an entry without \"%s\"", where, key);
+    *ret = number.n;
+    return r;
+}
+
 static int get_part(const json_t *resources, const char *name, json_t **ret, struct err *err)
 {
     return json_get_object(resources, "linux.resources", name, ret, err);
@@ -80,6 +91,9 @@ static int parse_numbers(const json_t *resources, struct cgroup_limits *l, struc
     for (size_t i = 0; i < ARRAY_SIZE(zero_is_unset); i++)
         zero_is_unset[i]->set &= zero_is_unset[i]->n != 0;
     l->swappiness.set &= l->swappiness.n >= 0;
+    /* Zero is a limit (config-linux.md, "PIDs"), and of a group with it nobody could be born. */
+    if (l->pids.set && !l->pids.n)
+        l->pids.n = 1;
     return 0;
 }
 
@@ -146,27 +160,31 @@ static const struct {
     {"weightDevice", "leafWeight", IO_LEAF_WEIGHT, 1000},
 };
 
-static int parse_io_list(const json_t *io, size_t kind, struct cgroup_limits *l, struct err *err)
+static int parse_io_list(const json_t *object, size_t kind, struct cgroup_limits *l, struct err *err)
 {
     char where[96];
     json_t *list = NULL, *entry;
-    int r = get_list(io, "linux.resources.blockIO", io_lists[kind].key, &list, err);
+    int r = get_list(object, "linux.resources.blockIO", io_lists[kind].key, &list, err);
     if (r < 0 || !list)
         return r;
     snprintf(where, sizeof(where), "linux.resources.blockIO.%s", io_lists[kind].key);
     size_t i;
     json_array_foreach (list, i, entry) {
-        struct cgroup_number major = {0}, minor = {0}, value = {0};
-        r = get_number(entry, where, "major", 0, UINT32_MAX, &major, err);
+        struct cgroup_io_device io = {.kind = io_lists[kind].kind};
+        struct cgroup_number weight = {0};
+        const char *key = io_lists[kind].value;
+        bool weighs = io.kind >= IO_WEIGHT; /* one of the two weights will do, and a zero says nothing */
+        r = need_number(entry, where, "major", UINT32_MAX, &io.major, err);
         if (r == 0)
-            r = get_number(entry, where, "minor", 0, UINT32_MAX, &minor, err);
+            r = need_number(entry, where, "minor", UINT32_MAX, &io.minor, err);
         if (r == 0)
-            r = get_number(entry, where, io_lists[kind].value, 0, io_lists[kind].max, &value, err);
+            r = weighs ? get_number(entry, where, key, 0, io_lists[kind].max, &weight, err)
+                       : need_number(entry, where, key, io_lists[kind].max, &io.value, err);
         if (r < 0)
             return r;
-        if (!value.set || (!value.n && io_lists[kind].kind >= IO_WEIGHT))
+        if (weighs && !(io.value = weight.n))
             continue;
-        l->io[l->io_count++] = (struct cgroup_io_device){io_lists[kind].kind, major.n, minor.n, value.n};
+        l->io[l->io_count++] = io;
     }
     return 0;
 }
@@ -204,17 +222,16 @@ static int parse_hugepages(const json_t *resources, struct cgroup_limits *l, str
     l->hugepages = NEW_N(struct cgroup_hugepages, json_array_size(list) + 1);
     size_t i;
     json_array_foreach (list, i, entry) {
-        struct cgroup_number limit = {0};
+        int64_t limit;
         const char *size = "";
         r = json_get_string(entry, where, "pageSize", &size, err);
         if (r == 0)
-            r = get_number(entry, where, "limit", 0, INT64_MAX, &limit, err);
+            r = need_number(entry, where, "limit", INT64_MAX, &limit, err);
         if (r < 0)
             return r;
         if (!is_page_size(size))
             return err_set(err, ERR_INVALID, "\"%s.pageSize\": \"%s\" is not a size like 2MB", where, size);
-        if (limit.set)
-            l->hugepages[l->hugepage_count++] = (struct cgroup_hugepages){size, limit.n};
+        l->hugepages[l->hugepage_count++] = (struct cgroup_hugepages){size, limit};
     }
     return 0;
 }
@@ -231,16 +248,16 @@ static int parse_priorities(const json_t *resources, struct cgroup_limits *l, st
     l->priorities = NEW_N(struct cgroup_priority, json_array_size(list) + 1);
     size_t i;
     json_array_foreach (list, i, entry) {
-        struct cgroup_number priority = {0};
+        int64_t priority;
         const char *name = "";
         r = json_get_string(entry, where, "name", &name, err);
         if (r == 0)
-            r = get_number(entry, where, "priority", 0, UINT32_MAX, &priority, err);
+            r = need_number(entry, where, "priority", UINT32_MAX, &priority, err);
         if (r < 0)
             return r;
         if (!*name || strlen(name) > 15 || strpbrk(name, " \n/"))
             return err_set(err, ERR_INVALID, "\"%s.name\": \"%s\" is not an interface", where, name);
-        l->priorities[l->priority_count++] = (struct cgroup_priority){name, priority.n};
+        l->priorities[l->priority_count++] = (struct cgroup_priority){name, priority};
     }
     return 0;
 }
@@ -273,6 +290,17 @@ static int parse_rdma(const json_t *resources, struct cgroup_limits *l, struct e
     return 0;
 }
 
+/* Files of the core that would take the group out of our hands. */
+static bool is_ours(const char *file)
+{
+    static const char *const names[] = {"procs", "threads", "type", "subtree_control", "kill", "freeze"};
+    const char *name = str_after(file, "cgroup.");
+    for (size_t i = 0; name && i < ARRAY_SIZE(names); i++)
+        if (str_eq(name, names[i]))
+            return true;
+    return false;
+}
+
 static int parse_unified(const json_t *resources, struct cgroup_limits *l, struct err *err)
 {
     json_t *unified = NULL, *value;
@@ -281,9 +309,7 @@ static int parse_unified(const json_t *resources, struct cgroup_limits *l, struc
     if (r < 0 || !json_object_size(unified))
         return r;
     json_object_foreach (unified, key, value) {
-        /* The core's own files would take the group out of our hands. */
-        if (!json_is_string(value) || strchr(key, '/') || !strchr(key, '.') || *key == '.' ||
-            str_after(key, "cgroup."))
+        if (!json_is_string(value) || strchr(key, '/') || !strchr(key, '.') || *key == '.' || is_ours(key))
             return err_set(err, ERR_INVALID,
                            "\"linux.resources.unified\": the specified key has not the form CONTROLLER.VALUE "
                            "`%s` with a text",

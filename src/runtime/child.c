@@ -132,13 +132,14 @@ static int set_sysctls(const struct plan *plan, struct err *err)
 static int between_two_roots(struct child *c, int root_fd, struct err *err)
 {
     const struct plan *plan = c->plan;
-    if (plan->hooks.counts[HOOK_PRESTART] || plan->hooks.counts[HOOK_CREATE_RUNTIME]) {
-        char byte = CHILD_MOUNTED;
-        if (send(c->sync_fd, &byte, 1, MSG_NOSIGNAL) < 0 || read(c->sync_fd, &byte, 1) != 1)
+    if (plan->hooks.counts[HOOK_PRESTART] || plan->hooks.counts[HOOK_CREATE_RUNTIME] || plan->maps_within) {
+        int mounted = CHILD_MOUNTED;
+        char byte;
+        if (send(c->sync_fd, &mounted, sizeof(mounted), MSG_NOSIGNAL) < 0 || read(c->sync_fd, &byte, 1) != 1)
             return err_set(err, ERR_CANCELLED, "who makes the container went away");
     }
     if (plan->hooks.counts[HOOK_CREATE_CONTAINER]) {
-        _cleanup_free_ char *state = hooks_state_of(&c->hook_state, c->outer_pid);
+        _cleanup_free_ char *state = hooks_state_of(&c->hook_state, getpid());
         if (fchdir(root_fd) < 0) /* where other runtimes run them, and what hooks count on */
             return err_sys(err, errno, "enter the container's root");
         int r = hooks_run(&plan->hooks, HOOK_CREATE_CONTAINER, state, environ, err);
@@ -179,7 +180,7 @@ static int build_container(struct child *c, struct err *err)
     if (r == 0)
         r = rootfs_mount_root(plan, &root_fd, err);
     if (r == 0)
-        r = rootfs_mount_all(plan, c->cgroup, &root_fd, err);
+        r = rootfs_mount_all(plan, c->cgroup, c->sync_fd, &root_fd, err);
     if (r == 0)
         r = rootfs_make_devices(plan, root_fd, err);
     if (r == 0)
@@ -417,6 +418,7 @@ static int await_parent(struct child *c, struct err *err)
 /* What is set up and can fail, before a starter is awaited. */
 static int set_up(struct child *c, struct err *err)
 {
+    const struct scheduling *s = &c->plan->process.scheduling;
     int r = 0;
     if (!c->is_exec) {
         r = raise_all(c, err);
@@ -424,16 +426,16 @@ static int set_up(struct child *c, struct err *err)
     }
     if (r == 0)
         r = await_parent(c, err);
-    if (r == 0 && c->plan->process.scheduling.has_final)
-        r = scheduling_set_affinity(&c->plan->process.scheduling.final, err);
+    if (r == 0 && c->is_exec && s->has_final)
+        r = scheduling_set_affinity(&s->final, err);
     if (r == 0)
         r = c->is_exec ? set_stdio(c, err) : build_container(c, err);
     if (r == 0 && c->console_fd >= 0)
         r = child__open_console(c, err);
     if (r == 0)
         r = give_stdio(c->plan->process.uid, err);
-    const struct scheduling *s = &c->plan->process.scheduling;
-    if (c->reset_affinity && !s->has_initial && !s->has_final) /* now that it is in its cgroup */
+    if (c->reset_affinity &&
+        !(c->is_exec && (s->has_initial || s->has_final))) /* now that it is in its cgroup */
         scheduling_reset_affinity();
     if (r == 0 && !c->no_new_keyring)
         r = privileges_join_keyring(c->plan->id, err);
@@ -445,7 +447,7 @@ static int run_start_hooks(struct child *c, char **env, struct err *err)
     const struct hooks *hooks = &c->plan->hooks;
     if (!hooks->counts[HOOK_START_CONTAINER])
         return 0;
-    _cleanup_free_ char *state = hooks_state_of(&c->hook_state, c->outer_pid);
+    _cleanup_free_ char *state = hooks_state_of(&c->hook_state, getpid()); /* as the container sees it */
     return hooks_run(hooks, HOOK_START_CONTAINER, state, env, err);
 }
 

@@ -34,9 +34,10 @@ struct child {
 /* What goes through the status pipe: this byte once all is set up and execve is next, and a struct err when
  * anything failed, before or after. The pipe closes with execve. */
 enum { CHILD_READY = 'r', CHILD_CONFIRMED = 'c' };
-/* What goes through sync_fd: the child's pid (int) once the parent has done its part; then, with hooks, one
- * byte from the child when its mounts are there, and one back when prestart and createRuntime are through. */
-enum { CHILD_MOUNTED = 'm', CHILD_GO_ON = 'g' };
+/* What goes through sync_fd: the child's pid (int) once the parent has done its part; then, with hooks or
+ * trees for the parent to map, ints from the child: the index of a mount, with its tree, for which a struct
+ * err comes back; at last CHILD_MOUNTED, and one byte back when prestart and createRuntime are through. */
+enum { CHILD_MOUNTED = -1, CHILD_GO_ON = 'g' };
 
 /* In the parent, before its first clone: what it ignores, for all its children. */
 void child__know_signals(void);

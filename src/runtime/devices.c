@@ -280,14 +280,16 @@ int rootfs__console_target(int dev, struct err *err)
 
 int rootfs_make_devices(const struct plan *plan, int root_fd, struct err *err)
 {
-    if (config_binds_dev(plan))
-        return 0;
+    bool bound = config_binds_dev(plan);
     _cleanup_close_ int dev = rootfs__target(root_fd, "/dev", true, err);
     if (dev < 0)
         return dev;
     int r = 0;
     for (size_t i = 0; i < plan->device_count && r == 0; i++)
-        r = make_device(plan, root_fd, dev, &plan->devices[i], err);
+        if (!bound || !str_after(plan->devices[i].path, "/dev/"))
+            r = make_device(plan, root_fd, dev, &plan->devices[i], err);
+    if (bound)
+        return r;
     for (size_t i = 0; i < ARRAY_SIZE(default_devices) && r == 0; i++)
         if (!config_has(plan, default_devices[i].path))
             r = make_device(plan, root_fd, dev, &default_devices[i], err);

@@ -191,8 +191,6 @@ int rootfs__open_bind_within(int root_fd, const struct plan_mount *m, struct err
     if (tree < 0)
         return err_sys(err, errno, "bind source path %s", m->source);
     int r = dress_bind(tree, m, err);
-    if (r == 0 && m->userns_fd >= 0)
-        r = rootfs__map_tree(tree, m->userns_fd, m, err);
     return r < 0 ? r : take_fd(&tree);
 }
 

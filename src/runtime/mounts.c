@@ -15,7 +15,7 @@
 struct mounter {
     const struct plan *plan;
     const struct cgroup *cgroup;
-    int root_fd;
+    int root_fd, parent_fd;
     /* The last tmpfs, which nobody else has been in yet: mounts right below it need no walk. */
     int recent_fd;
     const char *recent;
@@ -289,6 +289,30 @@ static int mount_filesystem(struct mounter *mr, const struct plan_mount *m, stru
 
 /* --- binds --- */
 
+static int have_mapped(const struct mounter *mr, const struct plan_mount *m, int tree, struct err *err)
+{
+    int index = (int)(m - mr->plan->mounts);
+    struct err why = {0};
+    ssize_t n = file_send_fds(mr->parent_fd, &index, sizeof(index), &tree, 1, err);
+    if (n >= 0)
+        n = file_read_full(mr->parent_fd, &why, sizeof(why), err);
+    if (n < 0)
+        return (int)n;
+    if (n != sizeof(why))
+        return err_set(err, ERR_CANCELLED, "who makes the container went away");
+    return why.code ? err_copy(err, &why) : 0;
+}
+
+static int bind_within(const struct mounter *mr, const struct plan_mount *m, struct err *err)
+{
+    _cleanup_close_ int tree = rootfs__open_bind_within(mr->root_fd, m, err);
+    int r = MIN(tree, 0);
+    if (r == 0 && m->userns_fd >= 0)
+        r = in_user_namespace(mr->plan) ? have_mapped(mr, m, tree, err)
+                                        : rootfs__map_tree(tree, m->userns_fd, m, err);
+    return r < 0 ? r : take_fd(&tree);
+}
+
 static int mount_bind(struct mounter *mr, const struct plan_mount *m, struct err *err)
 {
     char text[PATH_MAX];
@@ -298,7 +322,7 @@ static int mount_bind(struct mounter *mr, const struct plan_mount *m, struct err
         return rootfs__make_symlink(mr->root_fd, m->destination, text, err);
     }
     _cleanup_close_ int own = m->tree_fd >= 0    ? -EBADF
-                              : m->source_within ? rootfs__open_bind_within(mr->root_fd, m, err)
+                              : m->source_within ? bind_within(mr, m, err)
                                                  : rootfs__open_bind(m, err);
     int tree = m->tree_fd < 0 ? own : m->tree_fd;
     struct stat st, there;
@@ -412,9 +436,11 @@ static int mount_cgroup(struct mounter *mr, const struct plan_mount *m, struct e
     return r < 0 && (err->sys == EPERM || err->sys == EBUSY) && dir ? mount_bind(mr, &bind, err) : r;
 }
 
-int rootfs_mount_all(const struct plan *plan, const struct cgroup *cgroup, int *root_fd, struct err *err)
+int rootfs_mount_all(const struct plan *plan, const struct cgroup *cgroup, int parent_fd, int *root_fd,
+                     struct err *err)
 {
-    struct mounter mr = {.plan = plan, .cgroup = cgroup, .root_fd = *root_fd, .recent_fd = -EBADF};
+    struct mounter mr = {
+        .plan = plan, .cgroup = cgroup, .root_fd = *root_fd, .parent_fd = parent_fd, .recent_fd = -EBADF};
     int r = 0;
     for (size_t i = 0; i < plan->mount_count && r == 0; i++) {
         const struct plan_mount *m = &plan->mounts[i];

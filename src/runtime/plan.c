@@ -232,7 +232,7 @@ static bool wants_signals_blocked(const json_t *spec)
 
 int plan_parse(const struct runtime_launch *launch, struct plan *ret, struct err *err)
 {
-    static const char *const refused[] = {"solaris", "windows", "vm", "zos", NULL};
+    static const char *const refused[] = {"solaris", "windows", "vm", "zos", "freebsd", NULL};
     _cleanup_plan_ struct plan plan = {.id = launch->id,
                                        .root = launch->root,
                                        .bundle = launch->bundle,

@@ -93,7 +93,7 @@ struct plan_mount {
     const char *idmap_option;    /* what is behind "idmap=" */
     struct plan_id_maps id_maps; /* none given: the container's */
     int tree_fd;                 /* detached and dressed by the parent; negative: up to the child */
-    int userns_fd;               /* whose maps the child gives a source within the root; else negative */
+    int userns_fd;               /* whose maps a source within the root gets; else negative */
     int given;                   /* n > 0: the source is the launch's fds[n - 1], a detached tree ("fd:N") */
 };
 
@@ -162,6 +162,7 @@ struct plan {
     unsigned long root_propagation; /* 0: private */
     struct plan_mount *mounts;
     size_t mount_count;
+    bool maps_within; /* the parent is to map ids of trees that the child will bind */
     struct plan_device *devices;
     size_t device_count;
     struct plan_sysctl *sysctls;

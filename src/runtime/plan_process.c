@@ -34,6 +34,8 @@ static int get_limit(const json_t *entry, const char *key, rlim64_t *ret, struct
         *ret = RLIM64_INFINITY;
         return 0;
     }
+    if (!value || json_is_null(value))
+        return err_set(err, ERR_INVALID, "\"process.rlimits\" has an entry without \"%s\"", key);
     int64_t n = 0;
     int r = json_get_i64(entry, "process.rlimits", key, &n, err);
     if (r == 0)
@@ -114,8 +116,9 @@ static int parse_user(const json_t *process, struct plan_process *ret, struct er
         r = json_get_array(user, "process.user", "additionalGids", &gids, err);
     if (r < 0)
         return r;
-    if (mask > 0777)
-        return err_set(err, ERR_INVALID, "\"process.user.umask\": %lld is above 0777", (long long)mask);
+    if (mask < -1 || mask > 0777)
+        return err_set(err, ERR_INVALID, "\"process.user.umask\": %lld is not between 0 and 0777",
+                       (long long)mask);
     ret->umask = (int)mask;
     if (json_array_size(gids) > MAX_GIDS)
         return err_set(err, ERR_LIMIT, "more than %d additional groups", MAX_GIDS);
@@ -246,7 +249,7 @@ int plan__parse_process(const json_t *process, const struct runtime_launch *laun
         r = parse_rlimits(process, ret, err);
     if (r == 0)
         r = parse_oom_score(process, ret, err);
-    if (r == 0)
+    if (r == 0 && (ret->terminal || launch->tty))
         r = parse_console_size(process, ret, err);
     if (r < 0)
         return r;

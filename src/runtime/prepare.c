@@ -174,17 +174,13 @@ static int prepare_mount(const struct plan *plan, struct plan_mount *m, struct e
     return r == 0 && m->idmap ? rootfs__map_tree(tree, userns, m, err) : r;
 }
 
-/* What lies below the root may be a mount of this same config: the child binds it when its turn comes. The
- * kernel lets only the root of the machine map ids. */
+/* What lies below the root may be a mount of this same config: the child binds it when its turn comes. Its
+ * ids are mapped by who has CAP_SYS_ADMIN over its file system (mount_setattr(2)), which a child in a user
+ * namespace has not: it hands us the tree then. */
 static int prepare_within(const struct plan *plan, struct plan_mount *m, struct err *err)
 {
     if (!m->idmap)
         return 0;
-    if (plan->namespaces & CLONE_NEWUSER)
-        return err_set(err, ERR_UNSUPPORTED,
-                       "mount of %s: in a user namespace, the ids of a source in the container's own root "
-                       "cannot be mapped",
-                       m->destination);
     int userns, r = find_maps(plan, m, &userns, err);
     if (r == 0 && (m->userns_fd = fcntl(userns, F_DUPFD_CLOEXEC, 3)) < 0)
         return err_sys(err, errno, "dup");
@@ -226,6 +222,7 @@ int rootfs_prepare(struct plan *plan, struct err *err)
         struct plan_mount *m = &plan->mounts[i];
         if (m->bind && !m->remount && (mapped || m->idmap))
             r = (m->source_within ? prepare_within : prepare_mount)(plan, m, err);
+        plan->maps_within |= mapped && m->userns_fd >= 0;
     }
     if (r == 0 && mapped && !plan->overlay && !plan->root_prepared)
         r = prepare_root(plan, err);

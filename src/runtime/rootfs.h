@@ -26,9 +26,11 @@ void rootfs_prepare_joined(struct plan *plan);
 
 /* Propagation, overlay or bind: `*ret_root_fd` is the root to be (O_PATH). */
 int rootfs_mount_root(const struct plan *plan, int *ret_root_fd, struct err *err);
-/* The config's mounts in their order. A mount over "/" replaces `*root_fd`. */
-int rootfs_mount_all(const struct plan *plan, const struct cgroup *cgroup, int *root_fd, struct err *err);
-/* /dev: nodes and links. Left alone when the config binds a /dev of its own. */
+/* The config's mounts in their order. A mount over "/" replaces `*root_fd`. In a user namespace the parent is
+ * asked over `parent_fd` for id maps: see child.h. */
+int rootfs_mount_all(const struct plan *plan, const struct cgroup *cgroup, int parent_fd, int *root_fd,
+                     struct err *err);
+/* Nodes, and the links of /dev. A /dev that the config binds is left alone. */
 int rootfs_make_devices(const struct plan *plan, int root_fd, struct err *err);
 /* Moves the process into the root and drops the old one. */
 int rootfs_enter(const struct plan *plan, int root_fd, struct err *err);
@@ -66,7 +68,7 @@ int rootfs__attach(int tree_fd, int target_fd, const char *what, struct err *err
 int rootfs__attach_at(int tree_fd, int dir_fd, const char *name, const char *what, struct err *err);
 /* The source of a bind as a detached tree with all options of the mount but its id map. */
 int rootfs__open_bind(const struct plan_mount *m, struct err *err);
-/* The same of a source within the container's root, looked up in it as it is now, with the id map. */
+/* The same of a source within the container's root, looked up in it as it is now. */
 int rootfs__open_bind_within(int root_fd, const struct plan_mount *m, struct err *err);
 /* Gives a detached tree the id map of a user namespace. */
 int rootfs__map_tree(int tree, int userns_fd, const struct plan_mount *m, struct err *err);

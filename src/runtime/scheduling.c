@@ -85,7 +85,7 @@ static int check_scheduler(const struct scheduling *s, const char *policy, struc
                        "\"process.scheduler.priority\" can only be given with SCHED_FIFO or SCHED_RR, not %s",
                        policy);
     if (s->priority > 99)
-        return err_set(err, ERR_INVALID, "\"process.scheduler.priority\": %u is above 99", s->priority);
+        return err_set(err, ERR_INVALID, "\"process.scheduler.priority\" is not between 0 and 99");
     if ((s->runtime || s->deadline || s->period) && s->policy != POLICY_DEADLINE)
         return err_set(err, ERR_INVALID,
                        "\"process.scheduler\": runtime, deadline and period can only be given with "
@@ -123,7 +123,7 @@ static int parse_scheduler(const json_t *process, struct scheduling *ret, struct
     ret->has_scheduler = true;
     ret->policy = (uint32_t)number;
     ret->nice = (int32_t)MAX(INT64_C(-21), MIN(INT64_C(20), nice));
-    ret->priority = (uint32_t)MAX(INT64_C(0), MIN(INT64_C(100), priority));
+    ret->priority = priority < 0 || priority > 99 ? 100 : (uint32_t)priority;
     return check_scheduler(ret, policy, err);
 }
 

@@ -266,6 +266,22 @@ static void v2_names_a_limit_whose_controller_is_missing(void **state)
     cgroup__use_v2(NULL);
 }
 
+static void v2_files_of_the_core_are_written_but_for_those_that_move_or_end_processes(void **state)
+{
+    struct group t;
+    struct err err = {0};
+    use_unified();
+    assert_ok(group_make(&t, "{\"unified\":{\"cgroup.max.descendants\":\"7\"}}", &err), &err);
+    assert_string_equal(content(t.g, CG_CPU, "cgroup.max.descendants"), "7\n");
+    group_done(&t);
+    static const char *const refused[] = {"procs", "threads", "type", "subtree_control", "kill", "freeze"};
+    for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
+        _cleanup_free_ char *text = str_printf("{\"unified\":{\"cgroup.%s\":\"1\"}}", refused[i]);
+        assert_int_equal(group_make(&t, text, &err), -ERR_INVALID);
+    }
+    cgroup__use_v2(NULL);
+}
+
 static int try_open_in(struct group *t, const char *path, int flags)
 {
     pid_t pid = fork();
@@ -529,9 +545,13 @@ static void nonsense_is_refused_by_name(void **state)
         {"{\"cpu\":{\"idle\":2}}", "idle"},
         {"{\"blockIO\":{\"weight\":1001}}", "weight"},
         {"{\"blockIO\":{\"throttleReadBpsDevice\":[{\"major\":-1,\"minor\":0,\"rate\":1}]}}", "major"},
+        {"{\"blockIO\":{\"throttleReadBpsDevice\":[{\"major\":8,\"minor\":0}]}}", "without \"rate\""},
+        {"{\"blockIO\":{\"weightDevice\":[{\"major\":8,\"weight\":10}]}}", "without \"minor\""},
         {"{\"hugepageLimits\":[{\"pageSize\":\"2MB/../x\",\"limit\":1}]}", "pageSize"},
+        {"{\"hugepageLimits\":[{\"pageSize\":\"2MB\"}]}", "without \"limit\""},
         {"{\"network\":{\"classID\":4294967296}}", "classID"},
         {"{\"network\":{\"priorities\":[{\"name\":\"a b\",\"priority\":1}]}}", "priorities"},
+        {"{\"network\":{\"priorities\":[{\"name\":\"a\"}]}}", "without \"priority\""},
         {"{\"rdma\":{\"x\":7}}", "rdma"},
         {"{\"rdma\":{\"x\":{\"hcaHandles\":-1}}}", "hcaHandles"},
         {"{\"rdma\":{\"x\":{}}}", "hcaHandles or hcaObjects"},
@@ -947,6 +967,7 @@ int main(void)
         cmocka_unit_test(v2_processes_are_listed_frozen_thawed_and_killed),
         cmocka_unit_test(v2_pressure_is_told_where_the_kernel_counts_it),
         cmocka_unit_test(v2_names_a_limit_whose_controller_is_missing),
+        cmocka_unit_test(v2_files_of_the_core_are_written_but_for_those_that_move_or_end_processes),
         cmocka_unit_test(v2_device_rules_hold),
         cmocka_unit_test(v2_a_container_runs_in_its_group),
         cmocka_unit_test(v2_a_group_that_is_seen_writable_belongs_to_the_containers_user),

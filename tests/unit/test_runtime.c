@@ -467,7 +467,7 @@ static void what_is_not_supported_is_refused_by_name(void **state)
     box_init(&b);
     const char *args[] = {"true", NULL};
     box_args(&b, args);
-    static const char *const refused[] = {"windows", "solaris", "vm", "zos"};
+    static const char *const refused[] = {"windows", "solaris", "vm", "zos", "freebsd"};
     for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
         json_object_set_new(b.spec, refused[i], json_pack("{s:s}", "a", "b"));
         box_run(&b);
@@ -498,6 +498,16 @@ static void a_pids_limit_stops_a_fork_bomb(void **state)
     box_sh(&b, "i=0; while [ $i -lt 20 ]; do sleep 100 & i=$((i+1)); done; echo all");
     assert_contains(str_get(&b.output), "can't fork");
     assert_lacks(str_get(&b.output), "all");
+    box_done(&b);
+}
+
+static void a_pids_limit_of_zero_lets_nobody_be_born(void **state)
+{
+    struct box b;
+    box_init(&b);
+    json_object_set_new(json_object_get(box_linux(&b), "resources"), "pids", json_pack("{s:i}", "limit", 0));
+    assert_contains(box_sh(&b, "echo alone; sleep 0; echo not"), "alone\n");
+    assert_contains(str_get(&b.output), "can't fork");
     box_done(&b);
 }
 
@@ -675,6 +685,7 @@ int main(void)
         cmocka_unit_test(what_is_not_supported_is_refused_by_name),
         cmocka_unit_test(a_memory_limit_kills_and_is_counted),
         cmocka_unit_test(a_pids_limit_stops_a_fork_bomb),
+        cmocka_unit_test(a_pids_limit_of_zero_lets_nobody_be_born),
         cmocka_unit_test(a_failure_leaves_no_cgroup_mount_or_process),
         cmocka_unit_test(exec_joins_the_container),
         cmocka_unit_test(exec_into_a_dead_container_is_a_conflict),

@@ -7,7 +7,7 @@
 static const char full[] =
     "{'ociVersion':'1.2.0','hostname':'h','domainname':'d','annotations':{'a':'b'},"
     "'root':{'path':'rootfs','readonly':true},"
-    "'process':{'terminal':false,'user':{'uid':1,'gid':2,'umask':63,'additionalGids':[5]},'args':['sh'],"
+    "'process':{'terminal':true,'user':{'uid':1,'gid':2,'umask':63,'additionalGids':[5]},'args':['sh'],"
     "'env':['A=b'],'cwd':'/','capabilities':{'bounding':['CAP_KILL'],'effective':[],'inheritable':[],"
     "'permitted':[],'ambient':[]},'rlimits':[{'type':'RLIMIT_NOFILE','soft':1,'hard':2}],"
     "'noNewPrivileges':true,'oomScoreAdj':1,'consoleSize':{'height':1,'width':2},"

@@ -44,6 +44,7 @@ static void hooks_run_in_order_in_their_namespaces_with_the_state(void **state)
     const char *inside = box_sh(&b, "cat /tmp/state; readlink /proc/self/ns/uts");
     assert_contains(inside, "\"status\":\"created\"");
     assert_contains(inside, "\"org.example\":\"yes\"");
+    assert_contains(inside, "\"pid\":1,"); /* as the container sees it */
     const char *log = hook_log(&b, &text);
     char own[64] = {0};
     assert_true(readlink("/proc/self/ns/uts", own, sizeof(own) - 1) > 0);
@@ -54,6 +55,8 @@ static void hooks_run_in_order_in_their_namespaces_with_the_state(void **state)
     _cleanup_free_ char *not_third = str_printf("createContainer %s", own);
     assert_lacks(log, not_third);
     assert_contains(log, "\"status\":\"created\",\"pid\":");
+    assert_contains(d, "\"pid\":1,");
+    assert_true(strstr(log, "\"pid\":1,") > d); /* the others see it from outside */
     assert_contains(log, b.id);
     box_done(&b);
 }

@@ -45,6 +45,7 @@ static void nonsense_is_refused_by_its_name(void **state)
         {"scheduler", "{\"policy\":\"SCHED_NONE\"}", "\"SCHED_NONE\""},
         {"scheduler", "{\"policy\":\"SCHED_OTHER\",\"nice\":-30}", "process.scheduler.nice"},
         {"scheduler", "{\"policy\":\"SCHED_OTHER\",\"priority\":3}", "process.scheduler.priority"},
+        {"scheduler", "{\"policy\":\"SCHED_OTHER\",\"priority\":-3}", "process.scheduler.priority"},
         {"scheduler", "{\"policy\":\"SCHED_OTHER\",\"runtime\":3}", "SCHED_DEADLINE"},
         {"scheduler", "{\"policy\":\"SCHED_OTHER\",\"flags\":[\"X\"]}", "\"X\""},
         {"scheduler", "[]", "process.scheduler"},
@@ -62,9 +63,12 @@ static void nonsense_is_refused_by_its_name(void **state)
         {"user", "{\"uid\":-1}", "process.user.uid"},
         {"user", "{\"uid\":4294967296}", "process.user.uid"},
         {"user", "{\"umask\":512}", "process.user.umask"},
+        {"user", "{\"umask\":-4294967295}", "process.user.umask"},
         {"user", "{\"additionalGids\":[-1]}", "process.user.additionalGids"},
         {"rlimits", "[{\"type\":\"RLIMIT_X\",\"soft\":1,\"hard\":1}]", "RLIMIT_X"},
         {"rlimits", "[{\"type\":\"RLIMIT_CPU\",\"soft\":2,\"hard\":1}]", "RLIMIT_CPU"},
+        {"rlimits", "[{\"type\":\"RLIMIT_CPU\",\"soft\":0}]", "without \"hard\""},
+        {"rlimits", "[{\"type\":\"RLIMIT_CPU\",\"hard\":2}]", "without \"soft\""},
         {"rlimits", "[7]", "process.rlimits"},
         {"rlimits",
          "[{\"type\":\"RLIMIT_CPU\",\"soft\":1,\"hard\":1},{\"type\":\"RLIMIT_CPU\",\"soft\":1,\"hard\":1}]",
@@ -80,6 +84,7 @@ static void nonsense_is_refused_by_its_name(void **state)
         b.spec = json_deep_copy(good);
         const char *args[] = {"true", NULL};
         box_args(&b, args);
+        json_object_set_new(box_process(&b), "terminal", json_true()); /* else a size of it does not count */
         json_object_set_new(box_process(&b), cases[i].key, json_loads(cases[i].value, JSON_DECODE_ANY, NULL));
         box_run(&b);
         if (b.status != -1)
@@ -93,8 +98,25 @@ static void a_console_size_without_a_terminal_is_passed_over(void **state)
 {
     struct box b;
     box_init(&b);
-    json_object_set_new(box_process(&b), "consoleSize", json_pack("{s:i,s:i}", "height", 25, "width", 80));
+    json_object_set_new(box_process(&b), "consoleSize", json_pack("{s:i,s:i}", "height", 70000, "width", -1));
     assert_contains(box_sh(&b, "echo well"), "well\n");
+    box_done(&b);
+}
+
+static void the_cpus_of_an_exec_are_not_the_first_processs(void **state)
+{
+    static const char show[] = "grep Cpus_allowed_list /proc/self/status";
+    struct box b;
+    box_init(&b);
+    if (sysconf(_SC_NPROCESSORS_ONLN) < 2) {
+        box_done(&b);
+        print_message("skipped: there is one CPU\n");
+        skip();
+    }
+    _cleanup_free_ char *without = mem_strdup(box_sh(&b, show));
+    json_object_set_new(box_process(&b), "execCPUAffinity",
+                        json_pack("{s:s,s:s}", "initial", "0", "final", "0"));
+    assert_string_equal(box_sh(&b, show), without);
     box_done(&b);
 }
 
@@ -326,6 +348,7 @@ static void an_agent_gets_the_listener_and_the_state(void **state)
         close(report[0]);
         json_t *given;
         assert_ok(json_parse(str_get(&text), text.len, "state", &given, &b.err), &b.err);
+        assert_string_equal(json_str(given, "ociVersion"), RUNTIME_SPEC_VERSION);
         assert_string_equal(json_str(given, "metadata"), "meta \"data\"");
         assert_string_equal(json_string_value(json_array_get(json_object_get(given, "fds"), 0)), "seccompFd");
         assert_true(json_int(given, "pid") > 1);
@@ -344,6 +367,40 @@ static void an_agent_gets_the_listener_and_the_state(void **state)
     json_object_del(json_object_get(box_linux(&b), "seccomp"), "listenerMetadata");
     box_run(&b);
     assert_contains(b.err.msg, "listenerPath");
+    box_done(&b);
+}
+
+/* "If the SCMP_ACT_NOTIFY action is not used this value is ignored." */
+static void an_agent_that_nothing_is_asked_of_need_not_be_there(void **state)
+{
+    struct box b;
+    box_init(&b);
+    json_object_set_new(
+        box_linux(&b), "seccomp",
+        json_pack("{s:s,s:s}", "defaultAction", "SCMP_ACT_ALLOW", "listenerPath", "/no/agent"));
+    assert_string_equal(box_sh(&b, "echo well"), "well\n");
+    box_done(&b);
+}
+
+static void the_personality_is_the_configs(void **state)
+{
+    struct box b;
+    box_init(&b);
+    _cleanup_free_ char *uname = str_printf("%s/bin/uname", b.root);
+    assert_int_equal(symlink("busybox", uname), 0);
+    json_object_set_new(box_linux(&b), "personality", json_pack("{s:s}", "domain", "LINUX32"));
+    const char *machine = box_sh(&b, "uname -m");
+#ifdef __x86_64__
+    assert_string_equal(machine, "i686\n");
+#endif
+    assert_int_equal(b.status, 0);
+    json_object_set_new(box_linux(&b), "personality", json_pack("{s:s}", "domain", "LINUX64"));
+    box_run(&b);
+    assert_contains(b.err.msg, "LINUX64");
+    json_object_set_new(box_linux(&b), "personality",
+                        json_pack("{s:s,s:[s]}", "domain", "LINUX", "flags", "ADDR_NO_RANDOMIZE"));
+    box_run(&b);
+    assert_contains(b.err.msg, "linux.personality.flags");
     box_done(&b);
 }
 
@@ -430,6 +487,8 @@ static void features_name_what_is_there(void **state)
     assert_int_equal(json_array_size(json_object_get(linux_, "namespaces")), 8);
     assert_true(json_array_size(json_object_get(linux_, "capabilities")) > 40);
     assert_true(json_array_size(json_object_get(features, "mountOptions")) > 40);
+    assert_true(json_array_size(json_object_get(features, "potentiallyUnsafeConfigAnnotations")) >= 3);
+    assert_true(json_bool(json_object_get(linux_, "intelRdt"), "monitoring"));
 }
 
 int main(void)
@@ -438,6 +497,7 @@ int main(void)
         cmocka_unit_test(scheduler_and_io_priority_are_set),
         cmocka_unit_test(nonsense_is_refused_by_its_name),
         cmocka_unit_test(a_console_size_without_a_terminal_is_passed_over),
+        cmocka_unit_test(the_cpus_of_an_exec_are_not_the_first_processs),
         cmocka_unit_test(the_largest_number_of_64_bits_is_no_limit),
         cmocka_unit_test(labels_of_a_machine_without_them_are_refused),
         cmocka_unit_test(home_comes_from_the_containers_passwd),
@@ -446,6 +506,8 @@ int main(void)
         cmocka_unit_test(a_missing_directory_is_made_for_a_bundle),
         cmocka_unit_test(a_capability_that_cannot_be_given_is_warned_of),
         cmocka_unit_test(an_agent_gets_the_listener_and_the_state),
+        cmocka_unit_test(an_agent_that_nothing_is_asked_of_need_not_be_there),
+        cmocka_unit_test(the_personality_is_the_configs),
         cmocka_unit_test(memory_lies_where_the_policy_says),
         cmocka_unit_test(a_filter_that_refuses_close_range_lets_the_program_start),
         cmocka_unit_test(what_features_name_is_taken),

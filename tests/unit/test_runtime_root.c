@@ -90,7 +90,11 @@ static void a_bound_dev_is_left_alone(void **state)
         forget_mount(&b, gone[i]);
     json_object_del(box_linux(&b), "maskedPaths");
     add_mount(&b, "/dev", "bind", dev, "rbind");
-    assert_string_equal(box_sh(&b, "ls /dev"), "");
+    json_object_set_new(box_linux(&b), "devices",
+                        json_pack("[{s:s,s:s,s:i,s:i},{s:s,s:s,s:i,s:i}]", "path", "/opt/outside", "type",
+                                  "c", "major", 1, "minor", 7, "path", "/dev/inside", "type", "c", "major", 1,
+                                  "minor", 7));
+    assert_string_equal(box_sh(&b, "ls /dev; stat -c %t:%T /opt/outside"), "1:7\n");
     box_done(&b);
 }
 
