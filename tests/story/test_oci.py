@@ -552,12 +552,18 @@ class Oci(unittest.TestCase):
         with open(os.path.join(TOP, "docs/oci.md")) as page:
             self.assertIn(self.ok("help", "--markdown").out, page.read(), "docs/oci.md: run drover-oci help --markdown")
 
-    def test_the_page_names_tests_that_there_are(self):
-        with open(os.path.join(TOP, "docs/oci.md")) as page:
-            table = page.read().split("## What the specification demands")[1].split("\n## ")[0]
-        rows = [line.split("|")[-2] for line in table.split("\n") if line.startswith("| ") and "`" in line.split("|")[-2]]
-        named = {(file, test) for row in rows for file, tests in re.findall(r"(\w+): ((?:`\w+`(?:, )?)+)", row) for test in re.findall(r"`(\w+)`", tests)}
+    def test_the_page_of_the_specification_names_tests_and_functions_that_there_are(self):
+        with open(os.path.join(TOP, "docs/oci-specification.md")) as page:
+            rows = [line.split("|")[-3:-1] for line in page if line.startswith("| ") and "`" in line.split("|")[-3]]
+        self.assertEqual([row for row in rows if "`" not in row[1] and row[1] != " by reading "], [])
+        named = {(file, test) for _, row in rows for file, tests in re.findall(r"(\w+): ((?:`\w+`(?:, )?)+)", row) for test in re.findall(r"`(\w+)`", tests)}
         self.assertGreater(len(named), 60)
+        places = {place for row, _ in rows for place in re.findall(r"`([^`]+)`", row)}
+        self.assertGreater(len(places), 60)
+        for place in sorted(places):
+            file, function = place.split(":")
+            with open(os.path.join(TOP, "src", file if "/" in file else f"runtime/{file}")) as f:
+                self.assertIsNotNone(re.search(rf"^\w.*\b{function}\(", f.read(), re.M), place)
         for file, test in sorted(named):
             found = False
             for path, kind in ((f"tests/unit/test_{file}.c", "void "), (f"tests/story/test_{file}.py", "def test_")):
