@@ -3,14 +3,15 @@
  *     bench-nodes ADDRESS TOKEN COUNT FOLDER SECONDS [fresh]
  *
  * COUNT nodes join the swarm whose leader is at ADDRESS ("HOST:PORT"), each with a key, a certificate and a
- * connection of its own. Each has its session (src/cluster/session.h), and every second reports its tasks as
- * running. "ready" is printed when all have joined and have their first assignment; then, after SECONDS (0:
- * at a line), how many sessions and reports were answered meanwhile, and how many bytes the sessions' answers
- * had. With `fresh` each call is made over a new connection. */
+ * connection of its own. Each has its session (src/cluster/session.h), with its vitals, and every second
+ * reports its tasks as running. "ready" is printed when all have joined and have their first assignment;
+ * then, after SECONDS (0: at a line), how many sessions and reports were answered meanwhile, and how many
+ * bytes the sessions' answers had. With `fresh` each call is made over a new connection. */
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/timeutil.h"
+#include "cluster/health.h"
 #include "cluster/pki.h"
 #include "http/client.h"
 
@@ -155,8 +156,12 @@ static void *session(void *context)
     struct node *n = context;
     struct http_client *client = NULL;
     _cleanup_free_ char *version = mem_strdup("");
+    struct vitals vitals;
+    vitals_clear(&vitals);
     while (!end) {
-        json_t *body = json_pack("{s:s, s:i, s:b}", "version", version, "protocol", 1, "facts", 1);
+        vitals_read(folder, &vitals);
+        json_t *body = json_pack("{s:s, s:i, s:b, s:o}", "version", version, "protocol", 1, "facts", 1,
+                                 "vitals", vitals_format(&vitals));
         _cleanup_json_ json_t *answer = call(&client, n, "/cluster/session", body);
         if (!answer) {
             time_sleep_ns(NS_PER_S);
@@ -180,6 +185,8 @@ static void *report(void *context)
         int64_t wait = at - time_monotonic_ns();
         if (wait > 0)
             time_sleep_ns(wait);
+        else
+            at -= wait; /* what was missed is not made up for */
         pthread_mutex_lock(&n->lock);
         json_t *body = n->report ? json_pack("{s:s, s:O}", "lead", n->lead, "tasks", n->report) : NULL;
         pthread_mutex_unlock(&n->lock);

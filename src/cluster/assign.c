@@ -274,7 +274,6 @@ void assign__begin(struct cluster *c)
 int64_t assign__tick(struct cluster *c)
 {
     int64_t now = time_monotonic_ns(), beat = assign__heartbeat(c);
-    condition__tick(c);
     /* When this process stood still, the nodes' calls stood in a queue. */
     bool stood_still = now - c->ticked_ns > 2 * beat;
     struct map_entry *e;
@@ -298,10 +297,9 @@ static int leader_changes(struct err *err)
 
 /* Who has ceased to lead since port__elsewhere() knows no nodes, and must not tell one that it was removed.
  */
-static int leading_member(struct cluster *c, struct http_request *q, struct port_peer *ret,
-                          struct node **ret_node, struct err *err)
+static int leading_node(struct cluster *c, const struct port_peer *peer, struct node **ret, struct err *err)
 {
-    return c->role == ROLE_LEADS ? port__member(c, q, ret, ret_node, err) : leader_changes(err);
+    return c->role == ROLE_LEADS ? port__node(c, peer, ret, err) : leader_changes(err);
 }
 
 /* A report without `lead` is of a node that is one version behind. */
@@ -336,24 +334,23 @@ static void wait_for_news(struct cluster *c, const char *node, const char *have)
 }
 
 /* Hears it, and waits: whether there is news. */
-static int await(struct cluster *c, struct http_request *q, const json_t *body, bool *ret_news,
+static int await(struct cluster *c, const struct port_peer *peer, const json_t *body, bool *ret_news,
                  struct err *err)
 {
-    struct port_peer peer;
     struct node *n;
     SCOPED_LOCK(locked, &c->lock);
-    int r = leading_member(c, q, &peer, &n, err);
+    int r = leading_node(c, peer, &n, err);
     if (r == 0)
         r = join__check_protocol(body, err);
     if (r < 0)
         return r;
     heard(c, n);
     condition__heard(c, n, json_object_get(body, "vitals"));
-    if (!peer.manager && !n->manager)
+    if (!peer->manager && !n->manager)
         end_managing(c, n);
     describe(c, n, json_object_get(body, "description"));
-    wait_for_news(c, peer.node, json_str(body, "version"));
-    n = map_get(&c->objects[CLUSTER_NODE], peer.node);
+    wait_for_news(c, peer->node, json_str(body, "version"));
+    n = map_get(&c->objects[CLUSTER_NODE], peer->node);
     if (!n || c->role != ROLE_LEADS || c->stopping)
         return leader_changes(err);
     n->seen_ns = time_monotonic_ns();
@@ -380,17 +377,16 @@ static void add_news(struct cluster *c, struct node *n, const json_t *body, bool
     }
 }
 
-static int answer_session(struct cluster *c, struct http_request *q, const json_t *body, bool news,
-                          int64_t taken_ns, struct err *err)
+static int answer_session(struct cluster *c, const struct port_peer *peer, const json_t *body, bool news,
+                          int64_t taken_ns, char **ret, struct err *err)
 {
-    struct port_peer peer;
     struct node *n;
     char version[VERSION_BYTES];
     SCOPED_LOCK(locked, &c->lock);
-    int r = leading_member(c, q, &peer, &n, err);
+    int r = leading_node(c, peer, &n, err);
     if (r < 0)
         return r;
-    json_t *answer =
+    _cleanup_json_ json_t *answer =
         json_pack("{s:s, s:I, s:I, s:O, s:s, s:I}", "lead", c->lead_id, "epoch", (json_int_t)c->epoch,
                   "heartbeat_ns", (json_int_t)assign__heartbeat(c), "managers", c->managers, "leader",
                   c->address, "certificate_ns", (json_int_t)identity__life(c));
@@ -398,14 +394,14 @@ static int answer_session(struct cluster *c, struct http_request *q, const json_
     if (n->manager)
         json_object_set_new(answer, "summary", swarm__summary(c));
     if (news)
-        add_news(c, n, body, peer.manager, answer);
+        add_news(c, n, body, peer->manager, answer);
     json_object_set_new(
         answer, "clock",
         json_pack("[I, I]", (json_int_t)(taken_ns / NS_PER_MS), (json_int_t)(time_now_ns() / NS_PER_MS)));
     version_of(c, n, version);
     json_set_str(answer, "version",
                  news ? version : json_str(body, "version")); /* what came since is told next */
-    http_reply_json(q, 200, answer);
+    *ret = json_format(answer);
     return 0;
 }
 
@@ -414,6 +410,7 @@ int assign__session(struct http_request *q, void *context, struct err *err)
     struct cluster *c = context;
     struct port_peer peer;
     _cleanup_json_ json_t *body = NULL;
+    _cleanup_free_ char *answer = NULL;
     bool news = false;
     if (port__elsewhere(c, q))
         return 0;
@@ -422,10 +419,16 @@ int assign__session(struct http_request *q, void *context, struct err *err)
         r = http_body_json(q, PORT_BODY_MAX, &body, err);
     int64_t taken_ns = time_now_ns();
     if (r == 0)
-        r = await(c, q, body, &news, err);
+        r = await(c, &peer, body, &news, err);
     if (r == 0 && news) /* a leader that was replaced has no node do anything */
         r = cluster_confirm(c, err);
-    return r < 0 ? r : answer_session(c, q, body, news, taken_ns, err);
+    if (r == 0)
+        r = port__peer(c, q, &peer, err); /* its certificate may have been taken back meanwhile */
+    if (r == 0)
+        r = answer_session(c, &peer, body, news, taken_ns, &answer, err);
+    if (r == 0)
+        http_reply_text(q, 200, "application/json", answer);
+    return r;
 }
 
 static bool is_container_id(const char *text)
@@ -457,14 +460,30 @@ static void take_report(struct cluster *c, const char *node, const json_t *row)
         service__wake(c, t->service);
 }
 
+static int take_reports(struct cluster *c, const struct port_peer *peer, const json_t *body,
+                        const json_t *list, struct err *err)
+{
+    struct node *n;
+    const json_t *one;
+    size_t i;
+    SCOPED_LOCK(locked, &c->lock);
+    int r = leading_node(c, peer, &n, err);
+    if (r == 0)
+        r = check_lead(c, body, err);
+    if (r < 0)
+        return r;
+    heard(c, n);
+    json_array_foreach (list, i, one)
+        take_report(c, peer->node, one);
+    return 0;
+}
+
 int assign__report(struct http_request *q, void *context, struct err *err)
 {
     struct cluster *c = context;
     struct port_peer peer;
-    struct node *n;
     _cleanup_json_ json_t *body = NULL;
-    json_t *list = NULL, *one;
-    size_t i;
+    json_t *list = NULL;
     if (port__elsewhere(c, q))
         return 0;
     int r = port__peer(c, q, &peer, err); /* before anything of it is read */
@@ -474,40 +493,38 @@ int assign__report(struct http_request *q, void *context, struct err *err)
         r = json_get_array(body, "", "tasks", &list, err);
     if (r == 0 && json_array_size(list) > REPORTS_MAX)
         r = err_set(err, ERR_LIMIT, "a report has at most %d tasks", REPORTS_MAX);
-    if (r < 0)
-        return r;
-    SCOPED_LOCK(locked, &c->lock);
-    r = leading_member(c, q, &peer, &n, err);
     if (r == 0)
-        r = check_lead(c, body, err);
-    if (r < 0)
-        return r;
-    heard(c, n);
-    json_array_foreach (list, i, one)
-        take_report(c, peer.node, one);
-    http_reply_json(q, 200, json_object());
-    return 0;
+        r = take_reports(c, &peer, body, list, err);
+    if (r == 0)
+        http_reply_json(q, 200, json_object());
+    return r;
+}
+
+/* A node of the swarm, which has left it now, or is about to. */
+static int look_up(struct cluster *c, const struct port_peer *peer, bool has_left, struct err *err)
+{
+    struct node *n;
+    SCOPED_LOCK(locked, &c->lock);
+    int r = port__node(c, peer, &n, err);
+    if (r == 0 && has_left)
+        set_lost(c, n, true, NODE_HAS_LEFT);
+    return r;
 }
 
 int assign__leave(struct http_request *q, void *context, struct err *err)
 {
     struct cluster *c = context;
     struct port_peer peer;
-    struct node *n;
     if (port__elsewhere(c, q))
         return 0;
-    pthread_mutex_lock(&c->lock);
-    int r = port__member(c, q, &peer, &n, err);
-    pthread_mutex_unlock(&c->lock);
+    int r = port__peer(c, q, &peer, err);
+    if (r == 0)
+        r = look_up(c, &peer, false, err);
     if (r == 0)
         r = roles__left(c, peer.node, err);
-    if (r < 0)
-        return r;
-    SCOPED_LOCK(locked, &c->lock);
-    r = port__member(c, q, &peer, &n, err);
-    if (r < 0)
-        return r;
-    set_lost(c, n, true, NODE_HAS_LEFT);
-    http_reply_json(q, 200, json_object());
-    return 0;
+    if (r == 0)
+        r = look_up(c, &peer, true, err);
+    if (r == 0)
+        http_reply_json(q, 200, json_object());
+    return r;
 }

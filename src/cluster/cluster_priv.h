@@ -154,7 +154,7 @@ struct change {
 };
 
 /* What a node reports of itself; its session's thread's. */
-struct own_vitals {
+struct own_vitals { /* of the session's thread, or of the leader's loop */
     struct vitals vitals;
     int64_t measured_ns, sent_ms, clock_ms;
     bool clock_known;
@@ -481,7 +481,7 @@ condition__report(struct cluster *c); /* this node's, as it is about to be sent;
 void condition__answered(struct cluster *c, const json_t *answer);
 /* On the leader, with the lock. */
 void condition__heard(struct cluster *c, struct node *n, const json_t *list);
-void condition__tick(struct cluster *c);
+void condition__tick(struct cluster *c); /* its loop's; lets go of the lock while it measures */
 void condition__tell(struct cluster *c, struct node *n); /* the model, what its health is */
 void condition__refresh(struct cluster *c); /* the model has today's numbers of who is not well */
 char *condition__message(struct cluster *c, const struct node *n); /* NULL: it is well; the caller frees */

@@ -8,20 +8,24 @@ enum { MEASURE_EVERY_MS = 1000 };
 
 /* --- A node's own --- */
 
-static void measure(struct cluster *c, struct vitals *v)
+static bool due(const struct own_vitals *own)
 {
-    vitals_read(engine_root(c->engine), v);
-    v->is[VITAL_KEEPER_MS] = engine_keeper_silence_ns(c->engine) / NS_PER_MS;
+    return !own->measured_ns || time_monotonic_ns() - own->measured_ns >= MEASURE_EVERY_MS * NS_PER_MS;
+}
+
+/* Without the lock: a sick disk may not answer. */
+static void measure(struct cluster *c, struct own_vitals *own)
+{
+    vitals_read(engine_root(c->engine), &own->vitals);
+    own->vitals.is[VITAL_KEEPER_MS] = engine_keeper_silence_ns(c->engine) / NS_PER_MS;
+    own->measured_ns = time_monotonic_ns();
 }
 
 json_t *condition__report(struct cluster *c)
 {
-    struct own_vitals *own = &c->own_vitals; /* only the session's thread has them */
-    int64_t now = time_monotonic_ns();
-    if (!own->measured_ns || now - own->measured_ns >= MEASURE_EVERY_MS * NS_PER_MS) {
-        measure(c, &own->vitals);
-        own->measured_ns = now;
-    }
+    struct own_vitals *own = &c->own_vitals;
+    if (due(own))
+        measure(c, own);
     own->vitals.is[VITAL_CLOCK_MS] = own->clock_known ? own->clock_ms : VITAL_UNKNOWN;
     own->sent_ms = time_now_ns() / NS_PER_MS;
     return vitals_format(&own->vitals);
@@ -131,18 +135,29 @@ static void compare_clocks(struct cluster *c)
     free(clocks);
 }
 
-void condition__tick(struct cluster *c)
+static void judge_all(struct cluster *c)
 {
-    struct node *self = map_get(&c->objects[CLUSTER_NODE], c->self);
     struct map_entry *e;
-    if (!self)
-        return;
-    measure(c, &self->vitals);
-    self->vitals.is[VITAL_CLOCK_MS] = 0;
-    self->measured = true;
     compare_clocks(c);
     for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));)
         judge(c, e->value);
+}
+
+void condition__tick(struct cluster *c)
+{
+    struct own_vitals *own = &c->own_vitals;
+    if (!due(own))
+        return;
+    pthread_mutex_unlock(&c->lock);
+    measure(c, own);
+    pthread_mutex_lock(&c->lock);
+    struct node *self = map_get(&c->objects[CLUSTER_NODE], c->self);
+    if (!self)
+        return;
+    self->vitals = own->vitals;
+    self->vitals.is[VITAL_CLOCK_MS] = 0;
+    self->measured = true;
+    judge_all(c);
 }
 
 void condition__refresh(struct cluster *c)
@@ -207,6 +222,6 @@ int cluster_health_set(struct cluster *c, const char *limits, struct err *err)
         return r;
     SCOPED_LOCK(locked, &c->lock);
     if (c->role == ROLE_LEADS)
-        condition__tick(c);
+        judge_all(c);
     return 0;
 }

@@ -194,7 +194,7 @@ void forward__take(struct http_request *q, void *context)
     if (r == 0) {
         SCOPED_LOCK(locked, &c->lock);
         struct node *node;
-        r = port__member(c, q, &peer, &node, &err);
+        r = port__node(c, &peer, &node, &err);
         /* A connection may be older than the role that its certificate says. */
         peer.manager = r == 0 && peer.manager && node->manager;
     }

@@ -176,21 +176,13 @@ static int make_room_for_manager(struct cluster *c, const json_t *body, struct e
     return r == 0 && manager ? managers__replicate(c, address, err) : r;
 }
 
-int join__take(struct http_request *q, void *context, struct err *err)
+static int take(struct cluster *c, struct http_request *q, const json_t *body, char **ret, struct err *err)
 {
-    struct cluster *c = context;
-    _cleanup_json_ json_t *body = NULL, *answer = NULL;
-    _cleanup_free_ char *certificate = NULL;
-    struct node *n = NULL;
-    if (port__elsewhere(c, q))
-        return 0;
-    int r = http_body_json(q, JOIN_BODY_MAX, &body, err);
-    if (r == 0)
-        r = make_room_for_manager(c, body, err);
-    if (r < 0)
-        return r;
     SCOPED_LOCK(locked, &c->lock);
-    r = admit(c, q, body, &n, &certificate, err);
+    struct node *n = NULL;
+    _cleanup_free_ char *certificate = NULL;
+    _cleanup_json_ json_t *answer = NULL;
+    int r = admit(c, q, body, &n, &certificate, err);
     if (r < 0)
         return r;
     if (n->manager)
@@ -208,7 +200,49 @@ int join__take(struct http_request *q, void *context, struct err *err)
     c->all_dirty = true;
     pthread_cond_signal(&c->decide);
     if (r == 0)
-        http_reply_json(q, 200, json_incref(answer));
+        *ret = json_format(answer);
+    return r;
+}
+
+int join__take(struct http_request *q, void *context, struct err *err)
+{
+    struct cluster *c = context;
+    _cleanup_json_ json_t *body = NULL;
+    _cleanup_free_ char *answer = NULL;
+    if (port__elsewhere(c, q))
+        return 0;
+    int r = http_body_json(q, JOIN_BODY_MAX, &body, err);
+    if (r == 0)
+        r = make_room_for_manager(c, body, err);
+    if (r == 0)
+        r = take(c, q, body, &answer, err);
+    if (r == 0)
+        http_reply_text(q, 200, "application/json", answer);
+    return r;
+}
+
+static int renew(struct cluster *c, const struct port_peer *peer, const char *csr, char **ret,
+                 struct err *err)
+{
+    struct node *n;
+    struct change ch = {0};
+    _cleanup_free_ char *certificate = NULL;
+    SCOPED_LOCK(locked, &c->lock);
+    int r = port__node(c, peer, &n, err);
+    if (r == 0)
+        r = issue(c, csr, n, &certificate, err);
+    if (r < 0)
+        return r;
+    change_put(&ch, &n->o);
+    r = change_commit(c, &ch, true, err);
+    if (r < 0)
+        return r;
+    _cleanup_json_ json_t *answer = json_pack("{s:s, s:s, s:O}", "certificate", certificate, "role",
+                                              n->manager ? "manager" : "worker", "managers", c->managers);
+    must(answer);
+    r = n->manager ? add_keys(c, answer, err) : 0;
+    if (r == 0)
+        *ret = json_format(answer);
     return r;
 }
 
@@ -216,9 +250,8 @@ int join__renew(struct http_request *q, void *context, struct err *err)
 {
     struct cluster *c = context;
     struct port_peer peer;
-    struct node *n;
     _cleanup_json_ json_t *body = NULL;
-    _cleanup_free_ char *certificate = NULL;
+    _cleanup_free_ char *answer = NULL;
     const char *csr = "";
     if (port__elsewhere(c, q))
         return 0;
@@ -229,25 +262,9 @@ int join__renew(struct http_request *q, void *context, struct err *err)
         r = json_get_string(body, "", "csr", &csr, err);
     if (r < 0)
         return r;
-    SCOPED_LOCK(locked, &c->lock);
-    r = port__member(c, q, &peer, &n, err);
+    r = renew(c, &peer, csr, &answer, err);
     if (r == 0)
-        r = issue(c, csr, n, &certificate, err);
-    if (r == 0) {
-        struct change ch = {0};
-        change_put(&ch, &n->o);
-        r = change_commit(c, &ch, true, err);
-    }
-    if (r < 0)
-        return r;
-    json_t *answer = json_pack("{s:s, s:s, s:O}", "certificate", certificate, "role",
-                               n->manager ? "manager" : "worker", "managers", c->managers);
-    must(answer);
-    if (n->manager)
-        r = add_keys(c, answer, err);
-    if (r == 0)
-        http_reply_json(q, 200, json_incref(answer));
-    json_decref(answer);
+        http_reply_text(q, 200, "application/json", answer);
     return r;
 }
 

@@ -349,6 +349,7 @@ static void *run(void *context)
         swept = true;
         if (change_commit(c, &ch, false, &err) < 0)
             log_error("cluster: %s", err.msg);
+        condition__tick(c);
         if (!c->stopping && !any_dirty(c))
             wait_until(c, earlier(next, other), earlier(tick, traffic__due(c)));
     }

@@ -362,8 +362,9 @@ int place_alone__taken(struct http_request *q, void *context, struct err *err)
     int r = take_call(q, c, &body, err);
     if (r < 0)
         return r;
-    SCOPED_LOCK(locked, &c->lock);
+    pthread_mutex_lock(&c->lock);
     note_made(c, json_int(body, "hold"), json_str(body, "container"));
+    pthread_mutex_unlock(&c->lock);
     http_reply_json(q, 200, json_object());
     return 0;
 }

@@ -45,30 +45,27 @@ int port__peer(struct cluster *c, struct http_request *q, struct port_peer *ret,
     return 0;
 }
 
-int port__member(struct cluster *c, struct http_request *q, struct port_peer *ret, struct node **ret_node,
-                 struct err *err)
+int port__node(struct cluster *c, const struct port_peer *peer, struct node **ret, struct err *err)
 {
-    int r = port__peer(c, q, ret, err);
-    if (r < 0)
-        return r;
-    *ret_node = map_get(&c->objects[CLUSTER_NODE], ret->node);
-    return *ret_node
-               ? 0
-               : err_set(err, ERR_DENIED,
-                         "node %s is not part of the swarm any more: it was removed; docker swarm leave "
-                         "and join make it one again",
-                         ret->node);
+    *ret = map_get(&c->objects[CLUSTER_NODE], peer->node);
+    return *ret ? 0
+                : err_set(err, ERR_DENIED,
+                          "node %s is not part of the swarm any more: it was removed; docker swarm leave "
+                          "and join make it one again",
+                          peer->node);
 }
 
 bool port__elsewhere(struct cluster *c, struct http_request *q)
 {
     char leader[STORE_ADDRESS_BYTES];
     bool known = managers__leader(c, leader);
-    SCOPED_LOCK(locked, &c->lock);
-    if (c->role == ROLE_LEADS)
+    pthread_mutex_lock(&c->lock);
+    bool leads = c->role == ROLE_LEADS, ours = str_eq(leader, c->address);
+    pthread_mutex_unlock(&c->lock);
+    if (leads)
         return false;
     json_t *body = json_pack("{s:s}", "message", "this node does not lead the swarm");
-    if (known && !str_eq(leader, c->address))
+    if (known && !ours)
         json_set_str(body, "leader", leader);
     http_reply_json(q, MISDIRECTED, body);
     return true;

@@ -27,10 +27,10 @@ void port__renewed(struct cluster *c);
 
 /* Who calls, by its certificate. ERR_UNAUTHORIZED. */
 int port__peer(struct cluster *c, struct http_request *q, struct port_peer *ret, struct err *err);
-/* The same, and it must be a node of the swarm still. The leader, with the lock. ERR_DENIED. */
-int port__member(struct cluster *c, struct http_request *q, struct port_peer *ret, struct node **ret_node,
-                 struct err *err);
-/* Answers 421 with where the leader is, when this node does not lead: true. */
+/* It must be a node of the swarm still. The leader, with the lock. ERR_DENIED. */
+int port__node(struct cluster *c, const struct port_peer *peer, struct node **ret, struct err *err);
+/* Answers 421 with where the leader is, when this node does not lead: true. As any answer, without the lock:
+ * who does not read it would hold up the swarm. */
 bool port__elsewhere(struct cluster *c, struct http_request *q);
 
 /* Below it the API of the leader, for other nodes' clients (forward.c). */

@@ -1,12 +1,33 @@
 """Several machines are one swarm: services run on all, and what happens to one does not end what runs on the others."""
 import json
 import os
+import subprocess
+import sys
 import unittest
 
 import harness
 import hosts
 import machines
 import stores
+
+
+# As a node that asks what it has to run, and reads no answer: with the address of the leader, and the folder of its certificate.
+SILENT = """
+import socket, ssl, sys
+address, folder = sys.argv[1:]
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname = False
+context.load_verify_locations(folder + "/ca.pem")
+context.load_cert_chain(folder + "/node.pem", folder + "/node.key")
+plain = socket.socket()
+plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+plain.connect((address, 2377))
+body = b'{"version": "", "protocol": 1, "facts": true}'
+connection = context.wrap_socket(plain)
+connection.sendall(b"POST /cluster/session HTTP/1.1\\r\\nHost: swarm-manager\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
+print(connection.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
 
 
 class Nodes(unittest.TestCase):
@@ -56,6 +77,30 @@ class Nodes(unittest.TestCase):
             a.docker("service", "scale", "--detach", f"web={count}")
             harness.wait_for(lambda: a.running("web") == {"b": count}, f"{count} tasks")  # so each was reported
         self.assertEqual(connections() - before, set())
+
+    def test_a_node_that_reads_no_answer_holds_nobody_up(self):
+        swarm = machines.Swarm(self)
+        a, b = swarm.machines
+        secrets = []
+        for i in range(6):
+            a.docker("secret", "create", f"large{i}", "-", stdin=b"x" * 450000)
+            secrets += ["--secret", f"large{i}"]
+        a.service("--name", "web", "--constraint", "node.hostname==b", *secrets)
+        harness.wait_for(lambda: a.running("web") == {"b": 1}, "its task")
+        silent = subprocess.Popen(b.host.inside([sys.executable, "-c", SILENT, a.host.address, f"{b.data}/cluster"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: (silent.kill(), silent.communicate()))
+        port = silent.stdout.readline().strip()
+        self.assertTrue(port)
+
+        def unread():
+            lines = harness.run(a.host.inside(["ss", "-Htn", "dport", "=", f":{port}"])).out.splitlines()
+            return sum(int(line.split()[2]) for line in lines if line.startswith("ESTAB"))  # Send-Q, until it is given up
+
+        harness.wait_for(lambda: unread() > 10000, "the leader to have more to say than is read")
+        self.assertEqual(a.nodes()["b"], ("ready", "active"))
+        a.docker("service", "scale", "--detach", "web=2")
+        harness.wait_for(lambda: a.running("web") == {"b": 2}, "the second task")
+        self.assertGreater(unread(), 10000)  # all that was while the answer stood there
 
     def test_machines_that_have_ipv6_alone_are_a_swarm(self):
         swarm = machines.Swarm(self, "abc", start=False)
