@@ -1,6 +1,6 @@
 /* The Docker Engine API over the engine: one table of routes (routes.c), one file a resource (docker_*.c).
  *
- * Version 1.51, down to 1.12 as a client asks in the path. Bodies, answers, status codes and messages are
+ * Version 1.52, down to 1.12 as a client asks in the path. Bodies, answers, status codes and messages are
  * Docker's; what is not there answers 501 and names itself. A handler is `int api_x(q, context, err)`: it
  * answers and returns 0, or returns an error, which becomes {"message": ...} with the status of its code. */
 #ifndef API_API_H
@@ -10,9 +10,9 @@
 #include "engine/engine.h"
 #include "http/server.h"
 
-#define API_VERSION     "1.51"
+#define API_VERSION     "1.52"
 #define API_MIN_VERSION "1.12"
-enum { API_VERSION_NUMBER = 1051, API_MIN_VERSION_NUMBER = 1012 };
+enum { API_VERSION_NUMBER = 1052, API_MIN_VERSION_NUMBER = 1012 };
 
 struct api; /* the handlers' context */
 

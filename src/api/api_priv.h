@@ -26,6 +26,8 @@ enum { API_BODY_MAX = 4 << 20 };
 /* common.c */
 /* The version to answer in: of the path, or the newest when it has none; 1047 for 1.47. */
 int api__version(struct http_request *q);
+/* The same where 1.52 takes something away: programs that name no version were written when it was there. */
+int api__shown_version(struct http_request *q);
 bool api__gone(void *request); /* http_peer_gone for the engine's callbacks */
 /* The query's "filters" (JSON), NULL when absent. */
 int api__filters(struct http_request *q, json_t **ret, struct err *err);
@@ -99,6 +101,10 @@ void api__tell_pruned(struct api *a, const char *type, int64_t reclaimed);
 /* docker_usage.c: how many containers each image has, by its id, as an intptr_t. */
 struct map;
 int api__count_image_users(struct api *a, struct map *users, struct err *err);
+
+/* usage_count.c: adds the form of 1.52 to an answer of /system/df; `verbose`: in place of the older one,
+ * which who asks so does not need. `layers`: what all images' layers take. */
+void api__add_usages(json_t *out, int64_t layers, bool verbose);
 
 /* The least recently used of the build cache goes until it takes no more than `max_bytes` (0:
  * no bound), and what was not used since then (0: no bound). */

@@ -14,6 +14,12 @@ int api__version(struct http_request *q)
     return version ? version : API_VERSION_NUMBER;
 }
 
+int api__shown_version(struct http_request *q)
+{
+    int version = http_api_version(q);
+    return version ? version : 1051;
+}
+
 bool api__gone(void *request)
 {
     return http_peer_gone(request);

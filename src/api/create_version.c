@@ -115,6 +115,8 @@ static int move_mac(json_t *body, const char *mac, struct err *err)
 static int fit_networks(json_t *body, int version, json_t *warnings, struct err *err)
 {
     json_t *endpoints = endpoints_of(body), *one;
+    if (version >= 1052)
+        json_object_del(body, "MacAddress");
     const char *mac = json_str(body, "MacAddress"), *name;
     bool movable = has_interface(main_network(json_object_get(body, "HostConfig")));
     json_object_foreach (endpoints, name, one)
@@ -139,10 +141,30 @@ static int fit_networks(json_t *body, int version, json_t *warnings, struct err 
     return r;
 }
 
+/* A port without a binding gets one, and from 1.53 on it will not. */
+static void warn_of_empty_bindings(const json_t *host, json_t *warnings)
+{
+    _cleanup_strv_ char **ports = NULL;
+    const char *port;
+    json_t *bindings;
+    json_object_foreach (json_object_get(host, "PortBindings"), port, bindings)
+        if (!json_array_size(bindings))
+            strv_add(&ports, port);
+    if (!ports)
+        return;
+    _cleanup_free_ char *list = strv_join(ports, ", ");
+    _cleanup_free_ char *text = str_printf("Following container port(s) have an empty list of port-bindings: "
+                                           "%s. Starting with API 1.53, such bindings will be discarded.",
+                                           list);
+    json_array_append_new(warnings, json_string(text));
+}
+
 /* --- the rest --- */
 
 static void fit_host(json_t *host, int version)
 {
+    if (version >= 1052)
+        json_object_del(host, "KernelMemoryTCP");
     if (version < 1025) /* the client removes it */
         json_object_del(host, "AutoRemove");
     if (version >= 1042)
@@ -199,5 +221,7 @@ int api__fit_create(json_t *body, int version, unsigned *ret_flags, json_t *warn
     int r = fit_mounts(host, version, err);
     if (r == 0 && version >= 1048 && *json_str(host, "VolumeDriver"))
         warn_of_driver(host, warnings);
+    if (r == 0 && version >= 1052)
+        warn_of_empty_bindings(host, warnings);
     return r < 0 ? r : fit_networks(body, version, warnings, err);
 }

@@ -47,7 +47,7 @@ int api_container_create(struct http_request *q, void *context, struct err *err)
     const char *name = http_query(q, "name"), *platform = http_query(q, "platform");
     _cleanup_free_ char *id = NULL;
     _cleanup_json_ json_t *warnings = NULL, *own = json_array();
-    r = api__fit_create(body, api__version(q), &flags, own, err);
+    r = api__fit_create(body, api__shown_version(q), &flags, own, err);
     if (r == 0)
         r = engine_container_create(a->engine, str_empty(name) ? NULL : name, body,
                                     str_empty(platform) ? NULL : platform, flags, &id, &warnings, err);
@@ -80,14 +80,15 @@ int api_container_inspect(struct http_request *q, void *context, struct err *err
 {
     struct api *a = context;
     const char *ref = http_param(q, "id");
-    bool sizes = http_query_bool(q, "size", false), old = api__version(q) < 1021;
-    unsigned flags = api__version(q) < 1045 ? ENGINE_INSPECT_ALIAS_IDS : 0;
-    int r;
+    int version = api__shown_version(q), r;
+    bool sizes = http_query_bool(q, "size", false), old = version < 1021;
+    unsigned flags =
+        (version < 1045 ? ENGINE_INSPECT_ALIAS_IDS : 0) | (version < 1052 ? ENGINE_INSPECT_REPEATED : 0);
     if (sizes || old) {
         json_t *doc = NULL;
         r = engine_container_inspect(a->engine, ref, flags | (sizes ? ENGINE_INSPECT_SIZES : 0), &doc, err);
         if (r == 0 && old)
-            add_old_fields(doc, api__version(q));
+            add_old_fields(doc, version);
         return reply(q, r, 200, doc);
     }
     _cleanup_str_ struct str text = STR_INIT;
@@ -198,6 +199,8 @@ int api_container_update(struct http_request *q, void *context, struct err *err)
     int r = api__docker_body(q, false, &body, err);
     if (r == 0 && api__version(q) < 1040)
         json_object_del(body, "PidsLimit");
+    if (r == 0 && api__shown_version(q) >= 1052)
+        json_object_del(body, "KernelMemoryTCP");
     if (r == 0)
         r = engine_container_update(a->engine, http_param(q, "id"), body, &out, err);
     return reply(q, r, 200, out);

@@ -94,7 +94,7 @@ int api_image_inspect(struct http_request *q, void *context, struct err *err)
     int r = api__image_of(q, a, 1049, &info, err);
     if (r < 0)
         return r;
-    http_reply_json(q, 200, api__image_inspect(a->images, &info, api__version(q)));
+    http_reply_json(q, 200, api__image_inspect(a->images, &info, api__shown_version(q)));
     image_info_done(&info);
     return 0;
 }

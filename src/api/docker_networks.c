@@ -38,6 +38,8 @@ int api_network_inspect(struct http_request *q, void *context, struct err *err)
         json_decref(doc);
         r = err_set(err, ERR_NOT_FOUND, "network %s not found", http_param(q, "id"));
     }
+    if (r == 0 && api__version(q) < 1052)
+        json_object_del(doc, "Status");
     if (r == 0)
         http_reply_json(q, 200, doc);
     return r;

@@ -372,6 +372,8 @@ int api_container_stats(struct http_request *q, void *context, struct err *err)
             return http_answered(q) ? 0 : r; /* a stream ends when its container goes */
         if (api__version(q) < 1021)
             sum_networks(sample);
+        if (api__version(q) >= 1052)
+            json_set_str(sample, "os_type", "linux");
         bool idle = str_after(json_str(sample, "read"), "0001-") != NULL; /* it does not run */
         if (!stream && (one_shot || idle || n == 1)) {
             http_reply_json(q, 200, sample);

@@ -75,6 +75,8 @@ static void fit_info(json_t *info, int version)
         json_object_del(info, "BridgeNfIp6tables");
         json_object_set_new(info, "DiscoveredDevices", json_array());
     }
+    if (version >= 1052)
+        json_object_del(info, "KernelMemoryTCP");
     if (version < 1025)
         json_set_str(info, "ExecutionDriver", "<not supported>");
 }
@@ -87,15 +89,53 @@ int api_info(struct http_request *q, void *context, struct err *err)
     int r = engine_info(a->engine, version >= 1044, &info, err);
     if (r < 0)
         return r;
-    fit_info(info, version);
+    fit_info(info, api__shown_version(q));
     json_object_set_new(info, "Swarm", cluster_info(a->cluster));
     http_reply_json(q, 200, info);
     return 0;
 }
 
-static int send_event(void *request, const json_t *event)
+/* Whether Accept has the type, or any. */
+static bool accepts(const char *accept, const char *type)
 {
-    return http_stream_json(request, json_incref((json_t *)event), NULL);
+    _cleanup_strv_ char **ranges = strv_split(accept, ',');
+    STRV_FOREACH (range, ranges) {
+        char *name = *range + strspn(*range, " ");
+        name[strcspn(name, "; ")] = '\0';
+        if (str_eq(name, type) || str_eq(name, "*/*"))
+            return true;
+    }
+    return false;
+}
+
+#define JSON_SEQUENCE "application/json-seq"
+
+/* Before 1.52 it was called JSON, which it is not. */
+static const char *type_of_events(struct http_request *q)
+{
+    static const char *const types[] = {"application/x-ndjson", JSON_SEQUENCE};
+    const char *accept = http_header(q, "Accept");
+    for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+        if (api__shown_version(q) >= 1052 && accept && accepts(accept, types[i]))
+            return types[i];
+    return "application/json";
+}
+
+struct event_reader {
+    struct http_request *request;
+    bool sequence; /* RFC 7464: a record separator before each */
+};
+
+static int send_event(void *context, const json_t *event)
+{
+    struct event_reader *reader = context;
+    int r = reader->sequence ? http_stream_write(reader->request, "\x1e", 1, NULL) : 0;
+    return r < 0 ? r : http_stream_json(reader->request, json_incref((json_t *)event), NULL);
+}
+
+static bool reader_gone(void *context)
+{
+    return http_peer_gone(((struct event_reader *)context)->request);
 }
 
 int api_events(struct http_request *q, void *context, struct err *err)
@@ -115,8 +155,10 @@ int api_events(struct http_request *q, void *context, struct err *err)
                     http_query(q, "since"), http_query(q, "until"));
     if (r < 0)
         return r;
-    http_stream_begin(q, 200, "application/json");
-    r = engine_events(a->engine, since, until, filters, q, send_event, api__gone, err);
+    const char *type = type_of_events(q);
+    struct event_reader reader = {q, str_eq(type, JSON_SEQUENCE)};
+    http_stream_begin(q, 200, type);
+    r = engine_events(a->engine, since, until, filters, &reader, send_event, reader_gone, err);
     return r == -ERR_CANCELLED ? 0 : r;
 }
 

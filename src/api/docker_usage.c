@@ -478,6 +478,8 @@ int api_disk_usage(struct http_request *q, void *context, struct err *err)
     json_object_set_new(out, "BuildCache", cache ? cache : json_null());
     if (version < 1042)
         json_object_set_new(out, "BuilderSize", json_integer(cache_size));
+    if (r == 0 && version >= 1052)
+        api__add_usages(out, layers, http_query_bool(q, "verbose", false));
     json_decref(rest);
     if (r < 0)
         json_decref(out);

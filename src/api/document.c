@@ -86,6 +86,22 @@ static const struct {
      "done; always empty, CDI is not there"},
     {"1.50", "an image's `Config` has no fields of containers", "done"},
     {"1.51", "`Containers` in the list of images", "done; before, -1"},
+    {"1.52", "several `platform` of save and load", "refused: an image here is of one platform"},
+    {"1.52", "no `status`, `id` and `from` of events", "still there: docker-compose 1.29 needs them"},
+    {"1.52", "events as `application/x-ndjson` or `application/json-seq`", "done"},
+    {"1.52", "`Status` of a network: how many addresses are in use, and how many are free",
+     "done; no number is above 2^63-1"},
+    {"1.52", "a warning of a port without a binding", "done"},
+    {"1.52", "no empty `Config`, `Parent`, `Comment`, `DockerVersion` and `Author` of an image", "done"},
+    {"1.52",
+     "a container without `OnBuild` that is empty, and `NetworkSettings` without what `Networks` says",
+     "done"},
+    {"1.52", "`KernelMemoryTCP` is passed over, and no longer shown", "done"},
+    {"1.52", "a container's own `MacAddress` is passed over", "done"},
+    {"1.52", "`SwapBytes` and `MemorySwappiness` of a service", "done"},
+    {"1.52", "`os_type` of stats", "done"},
+    {"1.52", "`ImageUsage`, `ContainerUsage`, `VolumeUsage` and `BuildCacheUsage` of `/system/df`; `verbose`",
+     "done"},
 };
 
 static void add_versions(struct str *out)

@@ -55,15 +55,31 @@ static json_t *maker_config(const json_t *image_config)
     return c;
 }
 
+/* Leaves out what is empty, as from 1.52 on. */
+static void leave_out_empty(json_t *object, const char *const *keys, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const json_t *value = json_object_get(object, keys[i]);
+        if (json_is_null(value) || (json_is_string(value) && !json_string_length(value)) ||
+            (json_is_array(value) && !json_array_size(value)) ||
+            (json_is_object(value) && !json_object_size(value)))
+            json_object_del(object, keys[i]);
+    }
+}
+
 /* From 1.50 on without what an image has not: those fields were there because of the form alone. */
 static json_t *image_config(const json_t *own, int version)
 {
+    static const char *const own_fields[] = {"Cmd",     "Entrypoint", "Env",     "Labels",
+                                             "OnBuild", "User",       "Volumes", "WorkingDir"};
     static const char *const of_containers[] = {
         "Hostname",  "Domainname", "AttachStdin", "AttachStdout",    "AttachStderr", "Tty",
         "OpenStdin", "StdinOnce",  "Image",       "NetworkDisabled", "MacAddress",   "StopTimeout"};
     json_t *c = container_config(own);
     for (size_t i = 0; i < ARRAY_SIZE(of_containers) && version >= 1050; i++)
         json_object_del(c, of_containers[i]);
+    if (version >= 1052)
+        leave_out_empty(c, own_fields, ARRAY_SIZE(own_fields));
     return c;
 }
 
@@ -120,6 +136,7 @@ static void set_size(json_t *d, const struct image_info *info, int version)
 
 json_t *api__image_inspect(struct images *im, const struct image_info *info, int version)
 {
+    static const char *const of_builders[] = {"Parent", "Comment", "DockerVersion", "Author"};
     const json_t *config = info->config;
     json_t *d = json_object(), *metadata = json_object();
     json_set_str(d, "Id", info->id);
@@ -148,6 +165,8 @@ json_t *api__image_inspect(struct images *im, const struct image_info *info, int
     json_object_set_new(d, "RootFS", root_fs(config));
     set_time(metadata, "LastTagTime", info->tagged_ns);
     json_object_set_new(d, "Metadata", metadata);
+    if (version >= 1052)
+        leave_out_empty(d, of_builders, ARRAY_SIZE(of_builders));
     return d;
 }
 

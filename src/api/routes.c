@@ -15,7 +15,7 @@ static const struct http_route routes[] = {
     {"GET", "/version", .attempt = api_version},
     {"GET", "/info", .attempt = api_info},
     {"GET", "/events", .query = "since until filters", .attempt = api_events, .kind = HTTP_WAIT},
-    {"GET", "/system/df", .query = "type", .attempt = api_disk_usage},
+    {"GET", "/system/df", .query = "type verbose", .attempt = api_disk_usage},
     {"POST", "/auth", .attempt = api_login},
     {"GET", "/drover/occupied", .query = "image network volume", .attempt = api_occupied},
     {"POST", "/drover/upgrade", .attempt = api_upgrade},

@@ -179,11 +179,23 @@ static int inspect(struct http_request *q, struct api *a, enum cluster_kind kind
     return r;
 }
 
+/* Fields that came with a version are nothing before it. */
+static int service_body(struct http_request *q, json_t **ret, struct err *err)
+{
+    int r = api__docker_body(q, false, ret, err);
+    if (r < 0 || api__version(q) >= 1052)
+        return r;
+    json_t *resources = json_object_get(json_object_get(*ret, "TaskTemplate"), "Resources");
+    json_object_del(resources, "SwapBytes");
+    json_object_del(resources, "MemorySwappiness");
+    return 0;
+}
+
 static int create(struct http_request *q, struct api *a, enum cluster_kind kind, struct err *err)
 {
     _cleanup_json_ json_t *body = NULL;
     _cleanup_free_ char *id = NULL;
-    int r = api__docker_body(q, false, &body, err);
+    int r = kind == CLUSTER_SERVICE ? service_body(q, &body, err) : api__docker_body(q, false, &body, err);
     if (r == 0)
         r = cluster_create(a->cluster, kind, body, http_header(q, "X-Registry-Auth"), &id, err);
     if (r == 0)
@@ -248,7 +260,7 @@ int api_service_update(struct http_request *q, void *context, struct err *err)
     _cleanup_json_ json_t *body = NULL;
     const char *rollback = http_query(q, "rollback");
     struct cluster_service_update u = {.auth = http_header(q, "X-Registry-Auth")};
-    int r = api__docker_body(q, false, &body, err);
+    int r = service_body(q, &body, err);
     if (r == 0)
         r = get_version(q, "service", &u.version, err);
     if (r == 0 && !str_empty(rollback) && !str_eq(rollback, "previous") && !str_eq(rollback, "none"))

@@ -126,6 +126,21 @@ static int check_amounts(const json_t *resources, const char *key, struct err *e
     return r;
 }
 
+static int check_swap(const json_t *resources, struct err *err)
+{
+    int64_t swap = 0, swappiness = -1;
+    bool limited = json_int(json_object_get(resources, "Limits"), "MemoryBytes") > 0;
+    int r = json_get_i64(resources, "Resources", "SwapBytes", &swap, err);
+    if (r == 0)
+        r = json_get_i64(resources, "Resources", "MemorySwappiness", &swappiness, err);
+    if (r == 0 && (swap < -1 || (swap > 0 && !limited)))
+        r = bad(err, "invalid swap value %lld: it is -1, or an amount beside a memory limit",
+                (long long)swap);
+    if (r == 0 && (swappiness < -1 || swappiness > 100))
+        r = bad(err, "invalid memory swappiness %lld: it is from 0 to 100, or -1", (long long)swappiness);
+    return r;
+}
+
 /* --- Networks --- */
 
 const json_t *service__networks(const json_t *spec)
@@ -328,6 +343,8 @@ int service__check(struct cluster *c, const struct service *present, json_t *spe
         r = check_amounts(resources, "Limits", err);
     if (r == 0)
         r = check_amounts(resources, "Reservations", err);
+    if (r == 0)
+        r = check_swap(resources, err);
     if (r == 0)
         r = json_get_object(template, "TaskTemplate", "Placement", &placement, err);
     if (r == 0)

@@ -116,6 +116,14 @@ static void add_resources(const json_t *template, json_t *host)
     copy(limits, "MemoryBytes", host, "Memory");
     copy(limits, "Pids", host, "PidsLimit");
     copy(reserved, "MemoryBytes", host, "MemoryReservation");
+    const json_t *swap = json_object_get(resources, "SwapBytes");
+    int64_t bytes = json_int(resources, "SwapBytes"), swappiness = -1;
+    if (json_is_integer(swap)) /* a container's field counts the memory in */
+        json_object_set_new(host, "MemorySwap",
+                            json_integer(bytes < 0 ? -1 : json_int(limits, "MemoryBytes") + bytes));
+    json_get_i64(resources, "Resources", "MemorySwappiness", &swappiness, NULL);
+    if (swappiness >= 0)
+        json_object_set_new(host, "MemorySwappiness", json_integer(swappiness));
 }
 
 /* "IP NAME NAME" as of /etc/hosts, to "NAME:IP". */

@@ -23,7 +23,7 @@ void endpoint__free(void *endpoint)
 
 /* --- addresses --- */
 
-static char **taken_addresses(const struct network *n, bool ipv6)
+char **network__taken_addresses(const struct network *n, bool ipv6)
 {
     char **list = NULL;
     struct map_entry *entry;
@@ -64,7 +64,7 @@ static char *mac_of(const char *address)
 
 int network__free_address(const struct network *n, bool ipv6, const char *wished, char **ret, struct err *err)
 {
-    _cleanup_strv_ char **taken = taken_addresses(n, ipv6);
+    _cleanup_strv_ char **taken = network__taken_addresses(n, ipv6);
     if (!network__subnet(n, ipv6))
         return 0;
     if (*wished) {
@@ -95,7 +95,7 @@ static char *own_quarter(const char *subnet)
 static int free_address_of_own(const struct network *n, char **ret, struct err *err)
 {
     const struct subnet *s = network__subnet(n, false);
-    _cleanup_strv_ char **taken = taken_addresses(n, false);
+    _cleanup_strv_ char **taken = network__taken_addresses(n, false);
     _cleanup_free_ char *quarter = s && !s->range ? own_quarter(s->cidr) : NULL;
     if (quarter && net_address_pick(s->cidr, quarter, taken, ret, err) == 0)
         return 0;

@@ -1,7 +1,7 @@
 /* The engine of one machine: containers with their networks, volumes, logs, health and restarts.
  *
  * Its documents are Docker's: a container is created from the body of `POST /containers/create` (Docker
- * Engine API, version 1.51), kept as validated, and shown as `GET /containers/{id}/json` shows it; the same
+ * Engine API, version 1.52), kept as validated, and shown as `GET /containers/{id}/json` shows it; the same
  * for networks and volumes. A field that is not supported and is set to other than its default is
  * ERR_UNSUPPORTED naming it, never ignored.
  *
@@ -80,6 +80,7 @@ int engine_container_unlink(struct engine *e, const char *ref, struct err *err);
 enum engine_inspect_flags {
     ENGINE_INSPECT_SIZES = 1,     /* SizeRw and SizeRootFs */
     ENGINE_INSPECT_ALIAS_IDS = 2, /* Aliases have the short id and the host name too, as before API 1.45 */
+    ENGINE_INSPECT_REPEATED = 4,  /* what other fields say again, or nothing has said for long: before 1.52 */
 };
 int engine_container_inspect(struct engine *e, const char *ref, unsigned flags, json_t **ret,
                              struct err *err);

@@ -71,7 +71,7 @@ struct container {
     char *line, *line_key; /* in the list, as text, and what it was made of; see list.c */
     struct {
         char *text, *key; /* an answer to an inspection, and what it was made of; see inspect.c */
-    } answers[2];
+    } answers[3];
     struct keeper_counters lost; /* as the keeper told last, of which run, and until when that will do */
     int64_t lost_run_ns, lost_until_ns;
     char *image_id; /* or "" */

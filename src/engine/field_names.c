@@ -225,6 +225,7 @@ static const char *const names[] = {
     "Subnet",
     "SubnetSize",
     "Subpath",
+    "SwapBytes",
     "Sysctls",
     "Target",
     "TargetPort",

@@ -263,7 +263,19 @@ static void moment_done(struct moment *m)
     json_decref(m->output_lost);
 }
 
-static json_t *network_settings(struct container *c, const struct moment *m, bool alias_ids,
+/* Fields from before networks had names. */
+static void add_repeated(json_t *settings, const json_t *networks)
+{
+    json_set_str(settings, "Bridge", "");
+    set_bool(settings, "HairpinMode", false);
+    json_set_str(settings, "LinkLocalIPv6Address", "");
+    set_int(settings, "LinkLocalIPv6PrefixLen", 0);
+    json_object_set_new(settings, "SecondaryIPAddresses", json_null());
+    json_object_set_new(settings, "SecondaryIPv6Addresses", json_null());
+    bridge_facts(settings, networks);
+}
+
+static json_t *network_settings(struct container *c, const struct moment *m, unsigned flags,
                                 const json_t *net, const json_t *doc)
 {
     const struct container_state *s = &m->state;
@@ -271,17 +283,13 @@ static json_t *network_settings(struct container *c, const struct moment *m, boo
     char key[64] = "";
     if (running && s->pid > 0)
         snprintf(key, sizeof(key), "/proc/%d/ns/net", (int)s->pid);
-    json_t *settings = json_object(), *networks = networks_shown(c, m->name, alias_ids, net);
-    json_set_str(settings, "Bridge", "");
+    json_t *settings = json_object(),
+           *networks = networks_shown(c, m->name, flags & ENGINE_INSPECT_ALIAS_IDS, net);
     json_set_str(settings, "SandboxID", running ? c->id : "");
     json_set_str(settings, "SandboxKey", key);
-    set_bool(settings, "HairpinMode", false);
-    json_set_str(settings, "LinkLocalIPv6Address", "");
-    set_int(settings, "LinkLocalIPv6PrefixLen", 0);
     json_object_set_new(settings, "Ports", port_map(net, running ? json_object_get(doc, "Config") : NULL));
-    json_object_set_new(settings, "SecondaryIPAddresses", json_null());
-    json_object_set_new(settings, "SecondaryIPv6Addresses", json_null());
-    bridge_facts(settings, networks);
+    if (flags & ENGINE_INSPECT_REPEATED)
+        add_repeated(settings, networks);
     json_object_set_new(settings, "Networks", networks);
     return settings;
 }
@@ -422,16 +430,28 @@ static void set_identity(json_t *out, struct container *c, const struct moment *
 }
 
 /* A wished address of the main network is the container's too, for clients from before 1.44. */
-static json_t *config_shown(const json_t *doc, const json_t *net)
+static json_t *config_shown(const json_t *doc, const json_t *net, unsigned flags)
 {
-    json_t *config = json_object_get(doc, "Config");
+    json_t *config = json_copy(json_object_get(doc, "Config"));
     const char *mode = network__mode(json_object_get(doc, "HostConfig"));
     const char *mac = json_str(json_object_get(json_object_get(net, "Networks"), mode), "WishedMac");
-    if (!*mac || *json_str(config, "MacAddress"))
-        return json_incref(config);
-    json_t *shown = json_copy(config);
-    json_set_str(shown, "MacAddress", mac);
-    return shown;
+    if (!(flags & ENGINE_INSPECT_REPEATED)) {
+        json_object_del(config, "MacAddress");
+        if (!json_array_size(json_object_get(config, "OnBuild")))
+            json_object_del(config, "OnBuild");
+    } else if (*mac && !*json_str(config, "MacAddress"))
+        json_set_str(config, "MacAddress", mac);
+    return config;
+}
+
+static json_t *host_config_shown(const json_t *doc, const struct moment *m, unsigned flags)
+{
+    json_t *host = json_copy(json_object_get(doc, "HostConfig"));
+    if (m->links)
+        json_object_set(host, "Links", m->links);
+    if (!(flags & ENGINE_INSPECT_REPEATED))
+        json_object_del(host, "KernelMemoryTCP");
+    return host;
 }
 
 static json_t *answer_of(struct container *c, const struct moment *m, unsigned flags)
@@ -440,16 +460,13 @@ static json_t *answer_of(struct container *c, const struct moment *m, unsigned f
     _cleanup_free_ char *dir = container__dir(c);
     json_t *out = json_object();
     set_identity(out, c, m, doc);
-    json_object_set(out, "HostConfig", json_object_get(doc, "HostConfig"));
-    if (m->links)
-        json_object_set(json_object_get(out, "HostConfig"), "Links", m->links);
+    json_object_set_new(out, "HostConfig", host_config_shown(doc, m, flags));
     json_object_set_new(out, "GraphDriver", graph_driver(c, m, dir));
     if (flags & ENGINE_INSPECT_SIZES)
         inspect__set_sizes(out, c);
     json_object_set_new(out, "Mounts", inspect__mounts(json_object_get(doc, "MountPoints")));
-    json_object_set_new(out, "Config", config_shown(doc, net));
-    json_object_set_new(out, "NetworkSettings",
-                        network_settings(c, m, flags & ENGINE_INSPECT_ALIAS_IDS, net, doc));
+    json_object_set_new(out, "Config", config_shown(doc, net, flags));
+    json_object_set_new(out, "NetworkSettings", network_settings(c, m, flags, net, doc));
     return out;
 }
 
@@ -502,10 +519,10 @@ static char *key_of(const struct moment *m)
     return str_take(&key);
 }
 
-/* Clients of two kinds of versions may ask in turn: each kind's answer has a place. */
+/* Clients of several kinds of versions may ask in turn: each kind's answer has a place. */
 static size_t place_of(unsigned flags)
 {
-    return flags & ENGINE_INSPECT_ALIAS_IDS ? 0 : 1;
+    return flags & ENGINE_INSPECT_ALIAS_IDS ? 0 : flags & ENGINE_INSPECT_REPEATED ? 1 : 2;
 }
 
 static bool reuse_answer(struct container *c, size_t place, const char *key, struct str *out)

@@ -181,6 +181,21 @@ static const char *scope_of(const struct network *n)
     return n->swarm ? "swarm" : "local";
 }
 
+static json_t *status_shown(const struct network *n)
+{
+    json_t *subnets = json_object();
+    for (size_t i = 0; i < n->subnet_count; i++) {
+        const struct subnet *s = &n->subnets[i];
+        _cleanup_strv_ char **taken = network__taken_addresses(n, s->ipv6);
+        int64_t used, available;
+        net_subnet_usage(s->cidr, s->range, taken, &used, &available);
+        json_object_set_new(subnets, s->cidr,
+                            json_pack("{s:I,s:I}", "IPsInUse", (json_int_t)used, "DynamicIPsAvailable",
+                                      (json_int_t)available));
+    }
+    return json_pack("{s:{s:o}}", "IPAM", "Subnets", subnets);
+}
+
 static json_t *shown(struct engine *e, const struct network *n, bool with_containers)
 {
     _cleanup_json_ json_t *doc = json_loads(n->doc, 0, NULL);
@@ -205,6 +220,7 @@ int engine_network_inspect(struct engine *e, const char *ref, json_t **ret, stru
     if (!n)
         return -err->code;
     *ret = shown(e, n, true);
+    json_object_set_new(*ret, "Status", status_shown(n));
     return 0;
 }
 

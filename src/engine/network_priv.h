@@ -21,6 +21,7 @@ enum { NETWORK_NAME_BYTES_MAX = 253 };
 bool network__can_be_asked_for(const char *name); /* in a query */
 
 /* --- endpoint.c --- */
+char **network__taken_addresses(const struct network *n, bool ipv6); /* engine.lock held; the caller frees */
 /* An address of one family: the one asked for (""), or the first that is free in any of the subnets. NULL
  * when the network has none of the family. engine.lock held. */
 int network__free_address(const struct network *n, bool ipv6, const char *wished, char **ret,

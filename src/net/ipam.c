@@ -232,6 +232,41 @@ int net_address_pick(const char *subnet, const char *range, char *const *taken, 
     return 0;
 }
 
+static int64_t counted(uint128 n)
+{
+    return n > INT64_MAX ? INT64_MAX : (int64_t)n;
+}
+
+void net_subnet_usage(const char *subnet, const char *range, char *const *taken, int64_t *ret_used,
+                      int64_t *ret_free)
+{
+    struct net__range s, w;
+    *ret_used = *ret_free = 0;
+    if (!net__range_parse(subnet, &s))
+        return;
+    if (str_empty(range) || !net__range_parse(range, &w))
+        w = s;
+    int family = s.address.family;
+    uint128 base = net__range_base(s).value, last = base | net__host_mask(family, s.bits);
+    size_t n;
+    _cleanup_free_ uint128 *used = taken_values(taken, family, &n);
+    used = mem_grow(used, n + 2, sizeof(*used));
+    used[n++] = base; /* the network itself, or any of its routers */
+    if (family == AF_INET)
+        used[n++] = last; /* broadcasts */
+    qsort(used, n, sizeof(*used), compare_values);
+    uint128 in_subnet = 0, in_range = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct net__ip a = {family, used[i]};
+        if ((i && used[i] == used[i - 1]) || !net__range_has(s, a))
+            continue;
+        in_subnet++;
+        in_range += net__range_has(w, a);
+    }
+    *ret_used = counted(in_subnet);
+    *ret_free = counted(net__host_mask(family, w.bits) + 1 - in_range);
+}
+
 char *net_address_canonical(const char *address)
 {
     struct net__ip a;

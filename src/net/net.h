@@ -74,6 +74,10 @@ int net_subnet_check(const char *subnet, char *const *taken, struct err *err);
 /* First free host address of `subnet` (or of `range` within it), not in `taken`. "172.20.0.2". None free is
  * ERR_UNAVAILABLE. */
 int net_address_pick(const char *subnet, const char *range, char *const *taken, char **ret, struct err *err);
+/* How many addresses of `subnet` are in use, with those that no host can have, and how many of `range` (NULL:
+ * of all) are not; at most INT64_MAX. `taken` may have others, and some twice. */
+void net_subnet_usage(const char *subnet, const char *range, char *const *taken, int64_t *ret_used,
+                      int64_t *ret_free);
 char *net_address_canonical(const char *address); /* NULL: it is none */
 bool net_address_is_ipv6(const char *address);
 bool net_address_in_subnet(const char *address, const char *subnet);

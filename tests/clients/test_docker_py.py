@@ -56,7 +56,7 @@ class DockerPy(Story):
         info = self.client.info()
         self.assertEqual(info["OSType"], "linux")
         self.assertEqual(info["Images"], len(self.client.images.list(all=True)))
-        self.assertEqual(set(self.client.df()), {"BuildCache", "Containers", "Images", "LayersSize", "Volumes"})
+        self.assertLessEqual({"BuildCache", "Containers", "Images", "LayersSize", "Volumes"}, set(self.client.df()))
 
     # --- containers
 

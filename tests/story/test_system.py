@@ -88,7 +88,7 @@ class System(Story):
 
     def test_a_bad_filter_is_called_so_in_the_words_of_the_clients_time(self):
         bad = query(filters={"x": ["y"]})
-        for version, word in (("1.41", "Invalid"), ("1.42", "invalid"), ("1.51", "invalid")):
+        for version, word in (("1.41", "Invalid"), ("1.42", "invalid"), ("1.52", "invalid")):
             for path in ("/images/json", "/volumes", "/containers/json"):
                 status, _, content = self.d.api("GET", f"/v{version}{path}?{bad}")
                 self.assertEqual((status, json.loads(content)["message"]), (400, f"{word} filter 'x'"), path)
