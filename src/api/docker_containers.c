@@ -123,7 +123,10 @@ int api_container_start(struct http_request *q, void *context, struct err *err)
     int r = refuse_start_body(q, err);
     if (r < 0)
         return r;
-    return reply(q, engine_container_start(a->engine, http_param(q, "id"), err), 204, NULL);
+    r = engine_container_start(a->engine, http_param(q, "id"), err);
+    if (r == 0)
+        engine_container_await_port(a->engine, http_param(q, "id"));
+    return reply(q, r, 204, NULL);
 }
 
 static int stop_arguments(struct http_request *q, int *ret_timeout_s, const char **ret_signal,
@@ -239,6 +242,7 @@ int api_container_changes(struct http_request *q, void *context, struct err *err
 {
     struct api *a = context;
     json_t *out = NULL;
+    engine_container_settle(a->engine, http_param(q, "id"));
     int r = engine_container_changes(a->engine, http_param(q, "id"), &out, err);
     return reply(q, r, 200, out);
 }

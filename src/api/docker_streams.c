@@ -188,6 +188,8 @@ int api_container_logs(struct http_request *q, void *context, struct err *err)
     logs.details = http_query_bool(q, "details", false) ? set_details : NULL;
     logs.line = send_log_line;
     logs.gone = log_reader_gone;
+    if (!logs.follow)
+        engine_container_settle(a->engine, ref);
     r = engine_container_logs(a->engine, ref, &logs, NULL, err);
     log_stream_done(&l);
     return r == -ERR_CANCELLED ? 0 : r;
@@ -302,6 +304,8 @@ static int attach(struct http_request *q, struct api *a, int flags, struct api_w
         r = ws ? api__ws_accept(q, &client_fd, &early, err)
                : http_hijack(q, http_wants_upgrade(q, NULL) ? stream_type(q, tty) : RAW_STREAM, &client_fd,
                              &early, err);
+    if (r == 0 && logs && !stream)
+        engine_container_settle(a->engine, ref);
     if (r == 0 && logs)
         r = send_past_logs(a, ref, client_fd, tty, flags, ws, err);
     if (r < 0 || !stream)

@@ -112,6 +112,13 @@ int engine_container_commit(struct engine *e, const char *ref, const char *refer
 int engine_container_wait(struct engine *e, const char *ref, const char *condition, bool (*gone)(void *),
                           void *gone_context, void (*ready)(void *), int *ret_status, struct err *err);
 
+/* Returns when the container does not run, or has run for a fifth of a second: for what a short program has
+ * printed or changed. */
+void engine_container_settle(struct engine *e, const char *ref);
+/* Likewise, and earlier when somebody listens on a TCP port that it publishes. At once when it publishes
+ * none. */
+void engine_container_await_port(struct engine *e, const char *ref);
+
 /* A stream to the container's first process (may be attached before start): see keeper_attach for its form.
  * The caller closes *ret_fd. tty tells whether frames' headers are to be taken off. */
 int engine_container_attach(struct engine *e, const char *ref, int keeper_attach_flags, int *ret_fd,

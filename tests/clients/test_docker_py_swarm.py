@@ -1,42 +1,27 @@
 """docker-py's low-level and high-level clients with a swarm of one machine: what its own integration tests ask of nodes, services,
 secrets, configs and the swarm, told anew in two versions of the API."""
 import copy
-import unittest
 
+from docker_py import SECOND, Asked, docker
 from harness import Story, wait_for
 
 try:
-    import docker
     from docker.errors import APIError, InvalidArgument, NotFound
     from docker.types import ConfigReference, ContainerSpec, DriverConfig, EndpointSpec, Healthcheck, Mount, NetworkAttachmentConfig, Placement, \
         PlacementPreference, Resources, RestartPolicy, RollbackConfig, SecretReference, ServiceMode, TaskTemplate, UpdateConfig
 except ImportError:
-    docker = None
+    pass  # and Asked skips
 
-SECOND = 1000000000
 GB = 1024 ** 3
 
 
-class Asked:
-    """The tests; the classes below say in which version of the API."""
-    version = None
-
-    @classmethod
-    def setUpClass(cls):
-        if docker is None:
-            raise unittest.SkipTest("needs python3-docker")
-        super().setUpClass()
-
+class WithASwarm(Asked):
     def setUp(self):
         super().setUp()
-        self.c = docker.APIClient(base_url=f"unix://{self.d.socket}", version=self.version, timeout=100)
-        self.high = docker.DockerClient(base_url=f"unix://{self.d.socket}", version=self.version, timeout=100)
         self.swarm()
 
     def tearDown(self):
         self.c.leave_swarm(force=True)
-        self.c.close()
-        self.high.close()
         super().tearDown()
 
     def swarm(self, **options):
@@ -454,16 +439,14 @@ class Asked:
         self.assertTrue(self.c.inspect_network("ingress")["Ingress"])
 
 
-class InVersion141(Asked, Story):
+class InVersion141(WithASwarm, Story):
     version = "1.41"
 
 
-class InTheNewestVersion(Asked, Story):
+class InTheNewestVersion(WithASwarm, Story):
     version = "auto"
 
     def setUp(self):
         super().setUp()
         self.version = None
 
-
-del Asked
