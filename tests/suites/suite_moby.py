@@ -1,4 +1,4 @@
-"""moby's own integration tests (its folder integration/), from the source of Debian's docker.io with Debian's patches, and built from
+"""moby's own integration tests (its folders integration/ and integration-cli/), from the source of Debian's docker.io with Debian's patches, and built from
 Debian's Go libraries. Each package is held against an engine of its own; tests that start further engines get them by the name dockerd."""
 import glob
 import json
@@ -16,6 +16,8 @@ import engines  # noqa: E402
 
 COMPONENTS = {"cli": "cli", "engine": "docker", "libnetwork": "libnetwork", "swarmkit": "swarmkit"}
 IMAGES = ["busybox:latest", "busybox:glibc", "hello-world:frozen", "debian:bullseye-slim", "alpine:latest"]
+CLI = "integration-cli"  # the older tests, most of them with the docker CLI; those that need no registry and no engine of their own
+CLI_SUITES = "^(TestDockerSuite|TestDockerNetworkSuite)$"
 # What the tests give every engine they start, and Drover has its own way of, or no need for.
 PASSED_OVER = ["--exec-root", "--pidfile", "--containerd-namespace", "--containerd-plugins-namespace", "--containerd"]
 
@@ -54,13 +56,14 @@ def program(path, text):
 
 
 def results(package, output):
-    """Cases out of what `-test.v` prints: those of the top."""
-    found = re.findall(r"^--- (PASS|FAIL|SKIP): (\S+)", output, re.M)
+    """Cases out of what `-test.v` prints: those of the top, or of the suites that integration-cli has there."""
+    found = re.findall(r"^    --- (PASS|FAIL|SKIP): (\S+/\S+)" if package == CLI else r"^--- (PASS|FAIL|SKIP): (\S+)", output, re.M)
     kinds = {"PASS": "ok", "FAIL": "FAILED", "SKIP": "skipped"}
     for kind, name in found:
         said = re.search(rf"^=== RUN   {re.escape(name)}$(.*?)^--- {kind}: {re.escape(name)} ", output, re.M | re.S)
         yield cases.Case(f"{package}: {name}", kinds[kind], said.group(1)[-3000:] if said and kind == "FAIL" else "")
-    begun = set(re.findall(r"^=== RUN   ([^/\s]+)$", output, re.M)) - {name for _, name in found}
+    begun = set(re.findall(r"^=== RUN   ([^/\s]+/[^/\s]+)$" if package == CLI else r"^=== RUN   ([^/\s]+)$", output, re.M))
+    begun -= {name for _, name in found}
     for name in sorted(begun):
         yield cases.Case(f"{package}: {name}", "FAILED", output[-3000:])
     if not found and not begun and "no tests to run" not in output:
@@ -99,12 +102,16 @@ class Suite:
         for package in self.packages():
             target = os.path.join(self.bin, package.replace("/", "-"))
             if not os.path.exists(target):
-                cases.must(["go", "test", "-c", "-o", target, "./integration/" + package], cwd=self.top, env=environment)
+                cases.must(["go", "test", "-c", "-o", target, "./" + self.folder(package)], cwd=self.top, env=environment)
+
+    @staticmethod
+    def folder(package):
+        return CLI if package == CLI else "integration/" + package
 
     def packages(self):
         found = {os.path.relpath(os.path.dirname(path), os.path.join(self.top, "integration"))
                  for path in glob.glob(os.path.join(self.top, "integration/**/*_test.go"), recursive=True)}
-        return sorted(package for package in found if not package.startswith("internal"))
+        return sorted(package for package in found if not package.startswith("internal")) + [CLI]
 
     def run(self, engine_name, only=None):
         for package in self.packages():
@@ -130,8 +137,9 @@ class Suite:
         program(os.path.join(shim, "dockerd"), text)
         environment = dict(engine.env(), DOCKER_INTEGRATION_DAEMON_DEST=place, DEST=place)
         environment["PATH"] = f"{shim}:{environment['PATH']}:{engines.PEERS}/usr/bin:{engines.PEERS}/usr/sbin"
-        argv = [os.path.join(self.bin, package.replace("/", "-")), "-test.v", "-test.timeout=20m"]
-        _, printed = cases.printed(argv, environment, os.path.join(self.top, "integration", package))
+        argv = [os.path.join(self.bin, package.replace("/", "-")), "-test.v", "-test.timeout=3h" if package == CLI else "-test.timeout=20m"]
+        argv += ["-test.run", CLI_SUITES] if package == CLI else []
+        _, printed = cases.printed(argv, environment, os.path.join(self.top, self.folder(package)))
         self.keep(engine.name, package, printed)
         for root in glob.glob(f"{place}/*/*/root") if engine.name != "dockerd" else []:
             subprocess.run([engines.DROVER, "shutdown", "--root", root], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
