@@ -89,7 +89,8 @@ static const struct df_instruction INSTRUCTIONS[] = {
      "number",
      NULL},
     {"USER", DF_USER, DF_TEXT, false, "USER user[:group]", "names or numbers", NULL},
-    {"VOLUME", DF_VOLUME, DF_JSON_WORDS, false, "VOLUME path...", "both forms", NULL},
+    {"VOLUME", DF_VOLUME, DF_JSON_WORDS, false, "VOLUME path...",
+     "both forms; what later steps change in it stays", NULL},
     {"WORKDIR", DF_WORKDIR, DF_TEXT, false, "WORKDIR path",
      "makes the directory, which is `USER`'s; relative to the one before", NULL},
 };

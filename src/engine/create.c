@@ -421,6 +421,9 @@ static int create_with_image(struct engine *e, const char *name, const json_t *b
         r = endpoint__plan(e, body, flags & ENGINE_CREATE_TASK, &networks, err);
     if (r == 0)
         r = userns__choose(e, id, host, &userns, err);
+    /* What a step writes to a volume's place is the image's, as BuildKit has it. */
+    if (flags & ENGINE_CREATE_STEP)
+        json_object_del(config, "Volumes");
     if (r == 0)
         r = mounts__resolve(e, config, host, flags & ENGINE_CREATE_SHALLOW_READ_ONLY, &points, &volumes, err);
     if (r < 0) {
