@@ -91,7 +91,8 @@ static int add_flag(const struct df_instruction *in, struct df_step *s, size_t *
     bool on;
     if (kind->value == DF_FLAG_BOOL && equals && parse_bool(equals + 1, &on, NULL) < 0)
         return err_set(err, ERR_INVALID, "--%s=%.80s: it must be true or false", text, equals + 1);
-    if (kind->value != DF_FLAG_BOOL && (!equals || !equals[1]))
+    bool may_be_empty = kind->value == DF_FLAG_TEXT;
+    if (kind->value != DF_FLAG_BOOL && (!equals || (!equals[1] && !may_be_empty)))
         return err_set(err, ERR_INVALID, "flag --%s needs a value: --%s=...", text, text);
     GROW(s->flags, s->flag_count, *capacity);
     s->flags[s->flag_count++] =
@@ -286,6 +287,8 @@ int df__parse_arguments(const struct df_instruction *in, const char *rest, char 
         return r;
     if (in->op == DF_FROM)
         return check_from(s, err);
+    if (in->op == DF_VOLUME && !s->args)
+        return err_set(err, ERR_INVALID, "VOLUME requires at least one argument");
     if ((in->op == DF_COPY || in->op == DF_ADD) && strv_len(s->args) < 2)
         return err_set(err, ERR_INVALID, "%s requires at least two arguments: sources and a destination",
                        in->name);

@@ -30,16 +30,26 @@ void copy__done(struct copy *c)
 
 /* --- Flags --- */
 
+/* *ret stays NULL where the flag has no value, or a variable without one. */
+static int expand_flag(const struct copy *c, const char *name, char **ret, struct err *err)
+{
+    const char *value = df_flag(c->step, name);
+    _cleanup_free_ char *text = NULL;
+    int r = value ? build__expand(c->s, value, &text, err) : 0;
+    if (r == 0 && !str_empty(text))
+        *ret = take_ptr(text);
+    return r;
+}
+
 static int parse_flags(struct copy *c, struct err *err)
 {
     const struct df_step *step = c->step;
-    const char *chown = df_flag(step, "chown"), *chmod = df_flag(step, "chmod");
     c->link = df_flag_on(step, "link");
     c->parents = df_flag_on(step, "parents");
-    int r = chown ? build__expand(c->s, chown, &c->owner, err) : 0;
-    if (r == 0 && chmod)
-        r = build__expand(c->s, chmod, &c->mode_text, err);
-    if (r == 0 && chmod && (r = file_mode_parse(c->mode_text, &c->mode, err)) < 0)
+    int r = expand_flag(c, "chown", &c->owner, err);
+    if (r == 0)
+        r = expand_flag(c, "chmod", &c->mode_text, err);
+    if (r == 0 && c->mode_text && (r = file_mode_parse(c->mode_text, &c->mode, err)) < 0)
         return err_wrap(err, "--chmod");
     for (size_t i = 0; r == 0 && i < step->flag_count; i++) {
         _cleanup_free_ char *pattern = NULL;
@@ -100,9 +110,6 @@ static int make_parents(const struct copy *c, int root_fd, const char *path, uid
 static int unpack(struct copy *c, const struct source *source, int root_fd, uid_t uid, gid_t gid,
                   struct err *err)
 {
-    if (c->mode_text)
-        return err_set(err, ERR_UNSUPPORTED,
-                       "--chmod with the archive %s, which is unpacked, is not supported", source->name);
     int r = make_dirs(c, root_fd, c->destination, uid, gid, err);
     if (r < 0)
         return r;
@@ -112,7 +119,7 @@ static int unpack(struct copy *c, const struct source *source, int root_fd, uid_
     r = tar_check_end(fd, err);
     if (r < 0)
         return err_wrap(err, "unpack %s", source->name);
-    /* An archive has owners of its own. */
+    /* An archive has owners and modes of its own. */
     const struct tar_extract x = {.root_fd = root_fd, .into = c->destination, .keep_owner = true};
     r = tar_extract_fd(&x, fd, err);
     return r < 0 ? err_wrap(err, "unpack %s", source->name) : 0;
@@ -256,6 +263,8 @@ static int copy_one(struct copy *c, struct source *source, int root_fd, uid_t ui
         return copy_with_parents(c, source, root_fd, uid, gid, err);
     bool below = !source->is_dir && (c->into_dir || is_dir_in(root_fd, c->destination));
     _cleanup_free_ char *to = below ? path_resolve(c->destination, source->name) : mem_strdup(c->destination);
+    if (below && is_dir_in(root_fd, to))
+        return err_set(err, ERR_CONFLICT, "cannot overwrite directory \"%s\" with a file", to);
     return copy_to(c, source, root_fd, to, uid, gid, err);
 }
 

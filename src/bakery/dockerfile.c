@@ -19,8 +19,10 @@ struct parser {
 const char *df_flag(const struct df_step *s, const char *name)
 {
     for (size_t i = s->flag_count; i-- > 0;)
-        if (str_eq(s->flags[i].name, name))
-            return s->flags[i].value ? s->flags[i].value : "";
+        if (str_eq(s->flags[i].name, name)) {
+            const char *value = s->flags[i].value;
+            return !value ? "" : *value ? value : NULL;
+        }
     return NULL;
 }
 
@@ -87,7 +89,7 @@ static int read_heredocs(struct parser *p, struct df_step *s, const char *rest)
 }
 
 /* COPY <<a <<b dir/: which argument each heredoc is. */
-static void place_heredocs(struct df_step *s)
+static int place_heredocs(const struct parser *p, struct df_step *s)
 {
     s->heredoc_arg = NEW_N(size_t, s->heredoc_count);
     size_t at = 0;
@@ -98,7 +100,11 @@ static void place_heredocs(struct df_step *s)
             continue;
         free(h.name);
         s->heredoc_arg[at++] = i;
+        if ((s->op == DF_COPY || s->op == DF_ADD) && !s->args[i + 1])
+            return err_set(p->err, ERR_INVALID, "%s:%d: %s cannot accept a heredoc as a destination", s->file,
+                           s->line, df_name(s->op));
     }
+    return 0;
 }
 
 /* --- Instructions --- */
@@ -230,9 +236,7 @@ static int parse_instruction(struct parser *p, const char *line, size_t n)
     }
     if (s->heredoc_count && in->op == DF_ONBUILD)
         fold_heredocs(s);
-    if (s->heredoc_count)
-        place_heredocs(s);
-    return 0;
+    return s->heredoc_count ? place_heredocs(p, s) : 0;
 }
 
 static int parse_all(struct parser *p)

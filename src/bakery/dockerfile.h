@@ -97,7 +97,7 @@ void dockerfile_done(struct dockerfile *d);
 const char *df_name(enum df_op op); /* "RUN" */
 /* What the comment above a step says of `name`: the rest of a line that begins with it; NULL: nothing. */
 const char *df_comment_on(const struct df_step *s, const char *name);
-/* A flag's value ("" for a bare --link), or NULL. */
+/* A flag's value ("" for a bare --link), or NULL; --from= with nothing behind it is no flag. */
 const char *df_flag(const struct df_step *s, const char *name);
 bool df_flag_on(const struct df_step *s, const char *name); /* a bare --link, or --link=true */
 

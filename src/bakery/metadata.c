@@ -148,11 +148,15 @@ int build__labels(struct build *s, char *const *labels, struct err *err)
     return build__commit_config(s, created_by, err);
 }
 
-/* "80", "80/udp", "8000-8010": all ports of it into ExposedPorts. */
+/* "80", "80/udp", "8000-8010": all ports of it into ExposedPorts. An address and a port of the host, as
+ * `docker run -p` has them, may stand before it and say nothing of the image. */
 static int expose(struct build *s, const char *word, struct err *err)
 {
-    _cleanup_free_ char *ports = mem_strndup(word, strcspn(word, "/"));
-    const char *protocol = word[strlen(ports)] ? word + strlen(ports) + 1 : "tcp";
+    const char *colon = strrchr(word, ':'), *inner = colon ? colon + 1 : word;
+    if (colon && strspn(word, "0123456789abcdefABCDEF.:[]-") < (size_t)(inner - word))
+        return err_set(err, ERR_INVALID, "invalid IP address: %s", word);
+    _cleanup_free_ char *ports = mem_strndup(inner, strcspn(inner, "/"));
+    const char *protocol = inner[strlen(ports)] ? inner + strlen(ports) + 1 : "tcp";
     _cleanup_free_ char *lower = str_lower(protocol);
     if (strcmp(lower, "tcp") != 0 && strcmp(lower, "udp") != 0 && strcmp(lower, "sctp") != 0)
         return err_set(err, ERR_INVALID, "invalid proto: %s", protocol);
@@ -210,8 +214,8 @@ static int step_volume(struct build *s, const struct df_step *step, struct err *
 {
     _cleanup_json_ json_t *list = json_array();
     STRV_FOREACH (arg, step->args) {
-        _cleanup_free_ char *path = NULL;
-        int r = build__expand(s, *arg, &path, err);
+        _cleanup_free_ char *text = str_strip(*arg), *path = NULL;
+        int r = build__expand(s, text, &path, err);
         if (r < 0)
             return r;
         if (!*path)
@@ -293,13 +297,15 @@ static int step_health(struct build *s, const struct df_step *step, struct err *
     json_t *health = json_object();
     json_object_set_new(build__config(s), "Healthcheck", health);
     bool none = strcmp(step->args[0], "NONE") == 0;
-    if (none && step->flag_count)
-        return err_set(err, ERR_INVALID, "NONE takes no flags");
     json_t *test = json_array();
     json_object_set_new(health, "Test", test);
     json_array_append_new(test, json_string(none ? "NONE" : step->json ? "CMD" : "CMD-SHELL"));
     for (size_t i = 1; step->args[i]; i++)
         json_array_append_new(test, json_string(step->args[i]));
+    if (none) { /* its flags mean nothing */
+        _cleanup_free_ char *text = json_format(health);
+        return commit(s, step, text, err);
+    }
     int r = health_durations(step, health, err);
     const char *retries = df_flag(step, "retries");
     int64_t count;
@@ -370,8 +376,6 @@ int build__take_workdir(struct build *s, const struct df_step *step, struct err 
     int r = build__expand(s, step->args[0], &text, err);
     if (r < 0)
         return r;
-    if (!*text)
-        return err_set(err, ERR_INVALID, "cannot normalize nothing");
     const char *before = json_str(build__config(s), "WorkingDir");
     _cleanup_free_ char *path = path_resolve(*before ? before : "/", text);
     json_set_str(build__config(s), "WorkingDir", path);

@@ -4,6 +4,8 @@
 #include "bakery/path.h"
 #include "base/str.h"
 
+#include <strings.h>
+
 enum { TEXT_MAX = 4096, ID_MAX_BYTES = 1024 };
 
 enum { T_BIND = 1, T_CACHE = 2, T_TMPFS = 4, T_SECRET = 8, T_SSH = 16, T_ALL = 31 };
@@ -108,7 +110,7 @@ static int parse_id_number(const char *key, const char *text, uint32_t *ret, str
 static int parse_sharing(const char *text, enum bakery_sharing *ret, struct err *err)
 {
     for (size_t i = 0; i < ARRAY_SIZE(sharings); i++)
-        if (str_eq(sharings[i], text)) {
+        if (strcasecmp(sharings[i], text) == 0) {
             *ret = (enum bakery_sharing)i;
             return 0;
         }
@@ -169,12 +171,12 @@ static int find_type(char **parts, mount_expand_fn expand, void *context, unsign
     const char *text = "bind";
     _cleanup_free_ char *expanded = NULL;
     STRV_FOREACH (part, parts)
-        if (str_after(*part, "type="))
-            text = str_after(*part, "type=");
+        if (strncasecmp(*part, "type=", 5) == 0)
+            text = *part + 5;
     int r = expand ? expand(context, text, &expanded, err) : 0;
     if (r < 0)
         return r;
-    const char *name = expanded ? expanded : text;
+    _cleanup_free_ char *name = str_lower(expanded ? expanded : text);
     for (size_t i = 0; i < ARRAY_SIZE(types); i++)
         if (str_eq(types[i].name, name)) {
             m->mount.type = types[i].type;
@@ -204,6 +206,9 @@ static int take_part(struct mount_flag *m, unsigned bit, const char *part, mount
             return err_set(err, ERR_INVALID, "unexpected key '%s' for this type of mount", lower);
         if (!part[n] && !keys[i].flag)
             return err_set(err, ERR_INVALID, "key '%s' needs a value: %s=VALUE", lower, lower);
+        if (keys[i].key == K_FROM && strchr(part, '$'))
+            return err_set(err, ERR_INVALID, "%s: variables are not expanded in from; name a stage instead",
+                           part);
         if (part[n]) {
             int r = expand ? expand(context, part + n + 1, &value, err) : 0;
             if (r < 0)

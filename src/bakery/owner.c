@@ -62,10 +62,10 @@ int build__owner(int root_fd, const char *text, uid_t *ret_uid, gid_t *ret_gid, 
     size_t n = strcspn(text, ":");
     _cleanup_free_ char *user = mem_strndup(text, n);
     const char *group = text[n] ? text + n + 1 : NULL;
-    if (!*user || (group && !*group))
-        return err_set(err, ERR_INVALID, "--chown=%s: it must be user or user:group", text);
-    int64_t uid, gid;
-    int r = resolve(root_fd, "/etc/passwd", "user", user, &uid, &gid, err);
+    if (group ? !*group : !*user)
+        return err_set(err, ERR_INVALID, "--chown=%s: it must be user, user:group or :group", text);
+    int64_t uid = 0, gid = 0;
+    int r = *user ? resolve(root_fd, "/etc/passwd", "user", user, &uid, &gid, err) : 0;
     if (r == 0 && group)
         r = resolve(root_fd, "/etc/group", "group", group, &gid, NULL, err);
     if (r < 0)

@@ -107,6 +107,8 @@ static int wanted_platform(struct build *s, const struct df_step *step, char **r
     const char *flag = df_flag(step, "platform");
     _cleanup_free_ char *wanted = NULL;
     int r = flag ? build__expand_global(s->b, flag, &wanted, err) : 0;
+    if (r == 0 && flag && !*wanted)
+        r = err_set(err, ERR_INVALID, "empty platform value from expression %s", flag);
     if (r < 0)
         return r;
     *ret = !str_empty(wanted)             ? take_ptr(wanted)
