@@ -1,16 +1,17 @@
 """Dockerfiles that two builders build alike. `peer` is the text the other builder gets, where it does not know the language's newer
 words: what they are to mean, in its own. With `either` both may refuse it, if both do. With `printed` it gets what
-`drover build --print` makes of the text. A case with `refused` is to be refused by both; drover's message must have these words."""
+`drover build --print` makes of the text. A case with `refused` is to be refused by both, or with `alone` by drover alone, whose message must have these words.
+With `times` what is copied must have the context's time where the peer's has."""
 import gzip
 import io
 import tarfile
 
 
 class Case:
-    def __init__(self, name, text, peer=None, files=None, args=None, target=None, refused=None, printed=False, either=False):
+    def __init__(self, name, text, peer=None, files=None, args=None, target=None, refused=None, printed=False, either=False, alone=False, times=False):
         self.name, self.text, self.peer, self.files = name, text.lstrip("\n"), peer and peer.lstrip("\n"), files or {}
         self.args, self.target, self.refused, self.printed = args or {}, target, refused, printed
-        self.either = either
+        self.either, self.alone, self.times = either, alone, times
 
 
 def archive(mode="w:gz", name="packed"):
@@ -23,7 +24,8 @@ def archive(mode="w:gz", name="packed"):
     return out.getvalue()
 
 
-# The context of every case: path -> text, or (text, mode), or ("-> target",) for a link, or None for an empty directory.
+# The context of every case: path -> text, or (text, mode), or (text, mode, extended attribute), or ("-> target",) for a link, or None for
+# an empty directory.
 CONTEXT = {
     "a.txt": "a\n", "b.txt": "bb\n", "run.sh": ("#!/bin/sh\necho run\n", 0o755), "secret": ("s\n", 0o600), "set.id": ("x\n", 0o4755),
     "d/one.txt": "1\n", "d/two.md": "2\n", "d/sub/three.txt": "3\n", "d/sub/deep/four": "4\n", "d/empty": None, "d/link": ("-> one.txt",),

@@ -1,30 +1,39 @@
 """What BuildKit's frontend and buildah's conformance programme try of their builders, retold in Dockerfiles of ours. See cases.py.
 
 Where the peer is older than the language's word, `peer` says in its own words what BuildKit's tests expect."""
+import gzip
 import io
+import lzma
+import random
+import struct
 import tarfile
 
 from cases import archive, case
 
+DIR, LINK, HARD = tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
 
-def whole_archive():
-    """One that has its directory itself."""
+
+def tarred(*entries, form=tarfile.PAX_FORMAT, **pax):
+    """An archive of (name, bytes or kind, further fields of its header)."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:") as tar:
-        for path, kind in (("packed", tarfile.DIRTYPE), ("packed/one", tarfile.REGTYPE)):
-            entry = tarfile.TarInfo(path)
-            entry.type, entry.mode = kind, 0o755
-            tar.addfile(entry)
+    with tarfile.open(fileobj=out, mode="w:", format=form, pax_headers=pax) as tar:
+        for name, what, *more in entries:
+            entry = tarfile.TarInfo(name)
+            data = what if len(what) != 1 else b""
+            entry.type, entry.mode, entry.size = what if len(what) == 1 else tarfile.REGTYPE, 0o755, len(data)
+            for key, value in (more[0] if more else {}).items():
+                setattr(entry, key, value)
+            tar.addfile(entry, io.BytesIO(data))
     return out.getvalue()
 
 
-def link_archive(name, target):
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:") as tar:
-        entry = tarfile.TarInfo(name)
-        entry.type, entry.linkname = tarfile.SYMTYPE, target
-        tar.addfile(entry)
-    return out.getvalue()
+def zstd(data):
+    """A frame whose blocks are not compressed."""
+    out, size = struct.pack("<IBI", 0xFD2FB528, 0xA0, len(data)), 1 << 17
+    for at in range(0, len(data), size):
+        block = data[at:at + size]
+        out += (int(at + size >= len(data)) | len(block) << 3).to_bytes(3, "little") + block
+    return out
 
 
 # --- COPY: where it goes
@@ -56,7 +65,7 @@ case("retold: through links of a stage", "FROM busybox AS b\nRUN mkdir -p /out/s
 case("retold: links by a wildcard stand for their files", "FROM scratch\nCOPY first /\nCOPY l/l* all/\n",
      files={"bar": "b\n", "first": ("-> bar",), "l/lfile": "f\n", "l/l0": ("-> sub",), "l/sub": "s\n", "l/l1": ("-> second",), "l/second": ("-> baz",), "l/baz": "z\n"})
 case("retold: a link and a directory for each other", "FROM busybox\nRUN mkdir /tree && mkdir /tree/d && echo 1 > /tree/d/f && ln -s d /tree/l\nRUN rm /tree/l && mkdir /tree/l && echo 2 > /tree/l/g\nRUN rm -r /tree/d && ln -s l /tree/d\nCOPY a.txt /tree/d/\n")
-case("retold: an archive's link leads the next copy", "FROM scratch\nADD way.tar /\nCOPY a.txt /way/\n", files={"way.tar": link_archive("way", "../tmp/target")})
+case("retold: an archive's link leads the next copy", "FROM scratch\nADD way.tar /\nCOPY a.txt /way/\n", files={"way.tar": tarred(("way", LINK, {"linkname": "../tmp/target"}))})
 case("retold: hard links stay within what is copied", "FROM busybox AS b\nRUN mkdir -p /t/sub && cp -p /etc/passwd /t/ && ln /t/passwd /t/sub/passwd && ln /t/sub/passwd /t/sub/again\nFROM scratch\nCOPY --from=b /t/sub /sub\n")
 
 # --- COPY: owners and modes
@@ -88,6 +97,62 @@ case("retold: symbolic modes", "FROM busybox AS base\nRUN mkdir -p /in/dir && to
      "RUN mkdir /r && for d in 1 2 3; do cp -a /in /r/d$d; done && chmod 644 /r/d1/file && chmod 104 /r/d1/dir && chmod 666 /r/d2/file && chmod 766 /r/d2/dir && chmod 666 /r/d3/file && chmod 135 /r/d3/dir"
      " && cp -a /in/file /r/f0 && chmod 644 /r/f0 && cp -a /in/file /r/f1 && chmod 644 /r/f1 && cp -a /in/file /r/f2\nFROM scratch\nCOPY --from=base /r /\n")
 case("retold: special bits of another stage", "FROM busybox\nRUN mkdir /a && echo w > /a/u && chmod u+xs /a/u && echo w > /a/g && chmod g+xs /a/g && echo w > /a/t && chmod +xt /a/t && mkdir -m 3770 /a/d\nFROM scratch\nCOPY --from=0 /a/u /a/g /a/t /\nCOPY --from=0 /a /a\n")
+
+# --- COPY: what is there already
+
+for name, before, copy, words in (
+        ("a file where a directory of its name is", "mkdir -p /x/a.txt", "a.txt /x/", "cannot overwrite directory"),
+        ("a directory's file where a directory is", "mkdir -p /x/one.txt/in", "d /x", "cannot overwrite directory"),
+        ("a directory upon a file", "touch /x", "d /x", "/x"),
+        ("a directory's directory upon a file", "mkdir /x && touch /x/sub", "d /x", "cannot copy a directory"),
+        ("a slash behind a file", "touch /x", "a.txt /x/", "/x"),
+        ("a place below a file", "touch /x", "a.txt /x/y", "/x"),
+        ("a circle of links", "ln -s /y /x && ln -s /x /y", "a.txt /x/", "/x")):
+    case("retold: " + name, f"FROM busybox\nRUN {before}\nCOPY {copy}\n", refused=words)
+case("retold: links where the copy goes", "FROM busybox\nRUN mkdir -p /real/deep && cd /real && echo t > t && echo u > deep/u && ln -s t l && ln -s /real/t /abs && ln -s real /dir && ln -s real/deep/ /slash && ln -s ../../real/deep deep/up\n"
+     "COPY a.txt /real/l\nCOPY b.txt /abs\nCOPY d/sub /dir\nCOPY d/one.txt /slash\nCOPY d/two.md /real/deep/up/three\nCOPY run.sh /dir/../dir/new/\n", times=True)
+
+# --- COPY: how sources are written
+
+DOTS = {".hidden": "h\n", "..two": "2\n", ".d/.e": "e\n", "arr[0].txt": "0\n", "arr0.txt": "1\n"}
+case("retold: names with a dot in front", "FROM scratch\nCOPY * /all/\nCOPY .h* /h/\nCOPY . /dot\nCOPY .d /d\nCOPY ..two /\n", files={**DOTS, ".dockerignore": "gone\n\\[x\\]\narr*\n"}, times=True)
+case("retold: brackets in names and patterns", "FROM scratch\nCOPY [[]x] /b/\nCOPY d/[!t]*.md /n/\nCOPY d/[^a-n]*.txt /r/\nCOPY [a-b].tx? /s/\nCOPY arr[[]0].txt /dest/\nCOPY arr[0].txt /other/\nCOPY [UV]*R U\\PPER /u/\n",
+     peer="FROM scratch\nCOPY b0 /b/[x]\nCOPY d/two.md /n/\nCOPY d/one.txt /r/\nCOPY a.txt b.txt /s/\nCOPY b1 /dest/arr[0].txt\nCOPY arr0.txt /other/\nCOPY UPPER /u/\n",
+     files={**DOTS, "b0": "bracket\n", "b1": "0\n"})
+case("retold: two stars are one without --parents", "FROM scratch\nCOPY **/*.txt /a/\nCOPY **/three.txt a.txt /b/\nCOPY d/**/* /c/\nCOPY d/**/deep/** /e/\n", times=True)
+case("retold: a pattern that is none", "FROM scratch\nCOPY a[ /x\n", refused="a[")
+case("retold: sources with slashes and points", "FROM scratch\nCOPY / /root/\nCOPY ./d/./sub/ /s\nCOPY d/sub/.. /up\nCOPY //a.txt /x//y/../z\nCOPY a.txt /../../top\nCOPY d/*/ /stars/\nCOPY a.txt d/one.txt/ ./\n", times=True)
+case("retold: quotes around words", "FROM busybox\nARG S=\"with space\"\nCOPY \"a.txt\" '/q'\nCOPY --chown=\"1:2\" 'b.txt' \"/w/\"\nADD \"d/one.txt\" d/'two.md' /m\"ix\"/\nCOPY $S \"/sp/$S\"\nUSER 'us'er\nWORKDIR \"/a b\"\nWORKDIR c d\nEXPOSE \"80\" '90/udp'\nSTOPSIGNAL \"SIGTERM\"\nVOLUME \"/v1\" '/v2'\nLABEL '$S'=1 \"$S\"=2\n")
+
+# --- COPY: what files have
+
+CAPABLE = tarred(("cap", b"c\n", {"uid": 3, "gid": 4, "pax_headers": {"SCHILY.xattr.security.capability": "\1\0\0\2\0\4" + "\0" * 14, "SCHILY.xattr.user.told": "yes"}}))
+case("retold: attributes and capabilities", "FROM scratch AS s\nADD cap.tar /\nCOPY attr.txt /c/\nADD attr.txt /d/\nFROM scratch\nCOPY --from=s /cap /c /d /\nCOPY --from=s --chown=5:6 --chmod=711 /cap /owned\nCOPY --from=s --chown=7 / /all\n",
+     files={"cap.tar": CAPABLE, "attr.txt": ("a\n", 0o640, "user.told")}, times=True)
+case("retold: set bits with an owner", "FROM busybox AS s\nRUN mkdir /b && touch /b/u /b/g && chown 9:9 /b/u && chmod 4755 /b/u && chmod 2711 /b/g && mkdir -m 3775 /b/d\nFROM scratch\nCOPY --from=s --chown=5:6 /b /b\nCOPY --from=s --chown=7:8 /b/u /b/g /c/\nCOPY --from=s /b/u /\n")
+case("retold: hard links and holes", "FROM busybox AS s\nRUN mkdir -p /h/c && cd /h && echo 1 > a && ln a b && ln a c/d && truncate -s 3M hole && echo end >> hole && ln -s b s && ln s s2\nFROM busybox\nCOPY --from=s /h /h\nRUN stat -c '%h %n' /h/a /h/b /h/c/d > /seen && cat /h/s2 >> /seen && wc -c < /h/hole >> /seen\n", times=True)
+case("retold: an owner and a mode of no value", "FROM busybox\nARG O\nARG M=\nCOPY --chown=$O --chmod=${M} secret /1\nCOPY --chown= --from= a.txt /2\nADD --chmod=${M:+600} --chown=${O:-3} run.sh /3\n",
+     peer="FROM busybox\nCOPY secret /1\nCOPY a.txt /2\nADD --chown=3 run.sh /3\n")
+case("retold: an owner without accounts", "FROM scratch\nCOPY --chown=5:6 a.txt /x\nCOPY --chown=0 b.txt /y\nADD --chown=4294967294:7 run.sh /z\n")
+case("retold: an owner's name without accounts", "FROM scratch\nCOPY --chown=root a.txt /x\n", refused="root")
+case("retold: an owner whom an earlier step added", "FROM busybox\nRUN echo 'late:x:77:78::/:/bin/sh' >> /etc/passwd && echo 'crew:x:79:' >> /etc/group\nCOPY --chown=late a.txt /1\nCOPY --chown=late:crew d /2/\nCOPY --chown=:crew b.txt /3\nUSER late\nWORKDIR /w/x\n",
+     peer="FROM busybox\nRUN echo 'late:x:77:78::/:/bin/sh' >> /etc/passwd && echo 'crew:x:79:' >> /etc/group\nCOPY --chown=late a.txt /1\nCOPY --chown=late:crew d /2/\nCOPY --chown=0:crew b.txt /3\nUSER late\nWORKDIR /w/x\n")
+
+# --- ADD: archives
+
+PLAIN = tarred(("./", DIR, {"mode": 0o711, "mtime": 9}), ("./one", b"1\n", {"uid": 3, "mode": 0o640}), ("/abs/two", b"22\n", {"mode": 0o4711}))
+case("retold: archives of more kinds", "FROM scratch\nADD zst.tar.zst /zst/\nADD lzma.tar.xz misnamed.txt /l/\nADD twice.tar.xz.gz /twice/\nADD empty.tar none.tar.gz /kept/\nADD global.tar /global\nADD gnu.tar /gnu\nADD old.tar /old\nADD . /context\n",
+     files={"zst.tar.zst": zstd(PLAIN), "lzma.tar.xz": lzma.compress(PLAIN), "misnamed.txt": gzip.compress(tarred(("mis", b"m\n"))), "twice.tar.xz.gz": gzip.compress(lzma.compress(PLAIN)),
+            "empty.tar": b"\0" * 1024, "none.tar.gz": b"", "global.tar": tarred(("f", b"f\n"), comment="0123456789abcdef"),
+            "gnu.tar": tarred(("n" * 150 + "/" + "m" * 120, b"long\n"), ("s", LINK, {"linkname": "t" * 180}), form=tarfile.GNU_FORMAT), "old.tar": tarred(("u/v", b"u\n"), form=tarfile.USTAR_FORMAT)})
+case("retold: an archive and the flags of ADD", "FROM busybox\nADD --chmod=600 packed.tar.gz /m/\nADD --chown=5:6 --chmod=711 whole.tar /o\nADD --chmod=640 --chown=user whole.tar a.txt /both/\n", files={"whole.tar": tarred(("packed", DIR, {"uid": 8}), ("packed/one", b"", {"gid": 9, "mode": 0o600}))})
+case("retold: links within an archive", "FROM busybox\nADD links.tar /x\nADD links.tar /x\n",
+     files={"links.tar": tarred(("real", DIR), ("way", LINK, {"linkname": "real"}), ("way/f", b"f\n"), ("h", HARD, {"linkname": "real/f"}), ("abs", LINK, {"linkname": "/etc/passwd"}), ("dang", LINK, {"linkname": "no"}))})
+case("retold: an archive that takes back what it brought", "FROM busybox\nADD odd.tar /x/\n",
+     files={"odd.tar": tarred(("f", b"old\n"), ("f", b"new\n", {"mode": 0o600}), ("g", b"file\n"), ("g", DIR), ("g/in", b"in\n"), ("l", LINK, {"linkname": "f"}), ("l", b"no link\n"), ("e", DIR), ("e", b"no directory\n"))})
+case("retold: an archive where a link leads", "FROM busybox\nRUN mkdir -p /real/packed && ln -s real /way && ln -s /real/packed /real/again\nADD packed.tar /way\nADD packed.tar.gz /way/again/\n")
+case("retold: an archive upon a file", "FROM busybox\nRUN touch /x\nADD packed.tar /x\n", refused="/x")
+case("retold: an archive that was cut", "FROM scratch\nADD cut.tar.gz /x/\n", files={"cut.tar.gz": gzip.compress(tarred(("big", random.Random(1).randbytes(300000))))[:-30]}, alone=True, refused="cut.tar.gz")
 
 # --- COPY --parents (the peer does not know it)
 
@@ -215,6 +280,56 @@ for word in ("MAINTAINER", "WORKDIR", "USER", "STOPSIGNAL", "ENV", "LABEL", "ONB
 case("retold: an unknown flag of MAINTAINER", "FROM scratch\nMAINTAINER --boo jo@example.com\n", refused="unknown flag: --boo")
 case("retold: a misspelt flag of RUN", "FROM busybox\nRUN --mont=target=/mytmp,type=tmpfs true\n", refused="did you mean --mount?")
 
+# --- where and as whom
+
+case("retold: working directories and their owners", "FROM busybox\nUSER user\nWORKDIR /tmp/\nWORKDIR /a//b/../c/\nUSER 5:6\nWORKDIR /n/m\nUSER user:extra\nWORKDIR rel/x\nUSER 1234\nWORKDIR /q\nUSER 0:7\nWORKDIR /z\nUSER root\nWORKDIR ./\nCOPY a.txt b/\n")
+case("retold: a working directory of an image that is empty", "FROM scratch\nWORKDIR /foo\nWORKDIR /\nCOPY a.txt foo/\n")
+case("retold: a working directory that is a file", "FROM busybox\nRUN touch /f\nWORKDIR /f/x\n", refused="/f")
+case("retold: a working directory of no name", "FROM busybox\nWORKDIR $NONE\nWORKDIR /w\nWORKDIR $NONE\nCOPY a.txt .\n")
+
+# --- variables and their scopes
+
+case("retold: ARG is handed down to stages on top", "FROM busybox AS one\nARG A=1 B\nRUN echo \"$A$B\" > /one\nFROM one AS two\nRUN echo \"$A$B\" > /two\nCOPY $A /given\nFROM two\nARG A=2\nRUN echo \"$A$B\" > /three\nENV E=$A$B\nFROM busybox\nCOPY --from=2 /one /two /three /\nRUN echo \"<$A$B>\" > /four\n",
+     args={"B": "b"}, files={"1": "one\n"})
+case("retold: variables that are declared too late or elsewhere", "ARG BASE\nFROM busybox\nARG T=of-one\nRUN echo \"$T$OWNER\" > /0.txt\nFROM ${SECOND:-busybox}\nCOPY --from=0 /*.txt /\nCOPY --chown=${OWNER:-1}:${OWNER:-1} ${SOURCE:-d/}one.txt /1a.txt\nARG OWNER=2\nARG SOURCE=\n"
+     "COPY --chown=${OWNER:-1}:${OWNER:-1} ${SOURCE:-d/}one.txt /1b.txt\nFROM ${BASE:-busybox}\nARG SECOND=no/such\nCOPY --from=1 /*.txt /\n", args={"OWNER": "3"})
+case("retold: defaults within defaults", "FROM busybox\nENV A=a E=\nENV V1=${N:-${M:-${A}c}} V2=${A:+${E:-x}$A} V3=${N:-\"q r\"} V4=${N:-\\$A} V6=${E:-yes} V7=${N:-a:b} V8='${A}'\"${A}\"${A}\nLABEL x=${N:-\"y z\"} $A=${A}$A a.$A.b=\\\"$A\\\"\nWORKDIR /${N:-deep}/${A:+in}\n")
+case("retold: ENV of a base goes before ARG", "FROM busybox AS base\nENV P=base Q=\nFROM base\nARG P=arg Q=arg R=arg\nENV S=$P$Q$R\nRUN echo \"$P-$Q-$R\" > /x\nUSER $R\nENV P=mine\nENV T=$P\n", args={"P": "given", "Q": "given"})
+
+# --- how lines are written
+
+case("retold: lines that go on", "FROM busybox\nENV A=1 \\  \n  B=2 \\\t\n\n  # a comment \\\n\\\n  C=3\n  # more\nRUN echo one\\\\ > /1 && \\\n\t# not the shell's \\\n    echo \"# is\" two \\\n  three >> /1\nLABEL a=\"x \\\n  y\" \\\n# of b\n  b=z\nCMD echo \\\n   a   b  \\\n  c\nENV D=e\\\nf\n")
+case("retold: directives that are comments", "# About this file\n# escape=`\nFROM busybox\nENV A=b\\ c D=`e\n")
+case("retold: directives behind an empty line", " \n# escape=`\nFROM busybox\nENV A=b\\ c D=`e\n")
+case("retold: directives behind an unknown one", "# unknown=x\n# escape=`\nFROM busybox\nENV A=b\\ c D=`e\n")
+case("retold: a directive in other letters", "#\tEsCaPe = `  \n\nFROM busybox\nCOPY a.txt `\n  /x\nRUN echo a `\n && echo \\b > /b\n")
+case("retold: JSON and what looks like it", "FROM busybox\nRUN [ \"sh\" , \"-c\", \"echo x > /x\" ]  \nENTRYPOINT [\"a\",]\nONBUILD CMD [ \"c\" ,\"d\"]\nVOLUME [ \"/v\" , \"/w w\" ]\nSHELL [ \"/bin/sh\",\"-ec\" ]\nCOPY [ \"a.txt\",\"b.txt\" , \"/to/\" ]\n")
+case("retold: triggers are kept as they are written", "FROM busybox\nonbuild   copy   a.txt    /x\nONBUILD RUN a && \\\n    b  \\\n# a comment\n  c\nOnBuild\tEnv A=$B\nONBUILD CMD [\"a\",  \"b\"]\n")
+
+# --- the configuration
+
+case("retold: ports with an address", "FROM busybox\nEXPOSE 8080:80 127.0.0.1:5353:53/udp [::1]:90:90 ::1:91:91 7000-7001:8000-8001/tcp :92\n", peer="FROM busybox\nEXPOSE 80 53/udp 90 91 8000 8001 92\n")
+case("retold: signals by all names", "FROM busybox AS a\nSTOPSIGNAL SIGRTMIN+3\nFROM a AS b\nSTOPSIGNAL quit\nFROM b\nSTOPSIGNAL RTMAX-1\n")
+case("retold: flags of no health check", "FROM busybox AS a\nHEALTHCHECK --interval=3s CMD [\"x\"]\nFROM a\nHEALTHCHECK --interval=5s --timeout= none\n", peer="FROM busybox\nHEALTHCHECK NONE\n")
+case("retold: a volume changes after it was declared", "FROM busybox\nRUN mkdir /v && echo 1 > /v/f\nVOLUME /v /w/x\nRUN echo 2 > /v/f && echo 3 > /v/g && chown 5:6 /v && mkdir -p /w/x && touch /w/x/y\n",
+     peer="FROM busybox\nRUN mkdir /v && echo 1 > /v/f\nRUN echo 2 > /v/f && echo 3 > /v/g && chown 5:6 /v && mkdir -p /w/x && touch /w/x/y\nVOLUME /v /w/x\n")
+case("retold: volumes of a base get another owner", "FROM busybox AS first\nRUN mkdir /va /vb\nVOLUME /va\nVOLUME [\" /vb \"]\nFROM first\nRUN chown 1000:1000 /va /vb\n", peer="FROM busybox\nRUN mkdir /va /vb && chown 1000:1000 /va /vb\nVOLUME /va /vb\n")
+case("retold: the shell of a base", "FROM busybox AS a\nSHELL [\"/bin/sh\", \"-xc\"]\nFROM a\nRUN echo \"$-\" | grep -c x > /x\nCMD c d\nSHELL [\"/bin/sh\", \"-c\"]\nENTRYPOINT e  f\n", peer="FROM busybox\nRUN echo 1 > /x\nCMD [\"/bin/sh\", \"-xc\", \"c d\"]\nENTRYPOINT [\"/bin/sh\", \"-c\", \"e  f\"]\nSHELL [\"/bin/sh\", \"-c\"]\n")
+
+# --- stages
+
+case("retold: two stages of one name", "FROM busybox AS a\nRUN echo 1 > /n\nFROM busybox AS a\nRUN echo 2 > /n\nFROM a\nCOPY --from=a /n /of-a\n")
+case("retold: a stage of its base's name", "FROM busybox AS busybox\nENV A=1\nFROM busybox\nENV B=$A\nCOPY --from=busybox /etc/passwd /p\n")
+case("retold: nothing behind the target is built", "FROM busybox AS one\nENV A=1\nFROM one AS two\nENV A=2\nFROM two\nRUN exit 1\n", target="two")
+case("retold: a target of no such name", "FROM busybox AS one\nENV A=1\n", target="other", refused="other")
+case("retold: a target of no such number", "FROM busybox\nENV A=1\n", target="3", refused="3")
+
+# --- layers upon layers
+
+case("retold: what is taken away and comes back", "FROM busybox AS base\nRUN mkdir -p /o/a/b /o/c && touch /o/a/b/f /o/c/g /o/h && ln -s a /o/l && echo 1 > /k\nRUN rm -rf /o && mkdir /o && touch /o/new\nRUN rm /o/new && mkdir /o/new && mv /k /o/new/ && ln -s new /o/a\nFROM base\nCOPY d /o/c\nRUN rm -r /o/c/sub && echo 2 > /o/c/sub && rm /o/a && mkdir -p /o/a/b\n"
+     "RUN rm -rf /o/c && mkdir -m 700 /o/c && touch /o/c/last\nCOPY --from=base /o /seen\nRUN rm -rf /o/new /var && mkdir /var && mv /o/a /o/moved && touch /.wh && rm /.wh\n")
+case("retold: links and directories of lower layers change places", "FROM busybox\nRUN mkdir -p /t/d && touch /t/d/f && ln -s d /t/l\nRUN mv /t/d /t/e && ln -s e /t/d && rm /t/l && cp -a /t/e /t/l\nCOPY a.txt /t/d/\nCOPY d/sub /t/l\nRUN rm /t/d && mkdir /t/d && rm -r /t/l && ln -s d /t/l\nCOPY b.txt /t/l/\n")
+
 # --- users
 
 GROUPS = "RUN echo 'dockerio:x:1001:1001::/bin:/bin/false' >> /etc/passwd && printf 'dockerio:x:1001:\\nsupplementary:x:1002:dockerio\\n' >> /etc/group && mkdir -m 777 /out\n"
@@ -244,6 +359,12 @@ case("retold: names of heredocs", "FROM busybox\nRUN <<eo'f'\necho 1 > /1\neof\n
      peer="FROM busybox\nRUN echo 1 > /1; echo 2 > /2; echo 3 > /3; mkdir /d; echo x > /d/file.txt; echo 4 > /4\n")
 case("retold: a heredoc whose name is not closed", "FROM busybox\nRUN <<'EOF\ntrue\nEOF\n", refused="is not closed")
 
+case("retold: what heredocs hold", "FROM busybox\nENV V=v\nCOPY <<EOF /f1\n# no comment\n\n  $V \\\n\ttab ' \" `\n EOF\nEOF \nEOF\nCOPY <<E1 <<-E2 <<'E3' /many/\nE1\n\tx\n\tE2\n$V\nE3\nADD --chmod=600 <<\"EOF\" /dir/\n$V\nEOF\nRUN <<EOF\n# a comment of the shell\necho a \\\n  b > /r\n\n  echo '\\' $V >> /r\nEOF\nRUN --mount=type=tmpfs,target=/t <<EOF\ntouch /t/x && ls /t > /ls\nEOF\nRUN <<A cat - /dev/null \\\n  > /cat\nin\nA\n",
+     peer="FROM busybox\nENV V=v\nCOPY h1 /f1\nCOPY zero /many/E1\nCOPY h2 /many/E2\nCOPY h3 /many/E3\nADD --chmod=600 h3 /dir/EOF\nRUN echo 'a b' > /r; echo '\\' v >> /r; echo x > /ls; echo in > /cat\n",
+     files={"h1": "# no comment\n\n  v \n\ttab ' \" `\n EOF\nEOF \n", "h2": "x\n", "h3": "$V\n"})
+case("retold: a heredoc that does not end", "FROM busybox\nCOPY <<EOF /x\nhello\n EOF\n", peer="FROM busybox\nCOPY nothing /x\n", refused="EOF")
+case("retold: a heredoc as the destination", "FROM busybox\nCOPY a.txt <<EOF\nhello\nEOF\n", peer="FROM busybox\nCOPY nothing /x\n", refused="heredoc")
+
 # --- ONBUILD
 
 case("retold: triggers run once", "FROM busybox AS base\nONBUILD RUN mkdir -p /out && echo -n yes >> /out/ran\nFROM base AS child\nRUN cat /out/ran > /step1 && rm /out/ran\nFROM child\nRUN test ! -f /out/ran && touch /step2\n")
@@ -267,12 +388,19 @@ case("retold: a mount that is written to and stays as it was", "FROM busybox AS 
 case("retold: a misspelt key of a mount", "FROM busybox\nRUN --mount=typ=tmpfs true\n", refused="did you mean type?")
 case("retold: a misspelt type of a mount", "FROM busybox\nRUN --mount=type=tmp true\n", refused="did you mean tmpfs?")
 
+case("retold: mounts in other letters", "FROM busybox AS one\nRUN echo 1 > /file\nFROM busybox\nRUN --mount=TYPE=Cache,TARGET=/c,Sharing=LOCKED touch /c/x && ls /c > /1\nRUN --mount=type=BIND,from=one,source=/file,target=/m cat /m > /2\nRUN --mount=type=bind,from=one,target=/all test -f /all/file -a ! -w /all/etc/passwd/x && echo ok > /3\n",
+     peer="FROM busybox\nRUN echo x > /1; echo 1 > /2; echo ok > /3\n")
+case("retold: mounts leave no place behind", "FROM busybox AS base\nRUN echo 1 > /1.txt\nFROM busybox AS between\nRUN --mount=type=bind,from=base,source=/,destination=/base,rw touch /base/2.txt\nFROM base\nRUN --mount=type=bind,from=between,source=/etc,destination=/etc2/deep test -f /etc2/deep/passwd && echo 3 > /3.txt\nRUN --mount=type=cache,target=/var/cache/x,mode=0700 --mount=type=tmpfs,target=/var/tmp/y stat -c %a /var/cache/x > /4.txt\nRUN mkdir -p /var && rm -rf /var/cache /var/tmp\n",
+     peer="FROM busybox\nRUN echo 1 > /1.txt; echo 3 > /3.txt; echo 700 > /4.txt; mkdir -p /var && rm -rf /var/cache /var/tmp\n")
+case("retold: a mount that lies in a mount", "FROM busybox\nRUN --mount=type=tmpfs,target=/t --mount=target=/t/in/context cp /t/in/context/a.txt /t/out && cat /t/out > /x\nWORKDIR /w\nRUN --mount=type=tmpfs,target=rel touch rel/y && pwd > /y\nRUN ls /w > /z\n", peer="FROM busybox\nRUN echo a > /x; echo /w > /y; touch /z\nWORKDIR /w\n")
+case("retold: a variable in a mount's from", "FROM busybox AS t\nFROM busybox\nENV F=t\nRUN --mount=from=$F,target=/m ls /m\n", refused="from=$F")
+
 # --- ADD
 
 case("retold: permissions of archives and of files", "FROM scratch\nADD packed.tar sub1/\nADD d/ sub2/\n")
 case("retold: archives of all kinds into one place", "FROM scratch\nADD packed.tar.gz packed.tar.bz2 packed.tar.xz /sub/\nADD packed.tar .\nCOPY packed.tar.gz /kept/\n")
 case("retold: an archive's file where a directory is", "FROM busybox\nRUN mkdir -p /new/packed/one/deep && echo x > /new/packed/one/deep/f && mkdir /new/packed/two\nADD packed.tar /new\n")
-case("retold: an archive's directory where a file is", "FROM busybox\nRUN mkdir /new && echo x > /new/packed\nADD whole.tar /new\n", files={"whole.tar": whole_archive()})
+case("retold: an archive's directory where a file is", "FROM busybox\nRUN mkdir /new && echo x > /new/packed\nADD whole.tar /new\n", files={"whole.tar": tarred(("packed", DIR), ("packed/one", b""))})
 case("retold: an archive's file under what is a file", "FROM busybox\nRUN mkdir /new && echo x > /new/packed\nADD packed.tar /new\n", refused="lies below something that is not a directory")
 case("retold: an archive over a dangling link", "FROM busybox\nRUN ln -s symlink-target/subdirectory /symlink\nADD . /symlink/\n", files={".dockerignore": "*\n!a.txt\n!d\n"})
 case("retold: ADD with a bad mode", "FROM scratch\nADD --chmod=64a a.txt /\n", refused="--chmod")
@@ -290,6 +418,13 @@ case("retold: dockerignore that hides the file meant", "FROM scratch\nCOPY p/sub
 case("retold: dockerignore with an exception of nothing", "FROM scratch\nCOPY . .\n", files={".dockerignore": "!\n"}, refused="illegal exclusion pattern")
 case("retold: a Dockerfile's own ignore file", "FROM busybox\nCOPY . /all\nRUN test ! -e /all/d && test -e /all/a.txt && rm -r /all && echo yes > /ok\n",
      files={"Dockerfile.dockerignore": "d\n", ".dockerignore": "a.txt\n"}, peer="FROM busybox\nRUN echo yes > /ok\n")
+
+ALTERNATING = {f"s1/{'/'.join(f's{i}' for i in range(2, n))}/f": f"{n}\n" for n in range(2, 7)}
+for n, text in enumerate(("s1\n!s1/s2\ns1/s2/s3\n!s1/s2/s3/s4\ns1/s2/s3/s4/s5\n", "*\n!s1\ns1/*\n!s1/s2\ns1/s2/s3/*\n!**/s4\n", "s1\n!*/s2*\n", "s1\n!/s1/s*\n!*/s4\n", "\ufeff**\r\n!s1/**/f\r\n\r\ns1/f\r\n", "**/s4/\n!s1/s2/s3/s4/../s4/f\n",
+                          "*/*\n!d/one.txt\n#d\n\\#x\n", "**/f\n!**/s3/f\ns1/s2/**/s5\n?\n*.tar*\n", "**\n")):
+    case(f"retold: dockerignore with levels {n}", "FROM scratch\nCOPY . /all/\n", files={**ALTERNATING, ".dockerignore": text, "#x": "x\n"})
+for source in ("s1/s2/s3/s4/s5", "s1/s2/s3/f", "s1/f"):
+    case(f"retold: dockerignore with levels hides {source}", f"FROM scratch\nCOPY s1/s2/f s1/s2/s3/s4/f /\nCOPY {source} /x\n", files={**ALTERNATING, ".dockerignore": "s1\n!s1/s2\ns1/s2/s3\n!s1/s2/s3/s4\ns1/s2/s3/s4/s5\n"}, refused=source)
 
 # --- what is left out, and what is kept of a path (the peer knows neither flag)
 
@@ -332,3 +467,34 @@ case("retold: arguments without a value and with an empty one", "FROM busybox\nA
 case("retold: a value that looks like a format", "FROM busybox\nENV myenv foo%sbar\nRUN [ \"$myenv\" = 'foo%sbar' ]\nLABEL l=100%d\n")
 case("retold: a secret that nobody gives", "FROM busybox\nRUN --mount=type=secret,required=false,mode=741,uid=100,gid=102,target=/mysecret [ ! -e /mysecret ]\nRUN [ ! -e /mysecret ]\n", peer="FROM busybox\nRUN true\n")
 case("retold: a secret that must be given", "FROM busybox\nRUN --mount=type=secret,id=mysecret,required=true true\n", peer="FROM busybox\nRUN false\n", refused="mysecret")
+
+# --- what is refused: (text behind FROM busybox, words of the message). The peer is laxer than BuildKit's frontend, and is not asked.
+
+STRICT = (
+    ("COPY --chown=1 --chown=2 a.txt /x", "given twice"), ("COPY --from a.txt /x", "needs a value"), ("COPY --link=maybe a.txt /x", "true or false"), ("COPY --link= a.txt /x", "true or false"), ("ADD --from=x a.txt /x", "unknown flag: --from"),
+    ("ADD --parents a.txt /x", "unknown flag: --parents"), ("RUN --foo true", "unknown flag: --foo"), ("ENV --foo=1 A=1", "unknown flag: --foo"), ("LABEL --foo=1 A=1", "unknown flag"), ("WORKDIR --foo /x", "unknown flag"),
+    ("USER --foo x", "unknown flag"), ("EXPOSE --foo 80", "unknown flag"), ("VOLUME --foo /x", "unknown flag"), ("CMD --foo x", "unknown flag"), ("ENTRYPOINT --foo x", "unknown flag"), ("SHELL --foo [\"x\"]", "unknown flag"),
+    ("HEALTHCHECK --foo=1 CMD x", "unknown flag"), ("ONBUILD --foo RUN x", "unknown flag"), ("FROM --foo=1 busybox", "unknown flag"),
+    ("COPY []", "at least two arguments"), ("COPY [\"a.txt\"]", "at least two arguments"), ("ADD a.txt", "at least two arguments"), ("COPY [\"a.txt\", 1]", "strings only"), ("CMD [1, 2]", "strings only"), ("COPY --chmod=u*x a.txt /x", "--chmod"),
+    ("COPY --chmod=99 a.txt /x", "--chmod"), ("COPY --chmod=rwx a.txt /x", "--chmod"), ("COPY --chmod=-1 a.txt /x", "--chmod"), ("COPY --chown=a:b:c a.txt /x", "--chown"), ("COPY --chown=nobody:nogroup2 a.txt /x", "nogroup2"),
+    ("ENV A=${B", "${B"), ("ENV A=${}", "without a variable's name"), ("ENV A=${B:=x}", "modifiers"), ("LABEL a=\"b", "a double quote is not closed"), ("FROM busybox AS a\nCOPY --from=a /etc /x", "--from=a"),
+    ("COPY --from=nostage a.txt /x", "nostage"), ("COPY --from=1 a.txt /x", "--from=1"), ("COPY --from=-1 a.txt /x", "--from=-1"), ("RUN --mount=from=nostage,target=/m true", "nostage"),
+    ("EXPOSE 65536", "invalid containerPort"), ("EXPOSE abc", "invalid containerPort"), ("EXPOSE 80-79", "invalid containerPort"), ("EXPOSE 80-", "invalid containerPort"), ("EXPOSE -1", "invalid containerPort"), ("EXPOSE 80/foo", "invalid proto"),
+    ("EXPOSE 80/tcp/udp", "invalid proto"), ("EXPOSE localhost:80:80", "invalid IP address"), ("EXPOSE 80:", "invalid containerPort"),
+    ("STOPSIGNAL SIGFOO", "invalid signal"), ("STOPSIGNAL 0", "invalid signal"), ("STOPSIGNAL -1", "invalid signal"),
+    ("FROM busybox AS", "one argument, or three"), ("FROM busybox AS 1a", "invalid name for build stage"), ("FROM busybox AS a/b", "invalid name for build stage"), ("FROM busybox a b", "one argument, or three"), ("FROM busybox AS a b", "one argument, or three"),
+    ("FROM $NONE", "Dockerfile:2"), ("FROM --platform=$NONE busybox", "empty platform"), ("FROM --platform=a/b/c/d busybox", "a/b/c/d"), ("FROM --platform=no-such-os busybox", "no-such-os"), ("FROM --platform=li nux busybox", "one argument, or three"),
+    ("RUN --mount=type=cache true", "needs a target"), ("RUN --mount=type=tmpfs,target=/ true", "root directory"), ("RUN --mount=target=/x,size=3 true", "size"), ("RUN --mount=type=tmpfs,target=/x,size=abc true", "abc"),
+    ("RUN --mount=type=cache,target=/x,sharing=none true", "sharing=none"), ("RUN --mount=type=cache,target=/x,mode=9 true", "mode=9"), ("RUN --mount=type=cache,target=/x,uid=x true", "uid=x"), ("RUN --mount=target=/x,required true", "required"),
+    ("RUN --mount=type=tmpfs,target=/x,mode=0700 true", "mode"), ("RUN --mount=type=secret true", "id or a target"), ("RUN --mount=type=bind,target=/x,rw=perhaps true", "rw=perhaps"), ("RUN --mount=type=bind,source=none,target=/x true", "none"), ("RUN --mount= true", "needs a value"),
+    ("RUN --network=foo true", "--network=foo"), ("RUN --network= true", "--network="), ("RUN --security=foo true", "--security=foo"), ("RUN --security=insecure true", "--allow security.insecure"),
+    ("HEALTHCHECK CMD", "missing command"), ("HEALTHCHECK CMD []", "missing command"), ("HEALTHCHECK FOO x", "unknown type"), ("HEALTHCHECK NONE x", "takes no arguments"), ("HEALTHCHECK --retries=x CMD x", "--retries"), ("HEALTHCHECK --retries=-1 CMD x", "--retries"),
+    ("HEALTHCHECK --interval=5 CMD x", "--interval"), ("HEALTHCHECK --timeout=-1s CMD x", "--timeout"), ("HEALTHCHECK --start-period=1year CMD x", "--start-period"),
+    ("VOLUME []", "at least one argument"), ("VOLUME [\"\"]", "empty string"), ("VOLUME [\" \"]", "empty string"), ("VOLUME $NONE", "empty string"), ("SHELL []", "JSON form"), ("SHELL sh -c", "JSON form"), ("SHELL [1]", "strings only"),
+    ("ENV =x", "can not be blank"), ("ENV $NONE=x", "can not be blank"), ("ENV A=1 B", "name=value"), ("ENV A", "needs a value"), ("LABEL =x", "can not be blank"), ("LABEL A=1 B", "name=value"), ("LABEL A", "needs a value"), ("ARG =x", "can not be blank"),
+    ("ONBUILD ONBUILD RUN x", "isn't allowed"), ("ONBUILD MAINTAINER x", "isn't allowed"), ("onbuild from x", "isn't allowed"), ("INCLUDE x", "syntax=drover/1"), ("HELLO", "unknown instruction"), ("COPY --exclude=a[ d /x", "--exclude"),
+)
+for text, words in STRICT:
+    case("strict: " + text, f"FROM busybox\n{text}\n", alone=True, refused=words)
+for name, text, words in (("a directive twice", "# escape=`\n# escape=`\nFROM busybox\n", "only one escape"), ("a directive with another letter", "# escape=x\nFROM busybox\n", "invalid escape"), ("FROM with a variable of no value", "ARG B\nFROM $B\n", "Dockerfile:2")):
+    case("strict: " + name, text, alone=True, refused=words)
