@@ -4,8 +4,6 @@ Debian's docker.io; the table of docs/compatibility.md.
 
     tests/suites/api.py [--engine drover|dockerd]... [--package container|service|...]...
 
-The package integration-cli, which takes hours, only when it is named.
-
 What was printed is kept below build/suites/results; at the end a line for each package, and every case that dockerd passes and Drover
 does not."""
 import argparse
@@ -60,13 +58,11 @@ def main():
     os.makedirs(os.path.join(cases.WORK, "results"), exist_ok=True)
     store = sources.Sources(cases.WORK, cases.releases())
     suite = suite_moby.Suite(store, store.versions(suite_moby.Suite.package)[0], cases.WORK)
-    suite.prepare()
+    packages = suite.prepare(options.package)
     cases.apart("--net")  # in which there is nothing left to fetch
     make_network()
     table, missed = [], []
-    for package in suite.packages():
-        if package not in options.package if options.package else package == suite_moby.CLI:
-            continue
+    for package in packages:
         print(package, flush=True)
         by_engine = {engine: hold(suite, engine, package) for engine in options.engine or ENGINES}
         table.append(row(package, by_engine))

@@ -1,6 +1,7 @@
-"""moby's own integration tests (its folders integration/ and integration-cli/), from the source of Debian's docker.io with Debian's patches, and built from
+"""moby's own integration tests (its folder integration/), from the source of Debian's docker.io with Debian's patches, and built from
 Debian's Go libraries. Each package is held against an engine of its own; tests that start further engines get them by the name dockerd."""
 import glob
+import io
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tarfile
 
 import cases
 
@@ -16,8 +18,6 @@ import engines  # noqa: E402
 
 COMPONENTS = {"cli": "cli", "engine": "docker", "libnetwork": "libnetwork", "swarmkit": "swarmkit"}
 IMAGES = ["busybox:latest", "busybox:glibc", "hello-world:frozen", "debian:bullseye-slim", "alpine:latest"]
-CLI = "integration-cli"  # the older tests, most of them with the docker CLI; those that need no registry and no engine of their own
-CLI_SUITES = "^(TestDockerSuite|TestDockerNetworkSuite)$"
 # What the tests give every engine they start, and Drover has its own way of, or no need for.
 PASSED_OVER = ["--exec-root", "--pidfile", "--containerd-namespace", "--containerd-plugins-namespace", "--containerd"]
 
@@ -55,15 +55,26 @@ def program(path, text):
     os.chmod(path, os.stat(path).st_mode | stat.S_IXUSR)
 
 
+def image_tar():
+    """Debian's busybox with the user daemon, whom busybox's own image has and tests name."""
+    out = io.BytesIO()
+    more = {"etc/passwd": b"daemon:x:1:1:daemon:/usr/sbin:/bin/false\n", "etc/group": b"daemon:x:1:\n"}
+    with tarfile.open(fileobj=io.BytesIO(cases.busybox_root_tar())) as plain, tarfile.open(fileobj=out, mode="w") as tar:
+        for entry in plain:
+            data = plain.extractfile(entry).read() + more.get(entry.name, b"") if entry.isfile() else b""
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
+
+
 def results(package, output):
-    """Cases out of what `-test.v` prints: those of the top, or of the suites that integration-cli has there."""
-    found = re.findall(r"^    --- (PASS|FAIL|SKIP): (\S+/\S+)" if package == CLI else r"^--- (PASS|FAIL|SKIP): (\S+)", output, re.M)
+    """Cases out of what `-test.v` prints: those of the top."""
+    found = re.findall(r"^--- (PASS|FAIL|SKIP): (\S+)", output, re.M)
     kinds = {"PASS": "ok", "FAIL": "FAILED", "SKIP": "skipped"}
     for kind, name in found:
         said = re.search(rf"^=== RUN   {re.escape(name)}$(.*?)^--- {kind}: {re.escape(name)} ", output, re.M | re.S)
         yield cases.Case(f"{package}: {name}", kinds[kind], said.group(1)[-3000:] if said and kind == "FAIL" else "")
-    begun = set(re.findall(r"^=== RUN   ([^/\s]+/[^/\s]+)$" if package == CLI else r"^=== RUN   ([^/\s]+)$", output, re.M))
-    begun -= {name for _, name in found}
+    begun = set(re.findall(r"^=== RUN   ([^/\s]+)$", output, re.M)) - {name for _, name in found}
     for name in sorted(begun):
         yield cases.Case(f"{package}: {name}", "FAILED", output[-3000:])
     if not found and not begun and "no tests to run" not in output:
@@ -86,8 +97,8 @@ class Suite:
             depends = re.search(r"^Build-Depends:(.*?)^\w", f.read(), re.M | re.S).group(1)
         return re.findall(r"^ *,(golang-[\w.+-]+-dev)", depends, re.M) + ["golang-golang-x-oauth2-google-dev"]
 
-    def prepare(self):
-        """Builds each package of tests once."""
+    def prepare(self, packages=None):
+        """Builds these packages of tests, or all, once, and says which they are."""
         missing = [name for name in self.libraries()
                    if subprocess.run(["dpkg", "-s", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode]
         if missing:
@@ -99,19 +110,17 @@ class Suite:
             if not os.path.exists(target):
                 shutil.copytree(os.path.join(self.source, component), target, symlinks=True)
         environment = dict(os.environ, GO111MODULE="off", GOPATH=f"{self.path}:{cases.GOCODE}", GOFLAGS="", GOCACHE=os.path.join(self.path, "cache"))
-        for package in self.packages():
+        packages = [package for package in self.packages() if not packages or package in packages]
+        for package in packages:
             target = os.path.join(self.bin, package.replace("/", "-"))
             if not os.path.exists(target):
-                cases.must(["go", "test", "-c", "-o", target, "./" + self.folder(package)], cwd=self.top, env=environment)
-
-    @staticmethod
-    def folder(package):
-        return CLI if package == CLI else "integration/" + package
+                cases.must(["go", "test", "-c", "-o", target, "./integration/" + package], cwd=self.top, env=environment)
+        return packages
 
     def packages(self):
         found = {os.path.relpath(os.path.dirname(path), os.path.join(self.top, "integration"))
                  for path in glob.glob(os.path.join(self.top, "integration/**/*_test.go"), recursive=True)}
-        return sorted(package for package in found if not package.startswith("internal")) + [CLI]
+        return sorted(package for package in found if not package.startswith("internal"))
 
     def run(self, engine_name, only=None):
         for package in self.packages():
@@ -121,7 +130,7 @@ class Suite:
     def run_package(self, engine_name, package):
         engine = (engines.Oracle() if engine_name == "dockerd" else engines.Ours()).start()
         try:
-            tar = cases.busybox_root_tar()
+            tar = image_tar()
             for image in IMAGES:
                 engines.cli(engine, "import", "--change", 'CMD ["sh"]', "-", image, stdin=tar)
             yield from results(package, self.output(engine, package))
@@ -137,9 +146,8 @@ class Suite:
         program(os.path.join(shim, "dockerd"), text)
         environment = dict(engine.env(), DOCKER_INTEGRATION_DAEMON_DEST=place, DEST=place)
         environment["PATH"] = f"{shim}:{environment['PATH']}:{engines.PEERS}/usr/bin:{engines.PEERS}/usr/sbin"
-        argv = [os.path.join(self.bin, package.replace("/", "-")), "-test.v", "-test.timeout=3h" if package == CLI else "-test.timeout=20m"]
-        argv += ["-test.run", CLI_SUITES] if package == CLI else []
-        _, printed = cases.printed(argv, environment, os.path.join(self.top, self.folder(package)))
+        argv = [os.path.join(self.bin, package.replace("/", "-")), "-test.v", "-test.timeout=20m"]
+        _, printed = cases.printed(argv, environment, os.path.join(self.top, "integration", package))
         self.keep(engine.name, package, printed)
         for root in glob.glob(f"{place}/*/*/root") if engine.name != "dockerd" else []:
             subprocess.run([engines.DROVER, "shutdown", "--root", root], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
