@@ -115,8 +115,8 @@ int engine_container_wait(struct engine *e, const char *ref, const char *conditi
 /* Returns when the container does not run, or has run for a fifth of a second: for what a short program has
  * printed or changed. */
 void engine_container_settle(struct engine *e, const char *ref);
-/* Likewise, and earlier when somebody listens on a TCP port that it publishes. At once when it publishes
- * none. */
+/* Returns when somebody listens on a TCP port that it publishes, when it does not run, or has run for a
+ * twentieth of a second. At once when it publishes none. */
 void engine_container_await_port(struct engine *e, const char *ref);
 
 /* A stream to the container's first process (may be attached before start): see keeper_attach for its form.

@@ -4,14 +4,15 @@
 
 #include "base/file.h"
 
-enum { SETTLE_MS = 200, LOOK_MS = 3, TABLE_MAX = 1 << 20 };
+/* Who starts a program that does not listen is not to wait for long. */
+enum { SETTLE_MS = 200, LISTEN_MS = 100, LOOK_MS = 3, TABLE_MAX = 1 << 20 };
 
-/* One more wait of a container that runs, at most `ms` and until SETTLE_MS after its start; false: it is
+/* One more wait of a container that runs, at most `ms` and until `within_ms` after its start; false: it is
  * over. */
-static bool wait_for_end(struct container *c, int64_t ms)
+static bool wait_for_end(struct container *c, int64_t ms, int64_t within_ms)
 {
     SCOPED_LOCK(locked, &c->lock);
-    int64_t left = MIN(c->state.started_ns + SETTLE_MS * NS_PER_MS - time_now_ns(), ms * NS_PER_MS);
+    int64_t left = MIN(c->state.started_ns + within_ms * NS_PER_MS - time_now_ns(), ms * NS_PER_MS);
     int64_t at = time_monotonic_ns() + left;
     struct timespec until = {.tv_sec = at / NS_PER_S, .tv_nsec = at % NS_PER_S};
     for (int r = 0; r == 0 && left > 0 && c->state.status == STATUS_RUNNING;)
@@ -23,7 +24,7 @@ void engine_container_settle(struct engine *e, const char *ref)
 {
     _cleanup_container_ struct container *c = NULL;
     if (container__find(e, ref, &c, NULL) == 0)
-        wait_for_end(c, SETTLE_MS);
+        wait_for_end(c, SETTLE_MS, SETTLE_MS);
 }
 
 /* Whether a line of /proc/PID/net/tcp is of a socket that listens on one of the ports that are published. */
@@ -73,6 +74,6 @@ void engine_container_await_port(struct engine *e, const char *ref)
     const json_t *ports = json_object_get(net, "Ports");
     pid_t pid = container__state(c).pid;
     if (publishes_tcp(ports) && pid > 0)
-        while (!any_listens(pid, ports) && wait_for_end(c, LOOK_MS))
+        while (!any_listens(pid, ports) && wait_for_end(c, LOOK_MS, LISTEN_MS))
             ;
 }

@@ -164,14 +164,12 @@ class Api(Cleaned):
     def test_a_published_port_is_listened_to_when_its_container_was_started(self):
         said = []
         for _ in range(5):
-            container = self.started(["sh", "-c", "sleep 0.05; echo it works | nc -lp 8080"], ports=[8080], h_port_bindings={8080: ("127.0.0.1", 18180)})
+            container = self.started(["sh", "-c", "sleep 0.02; echo it works | nc -lp 8080"], ports=[8080], h_port_bindings={8080: ("127.0.0.1", 18180)})
             with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", 18180), 10) as sock:
                 said.append(sock.recv(100))
             self.c.remove_container(container, force=True)
         self.assertIn(b"it works\n", said)  # not each time, for the same reason
-        begun = time.monotonic()
-        self.started(["sleep", "1000"], ports=[8080], h_port_bindings={8080: ("127.0.0.1", 18180)})
-        self.assertLess(time.monotonic() - begun, 10)  # which nobody listens to
+        self.started(["sleep", "1000"], ports=[8080], h_port_bindings={8080: ("127.0.0.1", 18180)})  # which nobody listens to
 
     def test_links_are_told_and_removed(self):
         one = self.started("cat", stdin_open=True, environment={"FOO": "1"}, name="one")
