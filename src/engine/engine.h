@@ -116,7 +116,7 @@ int engine_container_wait(struct engine *e, const char *ref, const char *conditi
  * printed or changed. */
 void engine_container_settle(struct engine *e, const char *ref);
 /* Returns when somebody listens on a TCP port that it publishes, when it does not run, or has run for a
- * twentieth of a second. At once when it publishes none. */
+ * tenth of a second. At once when it publishes none. */
 void engine_container_await_port(struct engine *e, const char *ref);
 
 /* A stream to the container's first process (may be attached before start): see keeper_attach for its form.
