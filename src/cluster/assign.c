@@ -251,6 +251,7 @@ void assign__begin(struct cluster *c)
     keys__random(random, sizeof(random));
     str_hex(random, sizeof(random), c->lead_id);
     c->ticked_ns = time_monotonic_ns();
+    c->wall_ahead_ns = 0; /* nodes tell of the clock of who led before */
     _cleanup_free_ char *path = identity__path(c, "assigned.json");
     unlink(path); /* what it says grows old from now on */
     json_t *managers = json_array();

@@ -214,9 +214,11 @@ struct cluster {
     struct health_limits limits; /* what the swarm's label says, */
     char *limits_text;           /* which is this; NULL: not read yet */
     int64_t common_clock_ms;     /* that most nodes go by, ahead of this leader's */
-    json_t *summary;             /* swarm__summary(), as a manager that follows last heard it; or NULL */
-    bool assignment_known;       /* what this node is to run, be it from its disk */
-    bool assignment_fresh;       /* and from a leader, with the secrets */
+    int64_t wall_ahead_ns;  /* this leader's wall clock, of its monotonic one, as it was looked at last */
+    int64_t clocks_from_ns; /* of the monotonic one: until then no clock is compared */
+    json_t *summary;        /* swarm__summary(), as a manager that follows last heard it; or NULL */
+    bool assignment_known;  /* what this node is to run, be it from its disk */
+    bool assignment_fresh;  /* and from a leader, with the secrets */
     bool stopping, loop_runs;
     bool follows;                                   /* the loop's threads are a session's */
     bool role_changes, role_thread_made, role_kept; /* roles.c */

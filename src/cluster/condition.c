@@ -74,6 +74,8 @@ static struct vitals seen(const struct cluster *c, const struct node *n)
     struct vitals v = n->vitals;
     if (!n->measured)
         vitals_clear(&v);
+    if (time_monotonic_ns() < c->clocks_from_ns)
+        v.is[VITAL_CLOCK_MS] = VITAL_UNKNOWN;
     if (v.is[VITAL_CLOCK_MS] != VITAL_UNKNOWN)
         v.is[VITAL_CLOCK_MS] -= c->common_clock_ms;
     return v;
@@ -112,10 +114,21 @@ static void judge(struct cluster *c, struct node *n)
     pthread_cond_signal(&c->decide);
 }
 
+/* What nodes tell of their clocks they measured by ours at the answer before. After ours was set, or another
+ * led, some tell the one and some the other, until each has had an answer and come again. */
+static void watch_own_clock(struct cluster *c)
+{
+    int64_t now = time_monotonic_ns(), ahead = time_now_ns() - now;
+    if (llabs(ahead - c->wall_ahead_ns) > NS_PER_S)
+        c->clocks_from_ns = now + 2 * assign__heartbeat(c) + NS_PER_S;
+    c->wall_ahead_ns = ahead;
+}
+
 void condition__heard(struct cluster *c, struct node *n, const json_t *list)
 {
     if (!json_is_array(list)) /* it is of a version that does not tell */
         return;
+    watch_own_clock(c);
     vitals_parse(list, &n->vitals);
     n->measured = true;
     judge(c, n);
@@ -138,6 +151,7 @@ static void compare_clocks(struct cluster *c)
 static void judge_all(struct cluster *c)
 {
     struct map_entry *e;
+    watch_own_clock(c);
     compare_clocks(c);
     for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));)
         judge(c, e->value);
