@@ -318,7 +318,6 @@ case("retold: the shell of a base", "FROM busybox AS a\nSHELL [\"/bin/sh\", \"-x
 
 # --- stages
 
-case("retold: two stages of one name", "FROM busybox AS a\nRUN echo 1 > /n\nFROM busybox AS a\nRUN echo 2 > /n\nFROM a\nCOPY --from=a /n /of-a\n")
 case("retold: a stage of its base's name", "FROM busybox AS busybox\nENV A=1\nFROM busybox\nENV B=$A\nCOPY --from=busybox /etc/passwd /p\n")
 case("retold: nothing behind the target is built", "FROM busybox AS one\nENV A=1\nFROM one AS two\nENV A=2\nFROM two\nRUN exit 1\n", target="two")
 case("retold: a target of no such name", "FROM busybox AS one\nENV A=1\n", target="other", refused="other")
