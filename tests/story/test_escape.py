@@ -749,10 +749,13 @@ class Greedy(Story):
                  "yes 0123456789012345678901234567890123456789 | head -c 6000000; echo last")
         folder = os.path.join(d.data, "containers", d.inspect("talker")["Id"])
 
-        def size():
-            return sum(os.path.getsize(os.path.join(top, f)) for top, _, files in os.walk(folder) for f in files if "log" in f)
+        def files():
+            return {f: os.path.getsize(os.path.join(top, f)) for top, _, files in os.walk(folder) for f in files if "log" in f}
         # Twice: the local log, and its json-file when that has caught up; and the cursor between them.
-        wait_for(lambda: 1000 < size() < 600_000, "no more to be left than was allowed")
+        try:
+            wait_for(lambda: 1000 < sum(files().values()) < 600_000, "no more to be left than was allowed")
+        except AssertionError as e:
+            raise AssertionError(f"{e}: {files()}, {d.inspect('talker')}") from None
         self.assertTrue(d.docker("logs", "--tail", "1", "talker").out.endswith("last\n"))
 
     def test_a_fork_bomb_stops_at_its_limit_and_dies_at_a_word(self):
