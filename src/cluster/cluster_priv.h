@@ -153,8 +153,8 @@ struct change {
     size_t count, capacity;
 };
 
-/* What a node reports of itself; its session's thread's. */
-struct own_vitals { /* of the session's thread, or of the leader's loop */
+/* What a node reports of itself: its session's thread's, or its loop's while it leads. */
+struct own_vitals {
     struct vitals vitals;
     int64_t measured_ns, sent_ms, clock_ms;
     bool clock_known;

@@ -12,7 +12,9 @@ enum { SETTLE_MS = 200, LISTEN_MS = 100, LOOK_MS = 3, TABLE_MAX = 1 << 20 };
 static bool wait_for_end(struct container *c, int64_t ms, int64_t within_ms)
 {
     SCOPED_LOCK(locked, &c->lock);
-    int64_t left = MIN(c->state.started_ns + within_ms * NS_PER_MS - time_now_ns(), ms * NS_PER_MS);
+    int64_t since =
+        time_now_ns() - c->state.started_ns; /* below 0: the clock was set, and nothing is known */
+    int64_t left = since < 0 ? 0 : MIN(within_ms * NS_PER_MS - since, ms * NS_PER_MS);
     int64_t at = time_monotonic_ns() + left;
     struct timespec until = {.tv_sec = at / NS_PER_S, .tv_nsec = at % NS_PER_S};
     for (int r = 0; r == 0 && left > 0 && c->state.status == STATUS_RUNNING;)
