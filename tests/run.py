@@ -15,7 +15,7 @@ Everything is done in lanes side by side, one for each core (DROVER_LANES says a
 works: a lane takes the next job, which is a kind or a file of tests. The lines come as they are known, whichever lane says them.
 At the end of everything nothing may be on the machine that was not there at the start (leftovers.py).
 The last line is "N passed, N failed, N skipped". A skip names the capability that is missing, and is listed.
-In a run of everything, a story, host or client that failed runs once more, alone, when all else is done: what passes then
+In a run of everything, a test of the black box that failed runs once more, alone, when all else is done: what passes then
 failed by what the machine was busy with, and is listed as such with what it said the first time.
 Without root the privileged tests skip themselves."""
 import collections
@@ -227,15 +227,26 @@ def vm():
         take_over("vm", [sys.executable, os.path.join(TOP, "tests/vm/run.py")], "the machine is built and read")
 
 
+def word_of(kind, name):
+    """What chooses this one test of its kind, by the name that it was reported with."""
+    if kind == "builds":
+        return None if name in ("every known difference occurs", "nothing is left behind") else name
+    match = re.match(r"(\w+): ([\w ]+?)(?: \(\d+ answers\))?$", name)
+    if not match or kind not in BLACK_BOX:
+        return None
+    test = match.group(2).replace(" ", "_")
+    return f"{match.group(1)}.{test}" if kind == "diff" else f".test_{test}"
+
+
 def again():
     """The failures that passed on a second run, each alone."""
     uneven = []
-    first = [f for f in failed if f[0] in ("story", "hosts", "clients") and re.match(r"\w+: [\w ]+$", f[1])]
+    first = [f for f in failed if word_of(*f[:2])]
     for failure in first if len(first) <= AGAIN_AT_MOST else []:
         kind, name, _ = failure
         print(f"once more, alone: {kind}: {name}", flush=True)
         before, done = len(failed), len(passed)
-        black_box(kind, [".test_" + name.split(": ")[1].replace(" ", "_")])
+        black_box(kind, [word_of(kind, name)])
         if len(failed) == before and len(passed) > done:
             failed.remove(failure)
             uneven.append(failure)

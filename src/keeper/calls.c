@@ -3,6 +3,7 @@
 #include "base/timeutil.h"
 #include "keeper/client.h"
 #include "keeper/policy.h"
+#include "runtime/cgroup.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -234,12 +235,21 @@ int keeper_resize(struct keeper *k, const char *id, const char *exec_id, int row
     return client__call(k, &m, NULL, 0, NULL, NULL, err);
 }
 
-int keeper_pause(struct keeper *k, const char *id, bool paused, struct err *err)
+static int try_pause(struct keeper *k, const char *id, bool paused, struct err *err)
 {
     _cleanup_str_ struct str m = STR_INIT;
     begin(&m, PROTOCOL_PAUSE, id, "");
     protocol_put_u32(&m, paused);
     return client__call(k, &m, NULL, 0, NULL, NULL, err);
+}
+
+int keeper_pause(struct keeper *k, const char *id, bool paused, struct err *err)
+{
+    int64_t deadline = time_monotonic_ns() + CGROUP_FREEZE_NS;
+    int r;
+    while ((r = try_pause(k, id, paused, err)) == -ERR_TIMEOUT && time_monotonic_ns() < deadline)
+        time_sleep_ns(CGROUP_FREEZE_PAUSE_NS);
+    return r;
 }
 
 int keeper_close_stdin(struct keeper *k, const char *id, const char *exec_id, struct err *err)

@@ -205,7 +205,7 @@ static int handle_pause(struct request *q, struct err *err)
         return malformed(err);
     if (!p->c->cgroup)
         return err_set(err, ERR_NOT_FOUND, "container %s has no cgroup", p->c->id);
-    r = cgroup_freeze(p->c->cgroup, paused, err);
+    r = cgroup_try_freeze(p->c->cgroup, paused, err); /* everybody's containers wait meanwhile */
     if (r == 0)
         p->c->paused = paused;
     return r;

@@ -315,9 +315,18 @@ int cgroup__join(const struct cgroup *g, struct err *err)
     return add(g, g->version == 1 ? "tasks" : "cgroup.procs", "0", err);
 }
 
-int cgroup_freeze(struct cgroup *g, bool frozen, struct err *err)
+int cgroup_try_freeze(struct cgroup *g, bool frozen, struct err *err)
 {
     return g->ops->freeze(g, frozen, err);
+}
+
+int cgroup_freeze(struct cgroup *g, bool frozen, struct err *err)
+{
+    int64_t deadline = time_monotonic_ns() + CGROUP_FREEZE_NS;
+    int r;
+    while ((r = cgroup_try_freeze(g, frozen, err)) == -ERR_TIMEOUT && time_monotonic_ns() < deadline)
+        time_sleep_ns(CGROUP_FREEZE_PAUSE_NS);
+    return r;
 }
 
 bool cgroup_is_frozen(const struct cgroup *g)

@@ -66,7 +66,14 @@ int cgroup_add_pid(struct cgroup *g, pid_t pid, struct err *err);
  * processes (an init system inside does that): then it goes to where `first`, the container's first process,
  * has gone below the group. */
 int cgroup_add_beside(struct cgroup *g, pid_t pid, pid_t first, struct err *err);
+/* A process that forks, or sits in the kernel, while the group freezes can keep it from getting there. Then
+ * it is thawed, and freezing again after CGROUP_FREEZE_PAUSE_NS mostly succeeds: cgroup_freeze() does that
+ * for CGROUP_FREEZE_NS. One try lasts some tens of milliseconds, for who must not wait longer; ERR_TIMEOUT:
+ * try again. */
+#define CGROUP_FREEZE_NS       (10 * NS_PER_S)
+#define CGROUP_FREEZE_PAUSE_NS (5 * NS_PER_MS)
 int cgroup_freeze(struct cgroup *g, bool frozen, struct err *err);
+int cgroup_try_freeze(struct cgroup *g, bool frozen, struct err *err);
 bool cgroup_is_frozen(const struct cgroup *g);
 int cgroup_kill(struct cgroup *g, int signal, struct err *err); /* every process in it and below */
 int cgroup_pids(struct cgroup *g, pid_t **ret, size_t *ret_count, struct err *err);

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FREEZE_TRIES = 1000, MOVE_TRIES = 1000 };
+enum { FREEZE_LOOKS = 60, MOVE_TRIES = 1000 };
 
 /* --- directories --- */
 
@@ -454,10 +454,10 @@ static int v1_freeze(struct cgroup *g, bool frozen, struct err *err)
     const char *state = frozen ? "FROZEN" : "THAWED";
     /* A process that forks while the group freezes can leave it FREEZING until it is asked again
      * (freezer-subsystem.rst). */
-    for (int tries = 0; r == 0 && tries < FREEZE_TRIES; tries++) {
+    for (int looks = 0; r == 0 && looks < FREEZE_LOOKS; looks++) {
         if ((r = cgroup__write(dir, "freezer.state", state, err)) < 0 || in_state(dir, state))
             return r;
-        time_sleep_ns(tries < 20 ? NS_PER_MS / 20 : NS_PER_MS);
+        time_sleep_ns(looks < 20 ? NS_PER_MS / 20 : NS_PER_MS);
     }
     if (r < 0)
         return r;

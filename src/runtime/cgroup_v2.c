@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FREEZE_TRIES = 1000 };
+enum { FREEZE_LOOKS = 60 };
 
 /* --- making --- */
 
@@ -419,12 +419,12 @@ static int v2_freeze(struct cgroup *g, bool frozen, struct err *err)
 {
     const char *dir = g->dirs[0].root;
     int r = cgroup__write(dir, "cgroup.freeze", frozen ? "1" : "0", err);
-    for (int tries = 0; r == 0 && tries < FREEZE_TRIES; tries++) {
+    for (int looks = 0; r == 0 && looks < FREEZE_LOOKS; looks++) {
         int64_t now = -1;
         cgroup__read_key(dir, "cgroup.events", "frozen", &now);
         if (now == frozen)
             return 0;
-        time_sleep_ns(tries < 20 ? NS_PER_MS / 20 : NS_PER_MS);
+        time_sleep_ns(looks < 20 ? NS_PER_MS / 20 : NS_PER_MS);
     }
     if (r < 0)
         return r;

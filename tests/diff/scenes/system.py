@@ -70,7 +70,8 @@ def scene_events_of_a_container(s):
     s.run("one", ["sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.02; done"], Labels={"a": "b"}, StopSignal="SIGTERM")
     s.until(lambda: "up" in s.ask("GET", "/containers/one/logs?stdout=1").text, "the shell")
     for verb in ("pause", "unpause", "rename?name=two"):
-        s.ask("POST", f"/containers/one/{verb}")
+        answer = s.ask("POST", f"/containers/one/{verb}")
+        s.record(verb, [answer.status, answer.text])
     made = s.ask("POST", "/containers/two/exec", {"Cmd": ["sh", "-c", "exit 5"]})
     s.ask("POST", f"/exec/{made.get('Id')}/start", {})
     settled(s, since, "exec_die")
