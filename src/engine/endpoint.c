@@ -452,7 +452,7 @@ int endpoint__connect_all(struct container *c, const json_t *doc, json_t *net, i
     if (r == 0 && bridged)
         r = ports__publish(c, doc, net, err);
     if (r < 0) {
-        endpoint__release_all(c);
+        endpoint__tell_left(c, endpoint__release_all(c));
         return r;
     }
     if (endpoint__wired(net))
@@ -488,7 +488,7 @@ static bool clear_run(json_t *net)
     return any;
 }
 
-void endpoint__release_all(struct container *c)
+char **endpoint__release_all(struct container *c)
 {
     struct engine *e = c->engine;
     struct err err;
@@ -496,7 +496,7 @@ void endpoint__release_all(struct container *c)
         log_warning("container %.12s: withdraw its ports: %s", c->id, err.msg);
     pthread_mutex_lock(&e->lock);
     struct map_entry *entry;
-    _cleanup_strv_ char **left = NULL;
+    char **left = NULL;
     bool named = false;
     for (size_t i = 0; (entry = map_next(&e->networks, &i));) {
         struct network *n = entry->value;
@@ -508,8 +508,6 @@ void endpoint__release_all(struct container *c)
         }
     }
     pthread_mutex_unlock(&e->lock);
-    for (size_t i = 0; left && left[i]; i += 3)
-        endpoint__event(c, "disconnect", left[i], left[i + 1], left[i + 2]);
     pthread_mutex_lock(&c->lock);
     bool has_run = c->net_has_run;
     pthread_mutex_unlock(&c->lock);
@@ -520,6 +518,14 @@ void endpoint__release_all(struct container *c)
         json_decref(net);
     if (named)
         supervisor__names_due(e);
+    return left;
+}
+
+void endpoint__tell_left(struct container *c, char **left)
+{
+    for (size_t i = 0; left && left[i]; i += 3)
+        endpoint__event(c, "disconnect", left[i], left[i + 1], left[i + 2]);
+    strv_free(left);
 }
 
 static char *text_or_null(const json_t *object, const char *key)

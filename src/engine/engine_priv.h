@@ -439,7 +439,10 @@ int endpoint__plan(struct engine *e, const json_t *body, bool task, json_t **ret
 int endpoint__check_settings(const json_t *settings, const char *where, struct err *err);
 /* Connects all of a container's networks to a namespace and publishes its ports; fills `net`. */
 int endpoint__connect_all(struct container *c, const json_t *doc, json_t *net, int netns_fd, struct err *err);
-void endpoint__release_all(struct container *c);
+/* Gives up addresses and ports. What it leaves is for endpoint__tell_left(), which takes it and says so:
+ * three texts for each network. */
+char **endpoint__release_all(struct container *c);
+void endpoint__tell_left(struct container *c, char **left);
 /* Whether a run has what only its net document tells: an address, or ports. */
 bool endpoint__wired(const json_t *net);
 /* Addresses, ports, and what else is of one run. */

@@ -7,7 +7,7 @@
 
 void container__release(struct container *c)
 {
-    endpoint__release_all(c);
+    endpoint__tell_left(c, endpoint__release_all(c));
     volumes__unmount(c);
 }
 
@@ -83,9 +83,8 @@ void container__exited(struct container *c, const struct keeper_exit *exit)
         log_debug("container %.12s: the exit of an earlier run is told again", c->id);
     } else if (running) {
         health__end(c);
-        tell(c, exit);
-        container__release(c);
-        tell_unmounted(c);
+        char **left = endpoint__release_all(c);
+        volumes__unmount(c);
         shipping__ended(c);
         set_state(c, exit);
         FAILPOINT("serve-exit-seen");
@@ -94,6 +93,10 @@ void container__exited(struct container *c, const struct keeper_exit *exit)
             restart__schedule(c);
         else
             remove = c->auto_remove && !c->removing;
+        /* Who hears of the end and looks finds the exit code, and that its ports are free. */
+        tell(c, exit);
+        endpoint__tell_left(c, left);
+        tell_unmounted(c);
         c->forget_due = true;
         container__save_behind(c, true);
         FAILPOINT("serve-exit-queued");

@@ -7,6 +7,7 @@ import shutil
 import socketserver
 import tempfile
 import threading
+import time
 
 from harness import Story, run, wait_for
 
@@ -349,11 +350,11 @@ class Mounts(Base):
 
 
 class Plugin(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """A volume plug-in: directories below one of its own. `answers` has other answers for a test."""
+    """A volume plug-in: directories below one of its own. `answers` has other answers for a test, `first` what it does before."""
     daemon_threads = True
 
     def __init__(self, path, root):
-        self.root, self.calls, self.answers, self.volumes = root, [], {}, {}
+        self.root, self.calls, self.answers, self.first, self.volumes = root, [], {}, {}, {}
         super().__init__(path, Handler)
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -370,6 +371,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         request = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
         method = self.path.lstrip("/")
         plugin.calls.append((method, request.get("Name")))
+        plugin.first.get(method, lambda: None)()
         answer = plugin.answers.get(method) or json.dumps(self.act(method, request)).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(answer)))
@@ -417,6 +419,24 @@ class Plugins(Base):
         os.unlink(self.spec)
         shutil.rmtree(self.place)
         super().tearDown()
+
+    def test_an_end_is_told_when_who_then_looks_finds_the_exit_code(self):
+        """docker compose ends with the status that it finds in a container whose event "die" it has read."""
+        d, seen = self.d, []
+
+        def look():
+            _, _, told = d.api("GET", f"/events?since=1&until={time.time():.9f}&filters=%7B%22event%22:%5B%22die%22%5D%7D")
+            seen.append((d.inspect("user")["State"]["Status"], len(told.splitlines())))
+        self.plugin.first["VolumeDriver.Unmount"] = look
+        d.docker("volume", "create", "-d", self.driver, "far")
+        self.assertEqual(d.docker("run", "--name", "user", "-v", "far:/m", "busybox", "sh", "-c", "exit 3", check=False).status, 3)
+        self.assertEqual(seen, [("created", 0), ("running", 0)])
+        look()
+        self.assertEqual(seen[2:], [("exited", 1)])
+        self.assertEqual(d.inspect("user")["State"]["ExitCode"], 3)
+        self.plugin.first.clear()
+        d.docker("rm", "user")
+        d.docker("volume", "rm", "far")
 
     def test_a_volume_of_a_plugin_is_made_mounted_unmounted_and_removed_by_it(self):
         d = self.d
