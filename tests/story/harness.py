@@ -22,7 +22,7 @@ DROVER = os.environ.get("DROVER", os.path.join(TOP, "build/drover"))
 PEERS = os.path.join(TOP, "build/peers")
 NEWER = os.path.join(TOP, "build/peers-newer")
 SHARED = os.path.join(TOP, "../shared")
-DEADLINE = 120  # seconds until a condition that does not come true is a failure
+DEADLINE = 240  # seconds until a condition that does not come true is a failure
 
 
 def docker_clis():
