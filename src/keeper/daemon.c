@@ -142,6 +142,7 @@ int daemon_execute(struct daemon *d, int binary_fd, struct err *err)
     char *argv[] = {
         (char *)"drover", (char *)"keeper", (char *)"--root", d->root, (char *)"--inherit", given, NULL};
     log_info("replaced by another binary");
+    starters_end(d);
     fcntl(d->lock_fd, F_SETFD, 0);
     fcntl(d->listener.fd, F_SETFD, 0);
     execveat(binary_fd, "", argv, environ, AT_EMPTY_PATH);
@@ -221,6 +222,7 @@ static void close_daemon(struct daemon *d)
     if (d->listener.fd >= 0)
         unlink(socket);
     keeper__clients_drop_all(d);
+    starters_end(d);
     struct map_entry *e;
     for (size_t i = 0; (e = map_next(&d->containers, &i));)
         container_free(e->value);
@@ -270,6 +272,7 @@ int keeper_main(int argc, char **argv)
                        .signals = WATCH_NONE,
                        .children = WATCH_NONE,
                        .loop.epoll_fd = -EBADF};
+    starters_init(&d);
     struct err err = {0};
     int r = open_daemon(&d, argv[2], again ? &inherited : NULL, &err);
     if (r == 0)

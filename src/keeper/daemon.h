@@ -25,6 +25,7 @@
 #include "keeper/loop.h"
 #include "keeper/protocol.h"
 #include "runtime/cgroup.h"
+#include "runtime/starter.h"
 
 #include <sys/resource.h>
 
@@ -38,7 +39,17 @@ enum {
     MAX_IDS_BYTES = 240, /* both make a file's name */
     STALL_SECONDS = 10,
     LINGER_SECONDS = 2,
+    STARTERS_MAX = 4,
     IDLE_SECONDS = 10, /* without clients and containers: many times what a client needs to come */
+};
+
+/* Makes containers' first processes in our place: runtime/starter.h. */
+struct starter {
+    struct daemon *d;
+    struct watch w; /* its descriptor; negative: there is none in this place */
+    struct runtime_starter starter;
+    struct process *busy_with;
+    unsigned launches;
 };
 
 struct daemon {
@@ -57,6 +68,8 @@ struct daemon {
     int64_t idle_since_ns; /* no client, and nothing held; 0: not so at the last tick */
     int oom_score_adj;     /* what we were born with, for the containers */
     struct rlimit nofile;
+    struct starter starters[STARTERS_MAX];
+    unsigned launches; /* that a starter could have made */
 };
 
 struct foreign;        /* foreign.h: a container of another runtime */
@@ -104,6 +117,7 @@ struct process {
     struct err *launch_err;               /* set: the launch failed, and waits for the reaping */
     int64_t linger_until_ns;
     struct foreign_launch *launching; /* or NULL */
+    struct starter *starter;          /* is making it; or NULL */
     struct keeper_exit exit;          /* ids are not set here */
 };
 
@@ -161,6 +175,21 @@ void launch_go_on(struct process *p, int status_fd);
 
 /* The helper of a process that another runtime launches has been reaped; false: the launch failed. */
 bool launch_helper_ended(struct process *p);
+
+/* starters.c */
+void starters_init(struct daemon *d);
+/* One that has nothing to do, for the next launch; or NULL. */
+struct starter *starters_idle(struct daemon *d);
+void starter_begins(struct starter *s, struct process *p);
+/* The launch is over for it, or has failed: then it ends. A process without a starter is fine. */
+void starter_done(struct process *p, bool executed);
+/* After a launch: makes one more if that one had to do without. */
+void starters_refill(struct daemon *d, bool was_missed);
+/* It is one of them, or may be the child of one that has not told its pid yet. */
+bool starters_know(const struct daemon *d, pid_t pid);
+void starters_end(struct daemon *d);
+/* Reads the config of a container from what came with a launch. */
+int launch_read_spec(int config_fd, void *daemon, json_t **ret, struct err *err);
 
 /* process.c */
 struct process *proc_find(struct daemon *d, const char *id, const char *exec_id, struct err *err);

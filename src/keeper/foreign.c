@@ -45,7 +45,7 @@ static void compare_pid(struct process *p, void *context)
 
 bool daemon_knows(struct daemon *d, pid_t pid)
 {
-    struct search s = {.pid = pid};
+    struct search s = {.pid = pid, .found = starters_know(d, pid)};
     struct map_entry *e;
     daemon_each_process(d, compare_pid, &s);
     for (size_t i = 0; !s.found && (e = map_next(&d->containers, &i));) {

@@ -98,6 +98,14 @@ static int read_json(int fd, const char *what, struct str *ret_text, json_t **re
     return r;
 }
 
+static int read_config(int fd, struct str *ret_text, json_t **ret, struct err *err)
+{
+    int r = read_json(fd, "the container's config", ret_text, ret, err);
+    if (r == 0)
+        policy_expand(*ret);
+    return r;
+}
+
 /* What the keeper has for its own work is not handed down: its protection from the OOM killer, its file
  * limit. */
 static void hide_own_limits(const struct daemon *d, json_t *process)
@@ -118,6 +126,15 @@ static void hide_own_limits(const struct daemon *d, json_t *process)
     json_array_append_new(limits,
                           json_pack("{s:s, s:I, s:I}", "type", "RLIMIT_NOFILE", "soft",
                                     (json_int_t)d->nofile.rlim_cur, "hard", (json_int_t)d->nofile.rlim_max));
+}
+
+int launch_read_spec(int config_fd, void *daemon, json_t **ret, struct err *err)
+{
+    _cleanup_str_ struct str text = STR_INIT;
+    int r = read_config(config_fd, &text, ret, err);
+    if (r == 0)
+        hide_own_limits(daemon, json_object_get(*ret, "process"));
+    return r;
 }
 
 static bool has_own_pid_namespace(const json_t *spec)
@@ -184,6 +201,7 @@ static void status_ready(struct watch *w, uint32_t events)
     bool executed = runtime_launch_executed(w->fd);
     int r = executed ? 0 : runtime_launch_result(w->fd, &err);
     watch_close(&p->c->d->loop, w);
+    starter_done(p, executed);
     if (r < 0) {
         p->launch_err = mem_dup(&err, sizeof(err));
         return; /* the rest when it has been reaped */
@@ -218,12 +236,43 @@ static void let_go(struct process *p)
     FAILPOINT_STOP("keeper-stop-after-confirming");
 }
 
+/* A starter's child has come to be, or never will. */
+static void born_ready(struct watch *w, uint32_t events)
+{
+    struct process *p = OWNER(w, struct process, status);
+    struct err err = {0};
+    struct runtime_child child;
+    int r = runtime_launch_born(w->fd, &child, &err);
+    if (r < 0) {
+        watch_close(&p->c->d->loop, w);
+        starter_done(p, false);
+        p->launch_err = mem_dup(&err, sizeof(err));
+        if (keeper__client_find(p->c->d, p->reply_client))
+            proc_launch_failed(p);
+        else
+            proc_launch_undo(p);
+        return;
+    }
+    FAILPOINT("keeper-child-born");
+    p->pid = child.pid;
+    p->pid_start = process_start_time(child.pid);
+    proc_watch_pidfd(p, child.pidfd);
+    w->ready = status_ready;
+    watch_set(&p->c->d->loop, w, EPOLLRDHUP);
+    if (p->console.fd < 0)
+        let_go(p);
+}
+
 /* The terminal has been made. When it has not, the status says why. */
 static void console_ready(struct watch *w, uint32_t events)
 {
     struct process *p = OWNER(w, struct process, console);
     struct err err = {0};
     char name[64];
+    if (!p->pid) {
+        p->status.ready(&p->status, EPOLLIN);
+        return; /* we are called again, if there is still a process */
+    }
     _cleanup_close_ int master = -EBADF;
     size_t count = 0;
     ssize_t n = file_recv_fds(w->fd, name, sizeof(name), &master, 1, &count, NULL);
@@ -246,12 +295,18 @@ static void pending(struct process *p, const struct streams *s, const struct run
 {
     struct loop *l = &p->c->d->loop;
     p->state = PROCESS_LAUNCHING;
-    p->pid = child->pid;
-    p->pid_start = process_start_time(child->pid);
     p->out[0].fd = s->out[0];
     p->out[1].fd = s->out[1];
     if (s->in >= 0)
         stdin_start(p, s->in);
+    if (!child->pid) {
+        watch_start(l, &p->status, child->status_fd, EPOLLIN, born_ready);
+        if (s->console >= 0)
+            watch_start(l, &p->console, s->console, EPOLLIN, console_ready);
+        return;
+    }
+    p->pid = child->pid;
+    p->pid_start = process_start_time(child->pid);
     proc_watch_pidfd(p, child->pidfd);
     if (p->launching) { /* another runtime's */
         watch_start(l, &p->status, child->status_fd, EPOLLIN, status_ready);
@@ -279,17 +334,20 @@ static int parked_from(const struct daemon *d)
     return d->containers.count >= WORTH_IT || FAILPOINT_SET("park-always") ? PARKED_FROM : 0;
 }
 
-static int launch_container(struct container *c, const struct keeper_start *s, json_t *spec, int *fds,
-                            struct err *err)
+static int launch_container(struct container *c, const struct keeper_start *s, json_t *spec, int config_fd,
+                            int *fds, struct err *err)
 {
     struct streams streams;
     struct runtime_child child;
     hide_own_limits(c->d, json_object_get(spec, "process"));
+    struct starter *starter = c->foreign ? NULL : starters_idle(c->d);
     int r = streams_open(&streams, c->foreign != NULL, s->tty, s->open_stdin, err);
     if (r == 0)
         r = attach_all(c->first, fds + s->fd_count, s->attach_count, err);
     if (r == 0) {
         struct runtime_launch launch = {
+            .starter = starter ? &starter->starter : NULL,
+            .config_fd = config_fd,
             .id = c->id,
             .spec = spec,
             .root = s->root,
@@ -317,7 +375,10 @@ static int launch_container(struct container *c, const struct keeper_start *s, j
     }
     FAILPOINT("keeper-container-cloned");
     streams_close_child(&streams);
+    if (!child.pid)
+        starter_begins(starter, c->first);
     pending(c->first, &streams, &child);
+    starters_refill(c->d, !c->foreign && !starter);
     return 0;
 }
 
@@ -369,10 +430,9 @@ int launch_start(struct client *cl, uint64_t request, const struct keeper_start 
         return err_set(err, ERR_CONFLICT, "the keeper has a container %s already", s->id);
     _cleanup_json_ json_t *spec = NULL;
     _cleanup_str_ struct str text = STR_INIT;
-    int r = read_json(fds[0], "the container's config", &text, &spec, err);
+    int r = read_config(fds[0], &text, &spec, err);
     if (r < 0)
         return r;
-    policy_expand(spec);
     if (s->runtime.path) { /* what is handed to another is changed for it */
         json_t *own = json_deep_copy(spec);
         json_decref(spec);
@@ -392,7 +452,7 @@ int launch_start(struct client *cl, uint64_t request, const struct keeper_start 
     if (r == 0 && s->runtime.path)
         r = foreign_new(c, &s->runtime, err);
     if (r == 0)
-        r = launch_container(c, s, spec, fds + 1, err);
+        r = launch_container(c, s, spec, fds[0], fds + 1, err);
     if (r < 0) {
         record_remove(p);
         container_free(c);

@@ -80,6 +80,7 @@ void proc_free(struct process *p)
     struct loop *l = &p->c->d->loop;
     attach_drop_all(p);
     reap(p);
+    starter_done(p, false);
     watch_close(l, &p->status);
     watch_close(l, &p->stdin_w);
     watch_close(l, &p->out[0]);

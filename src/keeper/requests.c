@@ -322,9 +322,10 @@ static int handle_shutdown(struct request *q, struct err *err)
     return 1;
 }
 
-static void count_foreign_launches(struct process *p, void *context)
+/* Of another runtime, or of a process that is not born yet. */
+static void count_launches(struct process *p, void *context)
 {
-    *(size_t *)context += p->launching != NULL;
+    *(size_t *)context += p->launching || (p->starter && !p->pid);
 }
 
 /* Answered by the new binary, which is asked again (PROTOCOL_AGAIN) when the connection has gone. */
@@ -335,7 +336,7 @@ static int handle_upgrade(struct request *q, struct err *err)
     if (q->again)
         return 0;
     size_t launches = 0;
-    daemon_each_process(q->d, count_foreign_launches, &launches);
+    daemon_each_process(q->d, count_launches, &launches);
     /* The pipes of all processes live on in this client alone. */
     if (!q->cl->ready || q->cl->first || launches)
         return err_set(err, ERR_CONFLICT, "the keeper cannot be replaced at this instant: try again");

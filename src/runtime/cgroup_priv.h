@@ -30,7 +30,7 @@ enum cgroup_controller {
     CG_SHARABLE = CG_DEVICES | CG_CPUSET,
 };
 
-enum { CGROUP_MAX_DIRS = 16 };
+enum { CGROUP_MAX_DIRS = 16, CGROUP_MAX_SHARED = 2 /* directories of one group: CG_SHARABLE */ };
 
 /* Of a host a mounted hierarchy, of a group its directory in there. */
 struct cgroup_dir {

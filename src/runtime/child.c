@@ -197,10 +197,8 @@ static int build_container(struct child *c, struct err *err)
     return r < 0 ? r : rootfs_protect(plan, err);
 }
 
-/* Closes all but stdio, what the program is to have, and `keep` (negative ones count for nothing). */
-static int close_others(const struct child *c, int *keep, size_t count, struct err *err)
+int child__close_others(int first, const int *keep, size_t count, struct err *err)
 {
-    int first = 3 + (int)c->preserve_fds;
     for (;;) {
         int next = -1;
         for (size_t i = 0; i < count; i++)
@@ -311,7 +309,7 @@ static int leave_host(struct child *c, struct err *err)
                   given ? c->stdio[1] : -1,
                   given ? c->stdio[2] : -1};
     c->sync_other_fd = -EBADF;
-    return close_others(c, keep, ARRAY_SIZE(keep), err);
+    return child__close_others(3 + (int)c->preserve_fds, keep, ARRAY_SIZE(keep), err);
 }
 
 static int join_container(struct child *c, struct err *err)
@@ -342,7 +340,7 @@ int child__go_ahead(struct child *c, struct err *err)
     return r < 0 ? r : join_container(c, err);
 }
 
-static void report(int fd, const void *bytes, size_t n)
+void child__report(int fd, const void *bytes, size_t n)
 {
     while (write(fd, bytes, n) < 0 && errno == EINTR)
         ;
@@ -351,7 +349,7 @@ static void report(int fd, const void *bytes, size_t n)
 void child__report_ready(const struct child *c)
 {
     char ready = CHILD_READY;
-    report(c->status_fd, &ready, 1);
+    child__report(c->status_fd, &ready, 1);
 }
 
 static void end_for(int signal)
@@ -384,7 +382,7 @@ static int await_start(struct child *c, char **env, struct err *err)
     int keep[] = {c->status_fd, c->start_fd, c->plan->listener.fd};
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return err_sys(err, errno, "hide the process");
-    int r = close_others(c, keep, ARRAY_SIZE(keep), err);
+    int r = child__close_others(3 + (int)c->preserve_fds, keep, ARRAY_SIZE(keep), err);
     end_for_signals();
     if (r == 0)
         r = child__await_start(c, err);
@@ -458,7 +456,7 @@ static int await_confirmation(const struct child *c, struct err *err)
     int keep[] = {c->status_fd, c->start_fd, c->plan->listener.fd};
     char byte;
     ssize_t n;
-    int r = close_others(c, keep, ARRAY_SIZE(keep), err);
+    int r = child__close_others(3 + (int)c->preserve_fds, keep, ARRAY_SIZE(keep), err);
     if (r < 0)
         return r;
     while ((n = read(c->status_fd, &byte, 1)) < 0 && errno == EINTR)
@@ -497,13 +495,19 @@ static int run(struct child *c, struct err *err)
     child__report_ready(c);
     if (late_filter && (r = load_filter(c, err)) < 0)
         return r;
+    c->executing = true;
     return child__execute(process, env, err);
 }
 
 _Noreturn void child_run(struct child *c)
 {
     struct err err = {0};
+    if (c->by_starter) {
+        struct child_born born = {.tag = CHILD_BORN, .pid = c->outer_pid};
+        child__report(c->status_fd, &born, sizeof(born));
+    }
     run(c, &err);
-    report(c->status_fd, &err, sizeof(err));
+    c->executing = false;
+    child__report(c->status_fd, &err, sizeof(err));
     _exit(err.code == ERR_NOT_FOUND ? 127 : 126);
 }

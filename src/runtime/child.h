@@ -27,13 +27,20 @@ struct child {
     /* To the parent, for what only it can do; negative when there is no such thing. The other end is the
      * parent's, of which the child has a copy to close. */
     int sync_fd, sync_other_fd;
-    pid_t outer_pid; /* as the parent sees it; 0 without a sync_fd */
+    pid_t outer_pid; /* as the parent sees it; 0 without a sync_fd or a starter */
+    bool by_starter; /* shares the memory of one, and tells its pid */
+    bool executing;  /* all is done but the execve */
     struct hook_state hook_state;
 };
 
 /* What goes through the status pipe: this byte once all is set up and execve is next, and a struct err when
  * anything failed, before or after. The pipe closes with execve. */
-enum { CHILD_READY = 'r', CHILD_CONFIRMED = 'c' };
+enum { CHILD_READY = 'r', CHILD_CONFIRMED = 'c', CHILD_BORN = 'b' };
+/* Comes first from a child that a starter made. No code of an err is as large as the tag. */
+struct child_born {
+    int tag;
+    pid_t pid;
+};
 /* What goes through sync_fd: the child's pid (int) once the parent has done its part; then, with hooks or
  * trees for the parent to map, ints from the child: the index of a mount, with its tree, for which a struct
  * err comes back; at last CHILD_MOUNTED, and one byte back when prestart and createRuntime are through. */
@@ -49,6 +56,9 @@ _Noreturn void child_run(struct child *c);
 /* The first half of an exec, in an usher. */
 int child__go_ahead(struct child *c, struct err *err);
 void child__report_ready(const struct child *c);
+void child__report(int fd, const void *bytes, size_t n);
+/* Closes all from `first` on but `keep` (negative ones count for nothing). */
+int child__close_others(int first, const int *keep, size_t count, struct err *err);
 
 /* Tells the parent that all is set up, and returns when somebody wants it to go on. From then on the outcome
  * goes to that one. */

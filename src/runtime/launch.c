@@ -9,6 +9,7 @@
 #include "runtime/listener.h"
 #include "runtime/privileges.h"
 #include "runtime/rootfs.h"
+#include "runtime/starter_priv.h"
 #include "runtime/usher.h"
 
 #include <fcntl.h>
@@ -254,6 +255,54 @@ static int connect_listener(struct plan *plan, const struct runtime_launch *laun
     return r;
 }
 
+static int hand_over(const struct runtime_launch *launch, const struct cgroup *cgroup,
+                     struct runtime_child *ret, struct err *err)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_sys(err, errno, "make a channel for the status");
+    _cleanup_close_ int ours = pair[0], theirs = pair[1];
+    int r = starter__send(launch, cgroup, theirs, err);
+    if (r == 0)
+        *ret = (struct runtime_child){.pidfd = -EBADF, .status_fd = take_fd(&ours)};
+    return r;
+}
+
+bool launch__in_starter(const struct runtime_launch *launch, const struct cgroup *cgroup, int status_fd,
+                        struct err *err)
+{
+    _cleanup_plan_ struct plan plan = {0};
+    int r = plan_parse(launch, &plan, err);
+    if (r == 0)
+        r = rootfs_prepare(&plan, err);
+    if (r < 0)
+        return false;
+    struct child child = child_of(launch, &plan, cgroup);
+    child.by_starter = true;
+    child.status_fd = status_fd;
+    child.sync_fd = child.sync_other_fd = -EBADF;
+    _cleanup_close_ int cgroup_fd =
+        cgroup_is_v2(cgroup) ? open(cgroup->dirs[0].root, O_PATH | O_DIRECTORY | O_CLOEXEC) : -EBADF;
+    child.in_cgroup = cgroup_fd >= 0;
+    usher_clone_sharing(&child, birth_of(&plan).flags, cgroup_fd, err);
+    return child.executing;
+}
+
+static int launch_by_ourselves(const struct runtime_launch *launch, struct plan *plan, struct cgroup *cgroup,
+                               struct runtime_child *ret, struct err *err)
+{
+    struct child child = child_of(launch, plan, cgroup);
+    struct birth birth = birth_of(plan);
+    /* The environment is there when the first of them runs (runtime.md, "Lifecycle", step 2). */
+    if (plan->hooks.any)
+        child.hook_state = hooks_state(launch->id, launch->bundle, "created", launch->spec);
+    int r = connect_listener(plan, launch, launch->spec, "creating", 0, err);
+    if (r == 0)
+        r = start(&child, &birth, ret, err);
+    hooks_state_done(&child.hook_state);
+    return r;
+}
+
 int runtime_launch(const struct runtime_launch *launch, struct cgroup **ret_cgroup, struct runtime_child *ret,
                    struct err *err)
 {
@@ -262,21 +311,15 @@ int runtime_launch(const struct runtime_launch *launch, struct cgroup **ret_cgro
     int r = check_stdio(launch, err);
     if (r == 0)
         r = plan_parse(launch, &plan, err);
-    if (r == 0)
+    bool by_starter = r == 0 && starter__fits(launch, &plan);
+    if (r == 0 && !by_starter)
         r = rootfs_prepare(&plan, err);
     if (r == 0)
         r = cgroup__for_launch(launch, &plan, &cgroup, err);
     if (r < 0)
         return r;
-    struct child child = child_of(launch, &plan, cgroup);
-    struct birth birth = birth_of(&plan);
-    /* The environment is there when the first of them runs (runtime.md, "Lifecycle", step 2). */
-    if (plan.hooks.any)
-        child.hook_state = hooks_state(launch->id, launch->bundle, "created", launch->spec);
-    r = connect_listener(&plan, launch, launch->spec, "creating", 0, err);
-    if (r == 0)
-        r = start(&child, &birth, ret, err);
-    hooks_state_done(&child.hook_state);
+    r = by_starter ? hand_over(launch, cgroup, ret, err)
+                   : launch_by_ourselves(launch, &plan, cgroup, ret, err);
     if (r < 0) {
         cgroup_remove(cgroup, NULL);
         cgroup_free(cgroup);
@@ -362,6 +405,26 @@ int runtime_launch_result(int status_fd, struct err *err)
     memcpy(&message.err, buffer + skip, sizeof(message.err));
     message.err.msg[sizeof(message.err.msg) - 1] = '\0';
     return err_copy(err, &message.err);
+}
+
+int runtime_launch_born(int status_fd, struct runtime_child *ret, struct err *err)
+{
+    struct child_born born;
+    ssize_t n = recv(status_fd, &born, sizeof(born), MSG_PEEK | MSG_DONTWAIT);
+    if (n != sizeof(born) || born.tag != CHILD_BORN) {
+        int r = runtime_launch_result(status_fd, err);
+        return r < 0 ? r : err_set(err, ERR_SYSTEM, "the container's process did not say who it is");
+    }
+    recv(status_fd, &born, sizeof(born), 0);
+    int pidfd = (int)syscall(SYS_pidfd_open, born.pid, 0);
+    if (pidfd < 0) {
+        int sys = errno;
+        discard(born.pid, -EBADF);
+        return err_sys(err, sys, "pidfd_open");
+    }
+    ret->pid = born.pid;
+    ret->pidfd = pidfd;
+    return 0;
 }
 
 void runtime_launch_confirm(int status_fd)

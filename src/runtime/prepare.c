@@ -24,11 +24,18 @@
  * in all containers; it lives as long as the process and a container that has it. */
 static struct {
     bool tried;
+    int top_fd; /* a detached mount goes with the descriptor that made it, in whichever process that is still
+                   open */
     int null_fd, empty_fd;
-} covers = {false, -EBADF, -EBADF};
+} covers = {false, -EBADF, -EBADF, -EBADF};
 
 /* A process that launches once would pay more for what can be shared than it gets back. */
 static unsigned launches;
+
+int rootfs__cover_top(void)
+{
+    return covers.top_fd;
+}
 
 int rootfs__cover_null(void)
 {
@@ -58,9 +65,9 @@ static int fill_covers(int top)
                : mount_setattr(top, "", AT_EMPTY_PATH, &attr, sizeof(attr));
 }
 
-static void make_covers(void)
+void rootfs__make_covers(void)
 {
-    if (covers.tried || launches < 2)
+    if (covers.tried)
         return;
     covers.tried = true;
     char data[] = "size=16k,nr_inodes=4,mode=555";
@@ -79,8 +86,7 @@ static void make_covers(void)
         return;
     covers.null_fd = openat(top, "null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
     covers.empty_fd = openat(top, "empty", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    /* A detached mount goes with the descriptor that made it. */
-    (void)take_fd(&top);
+    covers.top_fd = take_fd(&top);
 }
 
 /* --- id maps --- */
@@ -216,8 +222,8 @@ int rootfs_prepare(struct plan *plan, struct err *err)
     int r = check_absolute(plan->masked_paths, "maskedPaths", err);
     if (r == 0)
         r = check_absolute(plan->readonly_paths, "readonlyPaths", err);
-    if (strv_len(plan->masked_paths))
-        make_covers();
+    if (strv_len(plan->masked_paths) && launches > 1)
+        rootfs__make_covers();
     for (size_t i = 0; i < plan->mount_count && r == 0; i++) {
         struct plan_mount *m = &plan->mounts[i];
         if (m->bind && !m->remount && (mapped || m->idmap))

@@ -92,6 +92,8 @@ int rootfs__enter_late(int root_fd, struct err *err);
 int rootfs__prepare_nodes(struct plan *plan, struct err *err);
 /* Covers for masked files and directories, shared by all containers of a process; negative where the kernel
  * cannot share them (before 6.15). */
+void rootfs__make_covers(void);
+int rootfs__cover_top(void); /* to be kept open while the others are used */
 int rootfs__cover_null(void);
 int rootfs__cover_empty(void);
 

@@ -66,6 +66,11 @@ struct runtime_launch {
      * more than all else when there are thousands: children are born without them (usher.h). */
     int parked_from;
 
+    /* Who is to make the child: NULL, or one that has nothing else to do. What is no launch for a starter is
+     * done without. It reads the config from config_fd again, with its own function. */
+    const struct runtime_starter *starter;
+    int config_fd;
+
     /* Called with what is left out of the config although the specification lets it be asked for; NULL: said
      * to nobody. */
     void (*warn)(const char *message);
@@ -82,13 +87,16 @@ struct runtime_launch {
 };
 
 struct runtime_child {
-    pid_t pid;
+    pid_t pid; /* 0: a starter makes it; see runtime_launch_born() */
     int pidfd;
     int status_fd;
 };
 
 int runtime_launch(const struct runtime_launch *launch, struct cgroup **ret_cgroup, struct runtime_child *ret,
                    struct err *err);
+/* For a launch that a starter was given, when `status_fd` is readable: the child's pid and pidfd. On an error
+ * there is no child, and nothing to reap. */
+int runtime_launch_born(int status_fd, struct runtime_child *ret, struct err *err);
 /* One more process in the container whose first process is `pid` (held as `pidfd`, so that the number cannot
  * have been reused) and whose whole config is `container_spec`: joins its namespaces, cgroup, root, seccomp
  * and capabilities bound. */

@@ -6,6 +6,11 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_UNPOISON_MEMORY_REGION(at, n) ((void)0)
+#endif
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -28,13 +33,8 @@ static pid_t clone_child(uint64_t flags, int cgroup_fd, int *ret_pidfd)
     return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
 
-pid_t usher_clone_plain(struct child *c, uint64_t flags, int cgroup_fd, int *ret_pidfd, struct err *err)
+static int clone_failed(uint64_t flags, struct err *err)
 {
-    pid_t pid = clone_child(flags, cgroup_fd, ret_pidfd);
-    if (pid == 0)
-        child_run(c);
-    if (pid >= 0)
-        return pid;
     if (errno == ENOSPC)
         return err_set(
             err, ERR_LIMIT,
@@ -46,6 +46,88 @@ pid_t usher_clone_plain(struct child *c, uint64_t flags, int cgroup_fd, int *ret
                        "kernel.apparmor_restrict_unprivileged_userns)");
     return err_sys(err, errno, "clone");
 }
+
+pid_t usher_clone_plain(struct child *c, uint64_t flags, int cgroup_fd, int *ret_pidfd, struct err *err)
+{
+    pid_t pid = clone_child(flags, cgroup_fd, ret_pidfd);
+    if (pid == 0)
+        child_run(c);
+    return pid < 0 ? clone_failed(flags, err) : pid;
+}
+
+/* --- in our memory --- */
+
+enum { SHARED_STACK_BYTES = 8 << 20, GUARD_BYTES = 64 << 10 };
+
+#ifdef __x86_64__
+
+bool usher_can_share(void)
+{
+    return true;
+}
+
+/* clone3(2) has no function for this in the C library: a child that came back from syscall(2) would do so
+ * over its parent's stack. It begins with an empty one, and never returns. */
+static long clone_on_stack(struct clone_args *args, void (*run)(struct child *c), struct child *c)
+{
+    long r = SYS_clone3;
+    register void (*run_)(struct child * c) __asm__("r8") = run;
+    register struct child *c_ __asm__("r9") = c;
+    __asm__ volatile("syscall\n\t"
+                     "test %%rax, %%rax\n\t"
+                     "jnz 1f\n\t"
+                     "xor %%ebp, %%ebp\n\t"
+                     "mov %%r9, %%rdi\n\t"
+                     "call *%%r8\n\t"
+                     "ud2\n"
+                     "1:"
+                     : "+a"(r)
+                     : "D"(args), "S"(sizeof(*args)), "r"(run_), "r"(c_)
+                     : "rcx", "r11", "memory", "cc");
+    return r;
+}
+
+#else
+
+bool usher_can_share(void)
+{
+    return false;
+}
+
+static long clone_on_stack(struct clone_args *args, void (*run)(struct child *c), struct child *c)
+{
+    return -ENOSYS;
+}
+
+#endif
+
+int usher_clone_sharing(struct child *c, uint64_t flags, int cgroup_fd, struct err *err)
+{
+    static char *stack;
+    if (!stack) {
+        stack = mmap(NULL, SHARED_STACK_BYTES, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+        must(stack != MAP_FAILED && mprotect(stack, GUARD_BYTES, PROT_NONE) == 0);
+    }
+    ASAN_UNPOISON_MEMORY_REGION(stack + GUARD_BYTES, SHARED_STACK_BYTES - GUARD_BYTES);
+    struct clone_args args = {
+        .flags = flags | CLONE_VM | CLONE_VFORK | CLONE_PARENT | CLONE_PARENT_SETTID,
+        .parent_tid = (uint64_t)(uintptr_t)&c->outer_pid,
+        .stack = (uint64_t)(uintptr_t)(stack + GUARD_BYTES),
+        .stack_size = SHARED_STACK_BYTES - GUARD_BYTES,
+    };
+    if (cgroup_fd >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)cgroup_fd;
+    }
+    long pid = clone_on_stack(&args, child_run, c);
+    if (pid > 0)
+        return 0;
+    errno = (int)-pid;
+    return clone_failed(flags, err);
+}
+
+/* --- ushers --- */
 
 /* The rest is a copy, and this process's own. */
 static int leave_parked(const struct child *c, struct err *err)

@@ -32,6 +32,12 @@ pid_t usher_clone_plain(struct child *c, uint64_t flags, int cgroup_fd, int *ret
  * other is left with what it had. */
 pid_t usher_clone_lightly(struct child *c, uint64_t flags, int cgroup_fd, int *ret_pidfd, struct err *err);
 
+/* The same for a child that has our memory until its execve, while we stand still; it is our parent's
+ * (CLONE_PARENT), with its pid in c->outer_pid. Needs usher_can_share(). Returns 0 when it has executed its
+ * program or ended. */
+int usher_clone_sharing(struct child *c, uint64_t flags, int cgroup_fd, struct err *err);
+bool usher_can_share(void);
+
 const char *usher_name_of(int flag); /* "pid" of CLONE_NEWPID, for messages */
 
 #endif

@@ -422,10 +422,10 @@ class Plugins(Base):
 
     def test_an_end_is_told_when_who_then_looks_finds_the_exit_code(self):
         """docker compose ends with the status that it finds in a container whose event "die" it has read."""
-        d, seen = self.d, []
+        d, seen, began = self.d, [], time.time()
 
         def look():
-            _, _, told = d.api("GET", f"/events?since=1&until={time.time():.9f}&filters=%7B%22event%22:%5B%22die%22%5D%7D")
+            _, _, told = d.api("GET", f"/events?since={began:.9f}&until={time.time():.9f}&filters=%7B%22event%22:%5B%22die%22%5D%7D")
             seen.append((d.inspect("user")["State"]["Status"], len(told.splitlines())))
         self.plugin.first["VolumeDriver.Unmount"] = look
         d.docker("volume", "create", "-d", self.driver, "far")
