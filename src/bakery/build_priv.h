@@ -252,9 +252,9 @@ int build__copy(struct build *s, const struct df_step *step, struct err *err);
 int build__labels(struct build *s, char *const *labels, struct err *err);
 
 /* --- dirs.c --- */
-/* As mkdir -p inside the root, also behind links that lead to what is not there yet: those that are made are
- * of mode 0755 and belong to uid and gid. */
-int build__make_dirs(int root_fd, const char *wanted, uid_t uid, gid_t gid, struct err *err);
+/* As mkdir -p inside the root, also behind links that lead to what is not there yet: those that are made have
+ * the mode, whatever the umask, and belong to uid and gid. */
+int build__make_dirs(int root_fd, const char *wanted, mode_t mode, uid_t uid, gid_t gid, struct err *err);
 
 /* --- owner.c --- */
 /* "user", "user:group", numbers or names of the root's own /etc/passwd and /etc/group. */

@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "image/tar.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -92,11 +93,14 @@ static bool is_dir_in(int root_fd, const char *path)
     return fd >= 0;
 }
 
-/* Directories that are made on the way to a destination belong to --chown's owner too. */
+/* Directories that are made on the way to a destination belong to --chown's owner too, and have the mode of
+ * an octal --chmod, as with BuildKit; a symbolic one changes what is there. */
 static int make_dirs(const struct copy *c, int root_fd, const char *wanted, uid_t uid, gid_t gid,
                      struct err *err)
 {
-    return build__make_dirs(root_fd, wanted, c->owner ? uid : 0, c->owner ? gid : 0, err);
+    mode_t mode =
+        c->mode_text && isdigit((unsigned char)*c->mode_text) ? file_mode_apply(&c->mode, 0) & 0777 : 0755;
+    return build__make_dirs(root_fd, wanted, mode, uid, gid, err);
 }
 
 static int make_parents(const struct copy *c, int root_fd, const char *path, uid_t uid, gid_t gid,
@@ -110,7 +114,7 @@ static int make_parents(const struct copy *c, int root_fd, const char *path, uid
 static int unpack(struct copy *c, const struct source *source, int root_fd, uid_t uid, gid_t gid,
                   struct err *err)
 {
-    int r = make_dirs(c, root_fd, c->destination, uid, gid, err);
+    int r = build__make_dirs(root_fd, c->destination, 0755, uid, gid, err);
     if (r < 0)
         return r;
     _cleanup_close_ int fd = file_open_in_root(source->root.fd, source->path, O_RDONLY, 0, err);
@@ -119,8 +123,13 @@ static int unpack(struct copy *c, const struct source *source, int root_fd, uid_
     r = tar_check_end(fd, err);
     if (r < 0)
         return err_wrap(err, "unpack %s", source->name);
-    /* An archive has owners and modes of its own. */
-    const struct tar_extract x = {.root_fd = root_fd, .into = c->destination, .keep_owner = true};
+    /* An archive has modes of its own, and owners where none is asked for. */
+    const struct tar_extract x = {.root_fd = root_fd,
+                                  .into = c->destination,
+                                  .keep_owner = !c->owner,
+                                  .uid = uid,
+                                  .gid = gid,
+                                  .implied_to_root = true};
     r = tar_extract_fd(&x, fd, err);
     return r < 0 ? err_wrap(err, "unpack %s", source->name) : 0;
 }

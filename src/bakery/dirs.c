@@ -5,6 +5,7 @@
 #include "base/str.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Directories that a step makes in the image's root. */
@@ -53,7 +54,7 @@ static char *behind_links(int root_fd, const char *path)
     return *todo || !*done ? mem_strdup(path) : take_ptr(done);
 }
 
-int build__make_dirs(int root_fd, const char *wanted, uid_t uid, gid_t gid, struct err *err)
+int build__make_dirs(int root_fd, const char *wanted, mode_t mode, uid_t uid, gid_t gid, struct err *err)
 {
     _cleanup_close_ int known = file_open_in_root(root_fd, wanted, O_PATH | O_DIRECTORY, 0, NULL);
     if (known >= 0)
@@ -68,8 +69,11 @@ int build__make_dirs(int root_fd, const char *wanted, uid_t uid, gid_t gid, stru
         _cleanup_close_ int made = file_mkdirs_in_root(root_fd, dir, 0755, err);
         if (made < 0)
             return made;
-        if ((uid || gid) && fchownat(made, "", uid, gid, AT_EMPTY_PATH) < 0)
-            return err_sys(err, errno, "set the owner of %s", dir);
+        _cleanup_close_ int fd = file_open_in_root(root_fd, dir, O_RDONLY | O_DIRECTORY, 0, err);
+        if (fd < 0)
+            return fd;
+        if (((uid || gid) && fchown(fd, uid, gid) < 0) || fchmod(fd, mode) < 0)
+            return err_sys(err, errno, "set owner and mode of %s", dir);
     }
     return 0;
 }

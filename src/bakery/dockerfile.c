@@ -181,11 +181,12 @@ static void take_comments(struct parser *p, struct df_step *s)
     p->comments = NULL;
 }
 
-/* An ONBUILD keeps its heredocs in its text, for the build that runs the trigger. */
-static void fold_heredocs(struct df_step *s)
+/* An ONBUILD keeps all of its line in its text, spaces at the end too, and its heredocs, for the build that
+ * runs the trigger. */
+static void fold_trigger(struct df_step *s, const char *spaces)
 {
     struct str text = STR_INIT;
-    str_add(&text, s->args[0]);
+    str_addf(&text, "%s%s", s->args[0], spaces);
     for (size_t i = 0; i < s->heredoc_count; i++)
         str_addf(&text, "\n%s%s", s->heredocs[i].content, s->heredocs[i].name);
     free(s->args[0]);
@@ -208,10 +209,12 @@ static int check_trigger(const char *trigger, struct err *err)
 static int parse_instruction(struct parser *p, const char *line, size_t n)
 {
     struct df_step *s = new_step(p);
-    struct str joined = STR_INIT;
+    _cleanup_str_ struct str joined = STR_INIT;
     s->empty_line = df__join_lines(&p->in, p->out->escape, line, n, &joined);
     s->text = str_strip(str_get(&joined));
-    str_free(&joined);
+    size_t end = joined.len;
+    while (end && isspace((unsigned char)joined.data[end - 1]))
+        end--;
     /* All of it may end in the image's config, which is JSON. Heredocs may be any bytes. */
     _cleanup_json_ json_t *text = json_string(s->text);
     if (!text)
@@ -234,8 +237,8 @@ static int parse_instruction(struct parser *p, const char *line, size_t n)
         if (r < 0)
             return r;
     }
-    if (s->heredoc_count && in->op == DF_ONBUILD)
-        fold_heredocs(s);
+    if (in->op == DF_ONBUILD)
+        fold_trigger(s, str_get(&joined) + end);
     return s->heredoc_count ? place_heredocs(p, s) : 0;
 }
 

@@ -411,7 +411,7 @@ int build__workdir(struct build *s, const struct df_step *step, struct err *err)
     if (*user)
         (void)build__owner(layer.root_fd, user, &uid, &gid, NULL);
     /* Where it is there already nothing is written, and no layer comes of it. */
-    r = build__make_dirs(layer.root_fd, path, uid, gid, err);
+    r = build__make_dirs(layer.root_fd, path, 0755, uid, gid, err);
     if (r < 0)
         return r;
     return build__layer_commit(s, &layer, created_by, key, err);

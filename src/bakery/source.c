@@ -357,8 +357,8 @@ int sources_unpack(struct sources *s, struct bakery_context *context, struct err
 
 /* A compressed file that is no tar is copied as it is, so the first header decides: also one that was
  * compressed twice, as "x.tar.xz.gz", which Docker opens once and finds no tar in. The filters are the
- * compression and the file itself. */
-static bool is_archive(int fd)
+ * compression and the file itself; none are left where what is compressed cannot be read. */
+static int find_archive(int fd, bool *ret, struct err *err)
 {
     deferred_need(DEFERRED_ARCHIVE);
     struct archive *a = archive_read_new();
@@ -371,9 +371,13 @@ static bool is_archive(int fd)
     int rc = archive_read_open_fd(a, fd, 64 << 10);
     if (rc == ARCHIVE_OK)
         rc = archive_read_next_header(a, &entry);
-    bool twice = archive_filter_count(a) > 2;
+    int filters = archive_filter_count(a);
     archive_read_free(a);
-    return (rc == ARCHIVE_OK || rc == ARCHIVE_WARN) && !twice;
+    if (!filters)
+        return err_set(err, ERR_INVALID,
+                       "it is compressed, and cut or damaged; ADD --unpack=false takes it as it is");
+    *ret = (rc == ARCHIVE_OK || rc == ARCHIVE_WARN) && filters <= 2;
+    return 0;
 }
 
 int source_find_archive(struct source *source, struct err *err)
@@ -383,8 +387,8 @@ int source_find_archive(struct source *source, struct err *err)
     _cleanup_close_ int fd = file_open_in_root(source->root.fd, source->path, O_RDONLY, 0, err);
     if (fd < 0)
         return fd;
-    source->unpack = is_archive(fd);
-    return 0;
+    int r = find_archive(fd, &source->unpack, err);
+    return r < 0 ? err_wrap(err, "unpack %s", source->name) : 0;
 }
 
 int sources_find_archives(struct sources *s, size_t first, struct err *err)

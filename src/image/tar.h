@@ -34,6 +34,7 @@ struct tar_extract {
     bool keep_owner; /* false: everything belongs to uid, gid */
     uid_t uid;
     gid_t gid;
+    bool implied_to_root; /* but directories that no entry describes are root's, whoever has the rest */
     bool no_overwrite_dir_with_file; /* docker cp's default */
     bool names_from_root;            /* "/x" and "../x" are x, as a build context may have them */
     struct tar_ids ids;              /* of the root's files; the archive has those of inside */

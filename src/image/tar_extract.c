@@ -114,8 +114,9 @@ static int make_implied(struct extraction *e, int dir_fd, const char *name, cons
         if (e->notes)
             map_put(&e->notes->implied, path, e);
         const struct tar_ids *ids = &e->x->ids;
-        uid_t uid = tar__id_outside(e->x->keep_owner ? 0 : e->x->uid, ids->uid, ids->count);
-        gid_t gid = tar__id_outside(e->x->keep_owner ? 0 : e->x->gid, ids->gid, ids->count);
+        bool roots = e->x->keep_owner || e->x->implied_to_root;
+        uid_t uid = tar__id_outside(roots ? 0 : e->x->uid, ids->uid, ids->count);
+        gid_t gid = tar__id_outside(roots ? 0 : e->x->gid, ids->gid, ids->count);
         if (!e->x->layer && fchownat(dir_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
             return fail(e, errno, "set owner of its directory", err);
         return 0;

@@ -167,6 +167,7 @@ ONBUILD WORKDIR /w
 ONBUILD LABEL l="x y"
 """
 case("onbuild is kept", ONBUILD)
+case("onbuild keeps spaces at its end", "FROM busybox AS base\nONBUILD ENV A=1  \nONBUILD RUN echo $A > /ran \t\nONBUILD LABEL \\\n  l=1 \\\n\n")
 case("onbuild is run", ONBUILD + "FROM base\nRUN echo $T > /after\n")
 case("onbuild of onbuild", "FROM busybox\nONBUILD ONBUILD ENV a=1\n", refused="ONBUILD")
 

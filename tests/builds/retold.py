@@ -1,6 +1,7 @@
 """What BuildKit's frontend and buildah's conformance programme try of their builders, retold in Dockerfiles of ours. See cases.py.
 
 Where the peer is older than the language's word, `peer` says in its own words what BuildKit's tests expect."""
+import bz2
 import gzip
 import io
 import lzma
@@ -138,6 +139,9 @@ case("retold: an owner's name without accounts", "FROM scratch\nCOPY --chown=roo
 case("retold: an owner whom an earlier step added", "FROM busybox\nRUN echo 'late:x:77:78::/:/bin/sh' >> /etc/passwd && echo 'crew:x:79:' >> /etc/group\nCOPY --chown=late a.txt /1\nCOPY --chown=late:crew d /2/\nCOPY --chown=:crew b.txt /3\nUSER late\nWORKDIR /w/x\n",
      peer="FROM busybox\nRUN echo 'late:x:77:78::/:/bin/sh' >> /etc/passwd && echo 'crew:x:79:' >> /etc/group\nCOPY --chown=late a.txt /1\nCOPY --chown=late:crew d /2/\nCOPY --chown=0:crew b.txt /3\nUSER late\nWORKDIR /w/x\n")
 
+WAY = "FROM busybox\nCOPY --chmod=640 a.txt /new/path/\nCOPY --chmod=1711 --chown=5:6 b.txt /deep/er/b\nCOPY --chmod=700 d /tree/sub\nADD --chmod=750 packed.tar /unpacked/\nCOPY --chmod=u=rwX,go= a.txt /symbolic/a\nADD --link --chmod=600 a.txt /linked/a\nCOPY --chmod=777 a.txt /new/b\n"
+case("retold: --chmod is the mode of directories on the way too", WAY, peer=WAY.replace("--link ", "").replace("u=rwX,go=", "600") + "RUN chmod 640 /new /new/path && chmod 711 /deep /deep/er && chmod 700 /tree /tree/sub && chmod 600 /linked && chmod 755 /unpacked /symbolic\n")
+
 # --- ADD: archives
 
 PLAIN = tarred(("./", DIR, {"mode": 0o711, "mtime": 9}), ("./one", b"1\n", {"uid": 3, "mode": 0o640}), ("/abs/two", b"22\n", {"mode": 0o4711}))
@@ -153,6 +157,15 @@ case("retold: an archive that takes back what it brought", "FROM busybox\nADD od
 case("retold: an archive where a link leads", "FROM busybox\nRUN mkdir -p /real/packed && ln -s real /way && ln -s /real/packed /real/again\nADD packed.tar /way\nADD packed.tar.gz /way/again/\n")
 case("retold: an archive upon a file", "FROM busybox\nRUN touch /x\nADD packed.tar /x\n", refused="/x")
 case("retold: an archive that was cut", "FROM scratch\nADD cut.tar.gz /x/\n", files={"cut.tar.gz": gzip.compress(tarred(("big", random.Random(1).randbytes(300000))))[:-30]}, alone=True, refused="cut.tar.gz")
+SMALL = tarred(("small", random.Random(1).randbytes(3000)))
+for end, packed in (("gz", gzip.compress(SMALL)), ("xz", lzma.compress(SMALL)), ("zst", zstd(SMALL)), ("bz2", bz2.compress(SMALL))):
+    for where, n in (("half", len(packed) // 2), ("at its end", len(packed) - 5)):
+        case(f"retold: a small .{end} that was cut {where}", f"FROM scratch\nADD cut.tar.{end} /x/\n", files={f"cut.tar.{end}": packed[:n]}, alone=True, refused=f"unpack cut.tar.{end}: it is compressed, and cut")
+case("retold: a small .gz that was cut is taken as it is", "FROM scratch\nADD --unpack=false cut.gz /x/\nCOPY cut.gz /y/\n", files={"cut.gz": gzip.compress(SMALL)[:900]}, peer="FROM scratch\nCOPY cut.gz /x/\nCOPY cut.gz /y/\n")
+case("retold: an archive and --chown", "FROM busybox\nADD --chown=5:6 owned.tar /o/p\nADD --chown=user:extra owned.tar a.txt /named/\nADD --link --chown=7 owned.tar /linked/\nADD --chown=8 owned.tar /there/\nRUN chown 1:1 /o/p\nADD --chown=9:9 owned.tar /o/p/\n",
+     peer="FROM busybox\nADD owned.tar /o/p\nADD owned.tar a.txt /named/\nADD owned.tar /linked/\nADD owned.tar /there/\n"
+     "RUN chown -hR user:extra /named && chown -hR 7:7 /linked && chown -hR 8:8 /there && chown -hR 9:9 /o && chown 5:6 /o && chown 1:1 /o/p && for d in /o/p /named /linked /there; do chown 0:0 $d/no && chmod 4711 $d/d/set; done\n",
+     files={"owned.tar": tarred(("d", DIR, {"uid": 3}), ("d/set", b"s\n", {"uid": 4, "mode": 0o4711}), ("d/l", LINK, {"linkname": "set"}), ("d/h", HARD, {"linkname": "d/set"}), ("no/entry", b"e\n", {"gid": 4}))})
 
 # --- COPY --parents (the peer does not know it)
 
