@@ -11,7 +11,8 @@ int build__attest(struct builder *b, const char *image_id, struct err *err);
 void build__material(struct builder *b, const char *uri, const char *algorithm, const char *hex);
 void build__material_image(struct builder *b, const char *name, const char *id);
 
-/* An SPDX document of the packages that the image's own database (dpkg's, apk's) says are installed. */
+/* An SPDX document of the packages that the image's own database (dpkg's, apk's, rpm's) says are installed.
+ */
 int build__sbom(struct builder *b, const char *image_id, json_t **ret, struct err *err);
 
 #endif

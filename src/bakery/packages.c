@@ -1,4 +1,4 @@
-#include "bakery/packages.h"
+#include "bakery/packages_priv.h"
 
 #include "base/digest.h"
 #include "base/json.h"
@@ -53,14 +53,16 @@ static void take_field(struct package *p, bool apk, bool *installed, const char 
     }
 }
 
-static int end_stanza(struct packages *all, struct package *p, bool installed, struct err *err)
+int packages__take(struct packages *all, struct package *p, struct err *err)
 {
-    if (!installed || !p->name || !p->version) {
+    if (!p->name || !p->version) {
         package_done(p);
         return 0;
     }
-    if (all->count >= PACKAGES_MAX)
+    if (all->count >= PACKAGES_MAX) {
+        package_done(p);
         return err_set(err, ERR_LIMIT, "more than %d packages are installed", PACKAGES_MAX);
+    }
     if (!p->architecture)
         p->architecture = mem_strdup("all");
     GROW(all->items, all->count, all->capacity);
@@ -69,9 +71,23 @@ static int end_stanza(struct packages *all, struct package *p, bool installed, s
     return 0;
 }
 
+static int end_stanza(struct packages *all, struct package *p, bool installed, struct err *err)
+{
+    if (installed)
+        return packages__take(all, p, err);
+    package_done(p);
+    return 0;
+}
+
+void packages__sort(struct packages *p)
+{
+    if (p->count)
+        qsort(p->items, p->count, sizeof(*p->items), by_name);
+}
+
 static int parse(const char *text, bool apk, struct packages *ret, struct err *err)
 {
-    struct packages all = {.apk = apk};
+    struct packages all = {.kind = apk ? PACKAGES_APK : PACKAGES_DPKG};
     struct package p = {0};
     bool installed = apk;
     int r = 0;
@@ -91,8 +107,7 @@ static int parse(const char *text, bool apk, struct packages *ret, struct err *e
         packages_done(&all);
         return r;
     }
-    if (all.count)
-        qsort(all.items, all.count, sizeof(*all.items), by_name);
+    packages__sort(&all);
     *ret = all;
     return 0;
 }
@@ -137,14 +152,21 @@ static void add_encoded(struct str *s, const char *text)
             str_addf(s, "%%%02X", (unsigned char)*text);
 }
 
-static char *package_url(const struct package *p, bool apk, const char *distro)
+/* rpm's have the epoch apart. */
+static char *package_url(const struct package *p, enum packages_kind kind, const char *distro)
 {
+    static const char *const types[] = {"deb", "apk", "rpm"};
     struct str url = STR_INIT;
-    str_addf(&url, "pkg:%s/%.*s/", apk ? "apk" : "deb", (int)strcspn(distro, "-"), distro);
+    const char *colon = kind == PACKAGES_RPM ? strchr(p->version, ':') : NULL;
+    str_addf(&url, "pkg:%s/%.*s/", types[kind], (int)strcspn(distro, "-"), distro);
     add_encoded(&url, p->name);
     str_addc(&url, '@');
-    add_encoded(&url, p->version);
-    str_addf(&url, "?arch=%s&distro=%s", p->architecture, distro);
+    add_encoded(&url, colon ? colon + 1 : p->version);
+    str_add(&url, "?arch=");
+    add_encoded(&url, p->architecture);
+    if (colon)
+        str_addf(&url, "&epoch=%.*s", (int)(colon - p->version), p->version);
+    str_addf(&url, "&distro=%s", distro);
     return str_take(&url);
 }
 
@@ -163,10 +185,11 @@ static json_t *entry(const char *id, const char *name, const char *version)
     return e;
 }
 
-static json_t *package_entry(const struct package *p, bool apk, const char *id, const char *distro)
+static json_t *package_entry(const struct package *p, enum packages_kind kind, const char *id,
+                             const char *distro)
 {
     json_t *e = entry(id, p->name, p->version);
-    _cleanup_free_ char *url = package_url(p, apk, distro);
+    _cleanup_free_ char *url = package_url(p, kind, distro);
     if (p->maintainer) {
         _cleanup_free_ char *supplier = str_printf("Organization: %s", p->maintainer);
         json_set_str(e, "supplier", supplier);
@@ -206,7 +229,7 @@ json_t *packages_spdx(const struct packages *p, const char *subject, const char 
     json_array_append_new(relations, relation("SPDXRef-DOCUMENT", "DESCRIBES", root));
     for (size_t i = 0; i < p->count; i++) {
         _cleanup_free_ char *id = spdx_id(p->items[i].name, p->items[i].architecture);
-        json_array_append_new(packages, package_entry(&p->items[i], p->apk, id, distro));
+        json_array_append_new(packages, package_entry(&p->items[i], p->kind, id, distro));
         json_array_append_new(relations, relation(root, "CONTAINS", id));
     }
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:{s:s, s:[s]}, s:o, s:o}", "spdxVersion", "SPDX-2.3",

@@ -1,4 +1,5 @@
-/* What is installed in an image: dpkg's or apk's database, as labels and as an SPDX 2.3 document. */
+/* What is installed in an image: dpkg's, apk's or rpm's database, as labels and as an SPDX 2.3 document. All
+ * of them are a stranger's: whatever is in them is an error or a list, in bounded time and memory. */
 #ifndef BAKERY_PACKAGES_H
 #define BAKERY_PACKAGES_H
 
@@ -12,9 +13,10 @@
 struct package {
     char *name, *version, *architecture, *source, *homepage, *maintainer;
 };
+enum packages_kind { PACKAGES_DPKG, PACKAGES_APK, PACKAGES_RPM };
 struct packages {
     struct package *items; /* sorted by name, then architecture */
-    bool apk;              /* they are apk's, not dpkg's */
+    enum packages_kind kind;
     size_t count, capacity;
 };
 enum { PACKAGES_MAX = 100000 };
@@ -23,6 +25,12 @@ enum { PACKAGES_MAX = 100000 };
 int packages_parse(const char *text, struct packages *ret, struct err *err);
 /* The same of apk's "installed" (stanzas of "X:value"). */
 int packages_parse_apk(const char *text, struct packages *ret, struct err *err);
+/* rpm's database as it is a SQLite file, which SQLite may write to (its journal). */
+int packages_read_rpm_sqlite(const char *path, struct packages *ret, struct err *err);
+/* The same as rpm's own "ndb" (Packages.db). */
+int packages_parse_rpm_ndb(const void *bytes, size_t n, struct packages *ret, struct err *err);
+/* One package's header as these databases have it: rpm's header without its magic. */
+int packages_add_rpm(struct packages *p, const void *header, size_t n, struct err *err);
 void packages_done(struct packages *p);
 char *packages_line(const struct packages *p); /* "name=version ..."; the caller frees */
 

@@ -297,6 +297,7 @@ void deferred_need_all(void);
 #pragma weak sqlite3_limit
 #pragma weak sqlite3_open_v2
 #pragma weak sqlite3_prepare_v3
+#pragma weak sqlite3_progress_handler
 #pragma weak sqlite3_reset
 #pragma weak sqlite3_set_authorizer
 #pragma weak sqlite3_step

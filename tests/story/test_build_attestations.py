@@ -3,6 +3,8 @@ import base64
 import json
 import os
 import shutil
+import sqlite3
+import struct
 import tarfile
 
 from harness import Story, run
@@ -23,6 +25,20 @@ V:1.2.5-r0
 A:x86_64
 o:musl
 
+"""
+
+
+SPEC = """Name: sample
+Version: 1.2
+Release: 3
+Epoch: 4
+Summary: sample
+License: MIT
+Vendor: Example
+BuildArch: noarch
+%description
+sample
+%files
 """
 
 
@@ -100,6 +116,69 @@ class Attestations(Story):
         self.assertEqual(packages(), [])
         self.write("Dockerfile", "FROM busybox\nRUN mkdir -p /var/lib/dpkg && mkfifo /var/lib/dpkg/status\n")
         self.assert_clean_refusal(self.build("--sbom", check=False), "not a regular file")
+
+    def rpm_packages(self):
+        bill = self.statements(*self.build("--sbom"))["https://spdx.dev/Document"]
+        return [(p["name"], p["versionInfo"], p["externalRefs"][0]["referenceLocator"]) for p in bill["packages"][1:]]
+
+    def test_a_bill_of_materials_has_the_packages_of_rpm(self):
+        if not shutil.which("rpmbuild"):
+            self.skipTest("rpm is not installed")
+        self.write("sample.spec", SPEC)
+        run(["rpmbuild", "--quiet", "-bb", "--define", f"_topdir {self.folder}/top", f"{self.folder}/sample.spec"])
+        rpm = ["rpm", "--root", f"{self.folder}/root", "--dbpath", "/var/lib/rpm"]
+        run([*rpm, "--initdb"])
+        run([*rpm, "--force-debian", "--nodeps", "-i", f"{self.folder}/top/RPMS/noarch/sample-1.2-3.noarch.rpm"])
+        made = f"{self.folder}/root/var/lib/rpm"
+        expected = [("sample", "4:1.2-3", "pkg:rpm/fedora/sample@1.2-3?arch=noarch&epoch=4&distro=fedora-41")]
+        release = "RUN printf 'ID=fedora\\nVERSION_ID=41\\n' > /etc/os-release\n"
+        for place in ("/var/lib/rpm/", "/usr/lib/sysimage/rpm/"):
+            self.write("Dockerfile", f"FROM busybox\n{release}COPY root/var/lib/rpm {place}\n")
+            self.assertEqual(self.rpm_packages(), expected)
+        # What was not yet put into the file is in its journal.
+        db = sqlite3.connect(f"{made}/rpmdb.sqlite", isolation_level=None)
+        self.assertEqual(db.execute("PRAGMA journal_mode").fetchone()[0], "wal")
+        blob = db.execute("SELECT blob FROM Packages").fetchone()[0]
+        db.execute("DELETE FROM Packages")
+        shutil.copytree(made, f"{self.folder}/none")
+        db.execute("INSERT INTO Packages (blob) VALUES (?)", [blob])
+        shutil.copytree(made, f"{self.folder}/journal")
+        db.close()
+        for folder, found in (("none", []), ("journal", expected)):
+            self.assertGreater(os.path.getsize(f"{self.folder}/{folder}/rpmdb.sqlite-wal"), 0)
+            self.write("Dockerfile", f"FROM busybox\n{release}COPY {folder} /var/lib/rpm/\n")
+            self.assertEqual(self.rpm_packages(), found)
+        # SUSE's form of the same.
+        slots = struct.pack("<4s3I16x4s3I", b"RpmP", 0, 1, 1, b"Slot", 1, 256, 0) + struct.pack("<4s3I", b"Slot", 0, 0, 0) * 253
+        with open(f"{self.folder}/Packages.db", "wb") as out:
+            out.write(slots + struct.pack("<4s3I", b"BlbS", 1, 1, len(blob)) + blob)
+        self.write("Dockerfile", f"FROM busybox\n{release}COPY Packages.db /usr/lib/sysimage/rpm/\n")
+        self.assertEqual(self.rpm_packages(), expected)
+
+    def test_a_database_of_rpm_that_cannot_be_read_is_told(self):
+        made = os.path.join(self.folder, "rpmdb.sqlite")
+        def build(name="rpmdb.sqlite"):
+            self.write("Dockerfile", f"FROM busybox\nCOPY {name} /var/lib/rpm/\n")
+            return self.build("--sbom", check=False)
+        def make(*statements):
+            if os.path.exists(made):
+                os.unlink(made)
+            with sqlite3.connect(made) as db:
+                for s in statements:
+                    db.execute(s)
+            db.close()
+        self.write("rpmdb.sqlite", "no database at all\n" * 100)
+        self.assert_clean_refusal(build(), "not a database")
+        make("CREATE TABLE other (x)")
+        self.assert_clean_refusal(build(), "no such table: Packages")
+        make("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob)", "INSERT INTO Packages (blob) VALUES (x'000000ff00000000')")
+        self.assert_clean_refusal(build(), "header is cut")
+        make("CREATE VIEW Packages AS WITH RECURSIVE r(blob) AS (SELECT 1 UNION ALL SELECT blob + 1 FROM r) SELECT blob FROM r WHERE blob < 0")
+        self.assert_clean_refusal(build(), "interrupted")
+        self.write("Packages", "Berkeley\n")
+        self.assert_clean_refusal(build("Packages"), "Berkeley DB's form, which is not read")
+        self.write("Packages.db", "short\n")
+        self.assert_clean_refusal(build("Packages.db"), "damaged, or of a form that is not known")
 
     def test_the_same_input_says_the_same_at_one_time(self):
         digests = {self.build("-t", "same:1", "--no-cache", "--provenance=mode=max", "--sbom", "--build-arg", "SOURCE_DATE_EPOCH=1000")[1]["digest"] for _ in range(2)}

@@ -30,6 +30,43 @@ static void installed_packages_are_read_and_others_are_not(void **state)
     packages_done(&p);
 }
 
+/* What one header says, "" where it is left out. */
+static char *rpm_line(const void *header, size_t n)
+{
+    struct packages p = {.kind = PACKAGES_RPM};
+    struct err err;
+    if (packages_add_rpm(&p, header, n, &err) < 0)
+        return mem_strdup(err.msg);
+    char *line = packages_line(&p);
+    packages_done(&p);
+    return line;
+}
+
+#define ENTRY(tag, type, offset) "\0\0" tag "\0\0\0" type "\0\0\0" offset "\0\0\0\1"
+
+static void packages_of_rpm_are_read_as_far_as_they_are_there(void **state)
+{
+    static const char whole[] = "\0\0\0\4\0\0\0\15" ENTRY("\3\350", "\6", "\0") ENTRY("\3\351", "\6", "\2")
+        ENTRY("\3\352", "\6", "\6") ENTRY("\3\353", "\4", "\11") "x\0001.2\0003a\0\0\0\0\7";
+    _cleanup_free_ char *line = rpm_line(whole, sizeof(whole) - 1);
+    assert_string_equal(line, "x=7:1.2-3a");
+    for (size_t n = 0; n < sizeof(whole) - 1; n++) {
+        /* Of its own, so that a byte more is seen to be read. */
+        _cleanup_free_ char *part = mem_new(n + !n);
+        memcpy(part, whole, n);
+        _cleanup_free_ char *told = rpm_line(part, n);
+        assert_non_null(strstr(told, "is cut"));
+    }
+    struct packages p = {.kind = PACKAGES_RPM};
+    struct err err;
+    assert_ok(packages_add_rpm(&p, whole, sizeof(whole) - 1, &err), &err);
+    _cleanup_json_ json_t *spdx = packages_spdx(&p, "x", "fedora-41", 0);
+    const json_t *one = json_array_get(json_object_get(spdx, "packages"), 1);
+    assert_string_equal(json_str(json_array_get(json_object_get(one, "externalRefs"), 0), "referenceLocator"),
+                        "pkg:rpm/fedora/x@1.2-3a?arch=all&epoch=7&distro=fedora-41");
+    packages_done(&p);
+}
+
 static void a_request_is_checked_before_anything_is_made(void **state)
 {
     static const char *const good[] = {"debian:bookworm", "debian:trixie", "busybox", "busybox:trixie"};
@@ -129,6 +166,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(installed_packages_are_read_and_others_are_not),
+        cmocka_unit_test(packages_of_rpm_are_read_as_far_as_they_are_there),
         cmocka_unit_test(a_request_is_checked_before_anything_is_made),
         cmocka_unit_test(a_snapshot_is_a_time),
         cmocka_unit_test(images_come_behind_all_that_they_stand_on),
