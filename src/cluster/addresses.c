@@ -1,7 +1,7 @@
-/* Addresses of tasks and services on the swarm's networks. Which are taken follows from the objects; a bitmap
- * of each network is made of them when the first is asked for. They are given out in turn, so that the
- * address of a task that has ended is another's as late as can be: its neighbours may still know where it
- * was. */
+/* Addresses of tasks, services and attachments on the swarm's networks. Which are taken follows from the
+ * objects; a bitmap of each network is made of them when the first is asked for. They are given out in turn,
+ * so that the address of a task that has ended is another's as late as can be: its neighbours may still know
+ * where it was. */
 #include "cluster/traffic.h"
 
 #include "cluster/cluster_priv.h"
@@ -41,10 +41,15 @@ static bool parse(const char *text, uint32_t *ret, int *ret_bits)
     return true;
 }
 
+static bool has(const struct pool *p, uint32_t address)
+{
+    return address >= p->base && (address - p->base) >> (32 - p->bits) == 0;
+}
+
 static void mark(struct pool *p, const char *text, bool used)
 {
     uint32_t address;
-    if (!parse(text, &address, NULL) || address < p->base || address - p->base > p->last)
+    if (!parse(text, &address, NULL) || !has(p, address))
         return;
     uint32_t at = address - p->base;
     unsigned char bit = (unsigned char)(1 << (at % 8));
@@ -75,8 +80,8 @@ static void mark_kept(struct pool *p, const json_t *config)
         p->used[at / 8] |= (unsigned char)(1 << (at % 8));
 }
 
-/* The last quarter is for containers that are no tasks (own_quarter() of the engine), unless all else is
- * taken. */
+/* The last quarter is given out when all else is taken: containers that are no tasks have addresses of it
+ * that nodes of an earlier version have chosen alone. */
 static struct pool *pool_of_config(const json_t *config)
 {
     uint32_t base, from;
@@ -113,6 +118,13 @@ static void mark_all(struct cluster *c, struct pool *p, const char *network)
         if (!task_ended(t->state))
             mark(p, json_str(t->addresses, network), true);
     }
+    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));) {
+        const char *key;
+        json_t *one;
+        json_object_foreach (((const struct node *)e->value)->attachments, key, one)
+            if (str_eq(json_str(one, "Network"), network))
+                mark(p, json_str(one, "Address"), true);
+    }
 }
 
 static struct pool *pool_of(struct cluster *c, const char *network)
@@ -130,6 +142,15 @@ static struct pool *pool_of(struct cluster *c, const char *network)
     return p;
 }
 
+static char *give(struct pool *p, uint32_t at)
+{
+    struct in_addr in = {htonl(p->base + at)};
+    char text[INET_ADDRSTRLEN];
+    inet_ntop(AF_INET, &in, text, sizeof(text));
+    mark(p, text, true);
+    return str_printf("%s/%d", text, p->bits);
+}
+
 int addresses__take(struct cluster *c, const char *network, char **ret, struct err *err)
 {
     struct pool *p = pool_of(c, network);
@@ -140,12 +161,24 @@ int addresses__take(struct cluster *c, const char *network, char **ret, struct e
         return err_set(err, ERR_UNAVAILABLE,
                        "no available IPv4 addresses on network %s: make one with a larger subnet",
                        json_str(networks__find(c, network), "Name"));
-    struct in_addr in = {htonl(p->base + at)};
-    char text[INET_ADDRSTRLEN];
-    inet_ntop(AF_INET, &in, text, sizeof(text));
-    mark(p, text, true);
     p->next = at + 1;
-    *ret = str_printf("%s/%d", text, p->bits);
+    *ret = give(p, at);
+    return 0;
+}
+
+int addresses__take_one(struct cluster *c, const char *network, const char *wished, char **ret,
+                        struct err *err)
+{
+    struct pool *p = pool_of(c, network);
+    uint32_t address, at;
+    if (!p)
+        return err_set(err, ERR_NOT_FOUND, "network %.100s not found", network);
+    if (!parse(wished, &address, NULL) || address <= p->base || !has(p, address + 1))
+        return err_set(err, ERR_INVALID, "%.50s is no container's address of network %s", wished,
+                       json_str(networks__find(c, network), "Name"));
+    if (!find(p, address - p->base, address - p->base, &at))
+        return err_set(err, ERR_DENIED, "Address already in use: %.50s", wished);
+    *ret = give(p, at);
     return 0;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/base64.h"
 #include "base/log.h"
+#include "cluster/attach.h"
 #include "cluster/autolock.h"
 #include "cluster/identity.h"
 #include "cluster/port.h"
@@ -406,6 +407,8 @@ static int on_event(void *context, const json_t *event)
     const char *action = json_str(event, "Action");
     const json_t *actor = json_object_get(event, "Actor");
     SCOPED_LOCK(locked, &c->lock);
+    if (str_eq(action, "rename") || str_eq(json_str(json_object_get(actor, "Attributes"), "type"), "overlay"))
+        attach__changed(c);
     struct task *t = map_get(&c->containers, json_str(actor, "ID"));
     if (!t || task_ended(t->state))
         return c->stopping;
@@ -481,6 +484,7 @@ static bool watcher_gone(void *context)
             identity__renew_when_due(c, life_ns);
         SCOPED_LOCK(locked, &c->lock);
         traffic__again(c);
+        attach__changed(c);
         if (c->role == ROLE_LEADS && autolock__obey(c, c->swarm, &err) < 0)
             log_error("cluster: %s", err.msg);
     }
@@ -492,7 +496,8 @@ void *agent__watch(void *context)
     struct cluster *c = context;
     struct err err;
     _cleanup_json_ json_t *filters =
-        json_pack("{s:[s], s:[s, s, s]}", "type", "container", "event", "die", "destroy", "health_status");
+        json_pack("{s:[s, s], s:[s, s, s, s, s, s]}", "type", "container", "network", "event", "die",
+                  "destroy", "health_status", "rename", "connect", "disconnect");
     c->swept_ns = time_monotonic_ns();
     if (engine_events(c->engine, 0, 0, filters, c, on_event, watcher_gone, &err) < 0)
         log_error("cluster: follow the engine's events: %s", err.msg);

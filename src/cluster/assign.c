@@ -4,6 +4,7 @@
 
 #include "base/base64.h"
 #include "base/log.h"
+#include "cluster/attach.h"
 #include "cluster/authority.h"
 #include "cluster/autolock.h"
 #include "cluster/identity.h"
@@ -501,15 +502,23 @@ int assign__report(struct http_request *q, void *context, struct err *err)
     return r;
 }
 
-/* A node of the swarm, which has left it now, or is about to. */
-static int look_up(struct cluster *c, const struct port_peer *peer, bool has_left, struct err *err)
+static int check_member(struct cluster *c, const struct port_peer *peer, struct err *err)
+{
+    struct node *n;
+    SCOPED_LOCK(locked, &c->lock);
+    return port__node(c, peer, &n, err);
+}
+
+static int has_left(struct cluster *c, const struct port_peer *peer, struct err *err)
 {
     struct node *n;
     SCOPED_LOCK(locked, &c->lock);
     int r = port__node(c, peer, &n, err);
-    if (r == 0 && has_left)
-        set_lost(c, n, true, NODE_HAS_LEFT);
-    return r;
+    if (r < 0)
+        return r;
+    attach__drop_all(c, n);
+    set_lost(c, n, true, NODE_HAS_LEFT);
+    return 0;
 }
 
 int assign__leave(struct http_request *q, void *context, struct err *err)
@@ -520,11 +529,11 @@ int assign__leave(struct http_request *q, void *context, struct err *err)
         return 0;
     int r = port__peer(c, q, &peer, err);
     if (r == 0)
-        r = look_up(c, &peer, false, err);
+        r = check_member(c, &peer, err);
     if (r == 0)
         r = roles__left(c, peer.node, err);
     if (r == 0)
-        r = look_up(c, &peer, true, err);
+        r = has_left(c, &peer, err);
     if (r == 0)
         http_reply_json(q, 200, json_object());
     return r;

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "cluster/attach.h"
 #include "cluster/autolock.h"
 #include "cluster/identity.h"
 #include "cluster/images.h"
@@ -468,6 +469,7 @@ int cluster_open(struct engine *e, struct cluster **ret, struct err *err)
         return r;
     }
     managers__start(c);
+    engine_set_attach(e, attach__give, c);
     *ret = c;
     return 0;
 }
@@ -489,6 +491,7 @@ bool cluster_close(struct cluster *c, int grace_ms)
     if (!c)
         return true;
     c->cancel = true;
+    engine_set_attach(c->engine, NULL, NULL);
     roles__wait(c);
     managers__done(c);
     if (!loop__stop(c, grace_ms) || !port__close(c, 0))

@@ -61,6 +61,7 @@ struct node {
     int64_t needs_stamp;  /* who knows the facts up to an earlier one does not know those of all of them */
     int64_t news_stamp;   /* of the newest that concerns it */
     json_t *certificates; /* revoke.h; or NULL */
+    json_t *attachments;  /* attach.h; or NULL */
     struct vitals vitals; /* as it told them last, */
     bool measured;        /* if it did */
     struct health health; /* condition.c: as this leader judges them, */
@@ -244,6 +245,7 @@ struct cluster {
     bool facts_known, facts_urgent;
     int64_t facts_told, facts_told_ns; /* up to which nodes were told of news, and when */
     bool far_dirty;                    /* something of them may have changed */
+    bool attach_dirty;                 /* this node's attachments may have changed (attach.h) */
     json_t *learned;                   /* facts as a leader told them */
     json_t *traffic;       /* what a leader described last; NULL: this node leads, or was told nothing */
     char *traffic_trouble; /* of it, what could not be done; or NULL */

@@ -27,7 +27,7 @@ static const struct field object_fields[] = {
 };
 static const struct field node_fields[] = {
     FIELD(node, description), FIELD(node, address), FIELD(node, door),         FIELD(node, manager),
-    FIELD(node, lost),        FIELD(node, message), FIELD(node, certificates),
+    FIELD(node, lost),        FIELD(node, message), FIELD(node, certificates), FIELD(node, attachments),
 };
 static const struct field service_fields[] = {
     FIELD(service, previous),

@@ -225,19 +225,23 @@ int gate__pass_exec(struct gate *g, const char *rest, struct err *err)
 
 /* --- Networks and volumes --- */
 
-/* This node's, of what every node has: "bridge", or a volume and a network that are on this one too. */
-static bool own_has(struct gate *g, const char *target)
+/* Whether it is this node's of what every node has: any that only is looked at ("bridge", or a volume and a
+ * network that are on this one too), and a network of the swarm's. */
+static bool is_own(struct gate *g, const char *target)
 {
     const json_t *own = gate__own(g);
     _cleanup_str_ struct str body = STR_INIT;
     _cleanup_free_ char *whole = str_printf("%s%s", g->version, target);
+    _cleanup_json_ json_t *doc = NULL;
     int status = 0;
-    return own && reach__ask(g->c, own, "GET", whole, NULL, NULL, &status, &body, &(struct err){0}) == 0 &&
-           status == 200;
+    if (!own || reach__ask(g->c, own, "GET", whole, NULL, NULL, &status, &body, &(struct err){0}) < 0 ||
+        status != 200 || json_parse(str_get(&body), body.len, "", &doc, &(struct err){0}) < 0)
+        return false;
+    return str_eq(http_method(g->q), "GET") || str_eq(json_str(doc, "Scope"), "swarm");
 }
 
 /* "/KIND/REF[/ACTION]" or "/KIND/NODE/REF[/ACTION]". Only what changes nothing goes by itself to one of
- * several. */
+ * several, and what concerns a network of the swarm's. */
 int gate__pass_local(struct gate *g, const char *kind, struct err *err)
 {
     _cleanup_free_ char *prefix = str_printf("/%s/", kind);
@@ -250,7 +254,7 @@ int gate__pass_local(struct gate *g, const char *kind, struct err *err)
         return 0;
     }
     _cleanup_free_ char *target = str_printf("/%s/%s", kind, ref);
-    if (str_eq(http_method(g->q), "GET") && own_has(g, target))
+    if (is_own(g, target))
         return gate__pass_to_own(g, err);
     int r = find(g, target, kind, ref, &node, err);
     if (r == -ERR_NOT_FOUND) /* in the engine's words */

@@ -3,6 +3,7 @@
 #include "cluster/cluster_priv.h"
 
 #include "base/log.h"
+#include "cluster/attach.h"
 #include "cluster/authority.h"
 #include "cluster/session.h"
 #include "cluster/traffic.h"
@@ -317,6 +318,14 @@ static void wait_until(struct cluster *c, int64_t wall_ns, int64_t monotonic_ns)
         pthread_cond_wait(&c->decide, &c->lock);
 }
 
+static void settle_attachments(struct cluster *c)
+{
+    struct err err;
+    c->attach_dirty = false;
+    if (attach__settle(c, &err) < 0)
+        log_warning("this node's containers on networks of the swarm: %s", err.msg);
+}
+
 static bool any_dirty(struct cluster *c)
 {
     struct map *both[] = {&c->objects[CLUSTER_SERVICE], &c->leaving};
@@ -342,6 +351,8 @@ static void *run(void *context)
         int64_t next = look_at_all(c, &c->objects[CLUSTER_SERVICE], &ch, all);
         int64_t other = look_at_all(c, &c->leaving, &ch, all);
         collect_nodes(c, &ch);
+        if (c->attach_dirty)
+            settle_attachments(c);
         traffic__tell_far(c);
         authority__tick(c);
         if (!swept)
@@ -350,7 +361,7 @@ static void *run(void *context)
         if (change_commit(c, &ch, false, &err) < 0)
             log_error("cluster: %s", err.msg);
         condition__tick(c);
-        if (!c->stopping && !any_dirty(c))
+        if (!c->stopping && !any_dirty(c) && !c->attach_dirty)
             wait_until(c, earlier(next, other), earlier(tick, traffic__due(c)));
     }
     pthread_mutex_unlock(&c->lock);
@@ -378,7 +389,7 @@ int loop__start(struct cluster *c, struct err *err)
     if (leads && networks__settle(c, &why) < 0)
         log_error("cluster: %s", why.msg);
     c->stopping = c->cancel = false;
-    c->all_dirty = c->loop_runs = true;
+    c->all_dirty = c->attach_dirty = c->loop_runs = true;
     c->session_ms = SESSION_FIRST_MS;
     if (leads)
         assign__begin(c);

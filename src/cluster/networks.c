@@ -2,6 +2,7 @@
 #include "cluster/traffic.h"
 
 #include "base/log.h"
+#include "cluster/attach.h"
 #include "cluster/cluster_priv.h"
 
 enum { NETWORKS_MAX = 1024 };
@@ -165,7 +166,8 @@ static bool is_used(struct cluster *c, const char *id)
             json_array_foreach ((json_t *)service__networks(((struct service *)e->value)->o.spec), k, one)
                 if (str_eq(json_str(one, "Target"), id))
                     return true;
-    return json_bool(json_object_get(networks__all(c), id), "Ingress");
+    return attach__user(c, id, &(const char *){NULL}) ||
+           json_bool(json_object_get(networks__all(c), id), "Ingress");
 }
 
 int networks__settle(struct cluster *c, struct err *err)

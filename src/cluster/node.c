@@ -1,6 +1,7 @@
 /* Nodes: the machines of the cluster. */
 #include "cluster/cluster_priv.h"
 
+#include "cluster/attach.h"
 #include "cluster/authority.h"
 #include "cluster/identity.h"
 #include "cluster/revoke.h"
@@ -278,6 +279,7 @@ int node__remove(struct cluster *c, struct node *n, bool force, struct err *err)
         c->swarm = before;
         return r;
     }
+    attach__drop_all(c, n);
     assign__changed(c, n->o.id); /* its call ends, and the next is refused */
     if (revokes)
         revoke__publish(c);
@@ -292,6 +294,7 @@ void node__free(struct node *n)
     cluster__object_done(&n->o);
     json_decref(n->description);
     json_decref(n->certificates);
+    json_decref(n->attachments);
     json_decref(n->needs);
     free(n->address);
     free(n->door);

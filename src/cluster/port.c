@@ -1,6 +1,7 @@
 #include "cluster/port.h"
 
 #include "base/log.h"
+#include "cluster/attach.h"
 #include "cluster/identity.h"
 #include "cluster/images.h"
 #include "cluster/join.h"
@@ -114,6 +115,8 @@ static const struct http_route routes[] = {
     {.method = "POST", .pattern = "/cluster/renew", .attempt = join__renew, .kind = HTTP_BRIEF},
     {.method = "POST", .pattern = "/cluster/session", .attempt = assign__session, .kind = HTTP_WAIT},
     {.method = "POST", .pattern = "/cluster/report", .attempt = assign__report, .kind = HTTP_BRIEF},
+    {.method = "POST", .pattern = "/cluster/attach", .attempt = attach__take, .kind = HTTP_BRIEF},
+    {.method = "POST", .pattern = "/cluster/detach", .attempt = attach__leave, .kind = HTTP_BRIEF},
     {.method = "POST", .pattern = "/cluster/leave", .attempt = assign__leave, .kind = HTTP_BRIEF},
     {0},
 };

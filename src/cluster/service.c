@@ -2,8 +2,11 @@
 #include "cluster/cluster_priv.h"
 
 #include "base/base64.h"
+#include "cluster/attach.h"
 #include "cluster/traffic.h"
 #include "engine/spread.h"
+
+enum { DETACH_MS = 1000 };
 
 /* --- As GET shows it --- */
 
@@ -103,9 +106,29 @@ static const struct service *user_of(struct map *services, const char *network)
     return NULL;
 }
 
+/* One whose container has just gone takes a moment to be known as gone. */
+static int check_attachments(struct cluster *c, const char *id, int64_t until_ns, bool *ret_again,
+                             struct err *err)
+{
+    const char *container = "";
+    const struct node *user = attach__user(c, id, &container);
+    if (user && str_eq(user->o.id, c->self)) {
+        (void)attach__settle(c, &(struct err){0});
+        user = attach__user(c, id, &container);
+    }
+    *ret_again = user && time_monotonic_ns() < until_ns;
+    return user && !*ret_again
+               ? err_set(err, ERR_INVALID,
+                         "rpc error: code = FailedPrecondition desc = network %s is in use by container "
+                         "%.12s on node %s",
+                         id, container, node__name(c, user->o.id))
+               : 0;
+}
+
 int cluster_free_network(struct cluster *c, const char *ref, bool (*gone)(void *), void *context,
                          struct err *err)
 {
+    int64_t until_ns = time_monotonic_ns() + DETACH_MS * NS_PER_MS;
     _cleanup_json_ json_t *network = NULL;
     if (engine_network_inspect(c->engine, ref, &network, &(struct err){0}) < 0)
         return 0;
@@ -118,7 +141,10 @@ int cluster_free_network(struct cluster *c, const char *ref, bool (*gone)(void *
                            "rpc error: code = FailedPrecondition desc = network %s is in use by service %s",
                            id, user->o.id)
                  : 0;
-        bool leaving = !c->stopping && user_of(&c->leaving, id);
+        bool detaching = false;
+        if (r == 0 && c->role == ROLE_LEADS)
+            r = check_attachments(c, id, until_ns, &detaching, err);
+        bool leaving = !c->stopping && (detaching || user_of(&c->leaving, id));
         pthread_mutex_unlock(&c->lock);
         if (r < 0 || !leaving)
             return r;

@@ -4,6 +4,7 @@
 #include "base/base64.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cluster/attach.h"
 #include "cluster/authority.h"
 #include "cluster/autolock.h"
 #include "cluster/identity.h"
@@ -443,6 +444,20 @@ static void again(struct cluster *c, const json_t *list)
     }
 }
 
+/* What is refused is asked for again now and then. */
+static void settle(struct cluster *c, struct peer_kept *kept)
+{
+    struct err err;
+    int r = attach__settle_over(c, kept, &err);
+    if (r == -ERR_UNAVAILABLE || r == -ERR_TIMEOUT || r == -ERR_NO_MAJORITY) {
+        pthread_mutex_lock(&c->lock);
+        c->attach_dirty = true;
+        pthread_mutex_unlock(&c->lock);
+        pause_ms(c, RETRY_MS);
+    } else if (r < 0)
+        log_warning("this node's containers on networks of the swarm: %s", err.msg);
+}
+
 void *session__report(void *context)
 {
     struct cluster *c = context;
@@ -450,9 +465,10 @@ void *session__report(void *context)
     for (;;) {
         pthread_mutex_lock(&c->lock);
         json_t *list = NULL;
-        while (!c->stopping && !(list = collect(c)))
+        while (!c->stopping && !(list = collect(c)) && !c->attach_dirty)
             pthread_cond_wait(&c->decide, &c->lock);
-        bool ends = c->stopping;
+        bool ends = c->stopping, settles = c->attach_dirty;
+        c->attach_dirty = false;
         char lead[sizeof(c->heard_lead)];
         snprintf(lead, sizeof(lead), "%s", c->heard_lead);
         drop_services(c);
@@ -460,6 +476,10 @@ void *session__report(void *context)
         _cleanup_json_ json_t *body = list ? json_pack("{s:s, s:o}", "lead", lead, "tasks", list) : NULL;
         if (ends)
             break;
+        if (settles)
+            settle(c, &kept);
+        if (!list)
+            continue;
         if (peer_call_leader_over(c, &kept, "POST", "/cluster/report", body, CALL_TIMEOUT_MS, NULL,
                                   &(struct err){0}) == 0)
             continue;

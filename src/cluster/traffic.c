@@ -2,6 +2,7 @@
 #include "cluster/traffic.h"
 
 #include "base/log.h"
+#include "cluster/attach.h"
 #include "cluster/cluster_priv.h"
 #include "cluster/session.h"
 #include "cluster/traffic_rows.h"
@@ -171,6 +172,8 @@ static void know_facts(struct cluster *c)
     for (size_t b = 0; b < ARRAY_SIZE(both); b++)
         for (size_t i = 0; (e = map_next(both[b], &i));)
             put_service(c, e->value);
+    for (size_t i = 0; (e = map_next(&c->objects[CLUSTER_NODE], &i));)
+        attach__know(c, e->value);
 }
 
 /* --- What a node is told of them --- */

@@ -28,8 +28,8 @@ struct task;
 /* What a node needs: {"networks", "traffic"}, for traffic__apply() there.
  *
  *   networks: [{"Body": as POST /networks/create takes it, with its "Id",
- *               "Far": [{"Address", "Via", "Mac"}]: tasks of other nodes}]
- *   traffic:  [{"Service": id, "Network": id, "Name", "Aliases": [], "Address": "10.0.1.2/24" or "",
+ *               "Far": [{"Address", "Via", "Mac", "Names"}]: tasks of other nodes, and containers that are
+ * none}] traffic:  [{"Service": id, "Network": id, "Name", "Aliases": [], "Address": "10.0.1.2/24" or "",
  *               "Ports": [{"Protocol", "PublishedPort", "TargetPort"}],
  *               "Containers": [id], "Far": [address of a task], "Nodes": [address of a node, once a task]}]
  */
@@ -82,6 +82,9 @@ int networks__settle(struct cluster *c, struct err *err);
 /* --- addresses.c: one address of a network is one task's or service's on all nodes; on who leads --- */
 /* *ret: "10.0.1.5/24". The one that was given back longest ago comes last. */
 int addresses__take(struct cluster *c, const char *network, char **ret, struct err *err);
+/* The one that is wished for. ERR_DENIED, in Docker's words, when somebody has it. */
+int addresses__take_one(struct cluster *c, const char *network, const char *wished, char **ret,
+                        struct err *err);
 void addresses__give_back(struct cluster *c, const char *network, const char *address);
 /* On each of the task's networks that are the swarm's: t->addresses. */
 int addresses__give(struct cluster *c, struct task *t, struct err *err);

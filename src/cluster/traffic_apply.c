@@ -111,12 +111,16 @@ int traffic__apply_far(struct cluster *c, const json_t *network, struct err *err
 {
     const json_t *list = json_object_get(network, "Far");
     _cleanup_free_ struct net_far *far = NEW_N(struct net_far, json_array_size(list) + 1);
+    _cleanup_json_ json_t *named = json_array();
     size_t i;
     json_t *one;
     json_array_foreach ((json_t *)list, i, one)
+        if (json_object_get(one, "Names"))
+            json_array_append(named, one);
+    json_array_foreach ((json_t *)list, i, one)
         far[i] = (struct net_far){json_str(one, "Address"), json_str(one, "Via"), json_str(one, "Mac")};
     return engine_network_far(c->engine, json_str(json_object_get(network, "Body"), "Id"), far,
-                              json_array_size(list), err);
+                              json_array_size(list), named, err);
 }
 
 /* --- What is not listed --- */

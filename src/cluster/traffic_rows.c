@@ -90,9 +90,9 @@ void traffic_rows__add_far(const struct traffic_rows *rows, const json_t *task, 
         if (!list || !json_is_string(address))
             continue;
         _cleanup_free_ char *text = bare(json_string_value(address));
-        json_array_append_new(list,
-                              json_pack("{s:s, s:O, s:O}", "Address", text, "Via",
-                                        json_object_get(way, "Via"), "Mac", json_object_get(way, "Mac")));
+        json_array_append_new(list, json_pack("{s:s, s:O, s:O, s:O*}", "Address", text, "Via",
+                                              json_object_get(way, "Via"), "Mac", json_object_get(way, "Mac"),
+                                              "Names", json_object_get(task, "Names")));
     }
 }
 

@@ -6,7 +6,8 @@
  * each where there is one services: {"Name", "Networks": [{"Target", "Aliases"}], "Addresses": {network:
  * "10.0.1.2/24"}, "Ports": [{"Protocol", "PublishedPort", "TargetPort"}]} tasks:    {"Service", "Node",
  * "Addresses": {network: "10.0.1.5/24"}, "Published": true when its service has ports, "Serves": true while
- * it takes connections} */
+ * it takes connections}; and of containers that are no tasks (attach.h), by "CONTAINER.NETWORK": {"Node",
+ * "Addresses", "Names": what they are called} */
 #ifndef CLUSTER_TRAFFIC_ROWS_H
 #define CLUSTER_TRAFFIC_ROWS_H
 
@@ -23,8 +24,8 @@ json_t *traffic_row(const struct traffic_rows *rows, enum fact_kind kind, const 
  * on the networks that there are rows of. `ingress`: that network's id. */
 void traffic_rows__add_entries(const struct traffic_rows *rows, const char *service, const json_t *tasks,
                                const char *self, const char *ingress, json_t *to);
-/* A task's addresses, if it is on another machine, into the lists of {network: [{"Address", "Via", "Mac"}]}.
- */
+/* A task's addresses, if it is on another machine, into the lists of {network: [{"Address", "Via", "Mac",
+ * "Names"}]}, without names if it has none. */
 void traffic_rows__add_far(const struct traffic_rows *rows, const json_t *task, const char *self,
                            json_t *far);
 /* A document of all that concerns a node, to {"networks", "traffic"}. */

@@ -62,6 +62,15 @@ static int network_name(struct engine *e, const char *ref, char **ret, struct er
     return 0;
 }
 
+static void tell_disconnected(struct container *c, const char *id, const char *name)
+{
+    pthread_mutex_lock(&c->engine->lock);
+    const struct network *n = map_get(&c->engine->networks, id);
+    _cleanup_free_ char *driver = mem_strdup(n ? n->driver : "");
+    pthread_mutex_unlock(&c->engine->lock);
+    endpoint__event(c, "disconnect", id, name, driver);
+}
+
 static int body_container(struct engine *e, const json_t *body, struct container **ret, struct err *err)
 {
     const char *ref = "";
@@ -220,7 +229,7 @@ int engine_network_disconnect(struct engine *e, const char *ref, const json_t *b
     container__set_net(c, take_ptr(net));
     container__save(c);
     if (live) {
-        endpoint__event(c, "disconnect", id, name, "bridge");
+        tell_disconnected(c, id, name);
         supervisor__names_due(e);
     }
     return 0;

@@ -81,35 +81,14 @@ int network__free_address(const struct network *n, bool ipv6, const char *wished
     return r;
 }
 
-/* The last quarter of a swarm's network is for containers that are no tasks: their machine chooses alone,
- * while those of tasks and services are chosen for all machines, from the first address on. */
-static char *own_quarter(const char *subnet)
-{
-    unsigned a, b, c, d, bits;
-    if (sscanf(subnet, "%u.%u.%u.%u/%u", &a, &b, &c, &d, &bits) != 5 || bits > 28)
-        return NULL;
-    uint32_t base = (a << 24 | b << 16 | c << 8 | d) + (3u << (30 - bits));
-    return str_printf("%u.%u.%u.%u/%u", base >> 24, base >> 16 & 255, base >> 8 & 255, base & 255, bits + 2);
-}
-
-static int free_address_of_own(const struct network *n, char **ret, struct err *err)
-{
-    const struct subnet *s = network__subnet(n, false);
-    _cleanup_strv_ char **taken = network__taken_addresses(n, false);
-    _cleanup_free_ char *quarter = s && !s->range ? own_quarter(s->cidr) : NULL;
-    if (quarter && net_address_pick(s->cidr, quarter, taken, ret, err) == 0)
-        return 0;
-    return network__free_address(n, false, "", ret, err);
-}
-
-static int take_addresses(const struct network *n, const json_t *settings, struct endpoint *p,
-                          struct err *err)
+/* `granted`: by the swarm; or NULL. */
+static int take_addresses(const struct network *n, const json_t *settings, const char *granted,
+                          struct endpoint *p, struct err *err)
 {
     const json_t *ipam = json_object_get(settings, "IPAMConfig");
     const char *mac = json_str(settings, "WishedMac");
-    const char *wished = json_str(ipam, "IPv4Address");
-    int r = n->swarm && !*wished ? free_address_of_own(n, &p->address, err)
-                                 : network__free_address(n, false, wished, &p->address, err);
+    int r =
+        network__free_address(n, false, granted ? granted : json_str(ipam, "IPv4Address"), &p->address, err);
     if (r == 0)
         r = network__free_address(n, true, json_str(ipam, "IPv6Address"), &p->address6, err);
     if (r == 0 && p->address)
@@ -117,7 +96,8 @@ static int take_addresses(const struct network *n, const json_t *settings, struc
     return r < 0 ? err_wrap(err, "network %s", n->name) : 0;
 }
 
-/* Enters the container into the network's table with an address; engine.lock held. */
+/* Enters the container into the network's table, with an address unless the swarm is to be asked for it;
+ * engine.lock held. */
 static int take_place(struct network *n, const struct container *c, const json_t *settings, int index,
                       struct endpoint **ret, struct err *err)
 {
@@ -132,7 +112,8 @@ static int take_place(struct network *n, const struct container *c, const json_t
     const char *ifname = json_str(json_object_get(settings, "DriverOpts"), ENDPOINT_IFNAME);
     p->ifname = *ifname ? mem_strdup(ifname) : str_printf("%s%d", n->ifprefix, index);
     digest_random_id(p->id);
-    int r = n->subnet_count ? take_addresses(n, settings, p, err) : 0;
+    p->attached = attach__is(n, settings);
+    int r = n->subnet_count && !p->attached ? take_addresses(n, settings, NULL, p, err) : 0;
     if (r < 0) {
         endpoint__free(p);
         return r;
@@ -177,18 +158,8 @@ static struct network *network_of(struct engine *e, const char *name, const json
     return n ? n : network__find(e, name, err);
 }
 
-static int reserve(struct container *c, const char *name, const json_t *settings, int index,
-                   struct wiring *ret, struct err *err)
+static void wire(const struct network *n, const struct endpoint *p, struct wiring *ret)
 {
-    struct engine *e = c->engine;
-    SCOPED_LOCK(lock, &e->lock);
-    struct network *n = network_of(e, name, settings, err);
-    if (!n)
-        return -err->code;
-    struct endpoint *p = NULL;
-    int r = take_place(n, c, settings, index, &p, err);
-    if (r < 0)
-        return r;
     *ret = (struct wiring){.network = facts_of(n),
                            .address = mem_strdup(p->address),
                            .address6 = mem_strdup(p->address6),
@@ -196,7 +167,6 @@ static int reserve(struct container *c, const char *name, const json_t *settings
                            .ifname = mem_strdup(p->ifname)};
     memcpy(ret->id, n->id, sizeof(ret->id));
     memcpy(ret->endpoint_id, p->id, sizeof(ret->endpoint_id));
-    return 0;
 }
 
 void endpoint__forget(struct container *c, const char *network_id)
@@ -205,6 +175,53 @@ void endpoint__forget(struct container *c, const char *network_id)
     struct network *n = map_get(&c->engine->networks, network_id);
     if (n)
         spread__leave(c->engine, n, c->id);
+}
+
+/* The address that was granted to one that has taken its place, which keeps the network from being removed.
+ */
+static int settle(struct container *c, const char *network_id, const json_t *settings, const char *granted,
+                  struct wiring *ret, struct err *err)
+{
+    SCOPED_LOCK(lock, &c->engine->lock);
+    const struct network *n = map_get(&c->engine->networks, network_id);
+    struct endpoint *p = map_get(&n->endpoints, c->id);
+    int r = take_addresses(n, settings, granted, p, err);
+    if (r == 0)
+        wire(n, p, ret);
+    return r;
+}
+
+static int attach(struct container *c, const char *name, const char *network_id, const json_t *settings,
+                  struct wiring *ret, struct err *err)
+{
+    _cleanup_json_ json_t *request = attach__request(c->engine, network_id, c, settings);
+    _cleanup_free_ char *granted = NULL;
+    int r = attach__ask(c->engine, request, true, &granted, err);
+    if (r < 0)
+        err_wrap(err, "Could not attach to network %s", name);
+    else
+        r = settle(c, network_id, settings, granted, ret, err);
+    if (r < 0)
+        endpoint__forget(c, network_id);
+    return r;
+}
+
+static int reserve(struct container *c, const char *name, const json_t *settings, int index,
+                   struct wiring *ret, struct err *err)
+{
+    struct engine *e = c->engine;
+    char id[65];
+    struct endpoint *p = NULL;
+    pthread_mutex_lock(&e->lock);
+    struct network *n = network_of(e, name, settings, err);
+    int r = n ? take_place(n, c, settings, index, &p, err) : -err->code;
+    bool attached = r == 0 && p->attached;
+    if (attached)
+        memcpy(id, n->id, sizeof(id));
+    else if (r == 0)
+        wire(n, p, ret);
+    pthread_mutex_unlock(&e->lock);
+    return attached ? attach(c, name, id, settings, ret, err) : r;
 }
 
 static int ensure_link(struct engine *e, struct network *n, struct err *err)
@@ -546,6 +563,7 @@ static int restore_one(struct container *c, const char *name, const json_t *sett
         snprintf(p->id, sizeof(p->id), "%s", json_str(settings, "EndpointID"));
         p->names = texts_of(settings, "Aliases");
         p->links = texts_of(settings, "Links");
+        p->attached = attach__is(n, settings);
         p->address = text_or_null(settings, "IPAddress");
         p->address6 = text_or_null(settings, "GlobalIPv6Address");
         p->mac = mem_strdup(json_str(settings, "MacAddress"));

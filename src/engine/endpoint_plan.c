@@ -110,7 +110,7 @@ static json_t *copy_or_null(const json_t *wished, const char *key)
     return kept || (json_is_object(value) && str_eq(key, "IPAMConfig")) ? json_deep_copy(value) : json_null();
 }
 
-static json_t *settings_new(const struct network *n, const json_t *wished, const char *mac)
+static json_t *settings_new(const struct network *n, const json_t *wished, const char *mac, bool task)
 {
     static const char *const empty[] = {"EndpointID",  "Gateway",           "IPAddress",
                                         "IPv6Gateway", "GlobalIPv6Address", "MacAddress"};
@@ -127,6 +127,8 @@ static json_t *settings_new(const struct network *n, const json_t *wished, const
     json_object_set_new(o, "GwPriority", json_integer(json_int(wished, "GwPriority")));
     const char *own = json_str(wished, "MacAddress");
     json_set_str(o, "WishedMac", *own ? own : mac);
+    if (n->swarm && !task)
+        json_object_set_new(o, "Attached", json_true());
     return o;
 }
 
@@ -182,7 +184,7 @@ int endpoint__plan_one(struct engine *e, const char *ref, const json_t *wished, 
     if (r == 0)
         r = check_wished(n, json_str(ipam, "IPv6Address"), true, task, err);
     if (r == 0)
-        json_object_set_new(networks, n->name, settings_new(n, wished, mac));
+        json_object_set_new(networks, n->name, settings_new(n, wished, mac, task));
     return r;
 }
 

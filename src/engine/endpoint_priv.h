@@ -15,6 +15,13 @@
 int endpoint__plan_one(struct engine *e, const char *ref, const json_t *wished, const char *mac, bool task,
                        json_t *networks, struct err *err);
 
+/* --- network_attach.c: the swarm gives the address --- */
+bool attach__is(const struct network *n, const json_t *settings);
+/* Of a container that has taken its place; NULL: it has none. */
+json_t *attach__request(struct engine *e, const char *network, const struct container *c,
+                        const json_t *settings);
+int attach__ask(struct engine *e, const json_t *attachment, bool wait, char **ret, struct err *err);
+
 /* Connects one network; fills settings and the Host part. `gateway` says whether the default route goes this
  * way. */
 int endpoint__connect_one(struct container *c, const char *name, json_t *settings, json_t *host, int netns_fd,

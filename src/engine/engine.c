@@ -53,6 +53,7 @@ static struct engine *engine_new(const char *root)
     struct engine *e = NEW(struct engine);
     e->root = mem_strdup(root);
     pthread_mutex_init(&e->lock, NULL);
+    pthread_rwlock_init(&e->attacher.lock, NULL);
     pthread_mutex_init(&e->spare_lock, NULL);
     pthread_mutex_init(&e->features_lock, NULL);
     pthread_mutex_init(&e->queue_lock, NULL);
@@ -264,6 +265,7 @@ void engine_close(struct engine *e)
     build_caches__free(e->build_caches);
     events__free(e->events);
     pthread_mutex_destroy(&e->lock);
+    pthread_rwlock_destroy(&e->attacher.lock);
     pthread_mutex_destroy(&e->queue_lock);
     pthread_mutex_destroy(&e->spare_lock);
     pthread_mutex_destroy(&e->features_lock);

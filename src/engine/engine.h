@@ -194,6 +194,20 @@ int engine_volume_inspect(struct engine *e, const char *name, json_t **ret, stru
 int engine_volume_remove(struct engine *e, const char *name, bool force, struct err *err);
 int engine_volume_prune(struct engine *e, const json_t *filters, json_t **ret, struct err *err);
 
+/* --- containers that are no tasks, on networks of a swarm --- */
+/* One of them: {"Network": id, "Container": id, "Run": id of the endpoint, "Names": [], "Address":
+ * "10.0.1.7", or "" when it has none yet}. The swarm chooses the address, for all machines: as a container
+ * starts or is connected it is asked for, with the one that is wished as "Address". `wait`: it may take
+ * seconds; otherwise ERR_UNAVAILABLE when it would, and the swarm sees to it (engine_attachments() lists it)
+ * until it is asked again. No lock is held but the container's own. */
+typedef int engine_attach_fn(void *context, const json_t *attachment, bool wait, char **ret_address,
+                             struct err *err);
+/* NULL: waits until nobody is asking. Before the first, no container on such a network is started. */
+void engine_set_attach(struct engine *e, engine_attach_fn *ask, void *context);
+/* All that there are now, or will be soon: of containers that run, start, or wait for their restart. Whenever
+ * that changes there is an event: "connect" or "disconnect" of a network, "rename" of a container. */
+json_t *engine_attachments(struct engine *e);
+
 /* --- the rest --- */
 /* Events in Docker's form. Past ones (bounded memory of them) since `since_ns`, then live ones until
  * `until_ns` (0: for ever), until `event` returns non-zero or `gone` says so. */

@@ -111,7 +111,8 @@ struct endpoint {
     char *address, *address6, *mac, *ifname, **names;
     char **links; /* "container:alias": names that this container alone knows */
     char host_if[16];
-    bool spread; /* rules of a service lead to it: see spread__leave() */
+    bool spread;   /* rules of a service lead to it: see spread__leave() */
+    bool attached; /* network_attach.c; it has no address yet while that is asked for */
 };
 
 /* A subnet of a network: what its containers' addresses are taken from. */
@@ -132,7 +133,8 @@ struct network {
     bool is_bridge, internal, icc, routed, predefined, config_only;
     bool swarm, attachable, ingress; /* swarm: its scope; the driver is "overlay" */
     int mtu;
-    char *far;            /* network_far.c: containers of other machines, as last told; or NULL */
+    char *far;            /* network_far.c: containers of other machines, as last told; or NULL, */
+    json_t *far_names;    /* and what those are called: [{"Address", "Names"}] */
     struct map endpoints; /* container id -> struct endpoint */
     struct map reserved;  /* key -> struct reservation, see network_reserve.c */
 };
@@ -156,6 +158,13 @@ struct exit_record {
     struct exit_record *next;
     struct keeper_exit exit;
     char id[129], exec_id[129];
+};
+
+/* network_attach.c: who gives addresses of a swarm's networks. Held for reading while it is asked. */
+struct attacher {
+    pthread_rwlock_t lock;
+    engine_attach_fn *ask; /* NULL: not known yet, or not any more */
+    void *context;
 };
 
 struct event_ring; /* events.c */
@@ -192,6 +201,7 @@ struct engine {
     size_t pool_count, pools_shown; /* shown: all but the prefix that nobody configured */
     struct net_pool *swarm_pools;   /* the same for a swarm's networks; by lock. None: 10.0.0.0/8 in /24s */
     size_t swarm_pool_count;
+    struct attacher attacher;
     struct map id_ranges; /* container id -> struct userns, see userns.h; by lock */
 
     /* The supervisor thread: exits, restarts, the DNS table. */
@@ -448,6 +458,8 @@ bool endpoint__wired(const json_t *net);
 /* Addresses, ports, and what else is of one run. */
 bool endpoint__has_run(const json_t *net);
 int endpoint__restore(struct container *c, struct err *err); /* the tables again after a restart of ours */
+/* network_attach.c: the container waits for its restart, and the swarm has not given its addresses yet. */
+bool attach__is_awaited(struct container *c);
 void endpoint__free(void *endpoint);
 const char *network__mode(const json_t *host); /* "bridge" for "default" */
 

@@ -136,6 +136,7 @@ static json_t *networks_shown(struct container *c, const char *own_name, bool al
         json_t *shown = endpoint_form();
         json_object_update(shown, settings);
         json_object_del(shown, "WishedMac");
+        json_object_del(shown, "Attached");
         show_names(c, own_name, alias_ids, shown);
         json_object_set_new(networks, name, shown);
     }

@@ -19,6 +19,7 @@ void network__free(void *p)
     free(n->mode);
     free(n->flag);
     free(n->far);
+    json_decref(n->far_names);
     map_done(&n->endpoints);
     map_done(&n->reserved);
     free(n);
@@ -267,12 +268,14 @@ char **network__names_of(const char *name, char *const *aliases, const char *id,
     return names;
 }
 
-/* Each alone, and with the network's name behind it, for those on several networks. */
-static char **names_known(struct engine *e, const struct network *n, const char *container_id,
-                          const struct endpoint *ep)
+char **network__endpoint_names(struct engine *e, const char *container_id, const struct endpoint *ep)
 {
     const struct container *c = map_get(&e->containers, container_id);
-    char **names = network__names_of(c ? c->name : NULL, ep->names, container_id, c ? c->hostname : NULL);
+    return network__names_of(c ? c->name : NULL, ep->names, container_id, c ? c->hostname : NULL);
+}
+
+char **network__with_its_name(const struct network *n, char **names)
+{
     size_t count = strv_len(names);
     for (size_t i = 0; i < count && network__can_be_asked_for(n->name); i++) {
         _cleanup_free_ char *whole = str_printf("%s.%s", names[i], n->name);
@@ -291,17 +294,21 @@ int network__push_names(struct engine *e, struct err *err)
         const struct network *n = entry->value;
         for (size_t k = 0; n->is_bridge && (one = map_next(&n->endpoints, &k));) {
             const struct endpoint *ep = one->value;
+            if (!ep->address)
+                continue;
             GROW(names.list, names.count, names.capacity);
-            names.list[names.count++] = (struct net_name){.network = n->id,
-                                                          .bridge = n->bridge,
-                                                          .address = ep->address,
-                                                          .address6 = ep->address6,
-                                                          .links = ep->links,
-                                                          .names = names_known(e, n, one->key, ep),
-                                                          .owner = one->key};
+            names.list[names.count++] = (struct net_name){
+                .network = n->id,
+                .bridge = n->bridge,
+                .address = ep->address,
+                .address6 = ep->address6,
+                .links = ep->links,
+                .names = network__with_its_name(n, network__endpoint_names(e, one->key, ep)),
+                .owner = one->key};
         }
     }
     spread__add_names(e, &names); /* after the containers, which tell who asks */
+    network__add_far_names(e, &names);
     int r = net_names_set(e->net, names.list, names.count, err);
     for (size_t i = 0; i < names.count; i++)
         strv_free((char **)names.list[i].names);

@@ -19,6 +19,9 @@ struct network__names {
 };
 enum { NETWORK_NAME_BYTES_MAX = 253 };
 bool network__can_be_asked_for(const char *name); /* in a query */
+char **network__endpoint_names(struct engine *e, const char *container_id, const struct endpoint *ep);
+/* Each alone, and with the network's name behind it, for those on several networks. Takes `names`. */
+char **network__with_its_name(const struct network *n, char **names);
 
 /* --- endpoint.c --- */
 char **network__taken_addresses(const struct network *n, bool ipv6); /* engine.lock held; the caller frees */
@@ -26,6 +29,9 @@ char **network__taken_addresses(const struct network *n, bool ipv6); /* engine.l
  * when the network has none of the family. engine.lock held. */
 int network__free_address(const struct network *n, bool ipv6, const char *wished, char **ret,
                           struct err *err);
+
+/* --- network_far.c; engine.lock held --- */
+void network__add_far_names(struct engine *e, struct network__names *to);
 
 /* --- spread.c, network_reserve.c; engine.lock held --- */
 void spread__add_names(struct engine *e, struct network__names *to);

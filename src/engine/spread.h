@@ -72,10 +72,11 @@ int engine_network_release(struct engine *e, const char *network, const char *ke
 
 /* Containers of the network that other machines have (net_far in net/net.h): those of this machine on it and
  * they reach each other by their addresses. The list replaces what was there. An address that a container of
- * this machine has is left out. Not kept over a reboot. ERR_UNAVAILABLE: some machines are on no link of this
- * one. */
+ * this machine has is left out. `names`: [{"Address", "Names": []}] of those of them that are no targets of a
+ * spread. Not kept over a reboot, and names not over a restart of serve. ERR_UNAVAILABLE: some machines are
+ * on no link of this one. */
 struct net_far;
 int engine_network_far(struct engine *e, const char *network, const struct net_far *list, size_t count,
-                       struct err *err);
+                       const json_t *names, struct err *err);
 
 #endif

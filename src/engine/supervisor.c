@@ -4,6 +4,7 @@
 #include "engine/engine_priv.h"
 
 #define RECONCILE_RETRY_NS (2 * NS_PER_S)
+#define ADDRESS_AWAITED_NS (200 * NS_PER_MS)
 
 static void signal_work(struct engine *e, bool *flag)
 {
@@ -110,9 +111,14 @@ static void start_again(struct container *c)
     SCOPED_LOCK(op, &c->op);
     if (container__state(c).status != STATUS_RESTARTING || c->removing)
         return;
+    bool awaited = attach__is_awaited(c);
     pthread_mutex_lock(&c->lock);
-    c->restart_at_ns = 0;
+    c->restart_at_ns = awaited ? time_monotonic_ns() + ADDRESS_AWAITED_NS : 0;
     pthread_mutex_unlock(&c->lock);
+    if (awaited) { /* which is no failure of its own */
+        supervisor__restarts_due(c->engine);
+        return;
+    }
     struct err err;
     if (container__start(c, true, &err) == 0)
         return;

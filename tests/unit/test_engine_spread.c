@@ -200,9 +200,9 @@ static void an_address_chosen_for_all_machines_is_held_and_far_containers_are_re
     assert_ok(engine_network_held(e, "one", &keys, &err), &err);
     assert_int_equal(strv_len(keys), 2);
     struct net_far list[] = {{"10.0.0.9", "203.0.113.9", "02:00:00:00:00:09"}};
-    assert_int_equal(engine_network_far(e, "one", list, 1, &err), -ERR_UNAVAILABLE); /* on no link */
-    assert_ok(engine_network_far(e, "one", list, 0, &err), &err);
-    assert_int_equal(engine_network_far(e, "bridge", list, 1, &err), -ERR_INVALID);
+    assert_int_equal(engine_network_far(e, "one", list, 1, NULL, &err), -ERR_UNAVAILABLE); /* on no link */
+    assert_ok(engine_network_far(e, "one", list, 0, NULL, &err), &err);
+    assert_int_equal(engine_network_far(e, "bridge", list, 1, NULL, &err), -ERR_INVALID);
     struct engine_spread_target target = {.far = "10.0.0.9"};
     struct engine_spread s = {.id = "svc1",
                               .network = "one",
