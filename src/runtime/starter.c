@@ -19,8 +19,9 @@ enum { MAX_BYTES = 48 * 1024, MAX_GIVEN = FILE_MAX_FDS - 2 - 3 - 1 - CGROUP_MAX_
 
 /* --- a launch as one message --- */
 
-/* The numbers of a launch. Behind them come its texts, each with its zero: those of text_of() in order, the layers, then
- * root and name of each directory of the cgroup. Its descriptors: the config, the status, then what `has` says. */
+/* The numbers of a launch. Behind them come its texts, each with its zero: those of text_of() in order, the
+ * layers, then root and name of each directory of the cgroup. Its descriptors: the config, the status, then
+ * what `has` says. */
 struct message {
     bool tty, confirmed, root_ready, overlay, is_volatile, upper;
     bool has_stdio[3];
@@ -55,8 +56,8 @@ bool starter__fits(const struct runtime_launch *launch, const struct plan *plan)
     for (size_t i = 0; i < plan->join_count; i++)
         if (plan->joins[i].flag & (CLONE_NEWPID | CLONE_NEWNS))
             return false;
-    return !plan->new_time_namespace && !plan->hooks.any && !plan->listener.path && !plan->net_devices.count &&
-           !has_id_map(plan) && launch->fd_count <= MAX_GIVEN;
+    return !plan->new_time_namespace && !plan->hooks.any && !plan->listener.path &&
+           !plan->net_devices.count && !has_id_map(plan) && launch->fd_count <= MAX_GIVEN;
 }
 
 int starter__send(const struct runtime_launch *launch, const struct cgroup *cgroup, int status_fd,
@@ -84,7 +85,7 @@ int starter__send(const struct runtime_launch *launch, const struct cgroup *cgro
     for (size_t i = 0; i < launch->fd_count; i++)
         fds[count++] = launch->fds[i];
     _cleanup_str_ struct str texts = STR_INIT;
-    const char *const all[] = {launch->id,     launch->root,  overlay->layers_dir, overlay->upper,
+    const char *const all[] = {launch->id,    launch->root, overlay->layers_dir, overlay->upper,
                                overlay->work, cgroup->path, cgroup->fs_path};
     for (size_t i = 0; i < ARRAY_SIZE(all); i++)
         put_text(&texts, all[i]);
@@ -179,7 +180,8 @@ static void unpack(const char *bytes, const int *fds, struct received *ret)
 /* What a starter keeps open. All else is a launch's, of which the child may have left anything. */
 static int close_rest(const struct starter *s)
 {
-    int keep[] = {s->fd, rootfs__cover_top(), rootfs__cover_null(), rootfs__cover_empty(), rootfs__late_descriptor()};
+    int keep[] = {s->fd, rootfs__cover_top(), rootfs__cover_null(), rootfs__cover_empty(),
+                  rootfs__late_descriptor()};
     return child__close_others(3, keep, ARRAY_SIZE(keep), NULL);
 }
 
@@ -218,7 +220,8 @@ int runtime_starter_begin(runtime_read_spec_fn read_spec, void *context, struct 
 {
     int pair[2];
     if (!usher_can_share())
-        return err_set(err, ERR_UNSUPPORTED, "children that share their parent's memory are made on x86-64 only");
+        return err_set(err, ERR_UNSUPPORTED,
+                       "children that share their parent's memory are made on x86-64 only");
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return err_sys(err, errno, "socketpair");
     _cleanup_close_ int ours = pair[0], theirs = pair[1];

@@ -5,7 +5,8 @@
 #include "runtime/child.h"
 #include "runtime/starter.h"
 
-/* starter.c: whether this launch is one for a starter, and to send it: the write end of the status is passed. */
+/* starter.c: whether this launch is one for a starter, and to send it: the write end of the status is passed.
+ */
 bool starter__fits(const struct runtime_launch *launch, const struct plan *plan);
 int starter__send(const struct runtime_launch *launch, const struct cgroup *cgroup, int status_fd,
                   struct err *err);
