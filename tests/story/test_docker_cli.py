@@ -233,7 +233,7 @@ class DockerCli(Story):
 
     def test_wait_and_auto_remove(self):
         d = self.d
-        name = d.docker("run", "-d", "--rm", "busybox", "sh", "-c", "sleep 0.3; exit 4").out.strip()
+        name = d.docker("run", "-d", "--rm", "busybox", "sh", "-c", "sleep 3; exit 4").out.strip()
         self.assertEqual(d.docker("wait", name).out, "4\n")
         wait_for(lambda: d.docker("inspect", name, check=False).status == 1, "the container to be removed")
 
