@@ -52,6 +52,8 @@ static int check(struct cluster *c, const json_t *attachment, struct err *err)
     if (strlen(container) != ENGINE_ID_BYTES || !str_is_hex(container) ||
         strlen(json_str(attachment, "Run")) > ENGINE_ID_BYTES)
         return err_set(err, ERR_INVALID, "\"%.100s\" is not a container's id", container);
+    if (!json_is_array(json_object_get(attachment, "Names")))
+        return err_set(err, ERR_INVALID, "\"Names\" is not a list");
     int r = json_get_strv(attachment, "", "Names", &names, err);
     if (r == 0 && strv_len(names) > NAMES_MAX)
         r = err_set(err, ERR_LIMIT, "a container has more than %d names", NAMES_MAX);
@@ -192,58 +194,56 @@ const struct node *attach__user(struct cluster *c, const char *network, const ch
 
 /* --- Calls of other nodes --- */
 
-static int read_call(struct cluster *c, struct http_request *q, struct port_peer *ret_peer, json_t **ret,
-                     struct err *err)
+/* With the lock; `ret` is what is answered, or left alone. */
+typedef int call_fn(struct cluster *c, struct node *n, const json_t *body, json_t **ret, struct err *err);
+
+static int on_call(struct http_request *q, struct cluster *c, call_fn *act, struct err *err)
 {
-    int r = port__peer(c, q, ret_peer, err); /* before anything of it is read */
-    return r == 0 ? http_body_json(q, PORT_BODY_MAX, ret, err) : r;
+    struct port_peer peer;
+    struct node *n;
+    _cleanup_json_ json_t *body = NULL;
+    json_t *answer = NULL;
+    if (port__elsewhere(c, q))
+        return 0;
+    int r = port__peer(c, q, &peer, err); /* before anything of it is read */
+    if (r == 0)
+        r = http_body_json(q, PORT_BODY_MAX, &body, err);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&c->lock);
+    r = cluster__no_swarm(c, err);
+    if (r == 0)
+        r = port__node(c, &peer, &n, err);
+    if (r == 0)
+        r = act(c, n, body, &answer, err);
+    pthread_mutex_unlock(&c->lock);
+    if (r == 0)
+        http_reply_json(q, 200, answer ? answer : json_object());
+    return r;
+}
+
+static int take_for(struct cluster *c, struct node *n, const json_t *body, json_t **ret, struct err *err)
+{
+    _cleanup_free_ char *address = NULL;
+    int r = take(c, n, body, &address, err);
+    if (r == 0)
+        *ret = json_pack("{s:s}", "Address", address);
+    return r;
+}
+
+static int drop_for(struct cluster *c, struct node *n, const json_t *body, json_t **ret, struct err *err)
+{
+    return drop(c, n, json_object_get(body, "Attachments"), err);
 }
 
 int attach__take(struct http_request *q, void *context, struct err *err)
 {
-    struct cluster *c = context;
-    struct port_peer peer;
-    struct node *n;
-    _cleanup_json_ json_t *body = NULL;
-    _cleanup_free_ char *address = NULL;
-    if (port__elsewhere(c, q))
-        return 0;
-    int r = read_call(c, q, &peer, &body, err);
-    if (r < 0)
-        return r;
-    pthread_mutex_lock(&c->lock);
-    r = cluster__no_swarm(c, err);
-    if (r == 0)
-        r = port__node(c, &peer, &n, err);
-    if (r == 0)
-        r = take(c, n, body, &address, err);
-    pthread_mutex_unlock(&c->lock);
-    if (r == 0)
-        http_reply_json(q, 200, json_pack("{s:s}", "Address", address));
-    return r;
+    return on_call(q, context, take_for, err);
 }
 
 int attach__leave(struct http_request *q, void *context, struct err *err)
 {
-    struct cluster *c = context;
-    struct port_peer peer;
-    struct node *n;
-    _cleanup_json_ json_t *body = NULL;
-    if (port__elsewhere(c, q))
-        return 0;
-    int r = read_call(c, q, &peer, &body, err);
-    if (r < 0)
-        return r;
-    pthread_mutex_lock(&c->lock);
-    r = cluster__no_swarm(c, err);
-    if (r == 0)
-        r = port__node(c, &peer, &n, err);
-    if (r == 0)
-        r = drop(c, n, json_object_get(body, "Attachments"), err);
-    pthread_mutex_unlock(&c->lock);
-    if (r == 0)
-        http_reply_json(q, 200, json_object());
-    return r;
+    return on_call(q, context, drop_for, err);
 }
 
 /* --- On any node --- */

@@ -28,8 +28,9 @@ struct task;
 /* What a node needs: {"networks", "traffic"}, for traffic__apply() there.
  *
  *   networks: [{"Body": as POST /networks/create takes it, with its "Id",
- *               "Far": [{"Address", "Via", "Mac", "Names"}]: tasks of other nodes, and containers that are
- * none}] traffic:  [{"Service": id, "Network": id, "Name", "Aliases": [], "Address": "10.0.1.2/24" or "",
+ *               "Far": [{"Address", "Via", "Mac", "Names"}]: what other nodes have on it}]
+ *
+ *   traffic:  [{"Service": id, "Network": id, "Name", "Aliases": [], "Address": "10.0.1.2/24" or "",
  *               "Ports": [{"Protocol", "PublishedPort", "TargetPort"}],
  *               "Containers": [id], "Far": [address of a task], "Nodes": [address of a node, once a task]}]
  */

@@ -2,12 +2,17 @@
  * the same on who leads, of whose objects they are made, and on who was told them.
  *
  *   networks: the body that makes the network
+ *
  *   nodes:    {"Machine": its address, "Via", "Mac": the way to its containers' addresses, "Lost": true},
- * each where there is one services: {"Name", "Networks": [{"Target", "Aliases"}], "Addresses": {network:
- * "10.0.1.2/24"}, "Ports": [{"Protocol", "PublishedPort", "TargetPort"}]} tasks:    {"Service", "Node",
- * "Addresses": {network: "10.0.1.5/24"}, "Published": true when its service has ports, "Serves": true while
- * it takes connections}; and of containers that are no tasks (attach.h), by "CONTAINER.NETWORK": {"Node",
- * "Addresses", "Names": what they are called} */
+ *             each where there is one
+ *
+ *   services: {"Name", "Networks": [{"Target", "Aliases"}], "Addresses": {network: "10.0.1.2/24"}, "Ports":
+ *             [{"Protocol", "PublishedPort", "TargetPort"}]}
+ *
+ *   tasks:    {"Service", "Node", "Addresses": {network: "10.0.1.5/24"}, "Published": true when its service
+ *             has ports, "Serves": true while it takes connections}; and of containers that are no tasks
+ *             (attach.h), by "CONTAINER.NETWORK": {"Node", "Addresses", "Names": what they are called}
+ */
 #ifndef CLUSTER_TRAFFIC_ROWS_H
 #define CLUSTER_TRAFFIC_ROWS_H
 

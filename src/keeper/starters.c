@@ -21,7 +21,6 @@ static void end(struct starter *s)
         s->busy_with->starter = NULL;
     s->busy_with = NULL;
     watch_set(&s->d->loop, &s->w, 0);
-    s->starter.fd = s->w.fd; /* it has been parked */
     runtime_starter_end(&s->starter);
     s->w.fd = -EBADF;
 }
@@ -37,7 +36,7 @@ static void begin(struct starter *s)
     s->launches = 0;
     if (runtime_starter_begin(launch_read_spec, s->d, &s->starter, &err) == 0) {
         watch_start(&s->d->loop, &s->w, s->starter.fd, EPOLLRDHUP, hung_up);
-        s->starter.fd = s->w.fd;
+        s->starter.fd = s->w.fd; /* where it has been parked */
     } else if (err.code != ERR_UNSUPPORTED) {
         log_warning("no process to make containers: %s", err.msg);
     }

@@ -311,15 +311,18 @@ int runtime_launch(const struct runtime_launch *launch, struct cgroup **ret_cgro
     int r = check_stdio(launch, err);
     if (r == 0)
         r = plan_parse(launch, &plan, err);
-    bool by_starter = r == 0 && starter__fits(launch, &plan);
-    if (r == 0 && !by_starter)
+    bool fits = r == 0 && starter__fits(launch, &plan);
+    if (r == 0 && !fits)
         r = rootfs_prepare(&plan, err);
     if (r == 0)
         r = cgroup__for_launch(launch, &plan, &cgroup, err);
     if (r < 0)
         return r;
-    r = by_starter ? hand_over(launch, cgroup, ret, err)
-                   : launch_by_ourselves(launch, &plan, cgroup, ret, err);
+    bool handed = fits && hand_over(launch, cgroup, ret, NULL) == 0;
+    if (fits && !handed) /* the starter has just ended, or the launch is too large for a message */
+        r = rootfs_prepare(&plan, err);
+    if (r == 0 && !handed)
+        r = launch_by_ourselves(launch, &plan, cgroup, ret, err);
     if (r < 0) {
         cgroup_remove(cgroup, NULL);
         cgroup_free(cgroup);
@@ -409,6 +412,7 @@ int runtime_launch_result(int status_fd, struct err *err)
 
 int runtime_launch_born(int status_fd, struct runtime_child *ret, struct err *err)
 {
+    _Static_assert(ERR_MAX_ < (int)CHILD_BORN, "an err could pass for a birth");
     struct child_born born;
     ssize_t n = recv(status_fd, &born, sizeof(born), MSG_PEEK | MSG_DONTWAIT);
     if (n != sizeof(born) || born.tag != CHILD_BORN) {

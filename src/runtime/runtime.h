@@ -66,8 +66,8 @@ struct runtime_launch {
      * more than all else when there are thousands: children are born without them (usher.h). */
     int parked_from;
 
-    /* Who is to make the child: NULL, or one that has nothing else to do. What is no launch for a starter is
-     * done without. It reads the config from config_fd again, with its own function. */
+    /* Who is to make the child: NULL, or one that has nothing else to do. What is no launch for a starter, or
+     * does not reach it, is done without. It reads the config from config_fd again, with its own function. */
     const struct runtime_starter *starter;
     int config_fd;
 

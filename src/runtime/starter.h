@@ -9,8 +9,8 @@
  * and stands still until the child has executed its program or has ended. The child itself tells the caller
  * its pid (runtime_launch_born()).
  *
- * What it leaves to the caller is what needs a parent beside it or namespaces that exist already: see fits()
- * in starter.c. There is none where this is not x86-64. */
+ * What it leaves to the caller is what needs a parent beside it or namespaces that exist already: see
+ * starter__fits() in starter.c. There is none where this is not x86-64. */
 #ifndef RUNTIME_STARTER_H
 #define RUNTIME_STARTER_H
 

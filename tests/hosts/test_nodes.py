@@ -267,7 +267,7 @@ class Nodes(unittest.TestCase):
                                check=False, stdin=body)
             text, _, status = done.out.rpartition("\n")
             return int(status or 0), text
-        for path in ("/cluster/session", "/cluster/report", "/cluster/renew", "/cluster/leave"):
+        for path in ("/cluster/session", "/cluster/report", "/cluster/renew", "/cluster/leave", "/cluster/attach", "/cluster/detach"):
             for status, text in (call(b, path, certificate=False), call(c, path)):
                 self.assertEqual(status, 401, (path, text))
                 self.assertIn("certificate", text)
@@ -276,6 +276,17 @@ class Nodes(unittest.TestCase):
         self.assertIn(call(b, "/cluster/report", b'{"tasks":["' + b"x" * (9 << 20) + b'"]}')[0], (413, 400))
         self.assertEqual(call(b, "/cluster/report", b'{"tasks":[{"id":"x","state":"running"},7,null,{"state":"orphaned"}]}')[0], 200)
         self.assertEqual(call(b, "/cluster/renew", b'{"csr": "nonsense"}')[0], 400)
+        a.docker("network", "create", "-d", "overlay", "--attachable", "mesh")
+        attachment = {"Network": a.get("/networks/mesh")["Id"], "Container": "a" * 64, "Run": "", "Names": ["x"], "Address": ""}
+        for change in ({"Names": None}, {"Names": ["a b"]}, {"Names": [1]}, {"Names": ["x"] * 1000}, {"Container": "../x"}, {"Container": 3}, {"Run": "a" * 65}, {"Address": "1.2.3.4"}):
+            self.assertIn(call(b, "/cluster/attach", json.dumps({**attachment, **change}).encode())[0], (400, 403), change)
+        del attachment["Names"]
+        self.assertEqual(call(b, "/cluster/attach", json.dumps(attachment).encode())[0], 400)
+        for body in (b"{}", b"[]", b'{"Network": 1}'):
+            self.assertEqual(call(b, "/cluster/attach", body)[0], 404, body)
+        for body in (b"{}", b"[]", b'{"Attachments": 3}', b'{"Attachments": {"x": {}}}'):
+            self.assertEqual(call(b, "/cluster/detach", body)[0], 200, body)
+        a.docker("network", "rm", "mesh")
         for protocol in (0, 2):
             status, text = call(b, "/cluster/session", json.dumps({"version": "", "protocol": protocol}).encode())
             self.assertEqual(status, 400, text)

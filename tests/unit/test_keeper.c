@@ -1181,6 +1181,16 @@ static int count_starters(const struct fixture *f, pid_t *ret_one)
     return count;
 }
 
+static void wait_no_starters(const struct fixture *f)
+{
+    pid_t one;
+    for (int tries = 0; count_starters(f, &one); tries++) {
+        if (tries == 60000)
+            fail_msg("a starter has not ended");
+        usleep(1000);
+    }
+}
+
 static void starters_make_containers_and_are_replaced(void **state)
 {
     need_root(state);
@@ -1199,8 +1209,7 @@ static void starters_make_containers_and_are_replaced(void **state)
     json_t *spec = spec_of(f, "no-program", "");
     json_object_set_new(json_object_get(spec, "process"), "args", json_pack("[s]", "/no/such"));
     assert_int_equal(try_start(f, "no-program", spec, (struct options){0}, &err), -ERR_NOT_FOUND);
-    while (count_starters(f, &second)) /* the child has its name, until it has been waited for */
-        usleep(1000);
+    wait_no_starters(f); /* the child has its name, until it has been waited for */
     run_three(f, "again");
     assert_int_equal(count_starters(f, &second), 1);
     /* A killed one leaves its container alone, and the next launches. */
@@ -1208,8 +1217,7 @@ static void starters_make_containers_and_are_replaced(void **state)
           (struct options){.tty = true});
     wait_log(f, "lives", "up");
     assert_int_equal(kill(second, SIGKILL), 0);
-    while (count_starters(f, &second))
-        usleep(1000);
+    wait_no_starters(f);
     run_three(f, "after");
     assert_ok(keeper_kill(f->k, "lives", "", SIGTERM, false, &err), &err);
     assert_int_equal(wait_exit(f, "lives", "").status, 21);

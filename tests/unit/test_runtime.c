@@ -2,6 +2,10 @@
 #include "runtime_box.h"
 
 #include "base/timeutil.h"
+#include "runtime/starter.h"
+
+#include <limits.h>
+#include <sys/socket.h>
 
 static void exit_status_and_output_come_back(void **state)
 {
@@ -640,6 +644,36 @@ static void exec_into_a_dead_container_is_a_conflict(void **state)
     box_done(&b);
 }
 
+static void a_starter_that_a_launch_does_not_reach_is_done_without(void **state)
+{
+    struct box b;
+    int pair[2];
+    struct running run;
+    struct err err;
+    box_init(&b);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    close(pair[1]); /* it has ended */
+    const struct runtime_starter starter = {.pid = -1, .fd = pair[0]};
+    const char *args[] = {"sh", "-c", "exit 7", NULL};
+    box_args(&b, args);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    struct runtime_launch launch = box_launch(&b, null, null);
+    launch.starter = &starter;
+    launch.config_fd = null;
+    launch.confirmed = true;
+    assert_ok(runtime_launch(&launch, &run.cgroup, &run.child, &err), &err);
+    assert_in_range(run.child.pid, 2, INT_MAX);
+    runtime_launch_confirm(run.child.status_fd);
+    assert_int_equal(box_wait(run.child.pid), 7);
+    close(run.child.pidfd);
+    close(run.child.status_fd);
+    close(pair[0]);
+    close(null);
+    assert_ok(cgroup_remove(run.cgroup, &err), &err);
+    cgroup_free(run.cgroup);
+    box_done(&b);
+}
+
 static void a_second_container_of_the_same_name_is_a_conflict(void **state)
 {
     struct box b;
@@ -689,6 +723,7 @@ int main(void)
         cmocka_unit_test(a_failure_leaves_no_cgroup_mount_or_process),
         cmocka_unit_test(exec_joins_the_container),
         cmocka_unit_test(exec_into_a_dead_container_is_a_conflict),
+        cmocka_unit_test(a_starter_that_a_launch_does_not_reach_is_done_without),
         cmocka_unit_test(a_second_container_of_the_same_name_is_a_conflict),
     };
     return cmocka_run_group_tests_name("runtime", tests, NULL, NULL);
