@@ -91,8 +91,10 @@ class Machine:
         return {"control group": groups(), "mount": mounts(),
                 "network namespace": {line.split()[0] for line in output("ip", "netns", "list")},
                 "link": {line.split(":")[1].strip() for line in output("ip", "-o", "link")},
-                # but the empty one that all Drovers of the machine mount below, each in its own namespace (docs/operations.md)
-                "directory": set(glob.glob("/run/drover-*/") + glob.glob("/dev/shm/drover-*/")) - {"/run/drover-foreign/"},
+                # but the empty one that all Drovers of the machine mount below, each in its own namespace (docs/operations.md), and
+                # that of drover-oci, where Podman's containers are remembered
+                "directory": set(glob.glob("/run/drover-*/") + glob.glob("/run/drover-oci/*") + glob.glob("/dev/shm/drover-*/")) -
+                             {"/run/drover-foreign/", "/run/drover-oci/"},
                 "firewall table": {line for line in output("nft", "list", "tables") if "drover" in line}}
 
     @staticmethod

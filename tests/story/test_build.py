@@ -110,7 +110,7 @@ deep
 plain
 deep
 /b/tree/deep/file 5:6 640
-/b/tree 5:6 755
+/b/tree 5:6 640
 /c/tree/deep/file 0:0 751
 /c/tree:
 away
