@@ -302,6 +302,10 @@ void shipper__step(struct shipper *s)
         if (!(s->driver->file ? shipper__to_file(s) : over_wire(s)))
             return;
         finish_batch(s, s->batch.count);
+        if (shipper__finished(s)) { /* nobody will step it again */
+            tidy(s);
+            return;
+        }
     }
     s->due = true;
 }

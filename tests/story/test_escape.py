@@ -743,20 +743,26 @@ echo done
 class Greedy(Story):
     """What a container may use up."""
 
-    def test_a_container_that_fills_its_log_keeps_only_what_was_allowed(self):
+    def test_containers_that_fill_their_logs_keep_only_what_was_allowed(self):
+        """Several at once: how far each one's json-file is behind when it ends differs."""
         d = self.d
-        d.docker("run", "--name", "talker", "--log-opt", "max-size=100k", "--log-opt", "max-file=2", "busybox", "sh", "-c",
-                 "yes 0123456789012345678901234567890123456789 | head -c 6000000; echo last")
-        folder = os.path.join(d.data, "containers", d.inspect("talker")["Id"])
+        names = [f"talker{i}" for i in range(12)]
+        for name in names:
+            d.docker("run", "-d", "--name", name, "--log-opt", "max-size=100k", "--log-opt", "max-file=2", "busybox", "sh", "-c",
+                     "yes 0123456789012345678901234567890123456789 | head -c 6000000; echo last")
+        for name in names:
+            self.assertEqual(d.docker("wait", name).out, "0\n")
+            folder = os.path.join(d.data, "containers", d.inspect(name)["Id"])
 
-        def files():
-            return {f: os.path.getsize(os.path.join(top, f)) for top, _, files in os.walk(folder) for f in files if "log" in f}
-        # Twice: the local log, and its json-file when that has caught up; and the cursor between them.
-        try:
-            wait_for(lambda: 1000 < sum(files().values()) < 600_000, "no more to be left than was allowed")
-        except AssertionError as e:
-            raise AssertionError(f"{e}: {files()}, {d.inspect('talker')}") from None
-        self.assertTrue(d.docker("logs", "--tail", "1", "talker").out.endswith("last\n"))
+            def files():
+                return {f: os.path.getsize(os.path.join(top, f)) for top, _, files in os.walk(folder) for f in files if "log" in f}
+            # Twice: the local log, and its json-file when that has caught up; and the cursor between them.
+            try:
+                wait_for(lambda: 1000 < sum(files().values()) < 600_000, "no more to be left than was allowed")
+            except AssertionError as e:
+                raise AssertionError(f"{e}: {files()}, {d.inspect(name)}") from None
+            self.assertTrue(d.docker("logs", "--tail", "1", name).out.endswith("last\n"))
+        d.docker("rm", *names)
 
     def test_a_fork_bomb_stops_at_its_limit_and_dies_at_a_word(self):
         d = self.d
